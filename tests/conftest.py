@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import redis
+
 from servers import RedisServer, running_redis
 
 
