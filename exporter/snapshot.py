@@ -115,7 +115,7 @@ class SnapshotMaker:
             self._invalid("node_id", [""] * names.ambiguous)
         return self._snapshot(names, reading, verdicts, columns, statuses, duration)
 
-    def _snapshot(  # noqa: PLR0913 - the parts of the snapshot to be
+    def _snapshot(  # noqa: PLR0913, PLR0917 - the parts of the snapshot to be
         self,
         names: Names,
         reading: Reading,

@@ -104,8 +104,8 @@ class RedisServer:
     def start(self) -> Self:
         """Start it, with the data that an earlier run saved, and wait until it answers."""
         self.process = Process(
-            [self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder, "--save", ""]
-            + ["--daemonize", "no", *self.arguments],
+            (self.program, "--port", str(self.port), "--bind", "127.0.0.1")
+            + ("--dir", self.folder, "--save", "", "--daemonize", "no", *self.arguments),
             self.folder / "server.log",
         )
         wait_for(self.answers, f"for {self.program}: {self.folder / 'server.log'}")
