@@ -18,7 +18,7 @@ from exporter.settings import Settings
 from exporter.snapshot import Snapshot, SnapshotMaker
 from exporter.source import open_source
 from exporter.source.discovery import pause_after
-from exporter.source.reading import Source
+from exporter.source.reading import Reader, Source
 from exporter.telemetry import Telemetry
 
 PROBE: Final = 0.25
@@ -80,9 +80,10 @@ class Fleet:
         self._found: frozenset[bytes] = frozenset()
         self._known: frozenset[bytes] = frozenset()
         self._names = Names()
-        self._lock = Lock()  # of the next two
+        self._lock = Lock()  # of what follows
         self._current: Future[Snapshot] | None = None
         self._answers: bool | None = None
+        self._unreadable_since: float | None = None
 
     def start(self) -> Self:
         """Begin to look for names and for Redis."""
@@ -107,6 +108,21 @@ class Fleet:
     def ready(self) -> bool:
         """Whether names were discovered, and Redis answers now."""
         return self._first_discovery.is_set() and bool(self._answers)
+
+    @property
+    def names(self) -> Names:
+        """The nodes known now."""
+        return self._names
+
+    @property
+    def unreadable_since(self) -> float | None:
+        """Monotonic time since which Redis cannot be read; None while it can."""
+        with self._lock:
+            return self._unreadable_since
+
+    def reader(self) -> Reader:
+        """Return a reader of the fleet's Redis for another thread."""
+        return self._source.reader()
 
     def request(self) -> "Future[Snapshot]":
         """Return the read that is under way, or begin one; its exception is a SourceError."""
@@ -195,7 +211,7 @@ class Fleet:
 
     def _answered(self) -> None:
         with self._lock:
-            changed, self._answers = not self._answers, True
+            changed, self._answers, self._unreadable_since = not self._answers, True, None
         if changed:
             log.info("Redis answers")
             self._wake_discovery.set()
@@ -203,5 +219,7 @@ class Fleet:
     def _failed(self, error: SourceError) -> None:
         with self._lock:
             changed, self._answers = self._answers is not False, False
+            if self._unreadable_since is None:
+                self._unreadable_since = time.monotonic()
         if changed and not self._closed.is_set():
             log.error("Redis cannot be read", error=str(error))

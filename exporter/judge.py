@@ -120,10 +120,22 @@ class Judge:
         """Return what each known node wrote as its last heartbeat."""
         return self._beats
 
-    def deadlines(self) -> Mapping[bytes, float]:
-        """Return when the heartbeat of each node ends that was seen alive, in monotonic seconds."""
+    def due(self, name: bytes) -> float | None:
+        """Return when a node's state may change though it does nothing, in monotonic seconds.
+
+        That is its deadline while it is online, the end of its extension while it
+        is undecided, and None when it is offline or not known.
+        """
         with self._lock:
-            return self._deadlines.copy()
+            if name in self._offline:
+                return None
+            since = self._extended.get(name)
+            return self._deadlines.get(name) if since is None else since + self._grace
+
+    def offline_since(self, name: bytes) -> float | None:
+        """Return when an offline node's heartbeat ended, or when it was first seen so; None if it is not offline."""
+        with self._lock:
+            return self._offline.get(name)
 
     def _note(self, server: Server, at: float) -> bool:
         before, answered = self._server, self._answered
