@@ -333,7 +333,7 @@ def test_three_hundred_stops_never_show_a_hash_without_its_heartbeat(client: "re
                 wait_for(lambda: client.exists(metrics_key("n1")))
         done.set()
 
-    thread = Thread(target=live_and_stop)
+    thread = Thread(target=live_and_stop, daemon=True)
     thread.start()
     while not done.is_set():
         heartbeat, metrics = both(keys=[heartbeat_key("n1"), metrics_key("n1")])
