@@ -1,6 +1,7 @@
 """The HTTP server: listens, serves until it is told to stop, and finishes what is under way."""
 
 import asyncio
+import errno
 from typing import Final
 
 import structlog
@@ -48,6 +49,8 @@ class Server:
             sockets = bind_sockets(self._address.port, self._address.host or None)
         except OSError as error:
             reason = error.strerror or str(error)
+            if error.errno == errno.EADDRINUSE:
+                reason += " (is another exporter running? choose another port)"
             raise SettingsError(f"--web.listen-address: cannot listen on {self._address}: {reason}") from None
         self.port = sockets[0].getsockname()[1]
         self._http.add_sockets(sockets)
