@@ -15,6 +15,7 @@ from exporter import __revision__, __version__, logs, settings
 from exporter.check import check
 from exporter.errors import ExporterError, SettingsError
 from exporter.fleet import Fleet
+from exporter.push.bridge import Bridge
 from exporter.settings import Settings
 from exporter.web.server import Server
 
@@ -99,12 +100,17 @@ async def serve(loaded: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     fleet = Fleet(loaded)
+    bridge = Bridge(fleet) if loaded.alertmanager.url else None
     server = Server(fleet)
     server.listen()
     with fleet:
+        if bridge:
+            bridge.start()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
         await stopped.wait()
         log.info("stopping")
+        if bridge:
+            await bridge.stop()
         await server.stop()
     return 0
