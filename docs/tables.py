@@ -59,8 +59,8 @@ TABLES: dict[str, Callable[[], str]] = {"metrics": metrics_table, "flags": flags
 def filled_in(text: str) -> str:
     """Return a document with its tables written anew, each between its two marks."""
     for name, table in TABLES.items():
-        marks = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
-        text = marks.sub(lambda match, table=table: f"{match[1]}\n{table()}\n{match[2]}", text)
+        marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        text = marks.sub(lambda match, table=table: f"{match[1]}\n{table()}\n\n{match[2]}", text)
     return text
 
 
