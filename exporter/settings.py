@@ -448,8 +448,9 @@ def _check_together(settings: Settings) -> None:
         for url in redis.url:
             if not url.get_secret_value().startswith("rediss://"):
                 raise SettingsError("--redis.url: must begin with rediss:// when TLS files are given")
-    if settings.keys.metrics_prefix == settings.keys.heartbeat_prefix:
-        raise SettingsError("--keys.heartbeat-prefix: must differ from --keys.metrics-prefix")
+    metrics, heartbeat = settings.keys.metrics_prefix, settings.keys.heartbeat_prefix
+    if metrics.startswith(heartbeat) or heartbeat.startswith(metrics):
+        raise SettingsError("--keys.heartbeat-prefix: neither prefix may begin with the other")
 
 
 def _explain(error: PydanticError, flags: Mapping[tuple[str, ...], object]) -> str:
