@@ -4,6 +4,7 @@ import ssl
 from pathlib import Path
 
 import pytest
+import trustme
 
 from exporter.errors import SettingsError
 from exporter.web.config import WebConfig, tls_context
@@ -81,7 +82,9 @@ def test_missing_certificate_is_refused(tmp_path: Path) -> None:
         ("TLS_RSA_WITH_AES_256_GCM_SHA384", "AES256-GCM-SHA384"),
     ],
 )
-def test_cipher_suites_have_the_names_that_go_gives_them(tmp_path: Path, authority, suite: str, openssl: str) -> None:
+def test_cipher_suites_have_the_names_that_go_gives_them(
+    tmp_path: Path, authority: trustme.CA, suite: str, openssl: str
+) -> None:
     certificate = authority.issue_cert("localhost")
     certificate.cert_chain_pems[0].write_to_path(tmp_path / "a.crt")
     certificate.private_key_pem.write_to_path(tmp_path / "a.key")
@@ -92,7 +95,7 @@ def test_cipher_suites_have_the_names_that_go_gives_them(tmp_path: Path, authori
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
-def test_unknown_cipher_suite_is_refused(tmp_path: Path, authority) -> None:
+def test_unknown_cipher_suite_is_refused(tmp_path: Path, authority: trustme.CA) -> None:
     certificate = authority.issue_cert("localhost")
     certificate.cert_chain_pems[0].write_to_path(tmp_path / "a.crt")
     certificate.private_key_pem.write_to_path(tmp_path / "a.key")
