@@ -16,6 +16,7 @@ from exporter import __revision__, __version__, demo, logs, settings
 from exporter.check import check
 from exporter.errors import ExporterError, SettingsError
 from exporter.fleet import Fleet
+from exporter.push.bridge import Bridge
 from exporter.settings import Settings
 from exporter.web.server import Server
 
@@ -102,13 +103,18 @@ async def serve(loaded: Settings) -> int:
 async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
     """Serve as long as the block lasts, then finish what is being served."""
     fleet = Fleet(loaded)
+    bridge = Bridge(fleet) if loaded.alertmanager.url else None
     server = Server(fleet)
     server.listen()
     with fleet:
+        if bridge:
+            bridge.start()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
         try:
             yield fleet, server
         finally:
             log.info("stopping")
+            if bridge:
+                await bridge.stop()
             await server.stop()

@@ -82,6 +82,8 @@ def _redis_url(value: SecretStr) -> SecretStr:
 def _http_url(value: str) -> str:
     if not value.startswith(("http://", "https://")) or not value.split("://", 1)[1].strip("/"):
         raise ValueError("not an address such as http://alertmanager:9093")
+    if "@" in value.split("://", 1)[1].split("/", 1)[0]:
+        raise ValueError("must hold no password: that goes into --alertmanager.config-file")
     return value.rstrip("/")
 
 
@@ -224,6 +226,11 @@ class Alertmanager(_Section):
         default=None, description="YAML file with authentication and TLS towards Alertmanager"
     )
     sole_writer: bool = Field(default=False, description="nobody else writes these alerts: resolve them at once")
+    mass_loss_ratio: float = Field(
+        default=0.5, gt=0, lt=1, description="more than this share of the nodes lost at once is a mass loss"
+    )
+    mass_loss_nodes: int = Field(default=3, ge=1, description="and at least this many")
+    mass_loss_hold: Duration = Field(default=15.0, description="how long single nodes are held back then")
 
     @property
     def labels(self) -> dict[str, str]:

@@ -24,6 +24,7 @@ from exporter.errors import SettingsError
 from exporter.reporter import BEAT, TTL
 from exporter.settings import ListenAddress, Settings
 from exporter.source.connection import pool_of
+from exporter.web.config import WebConfig
 from exporter.web.server import Server
 
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -137,7 +138,8 @@ def _url(settings: Settings, server: Server) -> str:
     host = settings.web.listen_address.host
     if host in ("", "0.0.0.0", "::"):  # noqa: S104 - where it listens, not where one looks
         host = "localhost"
-    return f"http://{ListenAddress(host, server.port)}"
+    scheme = "https" if WebConfig.load(settings.web.config.file).tls_server_config else "http"
+    return f"{scheme}://{ListenAddress(host, server.port)}"
 
 
 def _redis_address(settings: Settings) -> str:
