@@ -55,13 +55,11 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
         clock = Clock(arguments.speed)
         terminal = Terminal(clock)
         nodes = await parts.enter_async_context(_Nodes(settings, arguments.nodes, clock))
-        acts: list[Coroutine[Any, Any, None]] = [children.first_to_end()]
-        metrics = ""
+        fleet, url, metrics = None, "", ""
         if not arguments.no_exporter:
             fleet, server = await parts.enter_async_context(serving(settings))
             url = _url(settings, server)
             metrics = url + settings.web.telemetry_path
-            acts.append(watch(fleet, clock, terminal))
         terminal.say(f"ginkgo-exporter demo: {len(nodes.all)} simulated nodes, on {_redis_address(settings)}\n")
         if metrics:
             terminal.say(f"  status page  {url}/")
@@ -69,7 +67,9 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
             terminal.say(f"  JSON         curl -s {url}/api/v1/nodes\n")
         terminal.say("Within two minutes one node crashes and comes back, one is flooded, one stops.")
         terminal.say("Ctrl-C ends all of it and leaves nothing behind.\n")
-        acts.append(play(nodes.all, clock, terminal, metrics))
+        acts = [children.first_to_end(), play(nodes.all, clock, terminal, metrics)]
+        if fleet:
+            acts.append(watch(fleet, clock, terminal))
         try:
             await _together(acts)
         finally:
