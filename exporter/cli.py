@@ -88,6 +88,19 @@ def _check(loaded: Settings, _: argparse.Namespace) -> int:
     return check(loaded)
 
 
+def _nodes(loaded: Settings, arguments: argparse.Namespace) -> int:
+    # What matters is said in the output; a log line would stand in the middle of a table.
+    logging.disable(logging.NOTSET if "log.level" in arguments else logging.CRITICAL)
+    from exporter.terminal import nodes  # noqa: PLC0415 - rich is no burden for who serves
+
+    return nodes.run(loaded, arguments)
+
+
+def _forget(loaded: Settings, arguments: argparse.Namespace) -> int:
+    logging.disable(logging.NOTSET if "log.level" in arguments else logging.CRITICAL)
+    return forget.run(loaded, arguments)
+
+
 async def serve(loaded: Settings) -> int:
     """Serve until SIGTERM or SIGINT, then finish what is being served."""
     stopped = asyncio.Event()

@@ -1,6 +1,7 @@
 """The HTTP server: listens, keeps slow clients from shutting others out, and stops in good order."""
 
 import asyncio
+import errno
 import resource
 from typing import Any, Final
 
@@ -59,6 +60,8 @@ class Server:
             sockets = bind_sockets(self._address.port, self._address.host or None)
         except OSError as error:
             reason = error.strerror or str(error)
+            if error.errno == errno.EADDRINUSE:
+                reason += " (is another exporter running? choose another port)"
             raise SettingsError(f"--web.listen-address: cannot listen on {self._address}: {reason}") from None
         self.port = sockets[0].getsockname()[1]
         self._http.add_sockets(sockets)
