@@ -6,13 +6,14 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Final, NoReturn
 
 import structlog
 from prometheus_client import disable_created_metrics
 
-from exporter import __revision__, __version__, forget, logs, settings
+from exporter import __revision__, __version__, demo, forget, logs, settings
 from exporter.check import check
 from exporter.completion import PrintCompletion
 from exporter.errors import ExporterError, SettingsError
@@ -26,11 +27,13 @@ _GC_THRESHOLDS: Final = (50_000, 50, 100)
 """A read makes some 10,000 lists that live for milliseconds: no reason to look at everything else."""
 _USAGES: Final = {
     "serve": "ginkgo-exporter serve [flags]",
+    "demo": "ginkgo-exporter demo [flags]",
     "check": "ginkgo-exporter check [flags]",
     "nodes": "ginkgo-exporter nodes [flags]",
     "forget": "ginkgo-exporter forget NODE… | --offline-longer-than TIME [flags]",
 }
-_OPTIONS: Final = {"nodes": add_nodes_options, "forget": add_forget_options}
+_OPTIONS: Final = {"demo": demo.add_flags, "nodes": add_nodes_options, "forget": add_forget_options}
+_READERS: Final = ("nodes", "forget")
 _READING: Final = ("config", "redis", "keys", "heartbeat", "discovery", "nodes", "collector", "log")
 """The sections of the settings that matter to who only reads Redis."""
 
@@ -80,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="Commands", metavar="COMMAND", prog=parser.prog, parser_class=_Parser)
     for name, run, text in (
         ("serve", _serve, "serve metrics; what is done when no command is given"),
+        ("demo", _demo, "simulate nodes on an embedded Valkey, and serve their metrics"),
         ("check", _check, "check the configuration, Redis and Alertmanager once"),
         ("nodes", _nodes, "show all nodes as a table, JSON or CSV"),
         ("forget", _forget, "delete what crashed nodes left in Redis"),
@@ -90,13 +94,17 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         if add_options := _OPTIONS.get(name):
             add_options(command)
-        settings.add_flags(command, *([_READING] if add_options else []))
+        settings.add_flags(command, *([_READING] if name in _READERS else []))
     settings.add_flags(parser)
     return parser
 
 
 def _serve(loaded: Settings, _: argparse.Namespace) -> int:
     return asyncio.run(serve(loaded))
+
+
+def _demo(loaded: Settings, arguments: argparse.Namespace) -> int:
+    return demo.run(loaded, arguments, serving)
 
 
 def _check(loaded: Settings, _: argparse.Namespace) -> int:
@@ -122,18 +130,27 @@ async def serve(loaded: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    async with serving(loaded):
+        await stopped.wait()
+    return 0
+
+
+@asynccontextmanager
+async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
+    """Serve as long as the block lasts, then finish what is being served."""
     fleet = Fleet(loaded)
     bridge = Bridge(fleet) if loaded.alertmanager.url else None
-    server = Server(fleet)
+    server = Server(fleet, bridge.pushed if bridge else None)
     server.listen()
     with fleet:
         if bridge:
             bridge.start()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
-        await stopped.wait()
-        log.info("stopping")
-        if bridge:
-            await bridge.stop()
-        await server.stop()
-    return 0
+        try:
+            yield fleet, server
+        finally:
+            log.info("stopping")
+            if bridge:
+                await bridge.stop()
+            await server.stop()

@@ -186,13 +186,13 @@ class Judge:
         if name in self._offline:
             return self._offline_state(name, at)
         if never_expires:
-            return self._declare_offline(name, at)
+            return self._declare_offline(name, at, since=at)
         if (extended := self._extended_until(name, at)) is not None:
-            return State.UNDECIDED if at < extended else self._declare_offline(name, at)
+            return State.UNDECIDED if at < extended else self._declare_offline(name, at, since=at)
         deadline = self._deadlines.get(name)
         if deadline is None:
-            return self._declare_offline(name, at) if sure else State.UNSURE
-        return State.ONLINE if at < deadline else self._declare_offline(name, deadline)
+            return self._declare_offline(name, at, since=at) if sure else State.UNSURE
+        return State.ONLINE if at < deadline else self._declare_offline(name, at, since=deadline)
 
     def _extended_until(self, name: bytes, at: float) -> float | None:
         """Return when a node without heartbeat will have had its chance after a fault of Redis's."""
@@ -202,10 +202,10 @@ class Judge:
             since = self._extended[name] = steady
         return None if since is None else since + self._grace
 
-    def _declare_offline(self, name: bytes, since: float) -> State:
+    def _declare_offline(self, name: bytes, at: float, *, since: float) -> State:
         self._offline[name] = since
         self._extended.pop(name, None)
-        return self._offline_state(name, since)
+        return self._offline_state(name, at)
 
     def _offline_state(self, name: bytes, at: float) -> State:
         limit = self._forget_after

@@ -117,7 +117,8 @@ def _prefix(value: str) -> str:
     return value
 
 
-Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0, allow_inf_nan=False)]
+_IS_DURATION: Final = BeforeValidator(_duration)
+Duration = Annotated[float, _IS_DURATION, Field(gt=0, allow_inf_nan=False)]
 OptionalDuration = Annotated[float | None, BeforeValidator(_optional_duration)]
 
 
@@ -347,7 +348,7 @@ class Setting:
             return "off" if self.path == ("nodes", "forget_after") else "none"
         if self.switch:
             return "on" if default else "off"
-        return format_duration(default) if isinstance(default, float) else str(default)
+        return format_duration(default) if _IS_DURATION in self.info.metadata else str(default)
 
 
 def all_settings() -> Iterator[Setting]:
