@@ -12,7 +12,7 @@ from typing import Final, Self
 import structlog
 
 from exporter.errors import SourceError, SourceTimeoutError
-from exporter.judge import Judge
+from exporter.judge import LOOK_AGAIN, Judge
 from exporter.names import Names, names_of
 from exporter.settings import Settings
 from exporter.snapshot import Snapshot, SnapshotMaker
@@ -23,8 +23,6 @@ from exporter.telemetry import Telemetry
 
 PROBE: Final = 0.25
 """Seconds between two looks at whether Redis answers, and as who."""
-LOOK_AGAIN: Final = 0.02
-"""Seconds after which a pair of keys is read once more that was never seen before and reads as crashed."""
 
 log = structlog.get_logger(__name__)
 
@@ -145,6 +143,15 @@ class Fleet:
             return self.request().result(limit if timeout is None else min(timeout, limit))
         except TimeoutError:
             raise SourceTimeoutError("Redis did not answer in time") from None
+
+    def look(self) -> Snapshot:
+        """Look for names and read them once, here and now; for who has not started the fleet.
+
+        Raises:
+            SourceError: Redis could not be read in full.
+        """
+        self._discover(self.settings.discovery.interval)
+        return self._read()
 
     def _read(self) -> Snapshot:
         start = time.monotonic()

@@ -18,6 +18,8 @@ UNREADABLE_AFTER: Final = 5.0
 """Seconds without an answer after which beats may have been missed for Redis's sake."""
 EXTEND_AGAIN_AFTER: Final = 300.0
 """Seconds after which one and the same deadline may be extended again."""
+LOOK_AGAIN: Final = 0.02
+"""Seconds after which a pair of keys is read once more that was never seen before and reads as crashed."""
 REMEMBER_LOST: Final = 3600.0
 """Seconds for which a node is remembered that Redis lost the data of."""
 
