@@ -60,7 +60,9 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """Show the nodes and return the exit code."""
     options = vars(arguments)
     if options["watch"] and (options["output"] != "table" or options["rate_over"]):
-        raise SettingsError("--watch: shows a table and measures events/s by itself; leave out --output and --rate-over")
+        raise SettingsError(
+            "--watch: shows a table and measures events/s by itself; leave out --output and --rate-over"
+        )
     # A pipe's width is nobody's: only a terminal makes lines fit.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED)
     ttl, url = settings.heartbeat.ttl, options["exporter.url"]

@@ -31,7 +31,10 @@ def render(sight: Sight, rows: Sequence[Row], width: int) -> RenderableType:
         parts.append(_table(_columns(rows, width), rows))
     if not sight.remembers and any(row["state"] == State.OFFLINE for row in rows):
         parts.append(
-            Text("Since when a node is offline can't be known from its keys; a running exporter may know: --exporter.url", "dim")
+            Text(
+                "Since when a node is offline can't be known from its keys; a running exporter may know: --exporter.url",
+                "dim",
+            )
         )
     return Group(*parts)
 
