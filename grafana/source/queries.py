@@ -1,0 +1,48 @@
+"""PromQL the panels share: selection by variables, replicas counted once, the worst few of many."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Two exporters read the same Redis, or one moves to another pod: still one node. Labels that tell two
+# installations apart (job, namespace, cluster) stay. The alerts aggregate in the same way.
+_PLACE: Final = "instance, pod, container, endpoint"
+
+
+def select(name: str, *matchers: str) -> str:
+    """A selector of `name` for the chosen jobs and exporters."""
+    inner = ", ".join(('job=~"$job"', 'instance=~"$instance"', *matchers))
+    return f"{name}{{{inner}}}"
+
+
+def recorded(name: str, *matchers: str) -> str:
+    """A selector of a recording rule's series, which have a job and no instance."""
+    inner = ", ".join(('job=~"$job"', *matchers))
+    return f"{name}{{{inner}}}"
+
+
+def once(expression: str) -> str:
+    """One series a node (or state), however many exporters tell of it."""
+    return f"max without ({_PLACE}) ({expression})"
+
+
+def rate(selector: str) -> str:
+    """What a node's counter gains per second."""
+    return once(f"rate({selector}[$__rate_interval])")
+
+
+def increase_in_range(selector: str) -> str:
+    """What a node's counter gained over the dashboard's whole range.
+
+    Replicas are merged before the increase is taken, so that a move of the exporter half-way neither
+    loses nor doubles a part.
+    """
+    return f"increase(({once(selector)})[$__range:$__interval])"
+
+
+def worst(limit: int, series: str, ranking: str) -> str:
+    """The `limit` series with the largest `ranking` at the end of the range, for the whole range.
+
+    Without `@ end()` in the ranking each step would choose its own few, and the graph show far more.
+    """
+    return f"{series} and topk({limit}, {ranking})"
