@@ -29,7 +29,7 @@ def dashboard() -> Dashboard:
             _push(),
             _invalid_in_range(),
             _discovery_age(),
-            _version(),
+            _rules(),
             _redis_over_time(),
             _durations(),
             _samples(),
@@ -40,6 +40,7 @@ def dashboard() -> Dashboard:
             _posts(),
             _delay(),
             Row("Process"),
+            _version(),
             _cpu(),
             _memory(),
             _files(),
@@ -102,6 +103,18 @@ def _discovery_age() -> stat.Panel:
     )
 
 
+def _rules() -> stat.Panel:
+    return big_number(
+        "Alert rules",
+        "Whether Prometheus evaluates the alert rules: their watchdog always fires. If not, no alert comes "
+        "from it, and panels that use recorded series are empty.",
+        'max(ALERTS{alertname="Watchdog", alertstate="firing", severity="info"})',
+        limits=thresholds((1, WELL)),
+        words=words({"1": ("evaluated", WELL)}),
+        absent="not loaded",
+    )
+
+
 def _version() -> stat.Panel:
     return big_number(
         "Version",
@@ -109,6 +122,8 @@ def _version() -> stat.Panel:
         f"count by (version) ({select('ginkgo_exporter_build_info')})",
         limits=thresholds((0, WELL)),
         legend="{{version}}",
+        width=6,
+        height=8,
     )
 
 
@@ -213,7 +228,7 @@ def _cpu() -> timeseries.Panel:
         "Share of one core.",
         Query(f"rate({select('process_cpu_seconds_total')}[$__rate_interval])", "{{instance}}"),
         unit="percentunit",
-        width=8,
+        width=6,
     )
 
 
@@ -223,7 +238,7 @@ def _memory() -> timeseries.Panel:
         "Resident memory.",
         Query(select("process_resident_memory_bytes"), "{{instance}}"),
         unit="bytes",
-        width=8,
+        width=6,
     )
 
 
@@ -233,5 +248,5 @@ def _files() -> timeseries.Panel:
         "Open file descriptors, connections included; the limit is where it stops accepting.",
         Query(select("process_open_fds"), "{{instance}}"),
         unit="short",
-        width=8,
+        width=6,
     )

@@ -9,6 +9,7 @@ from grafana_foundation_sdk.builders.dashboard import Row
 from grafana.source.frame import FLEET, firing_alerts, shell
 from grafana.source.nodes import node_table
 from grafana.source.palette import (
+    BACKPRESSURE_FLOOR,
     BAD,
     GREEN,
     LATE,
@@ -22,7 +23,16 @@ from grafana.source.palette import (
     words,
 )
 from grafana.source.panels import Column, Query, big_number, lines, rows, states_over_time
-from grafana.source.queries import increase_in_range, once, rate, select, worst
+from grafana.source.queries import (
+    increase_in_range,
+    once,
+    recorded,
+    select,
+    worst_gauge,
+    worst_rate,
+    worst_recorded,
+    worst_uptime,
+)
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders import stat, statetimeline, table, timeseries
@@ -31,12 +41,6 @@ if TYPE_CHECKING:
 # More bands or lines than these can't be told apart, whatever the screen.
 BANDS: Final = 40
 LINES: Final = 10
-
-_EVENTS: Final = "ginkgo_node_events_total"
-_BACKPRESSURE: Final = "ginkgo_node_backpressure_total"
-_DROPS: Final = "ginkgo_node_dropped_events_total"
-_QUEUE: Final = "ginkgo_node_queue_size"
-_PORTFOLIOS: Final = "ginkgo_node_portfolios"
 
 _SEVERITIES: Final = {"critical": ("CRITICAL", BAD), "warning": ("warning", LATE), "info": ("info", SKY)}
 
@@ -109,7 +113,7 @@ def _dropped_in_range() -> stat.Panel:
         "Events dropped in this range",
         "Events that nodes threw away because a queue was full: this data is lost. Over the range chosen "
         "above; a node's drops before its first sample can't be seen here.",
-        f"sum({increase_in_range(select(_DROPS))})",
+        f"sum({increase_in_range(select('ginkgo_node_dropped_events_total'))})",
         limits=thresholds((0, WELL), (0.001, BAD)),
         unit="locale",
         decimals=0,
@@ -151,13 +155,11 @@ def _nodes() -> table.Panel:
 
 
 def _alive() -> statetimeline.Panel:
-    up = select("ginkgo_node_up")
-    downtime = f"1 - {once(f'avg_over_time({up}[$__range] @ end())')}"
     return states_over_time(
         "Alive",
         f"Each node's life over the range; a hole means that nothing was known. Of more than {BANDS} nodes, "
         f"the {BANDS} that were offline longest.",
-        Query(worst(BANDS, once(up), downtime), "{{node_id}}"),
+        Query(worst_uptime(BANDS), "{{node_id}}"),
         words=node_states(),
         page=20,
         width=15,
@@ -190,59 +192,56 @@ def _alerts() -> table.Panel:
 
 
 def _events() -> timeseries.Panel:
-    counter = select(_EVENTS)
     return lines(
         "Events: fleet, and the busiest nodes",
         f"Events taken for routing per second: all nodes together, and the {LINES} busiest over the range.",
-        Query(f"sum({rate(counter)})", "all nodes"),
-        Query(worst(LINES, rate(counter), once(f"increase({counter}[$__range] @ end())")), "{{node_id}}"),
+        Query(f"sum({recorded('installation:ginkgo_node_events:rate5m')})", "all nodes"),
+        Query(worst_recorded(LINES, "node:ginkgo_node_events:rate5m"), "{{node_id}}"),
         unit="cps",
         colours={"all nodes": SKY},
     )
 
 
 def _backpressure() -> timeseries.Panel:
-    counter = select(_BACKPRESSURE)
     return lines(
         "Backpressure: where it jams",
-        f"How often a full queue pushed back, per second: the {LINES} worst over the range.",
-        Query(worst(LINES, rate(counter), once(f"increase({counter}[$__range] @ end())")), "{{node_id}}"),
+        f"How often a full queue pushed back, per second: the {LINES} worst over the range. The line is the "
+        "rate under which the alerts take it for a blip.",
+        Query(worst_recorded(LINES, "node:ginkgo_node_backpressure:rate5m"), "{{node_id}}"),
         unit="cps",
+        limits=thresholds((BACKPRESSURE_FLOOR, LATE), below="transparent"),
     )
 
 
 def _drops() -> timeseries.Panel:
-    counter = select(_DROPS)
     return lines(
         "Events dropped",
         f"Events lost per second: the {LINES} worst over the range. Any bar is lost data.",
-        Query(worst(LINES, rate(counter), once(f"increase({counter}[$__range] @ end())")), "{{node_id}}"),
+        Query(worst_rate(LINES, "ginkgo_node_dropped_events_total"), "{{node_id}}"),
         unit="cps",
         bars=True,
     )
 
 
 def _queues() -> timeseries.Panel:
-    queue = select(_QUEUE)
     return lines(
         "Queues: the fullest",
         f"Average queue length over a node's portfolios, which hold 1,000 events each: the {LINES} fullest "
         "over the range, with lines at 70 % (filling) and 95 % (full).",
-        Query(worst(LINES, once(queue), once(f"max_over_time({queue}[$__range] @ end())")), "{{node_id}}"),
+        Query(worst_gauge(LINES, "ginkgo_node_queue_size"), "{{node_id}}"),
         unit="short",
         limits=thresholds((QUEUE_FILLING, LATE), (QUEUE_FULL, BAD), below="transparent"),
     )
 
 
 def _balance() -> timeseries.Panel:
-    portfolios = once(select(_PORTFOLIOS))
     return lines(
         "Portfolio balance",
         "Portfolios on the fullest, the average and the emptiest online node. Lines far apart: the load is "
         "not balanced.",
-        Query(f"max({portfolios})", "most"),
-        Query(f"avg({portfolios})", "average"),
-        Query(f"min({portfolios})", "fewest"),
+        Query(recorded("installation:ginkgo_node_portfolios:max"), "most"),
+        Query(recorded("installation:ginkgo_node_portfolios:avg"), "average"),
+        Query(recorded("installation:ginkgo_node_portfolios:min"), "fewest"),
         unit="short",
         colours={"most": LATE, "average": SKY, "fewest": PURPLE},
         steps=True,
@@ -250,12 +249,11 @@ def _balance() -> timeseries.Panel:
 
 
 def _census() -> timeseries.Panel:
-    states = f"sum by (state) ({once(select('ginkgo_nodes'))})"
     return lines(
         "Nodes by state",
         "How many nodes are known, by state. 'Forgotten' ones were offline for longer than the exporter was "
         "told to remember.",
-        Query(states, "{{state}}"),
+        Query(f"sum by (state) ({recorded('installation:ginkgo_nodes:max')})", "{{state}}"),
         unit="short",
         colours={"online": SKY, "offline": BAD, "undecided": LATE, "forgotten": GREEN},
         steps=True,

@@ -9,6 +9,9 @@ from grafana_foundation_sdk.builders.dashboard import Row
 from grafana.source.frame import NODE, firing_alerts, restarts, shell
 from grafana.source.nodes import node_table
 from grafana.source.palette import (
+    BACKPRESSURE_FLOOR,
+    BACKPRESSURE_SHARE,
+    BACKPRESSURE_SPIKE,
     BAD,
     HEARTBEAT_LATE,
     HEARTBEAT_TTL,
@@ -20,7 +23,15 @@ from grafana.source.palette import (
     thresholds,
 )
 from grafana.source.panels import Query, lines, states_over_time
-from grafana.source.queries import once, rate, select, worst
+from grafana.source.queries import (
+    once,
+    select,
+    worst,
+    worst_gauge,
+    worst_rate,
+    worst_recorded,
+    worst_uptime,
+)
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders import statetimeline, table, timeseries
@@ -47,9 +58,10 @@ def dashboard() -> Dashboard:
             _queue(),
             _events(),
             _backpressure(),
+            _backpressure_share(),
             _drops(),
+            Row("Load and resources"),
             _portfolios(),
-            Row("Resources"),
             _cpu(),
             _memory(),
         ],
@@ -59,15 +71,11 @@ def dashboard() -> Dashboard:
 
 
 def _gauge(name: str) -> Query:
-    selector = select(name, _CHOSEN)
-    highest = once(f"max_over_time({selector}[$__range] @ end())")
-    return Query(worst(LINES, once(selector), highest), "{{node_id}}")
+    return Query(worst_gauge(LINES, name, _CHOSEN), "{{node_id}}")
 
 
 def _rate(name: str) -> Query:
-    counter = select(name, _CHOSEN)
-    most = once(f"increase({counter}[$__range] @ end())")
-    return Query(worst(LINES, rate(counter), most), "{{node_id}}")
+    return Query(worst_rate(LINES, name, _CHOSEN), "{{node_id}}")
 
 
 def _nodes() -> table.Panel:
@@ -81,12 +89,10 @@ def _nodes() -> table.Panel:
 
 
 def _alive() -> statetimeline.Panel:
-    up = select("ginkgo_node_up", _CHOSEN)
-    downtime = f"1 - {once(f'avg_over_time({up}[$__range] @ end())')}"
     return states_over_time(
         "Alive",
         "Whether a live heartbeat was seen; a hole means that nothing was known." + _ONLY_SOME,
-        Query(worst(LINES, once(up), downtime), "{{node_id}}"),
+        Query(worst_uptime(LINES, _CHOSEN), "{{node_id}}"),
         words=node_states(),
         page=LINES,
         width=12,
@@ -100,11 +106,13 @@ def _status() -> statetimeline.Panel:
         f"{number} * {select('ginkgo_node_status', _CHOSEN, matcher)}"
         for number, matcher in enumerate(('status="RUNNING"', 'status="PAUSED"', 'status="STOPPED"'), start=1)
     )
+    others = select("ginkgo_node_status", _CHOSEN, 'status!="RUNNING"')
+    not_running = once(f"sum without (status) (avg_over_time({others}[$__range] @ end()))")
     return states_over_time(
         "Reported status",
         "What the nodes say of themselves. Older nodes report nothing; an offline node's last word is not "
         "kept.",
-        Query(once(f"sum without (status) ({numbered})"), "{{node_id}}"),
+        Query(worst(LINES, once(f"sum without (status) ({numbered})"), not_running), "{{node_id}}"),
         words=numbered_statuses(),
         page=LINES,
         width=12,
@@ -114,28 +122,19 @@ def _status() -> statetimeline.Panel:
 
 
 def _heartbeat() -> timeseries.Panel:
+    ttl = select("ginkgo_node_heartbeat_ttl_seconds", _CHOSEN)
+    lowest = once(f"min_over_time({ttl}[$__range] @ end())")
     return lines(
         "Heartbeat: time left to live",
         "Seconds until the heartbeat expires. A healthy node draws a saw-tooth between 20 and "
         f"{HEARTBEAT_TTL}; under {HEARTBEAT_LATE} it missed a beat, at 0 it is offline. Scrapes see a few "
-        "points of each tooth." + _ONLY_SOME.replace("highest", "latest"),
-        Query(
-            worst(
-                LINES,
-                once(select("ginkgo_node_heartbeat_ttl_seconds", _CHOSEN)),
-                f"-1 * {once(_lowest('ginkgo_node_heartbeat_ttl_seconds'))}",
-            ),
-            "{{node_id}}",
-        ),
+        f"points of each tooth. Of more than {LINES} chosen nodes, the {LINES} that came closest to 0.",
+        Query(worst(LINES, once(ttl), f"-1 * {lowest}"), "{{node_id}}"),
         unit="s",
         limits=thresholds((0, BAD), (HEARTBEAT_LATE, LATE), below="transparent"),
         floor=-1,
         ceiling=HEARTBEAT_TTL,
     )
-
-
-def _lowest(name: str) -> str:
-    return f"min_over_time({select(name, _CHOSEN)}[$__range] @ end())"
 
 
 def _queue() -> timeseries.Panel:
@@ -159,12 +158,30 @@ def _events() -> timeseries.Panel:
 
 
 def _backpressure() -> timeseries.Panel:
+    usual = worst_recorded(LINES, "node:ginkgo_node_backpressure:avg1h_rate5m", _CHOSEN)
     return lines(
         "Backpressure",
-        "How often a full queue pushed back, per second. Counted per portfolio, so it can exceed the events."
+        "How often a full queue pushed back, per second, and the level above which it is a spike: "
+        f"{BACKPRESSURE_SPIKE} times the node's own average of the hour before, and more than the line."
         + _ONLY_SOME,
-        _rate("ginkgo_node_backpressure_total"),
+        Query(worst_recorded(LINES, "node:ginkgo_node_backpressure:rate5m", _CHOSEN), "{{node_id}}"),
+        Query(f"{BACKPRESSURE_SPIKE} * ({usual})", "{{node_id}}: spike above"),
         unit="cps",
+        limits=thresholds((BACKPRESSURE_FLOOR, LATE), below="transparent"),
+    )
+
+
+def _backpressure_share() -> timeseries.Panel:
+    return lines(
+        "Backpressure per event",
+        "Counted per portfolio, so it can exceed 100 %. Over the line for ten minutes, it is steady, and an "
+        "alert. No events, no value." + _ONLY_SOME,
+        Query(
+            worst_recorded(LINES, "node:ginkgo_node_backpressure_per_events:ratio_rate5m", _CHOSEN),
+            "{{node_id}}",
+        ),
+        unit="percentunit",
+        limits=thresholds((BACKPRESSURE_SHARE, LATE), below="transparent"),
     )
 
 

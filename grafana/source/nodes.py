@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from grafana.source.frame import OPEN_NODE
 from grafana.source.palette import (
+    BACKPRESSURE_FLOOR,
     BAD,
     HEARTBEAT_LATE,
     LATE,
@@ -16,7 +17,7 @@ from grafana.source.palette import (
     thresholds,
 )
 from grafana.source.panels import Column, rows
-from grafana.source.queries import increase_in_range, once, rate, select
+from grafana.source.queries import increase_in_range, once, recorded, select
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders.table import Panel
@@ -27,11 +28,12 @@ _PLAIN = "text"
 def node_table(title: str, description: str, *matchers: str, height: int) -> Panel:
     """Every chosen node, those that are offline first, with what was last known of each."""
     heartbeat = select("ginkgo_node_last_heartbeat_timestamp_seconds", *matchers)
+    up = once(select("ginkgo_node_up", *matchers))
     columns = (
         Column("Node", label="node_id", link=OPEN_NODE),
         Column(
             "State",
-            once(select("ginkgo_node_up", *matchers)),
+            up,
             words=node_states(),
             absent="unknown",
             solid=True,
@@ -55,17 +57,22 @@ def node_table(title: str, description: str, *matchers: str, height: int) -> Pan
             decimals=0,
             width=75,
         ),
-        Column("Events/s", rate(select("ginkgo_node_events_total", *matchers)), unit="short", width=90),
+        Column(
+            "Events/s",
+            f"{recorded('node:ginkgo_node_events:rate5m', *matchers)} and {up}",
+            unit="short",
+            width=90,
+        ),
         Column(
             "Backpressure/s",
-            rate(select("ginkgo_node_backpressure_total", *matchers)),
+            f"{recorded('node:ginkgo_node_backpressure:rate5m', *matchers)} and {up}",
             unit="short",
-            limits=thresholds((0, _PLAIN), (0.001, LATE)),
+            limits=thresholds((0, _PLAIN), (BACKPRESSURE_FLOOR, LATE)),
             width=120,
         ),
         Column(
             "Dropped",
-            increase_in_range(select("ginkgo_node_dropped_events_total", *matchers)),
+            f"{increase_in_range(select('ginkgo_node_dropped_events_total', *matchers))} and {up}",
             unit="locale",
             decimals=0,
             limits=thresholds((0, _PLAIN), (0.001, BAD)),

@@ -31,6 +31,12 @@ QUEUE_FULL: Final = 0.95 * QUEUE_CAPACITY
 HEARTBEAT_TTL: Final = 30
 HEARTBEAT_LATE: Final = 15
 
+# Below this rate the alerts take a node's backpressure for a blip; above this share of its events, for steady
+# (GinkgoBackpressureSpike, GinkgoBackpressureHigh).
+BACKPRESSURE_FLOOR: Final = 0.1
+BACKPRESSURE_SHARE: Final = 0.1
+BACKPRESSURE_SPIKE: Final = 3
+
 _STATES: Final = {"0": ("OFFLINE", BAD), "1": ("online", WELL)}
 _STATUSES: Final = {"RUNNING": ("running", WELL), "PAUSED": ("PAUSED", LATE), "STOPPED": ("STOPPED", PURPLE)}
 

@@ -109,6 +109,7 @@ def big_number(  # noqa: PLR0913 - a declaration in keywords
     words: ValueMap | None = None,
     legend: str = "",
     width: int = 4,
+    height: int = 4,
 ) -> stat.Panel:
     """One present value, read from across the room; its colour says whether to worry.
 
@@ -129,7 +130,7 @@ def big_number(  # noqa: PLR0913 - a declaration in keywords
         .graph_mode(BigValueGraphMode.NONE)
         .text_mode(BigValueTextMode.VALUE_AND_NAME if legend else BigValueTextMode.VALUE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).fields("").values(False))
-        .height(4)
+        .height(height)
         .span(width)
     )
     if decimals is not None:

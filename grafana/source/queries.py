@@ -41,8 +41,34 @@ def increase_in_range(selector: str) -> str:
 
 
 def worst(limit: int, series: str, ranking: str) -> str:
-    """The `limit` series with the largest `ranking` at the end of the range, for the whole range.
+    """The `limit` series with the largest `ranking`, for the whole range.
 
-    Without `@ end()` in the ranking each step would choose its own few, and the graph show far more.
+    The ranking takes its time from `@ end()`: without it each step would choose its own few, and the graph
+    show far more.
     """
     return f"{series} and topk({limit}, {ranking})"
+
+
+def worst_recorded(limit: int, name: str, *matchers: str) -> str:
+    """The same of a recorded series, ranked by its average over the range."""
+    series = recorded(name, *matchers)
+    return worst(limit, series, f"avg_over_time({series}[$__range] @ end())")
+
+
+def worst_gauge(limit: int, name: str, *matchers: str) -> str:
+    """The same of a gauge, ranked by its highest value in the range."""
+    selector = select(name, *matchers)
+    return worst(limit, once(selector), once(f"max_over_time({selector}[$__range] @ end())"))
+
+
+def worst_rate(limit: int, name: str, *matchers: str) -> str:
+    """The same of a counter's rate, ranked by its increase over the range."""
+    counter = select(name, *matchers)
+    return worst(limit, rate(counter), once(f"increase({counter}[$__range] @ end())"))
+
+
+def worst_uptime(limit: int, *matchers: str) -> str:
+    """Whether nodes are up: those `limit` that were offline for the longest part of the range."""
+    up = select("ginkgo_node_up", *matchers)
+    uptime = once(f"avg_over_time({up}[$__range] @ end())")
+    return worst(limit, once(up), f"1 - {uptime}")
