@@ -19,10 +19,22 @@ if TYPE_CHECKING:
 
 FOLDER: Final = Path(__file__).parent.parent / "dashboards"
 
+# Defaults that the SDK always writes. Grafana 10.4 has no such fields, or has them elsewhere.
+_YOUNGER: Final = {"allowCustomValue", "auto", "auto_count", "auto_min", "percentChangeColorMode"}
+
 
 def render(dashboard: Dashboard) -> str:
     """The dashboard as JSON, the same bytes every time."""
-    return json.dumps(dashboard, cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    plain = json.loads(json.dumps(dashboard, cls=JSONEncoder))
+    return json.dumps(_older(plain), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _older(data: object) -> object:
+    if isinstance(data, list):
+        return [_older(entry) for entry in data]
+    if isinstance(data, dict):
+        return {name: _older(value) for name, value in data.items() if name not in _YOUNGER}
+    return data
 
 
 def files() -> dict[Path, str]:

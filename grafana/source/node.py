@@ -102,17 +102,16 @@ def _alive() -> statetimeline.Panel:
 
 def _status() -> statetimeline.Panel:
     # A state timeline wants one number a state; the mapping turns it back into the word.
-    numbered = " or ".join(
-        f"{number} * {select('ginkgo_node_status', _CHOSEN, matcher)}"
-        for number, matcher in enumerate(('status="RUNNING"', 'status="PAUSED"', 'status="STOPPED"'), start=1)
-    )
+    paused = select("ginkgo_node_status", _CHOSEN, 'status="PAUSED"')
+    stopped = select("ginkgo_node_status", _CHOSEN, 'status="STOPPED"')
+    numbered = f"1 + {once(paused, 'status')} + 2 * {once(stopped, 'status')}"
     others = select("ginkgo_node_status", _CHOSEN, 'status!="RUNNING"')
-    not_running = once(f"sum without (status) (avg_over_time({others}[$__range] @ end()))")
+    not_running = once(f"avg_over_time({others}[$__range] @ end())", "status")
     return states_over_time(
         "Reported status",
         "What the nodes say of themselves. Older nodes report nothing; an offline node's last word is not "
-        "kept.",
-        Query(worst(LINES, once(f"sum without (status) ({numbered})"), not_running), "{{node_id}}"),
+        f"kept. Of more than {LINES} chosen nodes, the {LINES} that were longest not running.",
+        Query(worst(LINES, numbered, not_running), "{{node_id}}"),
         words=numbered_statuses(),
         page=LINES,
         width=12,
@@ -201,6 +200,7 @@ def _portfolios() -> timeseries.Panel:
         "Portfolios loaded." + _ONLY_SOME,
         _gauge("ginkgo_node_portfolios"),
         unit="short",
+        width=8,
         steps=True,
         decimals=0,
     )
@@ -213,6 +213,7 @@ def _cpu() -> timeseries.Panel:
         + _ONLY_SOME,
         _gauge("ginkgo_node_cpu_usage_ratio"),
         unit="percentunit",
+        width=8,
     )
 
 
@@ -223,4 +224,5 @@ def _memory() -> timeseries.Panel:
         + _ONLY_SOME,
         _gauge("ginkgo_node_memory_usage_bytes"),
         unit="bytes",
+        width=8,
     )

@@ -21,9 +21,9 @@ def recorded(name: str, *matchers: str) -> str:
     return f"{name}{{{inner}}}"
 
 
-def once(expression: str) -> str:
-    """One series a node (or state), however many exporters tell of it."""
-    return f"max without ({_PLACE}) ({expression})"
+def once(expression: str, *labels: str) -> str:
+    """One series a node (or state), however many exporters tell of it; `labels` are dropped as well."""
+    return f"max without ({', '.join((_PLACE, *labels))}) ({expression})"
 
 
 def rate(selector: str) -> str:
