@@ -1,19 +1,14 @@
 """Every expression of a written dashboard, as Grafana would send it: variables filled in."""
 
-from __future__ import annotations
-
 import json
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 from grafana.proof.lives import LENGTH, STEP
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from grafana.proof.tsdb import Prometheus
+from grafana.proof.tsdb import Prometheus
 
 # Over one hour a panel of this width or more gets one point a scrape; Grafana then takes four scrapes as
 # the rate interval.

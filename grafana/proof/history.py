@@ -1,18 +1,36 @@
-"""The hour as a Prometheus would have scraped it from the exporters: OpenMetrics with timestamps."""
+"""The hour as a Prometheus would have scraped it: what the exporter's own code says of the simulated nodes.
 
-from __future__ import annotations
+Judge, snapshot and exposition are the real ones. Only what they read, the lives of nodes in Redis, is simulated,
+and so are the metrics that tell of the exporter's process and of scrapes.
+"""
 
 import math
-from collections import defaultdict
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final
 
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from exporter.collector import read_families
+from exporter.contract import FIELDS
+from exporter.exposition import Exposition, Format
+from exporter.fleet import Discovered
+from exporter.judge import Judge, State
+from exporter.names import Names, names_of
+from exporter.snapshot import SnapshotMaker
+from exporter.source.reading import MISSING, Reading, Server
 from grafana.proof.lives import (
+    BEAT,
     END,
     LENGTH,
     NEVER,
     STEP,
+    TTL,
     Life,
     eight_nodes,
     many_nodes,
@@ -20,13 +38,12 @@ from grafana.proof.lives import (
     troubled_node,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-_STATUSES: Final = ("RUNNING", "PAUSED", "STOPPED")
-
-OfNode: TypeAlias = "Callable[[Life, float], float | None]"
-OfExporter: TypeAlias = "Callable[[float], float | None]"
+_JOB: Final = "ginkgo-exporter"
+_REDIS: Final = Server("simulated", "master")
+_EOF: Final = b"# EOF\n"
+_HEADERS: Final = re.compile(rb"# HELP .*\n# TYPE .*\n")
+_LABELS: Final = re.compile(rb"^(\w+)\{(.*)", re.MULTILINE)
+_NO_LABELS: Final = re.compile(rb"^(\w+) ", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -38,7 +55,7 @@ class Story:
     redis_lost: float = NEVER
 
     def scrapes(self, instance: str) -> tuple[float, ...]:
-        """Each exporter is scraped at its own moment; the last time is at most 15 s before the end."""
+        """Each exporter is scraped at its own moment; the last time is less than 15 s before the end."""
         shift = 7.0 * self.instances.index(instance)
         return tuple(at - shift for at in range(STEP, LENGTH + 1, STEP))
 
@@ -63,158 +80,117 @@ def thousand() -> Story:
     return Story(many_nodes(1_000), ("exporter-0:19121",))
 
 
-def openmetrics(story: Story) -> Iterator[str]:
-    """The story's samples, family by family, ending in `# EOF`."""
-    families: dict[tuple[str, str], list[Iterator[str]]] = defaultdict(list)
-    for series in (*_node_series(story), *_exporter_series(story)):
-        families[series.family, series.kind].append(series.samples(story))
-    for (family, kind), samples in families.items():
-        yield f"# TYPE {family} {kind}\n"
-        for each in samples:
-            yield from each
-    yield "# EOF\n"
+def openmetrics(story: Story) -> Iterator[bytes]:
+    """The story's scrapes, one after the other, each sample with its time, ending in `# EOF`."""
+    for instance in story.instances:
+        exporter = _Exporter(story)
+        for at in story.scrapes(instance):
+            nodes, rest = exporter.scrape(at)
+            around = "".join(f"{sample}\n" for sample in _around(story, at, exporter.offline)).encode()
+            place = f'job="{_JOB}",instance="{instance}"'.encode()
+            time = f" {END - LENGTH + at:.0f}\n".encode()
+            # All of the many samples have this label first; a pattern would take its time over them.
+            yield _HEADERS.sub(b"", nodes).replace(b"{node_id=", b"{%b,node_id=" % place).replace(b"\n", time)
+            rest = _LABELS.sub(rb"\1{%b,\2" % place, _HEADERS.sub(b"", rest) + around)
+            yield _NO_LABELS.sub(rb"\1{%b} " % place, rest).replace(b"\n", time)
+    yield _EOF
 
 
-@dataclass(frozen=True)
-class _Series:
-    """One series of each exporter: its name, labels, and value at a time, None where it is absent."""
+class _Exporter:
+    """One exporter's working parts, over simulated nodes instead of a Redis.
 
-    name: str
-    value: OfExporter
-    kind: str = "gauge"
-    labels: tuple[tuple[str, str], ...] = ()
+    Attributes:
+        offline: How many nodes were offline when Redis was last read.
+    """
 
-    @property
-    def family(self) -> str:
-        """The name in the TYPE line."""
-        if self.kind == "histogram":
-            return self.name.rsplit("_", 1)[0]
-        return self.name.removesuffix("_total")
+    def __init__(self, story: Story) -> None:
+        self.offline = 0
+        self._story = story
+        self._judge = Judge(TTL, BEAT)
+        self._maker = SnapshotMaker(UTC, TTL, lambda _field, _ids: None)
+        self._exposition = Exposition()
+        self._names = Names()
+        self._lives = {life.node_id.encode(): life for life in story.lives}
+        # Many nodes of a large fleet differ only in their name: what they write is worked out once.
+        self._twins = {name: replace(life, node_id="") for name, life in self._lives.items()}
 
-    def samples(self, story: Story) -> Iterator[str]:
-        """The series' lines, exporter by exporter."""
-        for instance in story.instances:
-            pairs = (("job", "ginkgo-exporter"), ("instance", instance), *self.labels)
-            labels = ",".join(f'{key}="{value}"' for key, value in pairs)
-            identity = f"{self.name}{{{labels}}}"
-            yield "".join(f"{identity} {point}\n" for point in _points(self.value, story.scrapes(instance)))
+    def scrape(self, at: float) -> tuple[bytes, bytes]:
+        """What the exporter answers at a time: of nodes, and of the read; nothing yet of its process."""
+        seen = min(at, self._story.redis_lost)
+        discovered = Discovered(0.03 + 0.01 * math.sin(at / 300), END - LENGTH + seen // 10 * 10, 0)
+        if at >= self._story.redis_lost:
+            return b"", _text(read_families(None, discovered))
+        known = frozenset(name for name, life in self._lives.items() if life.is_known(at))
+        if known != frozenset(self._names.raw):
+            self._names = names_of(known, len(self._lives))
+        for second in range(STEP):
+            self._judge.answered(_REDIS, at - STEP + second)  # the exporter probes Redis all the time
+        reading = self._read(at)
+        verdicts = self._judge.judge(reading, whole=True)
+        took = 0.002 + len(known) * 5e-6 * (1 + at % 3)
+        snapshot = self._maker.make(self._names, reading, verdicts, self._judge.last_beats(), took)
+        self.offline = snapshot.counts[State.OFFLINE]
+        return self._exposition.render(snapshot, Format.OPENMETRICS), _text(read_families(snapshot, discovered))
+
+    def _read(self, at: float) -> Reading:
+        keys = [_keys(self._twins[name], at) for name in self._names.raw]
+        fields = zip(*(fields for fields, _, _ in keys), strict=True) if keys else ((),) * len(FIELDS)
+        return Reading(
+            at,
+            END - LENGTH + at,
+            _REDIS,
+            self._names.raw,
+            tuple(fields),
+            [ttl for _, ttl, _ in keys],
+            [beat for _, _, beat in keys],
+        )
 
 
 @cache
-def _points(value: OfExporter, scrapes: tuple[float, ...]) -> list[str]:
-    return [f"{number!r} {END - LENGTH + at:.0f}" for at in scrapes if (number := value(at)) is not None]
+def _keys(life: Life, at: float) -> tuple[tuple[bytes | None, ...], int, bytes | None]:
+    """A node's two keys: the fields of its hash, the heartbeat's PTTL and value."""
+    written = life.fields(at)
+    fields = tuple(written[name].encode() if name in written else None for name in FIELDS)
+    ttl = life.heartbeat_ttl(at)
+    if ttl <= 0:
+        return fields, MISSING, None
+    beat = datetime.fromtimestamp(END - LENGTH + life.last_beat(at), UTC)
+    text = (beat.replace(tzinfo=None) if life.old else beat).isoformat()
+    return fields, round(1000 * ttl), text.encode()
 
 
-def _offline_too(value: Callable[[Life, float], float]) -> OfNode:
-    """A state or a total, told of offline nodes as well."""
-    return lambda life, now: value(life, now) if life.is_known(now) else None
+class _Families(Collector):
+    def __init__(self, families: Iterator[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        return self._families
 
 
-def _online_only(value: Callable[[Life, float], float]) -> OfNode:
-    """A gauge: what it describes ends with the node."""
-    return lambda life, now: value(life, now) if life.is_online(now) else None
+def _text(families: Iterator[Metric]) -> bytes:
+    text: bytes = generate_latest(_Families(families))
+    return text.removesuffix(_EOF)
 
 
-@cache
-def _reports(status: str) -> OfNode:
-    return _online_only(lambda life, now: float(life.status(now) == status))
-
-
-_OF_NODE: Final[dict[str, OfNode]] = {
-    "ginkgo_node_up": _offline_too(lambda life, now: float(life.is_online(now))),
-    "ginkgo_node_heartbeat_ttl_seconds": _offline_too(Life.heartbeat_ttl),
-    "ginkgo_node_last_heartbeat_timestamp_seconds": _offline_too(
-        lambda life, now: END - LENGTH + life.last_beat(now)
-    ),
-    "ginkgo_node_portfolios": _online_only(Life.portfolios),
-    "ginkgo_node_queue_size": _online_only(Life.queue),
-    "ginkgo_node_cpu_usage_ratio": _online_only(Life.cpu),
-    "ginkgo_node_memory_usage_bytes": _online_only(Life.memory),
-    "ginkgo_node_events_total": _offline_too(Life.events),
-    "ginkgo_node_backpressure_total": _offline_too(Life.backpressure),
-    "ginkgo_node_dropped_events_total": _offline_too(Life.dropped),
-}
-
-
-def _node_series(story: Story) -> Iterator[_Series]:
-    @cache
-    def of_twin(value: OfNode, life: Life) -> OfExporter:
-        """One function, and so one computation, for all nodes that differ only in their name."""
-        return lambda at: value(life, at) if at < story.redis_lost else None
-
-    def told(value: OfNode, life: Life) -> OfExporter:
-        return of_twin(value, replace(life, node_id=""))
-
-    for name, value in _OF_NODE.items():
-        kind = "counter" if name.endswith("_total") else "gauge"
-        for life in story.lives:
-            yield _Series(name, told(value, life), kind, (("node_id", life.node_id),))
-    for life in story.lives:
-        for status in () if life.old else _STATUSES:
-            labels = (("node_id", life.node_id), ("status", status))
-            yield _Series("ginkgo_node_status", told(_reports(status), life), "gauge", labels)
-
-
-def _exporter_series(story: Story) -> Iterator[_Series]:
-    nodes = len(story.lives)
-
-    def readable(at: float) -> bool:
-        return at < story.redis_lost
-
-    @cache
-    def online(at: float) -> float:
-        return float(sum(life.is_online(at) for life in story.lives))
-
-    @cache
-    def offline(at: float) -> float:
-        return sum(life.is_known(at) for life in story.lives) - online(at)
-
-    def none(_: float) -> float:
-        return 0.0
-
-    def while_readable(value: OfExporter) -> OfExporter:
-        return lambda at: value(at) if readable(at) else None
-
-    yield _Series("up", lambda _: 1.0)
-    yield _Series("scrape_duration_seconds", lambda at: 0.004 + nodes * 1.6e-5 * (1 + 0.2 * math.sin(at)))
-    yield _Series("scrape_samples_scraped", lambda at: 60.0 + 13 * nodes * readable(at))
-    yield _Series("ginkgo_redis_up", lambda at: float(readable(at)))
-    for state, count in (("online", online), ("offline", offline), ("undecided", none), ("forgotten", none)):
-        yield _Series("ginkgo_nodes", while_readable(count), labels=(("state", state),))
-    version = (("version", "1.0.0"), ("revision", "c2f5e43"), ("python_version", "3.11.7"))
-    yield _Series("ginkgo_exporter_build_info", lambda _: 1.0, labels=version)
-    yield _Series("ginkgo_exporter_collect_duration_seconds", lambda at: 0.002 + nodes * 5e-6 * (1 + at % 3))
-    yield _Series("ginkgo_exporter_discovery_duration_seconds", lambda at: 0.03 + 0.01 * math.sin(at / 300))
-    yield _Series(
-        "ginkgo_exporter_discovery_timestamp_seconds",
-        lambda at: END - LENGTH + min(at, story.redis_lost) // 10 * 10.0,
-    )
-    yield _Series(
-        "ginkgo_exporter_invalid_values_total",
-        lambda at: max(0, at - minutes_before_end(31)) // 60,
-        "counter",
-        (("field", "memory_usage"),),
-    )
-    yield from _bridge_series(offline)
-    yield _Series("process_cpu_seconds_total", lambda at: 5 + at * (0.01 + nodes * 2e-5), "counter")
-    yield _Series("process_resident_memory_bytes", lambda at: 4.1e7 + nodes * 2_000 + 900 * at)
-    yield _Series("process_open_fds", lambda at: 14.0 + at % 4)
-
-
-def _bridge_series(offline: Callable[[float], float]) -> Iterator[_Series]:
-    def counted(share: float) -> OfExporter:
-        return lambda at: float(round(share * 10 * offline(at)))
-
-    def every(seconds: float) -> OfExporter:
-        return lambda at: at // seconds
-
-    yield _Series("ginkgo_bridge_active", lambda _: 1.0)
-    yield _Series("ginkgo_bridge_alerts", offline, labels=(("alertname", "GinkgoNodeOffline"),))
+def _around(story: Story, at: float, offline: int) -> Iterator[str]:
+    """What Prometheus says of the scrape, and the exporter of its process and its push."""
+    nodes, readable = len(story.lives), at < story.redis_lost
+    yield "up 1"
+    yield f"scrape_duration_seconds {0.004 + nodes * 1.6e-5 * (1 + 0.2 * math.sin(at)):.6f}"
+    yield f"scrape_samples_scraped {60 + 13 * nodes * readable}"
+    yield 'ginkgo_exporter_build_info{version="1.0.0",revision="c2f5e43",python_version="3.11.7"} 1'
+    for field in (*FIELDS, "heartbeat", "node_id"):
+        invalid = max(0, at - minutes_before_end(31)) // 60 if field == "memory_usage" else 0
+        yield f'ginkgo_exporter_invalid_values_total{{field="{field}"}} {invalid:.0f}'
+    yield f"process_cpu_seconds_total {5 + at * (0.01 + nodes * 2e-5):.3f}"
+    yield f"process_resident_memory_bytes {4.1e7 + nodes * 2_000 + 900 * at:.0f}"
+    yield f"process_open_fds {14 + at % 4:.0f}"
+    yield "ginkgo_bridge_active 1"
+    yield f'ginkgo_bridge_alerts{{alertname="GinkgoNodeOffline"}} {offline}'
     for result, period in (("ok", 15), ("error", 900)):
-        where = (("alertmanager", "http://alertmanager:9093"), ("result", result))
-        yield _Series("ginkgo_bridge_posts_total", every(period), "counter", where)
-    delay = "ginkgo_bridge_detection_delay_seconds"
+        where = f'alertmanager="http://alertmanager:9093",result="{result}"'
+        yield f"ginkgo_bridge_posts_total{{{where}}} {at // period:.0f}"
     for bound, share in (("0.05", 0.6), ("0.1", 0.9), ("0.25", 1.0), ("+Inf", 1.0)):
-        yield _Series(f"{delay}_bucket", counted(share), "histogram", (("le", bound),))
-    yield _Series(f"{delay}_count", counted(1.0), "histogram")
-    yield _Series(f"{delay}_sum", lambda at: 0.6 * offline(at), "histogram")
+        yield f'ginkgo_bridge_detection_delay_seconds_bucket{{le="{bound}"}} {share * 10 * offline:.0f}'
+    yield f"ginkgo_bridge_detection_delay_seconds_count {10 * offline}"
+    yield f"ginkgo_bridge_detection_delay_seconds_sum {0.6 * offline:.1f}"

@@ -13,8 +13,6 @@ before its end, with eight nodes:
 Larger fleets repeat these lives, rarer ones more rarely.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -100,19 +98,20 @@ class Life:
         """Portfolios loaded; a stand-in takes two more after the crash."""
         return 1 + self.number % 3 + (2 if self.number % 8 == 4 and now > minutes_before_end(11) else 0)  # noqa: PLR2004
 
-    def cpu(self, now: float) -> float:
-        """CPU use as a share of one core."""
-        return 0.0 if self.old else round(0.3 + 0.15 * math.sin(now / 400 + self.number), 3)
-
-    def memory(self, now: float) -> float:
-        """Memory in bytes."""
-        return 0.0 if self.old else (400 + 10 * (self.number % 9) + math.floor(now / 90)) * 1_048_576.0
-
-    def status(self, now: float) -> str:
-        """The status that the node reports; empty for the old kind."""
-        if self.old:
-            return ""
-        return "PAUSED" if now >= self.pause else "RUNNING"
+    def fields(self, now: float) -> dict[str, str]:
+        """The node's hash, every value a string."""
+        written = {
+            "portfolio_count": f"{self.portfolios(now):.0f}",
+            "queue_size": f"{self.queue(now):.0f}",
+            "cpu_usage": "0.0" if self.old else f"{30 + 15 * math.sin(now / 400 + self.number):.1f}",
+            "memory_usage": "0" if self.old else f"{400 + 10 * (self.number % 9) + now // 90:.0f}",
+            "total_events": f"{self.events(now):.0f}",
+            "backpressure_count": f"{self.backpressure(now):.0f}",
+            "dropped_events": f"{self.dropped(now):.0f}",
+        }
+        if not self.old:
+            written["status"] = "PAUSED" if now >= self.pause else "RUNNING"
+        return written
 
 
 def eight_nodes() -> tuple[Life, ...]:

@@ -1,30 +1,25 @@
 """A story in a real Prometheus: its samples, the recording rules over them, the alerts they raise."""
 
-from __future__ import annotations
-
 import json
+import os
 import re
 import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import yaml
 
-from grafana.proof.history import openmetrics
+from grafana.proof.history import Story, openmetrics
 from grafana.proof.lives import END, LENGTH, STEP
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
-
-    from grafana.proof.history import Story
 
 START: Final = END - LENGTH
 _READY_WITHIN: Final = 20.0
@@ -37,8 +32,14 @@ class Prometheus:
     """A running server's query API."""
 
     url: str
+    pid: int
 
-    def get(self, path: str, **parameters: str | float) -> Any:  # noqa: ANN401 - JSON
+    def cpu_seconds(self) -> float:
+        """Processor time that the server has used: what a query costs, however busy the machine is."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def get(self, path: str, **parameters: str | float) -> Any:
         """What the API answers under `data`; its error as a RuntimeError."""
         try:
             with urlopen(f"{self.url}/api/v1/{path}?{urlencode(parameters)}", timeout=60) as reply:  # noqa: S310 - our own server
@@ -54,9 +55,7 @@ class Prometheus:
 
     def over_time(self, query: str, step: float = STEP, start: float = START) -> list[dict[str, Any]]:
         """The matrix a query gives over the hour."""
-        matrix: list[dict[str, Any]] = self.get("query_range", query=query, start=start, end=END, step=step)[
-            "result"
-        ]
+        matrix: list[dict[str, Any]] = self.get("query_range", query=query, start=start, end=END, step=step)["result"]
         return matrix
 
 
@@ -86,7 +85,7 @@ def running(folder: Path) -> Iterator[Prometheus]:
     )
     try:
         _wait_until_ready(process, f"http://{address}/-/ready")
-        yield Prometheus(f"http://{address}")
+        yield Prometheus(f"http://{address}", process.pid)
     finally:
         process.terminate()
         process.wait(20)
@@ -97,7 +96,7 @@ def load(story: Story, rules: Path, folder: Path) -> None:
     """Writes the story, its recording rules and its alerts as blocks under `folder`."""
     samples = folder / "samples.om"
     folder.mkdir(parents=True, exist_ok=True)
-    with samples.open("w", encoding="utf-8") as file:
+    with samples.open("wb") as file:
         file.writelines(openmetrics(story))
     _write_blocks(samples, folder)
     groups = yaml.safe_load(rules.read_text(encoding="utf-8"))["groups"]
@@ -122,9 +121,7 @@ def _record(rules: Path, folder: Path) -> None:
 
 def _layers(groups: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
     """The recording rules, those first that need no other: backfilling does not know their order."""
-    waiting: dict[str, Rule] = {
-        rule["record"]: rule for group in groups for rule in group["rules"] if "record" in rule
-    }
+    waiting: dict[str, Rule] = {rule["record"]: rule for group in groups for rule in group["rules"] if "record" in rule}
     layers: list[list[dict[str, Any]]] = []
     while waiting:
         ready = [
@@ -195,9 +192,7 @@ def _seconds(duration: str) -> float:
 
 
 def _write_blocks(samples: Path, folder: Path) -> None:
-    _run(
-        "promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet", str(samples), str(folder / "data")
-    )
+    _run("promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet", str(samples), str(folder / "data"))
 
 
 def _run(*command: str) -> None:

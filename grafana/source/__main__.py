@@ -1,21 +1,16 @@
 """Write the dashboards' JSON, or with `--check` say whether the written ones are up to date."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.source import exporter, fleet, node
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from grafana_foundation_sdk.models.dashboard import Dashboard
 
 FOLDER: Final = Path(__file__).parent.parent / "dashboards"
 
@@ -50,11 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m grafana.source", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, exit 1 on a difference")
     options = parser.parse_args(arguments)
-    stale = [
-        path
-        for path, text in files().items()
-        if not path.exists() or path.read_text(encoding="utf-8") != text
-    ]
+    stale = [path for path, text in files().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if options.check:
         for path in stale:
             sys.stderr.write(f"{path.name} is not what the code gives: run `make dashboards`\n")

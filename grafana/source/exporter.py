@@ -1,19 +1,13 @@
 """The exporter's dashboard: can the monitoring itself be trusted."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from grafana_foundation_sdk.builders import stat, statetimeline, timeseries
 from grafana_foundation_sdk.builders.dashboard import Row
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.source.frame import EXPORTER, firing_alerts, shell
 from grafana.source.palette import BAD, LATE, PURPLE, SKY, WELL, thresholds, words
 from grafana.source.panels import Query, big_number, lines, states_over_time
 from grafana.source.queries import select
-
-if TYPE_CHECKING:
-    from grafana_foundation_sdk.builders import stat, statetimeline, timeseries
-    from grafana_foundation_sdk.models.dashboard import Dashboard
 
 
 def dashboard() -> Dashboard:
@@ -160,8 +154,7 @@ def _samples() -> timeseries.Panel:
 def _discovery() -> timeseries.Panel:
     return lines(
         "Discovery",
-        "How long the last full discovery of node names took. It grows with all keys in Redis, not with "
-        "nodes.",
+        "How long the last full discovery of node names took. It grows with all keys in Redis, not with nodes.",
         Query(select("ginkgo_exporter_discovery_duration_seconds"), "{{instance}}"),
         unit="s",
     )
@@ -207,9 +200,7 @@ def _posts() -> timeseries.Panel:
 
 
 def _delay() -> timeseries.Panel:
-    buckets = (
-        f"sum by (le) (rate({select('ginkgo_bridge_detection_delay_seconds_bucket')}[$__rate_interval]))"
-    )
+    buckets = f"sum by (le) (rate({select('ginkgo_bridge_detection_delay_seconds_bucket')}[$__rate_interval]))"
     return lines(
         "From expiry to accepted post",
         "How long after a heartbeat's expiry an Alertmanager had the alert. Empty when no node crashed.",

@@ -1,10 +1,10 @@
 """The fleet's dashboard: are all nodes alive, who is not and since when, and is data being lost."""
 
-from __future__ import annotations
+from typing import Final
 
-from typing import TYPE_CHECKING, Final
-
+from grafana_foundation_sdk.builders import stat, statetimeline, table, timeseries
 from grafana_foundation_sdk.builders.dashboard import Row
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.source.frame import FLEET, firing_alerts, shell
 from grafana.source.nodes import node_table
@@ -33,10 +33,6 @@ from grafana.source.queries import (
     worst_recorded,
     worst_uptime,
 )
-
-if TYPE_CHECKING:
-    from grafana_foundation_sdk.builders import stat, statetimeline, table, timeseries
-    from grafana_foundation_sdk.models.dashboard import Dashboard
 
 # More bands or lines than these can't be told apart, whatever the screen.
 BANDS: Final = 40
@@ -123,8 +119,7 @@ def _dropped_in_range() -> stat.Panel:
 def _redis() -> stat.Panel:
     return big_number(
         "Redis",
-        "Whether any exporter could read Redis in its last scrape. If none could, nothing is known of any "
-        "node.",
+        "Whether any exporter could read Redis in its last scrape. If none could, nothing is known of any node.",
         f"max({select('ginkgo_redis_up')})",
         limits=thresholds((0, BAD), (1, WELL)),
         words=words({"0": ("UNREADABLE", BAD), "1": ("readable", WELL)}),

@@ -1,8 +1,7 @@
 """What the three dashboards have in common: variables, links, annotations, numbering."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 from grafana_foundation_sdk.builders.dashboard import (
     Dashboard,
@@ -11,6 +10,7 @@ from grafana_foundation_sdk.builders.dashboard import (
     QueryVariable,
     Row,
 )
+from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import (
     AnnotationQuery,
     DashboardCursorSync,
@@ -25,11 +25,6 @@ from grafana_foundation_sdk.models.dashboard import Dashboard as BuiltDashboard
 from grafana.source.palette import BAD, LATE
 from grafana.source.panels import DATASOURCE
 from grafana.source.queries import select
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from grafana_foundation_sdk.cog.builder import Builder
 
 TAG: Final = "ginkgo"
 FLEET: Final = "ginkgo-fleet"

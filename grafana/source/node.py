@@ -1,10 +1,10 @@
 """The node's dashboard: what one node, or a few, did over the range, and where it crossed a limit."""
 
-from __future__ import annotations
+from typing import Final
 
-from typing import TYPE_CHECKING, Final
-
+from grafana_foundation_sdk.builders import statetimeline, table, timeseries
 from grafana_foundation_sdk.builders.dashboard import Row
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.source.frame import NODE, firing_alerts, restarts, shell
 from grafana.source.nodes import node_table
@@ -32,10 +32,6 @@ from grafana.source.queries import (
     worst_recorded,
     worst_uptime,
 )
-
-if TYPE_CHECKING:
-    from grafana_foundation_sdk.builders import statetimeline, table, timeseries
-    from grafana_foundation_sdk.models.dashboard import Dashboard
 
 LINES: Final = 20
 
@@ -102,16 +98,17 @@ def _alive() -> statetimeline.Panel:
 
 def _status() -> statetimeline.Panel:
     # A state timeline wants one number a state; the mapping turns it back into the word.
-    paused = select("ginkgo_node_status", _CHOSEN, 'status="PAUSED"')
-    stopped = select("ginkgo_node_status", _CHOSEN, 'status="STOPPED"')
-    numbered = f"1 + {once(paused, 'status')} + 2 * {once(stopped, 'status')}"
     others = select("ginkgo_node_status", _CHOSEN, 'status!="RUNNING"')
     not_running = once(f"avg_over_time({others}[$__range] @ end())", "status")
+    paused, stopped = (
+        worst(LINES, once(select("ginkgo_node_status", _CHOSEN, f'status="{status}"'), "status"), not_running)
+        for status in ("PAUSED", "STOPPED")
+    )
     return states_over_time(
         "Reported status",
         "What the nodes say of themselves. Older nodes report nothing; an offline node's last word is not "
         f"kept. Of more than {LINES} chosen nodes, the {LINES} that were longest not running.",
-        Query(worst(LINES, numbered, not_running), "{{node_id}}"),
+        Query(f"1 + ({paused}) + 2 * ({stopped})", "{{node_id}}"),
         words=numbered_statuses(),
         page=LINES,
         width=12,
@@ -161,8 +158,7 @@ def _backpressure() -> timeseries.Panel:
     return lines(
         "Backpressure",
         "How often a full queue pushed back, per second, and the level above which it is a spike: "
-        f"{BACKPRESSURE_SPIKE} times the node's own average of the hour before, and more than the line."
-        + _ONLY_SOME,
+        f"{BACKPRESSURE_SPIKE} times the node's own average of the hour before, and more than the line." + _ONLY_SOME,
         Query(worst_recorded(LINES, "node:ginkgo_node_backpressure:rate5m", _CHOSEN), "{{node_id}}"),
         Query(f"{BACKPRESSURE_SPIKE} * ({usual})", "{{node_id}}: spike above"),
         unit="cps",
@@ -209,8 +205,7 @@ def _portfolios() -> timeseries.Panel:
 def _cpu() -> timeseries.Panel:
     return lines(
         "CPU",
-        "CPU use as the node reports it. Many nodes write a constant 0: then this line says nothing."
-        + _ONLY_SOME,
+        "CPU use as the node reports it. Many nodes write a constant 0: then this line says nothing." + _ONLY_SOME,
         _gauge("ginkgo_node_cpu_usage_ratio"),
         unit="percentunit",
         width=8,
@@ -220,8 +215,7 @@ def _cpu() -> timeseries.Panel:
 def _memory() -> timeseries.Panel:
     return lines(
         "Memory",
-        "Memory as the node reports it. Many nodes write a constant 0: then this line says nothing."
-        + _ONLY_SOME,
+        "Memory as the node reports it. Many nodes write a constant 0: then this line says nothing." + _ONLY_SOME,
         _gauge("ginkgo_node_memory_usage_bytes"),
         unit="bytes",
         width=8,

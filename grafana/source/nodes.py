@@ -1,8 +1,6 @@
 """The panels that the fleet's and the node's dashboard share: the table of nodes and its queries."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from grafana_foundation_sdk.builders.table import Panel
 
 from grafana.source.frame import OPEN_NODE
 from grafana.source.palette import (
@@ -18,9 +16,6 @@ from grafana.source.palette import (
 )
 from grafana.source.panels import Column, rows
 from grafana.source.queries import increase_in_range, once, recorded, select
-
-if TYPE_CHECKING:
-    from grafana_foundation_sdk.builders.table import Panel
 
 _PLAIN = "text"
 

@@ -4,15 +4,11 @@ The colours are Okabe and Ito's (jfly.uni-koeln.de/color), which readers with an
 blindness can tell apart. A state also has its word wherever there is room for one.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Final
 
 from grafana_foundation_sdk.builders.dashboard import ThresholdsConfig
 from grafana_foundation_sdk.models.dashboard import Threshold, ThresholdsMode, ValueMap, ValueMappingResult
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 WELL: Final = "#0072B2"  # blue
 LATE: Final = "#E69F00"  # orange

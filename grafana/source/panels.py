@@ -3,13 +3,12 @@
 Every kind sets what it shows when there is nothing to show: absence is a word, never a nought.
 """
 
-from __future__ import annotations
-
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from grafana_foundation_sdk.builders import common, prometheus, stat, statetimeline, table, timeseries
-from grafana_foundation_sdk.builders.dashboard import DashboardLink, FieldColor
+from grafana_foundation_sdk.builders.dashboard import DashboardLink, FieldColor, ThresholdsConfig
 from grafana_foundation_sdk.models.common import (
     AxisPlacement,
     BigValueColorMode,
@@ -31,16 +30,11 @@ from grafana_foundation_sdk.models.dashboard import (
     DataTransformerConfig,
     DynamicConfigValue,
     FieldColorModeId,
+    ValueMap,
 )
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from grafana.source.palette import thresholds
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from grafana_foundation_sdk.builders.dashboard import ThresholdsConfig
-    from grafana_foundation_sdk.models.dashboard import ValueMap
 
 DATASOURCE: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")
 NOTHING_KNOWN: Final = "No data: nothing is known"
@@ -274,12 +268,8 @@ def rows(  # noqa: PLR0913 - a declaration in keywords
         .filterable(True)
         .show_header(True)
         .cell_height(TableCellHeight.SM)
-        .footer(
-            common.TableFooterOptions().show(False).reducer(["sum"]).count_rows(False).enable_pagination(True)
-        )
-        .sort_by(
-            [common.TableSortByFieldState().display_name(name).desc(descending) for name, descending in sort]
-        )
+        .footer(common.TableFooterOptions().show(False).reducer(["sum"]).count_rows(False).enable_pagination(True))
+        .sort_by([common.TableSortByFieldState().display_name(name).desc(descending) for name, descending in sort])
         .height(height)
         .span(width)
     )
@@ -327,13 +317,9 @@ def _cell(column: Column) -> list[DynamicConfigValue]:
     if column.limits is not None:
         properties.append(DynamicConfigValue("thresholds", column.limits.build()))
     if column.solid:
-        properties.append(
-            DynamicConfigValue("custom.cellOptions", {"type": "color-background", "mode": "basic"})
-        )
+        properties.append(DynamicConfigValue("custom.cellOptions", {"type": "color-background", "mode": "basic"}))
     elif column.limits is not None or column.words is not None:
         properties.append(DynamicConfigValue("custom.cellOptions", {"type": "color-text"}))
     if column.link:
-        properties.append(
-            DynamicConfigValue("links", [DashboardLink("Open this node").url(column.link).build()])
-        )
+        properties.append(DynamicConfigValue("links", [DashboardLink("Open this node").url(column.link).build()]))
     return properties

@@ -1,7 +1,5 @@
 """PromQL the panels share: selection by variables, replicas counted once, the worst few of many."""
 
-from __future__ import annotations
-
 from typing import Final
 
 # Two exporters read the same Redis, or one moves to another pod: still one node. Labels that tell two

@@ -1,26 +1,16 @@
 """Prometheus with an hour of each story, loaded once a session, and the written dashboards."""
 
-from __future__ import annotations
-
 import shutil
-import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+from grafana.proof import history, tsdb
+from grafana.proof.history import Story
+from grafana.proof.tsdb import Prometheus
 
-from grafana.proof import history, tsdb  # noqa: E402 - the repository's root is not installed
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from grafana.proof.history import Story
-    from grafana.proof.tsdb import Prometheus
-
-RULES = ROOT / "alerts" / "ginkgo.rules.yml"
+RULES = Path(__file__).parents[2] / "alerts" / "ginkgo.rules.yml"
 
 
 def _serve(story: Story | None, folder: Path) -> Iterator[Prometheus]:

@@ -1,7 +1,5 @@
 """The written dashboards: what the code gives, laid out and linked as promised."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from pathlib import Path
@@ -83,9 +81,7 @@ def test_node_names_lead_to_the_node() -> None:
 
 def test_limits_are_those_of_the_alerts() -> None:
     rules = yaml.safe_load((GRAFANA.parent / "alerts" / "ginkgo.rules.yml").read_text(encoding="utf-8"))
-    alerts = {
-        rule["alert"]: rule["expr"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule
-    }
+    alerts = {rule["alert"]: rule["expr"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule}
     assert f"ginkgo_node_queue_size) > {QUEUE_FILLING:.0f}" in alerts["GinkgoQueueGrowing"]
     assert f">= {QUEUE_FULL:.0f}" in alerts["GinkgoQueueGrowing"]
     assert f"ginkgo_node_heartbeat_ttl_seconds) < {HEARTBEAT_LATE}" in alerts["GinkgoHeartbeatLate"]
@@ -99,8 +95,6 @@ def test_alerts_lead_to_dashboards_that_exist() -> None:
 def test_provisioning_reads_the_folder_and_names_a_prometheus() -> None:
     provider = yaml.safe_load((GRAFANA / "provisioning/dashboards/ginkgo.yaml").read_text(encoding="utf-8"))
     assert provider["providers"][0]["type"] == "file"
-    source = yaml.safe_load(
-        (GRAFANA / "provisioning/datasources/prometheus.yaml").read_text(encoding="utf-8")
-    )
+    source = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yaml").read_text(encoding="utf-8"))
     assert source["datasources"][0]["type"] == "prometheus"
     assert source["datasources"][0]["jsonData"]["timeInterval"] == "15s"

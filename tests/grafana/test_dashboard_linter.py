@@ -1,9 +1,8 @@
 """The rules of grafana/dashboard-linter, held a little stricter: for every kind of panel."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import promql_parser as promql
 import pytest
@@ -11,14 +10,9 @@ import yaml
 
 from grafana.proof.expressions import fill, read
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 FOLDER = Path(__file__).parents[2] / "grafana" / "dashboards"
 DASHBOARDS = [read(path) for path in sorted(FOLDER.glob("*.json"))]
-PANELS = [
-    (dashboard, panel) for dashboard in DASHBOARDS for panel in dashboard["panels"] if panel["type"] != "row"
-]
+PANELS = [(dashboard, panel) for dashboard in DASHBOARDS for panel in dashboard["panels"] if panel["type"] != "row"]
 TARGETS = [
     (dashboard, panel, index, target["expr"])
     for dashboard, panel in PANELS
@@ -158,18 +152,14 @@ def test_panel_says_what_absence_means(dashboard: dict[str, Any], panel: dict[st
 
 
 @every_panel
-def test_value_that_is_not_known_has_no_colour_of_well_or_bad(
-    dashboard: dict[str, Any], panel: dict[str, Any]
-) -> None:
+def test_value_that_is_not_known_has_no_colour_of_well_or_bad(dashboard: dict[str, Any], panel: dict[str, Any]) -> None:
     first = panel["fieldConfig"]["defaults"]["thresholds"]["steps"][0]
     assert first["value"] is None
     assert first["color"] in {"#6E6E6E", "transparent"}, dashboard["uid"]
 
 
 @every_target
-def test_target_is_promql(
-    dashboard: dict[str, Any], panel: dict[str, Any], index: int, expression: str
-) -> None:
+def test_target_is_promql(dashboard: dict[str, Any], panel: dict[str, Any], index: int, expression: str) -> None:
     assert parse(expression), (dashboard["uid"], panel["title"], index)
 
 

@@ -1,11 +1,8 @@
 """Every query of every panel, variable and annotation, run on a real Prometheus."""
 
-from __future__ import annotations
-
 import re
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
@@ -13,12 +10,10 @@ import yaml
 from grafana.proof.expressions import Expression, expressions, read
 from grafana.proof.lives import END, LENGTH, STEP
 from grafana.proof.lives import eight_nodes as lives_of_eight
+from grafana.proof.tsdb import Prometheus
 from grafana.source.fleet import BANDS
 from grafana.source.fleet import LINES as FLEET_LINES
 from grafana.source.node import LINES as NODE_LINES
-
-if TYPE_CHECKING:
-    from grafana.proof.tsdb import Prometheus
 
 ROOT = Path(__file__).parents[2]
 DASHBOARDS = {path.stem: read(path) for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json"))}
@@ -59,9 +54,7 @@ def test_query_returns_data(expression: Expression, eight_nodes: Prometheus, red
 
 
 @every_query
-def test_query_of_one_node_and_one_exporter_parses_and_answers(
-    expression: Expression, eight_nodes: Prometheus
-) -> None:
+def test_query_of_one_node_and_one_exporter_parses_and_answers(expression: Expression, eight_nodes: Prometheus) -> None:
     chosen = {"job": "ginkgo-exporter", "instance": "exporter-1:19121", "node": "node-2|node-3"}
     answer = expression.run(eight_nodes, **chosen)
     ids = {series["metric"].get("node_id") for series in answer if isinstance(series, dict)}
@@ -75,15 +68,14 @@ def test_query_says_nothing_when_nothing_is_known(expression: Expression, nothin
 
 
 @every_query
-def test_thousand_nodes_are_answered_within_a_second(
-    expression: Expression, thousand_nodes: Prometheus
-) -> None:
-    def took() -> float:
-        began = time.perf_counter()
+def test_thousand_nodes_are_answered_within_a_second(expression: Expression, thousand_nodes: Prometheus) -> None:
+    # Processor time: on a busy machine the clock on the wall would tell of the other processes.
+    def cost() -> float:
+        before = thousand_nodes.cpu_seconds()
         expression.run(thousand_nodes)
-        return time.perf_counter() - began
+        return thousand_nodes.cpu_seconds() - before
 
-    assert min(took() for _ in range(2)) < 1.0
+    assert min(cost() for _ in range(2)) < 1.0
 
 
 @every_query
@@ -180,8 +172,6 @@ def test_rate_and_range_of_every_query_come_from_the_dashboard() -> None:
 def test_every_recorded_series_is_one_of_the_rules() -> None:
     rules = yaml.safe_load((ROOT / "alerts" / "ginkgo.rules.yml").read_text(encoding="utf-8"))
     recorded = {rule.get("record") for group in rules["groups"] for rule in group["rules"]}
-    used = {
-        name for found in EXPRESSIONS for name in re.findall(r"[a-z_0-9]+:[a-z_0-9]+:[a-z_0-9]+", found.text)
-    }
+    used = {name for found in EXPRESSIONS for name in re.findall(r"[a-z_0-9]+:[a-z_0-9]+:[a-z_0-9]+", found.text)}
     assert used
     assert used <= recorded

@@ -1,7 +1,5 @@
 """The dashboards' JSON against Grafana's own types, of the oldest and the newest Grafana that is promised."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess
