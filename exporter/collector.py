@@ -1,0 +1,102 @@
+"""The fleet as an ordinary prometheus_client collector, for anybody's registry.
+
+It is the reference for ``exporter.exposition``, which writes the same series
+without an object for each.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric as MetricFamily
+from prometheus_client.registry import Collector
+
+from exporter.contract import NODE_METRICS, STATUS, STATUSES, Metric
+from exporter.errors import SourceError
+from exporter.fleet import Discovered, Fleet
+from exporter.snapshot import Snapshot
+
+
+class NodeCollector(Collector):
+    """Reads the fleet at each collection.
+
+    Args:
+        fleet: A started fleet.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def describe(self) -> Iterable[MetricFamily]:
+        """Return the families' names, so that registering reads nothing."""
+        return (_family(metric) for metric in NODE_METRICS)
+
+    def collect(self) -> Iterator[MetricFamily]:
+        """Yield the families of all nodes, and those about the read itself; only the latter if it failed."""
+        try:
+            snapshot = self._fleet.read()
+        except SourceError:
+            snapshot = None
+        if snapshot:
+            yield from node_families(snapshot)
+        yield from read_families(snapshot, self._fleet.discovered)
+
+
+def node_families(snapshot: Snapshot) -> Iterator[MetricFamily]:
+    """Yield the per-node families that have samples, in the contract's order."""
+    for metric in NODE_METRICS:
+        family = _family(metric)
+        if metric is STATUS:
+            for node_id, reported in zip(snapshot.ids, snapshot.statuses, strict=True):
+                for status in STATUSES if reported else ():
+                    family.add_metric((node_id, status), float(reported == status.encode()))
+        else:
+            for node_id, text in zip(snapshot.ids, snapshot.columns[metric.name], strict=True):
+                if text is not None:
+                    family.add_metric((node_id,), float(text))
+        if family.samples:
+            yield family
+
+
+def read_families(snapshot: Snapshot | None, discovered: Discovered | None) -> Iterator[MetricFamily]:
+    """Yield what is known of the read itself and of the last discovery.
+
+    Args:
+        snapshot: What was read; None if Redis could not be read in full.
+        discovered: The last complete discovery; None before the first.
+    """
+    if snapshot:
+        nodes = GaugeMetricFamily("ginkgo_nodes", "Nodes by state.", labels=("state",))
+        for state, count in snapshot.counts.items():
+            nodes.add_metric((state.value,), count)
+        yield nodes
+    yield GaugeMetricFamily(
+        "ginkgo_redis_up", "1 if this scrape read Redis in full, else 0.", value=float(snapshot is not None)
+    )
+    if snapshot:
+        yield GaugeMetricFamily(
+            "ginkgo_exporter_collect_duration_seconds",
+            "Time that the last read of Redis took.",
+            value=snapshot.duration,
+        )
+    if discovered:
+        yield GaugeMetricFamily(
+            "ginkgo_exporter_discovery_duration_seconds",
+            "Time that the last complete discovery of node names took.",
+            value=discovered.duration,
+        )
+        yield GaugeMetricFamily(
+            "ginkgo_exporter_discovery_timestamp_seconds",
+            "Unix time at which the last complete discovery of node names ended.",
+            value=discovered.timestamp,
+        )
+        yield GaugeMetricFamily(
+            "ginkgo_exporter_nodes_over_limit",
+            "Nodes left out because there are more than --collector.max-nodes.",
+            value=discovered.over_limit,
+        )
+
+
+def _family(metric: Metric) -> "CounterMetricFamily | GaugeMetricFamily":
+    labels = ("node_id", "status") if metric is STATUS else ("node_id",)
+    kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    return kind(metric.name, metric.help, labels=labels)

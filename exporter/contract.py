@@ -1,0 +1,135 @@
+"""The one table of what a node writes and what is exported of it.
+
+Reader, renderer, collector, page and documentation all take their names, types
+and texts from here.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+STATUSES: Final = ("RUNNING", "PAUSED", "STOPPED")
+"""The values that a node's ``status`` field may have, in the order they are exported."""
+
+STATUS_FIELD: Final = "status"
+
+MEGABYTE: Final = 1_048_576
+"""Bytes in one MB of ``memory_usage``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One exported family with the label ``node_id``.
+
+    Attributes:
+        name: The name of its samples.
+        kind: Its Prometheus type.
+        help: Its HELP text, naming the source.
+        json: Its key in ``/api/v1/nodes``; empty if it is not listed there.
+        field: The field of the node's hash that it comes from, if it does.
+        multiply: Factor from the field's unit to the metric's.
+        divide: Divisor from the field's unit to the metric's.
+    """
+
+    name: str
+    kind: Literal["gauge", "counter"]
+    help: str
+    json: str = ""
+    field: str | None = None
+    multiply: int = 1
+    divide: int = 1
+
+    @property
+    def family(self) -> str:
+        """The family's name, as OpenMetrics has it: a counter's without ``_total``."""
+        return self.name.removesuffix("_total") if self.kind == "counter" else self.name
+
+
+UP: Final = Metric(
+    "ginkgo_node_up",
+    "gauge",
+    "1 if the node's heartbeat is alive, 0 if the node is offline (from the TTL of its heartbeat).",
+)
+HEARTBEAT_TTL: Final = Metric(
+    "ginkgo_node_heartbeat_ttl_seconds",
+    "gauge",
+    "Time left to the node's heartbeat (its PTTL); 0 when it is missing, -1 when it never expires.",
+    json="heartbeat_ttl_seconds",
+)
+LAST_HEARTBEAT: Final = Metric(
+    "ginkgo_node_last_heartbeat_timestamp_seconds",
+    "gauge",
+    "Unix time that the node wrote into its last heartbeat (the heartbeat's value).",
+    json="last_heartbeat",
+)
+STATUS: Final = Metric(
+    "ginkgo_node_status",
+    "gauge",
+    "1 for the status that the node reports, 0 for the other known ones (field status).",
+    json="status",
+    field=STATUS_FIELD,
+)
+
+GAUGES: Final = (
+    Metric(
+        "ginkgo_node_portfolios",
+        "gauge",
+        "Portfolios that the node has loaded (field portfolio_count).",
+        json="portfolios",
+        field="portfolio_count",
+    ),
+    Metric(
+        "ginkgo_node_queue_size",
+        "gauge",
+        "Average queue length over the node's portfolios (field queue_size).",
+        json="queue_size",
+        field="queue_size",
+    ),
+    Metric(
+        "ginkgo_node_cpu_usage_ratio",
+        "gauge",
+        "CPU use of the node, 1 being one full core (field cpu_usage / 100).",
+        json="cpu_usage_ratio",
+        field="cpu_usage",
+        divide=100,
+    ),
+    Metric(
+        "ginkgo_node_memory_usage_bytes",
+        "gauge",
+        "Memory that the node uses (field memory_usage, in MB of 1048576 bytes).",
+        json="memory_usage_bytes",
+        field="memory_usage",
+        multiply=MEGABYTE,
+    ),
+)
+COUNTERS: Final = (
+    Metric(
+        "ginkgo_node_events_total",
+        "counter",
+        "Events that the node took for routing since it started (field total_events).",
+        json="events",
+        field="total_events",
+    ),
+    Metric(
+        "ginkgo_node_backpressure_total",
+        "counter",
+        "Times that a full queue pushed back since the node started (field backpressure_count).",
+        json="backpressure",
+        field="backpressure_count",
+    ),
+    Metric(
+        "ginkgo_node_dropped_events_total",
+        "counter",
+        "Events that the node dropped since it started (field dropped_events).",
+        json="dropped_events",
+        field="dropped_events",
+    ),
+)
+
+NUMBERS: Final = (*GAUGES, *COUNTERS)
+"""The metrics read from a numeric field of a node's hash."""
+
+NODE_METRICS: Final = (UP, HEARTBEAT_TTL, LAST_HEARTBEAT, *NUMBERS, STATUS)
+"""All per-node families, in the order they are exported."""
+
+FIELDS: Final = (*(metric.field for metric in NUMBERS if metric.field), STATUS_FIELD)
+"""The hash fields that are read, in the order of a reading's columns."""

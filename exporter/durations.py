@@ -1,0 +1,35 @@
+"""Durations as Prometheus writes them: ``500ms``, ``10s``, ``1h30m``."""
+
+import re
+from typing import Final
+
+_UNITS: Final = {"y": 31_536_000, "w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
+_DURATION: Final = re.compile("".join(rf"(?:(?P<{unit}>[0-9]+){unit})?" for unit in _UNITS))
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds that a Prometheus duration names.
+
+    The grammar is that of Prometheus's configuration: whole numbers, each with
+    a unit, the larger units first; ``0`` needs none.
+
+    Raises:
+        ValueError: The text is not such a duration.
+    """
+    match = _DURATION.fullmatch(text)
+    if text == "0":
+        return 0.0
+    if not text or not match:
+        raise ValueError("not a duration such as 500ms, 10s or 1h30m")
+    return float(sum(int(count) * _UNITS[unit] for unit, count in match.groupdict().items() if count))
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration in Prometheus's form; the inverse of ``parse_duration`` to the millisecond."""
+    left = round(seconds * 1000)
+    parts = []
+    for unit, size in _UNITS.items():
+        count, left = divmod(left, round(size * 1000))
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"

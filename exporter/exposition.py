@@ -1,0 +1,100 @@
+"""A snapshot's per-node series as bytes, in text 0.0.4 or OpenMetrics; knows no Redis and no HTTP.
+
+A family is rendered as a column: a template with a place for each node's value
+is kept as long as the same nodes have one, and filled by a single ``%``. That
+costs some twenty nanoseconds a sample, where an object for each costs ten
+thousand. What it writes reads back as what prometheus_client writes for
+``exporter.collector.NodeCollector``.
+"""
+
+from collections.abc import Collection, Sequence
+from enum import Enum
+from itertools import chain, compress
+from typing import Final
+
+from exporter.contract import NODE_METRICS, STATUS, STATUSES, Metric
+from exporter.snapshot import Snapshot
+from exporter.values import Column
+
+
+class Format(Enum):
+    """The text formats of Prometheus."""
+
+    TEXT = "text 0.0.4"
+    OPENMETRICS = "OpenMetrics 1.0"
+
+
+_STATUS_VALUES: Final = {
+    status.encode(): tuple(b"1" if other == status else b"0" for other in STATUSES) for status in STATUSES
+}
+
+
+class Exposition:
+    """Writes snapshots; keeps the templates of the last one. For one thread at a time."""
+
+    def __init__(self) -> None:
+        self._labels: tuple[Sequence[str], list[bytes]] = ((), [])
+        self._families = {metric.name: _Family(metric) for metric in NODE_METRICS}
+
+    def render(self, snapshot: Snapshot, form: Format, wanted: Collection[str] = ()) -> bytes:
+        """Return the per-node series of a snapshot; families without any are left out.
+
+        Args:
+            snapshot: What to write.
+            form: How to write it.
+            wanted: Names of families or samples to write; all if it is empty.
+        """
+        if self._labels[0] is not snapshot.ids:
+            self._labels = snapshot.ids, [_label(node_id) for node_id in snapshot.ids]
+        parts: list[bytes] = []
+        for metric in NODE_METRICS:
+            if wanted and metric.name not in wanted and metric.family not in wanted:
+                continue
+            column = snapshot.statuses if metric is STATUS else snapshot.columns[metric.name]
+            samples = self._families[metric.name].render(self._labels[1], column)
+            if samples:
+                parts += (_header(metric, form), samples)
+        return b"".join(parts)
+
+
+class _Family:
+    """One family's template, for the nodes that had a value last time."""
+
+    def __init__(self, metric: Metric) -> None:
+        name = metric.name.encode()
+        suffixes = [b"} %b\n"]
+        if metric is STATUS:
+            suffixes = [b',status="%b"} %%b\n' % status.encode() for status in STATUSES]
+        self._pieces = [(name + b"{", suffix) for suffix in suffixes]
+        self._labels: Sequence[bytes] = ()
+        self._present: bytes | None = None
+        self._template = b""
+
+    def render(self, labels: list[bytes], column: Column) -> bytes:
+        present = None
+        if None in column:
+            present = bytes(value is not None for value in column)
+            column = list(compress(column, present))
+        if self._labels is not labels or self._present != present:
+            self._labels, self._present = labels, present
+            self._template = self._fill(labels if present is None else compress(labels, present))
+        if len(self._pieces) > 1:
+            column = list(chain.from_iterable(_STATUS_VALUES[value] for value in column if value))
+        return self._template % tuple(column)
+
+    def _fill(self, labels: "Sequence[bytes] | compress[bytes]") -> bytes:
+        return b"".join(prefix + label + suffix for label in labels for prefix, suffix in self._pieces)
+
+
+def _label(node_id: str) -> bytes:
+    """Return the label as it stands in a template: escaped for the text format, then for ``%``."""
+    escaped = node_id.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+    return b'node_id="%b"' % escaped.encode().replace(b"%", b"%%")
+
+
+def _header(metric: Metric, form: Format) -> bytes:
+    name = metric.family if form is Format.OPENMETRICS else metric.name
+    text = metric.help.replace("\\", "\\\\").replace("\n", "\\n")
+    if form is Format.OPENMETRICS:
+        text = text.replace('"', '\\"')
+    return f"# HELP {name} {text}\n# TYPE {name} {metric.kind}\n".encode()

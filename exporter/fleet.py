@@ -1,0 +1,207 @@
+"""The fleet as it is now: names, reading, judgement and snapshot, put in a row and shared.
+
+Who wants to know asks here: a scrape, the page, the table, the push.
+"""
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Event, Lock, Thread
+from typing import Final, Self
+
+import structlog
+
+from exporter.errors import SourceError, SourceTimeoutError
+from exporter.judge import Judge
+from exporter.names import Names, names_of
+from exporter.settings import Settings
+from exporter.snapshot import Snapshot, SnapshotMaker
+from exporter.source import open_source
+from exporter.source.discovery import pause_after
+from exporter.source.reading import Source
+from exporter.telemetry import Telemetry
+
+PROBE: Final = 0.25
+"""Seconds between two looks at whether Redis answers, and as who."""
+LOOK_AGAIN: Final = 0.02
+"""Seconds after which a pair of keys is read once more that was never seen before and reads as crashed."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """The last complete discovery of node names.
+
+    Attributes:
+        duration: Seconds that it took.
+        timestamp: Unix time of its end.
+        over_limit: Nodes that were left out because there are too many.
+    """
+
+    duration: float
+    timestamp: float
+    over_limit: int
+
+
+class Fleet:
+    """Reads all nodes when asked, and looks for their names in between.
+
+    Attributes:
+        discovered: The last complete discovery; None before the first.
+
+    Two threads run from ``start`` to ``close``: one discovers names, one sees
+    whether Redis answers, so that what is missing after a fault of Redis's is not
+    taken for a death. Reads run one at a time in a third, and whoever asks while
+    one is under way shares it.
+    """
+
+    def __init__(self, settings: Settings, telemetry: Telemetry | None = None, source: Source | None = None) -> None:
+        self.settings = settings
+        self.telemetry = telemetry or Telemetry()
+        self.judge = Judge(settings.heartbeat.ttl, settings.heartbeat.beat, settings.nodes.forget_after)
+        self._source = source or open_source(settings)
+        self._maker = SnapshotMaker(
+            settings.heartbeat.timezone,
+            settings.heartbeat.ttl,
+            self.telemetry.invalid,
+            stale_gauges=settings.collector.stale_gauges,
+        )
+        self._whole, self._some = self._source.reader(), self._source.reader()
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="reader")
+        self._threads = (
+            Thread(target=self._discover_for_ever, name="discovery", daemon=True),
+            Thread(target=self._probe_for_ever, name="probe", daemon=True),
+        )
+        self._closed = Event()
+        self._wake_discovery = Event()
+        self._first_discovery = Event()
+        self.discovered: Discovered | None = None  # this and the next three are the discovery thread's to write
+        self._found: frozenset[bytes] = frozenset()
+        self._known: frozenset[bytes] = frozenset()
+        self._names = Names()
+        self._lock = Lock()  # of the next two
+        self._current: Future[Snapshot] | None = None
+        self._answers: bool | None = None
+
+    def start(self) -> Self:
+        """Begin to look for names and for Redis."""
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def close(self) -> None:
+        """Stop all threads and close all connections; a read under way is let go."""
+        self._closed.set()
+        self._wake_discovery.set()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._source.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def ready(self) -> bool:
+        """Whether names were discovered, and Redis answers now."""
+        return self._first_discovery.is_set() and bool(self._answers)
+
+    def request(self) -> "Future[Snapshot]":
+        """Return the read that is under way, or begin one; its exception is a SourceError."""
+        with self._lock:
+            if self._current is None or self._current.done():
+                self._current = self._executor.submit(self._read)
+            return self._current
+
+    def read(self, timeout: float | None = None) -> Snapshot:
+        """Return the fleet as it is now.
+
+        Args:
+            timeout: Seconds to wait at most; ``--redis.timeout`` if it is None.
+
+        Raises:
+            SourceError: Redis could not be read in full in time.
+        """
+        limit = self.settings.redis.timeout
+        try:
+            return self.request().result(limit if timeout is None else min(timeout, limit))
+        except TimeoutError:
+            raise SourceTimeoutError("Redis did not answer in time") from None
+
+    def _read(self) -> Snapshot:
+        start = time.monotonic()
+        deadline = start + self.settings.redis.timeout
+        if not self._first_discovery.wait(self.settings.redis.timeout):
+            raise SourceError("node names are not discovered yet")
+        names = self._names
+        try:
+            reading = self._whole.read(names.raw, deadline)
+            verdicts = self.judge.judge(reading, whole=True)
+            if unsure := verdicts.unsure():
+                self._closed.wait(LOOK_AGAIN)
+                second = self._some.read([names.raw[position] for position in unsure], deadline)
+                reading = reading.amended(unsure, second)
+                verdicts = verdicts.amended(unsure, self.judge.judge(second, whole=False, sure=True))
+        except SourceError as error:
+            self._failed(error)
+            raise
+        self._answered()
+        return self._maker.make(names, reading, verdicts, self.judge.last_beats(), time.monotonic() - start)
+
+    def _discover_for_ever(self) -> None:
+        interval = self.settings.discovery.interval
+        while not self._closed.is_set():
+            pause = interval
+            try:
+                pause = self._discover(interval)
+            except SourceError as error:
+                log.debug("discovery failed", error=str(error))
+            except Exception as error:  # noqa: BLE001 - the edge of this thread
+                self.telemetry.fault("discovery", error)
+            self._wake_discovery.wait(pause)
+            self._wake_discovery.clear()
+
+    def _discover(self, interval: float) -> float:
+        """Look for names once, and return the seconds to leave Redis alone."""
+        start = time.monotonic()
+        found = self._source.discover(self.settings.redis.timeout)
+        # A name stays for one more round: a restarting node may have had no keys as the scan came by.
+        known = found.names | self._found | frozenset(self.judge.awaited())
+        self._found = found.names
+        if known != self._known:
+            self._known = known
+            self._names = names_of(known, self.settings.collector.max_nodes)
+            if self._names.over_limit:
+                log.error("too many nodes: the last ones by name are left out", left_out=self._names.over_limit)
+        self.discovered = Discovered(time.monotonic() - start, time.time(), self._names.over_limit)
+        self._first_discovery.set()
+        return pause_after(found.busy, interval)
+
+    def _probe_for_ever(self) -> None:
+        reader = self._source.reader()
+        while not self._closed.wait(PROBE):
+            try:
+                reading = reader.read((), time.monotonic() + self.settings.redis.timeout)
+                if self.judge.answered(reading.server, reading.at):
+                    log.info("Redis came back as another, or after a while: nodes get time to beat")
+                    self._wake_discovery.set()
+                self._answered()
+            except SourceError as error:
+                self._failed(error)
+            except Exception as error:  # noqa: BLE001 - the edge of this thread
+                self.telemetry.fault("probe", error)
+
+    def _answered(self) -> None:
+        with self._lock:
+            changed, self._answers = not self._answers, True
+        if changed:
+            log.info("Redis answers")
+            self._wake_discovery.set()
+
+    def _failed(self, error: SourceError) -> None:
+        with self._lock:
+            changed, self._answers = self._answers is not False, False
+        if changed and not self._closed.is_set():
+            log.error("Redis cannot be read", error=str(error))

@@ -1,0 +1,212 @@
+"""The one judge of who is alive: from what was read, and when, to a state for each node.
+
+The rules are those of the platform's keys. A crash leaves the hash and lets the
+heartbeat expire; a graceful stop deletes both; and a fault of Redis's can take
+either from a node that is well, so it never by itself makes a node dead.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import compress
+from threading import Lock
+from typing import Final
+
+from exporter.source.reading import NO_EXPIRY, Reading, Server
+
+UNREADABLE_AFTER: Final = 5.0
+"""Seconds without an answer after which beats may have been missed for Redis's sake."""
+EXTEND_AGAIN_AFTER: Final = 300.0
+"""Seconds after which one and the same deadline may be extended again."""
+REMEMBER_LOST: Final = 3600.0
+"""Seconds for which a node is remembered that Redis lost the data of."""
+
+
+class State(StrEnum):
+    """What a node is."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+    UNDECIDED = "undecided"
+    """It has no heartbeat, but Redis was at fault: nobody can say yet."""
+    FORGOTTEN = "forgotten"
+    """Offline for so long that it is only counted."""
+    GONE = "gone"
+    """It stopped gracefully, or was never there: nothing is exported."""
+    UNSURE = "unsure"
+    """Never seen before and reads as crashed: read it once more before saying so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """A state for each node of a reading.
+
+    Attributes:
+        states: In the order of the reading's names.
+        odd: Positions of all nodes without a living heartbeat.
+    """
+
+    states: Sequence[State]
+    odd: Sequence[int]
+
+    def unsure(self) -> list[int]:
+        """Return the positions of nodes to look at once more."""
+        return [position for position in self.odd if self.states[position] is State.UNSURE]
+
+    def amended(self, positions: Sequence[int], other: "Verdicts") -> "Verdicts":
+        """Return these verdicts with those on some nodes taken from a second look at just them."""
+        states = list(self.states)
+        for position, state in zip(positions, other.states, strict=True):
+            states[position] = state
+        alive = {positions[i] for i in range(len(positions)) if i not in other.odd}
+        return Verdicts(states, [position for position in self.odd if position not in alive])
+
+
+class Judge:
+    """Knows each node's deadline, and what befell Redis since. Time is the readings'; it has no clock.
+
+    Its state has one lock. Nothing is kept of a node that is gone.
+
+    Args:
+        ttl: Seconds that a heartbeat lives.
+        beat: Seconds between two beats.
+        forget_after: Seconds after which an offline node is only counted; None for never.
+    """
+
+    def __init__(self, ttl: float, beat: float, forget_after: float | None = None) -> None:
+        self._grace = ttl + beat
+        self._forget_after = forget_after
+        self._lock = Lock()
+        self._server: Server | None = None
+        self._answered: float | None = None
+        self._steady_since: float | None = None  # when Redis was readable again after its last fault
+        self._whole: Sequence[bytes] = ()  # the names of the last whole reading
+        self._deadlines: dict[bytes, float] = {}  # of every node that was seen alive
+        self._beats: dict[bytes, bytes] = {}  # what each wrote last
+        self._offline: dict[bytes, float] = {}  # since when
+        self._extended: dict[bytes, float] = {}  # undecided nodes, and since when
+        self._lost: dict[bytes, float] = {}  # not seen since Redis came back as another, and when that was
+
+    def answered(self, server: Server, at: float) -> bool:
+        """Note that Redis answered, and return whether that shows a fault: a long silence, or another server.
+
+        Args:
+            server: Who answered.
+            at: Monotonic time of the answer.
+        """
+        with self._lock:
+            return self._note(server, at)
+
+    def judge(self, reading: Reading, *, whole: bool, sure: bool = False) -> Verdicts:
+        """Return the state of each node read, and remember what the next judgement needs.
+
+        Args:
+            reading: What was read.
+            whole: It holds all known nodes; those that it does not hold are forgotten.
+            sure: It is the second look at nodes that were ``UNSURE``.
+        """
+        with self._lock:
+            self._note(reading.server, reading.at)
+            if whole:
+                self._drop_all_but(reading.names)
+            return self._judge(reading, sure=sure)
+
+    def awaited(self) -> Collection[bytes]:
+        """Return nodes whose keys Redis lost: to be read although discovery does not find them."""
+        with self._lock:
+            return tuple(self._lost)
+
+    def last_beats(self) -> Mapping[bytes, bytes]:
+        """Return what each known node wrote as its last heartbeat."""
+        return self._beats
+
+    def deadlines(self) -> Mapping[bytes, float]:
+        """Return when the heartbeat of each node ends that was seen alive, in monotonic seconds."""
+        with self._lock:
+            return self._deadlines.copy()
+
+    def _note(self, server: Server, at: float) -> bool:
+        before, answered = self._server, self._answered
+        self._server, self._answered = server, max(at, answered or at)
+        if before is None or answered is None:
+            if server.restored and server.uptime < self._grace:
+                self._steady_since = at - server.uptime
+            return False
+        another = server.run_id != before.run_id
+        fault = another or server.role != before.role or at - answered > UNREADABLE_AFTER
+        if fault:
+            self._steady_since = at
+        if another:
+            self._lost = {name: self._lost.get(name, at) for name in self._known()}
+        return fault
+
+    def _judge(self, reading: Reading, *, sure: bool) -> Verdicts:
+        at, names, ttl_ms = reading.at, reading.names, reading.ttl_ms
+        odd = [position for position, ttl in enumerate(ttl_ms) if ttl <= 0]
+        states = [State.ONLINE] * len(names)
+        if odd:
+            alive = bytearray(b"\1") * len(names)
+            for position in odd:
+                alive[position] = 0
+            names, ttl_ms = list(compress(names, alive)), list(compress(ttl_ms, alive))
+            beats = list(compress(reading.beats, alive))
+        else:
+            beats = list(reading.beats)
+        self._deadlines.update(zip(names, [at + ttl / 1000 for ttl in ttl_ms], strict=True))
+        self._beats.update(zip(names, beats, strict=True))  # type: ignore[arg-type]
+        for memory in (self._offline, self._extended, self._lost):
+            for name in memory.keys() & names if memory else ():
+                del memory[name]
+        for position in odd:
+            states[position] = self._judge_without_beat(reading, position, sure=sure)
+        return Verdicts(states, odd)
+
+    def _judge_without_beat(self, reading: Reading, position: int, *, sure: bool) -> State:
+        name, at = reading.names[position], reading.at
+        never_expires = reading.ttl_ms[position] == NO_EXPIRY
+        if never_expires or position not in reading.without_hash:
+            self._lost.pop(name, None)
+        elif at - self._lost.get(name, float("-inf")) >= REMEMBER_LOST:
+            self._drop(name)
+            return State.GONE
+        if name in self._offline:
+            return self._offline_state(name, at)
+        if never_expires:
+            return self._declare_offline(name, at)
+        if (extended := self._extended_until(name, at)) is not None:
+            return State.UNDECIDED if at < extended else self._declare_offline(name, at)
+        deadline = self._deadlines.get(name)
+        if deadline is None:
+            return self._declare_offline(name, at) if sure else State.UNSURE
+        return State.ONLINE if at < deadline else self._declare_offline(name, deadline)
+
+    def _extended_until(self, name: bytes, at: float) -> float | None:
+        """Return when a node without heartbeat will have had its chance after a fault of Redis's."""
+        steady = self._steady_since
+        since = self._extended.get(name)
+        if steady is not None and at < steady + self._grace and (since is None or steady - since >= EXTEND_AGAIN_AFTER):
+            since = self._extended[name] = steady
+        return None if since is None else since + self._grace
+
+    def _declare_offline(self, name: bytes, since: float) -> State:
+        self._offline[name] = since
+        self._extended.pop(name, None)
+        return self._offline_state(name, since)
+
+    def _offline_state(self, name: bytes, at: float) -> State:
+        limit = self._forget_after
+        return State.FORGOTTEN if limit is not None and at - self._offline[name] > limit else State.OFFLINE
+
+    def _known(self) -> set[bytes]:
+        return self._deadlines.keys() | self._offline.keys() | self._extended.keys()
+
+    def _drop(self, name: bytes) -> None:
+        for memory in (self._deadlines, self._beats, self._offline, self._extended, self._lost):
+            memory.pop(name, None)
+
+    def _drop_all_but(self, names: Sequence[bytes]) -> None:
+        if names is self._whole:
+            return
+        self._whole = names
+        for name in self._known().difference(names):
+            self._drop(name)

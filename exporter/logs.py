@@ -1,0 +1,49 @@
+"""Log lines: events with key=value or as JSON, on standard error."""
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import structlog
+
+from exporter.settings import Log
+
+if TYPE_CHECKING:
+    from structlog.typing import Processor
+
+
+def configure(log: Log) -> None:
+    """Set up logging for the process; the libraries' own lines take the same form."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+        structlog.processors.format_exc_info,
+    ]
+    renderer: Processor = (
+        structlog.processors.JSONRenderer(ensure_ascii=False)
+        if log.format == "json"
+        else structlog.processors.LogfmtRenderer(key_order=["ts", "level", "event"], bool_as_flag=False)
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    logging.raiseExceptions = False  # a full disk under the log is no reason to print tracebacks
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(log.level.upper())
+    for noisy in ("asyncio", "tornado.access"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,10 @@
+"""Redis: connections, discovery of node names, reading of their values."""
+
+from exporter.settings import Settings
+from exporter.source.reading import Source
+from exporter.source.standalone import StandaloneSource
+
+
+def open_source(settings: Settings) -> Source:
+    """Return the source that the settings name; nothing is connected yet."""
+    return StandaloneSource(settings)

@@ -1,0 +1,82 @@
+"""Discovery of node names: which nodes have keys in Redis, found by SCAN in the background."""
+
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from redis import ConnectionPool
+
+from exporter.errors import SourceError
+from exporter.source.connection import linked
+from exporter.source.requests import KeyNames, pack
+
+COUNT: Final = 1000
+"""Keys that one SCAN looks at: well under a millisecond of Redis's time."""
+SHARE: Final = 0.02
+"""Share of Redis's time that discovery may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The result of one complete scan.
+
+    Attributes:
+        names: The ids of all nodes that have a hash or a heartbeat.
+        busy: Seconds of Redis's time that it took; a Redis that hung meanwhile adds nothing.
+    """
+
+    names: frozenset[bytes]
+    busy: float
+
+
+def pause_after(busy: float, interval: float) -> float:
+    """Return the seconds to wait before the next discovery, so that all of them take ``SHARE`` at most."""
+    return max(interval, busy / SHARE)
+
+
+def discover(pool: ConnectionPool, keys: KeyNames, timeout: float) -> Found:
+    """Scan one server for node names; no call takes Redis longer than ``COUNT`` keys.
+
+    Raises:
+        SourceError: A call failed, or took longer than ``timeout`` seconds.
+    """
+    names: set[bytes] = set()
+    calls: list[float] = []
+    for page, seconds in _pages(pool, _pattern(keys.metrics, keys.heartbeat), timeout):
+        calls.append(seconds)
+        names.update(key[len(keys.metrics) :] for key in page if key.startswith(keys.metrics))
+        names.update(key[len(keys.heartbeat) :] for key in page if key.startswith(keys.heartbeat))
+    names.discard(b"")
+    # The median keeps a call during which Redis hung from counting as work.
+    return Found(frozenset(names), statistics.median(calls) * len(calls))
+
+
+def _pages(pool: ConnectionPool, pattern: bytes, timeout: float) -> Iterator[tuple[list[bytes], float]]:
+    cursor = b"0"
+    while True:
+        start = time.monotonic()
+        # A connection is lent for one page only: none is held while Redis is left alone.
+        with linked(pool, start + timeout) as link:
+            (reply,) = link.ask(pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % COUNT), 1)
+        if isinstance(reply, Exception):
+            raise SourceError(f"Redis: {reply}")
+        cursor, page = reply
+        yield page, time.monotonic() - start
+        if cursor == b"0":
+            return
+
+
+def _pattern(first: bytes, second: bytes) -> bytes:
+    """Return one glob for both prefixes, since two scans would cost twice.
+
+    Letter by letter it allows what either prefix has there; the few other keys
+    that this lets in are left out afterwards.
+    """
+    length = min(len(first), len(second))
+    classes = [
+        b"[" + b"".join(b"\\" + bytes([letter]) for letter in sorted({a, b})) + b"]"
+        for a, b in zip(first[:length], second[:length], strict=True)
+    ]
+    return b"".join(classes) + b"*"

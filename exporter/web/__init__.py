@@ -1,0 +1,1 @@
+"""HTTP: the scrape, the status page, its JSON, and health."""

@@ -1,0 +1,67 @@
+"""What a request asks for: format, compression, series, and how long it will wait."""
+
+import math
+from collections.abc import Iterator, Mapping
+
+from exporter.exposition import Format
+
+CONTENT_TYPES: Mapping[Format, str] = {
+    Format.TEXT: "text/plain; version=0.0.4; charset=utf-8",
+    Format.OPENMETRICS: "application/openmetrics-text; version=1.0.0; charset=utf-8",
+}
+_SCRAPE_MARGIN = 0.5
+
+
+def choose_format(accept: str) -> Format:
+    """Return the format that an ``Accept`` header prefers among ours; text 0.0.4 if it names neither.
+
+    OpenMetrics is given to who can read its version 1.0.0 or says no version.
+    """
+    weights = {Format.TEXT: 0.0, Format.OPENMETRICS: 0.0}
+    for media_type, parameters in _weighed(accept):
+        if media_type == "application/openmetrics-text" and parameters.get("version", "1.0.0") == "1.0.0":
+            form = Format.OPENMETRICS
+        elif media_type in ("text/plain", "text/*", "*/*"):
+            form = Format.TEXT
+        else:
+            continue
+        weights[form] = max(weights[form], _weight(parameters))
+    return Format.OPENMETRICS if weights[Format.OPENMETRICS] > weights[Format.TEXT] else Format.TEXT
+
+
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Return whether an ``Accept-Encoding`` header allows gzip."""
+    weights = {coding: _weight(parameters) for coding, parameters in _weighed(accept_encoding)}
+    return weights.get("gzip", weights.get("*", 0.0)) > 0
+
+
+def time_limit(header: str, longest: float) -> float:
+    """Return the seconds that a scrape may take.
+
+    Args:
+        header: ``X-Prometheus-Scrape-Timeout-Seconds``, less half a second for the way back; may be empty.
+        longest: The limit without it.
+    """
+    try:
+        seconds = float(header)
+    except ValueError:
+        return longest
+    if not math.isfinite(seconds) or seconds <= 0:
+        return longest
+    return min(longest, max(seconds - _SCRAPE_MARGIN, seconds / 2))
+
+
+def _weighed(header: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the items of a header as RFC 9110, section 12.4.2 has them: name and parameters."""
+    for item in header.split(","):
+        name, *rest = (part.strip().lower() for part in item.split(";"))
+        pairs = (part.partition("=") for part in rest)
+        yield name, {key.strip(): value.strip().strip('"') for key, _, value in pairs}
+
+
+def _weight(parameters: Mapping[str, str]) -> float:
+    try:
+        weight = float(parameters.get("q", "1"))
+    except ValueError:
+        return 0.0
+    return weight if 0 <= weight <= 1 else 0.0

