@@ -35,9 +35,7 @@ def chart() -> Iterator[helm_python.Chart]:
 def render(chart: helm_python.Chart) -> Render:
     """Render values to the objects that they make; without an address of Redis, with one."""
 
-    def objects(
-        values: Object | None = None, *, name: str = "ginkgo", namespace: str = "trading"
-    ) -> list[Object]:
+    def objects(values: Object | None = None, *, name: str = "ginkgo", namespace: str = "trading") -> list[Object]:
         values = {"redis": {"url": "redis://redis:6379/0"}} | (values or {})
         made = chart.render(values, name=name, namespace=namespace)
         texts = [text for path, text in sorted(made.items()) if path.endswith(".yaml")]

@@ -42,9 +42,7 @@ def alerts(groups: list[Object]) -> dict[str, Object]:
 
 
 def promtool(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["promtool", *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60
-    )
+    return subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60)
 
 
 def write(path: Path, content: object) -> Path:
@@ -116,9 +114,7 @@ def test_a_change_reaches_its_alert_and_no_other(
 
 def test_an_annotation_keeps_its_template(groups: Callable[..., list[Object]]) -> None:
     summary = "{{ $labels.node_id }} is filling up"
-    made = alerts(
-        groups({"alerts": {"rules": {"GinkgoQueueGrowing": {"annotations": {"summary": summary}}}}})
-    )
+    made = alerts(groups({"alerts": {"rules": {"GinkgoQueueGrowing": {"annotations": {"summary": summary}}}}}))
 
     assert made["GinkgoQueueGrowing"]["annotations"]["summary"] == summary
     assert "runbook_url" in made["GinkgoQueueGrowing"]["annotations"]
@@ -204,9 +200,7 @@ def target_labels(made: list[Object], one: Callable[..., Object]) -> dict[str, s
         else:
             labels["job"] = pod["metadata"]["labels"][spec["jobLabel"]]
         for rule in endpoint.get("relabelings", []):
-            assert rule.keys() <= {"action", "targetLabel", "replacement"}, (
-                "only constant labels are modelled"
-            )
+            assert rule.keys() <= {"action", "targetLabel", "replacement"}, "only constant labels are modelled"
             labels[rule["targetLabel"]] = rule["replacement"]
     return labels
 
@@ -252,13 +246,9 @@ def test_a_pushed_alert_and_its_rule_have_equal_labels(
     tmp_path: Path,
 ) -> None:
     monitor, change = monitor_and_change
-    relabelled = {
-        r["targetLabel"]: r["replacement"] for m in monitor.values() for r in m.get("relabelings", [])
-    }
+    relabelled = {r["targetLabel"]: r["replacement"] for m in monitor.values() for r in m.get("relabelings", [])}
     alertmanager = {"urls": ["http://alertmanager:9093"], "labels": {"cluster": "tokyo", **relabelled}}
-    made = render(
-        RULES | monitor | {"alertmanager": alertmanager, "alerts": copy.deepcopy(change)}, name="other"
-    )
+    made = render(RULES | monitor | {"alertmanager": alertmanager, "alerts": copy.deepcopy(change)}, name="other")
     spec = one(made, "PrometheusRule")["spec"]
     target = target_labels(made, one)
     assert target["job"] == "ginkgo-exporter"

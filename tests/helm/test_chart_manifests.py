@@ -154,8 +154,6 @@ def test_the_packaged_chart_fits_into_a_release_secret(
 ) -> None:
     # Helm keeps chart and manifests, compressed and in base64, in one Secret of at most 1 MiB.
     archive = Path(chart.save(tmp_path)).stat().st_size
-    manifests = len(
-        json.dumps(render({"prometheusRule": {"enabled": True}, "dashboards": {"enabled": True}}))
-    )
+    manifests = len(json.dumps(render({"prometheusRule": {"enabled": True}, "dashboards": {"enabled": True}})))
 
     assert archive + manifests / 4 < 500_000

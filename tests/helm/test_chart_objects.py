@@ -69,9 +69,7 @@ def test_a_service_monitor_makes_the_job_whatever_the_release_is_called(
 
 
 @pytest.mark.parametrize("release", ["ginkgo", "prod-eu"])
-def test_a_pod_monitor_makes_the_job_whatever_the_release_is_called(
-    render: Render, one: One, release: str
-) -> None:
+def test_a_pod_monitor_makes_the_job_whatever_the_release_is_called(render: Render, one: One, release: str) -> None:
     made = render({"podMonitor": {"enabled": True}, "nameOverride": "nodes"}, name=release)
     monitor, pod = one(made, "PodMonitor"), one(made, "Deployment")["spec"]["template"]
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
@@ -224,6 +222,4 @@ def test_extra_manifests_may_use_templates(render: Render) -> None:
         ]
     }
 
-    assert {"other-a", "other-ginkgo-exporter-b"} <= {
-        o["metadata"]["name"] for o in render(values, name="other")
-    }
+    assert {"other-a", "other-ginkgo-exporter-b"} <= {o["metadata"]["name"] for o in render(values, name="other")}

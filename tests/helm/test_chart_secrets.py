@@ -38,9 +38,7 @@ def test_a_password_in_an_address_is_only_in_a_secret(
     assert not any("hunter2" in text for text in chart.render(SECRETIVE).values())
 
 
-def test_a_password_from_a_secret_reaches_the_exporter_as_a_file(
-    render: Render, one: Callable[..., Object]
-) -> None:
+def test_a_password_from_a_secret_reaches_the_exporter_as_a_file(render: Render, one: Callable[..., Object]) -> None:
     made = render({"redis": {"url": "redis://redis:6379/0", "existingSecret": "mine"}})
     pod = one(made, "Deployment")["spec"]["template"]["spec"]
     (volume,) = [v for v in pod["volumes"] if v["name"] == "redis"]
@@ -74,9 +72,7 @@ def test_every_mounted_file_that_the_configuration_names_is_mounted(
     mounts = {m["mountPath"]: m["name"] for m in pod["containers"][0]["volumeMounts"]}
 
     assert {mounts[path.rpartition("/")[0]] for path in named} <= {v["name"] for v in pod["volumes"]}
-    assert all(
-        m["readOnly"] for m in pod["containers"][0]["volumeMounts"] if m["mountPath"].startswith("/etc")
-    )
+    assert all(m["readOnly"] for m in pod["containers"][0]["volumeMounts"] if m["mountPath"].startswith("/etc"))
 
 
 def test_a_changed_configuration_rolls_the_pods(render: Render, one: Callable[..., Object]) -> None:
@@ -86,9 +82,7 @@ def test_a_changed_configuration_rolls_the_pods(render: Render, one: Callable[..
 
     assert annotations({}) == annotations({})
     assert annotations({}) != annotations({"config": {"log": {"level": "debug"}}})
-    assert annotations({}) != annotations(
-        {"alerts": {"labels": {"a": "b"}}, "alertmanager": {"urls": ["http://a"]}}
-    )
+    assert annotations({}) != annotations({"alerts": {"labels": {"a": "b"}}, "alertmanager": {"urls": ["http://a"]}})
 
 
 @pytest.mark.parametrize(

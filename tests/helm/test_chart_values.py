@@ -136,9 +136,7 @@ def complete(values: Object) -> Object:
 
 
 @pytest.mark.parametrize(("values", "message"), [x[1:] for x in WRONG], ids=[x[0] for x in WRONG])
-def test_wrong_values_are_refused_with_the_reason(
-    chart: helm_python.Chart, values: Object, message: str
-) -> None:
+def test_wrong_values_are_refused_with_the_reason(chart: helm_python.Chart, values: Object, message: str) -> None:
     with pytest.raises(helm_python.HelmError, match=re.escape(message)):
         chart.render(complete(values))
 
