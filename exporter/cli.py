@@ -5,16 +5,18 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Final, NoReturn
 
 import structlog
 from prometheus_client import disable_created_metrics
 
-from exporter import __revision__, __version__, logs, settings
+from exporter import __revision__, __version__, demo, logs, settings
 from exporter.check import check
 from exporter.errors import ExporterError, SettingsError
 from exporter.fleet import Fleet
+from exporter.push.bridge import Bridge
 from exporter.settings import Settings
 from exporter.web.server import Server
 
@@ -63,10 +65,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     for name, run, text in (
         ("serve", _serve, "serve metrics; what is done when no command is given"),
+        ("demo", _demo, "simulate nodes on an embedded Valkey, and serve their metrics"),
         ("check", _check, "check the configuration, Redis and Alertmanager once"),
     ):
         command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         command.set_defaults(run=run)
+        if run is _demo:
+            demo.add_flags(command)
         settings.add_flags(command)
     return parser
 
@@ -75,8 +80,25 @@ def _serve(loaded: Settings, _: argparse.Namespace) -> int:
     return asyncio.run(serve(loaded))
 
 
+def _demo(loaded: Settings, arguments: argparse.Namespace) -> int:
+    return demo.run(loaded, arguments, serving)
+
+
 def _check(loaded: Settings, _: argparse.Namespace) -> int:
     return check(loaded)
+
+
+def _nodes(loaded: Settings, arguments: argparse.Namespace) -> int:
+    # What matters is said in the output; a log line would stand in the middle of a table.
+    logging.disable(logging.NOTSET if "log.level" in arguments else logging.CRITICAL)
+    from exporter.terminal import nodes  # noqa: PLC0415 - rich is no burden for who serves
+
+    return nodes.run(loaded, arguments)
+
+
+def _forget(loaded: Settings, arguments: argparse.Namespace) -> int:
+    logging.disable(logging.NOTSET if "log.level" in arguments else logging.CRITICAL)
+    return forget.run(loaded, arguments)
 
 
 async def serve(loaded: Settings) -> int:
@@ -85,13 +107,27 @@ async def serve(loaded: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    async with serving(loaded):
+        await stopped.wait()
+    return 0
+
+
+@asynccontextmanager
+async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
+    """Serve as long as the block lasts, then finish what is being served."""
     fleet = Fleet(loaded)
+    bridge = Bridge(fleet) if loaded.alertmanager.url else None
     server = Server(fleet)
     server.listen()
     with fleet:
+        if bridge:
+            bridge.start()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
-        await stopped.wait()
-        log.info("stopping")
-        await server.stop()
-    return 0
+        try:
+            yield fleet, server
+        finally:
+            log.info("stopping")
+            if bridge:
+                await bridge.stop()
+            await server.stop()

