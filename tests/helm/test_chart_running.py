@@ -185,6 +185,7 @@ def test_the_schema_of_config_names_the_exporter_s_settings(chart_folder: Path) 
     chart = {f"redis.{name}" for name in ("url", "mode", "sentinel-master", "username", "password-file")}
     chart |= {"redis.tls-ca-file", "redis.tls-cert-file", "redis.tls-key-file"}
     chart |= {f"alertmanager.{name}" for name in ("url", "label", "config-file", "sole-writer")}
+    chart |= {f"alertmanager.mass-loss-{name}" for name in ("ratio", "nodes", "hold")}
     chart |= {"config.file", "web.config.file", "web.listen-address"}
 
     assert ours == theirs - chart

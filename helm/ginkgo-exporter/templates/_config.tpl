@@ -65,6 +65,9 @@ wins as it does there.
 {{- if .Values.alertmanager.soleWriter -}}
 {{- $_ := set $push "sole-writer" true -}}
 {{- end -}}
+{{- range $name, $value := .Values.alerts.pushed.massLoss -}}
+{{- $_ := set $push (printf "mass-loss-%s" $name) $value -}}
+{{- end -}}
 {{- $_ := set $own "alertmanager" $push -}}
 {{- end -}}
 {{- toYaml (mergeOverwrite (deepCopy .Values.config) $own) -}}

@@ -4,7 +4,7 @@
 {{- end -}}
 
 {{/*
-An expression with other thresholds. A list of the chart's files, the alert, its
+An expression with other thresholds. A list of the chart's files, the rule, its
 expression and the thresholds by name; files/thresholds.yml says where they are.
 */}}
 {{- define "ginkgo-exporter.expr" -}}
@@ -68,6 +68,8 @@ anew and never go through the template engine, so {{ $labels }} stays.
 {{- end -}}
 {{- end -}}
 {{- $_ := set $rule "expr" (include "ginkgo-exporter.expr" (list $.Files $rule.alert $rule.expr (dig "thresholds" dict $change))) -}}
+{{- else if eq $rule.record "installation:ginkgo_nodes_lost:count30s" -}}
+{{- $_ := set $rule "expr" (include "ginkgo-exporter.expr" (list $.Files $rule.record $rule.expr (omit $.Values.alerts.pushed.massLoss "hold"))) -}}
 {{- end -}}
 {{- if $keep -}}
 {{- $rules = append $rules $rule -}}
