@@ -15,6 +15,7 @@ from exporter.push.bridge import Bridge
 from exporter.settings import all_settings, load
 from exporter.snapshot import COUNTED, Snapshot
 
+
 def metrics_table() -> str:
     """Return the metrics as a Markdown table."""
     lines = ["| metric | type | labels | meaning |", "|---|---|---|---|"]

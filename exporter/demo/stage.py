@@ -24,6 +24,7 @@ from exporter.errors import SettingsError
 from exporter.reporter import BEAT, TTL
 from exporter.settings import ListenAddress, Settings
 from exporter.source.connection import pool_of
+from exporter.web.config import WebConfig
 from exporter.web.server import Server
 
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -54,13 +55,11 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
         clock = Clock(arguments.speed)
         terminal = Terminal(clock)
         nodes = await parts.enter_async_context(_Nodes(settings, arguments.nodes, clock))
-        acts: list[Coroutine[Any, Any, None]] = [children.first_to_end()]
-        metrics = ""
+        fleet, url, metrics = None, "", ""
         if not arguments.no_exporter:
             fleet, server = await parts.enter_async_context(serving(settings))
             url = _url(settings, server)
             metrics = url + settings.web.telemetry_path
-            acts.append(watch(fleet, clock, terminal))
         terminal.say(f"ginkgo-exporter demo: {len(nodes.all)} simulated nodes, on {_redis_address(settings)}\n")
         if metrics:
             terminal.say(f"  status page  {url}/")
@@ -68,7 +67,9 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
             terminal.say(f"  JSON         curl -s {url}/api/v1/nodes\n")
         terminal.say("Within two minutes one node crashes and comes back, one is flooded, one stops.")
         terminal.say("Ctrl-C ends all of it and leaves nothing behind.\n")
-        acts.append(play(nodes.all, clock, terminal, metrics))
+        acts = [children.first_to_end(), play(nodes.all, clock, terminal, metrics)]
+        if fleet:
+            acts.append(watch(fleet, clock, terminal))
         try:
             await _together(acts)
         finally:
@@ -137,7 +138,8 @@ def _url(settings: Settings, server: Server) -> str:
     host = settings.web.listen_address.host
     if host in ("", "0.0.0.0", "::"):  # noqa: S104 - where it listens, not where one looks
         host = "localhost"
-    return f"http://{ListenAddress(host, server.port)}"
+    scheme = "https" if WebConfig.load(settings.web.config.file).tls_server_config else "http"
+    return f"{scheme}://{ListenAddress(host, server.port)}"
 
 
 def _redis_address(settings: Settings) -> str:

@@ -15,6 +15,7 @@ from exporter.fleet import Fleet
 from exporter.settings import ListenAddress
 from exporter.web.app import application
 from exporter.web.door import Door
+from exporter.web.page import Pushed
 from exporter.web.scrape import Scrapes
 
 CONNECTIONS: Final = 512
@@ -32,16 +33,20 @@ log = structlog.get_logger(__name__)
 class Server:
     """Serves a started fleet.
 
+    Args:
+        fleet: What is served.
+        pushed: Returns the alerts that are being pushed; None if push is off.
+
     Raises:
         SettingsError: The web configuration cannot be used.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, pushed: Pushed | None = None) -> None:
         self._scrapes = Scrapes(fleet)
         self._door = Door(fleet.settings.web.config.file)
         self._address = fleet.settings.web.listen_address
         self._http = _LimitedServer(
-            application(fleet, self._scrapes, self._door, in_use=lambda stream: self._http.in_use(stream)),  # noqa: PLW0108 - not made yet
+            application(fleet, self._scrapes, self._door, pushed, in_use=lambda stream: self._http.in_use(stream)),  # noqa: PLW0108 - not made yet
             ssl_options=self._door.tls(),
             max_header_size=_MAX_HEADER,
             max_body_size=_MAX_BODY,
