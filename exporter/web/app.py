@@ -110,6 +110,8 @@ class Metrics(Handler):
         self.set_header("Vary", "Accept, Accept-Encoding")
         if wanted.gzip:
             self.set_header("Content-Encoding", "gzip")
+        self.set_header("Content-Length", str(len(body)))
+        self.flush()  # the head alone: sent together they would be copied together
         self.finish(body)
 
 
