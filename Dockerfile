@@ -17,6 +17,7 @@ RUN python -m venv /build \
 
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter exporter
+COPY alerts alerts
 ARG REVISION=unknown
 RUN echo "${REVISION}" >exporter/REVISION \
     && /build/bin/hatchling build -t wheel -d dist \
