@@ -76,8 +76,7 @@ class NumberColumn:
         return texts, [i for i, (text, value) in enumerate(zip(texts, raw, strict=True)) if text is None is not value]
 
     def _text_of(self, text: bytes | None) -> bytes | None:
-        number = None if text is None else parse_number(text)
-        if number is None:
+        if text is None or (number := parse_number(text)) is None:
             return None
         if not self._scaled:
             return text if len(text) <= _MEMO_LENGTH else format_number(number)
