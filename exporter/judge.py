@@ -76,6 +76,7 @@ class Judge:
     """
 
     def __init__(self, ttl: float, beat: float, forget_after: float | None = None) -> None:
+        self._ttl = ttl
         self._grace = ttl + beat
         self._forget_after = forget_after
         self._lock = Lock()
@@ -199,7 +200,9 @@ class Judge:
         steady = self._steady_since
         since = self._extended.get(name)
         if steady is not None and at < steady + self._grace and (since is None or steady - since >= EXTEND_AGAIN_AFTER):
-            since = self._extended[name] = steady
+            beaten_since = self._deadlines.get(name, float("-inf")) >= steady + self._ttl
+            if not beaten_since:
+                since = self._extended[name] = steady
         return None if since is None else since + self._grace
 
     def _declare_offline(self, name: bytes, at: float, *, since: float) -> State:
