@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -132,7 +133,7 @@ def exporter(shared_redis: RedisServer, client: "redis.Redis", tmp_path: Path) -
 
 def state(exporter: Exporter, node_id: str) -> str | None:
     try:
-        with urlopen(f"{exporter.url}/api/v1/nodes") as answer:
+        with urlopen(f"{exporter.url}/api/v1/nodes") as answer:  # noqa: S310
             return {node["node_id"]: node["state"] for node in json.load(answer)["nodes"]}.get(node_id)
     except OSError:
         return None
@@ -172,10 +173,8 @@ class Terminal:
         os.set_blocking(self._master, False)
 
     def read(self) -> str:
-        try:
+        with suppress(OSError):  # nothing to read now, or the other side is closed
             self.text += os.read(self._master, 65_536).decode()
-        except (BlockingIOError, OSError):
-            pass
         return self.text
 
     def end(self) -> int:
@@ -220,7 +219,8 @@ def plain(text: str) -> str:
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 200])
 def test_table_fits_every_terminal_and_never_leaves_out_state_and_node(width: int) -> None:
     row: dict[str, Any] = {
-        "node_id": "节点-ginkgo-execution-node-0001", "state": "offline", "heartbeat_age_seconds": 3_000.0, "offline_since": 1e9,
+        "node_id": "节点-ginkgo-execution-node-0001", "state": "offline", "heartbeat_age_seconds": 3_000.0,
+        "offline_since": 1e9,
         "portfolios": 5, "queue_size": 10**6, "cpu_usage_ratio": 0.5, "memory_usage_bytes": 2**40, "events": 10**12,
         "backpressure": 10**9, "dropped_events": 10**6, "status": "RUNNING",
     }  # fmt: skip
@@ -228,9 +228,8 @@ def test_table_fits_every_terminal_and_never_leaves_out_state_and_node(width: in
     console.print(render(Sight(1e9, [row], "redis://localhost:6379/0", remembers=True), [row], width))
     lines = console.export_text().splitlines()
     assert max(map(cell_len, lines)) <= width
-    cells = "".join(lines).replace(" ", "")
-    assert "offline" in lines[2]
-    assert "节点-ginkgo" in cells
+    assert any(line.startswith("offline") for line in lines)
+    assert any("节点-ginkgo" in line for line in lines)
 
 
 def test_unknown_values_come_last_in_both_directions() -> None:
