@@ -8,7 +8,7 @@ import yaml
 from exporter.bundled import bundled
 from exporter.names import shown_id
 from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, PUSHED, REDIS_UNREACHABLE, Alert, Texts
-from exporter.settings import Alertmanager
+from exporter.settings.model import Alertmanager
 
 RULES = {
     rule["alert"]: rule

@@ -109,6 +109,15 @@ def test_a_dead_node_that_beats_is_back_at_the_next_look() -> None:
     assert world.watch.online == 1
 
 
+def test_a_return_that_a_scrape_was_first_to_see_is_found_at_the_next_look_too() -> None:
+    world = World(a=ALIVE)
+    world.step()
+    world.at_deadline("a")
+    world.beat("a")
+    world.judge.judge(reading_of(world.pairs, world.now), whole=True)
+    assert world.step(AGAIN).back == ["a"]
+
+
 def test_a_graceful_stop_is_no_death_and_is_looked_at_no_more_often_than_a_dead_node() -> None:
     world = World(a=ALIVE)
     world.step()
