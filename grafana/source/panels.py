@@ -37,6 +37,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana.source.palette import thresholds
 
 DATASOURCE: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")
+_WIDE: Final = 12  # columns of the grid's 24, from which a legend has room beside its graph
 NOTHING_KNOWN: Final = "No data: nothing is known"
 
 
@@ -144,20 +145,25 @@ def lines(  # noqa: PLR0913 - a declaration in keywords
     ceiling: float | None = None,
     decimals: int | None = None,
     colours: Mapping[str, str] | None = None,
+    right: str = "",
     bars: bool = False,
     steps: bool = False,
     width: int = 12,
     height: int = 8,
     absent: str = NOTHING_KNOWN,
 ) -> timeseries.Panel:
-    """Values over time. Limits are drawn as dashed lines; gaps in the data stay gaps."""
+    """Values over time. Limits are drawn as dashed lines; gaps in the data stay gaps.
+
+    The series named `right` has an axis of its own there.
+    """
+    wide = width >= _WIDE
     panel = (
         timeseries.Panel()
         .title(title)
         .description(description)
         .datasource(DATASOURCE)
         .unit(unit)
-        .color_scheme(FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+        .color_scheme(FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC))
         .no_value(absent)
         .show_points(VisibilityMode.AUTO)
         .point_size(4)
@@ -169,10 +175,10 @@ def lines(  # noqa: PLR0913 - a declaration in keywords
         .axis_placement(AxisPlacement.AUTO)
         .legend(
             common.VizLegendOptions()
-            .display_mode(LegendDisplayMode.TABLE)
-            .placement(LegendPlacement.RIGHT)
+            .display_mode(LegendDisplayMode.TABLE if wide else LegendDisplayMode.LIST)
+            .placement(LegendPlacement.RIGHT if wide else LegendPlacement.BOTTOM)
             .show_legend(True)
-            .calcs(["lastNotNull", "max"])
+            .calcs(["lastNotNull", "max"] if wide else [])
             .sort_by("Max")
             .sort_desc(True)
         )
@@ -194,9 +200,10 @@ def lines(  # noqa: PLR0913 - a declaration in keywords
     else:
         panel.thresholds(thresholds())
     for name, colour in (colours or {}).items():
-        panel.override_by_name(
-            name, [DynamicConfigValue("color", {"mode": FieldColorModeId.FIXED, "fixedColor": colour})]
-        )
+        properties = [DynamicConfigValue("color", {"mode": FieldColorModeId.FIXED, "fixedColor": colour})]
+        if name == right:
+            properties.append(DynamicConfigValue("custom.axisPlacement", AxisPlacement.RIGHT))
+        panel.override_by_name(name, properties)
     return panel
 
 
@@ -206,7 +213,6 @@ def states_over_time(  # noqa: PLR0913 - a declaration in keywords
     query: Query,
     *,
     words: ValueMap,
-    page: int,
     absent: str = NOTHING_KNOWN,
     width: int = 24,
     height: int = 8,
@@ -229,7 +235,6 @@ def states_over_time(  # noqa: PLR0913 - a declaration in keywords
         .row_height(0.8)
         .fill_opacity(90)
         .line_width(0)
-        .per_page(page)
         .legend(
             common.VizLegendOptions()
             .display_mode(LegendDisplayMode.LIST)
@@ -318,6 +323,7 @@ def _cell(column: Column) -> list[DynamicConfigValue]:
         properties.append(DynamicConfigValue("thresholds", column.limits.build()))
     if column.solid:
         properties.append(DynamicConfigValue("custom.cellOptions", {"type": "color-background", "mode": "basic"}))
+        properties.append(DynamicConfigValue("custom.align", "center"))
     elif column.limits is not None or column.words is not None:
         properties.append(DynamicConfigValue("custom.cellOptions", {"type": "color-text"}))
     if column.link:
