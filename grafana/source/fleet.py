@@ -6,7 +6,7 @@ from grafana_foundation_sdk.builders import stat, statetimeline, table, timeseri
 from grafana_foundation_sdk.builders.dashboard import Row
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.source.frame import FLEET, firing_alerts, shell
+from grafana.source.frame import FLEET, begun_alerts, shell
 from grafana.source.nodes import node_table
 from grafana.source.palette import (
     BACKPRESSURE_FLOOR,
@@ -60,13 +60,14 @@ def dashboard() -> Dashboard:
             _alerts(),
             Row("Load and loss"),
             _events(),
+            _busiest(),
             _backpressure(),
             _drops(),
             _queues(),
             _balance(),
             _census(),
         ],
-        annotations=[firing_alerts()],
+        annotations=[begun_alerts()],
     )
 
 
@@ -189,13 +190,22 @@ def _alerts() -> table.Panel:
 
 def _events() -> timeseries.Panel:
     return lines(
-        "Events: fleet, and the busiest nodes",
-        f"Events taken for routing per second: all nodes together (right), and the {LINES} busiest over the range.",
+        "Events",
+        "Events that all nodes together take for routing, per second.",
         Query(f"sum({recorded('installation:ginkgo_node_events:rate5m')})", "all nodes"),
-        Query(worst_recorded(LINES, "node:ginkgo_node_events:rate5m"), "{{node_id}}"),
         unit="cps",
         colours={"all nodes": SKY},
-        right="all nodes",
+        width=8,
+    )
+
+
+def _busiest() -> timeseries.Panel:
+    return lines(
+        "Events: the busiest nodes",
+        f"Events taken for routing per second: the {LINES} busiest nodes over the range.",
+        Query(worst_recorded(LINES, "node:ginkgo_node_events:rate5m"), "{{node_id}}"),
+        unit="cps",
+        width=16,
     )
 
 
@@ -240,6 +250,7 @@ def _balance() -> timeseries.Panel:
         Query(recorded("installation:ginkgo_node_portfolios:avg"), "average"),
         Query(recorded("installation:ginkgo_node_portfolios:min"), "fewest"),
         unit="short",
+        width=6,
         colours={"most": LATE, "average": SKY, "fewest": PURPLE},
         steps=True,
     )
@@ -252,6 +263,7 @@ def _census() -> timeseries.Panel:
         "told to remember.",
         Query(f"sum by (state) ({recorded('installation:ginkgo_nodes:max')})", "{{state}}"),
         unit="short",
+        width=6,
         colours={"online": SKY, "offline": BAD, "undecided": LATE, "forgotten": GREEN},
         steps=True,
         decimals=0,

@@ -34,7 +34,7 @@ def node_table(title: str, description: str, *matchers: str, height: int) -> Pan
             width=90,
         ),
         Column("Last heartbeat", f"1000 * {once(heartbeat)}", unit="dateTimeAsIsoNoDateIfToday", width=120),
-        Column("Ago", f"time() - {once(heartbeat)}", unit="s", decimals=0, width=85),
+        Column("Ago", f"round(time() - {once(heartbeat)})", unit="s", decimals=0, width=85),
         Column(
             "TTL",
             once(select("ginkgo_node_heartbeat_ttl_seconds", *matchers)),

@@ -38,6 +38,8 @@ from grafana.source.palette import thresholds
 
 DATASOURCE: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")
 _WIDE: Final = 12  # columns of the grid's 24, from which a legend has room beside its graph
+# Points that numbers and tables look at over the range: one for all, so that they agree on what they count.
+RESOLUTION: Final = 240
 NOTHING_KNOWN: Final = "No data: nothing is known"
 
 
@@ -121,6 +123,7 @@ def big_number(  # noqa: PLR0913 - a declaration in keywords
         .thresholds(limits)
         .color_scheme(FieldColor().mode(FieldColorModeId.THRESHOLDS))
         .no_value(absent)
+        .max_data_points(RESOLUTION)
         .color_mode(BigValueColorMode.BACKGROUND_SOLID)
         .graph_mode(BigValueGraphMode.NONE)
         .text_mode(BigValueTextMode.VALUE_AND_NAME if legend else BigValueTextMode.VALUE)
@@ -145,17 +148,13 @@ def lines(  # noqa: PLR0913 - a declaration in keywords
     ceiling: float | None = None,
     decimals: int | None = None,
     colours: Mapping[str, str] | None = None,
-    right: str = "",
     bars: bool = False,
     steps: bool = False,
     width: int = 12,
     height: int = 8,
     absent: str = NOTHING_KNOWN,
 ) -> timeseries.Panel:
-    """Values over time. Limits are drawn as dashed lines; gaps in the data stay gaps.
-
-    The series named `right` has an axis of its own there.
-    """
+    """Values over time. Limits are drawn as dashed lines; gaps in the data stay gaps."""
     wide = width >= _WIDE
     panel = (
         timeseries.Panel()
@@ -200,10 +199,8 @@ def lines(  # noqa: PLR0913 - a declaration in keywords
     else:
         panel.thresholds(thresholds())
     for name, colour in (colours or {}).items():
-        properties = [DynamicConfigValue("color", {"mode": FieldColorModeId.FIXED, "fixedColor": colour})]
-        if name == right:
-            properties.append(DynamicConfigValue("custom.axisPlacement", AxisPlacement.RIGHT))
-        panel.override_by_name(name, properties)
+        fixed = {"mode": FieldColorModeId.FIXED, "fixedColor": colour}
+        panel.override_by_name(name, [DynamicConfigValue("color", fixed)])
     return panel
 
 
@@ -270,6 +267,7 @@ def rows(  # noqa: PLR0913 - a declaration in keywords
         .thresholds(thresholds())
         .color_scheme(FieldColor().mode(FieldColorModeId.THRESHOLDS))
         .no_value(absent)
+        .max_data_points(RESOLUTION)
         .filterable(True)
         .show_header(True)
         .cell_height(TableCellHeight.SM)

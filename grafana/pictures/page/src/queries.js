@@ -87,9 +87,10 @@ function asTable(result, target, alone) {
   ];
 }
 
-/** The frames of all of a panel's targets; a graph gets one point per two pixels, and at most one a scrape. */
+/** The frames of all of a panel's targets; a graph gets at most one point a pixel, and one a scrape. */
 export async function framesOf(panel, width) {
-  const step = Math.max(SCRAPE, Math.ceil((END - START) / 1000 / (width / 2) / SCRAPE) * SCRAPE);
+  const points = panel.maxDataPoints ?? width;
+  const step = Math.max(SCRAPE, Math.ceil((END - START) / 1000 / points / SCRAPE) * SCRAPE);
   const answers = panel.targets.map(async (target) => {
     const query = fill(target.expr, step);
     if (target.instant) {
