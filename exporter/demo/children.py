@@ -1,7 +1,6 @@
 """Programs that the demo starts, and a folder for them; none of it outlives the demo, however that ends."""
 
 import asyncio
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -45,18 +44,6 @@ def free_port(preferred: int = 0, host: str = "127.0.0.1") -> int:
             chosen: int = probe.getsockname()[1]
             return chosen
     raise ExporterError(f"no port is free on {host}")
-
-
-def program(*names: str, package: str) -> str:
-    """Return the path of a program that goes by one of these names.
-
-    Raises:
-        ExporterError: It is not on the PATH; the text names the package that has it.
-    """
-    for name in names:
-        if path := shutil.which(name):
-            return path
-    raise ExporterError(f"{names[0]} is not on the PATH (Debian: apt-get install {package})")
 
 
 class Child:
@@ -109,12 +96,20 @@ class Children:
     them in order. Should the demo end without that, even by SIGKILL, a shell that waits for
     the end of a pipe kills them and removes the folder.
 
+    Args:
+        logs: Folder for their output; None for the one that is removed.
+
     Attributes:
-        folder: Theirs, for data and logs; removed at the end.
+        folder: Theirs, removed at the end.
+        logs: Folder of their output.
+
+    Raises:
+        ExporterError: The folder for their output cannot be made.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, logs: Path | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="ginkgo-demo-"))
+        self.logs = logs or self.folder
         self._all: list[Child] = []
         self._guard = subprocess.Popen(  # noqa: S603 - a fixed program
             ("/bin/sh", "-c", _GUARD, "ginkgo-demo-guard", self.folder),
@@ -125,8 +120,8 @@ class Children:
         )
 
     def start(self, name: str, *command: str | Path) -> Child:
-        """Start a program; its output goes to ``NAME.log`` in the folder."""
-        output = self.folder / f"{name}.log"
+        """Start a program; its output goes to ``NAME.log``."""
+        output = self.logs / f"{name}.log"
         with output.open("wb") as log:
             process = subprocess.Popen(  # noqa: S603 - programs that the demo names
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True

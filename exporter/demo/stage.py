@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import Any, Final, Self
 
 from pydantic import BaseModel, SecretStr
@@ -16,6 +17,8 @@ from exporter.demo import Serving
 from exporter.demo.children import Children, free_port
 from exporter.demo.clock import Clock
 from exporter.demo.node import SimulatedNode
+from exporter.demo.receiver import Receiver
+from exporter.demo.stack import Programs, start_alertmanager, start_prometheus
 from exporter.demo.story import play
 from exporter.demo.terminal import Terminal
 from exporter.demo.valkey import start_valkey
@@ -49,11 +52,18 @@ async def perform(settings: Settings, arguments: argparse.Namespace, serving: Se
 
 
 async def _perform(settings: Settings, arguments: argparse.Namespace, serving: Serving) -> None:
+    programs = _programs(settings, arguments)
     async with AsyncExitStack() as parts:
-        children = await parts.enter_async_context(Children())
-        settings = await _settled(settings, children, arguments.speed)
+        children = await parts.enter_async_context(Children(_folder(arguments.logs)))
         clock = Clock(arguments.speed)
         terminal = Terminal(clock)
+        alertmanager = ""
+        if programs:
+            receiver = Receiver(terminal)
+            parts.push_async_callback(receiver.close)
+            alertmanager = await start_alertmanager(children, programs.alertmanager, receiver.url)
+        settings = await _settled(settings, children, alertmanager, clock.speed)
+        clock.restart()
         nodes = await parts.enter_async_context(_Nodes(settings, arguments.nodes, clock))
         fleet, url, metrics = None, "", ""
         if not arguments.no_exporter:
@@ -62,10 +72,20 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
             metrics = url + settings.web.telemetry_path
         terminal.say(f"ginkgo-exporter demo: {len(nodes.all)} simulated nodes, on {_redis_address(settings)}\n")
         if metrics:
-            terminal.say(f"  status page  {url}/")
-            terminal.say(f"  metrics      curl -s {metrics} | grep ^ginkgo_node")
-            terminal.say(f"  JSON         curl -s {url}/api/v1/nodes\n")
+            terminal.say(f"  status page   {url}/")
+            terminal.say(f"  metrics       curl -s {metrics} | grep ^ginkgo_node")
+            terminal.say(f"  JSON          curl -s {url}/api/v1/nodes")
+        if programs:
+            prometheus = await start_prometheus(children, programs.prometheus, metrics, alertmanager, clock.speed)
+            terminal.say(f"  Prometheus    {prometheus}/alerts")
+            terminal.say(f"  Alertmanager  {alertmanager}/#/alerts")
+        terminal.say(f"  logs          {children.logs}\n")
         terminal.say("Within two minutes one node crashes and comes back, one is flooded, one stops.")
+        if programs:
+            terminal.say(
+                "Alertmanager tells of the crash as soon as the heartbeat has run out, and of the return\n"
+                "some minutes after it: the rule goes on firing for a while (keep_firing_for)."
+            )
         terminal.say("Ctrl-C ends all of it and leaves nothing behind.\n")
         acts = [children.first_to_end(), play(nodes.all, clock, terminal, metrics)]
         if fleet:
@@ -74,6 +94,26 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
             await _together(acts)
         finally:
             terminal.say("\nending the demo")
+
+
+def _programs(settings: Settings, arguments: argparse.Namespace) -> Programs | None:
+    """Return the programs of the stack if it is asked for."""
+    if not arguments.stack:
+        return None
+    if arguments.no_exporter:
+        raise SettingsError("--stack: has nothing to scrape with --no-exporter")
+    if settings.web.config.file:
+        raise SettingsError("--stack: cannot scrape an exporter with --web.config.file")
+    return Programs.find()
+
+
+def _folder(logs: Path | None) -> Path | None:
+    try:
+        if logs:
+            logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"--logs: cannot make {logs}: {error.strerror}") from None
+    return logs and logs.resolve()
 
 
 async def _together(acts: Sequence[Coroutine[Any, Any, None]]) -> None:
@@ -113,7 +153,7 @@ class _Nodes:
         self._redis.close()
 
 
-async def _settled(settings: Settings, children: Children, speed: float) -> Settings:
+async def _settled(settings: Settings, children: Children, alertmanager: str, speed: float) -> Settings:
     """Return the settings with what the demo chooses where its user has not."""
     if settings.redis.mode != "standalone":
         raise SettingsError("--redis.mode: the demo's nodes write to a standalone Redis")
@@ -123,6 +163,8 @@ async def _settled(settings: Settings, children: Children, speed: float) -> Sett
     }
     if "url" not in settings.redis.model_fields_set:
         chosen["redis"] = {"url": (SecretStr(await start_valkey(children)),)}
+    if alertmanager:
+        chosen["alertmanager"] = {"url": (alertmanager,)}
     if speed != 1:
         chosen["heartbeat"] = {"ttl": TTL / speed}
         chosen["discovery"] = {"interval": BEAT / speed}

@@ -4,92 +4,16 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
+from demos import FAST, Demo, assert_nothing_is_left, ended, get, scrape
 
 from exporter.contract import NODE_METRICS
 from servers import Process, RedisServer, binary, free_port, wait_for
-
-FAST = ("--speed", "10")
-
-
-Samples = dict[tuple[str, str], float]
-"""Values by the sample's name and the node."""
-
-
-def get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - addresses of this test's own servers
-        text: str = answer.read().decode()
-        return text
-
-
-def scrape(port: int) -> Samples:
-    try:
-        text = get(f"http://127.0.0.1:{port}/metrics")
-    except OSError:
-        return {}
-    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    return {(s.name, s.labels["node_id"]): s.value for s in samples if "node_id" in s.labels}
-
-
-class Demo(Process):
-    """``ginkgo-exporter demo`` as a process of its own, with a folder of its own for temporary files."""
-
-    def __init__(self, folder: Path, *flags: str, address: bool = True, **options: Any) -> None:
-        self.temporary = folder / "tmp"
-        self.temporary.mkdir(parents=True)
-        self.port = free_port()
-        listen = ("--web.listen-address", f"127.0.0.1:{self.port}") if address else ()
-        command = [sys.executable, "-m", "exporter", "demo", *listen, *flags]
-        environment = {**os.environ, "TMPDIR": str(self.temporary)}
-        super().__init__(command, folder / "demo.log", env=environment, **options)
-
-    def metrics(self) -> Samples:
-        """The per-node samples of a scrape; none while the exporter is not there."""
-        if not self.alive:
-            raise AssertionError(self.output())
-        return scrape(self.port)
-
-    def children(self) -> list[psutil.Process]:
-        return psutil.Process(self.pid).children(recursive=True)
-
-
-@pytest.fixture
-def demo(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
-    """Start demos, and end those that a test leaves."""
-    started: list[Demo] = []
-
-    def start(*flags: str, **options: Any) -> Demo:
-        started.append(Demo(tmp_path / f"demo{len(started)}", *flags, **options))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.stop(signal.SIGKILL)
-
-
-def ended(processes: list[psutil.Process]) -> bool:
-    """Whether none of these is there any more; a zombie waits only for its parent to look."""
-    for process in processes:
-        try:
-            if process.status() != psutil.STATUS_ZOMBIE:
-                return False
-        except psutil.NoSuchProcess:
-            pass
-    return True
-
-
-def assert_nothing_is_left(demo: Demo, children: list[psutil.Process]) -> None:
-    assert len(children) == 2  # the server and the guard: else this test looks at nothing
-    wait_for(lambda: ended(children), f"for {children} to end")
-    wait_for(lambda: not list(demo.temporary.iterdir()), "for the folder to go")
 
 
 def test_five_nodes_are_online_with_all_their_metrics(demo: Callable[..., Demo]) -> None:
@@ -137,6 +61,7 @@ def test_signal_ends_it_and_leaves_no_process_and_no_folder(demo: Callable[..., 
     running = demo()
     wait_for(running.metrics)
     children = running.children()
+    assert len(children) == 2  # the server and the guard
     assert list(running.temporary.iterdir())
     assert running.stop(number) == 0
     assert_nothing_is_left(running, children)
@@ -217,10 +142,8 @@ def test_address_that_was_given_and_is_taken_is_one_line(demo: Callable[..., Dem
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         running = demo("--web.listen-address", address)
         assert running.wait() == 2
-    assert (
-        running.output()
-        == f"ginkgo-exporter: --web.listen-address: cannot listen on {address}: Address already in use\n"
-    )
+    (line,) = running.output().splitlines()
+    assert line.startswith(f"ginkgo-exporter: --web.listen-address: cannot listen on {address}: Address already in use")
     wait_for(lambda: not list(running.temporary.iterdir()))
 
 
