@@ -1,7 +1,7 @@
 """Reading of one Redis server, or of the master that Sentinel names."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import Any, Final
 
@@ -10,10 +10,10 @@ from redis import ConnectionPool, RedisError
 from exporter.contract import FIELDS
 from exporter.errors import SourceError
 from exporter.settings import Settings
-from exporter.source.connection import Link, linked, plain_error, pool_of
+from exporter.source.connection import linked, plain_error, pool_of
 from exporter.source.discovery import Found, discover
-from exporter.source.reading import MISSING, Reading, Server
-from exporter.source.requests import CHUNK, SERVER, Chunk, KeyNames, chunks_of
+from exporter.source.reading import MISSING, Reading, Server, joined
+from exporter.source.requests import SERVER, Chunk, KeyNames, chunks_of
 
 _NO_FIELDS: Final = [None] * len(FIELDS)
 
@@ -48,69 +48,76 @@ class StandaloneReader:
         self._chunks: tuple[Chunk, ...] = ()
 
     def read(self, names: Sequence[bytes], deadline: float) -> Reading:
-        """Read these nodes in full: fields, PTTL and heartbeat of each.
+        """Read these nodes in full: fields, PTTL and heartbeat of each."""
+        return joined(names, list(self.parts(names, deadline)))
 
-        The requests are kept as long as the same sequence of names is passed.
-
-        Raises:
-            SourceError: Redis could not be read in full before the deadline (monotonic seconds).
-        """
+    def parts(self, names: Sequence[bytes], deadline: float) -> Iterator[Reading]:
+        """Read these nodes chunk by chunk."""
         if names is not self._names:
             self._names, self._chunks = names, chunks_of(names, self._keys)
         with linked(self._pool, deadline) as link:
-            return self._read(link)
+            link.send(SERVER)
+            if self._chunks:
+                link.send(self._chunks[0].packed)
+            server = _server(link.receive(3))
+            for chunk, after in zip_longest(self._chunks, self._chunks[1:]):
+                if after:
+                    link.send(after.packed)  # Redis works on it while this one is taken in
+                yield self._reading(server, chunk.names, link.receive(chunk.replies), deadline)
+            if not self._chunks:
+                yield Reading(time.monotonic(), time.time(), server)
 
-    def _read(self, link: Link) -> Reading:
-        rows: list[Any] = []
-        ttl_ms: list[int] = []
-        beats: list[bytes | None] = []
-        link.send(SERVER)
-        if self._chunks:
-            link.send(self._chunks[0].packed)
-        server = _server(link.receive(3))
-        for chunk, after in zip_longest(self._chunks, self._chunks[1:]):
-            if after:
-                link.send(after.packed)  # Redis works on it while this one is taken in
-            replies = link.receive(chunk.replies)
-            count = len(chunk.names)
-            rows += replies[:count]
-            ttl_ms += replies[count:-1]
-            beats += replies[-1] if isinstance(replies[-1], list) else _refuse(replies[-1])
-        without_hash = self._look_again(link, rows, ttl_ms, beats)
+    def _reading(self, server: Server, names: Sequence[bytes], replies: list[Any], deadline: float) -> Reading:
+        beats = replies.pop()
+        if type(beats) is not list:
+            _refuse(beats)
+        rows, ttl_ms = replies[: len(names)], replies[len(names) :]
+        without_hash = frozenset[int]()
+        if odd := _odd(rows, ttl_ms, beats):
+            without_hash = self._look_closely(names, odd, (rows, ttl_ms, beats), deadline)
         return Reading(
             at=time.monotonic(),
             wall=time.time(),
             server=server,
-            names=self._names,
-            fields=tuple(zip(*rows, strict=True)) or ((),) * len(FIELDS),
+            names=names,
+            fields=tuple(zip(*rows, strict=True)),
             ttl_ms=ttl_ms,
             beats=beats,
             without_hash=without_hash,
         )
 
-    def _look_again(self, link: Link, rows: list[Any], ttl_ms: list[int], beats: list[bytes | None]) -> frozenset[int]:
-        """Read the odd nodes singly and put what they hold in place; return those without a hash.
-
-        Odd are those whose hash showed no known field (it may be missing, empty of
-        them, or no hash at all) and those whose heartbeat has a TTL and no value
-        (it may be no string).
-        """
-        odd = [
-            position
-            for position, (row, ttl, beat) in enumerate(zip(rows, ttl_ms, beats, strict=True))
-            if row == _NO_FIELDS or type(row) is not list or type(ttl) is not int or (beat is None) != (ttl == MISSING)
-        ]
+    def _look_closely(
+        self, names: Sequence[bytes], odd: Sequence[int], columns: tuple[list[Any], ...], deadline: float
+    ) -> frozenset[int]:
+        """Read the odd nodes singly and put what they hold in place; return those without a hash."""
+        rows, ttl_ms, beats = columns
         without_hash = set()
-        for start in range(0, len(odd), CHUNK):
-            some = odd[start : start + CHUNK]
-            replies = link.ask(b"".join(self._keys.look_closely(self._names[i]) for i in some), 4 * len(some))
-            for position, (exists, row, ttl, beat) in zip(some, zip(*[iter(replies)] * 4, strict=True), strict=True):
-                rows[position] = _NO_FIELDS if _is_wrong_type(row) else _checked(row, list)
-                beats[position] = None if beat is None or _is_wrong_type(beat) else _checked(beat, bytes)
-                ttl_ms[position] = MISSING if beats[position] is None else _checked(ttl, int)
-                if not _checked(exists, int):
-                    without_hash.add(position)
+        with linked(self._pool, deadline) as link:  # on the other link the next chunk is under way
+            replies = link.ask(b"".join(self._keys.look_closely(names[i]) for i in odd), 4 * len(odd))
+        for position, (exists, row, ttl, beat) in zip(odd, zip(*[iter(replies)] * 4, strict=True), strict=True):
+            rows[position] = _NO_FIELDS if _is_wrong_type(row) else _checked(row, list)
+            beats[position] = None if beat is None or _is_wrong_type(beat) else _checked(beat, bytes)
+            ttl_ms[position] = MISSING if beats[position] is None else _checked(ttl, int)
+            if not _checked(exists, int):
+                without_hash.add(position)
         return frozenset(without_hash)
+
+
+def _odd(rows: Sequence[Any], ttl_ms: Sequence[Any], beats: Sequence[bytes | None]) -> list[int]:
+    """Return the positions of nodes to look at more closely, having looked at all of them in bulk.
+
+    Odd are those whose hash showed no known field (it may be missing, empty of
+    them, or no hash at all) and those whose heartbeat has a TTL and no value
+    (it may be no string).
+    """
+    kinds = set(map(type, rows)), set(map(type, ttl_ms))
+    if kinds == ({list}, {int}) and _NO_FIELDS not in rows and MISSING not in ttl_ms and None not in beats:
+        return []
+    return [
+        position
+        for position, (row, ttl, beat) in enumerate(zip(rows, ttl_ms, beats, strict=True))
+        if row == _NO_FIELDS or type(row) is not list or type(ttl) is not int or (beat is None) != (ttl == MISSING)
+    ]
 
 
 def _checked(reply: Any, kind: type) -> Any:
