@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url pyproject.toml
 
-.PHONY: help demo test lint format bench lock servers clean
+.PHONY: help demo test lint format bench docs lock servers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -31,6 +31,9 @@ format: $(VENV)/dev ## put the code into the house's style
 
 bench: $(VENV)/dev servers ## measure scrapes against the plain way, redis_exporter and Redis's own limit
 	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(VENV)/dev ## write the README's tables from the code
+	$(BIN)/python docs/tables.py README.md
 
 lock: $(VENV)/dev ## pin all dependencies anew, with hashes
 	$(UV_COMPILE) --upgrade --output-file requirements/runtime.txt

@@ -144,6 +144,15 @@ class Fleet:
         except TimeoutError:
             raise SourceTimeoutError("Redis did not answer in time") from None
 
+    def look(self) -> Snapshot:
+        """Look for names and read them once, here and now; for who has not started the fleet.
+
+        Raises:
+            SourceError: Redis could not be read in full.
+        """
+        self._discover(self.settings.discovery.interval)
+        return self._read()
+
     def _read(self) -> Snapshot:
         start = time.monotonic()
         deadline = start + self.settings.redis.timeout

@@ -76,6 +76,7 @@ class Judge:
     """
 
     def __init__(self, ttl: float, beat: float, forget_after: float | None = None) -> None:
+        self._ttl = ttl
         self._grace = ttl + beat
         self._forget_after = forget_after
         self._lock = Lock()
@@ -186,26 +187,28 @@ class Judge:
         if name in self._offline:
             return self._offline_state(name, at)
         if never_expires:
-            return self._declare_offline(name, at)
+            return self._declare_offline(name, at, since=at)
         if (extended := self._extended_until(name, at)) is not None:
-            return State.UNDECIDED if at < extended else self._declare_offline(name, at)
+            return State.UNDECIDED if at < extended else self._declare_offline(name, at, since=at)
         deadline = self._deadlines.get(name)
         if deadline is None:
-            return self._declare_offline(name, at) if sure else State.UNSURE
-        return State.ONLINE if at < deadline else self._declare_offline(name, deadline)
+            return self._declare_offline(name, at, since=at) if sure else State.UNSURE
+        return State.ONLINE if at < deadline else self._declare_offline(name, at, since=deadline)
 
     def _extended_until(self, name: bytes, at: float) -> float | None:
         """Return when a node without heartbeat will have had its chance after a fault of Redis's."""
         steady = self._steady_since
         since = self._extended.get(name)
         if steady is not None and at < steady + self._grace and (since is None or steady - since >= EXTEND_AGAIN_AFTER):
-            since = self._extended[name] = steady
+            beaten_since = self._deadlines.get(name, float("-inf")) >= steady + self._ttl
+            if not beaten_since:
+                since = self._extended[name] = steady
         return None if since is None else since + self._grace
 
-    def _declare_offline(self, name: bytes, since: float) -> State:
+    def _declare_offline(self, name: bytes, at: float, *, since: float) -> State:
         self._offline[name] = since
         self._extended.pop(name, None)
-        return self._offline_state(name, since)
+        return self._offline_state(name, at)
 
     def _offline_state(self, name: bytes, at: float) -> State:
         limit = self._forget_after

@@ -7,7 +7,7 @@ and ``redis: {password-file: …}`` in the file.
 
 import argparse
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_origin
 from zoneinfo import ZoneInfo
@@ -117,7 +117,8 @@ def _prefix(value: str) -> str:
     return value
 
 
-Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0, allow_inf_nan=False)]
+_IS_DURATION: Final = BeforeValidator(_duration)
+Duration = Annotated[float, _IS_DURATION, Field(gt=0, allow_inf_nan=False)]
 OptionalDuration = Annotated[float | None, BeforeValidator(_optional_duration)]
 
 
@@ -347,7 +348,7 @@ class Setting:
             return "off" if self.path == ("nodes", "forget_after") else "none"
         if self.switch:
             return "on" if default else "off"
-        return format_duration(default) if isinstance(default, float) else str(default)
+        return format_duration(default) if _IS_DURATION in self.info.metadata else str(default)
 
 
 def all_settings() -> Iterator[Setting]:
@@ -394,10 +395,12 @@ def _nested(values: Mapping[tuple[str, ...], object]) -> dict[str, Any]:
     return tree
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the flags of all settings, grouped by section; those not given stay out of the result."""
+def add_flags(parser: argparse.ArgumentParser, sections: Collection[str] = tuple(Settings.model_fields)) -> None:
+    """Give a parser the flags of these sections' settings, in groups; those not given stay out of the result."""
     groups: dict[str, argparse._ArgumentGroup] = {}
     for setting in all_settings():
+        if setting.path[0] not in sections:
+            continue
         title = section_title(setting)
         group = groups.get(title) or groups.setdefault(title, parser.add_argument_group(title))
         default = f" [{setting.default}]" if setting.default != "none" else ""
@@ -447,8 +450,9 @@ def _check_together(settings: Settings) -> None:
         for url in redis.url:
             if not url.get_secret_value().startswith("rediss://"):
                 raise SettingsError("--redis.url: must begin with rediss:// when TLS files are given")
-    if settings.keys.metrics_prefix == settings.keys.heartbeat_prefix:
-        raise SettingsError("--keys.heartbeat-prefix: must differ from --keys.metrics-prefix")
+    metrics, heartbeat = settings.keys.metrics_prefix, settings.keys.heartbeat_prefix
+    if metrics.startswith(heartbeat) or heartbeat.startswith(metrics):
+        raise SettingsError("--keys.heartbeat-prefix: neither prefix may begin with the other")
 
 
 def _explain(error: PydanticError, flags: Mapping[tuple[str, ...], object]) -> str:

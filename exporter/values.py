@@ -80,7 +80,7 @@ class NumberColumn:
         if number is None:
             return None
         if not self._scaled:
-            return text
+            return text if len(text) <= _MEMO_LENGTH else format_number(number)
         number = number * self._multiply / self._divide
         return format_number(number) if math.isfinite(number) else None
 
@@ -150,6 +150,8 @@ class HeartbeatTimes:
         return None if unix is None else format_number(unix)
 
     def _second_of(self, text: bytes) -> bytes | None:
+        if b"." in text[: self._WHOLE]:
+            return None  # its own fraction: not a whole second
         unix = self._unix(text)
         return b"%d" % unix if unix is not None and unix >= 0 and unix.is_integer() else None
 

