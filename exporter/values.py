@@ -76,8 +76,7 @@ class NumberColumn:
         return texts, [i for i, (text, value) in enumerate(zip(texts, raw, strict=True)) if text is None is not value]
 
     def _text_of(self, text: bytes | None) -> bytes | None:
-        number = None if text is None else parse_number(text)
-        if number is None:
+        if text is None or (number := parse_number(text)) is None:
             return None
         if not self._scaled:
             return text if len(text) <= _MEMO_LENGTH else format_number(number)
@@ -125,7 +124,7 @@ class HeartbeatTimes:
     def _read_alike(self, raw: Column) -> Column | None:
         """Return the times if all are written alike: microseconds, and one offset or none; else None."""
         start, end = self._WHOLE, self._WHOLE + self._MICROS
-        if not all(raw) or len(set(map(len, raw))) != 1 or len(raw[0] or b"") < end:  # type: ignore[arg-type]
+        if not all(raw) or len({len(text or b"") for text in raw}) != 1 or len(raw[0] or b"") < end:
             return None
         everything, size, count = b"".join(raw), len(raw[0] or b""), len(raw)  # type: ignore[arg-type]
         offset = everything[end:size]
