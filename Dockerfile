@@ -8,15 +8,18 @@ FROM ${BASE} AS build
 ENV PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 
-COPY requirements/build.txt requirements/runtime.txt requirements/
+# runtime, or demo for an image that can simulate nodes as well.
+ARG REQUIREMENTS=runtime
+COPY requirements/build.txt requirements/${REQUIREMENTS}.txt requirements/
 RUN python -m venv /build \
     && /build/bin/python -m pip install --require-hashes --only-binary=:all: --no-compile -r requirements/build.txt \
     && python -m venv --without-pip /opt/ginkgo-exporter \
     && /build/bin/python -m pip --python /opt/ginkgo-exporter/bin/python \
-        install --require-hashes --only-binary=:all: --no-compile -r requirements/runtime.txt
+        install --require-hashes --only-binary=:all: --no-compile -r "requirements/${REQUIREMENTS}.txt"
 
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter exporter
+COPY alerts alerts
 ARG REVISION=unknown
 RUN echo "${REVISION}" >exporter/REVISION \
     && /build/bin/hatchling build -t wheel -d dist \

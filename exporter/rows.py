@@ -127,6 +127,7 @@ class Column:
         key: The row's key that it shows.
         show: How a value reads.
         number: Whether it holds a quantity, to be set to the right.
+        short: Its heading where there is little room.
     """
 
     name: str
@@ -134,6 +135,7 @@ class Column:
     key: str
     show: Callable[[Any], str]
     number: bool = True
+    short: str = ""
 
     def text(self, row: Mapping[str, Any]) -> str:
         """Return what a row shows in this column."""
@@ -146,13 +148,13 @@ COLUMNS: Final = (
     Column("node", "Node", "node_id", printable, number=False),
     Column("heartbeat", "Heartbeat", "heartbeat_age_seconds", age),
     Column("since", "Offline since", "offline_since", moment, number=False),
-    Column("portfolios", "Portfolios", "portfolios", count),
+    Column("portfolios", "Portfolios", "portfolios", count, short="Portf."),
     Column("queue", "Queue", "queue_size", count),
     Column("cpu", "CPU", "cpu_usage_ratio", percent),
     Column("memory", "Memory", "memory_usage_bytes", memory),
     Column("events/s", "Events/s", "events_per_second", count),
     Column("events", "Events", "events", count),
-    Column("backpressure", "Backpr.", "backpressure", count),
+    Column("backpressure", "Backpressure", "backpressure", count, short="Backpr."),
     Column("drops", "Drops", "dropped_events", count),
     Column("status", "Status", "status", str, number=False),
 )

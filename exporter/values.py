@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import datetime, tzinfo
 from operator import add
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from prometheus_client.utils import floatToGoString
 
@@ -86,10 +86,8 @@ class NumberColumn:
 
 def all_digits(column: Column) -> bool:
     """Return whether every value is a plain whole number of a sane length, by one look at all of them."""
-    present = column if all(column) else [value for value in column if value is not None]
-    if present is not column and not all(present):
-        return False
-    return b"".join(present).isdigit() and max(map(len, present)) <= _SURELY_FINITE  # type: ignore[arg-type]
+    present = cast("Sequence[bytes]", column if all(column) else [value for value in column if value is not None])
+    return all(present) and b"".join(present).isdigit() and max(map(len, present)) <= _SURELY_FINITE
 
 
 def concatenated(columns: Iterable[Sequence[T]]) -> list[T]:

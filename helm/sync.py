@@ -108,9 +108,7 @@ def readme() -> str:
             ("alert", "threshold", "default"), ((alert, f"`{name}`", x) for alert, name, x in thresholds)
         ),
     }
-    return _TABLE.sub(
-        lambda match: match[1] + tables[match[2]], (CHART / "README.md").read_text(encoding="utf-8")
-    )
+    return _TABLE.sub(lambda match: match[1] + tables[match[2]], (CHART / "README.md").read_text(encoding="utf-8"))
 
 
 def main() -> int:

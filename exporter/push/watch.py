@@ -94,7 +94,8 @@ class Watch:
             if name not in self._shown:
                 continue
             moved = self._judge.due(name)
-            if moved is not None and moved + SLACK > now:
+            # A scrape that was first to see a dead node's return moves its deadline, too: its death must end here.
+            if moved is not None and moved + SLACK > now and self._shown[name] not in self.offline:
                 self._time((name,), moved + SLACK)
             else:
                 names.append(name)

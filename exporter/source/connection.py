@@ -140,8 +140,7 @@ def connection_options(redis: Redis) -> dict[str, Any]:
         "socket_connect_timeout": redis.timeout,
         "socket_read_size": _READ_SIZE,
         "retry": Retry(NoBackoff(), 0),
-        "lib_name": None,  # CLIENT SETINFO would be one more right to grant
-        "lib_version": None,
+        "driver_info": None,  # CLIENT SETINFO would be one more right to grant
     }
     if redis.password_file:
         options["credential_provider"] = FileCredentials(redis.username, redis.password_file)

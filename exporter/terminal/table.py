@@ -63,7 +63,7 @@ def _columns(rows: Sequence[Row]) -> dict[Column, list[str]]:
 
 def _fitting(columns: dict[Column, list[str]], width: int) -> dict[Column, list[str]]:
     """Return those columns that fit a width."""
-    widths = {c.name: max(cell_len(c.title), *map(cell_len, cells)) + _GAP for c, cells in columns.items()}
+    widths = {c.name: max(cell_len(c.short or c.title), *map(cell_len, cells)) + _GAP for c, cells in columns.items()}
     widths["node"] = min(widths["node"], _NODE_WIDTH + _GAP)
     for name in _LEAST_TOLD_FIRST:
         if sum(widths.values()) - _GAP <= width:
@@ -76,7 +76,7 @@ def _table(columns: dict[Column, list[str]], rows: Sequence[Row]) -> Table:
     table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold underline")
     for column in columns:
         table.add_column(
-            column.title,
+            column.short or column.title,
             justify="right" if column.number else "left",
             no_wrap=column.name != "node",
             overflow="fold",

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-
 from alert_rules import alerts, cut_down_to, first_failure, name_of, needed_by, recordings, unit_tests
 from mutations import Mutant, mutants
 

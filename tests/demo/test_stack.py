@@ -77,6 +77,8 @@ def test_crash_is_notified_once_by_push_and_rule_together(stack: Callable[..., D
     alerts = json.loads(get(f"{alertmanager}/api/v2/alerts?{query}"))
     assert [alert["labels"]["node_id"] for alert in alerts] == ["demo-node-2"]
     wait_for_line(running, "the exporter sees demo-node-2 online")
+    pushed = re.compile(r'^ginkgo_bridge_alerts\{alertname="GinkgoNodeOffline"\} 0', re.MULTILINE)
+    wait_for(lambda: pushed.search(get(f"http://127.0.0.1:{running.port}/metrics")), "for the push to end")
     assert running.output().count("FIRING GinkgoNodeOffline") == 1
 
 

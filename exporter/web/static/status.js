@@ -13,8 +13,8 @@
   const tbody = document.querySelector("#nodes tbody");
   const titles = new Map(headings.map((heading) => [heading.dataset.key, heading.textContent]));
 
-  const number = new Intl.NumberFormat("en-US", { maximumFractionDigits: 1 });
-  const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+  const number = new Intl.NumberFormat("en-US", { maximumFractionDigits: 1, roundingMode: "halfEven" });
+  const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0, roundingMode: "halfEven" });
   const count = (n) => (n >= 1e15 ? n.toExponential(3) : number.format(n));
   const duration = (seconds) => {
     const left = Math.trunc(seconds);
@@ -92,11 +92,13 @@
   const newRow = (id) => {
     const row = document.createElement("tr");
     row.dataset.id = id;
+    row.setAttribute("role", "row");
     for (const heading of headings) {
-      const cell = document.createElement(heading.dataset.key === "node_id" ? "th" : "td");
-      if (cell.tagName === "TH") cell.scope = "row";
+      const names = heading.dataset.key === "node_id";
+      const cell = document.createElement(names ? "th" : "td");
+      cell.setAttribute("role", names ? "rowheader" : "cell");
+      if (names) cell.scope = "row";
       cell.className = heading.className;
-      cell.append("");
       row.append(cell);
     }
     return row;
@@ -140,7 +142,7 @@
     element("trouble").hidden = !message;
     set(element("trouble"), message);
   };
-  const tell = (up) => {
+  const tell = (up, redis = up ? "Redis answers" : "Redis cannot be read") => {
     const counts = { online: 0, offline: 0, undecided: 0 };
     for (const node of nodes ?? []) counts[node.state] += 1;
     for (const count of document.querySelectorAll(".count")) {
@@ -150,8 +152,8 @@
       count.hidden = !up || (count.dataset.state === "undecided" && !n);
     }
     element("redis").className = up ? "up" : "down";
-    set(element("redis"), up ? "Redis answers" : "Redis cannot be read");
-    document.title = `${up ? `${counts.offline} offline, ${counts.online} online` : "Redis cannot be read"} · ginkgo-exporter`;
+    set(element("redis"), redis);
+    document.title = `${up ? `${counts.offline} offline, ${counts.online} online` : redis} · ginkgo-exporter`;
   };
 
   const forget = () => {
@@ -173,6 +175,7 @@
     } else {
       forget();
     }
+    document.body.classList.remove("stale");
     tell(up);
     trouble(up ? "" : "Redis cannot be read, so nothing is known of the nodes.");
     set(element("read"), `Read at ${new Date(date).toISOString().slice(0, 19).replace("T", " ")} UTC`);
@@ -193,8 +196,9 @@
         await refresh();
         await refreshPushed();
       } catch (error) {
+        tell(false, "No answer from the exporter");
         trouble(`The exporter does not answer (${error.message}). What is below is out of date.`);
-        document.title = "no answer · ginkgo-exporter";
+        document.body.classList.add("stale");
       }
     }
     timer = setTimeout(keepCurrent, REFRESH);
