@@ -21,7 +21,7 @@ from exporter.source.reading import MISSING, Reader, Reading, Server
 from exporter.source.requests import KeyNames
 from exporter.source.topology import Primaries, Topology
 from nodes import FIELDS as WRITTEN
-from nodes import beat, crash, heartbeat_key, metrics_key, stop
+from nodes import beat, heartbeat_key, metrics_key, stop
 from servers import RedisServer, binary, free_port, wait_for
 
 pytestmark = [pytest.mark.server("redis-server"), pytest.mark.server("redis-cli")]
