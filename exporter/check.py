@@ -1,17 +1,39 @@
 """One try of everything that the settings name, said line by line."""
 
+import asyncio
 import time
 
 from exporter.errors import SourceError
 from exporter.names import names_of
+from exporter.push.alertmanager import Alertmanager
+from exporter.push.alerts import Texts
+from exporter.push.config import HttpConfig
 from exporter.settings import Settings
 from exporter.source import open_source
 
 
 def check(settings: Settings) -> int:
-    """Try Redis once, print what was found, and return 0 if all is well, else 1."""
+    """Try Redis and each Alertmanager once, print what was found, and return 0 if all is well, else 1.
+
+    Raises:
+        SettingsError: A file that the settings name cannot be used.
+    """
+    config = HttpConfig.load(settings.alertmanager.config_file)
     print("configuration: good")  # noqa: T201
-    return 0 if _check_redis(settings) else 1
+    good = _check_redis(settings)
+    for url in settings.alertmanager.url:
+        problem = asyncio.run(_try_alertmanager(url, config))
+        print(f"alertmanager {url}: {problem or 'good, it took an empty post'}")  # noqa: T201
+        good = good and not problem
+    return 0 if good else 1
+
+
+async def _try_alertmanager(url: str, config: HttpConfig) -> str:
+    alertmanager = Alertmanager(url, Texts({}), config=config, posted=lambda *_: None)
+    try:
+        return await alertmanager.try_once()
+    finally:
+        alertmanager.close()
 
 
 def _check_redis(settings: Settings) -> bool:

@@ -87,7 +87,7 @@ GAUGES: Final = (
     Metric(
         "ginkgo_node_cpu_usage_ratio",
         "gauge",
-        "CPU use of the node, 1 being one full core (field cpu_usage / 100).",
+        "CPU use of the node as a ratio, 1 being 100 percent (field cpu_usage).",
         json="cpu_usage_ratio",
         field="cpu_usage",
         divide=100,

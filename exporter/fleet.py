@@ -12,19 +12,17 @@ from typing import Final, Self
 import structlog
 
 from exporter.errors import SourceError, SourceTimeoutError
-from exporter.judge import Judge
+from exporter.judge import LOOK_AGAIN, Judge
 from exporter.names import Names, names_of
 from exporter.settings import Settings
 from exporter.snapshot import Snapshot, SnapshotMaker
 from exporter.source import open_source
 from exporter.source.discovery import pause_after
-from exporter.source.reading import Reader, Source
+from exporter.source.reading import Reader, Source, joined
 from exporter.telemetry import Telemetry
 
 PROBE: Final = 0.25
 """Seconds between two looks at whether Redis answers, and as who."""
-LOOK_AGAIN: Final = 0.02
-"""Seconds after which a pair of keys is read once more that was never seen before and reads as crashed."""
 
 log = structlog.get_logger(__name__)
 
@@ -146,6 +144,15 @@ class Fleet:
         except TimeoutError:
             raise SourceTimeoutError("Redis did not answer in time") from None
 
+    def look(self) -> Snapshot:
+        """Look for names and read them once, here and now; for who has not started the fleet.
+
+        Raises:
+            SourceError: Redis could not be read in full.
+        """
+        self._discover(self.settings.discovery.interval)
+        return self._read()
+
     def _read(self) -> Snapshot:
         start = time.monotonic()
         deadline = start + self.settings.redis.timeout
@@ -153,18 +160,23 @@ class Fleet:
             raise SourceError("node names are not discovered yet")
         names = self._names
         try:
-            reading = self._whole.read(names.raw, deadline)
+            parts, texts = [], []
+            for part in self._whole.parts(names.raw, deadline):
+                parts.append(part)
+                texts.append(self._maker.texts(part))  # while Redis works on the next part
+            reading = joined(names.raw, parts)
             verdicts = self.judge.judge(reading, whole=True)
             if unsure := verdicts.unsure():
                 self._closed.wait(LOOK_AGAIN)
                 second = self._some.read([names.raw[position] for position in unsure], deadline)
-                reading = reading.amended(unsure, second)
+                reading, texts = reading.amended(unsure, second), []
                 verdicts = verdicts.amended(unsure, self.judge.judge(second, whole=False, sure=True))
         except SourceError as error:
             self._failed(error)
             raise
         self._answered()
-        return self._maker.make(names, reading, verdicts, self.judge.last_beats(), time.monotonic() - start)
+        beats, duration = self.judge.last_beats(), time.monotonic() - start
+        return self._maker.make(names, reading, verdicts, beats, duration, texts=texts)
 
     def _discover_for_ever(self) -> None:
         interval = self.settings.discovery.interval

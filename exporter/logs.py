@@ -2,14 +2,15 @@
 
 import logging
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from exporter.plain import printable, printable_json
 from exporter.settings import Log
 
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from structlog.typing import EventDict, Processor, WrappedLogger
 
 
 def configure(log: Log) -> None:
@@ -20,10 +21,13 @@ def configure(log: Log) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         structlog.processors.format_exc_info,
     ]
-    renderer: Processor = (
-        structlog.processors.JSONRenderer(ensure_ascii=False)
+    renderers: list[Processor] = (
+        [structlog.processors.JSONRenderer(_json)]
         if log.format == "json"
-        else structlog.processors.LogfmtRenderer(key_order=["ts", "level", "event"], bool_as_flag=False)
+        else [
+            _escape_values,
+            structlog.processors.LogfmtRenderer(key_order=["ts", "level", "event"], bool_as_flag=False),
+        ]
     )
     structlog.configure(
         processors=[
@@ -38,7 +42,7 @@ def configure(log: Log) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
     logging.raiseExceptions = False  # a full disk under the log is no reason to print tracebacks
@@ -47,3 +51,11 @@ def configure(log: Log) -> None:
     root.setLevel(log.level.upper())
     for noisy in ("asyncio", "tornado.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _json(value: object, **options: Any) -> str:
+    return printable_json(value, default=options.get("default"))
+
+
+def _escape_values(_: "WrappedLogger", __: str, event: "EventDict") -> "EventDict":
+    return {key: printable(value) if isinstance(value, str) else value for key, value in event.items()}

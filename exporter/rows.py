@@ -1,13 +1,24 @@
-"""A snapshot node by node, for people: the table, the page and its JSON."""
+"""A snapshot node by node, for people: the rows and columns of table, page and JSON, and how a value reads."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from exporter.contract import NODE_METRICS, STATUS
+from exporter.judge import State
+from exporter.plain import printable
 from exporter.snapshot import Snapshot
 
 Row = dict[str, Any]
 """One node by the keys of ``/api/v1/nodes``; a value that is not known is None."""
+
+NOT_KNOWN: Final = "–"  # noqa: RUF001 - what stands where a value is not known
+_RANKS: Final = {State.OFFLINE: 0, State.UNDECIDED: 1}
+_UNITS: Final = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s"))
+_KIBI: Final = 1024
+_LARGE: Final = 1e15
+_EXACT: Final = 2**53
 
 
 def rows_of(snapshot: Snapshot) -> Iterator[Row]:
@@ -23,4 +34,128 @@ def rows_of(snapshot: Snapshot) -> Iterator[Row]:
 def _number(text: bytes | None) -> int | float | None:
     if text is None:
         return None
-    return int(text) if text.isdigit() else float(text)
+    if text.isdigit():
+        return int(text)
+    number = float(text)
+    return int(number) if number.is_integer() and number < _EXACT else number
+
+
+def with_ages(row: Row, ttl: float, now: float) -> Row:
+    """Return a row with ``heartbeat_age_seconds`` and ``offline_since`` (Unix time) added.
+
+    A living heartbeat's age comes from its TTL, whatever clock the node has. What
+    an offline node wrote last is all that tells since when it is offline: the end
+    of that heartbeat, by the node's own clock. A time in the future tells nothing.
+
+    Args:
+        row: A node.
+        ttl: Seconds that a heartbeat lives.
+        now: Unix time of the read.
+    """
+    left, written = row["heartbeat_ttl_seconds"], row["last_heartbeat"]
+    age = since = None
+    if left is not None and left > 0:
+        age = max(0.0, ttl - left)
+    elif left == 0 and written is not None and written <= now:
+        age = now - written
+        if row["state"] == State.OFFLINE:
+            since = written + ttl
+    return row | {"heartbeat_age_seconds": age, "offline_since": since}
+
+
+def offline_first(row: Row) -> tuple[int, str]:
+    """Return what rows are sorted by unless somebody wants another order."""
+    return _RANKS.get(row["state"], len(_RANKS)), row["node_id"]
+
+
+def count_states(rows: Sequence[Row]) -> Mapping[str, int]:
+    """Return how many rows there are in each state, in the order offline, undecided, online."""
+    return {state: sum(row["state"] == state for row in rows) for state in (*_RANKS, State.ONLINE)}
+
+
+# --- how a value reads -----------------------------------------------------------------------
+# The page's script says the same in its own language; a test in a browser compares the two.
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people say it, in its two largest units: ``18s``, ``4m 10s``, ``2d 3h``."""
+    left = int(seconds)
+    for size, unit, smaller, name in _UNITS:
+        if left >= size:
+            return f"{left // size}{unit} {left % size // smaller}{name}"
+    return f"{left}s"
+
+
+def age(seconds: float) -> str:
+    """Return how long ago something was."""
+    return f"{duration(seconds)} ago"
+
+
+def count(number: float) -> str:
+    """Return a number with its thousands apart; of a fraction one digit."""
+    if number >= _LARGE:
+        return f"{number:.3e}"
+    return f"{number:,.1f}".removesuffix(".0")
+
+
+def percent(ratio: float) -> str:
+    """Return a ratio in percent."""
+    return f"{count(ratio * 100)} %"
+
+
+def memory(size: float) -> str:
+    """Return a number of bytes in MiB or GiB."""
+    mebibytes = size / _KIBI**2
+    return f"{mebibytes:,.0f} MiB" if mebibytes < _KIBI else f"{count(mebibytes / _KIBI)} GiB"
+
+
+def moment(unix: float) -> str:
+    """Return a Unix time, in UTC; the same for all readers of a screenshot."""
+    try:
+        return f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d %H:%M:%S}"
+    except (OverflowError, ValueError, OSError):
+        return NOT_KNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column for people.
+
+    Attributes:
+        name: What it is sorted by on the command line.
+        title: Its heading.
+        key: The row's key that it shows.
+        show: How a value reads.
+        number: Whether it holds a quantity, to be set to the right.
+        short: Its heading where there is little room.
+    """
+
+    name: str
+    title: str
+    key: str
+    show: Callable[[Any], str]
+    number: bool = True
+    short: str = ""
+
+    def text(self, row: Mapping[str, Any]) -> str:
+        """Return what a row shows in this column."""
+        value = row.get(self.key)
+        return NOT_KNOWN if value is None else self.show(value)
+
+
+COLUMNS: Final = (
+    Column("state", "State", "state", str, number=False),
+    Column("node", "Node", "node_id", printable, number=False),
+    Column("heartbeat", "Heartbeat", "heartbeat_age_seconds", age),
+    Column("since", "Offline since", "offline_since", moment, number=False),
+    Column("portfolios", "Portfolios", "portfolios", count, short="Portf."),
+    Column("queue", "Queue", "queue_size", count),
+    Column("cpu", "CPU", "cpu_usage_ratio", percent),
+    Column("memory", "Memory", "memory_usage_bytes", memory),
+    Column("events/s", "Events/s", "events_per_second", count),
+    Column("events", "Events", "events", count),
+    Column("backpressure", "Backpressure", "backpressure", count, short="Backpr."),
+    Column("drops", "Drops", "dropped_events", count),
+    Column("status", "Status", "status", str, number=False),
+)
+"""What people are shown, in this order."""

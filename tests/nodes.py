@@ -33,7 +33,7 @@ def metrics_key(node_id: str | bytes) -> bytes:
 def beat(client: "redis.Redis", node_id: str | bytes, ttl: float = 30.0, **fields: Any) -> None:
     """Write both keys as a node does every ten seconds; a field given as None is left out."""
     client.set(heartbeat_key(node_id), datetime.now(UTC).isoformat(), px=round(ttl * 1000))
-    written = {name: value for name, value in {**FIELDS, **fields}.items() if value is not None}
+    written: dict[Any, Any] = {name: value for name, value in {**FIELDS, **fields}.items() if value is not None}
     client.hset(metrics_key(node_id), mapping=written)
 
 

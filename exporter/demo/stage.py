@@ -1,0 +1,203 @@
+"""The demo from start to end: sets up its parts, lets the story happen, and leaves nothing behind."""
+
+import argparse
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any, Final, Self
+
+from pydantic import BaseModel, SecretStr
+from redis import Redis
+
+from exporter import logs
+from exporter.demo import Serving
+from exporter.demo.children import Children, free_port
+from exporter.demo.clock import Clock
+from exporter.demo.node import SimulatedNode
+from exporter.demo.receiver import Receiver
+from exporter.demo.stack import Programs, start_alertmanager, start_prometheus
+from exporter.demo.story import play
+from exporter.demo.terminal import Terminal
+from exporter.demo.valkey import start_valkey
+from exporter.demo.watch import watch
+from exporter.errors import SettingsError
+from exporter.reporter import BEAT, TTL
+from exporter.settings import ListenAddress, Settings
+from exporter.source.connection import pool_of
+from exporter.web.config import WebConfig
+from exporter.web.server import Server
+
+_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_HOST: Final = "127.0.0.1"
+_FIRST_BEATS: Final = 2.0
+"""Seconds that the nodes may take to be there before the exporter looks for them."""
+
+_PROGRAMME: Final = """
+Within two minutes one node crashes and comes back, one is flooded, one stops."""
+_PROGRAMME_OF_STACK: Final = """\
+Alertmanager tells of the crash as soon as the heartbeat has run out, and of the return
+some minutes after it: the rule goes on firing for a while (its keep_firing_for)."""
+
+
+async def perform(settings: Settings, arguments: argparse.Namespace, serving: Serving) -> int:
+    """Run the demo until a signal ends it.
+
+    Raises:
+        ExporterError: A part of it could not be started, or failed.
+    """
+    performance = asyncio.ensure_future(_perform(settings, arguments, serving))
+    for number in _STOP_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            asyncio.get_running_loop().add_signal_handler(number, performance.cancel)
+    with suppress(asyncio.CancelledError):
+        await performance
+    return 0
+
+
+async def _perform(settings: Settings, arguments: argparse.Namespace, serving: Serving) -> None:
+    programs = _programs(settings, arguments)
+    async with AsyncExitStack() as parts:
+        children = await parts.enter_async_context(Children(_folder(arguments.logs)))
+        clock = Clock(arguments.speed)
+        terminal = Terminal(clock)
+        alertmanager = ""
+        if programs:
+            receiver = Receiver(terminal)
+            parts.push_async_callback(receiver.close)
+            alertmanager = await start_alertmanager(children, programs.alertmanager, receiver.url)
+        settings = await _settled(settings, children, alertmanager, clock.speed)
+        clock.restart()
+        nodes = await parts.enter_async_context(_Nodes(settings, arguments.nodes, clock))
+        places, fleet, metrics = {"Redis": _redis_address(settings)}, None, ""
+        if not arguments.no_exporter:
+            fleet, server = await parts.enter_async_context(serving(settings))
+            url = _url(settings, server)
+            metrics = url + settings.web.telemetry_path
+            places |= {
+                "status page": f"{url}/",
+                "metrics": f"curl -s {metrics} | grep ^ginkgo_node",
+                "JSON": f"curl -s {url}/api/v1/nodes",
+                "table": f"{_command()} nodes --watch --exporter.url {url}",
+            }
+        if programs:
+            prometheus = await start_prometheus(children, programs.prometheus, metrics, alertmanager, clock.speed)
+            places |= {"Prometheus": f"{prometheus}/alerts", "Alertmanager": f"{alertmanager}/#/alerts"}
+        places["logs"] = str(children.logs)
+        terminal.say(f"ginkgo-exporter demo: {len(nodes.all)} simulated nodes\n")
+        for name, place in places.items():
+            terminal.say(f"  {name:12}  {place}")
+        terminal.say(_PROGRAMME)
+        if programs:
+            terminal.say(_PROGRAMME_OF_STACK)
+        terminal.say("Ctrl-C ends all of it and leaves nothing behind.\n")
+        acts = [children.first_to_end(), play(nodes.all, clock, terminal, metrics)]
+        if fleet:
+            acts.append(watch(fleet, clock, terminal))
+        try:
+            await _together(acts)
+        finally:
+            terminal.say("\nending the demo")
+
+
+def _programs(settings: Settings, arguments: argparse.Namespace) -> Programs | None:
+    """Return the programs of the stack if it is asked for."""
+    if not arguments.stack:
+        return None
+    if arguments.no_exporter:
+        raise SettingsError("--stack: has nothing to scrape with --no-exporter")
+    if settings.web.config.file:
+        raise SettingsError("--stack: cannot scrape an exporter with --web.config.file")
+    return Programs.find()
+
+
+def _folder(logs: Path | None) -> Path | None:
+    try:
+        if logs:
+            logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"--logs: cannot make {logs}: {error.strerror}") from None
+    return logs and logs.resolve()
+
+
+async def _together(acts: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Run all until one ends or fails, and end the others."""
+    tasks = [asyncio.create_task(act) for act in acts]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Nodes:
+    """All simulated nodes; they live while its block lasts, and leave nothing in Redis."""
+
+    def __init__(self, settings: Settings, count: int, clock: Clock) -> None:
+        self._redis = Redis(connection_pool=pool_of(settings.redis))
+        self.all = [SimulatedNode(self._redis, number, settings.keys, clock) for number in range(count)]
+
+    async def __aenter__(self) -> Self:
+        for node in self.all:
+            node.start()
+        await asyncio.to_thread(self._wait_for_beats)
+        return self
+
+    def _wait_for_beats(self) -> None:
+        deadline = time.monotonic() + _FIRST_BEATS
+        for node in self.all:
+            if not node.beats.wait(max(0.0, deadline - time.monotonic())):
+                return  # a Redis elsewhere may not be there yet
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.gather(*(asyncio.to_thread(node.leave) for node in self.all))
+        self._redis.close()
+
+
+async def _settled(settings: Settings, children: Children, alertmanager: str, speed: float) -> Settings:
+    """Return the settings with what the demo chooses where its user has not."""
+    if settings.redis.mode != "standalone":
+        raise SettingsError("--redis.mode: the demo's nodes write to a standalone Redis")
+    chosen: dict[str, dict[str, Any]] = {
+        "web": {"listen_address": ListenAddress(_HOST, free_port(settings.web.listen_address.port))},
+        "log": {"level": "warning"},  # the terminal is the story's
+    }
+    if "url" not in settings.redis.model_fields_set:
+        chosen["redis"] = {"url": (SecretStr(await start_valkey(children)),)}
+    if alertmanager:
+        chosen["alertmanager"] = {"url": (alertmanager,)}
+    if speed != 1:
+        chosen["heartbeat"] = {"ttl": TTL / speed}
+        chosen["discovery"] = {"interval": BEAT / speed}
+    for name, values in chosen.items():
+        section: BaseModel = getattr(settings, name)
+        free = {key: value for key, value in values.items() if key not in section.model_fields_set}
+        settings = settings.model_copy(update={name: section.model_copy(update=free)})
+    logs.configure(settings.log)
+    return settings
+
+
+def _url(settings: Settings, server: Server) -> str:
+    host = settings.web.listen_address.host
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - where it listens, not where one looks
+        host = "localhost"
+    scheme = "https" if WebConfig.load(settings.web.config.file).tls_server_config else "http"
+    return f"{scheme}://{ListenAddress(host, server.port)}"
+
+
+def _command() -> str:
+    """Return how this program was called, for other uses of it."""
+    called = Path(sys.argv[0])
+    return f"{sys.executable} -m exporter" if called.suffix == ".py" else sys.argv[0]
+
+
+def _redis_address(settings: Settings) -> str:
+    """Return Redis's URL without user, password and options."""
+    scheme, _, rest = settings.redis.url[0].get_secret_value().partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"

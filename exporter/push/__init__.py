@@ -1,0 +1,1 @@
+"""Push: heartbeat timers → alerts → Alertmanager."""

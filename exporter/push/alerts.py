@@ -1,0 +1,66 @@
+"""The alerts that are pushed, with the labels and annotations of the Prometheus rules of the same name."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import yaml
+
+from exporter.bundled import bundled
+
+NODE_OFFLINE: Final = "GinkgoNodeOffline"
+MASS_LOSS: Final = "GinkgoMassHeartbeatLoss"
+REDIS_UNREACHABLE: Final = "GinkgoRedisUnreachable"
+PUSHED: Final = (NODE_OFFLINE, MASS_LOSS, REDIS_UNREACHABLE)
+
+_RULES: Final = "alerts/ginkgo.rules.yml"
+_LABEL: Final = re.compile(r"\{\{\s*\$labels\.([a-zA-Z_][a-zA-Z0-9_]*)\s*\}\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert that lasts.
+
+    Attributes:
+        name: Its ``alertname``.
+        node_id: The node that it is about; empty if it is about none.
+        began: Monotonic time at which what it tells of began: a node's last heartbeat.
+        expired: Monotonic time at which that heartbeat ended; None if that was not seen coming.
+    """
+
+    name: str
+    node_id: str
+    began: float
+    expired: float | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from others."""
+        return self.name, self.node_id
+
+
+class Texts:
+    """Labels and annotations of alerts, from the bundled rules.
+
+    Args:
+        labels: Labels to add to every alert; those that a rule sets itself are overridden.
+    """
+
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        groups = yaml.safe_load(bundled(_RULES).read_text(encoding="utf-8"))["groups"]
+        self._rules = {
+            rule["alert"]: rule for group in groups for rule in group["rules"] if rule.get("alert") in PUSHED
+        }
+        self._labels = dict(labels)
+
+    def labels(self, alert: Alert) -> dict[str, str]:
+        """Return an alert's label set: what Prometheus would give it."""
+        node = {"node_id": alert.node_id} if alert.node_id else {}
+        return {"alertname": alert.name, **self._rules[alert.name]["labels"], **self._labels, **node}
+
+    def annotations(self, alert: Alert) -> dict[str, str]:
+        """Return an alert's annotations, the rule's templates filled in."""
+        labels = self.labels(alert)
+        texts: dict[str, Any] = self._rules[alert.name]["annotations"]
+        return {name: _LABEL.sub(lambda match: labels.get(match[1], ""), text) for name, text in texts.items()}

@@ -1,0 +1,141 @@
+"""Authentication and TLS towards Alertmanager, as Prometheus's HTTP clients take them.
+
+The names are those of Prometheus's ``<http_config>``
+(https://prometheus.io/docs/prometheus/latest/configuration/configuration/#http_config).
+Files are read again once they have changed, as they may be rotated.
+"""
+
+import base64
+import ssl
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, FilePath, SecretStr, ValidationError, model_validator
+
+from exporter.errors import SettingsError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class BasicAuth(_Strict):
+    """User name and password."""
+
+    username: str
+    password: SecretStr | None = None
+    password_file: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Self:
+        if (self.password is None) == (self.password_file is None):
+            raise ValueError("give one of password and password_file")
+        return self
+
+
+class Authorization(_Strict):
+    """A token, ``Bearer`` unless said otherwise."""
+
+    type: str = "Bearer"
+    credentials: SecretStr | None = None
+    credentials_file: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _one_token(self) -> Self:
+        if (self.credentials is None) == (self.credentials_file is None):
+            raise ValueError("give one of credentials and credentials_file")
+        return self
+
+
+class Tls(_Strict):
+    """Whom to trust, and what to show."""
+
+    ca_file: FilePath | None = None
+    cert_file: FilePath | None = None
+    key_file: FilePath | None = None
+    insecure_skip_verify: bool = False
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file goes with key_file")
+        return self
+
+
+class HttpConfig(_Strict):
+    """How Alertmanager is spoken to."""
+
+    basic_auth: BasicAuth | None = None
+    authorization: Authorization | None = None
+    tls_config: Tls = Tls()
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.basic_auth and self.authorization:
+            raise ValueError("give one of basic_auth and authorization")
+        return self
+
+    @classmethod
+    def load(cls, path: Path | None) -> "HttpConfig":
+        """Return the configuration of a file, or the one without authentication if there is none.
+
+        Raises:
+            SettingsError: The file cannot be used; one line saying why.
+        """
+        try:
+            return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path else {})
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            place = ".".join(map(str, first["loc"]))
+            raise SettingsError(f"--alertmanager.config-file: {place}: {first['msg']}") from None
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise SettingsError(f"--alertmanager.config-file: {' '.join(str(error).split())}") from None
+
+    def headers(self) -> Mapping[str, str]:
+        """Return the headers that authenticate, files read anew.
+
+        Raises:
+            OSError: A file cannot be read.
+        """
+        if self.basic_auth:
+            password = _secret(self.basic_auth.password, self.basic_auth.password_file)
+            pair = f"{self.basic_auth.username}:{password}".encode()
+            return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+        if self.authorization:
+            token = _secret(self.authorization.credentials, self.authorization.credentials_file)
+            return {"Authorization": f"{self.authorization.type} {token}"}
+        return {}
+
+    def context(self) -> ssl.SSLContext:
+        """Return the TLS side of it, files read anew.
+
+        Raises:
+            OSError: A file cannot be read, or holds no certificate.
+        """
+        tls = self.tls_config
+        files = tls.ca_file, tls.cert_file, tls.key_file
+        return _context(*files, tls.insecure_skip_verify, tuple(path.stat().st_mtime_ns for path in files if path))
+
+
+@lru_cache(maxsize=1)
+def _context(
+    ca_file: Path | None,
+    cert_file: Path | None,
+    key_file: Path | None,
+    insecure: bool,  # noqa: FBT001 - as it is called
+    changed: tuple[int, ...],  # noqa: ARG001 - the files' times: another context once one is rotated
+) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if cert_file:
+        context.load_cert_chain(cert_file, key_file)
+    return context
+
+
+def _secret(value: SecretStr | None, path: Path | None) -> str:
+    return value.get_secret_value() if value else path.read_text(encoding="utf-8").strip() if path else ""

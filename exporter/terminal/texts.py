@@ -1,0 +1,43 @@
+"""The nodes for other programs: JSON, and CSV that a spreadsheet may open."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from exporter.contract import NODE_METRICS
+from exporter.plain import cell, printable_json
+from exporter.rows import Row
+
+KEYS: Final = (
+    "node_id",
+    "state",
+    *(metric.json for metric in NODE_METRICS if metric.json),
+    "heartbeat_age_seconds",
+    "offline_since",
+    "events_per_second",
+)
+"""Those of ``/api/v1/nodes``, and what is reckoned from them."""
+
+
+def json_of(rows: Iterable[Row]) -> str:
+    """Return what ``/api/v1/nodes`` answers, with the keys that are reckoned from it."""
+    nodes = [{key: row.get(key) for key in KEYS} for row in rows]
+    return printable_json({"redis_up": True, "nodes": nodes})
+
+
+def csv_of(rows: Iterable[Row]) -> str:
+    """Return a line of headings and a line for each node (RFC 4180, but lines end as in Unix).
+
+    What is not known is empty.
+    """
+    output = io.StringIO()
+    writer = csv.writer(output, lineterminator="\n")
+    writer.writerow(KEYS)
+    writer.writerows(_cells(row) for row in rows)
+    return output.getvalue().rstrip("\n")
+
+
+def _cells(row: Row) -> Sequence[object]:
+    values = (row.get(key) for key in KEYS)
+    return [cell(value) if isinstance(value, str) else value for value in values]

@@ -1,0 +1,163 @@
+"""The web configuration: TLS, client certificates, users and headers.
+
+The file's format is that of Prometheus's exporter-toolkit
+(https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md);
+what of it this server cannot do is refused by name. Paths in it are relative to it.
+"""
+
+import ssl
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+
+from exporter.errors import SettingsError
+
+_VERSIONS: Final = {
+    "TLS10": ssl.TLSVersion.TLSv1,
+    "TLS11": ssl.TLSVersion.TLSv1_1,
+    "TLS12": ssl.TLSVersion.TLSv1_2,
+    "TLS13": ssl.TLSVersion.TLSv1_3,
+}
+_TLS13_SUITES: Final = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
+_CURVES: Final = {"CurveP256": "prime256v1", "CurveP384": "secp384r1", "CurveP521": "secp521r1", "X25519": "X25519"}
+
+Version = Literal["TLS10", "TLS11", "TLS12", "TLS13"]
+
+
+def _bcrypt_hash(value: str) -> str:
+    if not value.startswith(("$2a$", "$2b$", "$2y$")) or len(value) != len("$2b$10$") + 53:
+        raise ValueError("not a bcrypt hash (htpasswd -nBC 10 USER makes one)")
+    return value
+
+
+def _beside(value: Path, info: ValidationInfo) -> Path:
+    return Path((info.context or {}).get("folder", ".")) / value
+
+
+Beside = Annotated[Path, AfterValidator(_beside)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class TlsServer(_Strict):
+    """How TLS is served."""
+
+    cert_file: Beside
+    key_file: Beside
+    client_auth_type: Literal[
+        "NoClientCert",
+        "RequestClientCert",
+        "RequireAnyClientCert",
+        "VerifyClientCertIfGiven",
+        "RequireAndVerifyClientCert",
+    ] = "NoClientCert"
+    client_ca_file: Beside | None = None
+    client_allowed_sans: tuple[str, ...] = ()
+    min_version: Version = "TLS12"
+    max_version: Version = "TLS13"
+    cipher_suites: tuple[str, ...] = ()
+    prefer_server_cipher_suites: bool = True
+    curve_preferences: tuple[Literal["CurveP256", "CurveP384", "CurveP521", "X25519"], ...] = ()
+
+    @model_validator(mode="after")
+    def _client_certificates(self) -> Self:
+        verifies = self.client_auth_type in ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
+        if self.client_auth_type in ("RequestClientCert", "RequireAnyClientCert"):
+            raise ValueError("client_auth_type: certificates that are not verified prove nothing and are not asked for")
+        if verifies != (self.client_ca_file is not None):
+            raise ValueError("client_ca_file goes with a client_auth_type that verifies")
+        if self.client_allowed_sans and not verifies:
+            raise ValueError("client_allowed_sans goes with a client_auth_type that verifies")
+        return self
+
+
+class HttpServerConfig(_Strict):
+    """Headers that every answer carries."""
+
+    http2: bool = True
+    """Taken for compatibility: the server speaks HTTP/1.1 only, which every scraper does."""
+    headers: dict[
+        Literal[
+            "Content-Security-Policy",
+            "X-Frame-Options",
+            "X-Content-Type-Options",
+            "X-XSS-Protection",
+            "Strict-Transport-Security",
+        ],
+        Annotated[str, Field(pattern=r"^[\x20-\x7e]*$")],
+    ] = {}
+
+
+class WebConfig(_Strict):
+    """The whole file."""
+
+    tls_server_config: TlsServer | None = None
+    http_server_config: HttpServerConfig = HttpServerConfig()
+    basic_auth_users: dict[
+        Annotated[str, Field(pattern=r"^[^:\x00-\x1f\x7f]+$")], Annotated[str, AfterValidator(_bcrypt_hash)]
+    ] = {}
+
+    @classmethod
+    def load(cls, path: Path | None) -> "WebConfig":
+        """Return the configuration of a file; the open one without TLS if there is none.
+
+        Raises:
+            SettingsError: The file cannot be used; one line saying why.
+        """
+        if path is None:
+            return cls()
+        try:
+            return cls.model_validate(
+                yaml.safe_load(path.read_text(encoding="utf-8")) or {}, context={"folder": path.parent}
+            )
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            place = ".".join(map(str, first["loc"][:2]))
+            raise SettingsError(f"--web.config.file: {place}: {first['msg'].removeprefix('Value error, ')}") from None
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise SettingsError(f"--web.config.file: {' '.join(str(error).split())}") from None
+
+
+def tls_context(tls: TlsServer) -> ssl.SSLContext:
+    """Return a server's TLS context, its files read now.
+
+    Raises:
+        SettingsError: A file cannot be read, or a cipher suite or curve is not known.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.minimum_version = _VERSIONS[tls.min_version]
+        context.maximum_version = _VERSIONS[tls.max_version]
+        older = [_openssl_name(name) for name in tls.cipher_suites if name not in _TLS13_SUITES]
+        if older:
+            context.set_ciphers(":".join(older))
+        if len(tls.curve_preferences) == 1:
+            context.set_ecdh_curve(_CURVES[tls.curve_preferences[0]])
+        if not tls.prefer_server_cipher_suites:
+            context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+        context.load_cert_chain(tls.cert_file, tls.key_file, password="")
+        if tls.client_ca_file:
+            context.load_verify_locations(tls.client_ca_file)
+            required = tls.client_auth_type == "RequireAndVerifyClientCert"
+            context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"--web.config.file: tls_server_config: {' '.join(str(error).split())}") from None
+    return context
+
+
+def _openssl_name(name: str) -> str:
+    """Return OpenSSL's name of a suite that Go, and so the file's format, names as IANA does."""
+    return (
+        name.removeprefix("TLS_")
+        .replace("_WITH_", "_")
+        .replace("AES_128", "AES128")
+        .replace("AES_256", "AES256")
+        .replace("_CBC_SHA", "_SHA")
+        .removesuffix("_SHA256" if "CHACHA20" in name else "\0")
+        .removeprefix("RSA_")
+        .replace("_", "-")
+    )

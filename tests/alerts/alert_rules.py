@@ -1,0 +1,95 @@
+"""The rule file as the tests see it: parsed, cut down to one alert, and run through promtool."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from servers import binary
+
+ALERTS = Path(__file__).parents[2] / "alerts"
+RULES = ALERTS / "ginkgo.rules.yml"
+UNIT_TESTS = ALERTS / "tests"
+RUNBOOKS = ALERTS / "runbooks"
+
+Rule = dict[str, Any]
+Groups = list[dict[str, Any]]
+
+
+def groups() -> Groups:
+    """Return the groups of the rule file."""
+    loaded: Groups = yaml.safe_load(RULES.read_text())["groups"]
+    return loaded
+
+
+def rules() -> Iterator[Rule]:
+    """Yield all rules in the order of the file."""
+    for group in groups():
+        yield from group["rules"]
+
+
+def alerts() -> dict[str, Rule]:
+    """Return the alerts by name."""
+    return {rule["alert"]: rule for rule in rules() if "alert" in rule}
+
+
+def recordings() -> dict[str, Rule]:
+    """Return the recording rules by name."""
+    return {rule["record"]: rule for rule in rules() if "record" in rule}
+
+
+def name_of(rule: Rule) -> str:
+    """Return the name of an alert or a recording."""
+    name: str = rule.get("alert") or rule["record"]
+    return name
+
+
+def needed_by(rule: Rule) -> set[str]:
+    """Return the names of the recordings that a rule reads, and of those that they read."""
+    known = recordings()
+    found: set[str] = set()
+    todo = [rule]
+    while todo:
+        for name in set(re.findall(r"\w+(?::\w+)+", todo.pop()["expr"])) & known.keys() - found:
+            found.add(name)
+            todo.append(known[name])
+    return found
+
+
+def cut_down_to(names: set[str], changed: Rule | None = None) -> Groups:
+    """Return the groups with only the named rules, one of them replaced by its changed form."""
+    kept = deepcopy(groups())
+    for group in kept:
+        group["rules"] = [
+            changed if changed is not None and name_of(rule) == name_of(changed) else rule
+            for rule in group["rules"]
+            if name_of(rule) in names
+        ]
+    return [group for group in kept if group["rules"]]
+
+
+def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run promtool and return what it said."""
+    return subprocess.run([binary("promtool"), *arguments], capture_output=True, text=True, check=False)
+
+
+def unit_tests(name: str) -> list[Path]:
+    """Return the files with the unit tests of an alert, or of the recordings; the quick one first."""
+    return sorted(UNIT_TESTS.glob(f"{name}.*test.yml"), key=lambda path: len(path.name))
+
+
+def first_failure(tests: list[Path], tested: Groups, folder: Path) -> str:
+    """Run files of unit tests on other rules than the rule file's; return what promtool said, "" if all pass."""
+    (folder / "tests").mkdir(parents=True)
+    (folder / RULES.name).write_text(yaml.safe_dump({"groups": tested}, sort_keys=False))
+    for test in tests:
+        copy = folder / "tests" / test.name
+        copy.write_text(test.read_text())
+        run = promtool("test", "rules", copy)
+        if run.returncode:
+            return run.stdout + run.stderr
+    return ""

@@ -1,0 +1,96 @@
+"""Ways to break a rule: each yields it with one thing wrong that its unit tests have to notice."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from alert_rules import Rule, name_of
+
+_OPPOSITE = {"==": "!=", "!=": "==", ">": "<", "<": ">", ">=": "<", "<=": ">"}
+_COMPARISON = re.compile(r"(?<![=!~<>])(==|!=|>=|<=|>|<)(?![=~])(?![^{}]*})")
+_NUMBER = re.compile(r"(?<![\w.:\[])(\d+(?:\.\d+)?)(?![\w.:\]])")
+_DURATION = re.compile(r"(?<=[\[ ])(\d+)(s|m|h)\b")
+_OPERATOR = r"(and|or|unless)\b"
+_SOURCE = "instance, pod, container, endpoint"
+_FACTOR = 4
+
+
+class Mutant(NamedTuple):
+    """A broken rule: the kind of the fault, what was done where, and what came of it."""
+
+    kind: str
+    done: str
+    rule: Rule
+
+    @property
+    def title(self) -> str:
+        return f"{name_of(self.rule)}: {self.done}"
+
+
+def mutants(rule: Rule) -> Iterator[Mutant]:
+    """Yield a rule broken in one way at a time."""
+    expr = rule["expr"]
+    for kind, done, broken in (
+        *_turned_comparisons(expr),
+        *_moved_thresholds(expr),
+        *_changed_durations(expr),
+        *_changed_clauses(expr),
+        *_changed_aggregations(expr),
+    ):
+        if broken != expr:
+            yield Mutant(kind, done, {**rule, "expr": broken})
+    for field in ("for", "keep_firing_for"):
+        if rule.get(field, "0s") != "0s":
+            yield Mutant(field, f"{field} left out", {key: value for key, value in rule.items() if key != field})
+            longer = re.sub(r"\d+", lambda number: str(int(number[0]) * _FACTOR), rule[field])
+            yield Mutant(field, f"{field} times {_FACTOR}", {**rule, field: longer})
+    if "labels" in rule:
+        yield Mutant("severity", "severity left out", {**rule, "labels": {}})
+
+
+def _turned_comparisons(expr: str) -> Iterator[tuple[str, str, str]]:
+    for at in _COMPARISON.finditer(expr):
+        yield "comparison", f"{at[0]} turned at {at.start()}", _replaced(expr, at, _OPPOSITE[at[0]])
+        if at[0] == ">=":
+            yield "comparison", f">= made > at {at.start()}", _replaced(expr, at, ">")
+
+
+def _moved_thresholds(expr: str) -> Iterator[tuple[str, str, str]]:
+    for at in _NUMBER.finditer(expr):
+        for done, number in (("times", float(at[0]) * _FACTOR), ("by", float(at[0]) / _FACTOR)):
+            moved = _replaced(expr, at, f"{number:g}") if number else expr
+            yield "threshold", f"{at[0]} {done} {_FACTOR} at {at.start()}", moved
+
+
+def _changed_durations(expr: str) -> Iterator[tuple[str, str, str]]:
+    for at in _DURATION.finditer(expr):
+        seconds = int(at[1]) * {"s": 1, "m": 60, "h": 3600}[at[2]]
+        for done, changed in (("times", seconds * _FACTOR), ("by", seconds // _FACTOR)):
+            yield "duration", f"{at[0]} {done} {_FACTOR} at {at.start()}", _replaced(expr, at, f"{changed}s")
+
+
+def _changed_clauses(expr: str) -> Iterator[tuple[str, str, str]]:
+    for at in re.finditer(r"\b(and|unless)\b", expr):
+        other = "unless" if at[0] == "and" else "and"
+        yield "clause", f"{at[0]} made {other} at {at.start()}", _replaced(expr, at, other)
+    # Operators begin a line; their right side ends at the next operator of their depth, or a bracket above it.
+    lines = expr.splitlines()
+    for start, line in enumerate(lines):
+        if not re.match(_OPERATOR, line.lstrip()):
+            continue
+        depth = len(line) - len(line.lstrip())
+        next_one = rf" {{0,{depth}}}{_OPERATOR}" + (rf"| {{0,{depth - 1}}}\)" if depth else "")
+        end = next((later for later in range(start + 1, len(lines)) if re.match(next_one, lines[later])), len(lines))
+        yield "clause", f"no '{line.strip()}' in line {start + 1}", "\n".join(lines[:start] + lines[end:])
+
+
+def _changed_aggregations(expr: str) -> Iterator[tuple[str, str, str]]:
+    for at in re.finditer(_SOURCE, expr):
+        yield "aggregation", f"instance kept at {at.start()}", _replaced(expr, at, "pod, container, endpoint")
+    yield "aggregation", "instance kept", expr.replace(_SOURCE, "pod, container, endpoint")
+    yield "aggregation", "installations merged", re.sub(rf"without \({_SOURCE}(, \w+)*\)", "by (node_id)", expr)
+    yield "aggregation", "matched across installations", re.sub(r"ignoring \([^)]*\)", "on ()", expr)
+
+
+def _replaced(text: str, at: re.Match[str], new: str) -> str:
+    return text[: at.start()] + new + text[at.end() :]

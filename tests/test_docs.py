@@ -1,0 +1,17 @@
+"""The documents say what the code does."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "docs"))
+
+from tables import filled_in  # noqa: E402 - docs/ is no package
+
+
+@pytest.mark.parametrize("name", ["README.md"])
+def test_tables_of_metrics_and_flags_are_those_of_the_code(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert text == filled_in(text), "make docs writes the tables anew"

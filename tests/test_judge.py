@@ -1,0 +1,470 @@
+"""The judge, sentence by sentence of what a pair of keys means; time is passed in."""
+
+import pytest
+from readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, ZOMBIE, Pair, reading_of
+
+from exporter.judge import Judge, State, Verdicts
+from exporter.source.reading import Server
+
+TTL, BEAT = 30.0, 10.0
+GRACE = TTL + BEAT
+RESTARTED = Server("run-2", "master")
+DEMOTED = Server("run-1", "slave")
+HOUR = 3600.0
+FAULTS = pytest.mark.parametrize(
+    ("server", "silence"),
+    [
+        pytest.param(RESTARTED, 1.0, id="restarted"),
+        pytest.param(DEMOTED, 1.0, id="changed its role"),
+        pytest.param(SERVER, 5.1, id="silent for over 5 s"),
+    ],
+)
+
+
+class Court:
+    """One judge and one node under its eyes."""
+
+    def __init__(self, forget_after: float | None = None) -> None:
+        self.judge = Judge(TTL, BEAT, forget_after)
+        self.names: tuple[bytes, ...] = (b"n",)
+        self.answered = 0.0
+        self.server = SERVER
+
+    def answer_until(self, at: float) -> None:
+        """Answer as a healthy Redis does, to the probe that asks it every second."""
+        while self.answered < at:
+            self.answered = min(at, self.answered + 1)
+            self.judge.answered(self.server, self.answered)
+
+    def look(self, pair: Pair, at: float, server: Server = SERVER) -> State:
+        """Judge the node as it is now, once, after a time in which Redis answered."""
+        self.answer_until(at - 0.25)
+        return self.look_after_silence(pair, at, server)
+
+    def look_after_silence(self, pair: Pair, at: float, server: Server = SERVER) -> State:
+        self.answered, self.server = at, server
+        return self.judge.judge(reading_of({b"n": pair}, at, server, self.names), whole=True).states[0]
+
+    def look_twice(self, first: Pair, second: Pair, at: float) -> State:
+        """Judge the node as a scrape does: an unsure verdict is followed by a second look."""
+        verdicts = self.judge.judge(reading_of({b"n": first}, at, SERVER, self.names), whole=True)
+        if unsure := verdicts.unsure():
+            again = self.judge.judge(reading_of({b"n": second}, at + 0.02), whole=False, sure=True)
+            verdicts = verdicts.amended(unsure, again)
+        return verdicts.states[0]
+
+    def remembers(self) -> bool:
+        judge = self.judge
+        memories = (judge._deadlines, judge._beats, judge._offline, judge._extended, judge._lost)
+        return any(b"n" in memory for memory in memories)
+
+
+@pytest.fixture
+def court() -> Court:
+    return Court()
+
+
+# --- the table ---------------------------------------------------------------------------------
+
+
+def test_node_with_heartbeat_and_hash_is_online(court: Court) -> None:
+    assert court.look(ALIVE, 0) is State.ONLINE
+
+
+def test_node_with_heartbeat_and_no_hash_is_online(court: Court) -> None:
+    assert court.look(ZOMBIE, 0) is State.ONLINE
+
+
+def test_node_without_heartbeat_is_offline(court: Court) -> None:
+    court.look(ALIVE, 0)
+    assert court.look(CRASHED, TTL + 1) is State.OFFLINE
+
+
+def test_node_without_heartbeat_and_hash_is_gone(court: Court) -> None:
+    court.look(ALIVE, 0)
+    assert court.look(GONE, 1) is State.GONE
+
+
+def test_offline_node_whose_hash_is_deleted_is_gone(court: Court) -> None:
+    court.look(ALIVE, 0)
+    court.look(CRASHED, TTL + 1)
+    assert court.look(GONE, TTL + 2) is State.GONE
+
+
+def test_node_whose_heartbeat_never_expires_is_offline_at_once(court: Court) -> None:
+    assert court.look(ENDLESS, 0) is State.OFFLINE
+
+
+def test_living_node_whose_heartbeat_loses_its_expiry_is_offline(court: Court) -> None:
+    court.look(ALIVE, 0)
+    assert court.look(ENDLESS, 1) is State.OFFLINE
+
+
+def test_node_whose_heartbeat_never_expires_is_offline_without_a_hash_too(court: Court) -> None:
+    assert court.look(Pair(ttl=-1, fields=None), 0) is State.OFFLINE
+
+
+def test_offline_node_is_online_with_its_next_beat(court: Court) -> None:
+    court.look(ALIVE, 0)
+    court.look(CRASHED, TTL + 1)
+    assert court.look(ALIVE, TTL + 2) is State.ONLINE
+
+
+def test_heartbeat_in_its_last_millisecond_does_not_make_a_node_dead_early(court: Court) -> None:
+    court.look(ALIVE, 0)
+    assert court.look(Pair(ttl=0.0), TTL - 0.0005) is State.ONLINE
+
+
+# --- deadlines ---------------------------------------------------------------------------------
+
+
+def test_heartbeat_that_vanishes_early_leaves_the_node_online_until_its_deadline(court: Court) -> None:
+    court.look(ALIVE, 0)
+    assert court.look(CRASHED, 1) is State.ONLINE
+    assert court.look(CRASHED, TTL - 0.1) is State.ONLINE
+    assert court.look(CRASHED, TTL + 0.1) is State.OFFLINE
+
+
+def test_deadline_is_that_of_the_last_beat(court: Court) -> None:
+    court.look(ALIVE, 0)
+    court.look(ALIVE, 20)
+    assert court.look(CRASHED, 20 + TTL - 0.1) is State.ONLINE
+    assert court.look(CRASHED, 20 + TTL) is State.OFFLINE
+
+
+def test_deadline_follows_the_ttl_that_redis_tells(court: Court) -> None:
+    court.look(Pair(ttl=7), 0)
+    assert court.look(CRASHED, 6.9) is State.ONLINE
+    assert court.look(CRASHED, 7) is State.OFFLINE
+
+
+def test_evicted_heartbeat_that_is_written_anew_goes_unnoticed(court: Court) -> None:
+    court.look(ALIVE, 0)
+    assert court.look(CRASHED, 9) is State.ONLINE
+    assert court.look(ALIVE, 10) is State.ONLINE
+    assert court.look(CRASHED, 10 + TTL - 0.1) is State.ONLINE
+
+
+# --- the second look ---------------------------------------------------------------------------
+
+
+def test_pair_never_seen_that_reads_as_crashed_is_unsure_at_first(court: Court) -> None:
+    assert court.look(CRASHED, 0) is State.UNSURE
+    assert not court.remembers()
+
+
+def test_pair_never_seen_that_reads_as_crashed_twice_is_offline(court: Court) -> None:
+    assert court.look_twice(CRASHED, CRASHED, 0) is State.OFFLINE
+
+
+def test_pair_never_seen_that_is_deleted_meanwhile_is_gone(court: Court) -> None:
+    assert court.look_twice(CRASHED, GONE, 0) is State.GONE
+    assert not court.remembers()
+
+
+def test_pair_never_seen_that_beats_meanwhile_is_online(court: Court) -> None:
+    assert court.look_twice(CRASHED, ALIVE, 0) is State.ONLINE
+
+
+def test_node_seen_before_is_not_looked_at_twice(court: Court) -> None:
+    court.look(ALIVE, 0)
+    assert court.look(CRASHED, TTL + 1) is State.OFFLINE
+
+
+def test_second_look_amends_only_the_nodes_that_it_took() -> None:
+    judge = Judge(TTL, BEAT)
+    names = (b"a", b"b", b"c", b"d")
+    first = {b"a": CRASHED, b"b": ALIVE, b"c": CRASHED, b"d": ENDLESS}
+    verdicts = judge.judge(reading_of(first, names=names), whole=True)
+    assert verdicts.unsure() == [0, 2]
+    second = judge.judge(reading_of({b"a": ALIVE, b"c": CRASHED}, 0.02), whole=False, sure=True)
+    amended = verdicts.amended([0, 2], second)
+    assert amended == Verdicts([State.ONLINE, State.ONLINE, State.OFFLINE, State.OFFLINE], [2, 3])
+
+
+# --- faults of Redis's -------------------------------------------------------------------------
+
+
+@FAULTS
+def test_after_a_fault_a_node_without_heartbeat_is_undecided_for_one_ttl_and_one_beat(
+    court: Court, server: Server, silence: float
+) -> None:
+    court.look(ALIVE, 0)
+    court.answer_until(TTL - silence)
+    back = TTL
+    assert court.look_after_silence(CRASHED, back, server) is State.UNDECIDED
+    assert court.look(CRASHED, back + GRACE - 0.1, server) is State.UNDECIDED
+    assert court.look(CRASHED, back + GRACE, server) is State.OFFLINE
+
+
+@FAULTS
+def test_after_a_fault_a_node_that_beats_is_online(court: Court, server: Server, silence: float) -> None:
+    court.look(ALIVE, 0)
+    court.answer_until(TTL - silence)
+    court.look_after_silence(CRASHED, TTL, server)
+    assert court.look(ALIVE, TTL + BEAT, server) is State.ONLINE
+    assert court.look(CRASHED, TTL + BEAT + TTL - 0.1, server) is not State.OFFLINE
+    assert court.look(CRASHED, TTL + BEAT + TTL, server) is State.OFFLINE
+
+
+@FAULTS
+def test_after_a_fault_a_node_that_kept_its_heartbeat_is_online(court: Court, server: Server, silence: float) -> None:
+    court.look(ALIVE, 0)
+    court.answer_until(TTL - silence)
+    assert court.look_after_silence(Pair(ttl=3), TTL, server) is State.ONLINE
+
+
+@FAULTS
+def test_after_a_fault_a_node_that_was_offline_stays_offline(court: Court, server: Server, silence: float) -> None:
+    court.look(ALIVE, 0)
+    assert court.look(CRASHED, TTL) is State.OFFLINE
+    back = TTL + silence
+    assert court.look_after_silence(CRASHED, back, server) is State.OFFLINE
+    assert court.look(CRASHED, back + GRACE, server) is State.OFFLINE
+
+
+@FAULTS
+def test_probe_that_notes_a_fault_first_says_so(court: Court, server: Server, silence: float) -> None:
+    court.look(ALIVE, 0)
+    assert court.judge.answered(server, silence)
+    assert not court.judge.answered(server, silence + 0.25)
+    court.answered, court.server = silence, server
+    assert court.look(CRASHED, TTL + 1, server) is State.UNDECIDED
+
+
+def test_silence_of_up_to_five_seconds_changes_nothing(court: Court) -> None:
+    court.look(ALIVE, 0)
+    court.answer_until(TTL - 5.0)
+    assert not court.judge.answered(SERVER, TTL - 5.0 + 4.99)
+    assert court.look_after_silence(CRASHED, TTL, SERVER) is State.OFFLINE
+
+
+def test_fault_that_ended_longer_ago_than_a_ttl_and_a_beat_extends_nothing(court: Court) -> None:
+    court.look(ALIVE, 0)
+    court.look_after_silence(ALIVE, 6)
+    court.look(ALIVE, 30)
+    assert court.look(CRASHED, 6 + GRACE) is State.ONLINE  # early, by its own deadline
+    assert court.look(CRASHED, 60) is State.OFFLINE
+
+
+def test_node_whose_heartbeat_ends_while_a_fault_is_fresh_is_undecided_until_the_faults_time_is_up(
+    court: Court,
+) -> None:
+    court.look(ALIVE, 0)
+    court.look_after_silence(Pair(ttl=5), 25)
+    assert court.look(CRASHED, 31) is State.UNDECIDED
+    assert court.look(CRASHED, 25 + GRACE) is State.OFFLINE
+
+
+def test_deadline_is_not_extended_a_second_time_within_five_minutes(court: Court) -> None:
+    court.look(ALIVE, 0)
+    assert court.look_after_silence(CRASHED, TTL) is State.UNDECIDED
+    court.look_after_silence(CRASHED, TTL + 20)
+    assert court.look(CRASHED, TTL + GRACE - 0.1) is State.UNDECIDED
+    assert court.look(CRASHED, TTL + GRACE) is State.OFFLINE
+
+
+def test_deadline_is_extended_again_after_a_beat(court: Court) -> None:
+    court.look(ALIVE, 0)
+    assert court.look_after_silence(CRASHED, TTL) is State.UNDECIDED
+    court.look(ALIVE, TTL + 5)
+    assert court.look_after_silence(CRASHED, 2 * TTL + 5) is State.UNDECIDED
+    assert court.look(CRASHED, 2 * TTL + 5 + GRACE) is State.OFFLINE
+
+
+def test_node_that_has_beaten_since_the_fault_keeps_its_extension_for_the_next_one(court: Court) -> None:
+    court.look(ALIVE, 0)
+    court.look_after_silence(CRASHED, TTL)
+    court.look(ALIVE, TTL + 5)
+    assert court.look(CRASHED, TTL + 6) is State.ONLINE  # evicted: a matter of its own deadline
+    assert court.look_after_silence(CRASHED, 100) is State.UNDECIDED
+
+
+def test_deadline_is_extended_again_after_five_minutes(court: Court) -> None:
+    court.look(ALIVE, 0)
+    assert court.look_after_silence(CRASHED, TTL) is State.UNDECIDED
+    assert court.look_after_silence(CRASHED, TTL + 301) is State.UNDECIDED
+    assert court.look(CRASHED, TTL + 301 + GRACE) is State.OFFLINE
+
+
+def test_hash_never_seen_is_undecided_after_a_fault(court: Court) -> None:
+    court.names = ()
+    court.judge.judge(reading_of({}, 0), whole=True)
+    court.names = (b"n",)
+    assert court.look_after_silence(CRASHED, 1, RESTARTED) is State.UNDECIDED
+    assert court.look(CRASHED, 1 + GRACE, RESTARTED) is State.OFFLINE
+
+
+def test_exporter_that_starts_beside_a_redis_just_restored_waits_until_nodes_could_beat(court: Court) -> None:
+    restored = Server("run-1", "master", uptime=10, restored=True)
+    assert court.look_after_silence(CRASHED, 0, restored) is State.UNDECIDED
+    assert court.look(CRASHED, GRACE - 10 - 0.1, restored) is State.UNDECIDED
+    assert court.look(CRASHED, GRACE - 10, restored) is State.OFFLINE
+
+
+def test_exporter_that_starts_beside_a_redis_restored_long_ago_does_not_wait(court: Court) -> None:
+    restored = Server("run-1", "master", uptime=GRACE, restored=True)
+    assert court.look_after_silence(CRASHED, 0, restored) is State.UNSURE
+
+
+def test_node_that_stops_gracefully_after_a_fault_is_gone(court: Court) -> None:
+    court.look(ALIVE, 0)
+    court.look_after_silence(CRASHED, TTL)
+    assert court.look(GONE, TTL + 1) is State.GONE
+    assert not court.remembers()
+
+
+# --- lost data ---------------------------------------------------------------------------------
+
+
+def test_node_whose_data_redis_lost_is_undecided_then_offline(court: Court) -> None:
+    court.look(ALIVE, 0)
+    assert court.look(GONE, 5, RESTARTED) is State.UNDECIDED
+    assert court.look(GONE, 5 + GRACE - 0.1, RESTARTED) is State.UNDECIDED
+    assert court.look(GONE, 5 + GRACE, RESTARTED) is State.OFFLINE
+
+
+def test_node_whose_data_redis_lost_is_awaited_although_discovery_finds_nothing(court: Court) -> None:
+    court.look(ALIVE, 0)
+    assert court.judge.awaited() == ()
+    court.judge.answered(RESTARTED, 5)
+    assert court.judge.awaited() == (b"n",)
+
+
+def test_node_whose_data_redis_lost_is_online_once_it_beats(court: Court) -> None:
+    court.look(ALIVE, 0)
+    court.look(GONE, 5, RESTARTED)
+    assert court.look(ALIVE, 9, RESTARTED) is State.ONLINE
+    assert court.judge.awaited() == ()
+    assert court.look(GONE, 20, RESTARTED) is State.GONE
+
+
+def test_node_whose_data_redis_lost_is_remembered_for_an_hour_and_then_gone(court: Court) -> None:
+    court.look(ALIVE, 0)
+    assert court.look(GONE, 5, RESTARTED) is State.UNDECIDED
+    assert court.look(GONE, 5 + HOUR - 1, RESTARTED) is State.OFFLINE
+    assert court.look(GONE, 5 + HOUR, RESTARTED) is State.GONE
+    assert court.judge.awaited() == ()
+    assert not court.remembers()
+    assert court.look(GONE, 5 + HOUR + 1, RESTARTED) is State.GONE
+
+
+def test_second_loss_does_not_lengthen_the_hour(court: Court) -> None:
+    court.look(ALIVE, 0)
+    court.look(GONE, 5, RESTARTED)
+    court.look(GONE, 1800, Server("run-3", "master"))
+    assert court.look(GONE, 5 + HOUR, Server("run-3", "master")) is State.GONE
+
+
+def test_offline_node_whose_data_redis_lost_stays_offline(court: Court) -> None:
+    court.look(ALIVE, 0)
+    assert court.look(CRASHED, TTL) is State.OFFLINE
+    assert court.look(GONE, TTL + 1, RESTARTED) is State.OFFLINE
+    assert court.look(GONE, TTL + 1 + GRACE, RESTARTED) is State.OFFLINE
+
+
+def test_node_that_kept_its_hash_through_a_restart_is_not_lost(court: Court) -> None:
+    court.look(ALIVE, 0)
+    court.look(CRASHED, 5, RESTARTED)
+    assert court.judge.awaited() == ()
+    assert court.look(GONE, 6, RESTARTED) is State.GONE
+
+
+def test_node_gone_before_redis_lost_its_data_is_not_awaited(court: Court) -> None:
+    court.look(ALIVE, 0)
+    assert court.look(GONE, 1) is State.GONE
+    court.judge.answered(RESTARTED, 5)
+    assert court.judge.awaited() == ()
+
+
+def test_node_that_vanishes_from_the_same_redis_after_a_silence_is_gone(court: Court) -> None:
+    court.look(ALIVE, 0)
+    assert court.look_after_silence(GONE, 20) is State.GONE
+
+
+# --- forgetting --------------------------------------------------------------------------------
+
+
+def test_offline_node_is_forgotten_after_the_time_set() -> None:
+    court = Court(forget_after=100)
+    court.look(ALIVE, 0)
+    assert court.look(CRASHED, TTL) is State.OFFLINE
+    assert court.look(CRASHED, TTL + 100) is State.OFFLINE
+    assert court.look(CRASHED, TTL + 100.1) is State.FORGOTTEN
+
+
+def test_time_to_forget_counts_from_the_deadline_not_from_when_somebody_looked() -> None:
+    court = Court(forget_after=100)
+    court.look(ALIVE, 0)
+    assert court.look(CRASHED, TTL + 100.1) is State.FORGOTTEN
+
+
+def test_forgotten_node_that_beats_is_online() -> None:
+    court = Court(forget_after=100)
+    court.look(ALIVE, 0)
+    court.look(CRASHED, TTL)
+    court.look(CRASHED, 1000)
+    assert court.look(ALIVE, 1001) is State.ONLINE
+    assert court.look(CRASHED, 1001 + TTL) is State.OFFLINE
+
+
+def test_without_a_time_to_forget_nodes_stay_offline_for_ever(court: Court) -> None:
+    court.look(ALIVE, 0)
+    court.look(CRASHED, TTL)
+    assert court.look_after_silence(CRASHED, 1e9) is State.OFFLINE
+
+
+# --- memory ------------------------------------------------------------------------------------
+
+
+def test_gone_node_leaves_nothing_in_memory(court: Court) -> None:
+    court.look(ALIVE, 0)
+    assert court.remembers()
+    court.look(GONE, 1)
+    assert not court.remembers()
+
+
+def test_node_no_longer_among_the_names_leaves_nothing_in_memory(court: Court) -> None:
+    court.look(ALIVE, 0)
+    court.judge.judge(reading_of({b"m": ALIVE}, 1), whole=True)
+    assert not court.remembers()
+
+
+def test_partial_reading_forgets_nobody(court: Court) -> None:
+    court.look(ALIVE, 0)
+    court.judge.judge(reading_of({b"m": ALIVE}, 1), whole=False)
+    assert court.remembers()
+
+
+def test_last_beat_of_an_offline_node_is_remembered(court: Court) -> None:
+    court.look(Pair(ttl=30, beat=b"then"), 0)
+    court.look(CRASHED, TTL)
+    assert court.judge.last_beats()[b"n"] == b"then"
+
+
+def test_online_node_is_due_at_its_deadline(court: Court) -> None:
+    court.look(Pair(ttl=12), 100)
+    assert court.judge.due(b"n") == 112
+    assert court.judge.offline_since(b"n") is None
+
+
+def test_undecided_node_is_due_when_its_extension_ends(court: Court) -> None:
+    court.look(ALIVE, 0)
+    court.look_after_silence(CRASHED, TTL)
+    assert court.judge.due(b"n") == TTL + GRACE
+
+
+def test_offline_node_is_never_due_and_tells_since_when(court: Court) -> None:
+    court.look(ALIVE, 0)
+    court.look(CRASHED, TTL + 5)
+    assert court.judge.due(b"n") is None
+    assert court.judge.offline_since(b"n") == TTL
+
+
+def test_unknown_node_is_neither_due_nor_offline(court: Court) -> None:
+    assert court.judge.due(b"n") is None
+    assert court.judge.offline_since(b"n") is None
+
+
+def test_empty_fleet_is_judged() -> None:
+    assert Judge(TTL, BEAT).judge(reading_of({}), whole=True) == Verdicts([], [])
