@@ -120,12 +120,19 @@ class Children:
         )
 
     def start(self, name: str, *command: str | Path) -> Child:
-        """Start a program; its output goes to ``NAME.log``."""
+        """Start a program; its output goes to ``NAME.log``.
+
+        Raises:
+            ExporterError: It cannot be started.
+        """
         output = self.logs / f"{name}.log"
-        with output.open("wb") as log:
-            process = subprocess.Popen(  # noqa: S603 - programs that the demo names
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True
-            )
+        try:
+            with output.open("wb") as log:
+                process = subprocess.Popen(  # noqa: S603 - programs that the demo names
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True
+                )
+        except OSError as error:
+            raise ExporterError(f"{name} cannot be started: {error.filename}: {error.strerror}") from None
         self._to_guard(str(process.pid))
         child = Child(name, process, output)
         self._all.append(child)

