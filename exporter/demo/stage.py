@@ -86,7 +86,8 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
         if programs:
             prometheus = await start_prometheus(children, programs.prometheus, metrics, alertmanager, clock.speed)
             places |= {"Prometheus": f"{prometheus}/alerts", "Alertmanager": f"{alertmanager}/#/alerts"}
-        places["logs"] = str(children.logs)
+        if children.logs:
+            places["logs"] = str(children.logs)
         terminal.say(f"ginkgo-exporter demo: {len(nodes.all)} simulated nodes\n")
         for name, place in places.items():
             terminal.say(f"  {name:12}  {place}")
