@@ -1,6 +1,7 @@
 """Connections to Redis: redis-py's, with replies taken in batches and one deadline for all of them."""
 
 import re
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,16 @@ class BatchParser(_HiredisParser):
     ``Connection.read_response`` costs about a microsecond a reply; at 20,000
     replies a scrape that is as much as all that hiredis does.
     """
+
+    def can_read(self, timeout: float = 0) -> bool:
+        """Return whether an unread reply is waiting, which a connection fit for use has not.
+
+        TLS 1.3 sends its session tickets after the handshake: they make the
+        socket readable and hold no reply, so over TLS only a read can tell.
+        """
+        if not isinstance(self._sock, ssl.SSLSocket):
+            return bool(super().can_read(timeout))
+        return bool(self._reader.has_data() or self.read_from_socket(timeout=timeout, raise_on_timeout=False))  # type: ignore[no-untyped-call]
 
     def read_batch(self, count: int, deadline: float) -> list[Any]:
         """Return the next ``count`` replies; error replies stand among them as ``ResponseError``.
