@@ -43,7 +43,7 @@ sbom: $(VENV)/dev ## write a bill of materials of what is installed at run time
 	$(BIN)/cyclonedx-py requirements requirements/runtime.txt --output-reproducible --output-file build/sbom.json
 
 docs: $(VENV)/dev ## write the README's tables from the code
-	$(BIN)/python docs/tables.py README.md
+	$(BIN)/python docs/tables.py README.md README.zh-CN.md
 
 lock: $(VENV)/dev ## pin all dependencies anew, with hashes
 	$(UV_COMPILE) --upgrade --output-file requirements/runtime.txt
