@@ -206,8 +206,7 @@ def _sentinel_pool(redis: Redis) -> SentinelConnectionPool:
                     socket_timeout=timeout,
                     socket_connect_timeout=timeout,
                     retry=options["retry"],
-                    lib_name=None,
-                    lib_version=None,
+                    driver_info=None,
                 )
             )
         )

@@ -9,6 +9,7 @@ from redis import ConnectionPool, RedisError, ResponseError
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 
 from exporter.errors import SourceError
@@ -140,7 +141,7 @@ class Cluster:
             return client.execute_command(*words) if client else None
         except ResponseError as error:
             return error
-        except (RedisError, OSError) as error:
+        except (RedisError, RedisClusterException, OSError) as error:
             raise plain_error(error) from error
 
     def close(self) -> None:
@@ -157,7 +158,7 @@ class Cluster:
             else:
                 self._client.nodes_manager.initialize()
             slots = dict(self._client.nodes_manager.slots_cache)
-        except (RedisError, OSError) as error:
+        except (RedisError, RedisClusterException, OSError) as error:
             self._forget()  # its addresses may all be of the past: the next one starts from the seeds
             raise plain_error(error) from error
         if len(slots) < REDIS_CLUSTER_HASH_SLOTS:
@@ -174,7 +175,7 @@ class Cluster:
         return self._topology
 
     def _connect(self) -> RedisCluster:
-        ours = ("host", "port", "db", "path", "connection_class", "parser_class", "retry", "lib_name", "lib_version")
+        ours = ("host", "port", "db", "path", "connection_class", "parser_class", "retry")
         options = {name: value for name, value in self._options.items() if name not in ours}
         options |= {
             "ssl": "connection_class" in self._options,
