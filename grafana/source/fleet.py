@@ -28,6 +28,7 @@ from grafana.source.queries import (
     once,
     recorded,
     select,
+    while_known,
     worst_gauge,
     worst_rate,
     worst_recorded,
@@ -192,7 +193,7 @@ def _events() -> timeseries.Panel:
     return lines(
         "Events",
         "Events that all nodes together take for routing, per second.",
-        Query(f"sum({recorded('installation:ginkgo_node_events:rate5m')})", "all nodes"),
+        Query(f"sum({while_known(recorded('node:ginkgo_node_events:rate5m'))})", "all nodes"),
         unit="cps",
         colours={"all nodes": SKY},
         width=8,

@@ -16,7 +16,7 @@ from grafana.source.palette import (
     thresholds,
 )
 from grafana.source.panels import Column, rows
-from grafana.source.queries import increase_in_range, once, recorded, select
+from grafana.source.queries import increase_in_range, once, recorded, select, while_known
 
 
 def node_table(title: str, description: str, *matchers: str, height: int) -> Panel:
@@ -53,20 +53,20 @@ def node_table(title: str, description: str, *matchers: str, height: int) -> Pan
         ),
         Column(
             "Events/s",
-            f"{recorded('node:ginkgo_node_events:rate5m', *matchers)} and {up}",
+            while_known(recorded("node:ginkgo_node_events:rate5m", *matchers), *matchers),
             unit="short",
             width=90,
         ),
         Column(
             "Backpressure/s",
-            f"{recorded('node:ginkgo_node_backpressure:rate5m', *matchers)} and {up}",
+            while_known(recorded("node:ginkgo_node_backpressure:rate5m", *matchers), *matchers),
             unit="short",
             limits=thresholds((0, PLAIN), (BACKPRESSURE_FLOOR, LATE)),
             width=130,
         ),
         Column(
             "Dropped",
-            f"{increase_in_range(select('ginkgo_node_dropped_events_total', *matchers))} and {up}",
+            while_known(increase_in_range(select("ginkgo_node_dropped_events_total", *matchers)), *matchers),
             unit="locale",
             decimals=0,
             limits=thresholds((0, PLAIN), (0.001, BAD)),

@@ -102,6 +102,14 @@ def test_fleet_says_that_redis_cannot_be_read(redis_down: Prometheus) -> None:
     assert answer["value"][1] == "0"
 
 
+def test_no_rate_lives_on_while_redis_cannot_be_read(redis_down: Prometheus) -> None:
+    lost = END - 10 * 60
+    for expression in EXPRESSIONS:
+        if expression.kind == "range" and re.search(r"rate\(|rate5m", expression.text) and "node_" in expression.text:
+            times = [at for series in expression.run(redis_down) for at, _ in series["values"]]
+            assert max(times) <= lost + 3 * STEP, expression
+
+
 def test_table_is_empty_while_redis_cannot_be_read(redis_down: Prometheus) -> None:
     for expression in EXPRESSIONS:
         if expression.panel.get("title") in {"Nodes", "Now"}:
