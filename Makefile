@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url pyproject.toml
 
-.PHONY: help demo test lint format bench dashboards chart sbom docs lock servers clean
+.PHONY: help demo test lint format bench dashboards dashboard-pictures chart sbom docs lock servers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -34,6 +34,9 @@ bench: $(VENV)/dev servers ## measure scrapes against the plain way, redis_expor
 
 dashboards: $(VENV)/dev ## write the Grafana dashboards from their code
 	$(BIN)/python -m grafana.source
+
+dashboard-pictures: $(VENV)/dev ## draw the dashboards' pictures (needs npm, Chromium and Prometheus)
+	$(BIN)/python -m grafana.pictures
 
 chart: $(VENV)/dev ## bring rules and dashboards into the chart, and write its table of values
 	$(BIN)/python helm/sync.py

@@ -22,7 +22,8 @@ def test_acl_user_of_the_readme_is_the_one_that_the_tests_run_as() -> None:
     sys.path.insert(0, str(ROOT / "tests" / "source"))
     from test_connection import ACL_RIGHTS  # noqa: PLC0415 - the tests' own list
 
-    (line,) = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("ACL SETUSER")]
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    (line,) = [line for line in lines if line.startswith("ACL SETUSER ginkgo-exporter")]
     assert line.split(">PASSWORD resetkeys ")[1].split() == ACL_RIGHTS
 
 

@@ -238,6 +238,6 @@ scrape_configs:
             values = [value for _, value in series[0]["values"]] if series else []
             return [value for value, before in zip(values, [None, *values], strict=False) if value != before]
 
-        wait_for(lambda: seen() == ["1", "0", "1"], "for 1, 0, 1", patience=40)
+        wait_for(lambda: seen() == ["1", "0", "1"], "for 1, 0, 1", patience=60)
     finally:
         prometheus.stop()
