@@ -18,7 +18,7 @@ demo: $(VENV)/demo ## run five simulated nodes and the exporter, until Ctrl-C
 	@$(BIN)/python -m exporter demo $(ARGS)
 
 test: $(VENV)/dev servers ## run all tests; installs the servers that they need, where it may
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/dev ## check style, types and generated files
 	$(BIN)/ruff check .
