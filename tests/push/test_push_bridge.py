@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from readings import ALIVE, CRASHED, GONE, SERVER, Pair, reading_of
 
 from exporter.errors import SourceError
 from exporter.judge import Judge
@@ -18,6 +17,7 @@ from exporter.push.bridge import ACTIVE, BLIND, REFRESH, UNREACHABLE_AFTER, Brid
 from exporter.settings import load
 from exporter.source.reading import Reading
 from exporter.telemetry import Telemetry
+from readings import ALIVE, CRASHED, GONE, SERVER, Pair, reading_of
 
 TTL, BEAT, HOLD = 30.0, 10.0, 15.0
 

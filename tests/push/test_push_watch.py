@@ -5,13 +5,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, Pair, reading_of
 
 from exporter.errors import SourceError
 from exporter.judge import LOOK_AGAIN, Judge
 from exporter.names import Names, names_of
 from exporter.push.watch import SLACK, Changes, Watch
 from exporter.source.reading import Reading
+from readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, Pair, reading_of
 
 TTL, BEAT = 30.0, 10.0
 AGAIN = 4.0
