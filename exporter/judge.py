@@ -80,12 +80,13 @@ class Judge:
     """
 
     def __init__(self, ttl: float, beat: float, forget_after: float | None = None) -> None:
-        self._ttl = ttl
+        self._ttl, self._beat = ttl, beat
         self._grace = ttl + beat
         self._forget_after = forget_after
         self._lock = Lock()
         self._server: Server | None = None
         self._answered: float | None = None
+        self._evicted = float("-inf")  # when Redis was last seen to have evicted keys
         self._faults: list[tuple[float, Hit]] = []  # of Redis: until when it lasted, and whom it hit; latest first
         self._whole: Sequence[bytes] = ()  # the names of the last whole reading
         self._deadlines: dict[bytes, float] = {}  # of every node that was seen alive
@@ -137,7 +138,7 @@ class Judge:
             if name in self._offline:
                 return None
             since = self._extended.get(name)
-            return self._deadlines.get(name) if since is None else since + self._grace
+            return self._deadline(name) if since is None else since + self._grace
 
     def offline_since(self, name: bytes) -> float | None:
         """Return when an offline node's heartbeat ended, or when it was first seen so; None if it is not offline."""
@@ -151,6 +152,8 @@ class Judge:
             if server.restored and server.uptime < self._grace:
                 self._fault(at - server.uptime, _everybody)
             return False
+        if server.evicted > before.evicted:
+            self._evicted = at
         another = server.run_id != before.run_id
         if at - answered > UNREADABLE_AFTER:
             self._fault(at, _everybody)
@@ -203,10 +206,22 @@ class Judge:
             return self._declare_offline(name, at, since=at)
         if (extended := self._extended_until(name, at)) is not None:
             return State.UNDECIDED if at < extended else self._declare_offline(name, at, since=at)
-        deadline = self._deadlines.get(name)
+        deadline = self._deadline(name)
         if deadline is None:
             return self._declare_offline(name, at, since=at) if sure else State.UNSURE
-        return State.ONLINE if at < deadline else self._declare_offline(name, at, since=deadline)
+        return State.ONLINE if at < deadline else self._declare_offline(name, at, since=self._deadlines[name])
+
+    def _deadline(self, name: bytes) -> float | None:
+        """Return when a node that does not beat is dead; None if it was never seen alive.
+
+        What is known of its heartbeat is up to a TTL old: it may have been renewed
+        since, and then evicted. If Redis evicted anything meanwhile, the node has
+        one more beat to show itself.
+        """
+        deadline = self._deadlines.get(name)
+        if deadline is not None and self._evicted > deadline - self._ttl:
+            deadline += self._beat
+        return deadline
 
     def _extended_until(self, name: bytes, at: float) -> float | None:
         """Return when a node without heartbeat will have had its chance after a fault of Redis's."""

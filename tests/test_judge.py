@@ -468,3 +468,19 @@ def test_unknown_node_is_neither_due_nor_offline(court: Court) -> None:
 
 def test_empty_fleet_is_judged() -> None:
     assert Judge(TTL, BEAT).judge(reading_of({}), whole=True) == Verdicts([], [])
+
+
+def test_a_node_whose_renewed_heartbeat_may_have_been_evicted_has_one_more_beat() -> None:
+    court = Court()
+    court.look(ALIVE, 0)
+    court.look(CRASHED, 25, Server("run-1", "master", evicted=1))  # it beat at 10 and 20, and nobody looked
+    assert court.look(CRASHED, TTL + BEAT - 0.1, Server("run-1", "master", evicted=1)) is State.ONLINE
+    assert court.look(CRASHED, TTL + BEAT, Server("run-1", "master", evicted=1)) is State.OFFLINE
+
+
+def test_evictions_before_a_heartbeat_was_written_give_no_more_time() -> None:
+    court = Court()
+    court.look(ALIVE, 0)
+    court.look(ALIVE, 25, Server("run-1", "master", evicted=1))
+    court.look(ALIVE, 26, Server("run-1", "master", evicted=1))
+    assert court.look(CRASHED, 26 + TTL, Server("run-1", "master", evicted=1)) is State.OFFLINE

@@ -22,7 +22,7 @@ from exporter.source.connection import Link, linked
 from exporter.source.discovery import Found, discover
 from exporter.source.reading import MISSING, Reading
 from exporter.source.replies import NO_FIELDS, checked, is_wrong_type, server_of
-from exporter.source.requests import CHUNK, SERVER, KeyNames
+from exporter.source.requests import CHUNK, SERVER, SERVER_REPLIES, KeyNames
 from exporter.source.topology import Cluster, Primaries, Topology
 
 _ATTEMPTS: Final = 2
@@ -115,7 +115,7 @@ class ClusterReader:
             links = [stack.enter_context(linked(self._cluster.pool(it), deadline)) for it in topology.addresses]
             for link in links:
                 link.send(SERVER)
-            members = tuple(server_of(link.receive(3)) for link in links)
+            members = tuple(server_of(link.receive(SERVER_REPLIES)) for link in links)
             if any(member.role != "master" for member in members):
                 raise SourceError("a primary of the cluster has become a replica")
             rows = [

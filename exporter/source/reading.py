@@ -26,6 +26,8 @@ class Server:
     """Seconds since it started."""
     restored: bool = False
     """It started with what an earlier run had saved."""
+    evicted: int = 0
+    """Keys that it evicted since it started."""
 
     def holders(self, name: bytes) -> "tuple[Server, ...]":  # noqa: ARG002 - one server holds every node's keys
         """Return the servers that hold a node's keys: this one, but in a cluster."""

@@ -36,7 +36,7 @@ def is_wrong_type(reply: Any) -> bool:
 
 
 def server_of(replies: Sequence[Any]) -> Server:
-    """Return who answered, from three sections of INFO.
+    """Return who answered, from some sections of INFO.
 
     Raises:
         SourceError: It is a replica that has lost its master, whose data are old.
@@ -54,4 +54,5 @@ def server_of(replies: Sequence[Any]) -> Server:
         role=info.get("role", ""),
         uptime=float(info.get("uptime_in_seconds", "inf")),
         restored=info.get("rdb_last_load_keys_loaded", "0") != "0",
+        evicted=int(info.get("evicted_keys", "0")),
     )

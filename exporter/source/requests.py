@@ -20,8 +20,10 @@ _FIELD_WORDS: Final = pack(*(field.encode() for field in FIELDS)).split(b"\r\n",
 _HMGET: Final = b"*%d\r\n$5\r\nHMGET\r\n$%%d\r\n%%b\r\n%b" % (2 + len(FIELDS), _FIELD_WORDS)
 _PTTL: Final = b"*2\r\n$4\r\nPTTL\r\n$%d\r\n%b\r\n"
 
-SERVER: Final = b"".join(pack(b"INFO", section) for section in (b"server", b"persistence", b"replication"))
-"""Which server answers, and whether it is current; three replies."""
+_SECTIONS: Final = (b"server", b"persistence", b"replication", b"stats")
+SERVER: Final = b"".join(pack(b"INFO", section) for section in _SECTIONS)
+"""Which server answers, whether it is current, and what it evicted; ``SERVER_REPLIES`` replies."""
+SERVER_REPLIES: Final = len(_SECTIONS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from exporter.source.connection import linked, pool_of
 from exporter.source.discovery import Found, discover
 from exporter.source.reading import MISSING, Reading, Server, joined
 from exporter.source.replies import NO_FIELDS, checked, is_wrong_type, refuse, server_of
-from exporter.source.requests import SERVER, Chunk, KeyNames, chunks_of
+from exporter.source.requests import SERVER, SERVER_REPLIES, Chunk, KeyNames, chunks_of
 
 
 class StandaloneSource:
@@ -56,7 +56,7 @@ class StandaloneReader:
             link.send(SERVER)
             if self._chunks:
                 link.send(self._chunks[0].packed)
-            server = server_of(link.receive(3))
+            server = server_of(link.receive(SERVER_REPLIES))
             for chunk, after in zip_longest(self._chunks, self._chunks[1:]):
                 if after:
                     link.send(after.packed)  # Redis works on it while this one is taken in

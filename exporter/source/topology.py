@@ -70,6 +70,7 @@ class Primaries(Server):
             role=f"cluster of {len(members)} primaries",
             uptime=min((member.uptime for member in members if member.restored), default=float("inf")),
             restored=any(member.restored for member in members),
+            evicted=sum(member.evicted for member in members),
             members=members,
             topology=topology,
             keys=keys,
