@@ -13,8 +13,8 @@ from exporter.source.reading import Reader
 
 SLACK: Final = 0.002
 """Seconds after a deadline at which it is surely over."""
-SAMPLE: Final = 500
-"""Nodes that are asked at most how late they are: one request, and enough to tell a half from less."""
+SAMPLE: Final = 100
+"""Nodes that are asked at most how late they are: few enough for any moment, enough to tell most from few."""
 
 
 @dataclass(slots=True)

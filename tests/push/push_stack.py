@@ -115,9 +115,16 @@ class Alertmanager:
     """An Alertmanager of the test's own, to be killed, paused and restarted with its notification log."""
 
     def __init__(
-        self, folder: Path, webhook: Webhook, *, group_wait: float = TTL, group_interval: float = GROUP_INTERVAL
+        self,
+        folder: Path,
+        webhook: Webhook,
+        *,
+        group_wait: float = TTL,
+        group_interval: float = GROUP_INTERVAL,
+        flags: Sequence[str] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self.flags = flags
         self.folder, self.port = folder, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.program = binary("prometheus-alertmanager")
@@ -150,10 +157,11 @@ class Alertmanager:
                 f"--web.listen-address=127.0.0.1:{self.port}",
                 "--cluster.listen-address=",
                 "--data.maintenance-interval=500ms",  # so that a kill finds its notification log saved
+                *self.flags,
             ),
             self.folder / "alertmanager.log",
         )
-        wait_for(lambda: get(f"{self.url}/-/ready"), "for Alertmanager", STARTING)
+        wait_for(lambda: listens(self.port), "for Alertmanager", STARTING)
 
     def alerts(self) -> list[dict[str, Any]]:
         alerts: list[dict[str, Any]] = json.loads(get(f"{self.url}/api/v2/alerts") or "[]")
@@ -191,13 +199,14 @@ class Prometheus:
         )
         wait_for(lambda: get(f"http://127.0.0.1:{self.port}/-/ready"), "for Prometheus", STARTING)
 
-    def firing(self, node_id: str) -> bool:
-        """Return whether its own rule fires for a node."""
+    def offline(self) -> dict[str, dict[str, str]]:
+        """Return the nodes that its own rule fires for, and the annotations that it gives."""
         alerts = json.loads(get(f"http://127.0.0.1:{self.port}/api/v1/alerts") or "{}")
-        return any(
-            alert["labels"].get("node_id") == node_id and alert["labels"]["alertname"] == "GinkgoNodeOffline"
+        return {
+            alert["labels"]["node_id"]: alert["annotations"]
             for alert in alerts.get("data", {}).get("alerts", ())
-        )
+            if alert["labels"]["alertname"] == "GinkgoNodeOffline"
+        }
 
 
 def scaled_rules() -> str:
@@ -224,15 +233,15 @@ class Nodes(threading.Thread):
 
     def __init__(self, port: int, ttl: float = TTL, beat: float = BEAT) -> None:
         super().__init__(daemon=True)
-        self.deadlines: dict[str, float] = {}  # monotonic time at which a node's heartbeat ends
+        self.deadlines: dict[str | bytes, float] = {}  # monotonic time at which a node's heartbeat ends
         self._port, self._ttl, self._beat = port, ttl, beat
-        self._next: dict[str, float] = {}
+        self._next: dict[str | bytes, float] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._socket: socket.socket | None = None
         self.start()
 
-    def join_in(self, *node_ids: str, spread: bool = True) -> Self:
+    def join_in(self, *node_ids: str | bytes, spread: bool = True) -> Self:
         """Have nodes start, their beats spread over the period; wait until each has written."""
         now = time.monotonic()
         with self._lock:
@@ -241,13 +250,13 @@ class Nodes(threading.Thread):
         wait_for(lambda: all(node_id in self.deadlines for node_id in node_ids), "for nodes to beat", 60)
         return self
 
-    def crash(self, *node_ids: str) -> None:
+    def crash(self, *node_ids: str | bytes) -> None:
         """Have nodes write no more."""
         with self._lock:
             for node_id in node_ids:
                 del self._next[node_id]
 
-    def stop_gracefully(self, *node_ids: str, port: int | None = None) -> None:
+    def stop_gracefully(self, *node_ids: str | bytes, port: int | None = None) -> None:
         """Have nodes write no more and delete their keys, the heartbeat first."""
         self.crash(*node_ids)
         with redis.Redis(port=port or self._port) as client:
@@ -256,7 +265,7 @@ class Nodes(threading.Thread):
                 client.delete(metrics_key(node_id))
                 self.deadlines.pop(node_id, None)
 
-    def recover(self, *node_ids: str) -> None:
+    def recover(self, *node_ids: str | bytes) -> None:
         """Have crashed nodes start anew: they delete what is left, then beat."""
         with redis.Redis(port=self._port) as client:
             client.delete(*map(heartbeat_key, node_ids), *map(metrics_key, node_ids))
@@ -285,7 +294,7 @@ class Nodes(threading.Thread):
                     self._socket.close()
                 self._socket = None
 
-    def _write(self, node_ids: Sequence[str]) -> None:
+    def _write(self, node_ids: Sequence[str | bytes]) -> None:
         if self._socket is None:
             self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=60)
         start = time.monotonic()
@@ -349,6 +358,13 @@ class Proxy(threading.Thread):
         self.cut()
 
 
+def listens(port: int) -> bool:
+    """Return whether somebody takes connections; one that wants a password is up, too."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
 def get(url: str, timeout: float = 5.0) -> str:
     """Return what a URL answers, or nothing if it answers no 200."""
     with suppress(OSError), urllib.request.urlopen(url, timeout=timeout) as response:  # noqa: S310
@@ -382,7 +398,7 @@ class Stack:
         self._exit.callback(webhook.close)
         return webhook
 
-    def alertmanager(self, webhook: Webhook, **options: float) -> Alertmanager:
+    def alertmanager(self, webhook: Webhook, **options: Any) -> Alertmanager:
         alertmanager = Alertmanager(self._folder(), webhook, **options)
         self._exit.callback(lambda: alertmanager.process.stop(signal.SIGKILL))
         return alertmanager
@@ -392,7 +408,7 @@ class Stack:
         self._exit.callback(lambda: prometheus.process.stop(signal.SIGKILL))
         return prometheus
 
-    def nodes(self, port: int, *node_ids: str, ttl: float = TTL, beat: float = BEAT) -> Nodes:
+    def nodes(self, port: int, *node_ids: str | bytes, ttl: float = TTL, beat: float = BEAT) -> Nodes:
         nodes = Nodes(port, ttl, beat)
         self._exit.callback(nodes.close)
         return nodes.join_in(*node_ids)

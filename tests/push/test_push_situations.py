@@ -11,8 +11,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 import pytest
-from push_stack import BEAT, LASTS, RESEND, SETTLED, TTL, Bridging, Nodes, Stack, Webhook
+from push_stack import BEAT, LASTS, RESEND, SCALE, SETTLED, TTL, Bridging, Nodes, Stack, Webhook
 
+from exporter.names import shown_id
 from nodes import heartbeat_key
 from servers import wait_for
 
@@ -98,7 +99,7 @@ def test_a_crash_is_told_once_when_the_node_recovers_while_prometheus_is_down(st
     exporter.knows(len(FLEET))
     nodes.crash("node-1")
     webhook.wait("node-1", "firing")
-    wait_for(lambda: prometheus.firing("node-1"), "for the rule to fire too")
+    wait_for(lambda: "node-1" in prometheus.offline(), "for the rule to fire too")
     time.sleep(2)
     prometheus.process.stop(signal.SIGKILL)
     nodes.recover("node-1")
@@ -213,6 +214,71 @@ def test_a_node_that_is_offline_stays_so_while_redis_is_away(stack: Stack) -> No
     assert webhook.of("node-1") == ["firing"]
     nodes.recover("node-1")
     webhook.wait("node-1", "firing", "resolved")
+
+
+@beside_others
+def test_odd_ids_are_one_alert_with_prometheus_label_for_label(stack: Stack) -> None:
+    redis, webhook = stack.redis(), stack.webhook()
+    alertmanager = stack.alertmanager(webhook)
+    odd = (
+        b'quote " and \\ backslash',
+        b"line\nbreak",
+        "caf\u00e9 \u8282".encode(),
+        b"bytes \xff\xfe",
+        b"a:b {{ $labels.job }}",
+    )
+    nodes = stack.nodes(redis.port, *FLEET, *odd)
+    exporter = stack.exporter(redis.port, alertmanager)
+    prometheus = stack.prometheus([exporter], alertmanager)
+    exporter.knows(len(FLEET) + len(odd))
+    nodes.crash(*odd)
+    shown = set(map(shown_id, odd))
+    wait_for(lambda: prometheus.offline().keys() == shown, "for the rule")
+    time.sleep(3)  # it has sent them
+    listed = [alert["labels"] for alert in alertmanager.alerts() if alert["labels"]["alertname"] == "GinkgoNodeOffline"]
+    assert sorted(labels["node_id"] for labels in listed) == sorted(shown)
+    assert all(webhook.of(node_id) == ["firing"] for node_id in shown)
+    for notice in webhook.notices:
+        if notice.about[0] == "GinkgoNodeOffline":
+            assert notice.annotations == prometheus.offline()[notice.about[1]]
+
+
+@beside_others
+def test_a_mass_loss_is_told_as_one(stack: Stack) -> None:
+    redis, webhook = stack.redis(), stack.webhook()
+    many = tuple(f"many-{i}" for i in range(60))
+    nodes = stack.nodes(redis.port, *FLEET, *many)
+    exporter = stack.exporter(
+        redis.port, stack.alertmanager(webhook), flags=("--alertmanager.mass-loss-hold", f"{15_000 * SCALE:.0f}ms")
+    )
+    exporter.knows(len(FLEET) + len(many))
+    nodes.crash(*many)
+    webhook.wait("", "firing", name="GinkgoMassHeartbeatLoss")
+    time.sleep(LASTS)
+    assert [notice.about for notice in webhook.notices] == [("GinkgoMassHeartbeatLoss", "")]
+    assert exporter.metric('ginkgo_bridge_alerts{alertname="GinkgoNodeOffline"}') == len(many)  # held, then sent
+    nodes.recover(*many)
+    webhook.wait("", "firing", "resolved", name="GinkgoMassHeartbeatLoss")
+    time.sleep(SETTLED)
+    assert {notice.about for notice in webhook.notices} == {("GinkgoMassHeartbeatLoss", "")}
+
+
+@beside_others
+def test_push_is_inactive_a_minute_after_alertmanager_went_and_active_when_it_is_back(stack: Stack) -> None:
+    redis, webhook = stack.redis(), stack.webhook()
+    alertmanager = stack.alertmanager(webhook)
+    exporter = stack.exporter(redis.port, alertmanager)
+    posts = f'ginkgo_bridge_posts_total{{alertmanager="{alertmanager.url}",result="%s"}}'
+    wait_for(lambda: exporter.metric("ginkgo_bridge_active") == 1, "for a first empty post")
+    alertmanager.process.stop(signal.SIGKILL)
+    gone = time.monotonic()
+    wait_for(lambda: exporter.metric("ginkgo_bridge_active") == 0, "for it to notice", 70)
+    assert 40 < time.monotonic() - gone < 65  # the last post was up to 15 s before
+    assert exporter.metric(posts % "error") > 1
+    taken = exporter.metric(posts % "ok")
+    alertmanager.start()
+    wait_for(lambda: exporter.metric("ginkgo_bridge_active") == 1, "for it to be back")
+    assert exporter.metric(posts % "ok") > taken
 
 
 # --- nobody is told anything -----------------------------------------------------------------

@@ -1,0 +1,59 @@
+"""``check`` against an Alertmanager that is well, one that is not there, and one that wants another password."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import bcrypt
+import pytest
+from push_stack import Stack
+
+from servers import free_port
+
+pytestmark = pytest.mark.server("prometheus-alertmanager")
+
+
+def check(stack: Stack, *flags: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "exporter", "check", "--redis.url", stack.redis().url, *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> str:
+    """A web configuration that wants a password."""
+    password = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
+    path = tmp_path / "web.yml"
+    path.write_text(json.dumps({"basic_auth_users": {"bridge": password}}))
+    return f"--web.config.file={path}"
+
+
+def test_check_says_that_alertmanager_takes_posts(stack: Stack) -> None:
+    alertmanager = stack.alertmanager(stack.webhook())
+    code, text = check(stack, "--alertmanager.url", alertmanager.url)
+    assert f"alertmanager {alertmanager.url}: good" in text
+    assert code == 0
+
+
+def test_check_fails_where_no_alertmanager_listens(stack: Stack) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    good = stack.alertmanager(stack.webhook())
+    code, text = check(stack, "--alertmanager.url", url, "--alertmanager.url", good.url)
+    assert f"alertmanager {url}: " in text
+    assert "refused" in text
+    assert f"alertmanager {good.url}: good" in text
+    assert code == 1
+
+
+@pytest.mark.parametrize(("password", "expected"), [("right", 0), ("wrong", 1)])
+def test_check_fails_with_a_wrong_password(
+    stack: Stack, guarded: str, tmp_path: Path, password: str, expected: int
+) -> None:
+    alertmanager = stack.alertmanager(stack.webhook(), flags=(guarded,))
+    config = tmp_path / "http.yml"
+    config.write_text(json.dumps({"basic_auth": {"username": "bridge", "password": password}}))
+    code, text = check(stack, "--alertmanager.url", alertmanager.url, "--alertmanager.config-file", str(config))
+    assert code == expected
+    assert ("good" if expected == 0 else "HTTP 401") in text.split(alertmanager.url)[1]
+    assert password not in text.replace(str(tmp_path), "")
