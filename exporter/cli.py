@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import gc
 import logging
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -63,6 +64,7 @@ def _fail(reason: str, code: int) -> NoReturn:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        message = re.sub(r"://\S*@", "://…@", message)  # a mistyped flag may hold a password
         _fail(f"{message} (see {self.prog} --help)", 2)
 
 

@@ -73,7 +73,7 @@ class Fleet:
         )
         self._closed = Event()
         self._wake_discovery = Event()
-        self._first_discovery = Event()
+        self._discovery_tried = Event()
         self.discovered: Discovered | None = None  # this and the next three are the discovery thread's to write
         self._found: frozenset[bytes] = frozenset()
         self._known: frozenset[bytes] = frozenset()
@@ -105,7 +105,7 @@ class Fleet:
     @property
     def ready(self) -> bool:
         """Whether names were discovered, and Redis answers now."""
-        return self._first_discovery.is_set() and bool(self._answers)
+        return self.discovered is not None and bool(self._answers)
 
     @property
     def names(self) -> Names:
@@ -156,7 +156,7 @@ class Fleet:
     def _read(self) -> Snapshot:
         start = time.monotonic()
         deadline = start + self.settings.redis.timeout
-        if not self._first_discovery.wait(self.settings.redis.timeout):
+        if not self._discovery_tried.wait(self.settings.redis.timeout) or self.discovered is None:
             raise SourceError("node names are not discovered yet")
         names = self._names
         try:
@@ -194,7 +194,11 @@ class Fleet:
     def _discover(self, interval: float) -> float:
         """Look for names once, and return the seconds to leave Redis alone."""
         start = time.monotonic()
-        found = self._source.discover(self.settings.redis.timeout)
+        try:
+            found = self._source.discover(self.settings.redis.timeout)
+        except SourceError:
+            self._discovery_tried.set()
+            raise
         # A name stays for one more round: a restarting node may have had no keys as the scan came by.
         known = found.names | self._found | frozenset(self.judge.awaited())
         self._found = found.names
@@ -204,7 +208,7 @@ class Fleet:
             if self._names.over_limit:
                 log.error("too many nodes: the last ones by name are left out", left_out=self._names.over_limit)
         self.discovered = Discovered(time.monotonic() - start, time.time(), self._names.over_limit)
-        self._first_discovery.set()
+        self._discovery_tried.set()
         return pause_after(found.busy, interval)
 
     def _probe_for_ever(self) -> None:

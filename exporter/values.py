@@ -122,7 +122,7 @@ class HeartbeatTimes:
     def _read_alike(self, raw: Column) -> Column | None:
         """Return the times if all are written alike: microseconds, and one offset or none; else None."""
         start, end = self._WHOLE, self._WHOLE + self._MICROS
-        if not all(raw) or len(set(map(len, raw))) != 1 or len(raw[0] or b"") < end:  # type: ignore[arg-type]
+        if not all(raw) or len({len(text or b"") for text in raw}) != 1 or len(raw[0] or b"") < end:
             return None
         everything, size, count = b"".join(raw), len(raw[0] or b""), len(raw)  # type: ignore[arg-type]
         offset = everything[end:size]

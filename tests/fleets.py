@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
-from readings import Pair, reading_of
 
 from exporter.contract import FIELDS, STATUSES
 from exporter.judge import Judge
 from exporter.names import Names, names_of
 from exporter.snapshot import Invalid, Snapshot, SnapshotMaker
+from readings import Pair, reading_of
 
 NUMBERS = st.one_of(
     st.integers(0, 10**18).map(str),

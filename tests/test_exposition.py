@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleets import FLEETS, snapshot_of
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
@@ -15,12 +14,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
-from readings import ALIVE, CRASHED, ENDLESS, GONE, ZOMBIE, Pair
 
 from exporter.collector import node_families
 from exporter.contract import NODE_METRICS
 from exporter.exposition import Exposition, Format
 from exporter.snapshot import Snapshot
+from fleets import FLEETS, snapshot_of
+from readings import ALIVE, CRASHED, ENDLESS, GONE, ZOMBIE, Pair
 
 GOLDEN = Path(__file__).parent / "golden"
 FIELDS: Mapping[str, bytes] = {

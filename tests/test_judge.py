@@ -1,10 +1,10 @@
 """The judge, sentence by sentence of what a pair of keys means; time is passed in."""
 
 import pytest
-from readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, ZOMBIE, Pair, reading_of
 
 from exporter.judge import Judge, State, Verdicts
 from exporter.source.reading import Server
+from readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, ZOMBIE, Pair, reading_of
 
 TTL, BEAT = 30.0, 10.0
 GRACE = TTL + BEAT

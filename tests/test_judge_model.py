@@ -13,10 +13,10 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
-from readings import Pair, reading_of
 
 from exporter.judge import EXTEND_AGAIN_AFTER, REMEMBER_LOST, Judge, State
 from exporter.source.reading import Server
+from readings import Pair, reading_of
 
 TTL, BEAT = 30.0, 10.0
 GRACE = TTL + BEAT

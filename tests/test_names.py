@@ -1,11 +1,11 @@
 """The ids of nodes, as Redis holds them and as they are shown."""
 
 import pytest
-from fleets import NODE_IDS
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.names import Names, names_of, shown_id
+from fleets import NODE_IDS
 
 
 def test_names_are_sorted_by_what_is_shown() -> None:

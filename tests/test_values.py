@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
-from fleets import NUMBERS as NUMBER_TEXTS
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.utils import floatToGoString
 
 from exporter.contract import NUMBERS, Metric
 from exporter.values import _MEMO_ITEMS, HeartbeatTimes, Memo, NumberColumn, all_digits, parse_number
+from fleets import NUMBERS as NUMBER_TEXTS
 
 EVENTS, CPU, MEMORY = (
     next(metric for metric in NUMBERS if metric.field == field)

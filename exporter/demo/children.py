@@ -98,34 +98,55 @@ class Children:
 
     Args:
         logs: Folder for their output; None for the one that is removed.
-
-    Attributes:
-        folder: Theirs, removed at the end.
-        logs: Folder of their output.
-
-    Raises:
-        ExporterError: The folder for their output cannot be made.
     """
 
     def __init__(self, logs: Path | None = None) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="ginkgo-demo-"))
-        self.logs = logs or self.folder
+        self._logs = logs
+        self._folder: Path | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         self._all: list[Child] = []
-        self._guard = subprocess.Popen(  # noqa: S603 - a fixed program
-            ("/bin/sh", "-c", _GUARD, "ginkgo-demo-guard", self.folder),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+
+    @property
+    def folder(self) -> Path:
+        """Theirs; made when it is first asked for, and removed at the end.
+
+        Raises:
+            ExporterError: It cannot be made.
+        """
+        if self._folder is None:
+            try:
+                self._folder = Path(tempfile.mkdtemp(prefix="ginkgo-demo-"))
+            except OSError as error:
+                raise ExporterError(f"no temporary folder can be made: {error.strerror}") from None
+            self._guard = subprocess.Popen(  # noqa: S603 - a fixed program
+                ("/bin/sh", "-c", _GUARD, "ginkgo-demo-guard", self._folder),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        return self._folder
+
+    @property
+    def logs(self) -> Path | None:
+        """The folder of their output; None if there are none."""
+        return (self._logs or self._folder) if self._all else None
 
     def start(self, name: str, *command: str | Path) -> Child:
-        """Start a program; its output goes to ``NAME.log``."""
-        output = self.logs / f"{name}.log"
-        with output.open("wb") as log:
-            process = subprocess.Popen(  # noqa: S603 - programs that the demo names
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True
-            )
+        """Start a program; its output goes to ``NAME.log``.
+
+        Raises:
+            ExporterError: It cannot be started.
+        """
+        folder = self.folder
+        output = (self._logs or folder) / f"{name}.log"
+        try:
+            with output.open("wb") as log:
+                process = subprocess.Popen(  # noqa: S603 - programs that the demo names
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, start_new_session=True
+                )
+        except OSError as error:
+            raise ExporterError(f"{name} cannot be started: {error.filename}: {error.strerror}") from None
         self._to_guard(str(process.pid))
         child = Child(name, process, output)
         self._all.append(child)
@@ -144,11 +165,11 @@ class Children:
         for child in reversed(self._all):
             await child.stop()
         self._to_guard("end")
-        if self._guard.stdin:
+        if self._guard and self._guard.stdin:
             self._guard.stdin.close()
-        await asyncio.to_thread(self._guard.wait)
+            await asyncio.to_thread(self._guard.wait)
 
     def _to_guard(self, word: str) -> None:
-        if self._guard.stdin:
+        if self._guard and self._guard.stdin:
             self._guard.stdin.write(word.encode() + b"\n")
             self._guard.stdin.flush()

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import signal
+import sys
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -35,6 +36,12 @@ _HOST: Final = "127.0.0.1"
 _FIRST_BEATS: Final = 2.0
 """Seconds that the nodes may take to be there before the exporter looks for them."""
 
+_PROGRAMME: Final = """
+Within two minutes one node crashes and comes back, one is flooded, one stops."""
+_PROGRAMME_OF_STACK: Final = """\
+Alertmanager tells of the crash as soon as the heartbeat has run out, and of the return
+some minutes after it: the rule goes on firing for a while (its keep_firing_for)."""
+
 
 async def perform(settings: Settings, arguments: argparse.Namespace, serving: Serving) -> int:
     """Run the demo until a signal ends it.
@@ -65,27 +72,28 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
         settings = await _settled(settings, children, alertmanager, clock.speed)
         clock.restart()
         nodes = await parts.enter_async_context(_Nodes(settings, arguments.nodes, clock))
-        fleet, url, metrics = None, "", ""
+        places, fleet, metrics = {"Redis": _redis_address(settings)}, None, ""
         if not arguments.no_exporter:
             fleet, server = await parts.enter_async_context(serving(settings))
             url = _url(settings, server)
             metrics = url + settings.web.telemetry_path
-        terminal.say(f"ginkgo-exporter demo: {len(nodes.all)} simulated nodes, on {_redis_address(settings)}\n")
-        if metrics:
-            terminal.say(f"  status page   {url}/")
-            terminal.say(f"  metrics       curl -s {metrics} | grep ^ginkgo_node")
-            terminal.say(f"  JSON          curl -s {url}/api/v1/nodes")
+            places |= {
+                "status page": f"{url}/",
+                "metrics": f"curl -s {metrics} | grep ^ginkgo_node",
+                "JSON": f"curl -s {url}/api/v1/nodes",
+                "table": f"{_command()} nodes --watch --exporter.url {url}",
+            }
         if programs:
             prometheus = await start_prometheus(children, programs.prometheus, metrics, alertmanager, clock.speed)
-            terminal.say(f"  Prometheus    {prometheus}/alerts")
-            terminal.say(f"  Alertmanager  {alertmanager}/#/alerts")
-        terminal.say(f"  logs          {children.logs}\n")
-        terminal.say("Within two minutes one node crashes and comes back, one is flooded, one stops.")
+            places |= {"Prometheus": f"{prometheus}/alerts", "Alertmanager": f"{alertmanager}/#/alerts"}
+        if children.logs:
+            places["logs"] = str(children.logs)
+        terminal.say(f"ginkgo-exporter demo: {len(nodes.all)} simulated nodes\n")
+        for name, place in places.items():
+            terminal.say(f"  {name:12}  {place}")
+        terminal.say(_PROGRAMME)
         if programs:
-            terminal.say(
-                "Alertmanager tells of the crash as soon as the heartbeat has run out, and of the return\n"
-                "some minutes after it: the rule goes on firing for a while (keep_firing_for)."
-            )
+            terminal.say(_PROGRAMME_OF_STACK)
         terminal.say("Ctrl-C ends all of it and leaves nothing behind.\n")
         acts = [children.first_to_end(), play(nodes.all, clock, terminal, metrics)]
         if fleet:
@@ -182,6 +190,12 @@ def _url(settings: Settings, server: Server) -> str:
         host = "localhost"
     scheme = "https" if WebConfig.load(settings.web.config.file).tls_server_config else "http"
     return f"{scheme}://{ListenAddress(host, server.port)}"
+
+
+def _command() -> str:
+    """Return how this program was called, for other uses of it."""
+    called = Path(sys.argv[0])
+    return f"{sys.executable} -m exporter" if called.suffix == ".py" else sys.argv[0]
 
 
 def _redis_address(settings: Settings) -> str:

@@ -2,9 +2,10 @@
 
 from exporter.settings.kinds import ListenAddress
 from exporter.settings.loading import Setting, add_flags, all_settings, load, section_title
-from exporter.settings.model import Keys, Log, Redis, Settings
+from exporter.settings.model import Alertmanager, Keys, Log, Redis, Settings
 
 __all__ = [
+    "Alertmanager",
     "Keys",
     "ListenAddress",
     "Log",

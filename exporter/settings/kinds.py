@@ -21,12 +21,14 @@ class ListenAddress(NamedTuple):
 
 
 def _duration(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("not a duration such as 500ms, 10s or 1h30m")  # noqa: TRY004 - pydantic's way to refuse
     return parse_duration(value) if isinstance(value, str) else value
 
 
 def _optional_duration(value: object) -> object:
     # YAML reads a bare `off` as false.
-    return None if value in ("off", False) else _duration(value)
+    return None if value is False or value == "off" else _duration(value)
 
 
 def _listen_address(value: object) -> object:
@@ -90,7 +92,9 @@ def _prefix(value: str) -> str:
 
 IS_DURATION: Final = BeforeValidator(_duration)
 Duration = Annotated[float, IS_DURATION, Field(gt=0, allow_inf_nan=False)]
-OptionalDuration = Annotated[float | None, BeforeValidator(_optional_duration)]
+OptionalDuration = Annotated[
+    Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, BeforeValidator(_optional_duration)
+]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Label = Annotated[str, AfterValidator(_label)]

@@ -181,8 +181,10 @@ def load(flags: Mapping[str, object] | None = None) -> Settings:
         settings = _Loaded(**_nested(given))
     except ValidationError as error:
         raise SettingsError(_explain(error, given)) from None
-    except (yaml.YAMLError, OSError, UnicodeDecodeError, TypeError, ValueError) as error:
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"configuration file: {' '.join(str(error).split())}") from None
+    except (TypeError, ValueError):
+        raise SettingsError("configuration file: not a mapping of settings such as redis: {url: …}") from None
     _check_together(settings)
     return settings
 
@@ -211,7 +213,7 @@ def _explain(error: ValidationError, flags: Mapping[tuple[str, ...], object]) ->
     reason = first["msg"].removeprefix("Value error, ")
     reason = reason[:1].lower() + reason[1:]
     for setting in all_settings():
-        if ".".join(location).startswith(setting.name):
+        if ".".join(location[: len(setting.path)]) == setting.name:
             if setting.path in flags:
                 return f"{setting.flag}: {reason}"
             if os.environ.get(setting.variable):

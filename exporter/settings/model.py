@@ -1,9 +1,9 @@
 """What can be set: one frozen, checked object, section by section."""
 
-from typing import Final, Literal
+from typing import Final, Literal, get_origin
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, ValidationInfo, field_validator
 
 from exporter.settings.kinds import (
     Address,
@@ -35,6 +35,13 @@ class _Section(BaseModel):
         validate_default=True,
         hide_input_in_errors=True,
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _one_of_many(cls, value: object, info: ValidationInfo) -> object:
+        """Take one value for a list of one, as flags and variables do."""
+        field = cls.model_fields[info.field_name or ""]
+        return (value,) if isinstance(value, str) and get_origin(field.annotation) is tuple else value
 
 
 class ConfigFile(_Section):

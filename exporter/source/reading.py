@@ -27,6 +27,10 @@ class Server:
     restored: bool = False
     """It started with what an earlier run had saved."""
 
+    def holders(self, name: bytes) -> "tuple[Server, ...]":  # noqa: ARG002 - one server holds every node's keys
+        """Return the servers that hold a node's keys: this one, but in a cluster."""
+        return (self,)
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:

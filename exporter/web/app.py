@@ -26,8 +26,14 @@ _READ_WITHIN: Final = 30.0
 log = structlog.get_logger(__name__)
 
 
-def application(
-    fleet: Fleet, scrapes: Scrapes, door: Door, pushed: Pushed | None, in_use: Callable[[IOStream], None]
+def application(  # noqa: PLR0913 - the parts of a server
+    fleet: Fleet,
+    scrapes: Scrapes,
+    door: Door,
+    pushed: Pushed | None,
+    *,
+    in_use: Callable[[IOStream], None],
+    served: Callable[[IOStream], None],
 ) -> Application:
     """Return the web application over a started fleet.
 
@@ -37,6 +43,7 @@ def application(
         door: Who may ask.
         pushed: Returns the alerts that are being pushed; None if push is off.
         in_use: Told of the connection of each request.
+        served: Told of it once more when the request is answered.
     """
     parts: dict[str, Any] = {"fleet": fleet, "door": door}
     return Application(
@@ -51,6 +58,7 @@ def application(
         default_handler_args=parts,
         log_function=_log_request,
         in_use=in_use,
+        served=served,
     )
 
 
@@ -70,6 +78,10 @@ class Handler(RequestHandler):
         self.set_header("Server", "ginkgo-exporter")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
+
+    def on_finish(self) -> None:
+        """Say that this request keeps the server from stopping no longer."""
+        self.settings["served"](self.request.connection.stream)  # type: ignore[union-attr]
 
     async def prepare(self) -> None:
         """Let only those in whom the door admits."""

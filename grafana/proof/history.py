@@ -26,6 +26,7 @@ from exporter.snapshot import SnapshotMaker
 from exporter.source.reading import MISSING, Reading, Server
 from grafana.proof.lives import (
     BEAT,
+    BEFORE,
     END,
     LENGTH,
     NEVER,
@@ -57,7 +58,7 @@ class Story:
     def scrapes(self, instance: str) -> tuple[float, ...]:
         """Each exporter is scraped at its own moment; the last time is less than 15 s before the end."""
         shift = 7.0 * self.instances.index(instance)
-        return tuple(at - shift for at in range(STEP, LENGTH + 1, STEP))
+        return tuple(at - shift for at in range(STEP - BEFORE, LENGTH + 1, STEP))
 
 
 def normal() -> Story:
@@ -182,14 +183,14 @@ def _around(story: Story, at: float, offline: int) -> Iterator[str]:
     for field in (*FIELDS, "heartbeat", "node_id"):
         invalid = max(0, at - minutes_before_end(31)) // 60 if field == "memory_usage" else 0
         yield f'ginkgo_exporter_invalid_values_total{{field="{field}"}} {invalid:.0f}'
-    yield f"process_cpu_seconds_total {5 + at * (0.01 + nodes * 2e-5):.3f}"
+    yield f"process_cpu_seconds_total {50 + at * (0.01 + nodes * 2e-5):.3f}"
     yield f"process_resident_memory_bytes {4.1e7 + nodes * 2_000 + 900 * at:.0f}"
     yield f"process_open_fds {14 + at % 4:.0f}"
     yield "ginkgo_bridge_active 1"
     yield f'ginkgo_bridge_alerts{{alertname="GinkgoNodeOffline"}} {offline}'
     for result, period in (("ok", 15), ("error", 900)):
         where = f'alertmanager="http://alertmanager:9093",result="{result}"'
-        yield f"ginkgo_bridge_posts_total{{{where}}} {at // period:.0f}"
+        yield f"ginkgo_bridge_posts_total{{{where}}} {(at + BEFORE) // period:.0f}"
     for bound, share in (("0.05", 0.6), ("0.1", 0.9), ("0.25", 1.0), ("+Inf", 1.0)):
         yield f'ginkgo_bridge_detection_delay_seconds_bucket{{le="{bound}"}} {share * 10 * offline:.0f}'
     yield f"ginkgo_bridge_detection_delay_seconds_count {10 * offline}"

@@ -15,7 +15,7 @@ from grafana.source import exporter, fleet, node
 FOLDER: Final = Path(__file__).parent.parent / "dashboards"
 
 # Defaults that the SDK always writes. Grafana 10.4 has no such fields, or has them elsewhere.
-_YOUNGER: Final = {"allowCustomValue", "auto", "auto_count", "auto_min", "percentChangeColorMode"}
+_YOUNGER: Final = {"allowCustomValue", "auto", "auto_count", "auto_min", "percentChangeColorMode", "perPage"}
 
 
 def render(dashboard: Dashboard) -> str:

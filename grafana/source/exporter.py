@@ -25,6 +25,7 @@ def dashboard() -> Dashboard:
             _discovery_age(),
             _rules(),
             _redis_over_time(),
+            _version(),
             _durations(),
             _samples(),
             _discovery(),
@@ -34,7 +35,6 @@ def dashboard() -> Dashboard:
             _posts(),
             _delay(),
             Row("Process"),
-            _version(),
             _cpu(),
             _memory(),
             _files(),
@@ -111,13 +111,13 @@ def _rules() -> stat.Panel:
 
 def _version() -> stat.Panel:
     return big_number(
-        "Version",
-        "The exporters' versions; more than one during an update.",
+        "Exporters by version",
+        "How many exporters were scraped of each version; more than one version during an update.",
         f"count by (version) ({select('ginkgo_exporter_build_info')})",
         limits=thresholds((0, WELL)),
         legend="{{version}}",
-        width=6,
-        height=8,
+        width=5,
+        height=6,
     )
 
 
@@ -127,7 +127,7 @@ def _redis_over_time() -> statetimeline.Panel:
         "Each exporter's reads of Redis; a hole means that the exporter was not scraped.",
         Query(select("ginkgo_redis_up"), "{{instance}}"),
         words=words({"0": ("UNREADABLE", BAD), "1": ("readable", WELL)}),
-        page=20,
+        width=19,
         height=6,
     )
 
@@ -219,7 +219,7 @@ def _cpu() -> timeseries.Panel:
         "Share of one core.",
         Query(f"rate({select('process_cpu_seconds_total')}[$__rate_interval])", "{{instance}}"),
         unit="percentunit",
-        width=6,
+        width=8,
     )
 
 
@@ -229,7 +229,7 @@ def _memory() -> timeseries.Panel:
         "Resident memory.",
         Query(select("process_resident_memory_bytes"), "{{instance}}"),
         unit="bytes",
-        width=6,
+        width=8,
     )
 
 
@@ -239,5 +239,5 @@ def _files() -> timeseries.Panel:
         "Open file descriptors, connections included; the limit is where it stops accepting.",
         Query(select("process_open_fds"), "{{instance}}"),
         unit="short",
-        width=6,
+        width=8,
     )

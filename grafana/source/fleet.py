@@ -6,7 +6,7 @@ from grafana_foundation_sdk.builders import stat, statetimeline, table, timeseri
 from grafana_foundation_sdk.builders.dashboard import Row
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.source.frame import FLEET, firing_alerts, shell
+from grafana.source.frame import FLEET, begun_alerts, shell
 from grafana.source.nodes import node_table
 from grafana.source.palette import (
     BACKPRESSURE_FLOOR,
@@ -28,6 +28,7 @@ from grafana.source.queries import (
     once,
     recorded,
     select,
+    while_known,
     worst_gauge,
     worst_rate,
     worst_recorded,
@@ -35,7 +36,7 @@ from grafana.source.queries import (
 )
 
 # More bands or lines than these can't be told apart, whatever the screen.
-BANDS: Final = 40
+BANDS: Final = 20
 LINES: Final = 10
 
 _SEVERITIES: Final = {"critical": ("CRITICAL", BAD), "warning": ("warning", LATE), "info": ("info", SKY)}
@@ -60,13 +61,14 @@ def dashboard() -> Dashboard:
             _alerts(),
             Row("Load and loss"),
             _events(),
+            _busiest(),
             _backpressure(),
             _drops(),
             _queues(),
             _balance(),
             _census(),
         ],
-        annotations=[firing_alerts()],
+        annotations=[begun_alerts()],
     )
 
 
@@ -105,11 +107,13 @@ def _undecided() -> stat.Panel:
 
 
 def _dropped_in_range() -> stat.Panel:
+    lost = f"sum({increase_in_range(select('ginkgo_node_dropped_events_total'))})"
+    readable = f"max({select('ginkgo_redis_up')}) == 1"
     return big_number(
-        "Events dropped in this range",
+        "Events dropped",
         "Events that nodes threw away because a queue was full: this data is lost. Over the range chosen "
         "above; a node's drops before its first sample can't be seen here.",
-        f"sum({increase_in_range(select('ginkgo_node_dropped_events_total'))})",
+        f"{lost} > 0 or {lost} and on () {readable}",
         limits=thresholds((0, WELL), (0.001, BAD)),
         unit="locale",
         decimals=0,
@@ -145,7 +149,7 @@ def _nodes() -> table.Panel:
         "Offline nodes first. 'Last heartbeat' is the time the node itself wrote; for an offline node it "
         "says since when. 'Dropped' is over the range chosen above. An offline node's queue and portfolios "
         "are not known. Follow a node's name for its history.",
-        height=9,
+        height=11,
     )
 
 
@@ -156,7 +160,6 @@ def _alive() -> statetimeline.Panel:
         f"the {BANDS} that were offline longest.",
         Query(worst_uptime(BANDS), "{{node_id}}"),
         words=node_states(),
-        page=20,
         width=15,
         height=10,
     )
@@ -168,15 +171,15 @@ def _alerts() -> table.Panel:
         "Firing alerts",
         "What Prometheus's rules say now, whatever is chosen above: a variable must not hide an alert.",
         (
-            Column("Severity", label="severity", words=words(_SEVERITIES), width=95),
+            Column("Severity", label="severity", words=words(_SEVERITIES), width=85),
             Column("Alert", label="alertname"),
-            Column("Node", label="node_id", width=120),
+            Column("Node", label="node_id", width=95),
             Column(
                 "Since",
                 f"1000 * (ALERTS_FOR_STATE{{{chosen}}} and ignoring (alertstate) "
                 f'ALERTS{{{chosen}, alertstate="firing"}})',
                 unit="dateTimeAsIsoNoDateIfToday",
-                width=95,
+                width=85,
             ),
         ),
         sort=(("Severity", False), ("Since", False)),
@@ -188,12 +191,22 @@ def _alerts() -> table.Panel:
 
 def _events() -> timeseries.Panel:
     return lines(
-        "Events: fleet, and the busiest nodes",
-        f"Events taken for routing per second: all nodes together, and the {LINES} busiest over the range.",
-        Query(f"sum({recorded('installation:ginkgo_node_events:rate5m')})", "all nodes"),
-        Query(worst_recorded(LINES, "node:ginkgo_node_events:rate5m"), "{{node_id}}"),
+        "Events",
+        "Events that all nodes together take for routing, per second.",
+        Query(f"sum({while_known(recorded('node:ginkgo_node_events:rate5m'))})", "all nodes"),
         unit="cps",
         colours={"all nodes": SKY},
+        width=8,
+    )
+
+
+def _busiest() -> timeseries.Panel:
+    return lines(
+        "Events: the busiest nodes",
+        f"Events taken for routing per second: the {LINES} busiest nodes over the range.",
+        Query(worst_recorded(LINES, "node:ginkgo_node_events:rate5m"), "{{node_id}}"),
+        unit="cps",
+        width=16,
     )
 
 
@@ -238,6 +251,7 @@ def _balance() -> timeseries.Panel:
         Query(recorded("installation:ginkgo_node_portfolios:avg"), "average"),
         Query(recorded("installation:ginkgo_node_portfolios:min"), "fewest"),
         unit="short",
+        width=6,
         colours={"most": LATE, "average": SKY, "fewest": PURPLE},
         steps=True,
     )
@@ -250,6 +264,7 @@ def _census() -> timeseries.Panel:
         "told to remember.",
         Query(f"sum by (state) ({recorded('installation:ginkgo_nodes:max')})", "{{state}}"),
         unit="short",
+        width=6,
         colours={"online": SKY, "offline": BAD, "undecided": LATE, "forgotten": GREEN},
         steps=True,
         decimals=0,

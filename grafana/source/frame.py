@@ -73,6 +73,17 @@ def firing_alerts(*matchers: str) -> PrometheusEvents:
     )
 
 
+def begun_alerts() -> PrometheusEvents:
+    """Marks the times at which any alert of a kind fired: one mark a kind, not one a node."""
+    return PrometheusEvents(
+        "Alerts",
+        'count by (alertname, severity) (ALERTS{alertname=~"Ginkgo.*", alertstate="firing"})',
+        title="{{alertname}} ({{severity}})",
+        text="",
+        colour=BAD,
+    )
+
+
 def restarts(*matchers: str) -> PrometheusEvents:
     """Marks the times at which a node's counters began anew."""
     counter = select("ginkgo_node_events_total", *matchers)

@@ -33,7 +33,7 @@ from grafana.source.queries import (
     worst_uptime,
 )
 
-LINES: Final = 20
+LINES: Final = 10
 
 _CHOSEN: Final = 'node_id=~"$node"'
 _ONLY_SOME: Final = f" Of more than {LINES} chosen nodes, the {LINES} highest."
@@ -80,7 +80,7 @@ def _nodes() -> table.Panel:
         "What is known of the chosen nodes at the end of the range; offline ones first. An offline node's "
         "queue and portfolios are not known.",
         _CHOSEN,
-        height=5,
+        height=7,
     )
 
 
@@ -90,9 +90,8 @@ def _alive() -> statetimeline.Panel:
         "Whether a live heartbeat was seen; a hole means that nothing was known." + _ONLY_SOME,
         Query(worst_uptime(LINES, _CHOSEN), "{{node_id}}"),
         words=node_states(),
-        page=LINES,
         width=12,
-        height=6,
+        height=8,
     )
 
 
@@ -110,9 +109,8 @@ def _status() -> statetimeline.Panel:
         f"kept. Of more than {LINES} chosen nodes, the {LINES} that were longest not running.",
         Query(f"1 + ({paused}) + 2 * ({stopped})", "{{node_id}}"),
         words=numbered_statuses(),
-        page=LINES,
         width=12,
-        height=6,
+        height=8,
         absent="These nodes report no status",
     )
 

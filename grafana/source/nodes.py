@@ -8,6 +8,7 @@ from grafana.source.palette import (
     BAD,
     HEARTBEAT_LATE,
     LATE,
+    PLAIN,
     QUEUE_FILLING,
     QUEUE_FULL,
     node_states,
@@ -15,9 +16,7 @@ from grafana.source.palette import (
     thresholds,
 )
 from grafana.source.panels import Column, rows
-from grafana.source.queries import increase_in_range, once, recorded, select
-
-_PLAIN = "text"
+from grafana.source.queries import increase_in_range, once, recorded, select, while_known
 
 
 def node_table(title: str, description: str, *matchers: str, height: int) -> Panel:
@@ -35,42 +34,42 @@ def node_table(title: str, description: str, *matchers: str, height: int) -> Pan
             width=90,
         ),
         Column("Last heartbeat", f"1000 * {once(heartbeat)}", unit="dateTimeAsIsoNoDateIfToday", width=120),
-        Column("Ago", f"time() - {once(heartbeat)}", unit="s", decimals=0, width=85),
+        Column("Ago", f"round(time() - {once(heartbeat)})", unit="s", decimals=0, width=85),
         Column(
             "TTL",
             once(select("ginkgo_node_heartbeat_ttl_seconds", *matchers)),
             unit="s",
             decimals=0,
-            limits=thresholds((-1, BAD), (0.001, LATE), (HEARTBEAT_LATE, _PLAIN)),
+            limits=thresholds((-1, BAD), (0.001, LATE), (HEARTBEAT_LATE, PLAIN)),
             width=70,
         ),
         Column("Portfolios", once(select("ginkgo_node_portfolios", *matchers)), width=90),
         Column(
             "Queue",
             once(select("ginkgo_node_queue_size", *matchers)),
-            limits=thresholds((0, _PLAIN), (QUEUE_FILLING, LATE), (QUEUE_FULL, BAD)),
+            limits=thresholds((0, PLAIN), (QUEUE_FILLING, LATE), (QUEUE_FULL, BAD)),
             decimals=0,
             width=75,
         ),
         Column(
             "Events/s",
-            f"{recorded('node:ginkgo_node_events:rate5m', *matchers)} and {up}",
+            while_known(recorded("node:ginkgo_node_events:rate5m", *matchers), *matchers),
             unit="short",
             width=90,
         ),
         Column(
             "Backpressure/s",
-            f"{recorded('node:ginkgo_node_backpressure:rate5m', *matchers)} and {up}",
+            while_known(recorded("node:ginkgo_node_backpressure:rate5m", *matchers), *matchers),
             unit="short",
-            limits=thresholds((0, _PLAIN), (BACKPRESSURE_FLOOR, LATE)),
-            width=120,
+            limits=thresholds((0, PLAIN), (BACKPRESSURE_FLOOR, LATE)),
+            width=130,
         ),
         Column(
             "Dropped",
-            f"{increase_in_range(select('ginkgo_node_dropped_events_total', *matchers))} and {up}",
+            while_known(increase_in_range(select("ginkgo_node_dropped_events_total", *matchers)), *matchers),
             unit="locale",
             decimals=0,
-            limits=thresholds((0, _PLAIN), (0.001, BAD)),
+            limits=thresholds((0, PLAIN), (0.001, BAD)),
             width=85,
         ),
         Column(
@@ -78,7 +77,6 @@ def node_table(title: str, description: str, *matchers: str, height: int) -> Pan
             once(select("ginkgo_node_status", *matchers) + " == 1"),
             label="status",
             words=node_statuses(),
-            absent="not reported",
             width=110,
         ),
         Column("Job", label="job", width=130),

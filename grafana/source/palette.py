@@ -14,6 +14,7 @@ WELL: Final = "#0072B2"  # blue
 LATE: Final = "#E69F00"  # orange
 BAD: Final = "#D55E00"  # vermillion
 UNKNOWN: Final = "#6E6E6E"  # grey
+PLAIN: Final = "text"  # the theme's
 SKY: Final = "#56B4E9"
 PURPLE: Final = "#CC79A7"
 GREEN: Final = "#009E73"
@@ -63,8 +64,8 @@ def node_states() -> ValueMap:
 
 
 def node_statuses() -> ValueMap:
-    """The words for the status a node reports of itself."""
-    return words(_STATUSES)
+    """The words for the status a node reports of itself, as text: what is well has the text's own colour."""
+    return words(_STATUSES | {"RUNNING": ("running", PLAIN)})
 
 
 def numbered_statuses() -> ValueMap:

@@ -37,6 +37,9 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana.source.palette import thresholds
 
 DATASOURCE: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")
+_WIDE: Final = 12  # columns of the grid's 24, from which a legend has room beside its graph
+# Points that numbers and tables look at over the range: one for all, so that they agree on what they count.
+RESOLUTION: Final = 240
 NOTHING_KNOWN: Final = "No data: nothing is known"
 
 
@@ -120,6 +123,7 @@ def big_number(  # noqa: PLR0913 - a declaration in keywords
         .thresholds(limits)
         .color_scheme(FieldColor().mode(FieldColorModeId.THRESHOLDS))
         .no_value(absent)
+        .max_data_points(RESOLUTION)
         .color_mode(BigValueColorMode.BACKGROUND_SOLID)
         .graph_mode(BigValueGraphMode.NONE)
         .text_mode(BigValueTextMode.VALUE_AND_NAME if legend else BigValueTextMode.VALUE)
@@ -151,13 +155,14 @@ def lines(  # noqa: PLR0913 - a declaration in keywords
     absent: str = NOTHING_KNOWN,
 ) -> timeseries.Panel:
     """Values over time. Limits are drawn as dashed lines; gaps in the data stay gaps."""
+    wide = width >= _WIDE
     panel = (
         timeseries.Panel()
         .title(title)
         .description(description)
         .datasource(DATASOURCE)
         .unit(unit)
-        .color_scheme(FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+        .color_scheme(FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC))
         .no_value(absent)
         .show_points(VisibilityMode.AUTO)
         .point_size(4)
@@ -169,10 +174,10 @@ def lines(  # noqa: PLR0913 - a declaration in keywords
         .axis_placement(AxisPlacement.AUTO)
         .legend(
             common.VizLegendOptions()
-            .display_mode(LegendDisplayMode.TABLE)
-            .placement(LegendPlacement.RIGHT)
+            .display_mode(LegendDisplayMode.TABLE if wide else LegendDisplayMode.LIST)
+            .placement(LegendPlacement.RIGHT if wide else LegendPlacement.BOTTOM)
             .show_legend(True)
-            .calcs(["lastNotNull", "max"])
+            .calcs(["lastNotNull", "max"] if wide else [])
             .sort_by("Max")
             .sort_desc(True)
         )
@@ -194,9 +199,8 @@ def lines(  # noqa: PLR0913 - a declaration in keywords
     else:
         panel.thresholds(thresholds())
     for name, colour in (colours or {}).items():
-        panel.override_by_name(
-            name, [DynamicConfigValue("color", {"mode": FieldColorModeId.FIXED, "fixedColor": colour})]
-        )
+        fixed = {"mode": FieldColorModeId.FIXED, "fixedColor": colour}
+        panel.override_by_name(name, [DynamicConfigValue("color", fixed)])
     return panel
 
 
@@ -206,7 +210,6 @@ def states_over_time(  # noqa: PLR0913 - a declaration in keywords
     query: Query,
     *,
     words: ValueMap,
-    page: int,
     absent: str = NOTHING_KNOWN,
     width: int = 24,
     height: int = 8,
@@ -229,7 +232,6 @@ def states_over_time(  # noqa: PLR0913 - a declaration in keywords
         .row_height(0.8)
         .fill_opacity(90)
         .line_width(0)
-        .per_page(page)
         .legend(
             common.VizLegendOptions()
             .display_mode(LegendDisplayMode.LIST)
@@ -265,6 +267,7 @@ def rows(  # noqa: PLR0913 - a declaration in keywords
         .thresholds(thresholds())
         .color_scheme(FieldColor().mode(FieldColorModeId.THRESHOLDS))
         .no_value(absent)
+        .max_data_points(RESOLUTION)
         .filterable(True)
         .show_header(True)
         .cell_height(TableCellHeight.SM)
@@ -318,6 +321,7 @@ def _cell(column: Column) -> list[DynamicConfigValue]:
         properties.append(DynamicConfigValue("thresholds", column.limits.build()))
     if column.solid:
         properties.append(DynamicConfigValue("custom.cellOptions", {"type": "color-background", "mode": "basic"}))
+        properties.append(DynamicConfigValue("custom.align", "center"))
     elif column.limits is not None or column.words is not None:
         properties.append(DynamicConfigValue("custom.cellOptions", {"type": "color-text"}))
     if column.link:

@@ -47,10 +47,19 @@ def worst(limit: int, series: str, ranking: str) -> str:
     return f"{series} and topk({limit}, {ranking})"
 
 
+def while_known(series: str, *matchers: str) -> str:
+    """The series of nodes whose state is known at that time.
+
+    Rates live on for minutes after their last sample, and fall meanwhile: while Redis can't be read that
+    would look like a fleet that dies away.
+    """
+    return f"{series} and {once(select('ginkgo_node_up', *matchers))}"
+
+
 def worst_recorded(limit: int, name: str, *matchers: str) -> str:
     """The same of a recorded series, ranked by its average over the range."""
     series = recorded(name, *matchers)
-    return worst(limit, series, f"avg_over_time({series}[$__range] @ end())")
+    return worst(limit, while_known(series, *matchers), f"avg_over_time({series}[$__range] @ end())")
 
 
 def worst_gauge(limit: int, name: str, *matchers: str) -> str:
@@ -62,7 +71,7 @@ def worst_gauge(limit: int, name: str, *matchers: str) -> str:
 def worst_rate(limit: int, name: str, *matchers: str) -> str:
     """The same of a counter's rate, ranked by its increase over the range."""
     counter = select(name, *matchers)
-    return worst(limit, rate(counter), once(f"increase({counter}[$__range] @ end())"))
+    return worst(limit, while_known(rate(counter), *matchers), once(f"increase({counter}[$__range] @ end())"))
 
 
 def worst_uptime(limit: int, *matchers: str) -> str:

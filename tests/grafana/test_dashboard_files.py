@@ -10,7 +10,14 @@ import yaml
 
 from grafana.proof.expressions import read
 from grafana.source.__main__ import files, main
-from grafana.source.palette import HEARTBEAT_LATE, QUEUE_FILLING, QUEUE_FULL
+from grafana.source.palette import (
+    BACKPRESSURE_FLOOR,
+    BACKPRESSURE_SHARE,
+    BACKPRESSURE_SPIKE,
+    HEARTBEAT_LATE,
+    QUEUE_FILLING,
+    QUEUE_FULL,
+)
 
 GRAFANA = Path(__file__).parents[2] / "grafana"
 DASHBOARDS = [read(path) for path in sorted((GRAFANA / "dashboards").glob("*.json"))]
@@ -85,6 +92,10 @@ def test_limits_are_those_of_the_alerts() -> None:
     assert f"ginkgo_node_queue_size) > {QUEUE_FILLING:.0f}" in alerts["GinkgoQueueGrowing"]
     assert f">= {QUEUE_FULL:.0f}" in alerts["GinkgoQueueGrowing"]
     assert f"ginkgo_node_heartbeat_ttl_seconds) < {HEARTBEAT_LATE}" in alerts["GinkgoHeartbeatLate"]
+    spike, high = alerts["GinkgoBackpressureSpike"], alerts["GinkgoBackpressureHigh"]
+    assert f"> {BACKPRESSURE_FLOOR}\n" in spike
+    assert f"> {BACKPRESSURE_SPIKE} * node:ginkgo_node_backpressure:avg1h_rate5m" in spike
+    assert f"ratio_rate5m > {BACKPRESSURE_SHARE}\n" in high
 
 
 def test_alerts_lead_to_dashboards_that_exist() -> None:

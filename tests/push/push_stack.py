@@ -288,6 +288,7 @@ class Nodes(threading.Thread):
     def _write(self, node_ids: Sequence[str]) -> None:
         if self._socket is None:
             self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=60)
+        start = time.monotonic()
         value, px = datetime.now(UTC).isoformat().encode(), b"%d" % round(self._ttl * 1000)
         self._socket.sendall(
             b"".join(
@@ -301,9 +302,8 @@ class Nodes(threading.Thread):
             if not read or b"-" in read:
                 raise OSError(read)
             lines += read
-        now = time.monotonic()
         for node_id in node_ids:
-            self.deadlines[node_id] = now + self._ttl
+            self.deadlines[node_id] = start + self._ttl  # or a little later
 
 
 class Proxy(threading.Thread):

@@ -5,13 +5,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, Pair, reading_of
 
 from exporter.errors import SourceError
 from exporter.judge import LOOK_AGAIN, Judge
 from exporter.names import Names, names_of
 from exporter.push.watch import SLACK, Changes, Watch
 from exporter.source.reading import Reading
+from readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, Pair, reading_of
 
 TTL, BEAT = 30.0, 10.0
 AGAIN = 4.0
@@ -107,6 +107,15 @@ def test_a_dead_node_that_beats_is_back_at_the_next_look() -> None:
     assert world.step(0.1).back == ["a"]
     assert world.watch.offline == {}
     assert world.watch.online == 1
+
+
+def test_a_return_that_a_scrape_was_first_to_see_is_found_at_the_next_look_too() -> None:
+    world = World(a=ALIVE)
+    world.step()
+    world.at_deadline("a")
+    world.beat("a")
+    world.judge.judge(reading_of(world.pairs, world.now), whole=True)
+    assert world.step(AGAIN).back == ["a"]
 
 
 def test_a_graceful_stop_is_no_death_and_is_looked_at_no_more_often_than_a_dead_node() -> None:

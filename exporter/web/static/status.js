@@ -13,8 +13,8 @@
   const tbody = document.querySelector("#nodes tbody");
   const titles = new Map(headings.map((heading) => [heading.dataset.key, heading.textContent]));
 
-  const number = new Intl.NumberFormat("en-US", { maximumFractionDigits: 1 });
-  const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+  const number = new Intl.NumberFormat("en-US", { maximumFractionDigits: 1, roundingMode: "halfEven" });
+  const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0, roundingMode: "halfEven" });
   const count = (n) => (n >= 1e15 ? n.toExponential(3) : number.format(n));
   const duration = (seconds) => {
     const left = Math.trunc(seconds);

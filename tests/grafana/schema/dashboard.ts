@@ -22,8 +22,7 @@ type Typed<Type extends string, Options, Custom> = Omit<
 type Panel =
   | Typed<"stat", stat.Options, {}>
   | Typed<"table", table.Options, table.FieldConfig>
-  // Pages of a state timeline are younger than 10.4, which draws all bands on one.
-  | Typed<"state-timeline", timeline.Options & { perPage?: number }, timeline.FieldConfig>
+  | Typed<"state-timeline", timeline.Options, timeline.FieldConfig>
   | Typed<"timeseries", timeseries.Options, timeseries.FieldConfig>;
 
 // The fields that Grafana's Prometheus data source reads of an annotation.
