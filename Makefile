@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url pyproject.toml
 
-.PHONY: help demo test lint format bench lock servers clean
+.PHONY: help demo test lint format bench dashboards dashboard-pictures chart sbom docs lock servers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -18,7 +18,7 @@ demo: $(VENV)/demo ## run five simulated nodes and the exporter, until Ctrl-C
 	@$(BIN)/python -m exporter demo $(ARGS)
 
 test: $(VENV)/dev servers ## run all tests; installs the servers that they need, where it may
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/dev ## check style, types and generated files
 	$(BIN)/ruff check .
@@ -31,6 +31,22 @@ format: $(VENV)/dev ## put the code into the house's style
 
 bench: $(VENV)/dev servers ## measure scrapes against the plain way, redis_exporter and Redis's own limit
 	$(BIN)/python -m benchmarks $(ARGS)
+
+dashboards: $(VENV)/dev ## write the Grafana dashboards from their code
+	$(BIN)/python -m grafana.source
+
+dashboard-pictures: $(VENV)/dev ## draw the dashboards' pictures (needs npm, Chromium and Prometheus)
+	$(BIN)/python -m grafana.pictures
+
+chart: $(VENV)/dev ## bring rules and dashboards into the chart, and write its table of values
+	$(BIN)/python helm/sync.py
+
+sbom: $(VENV)/dev ## write a bill of materials of what is installed at run time
+	mkdir -p build
+	$(BIN)/cyclonedx-py requirements requirements/runtime.txt --output-reproducible --output-file build/sbom.json
+
+docs: $(VENV)/dev ## write the README's tables from the code
+	$(BIN)/python docs/tables.py README.md README.zh-CN.md
 
 lock: $(VENV)/dev ## pin all dependencies anew, with hashes
 	$(UV_COMPILE) --upgrade --output-file requirements/runtime.txt

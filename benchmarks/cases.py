@@ -82,11 +82,14 @@ class Bench:
         self.redis = servers.RedisServer()
         self._stack.callback(self.redis.stop)
         self.nodes = Nodes(case.nodes, self.redis.port)
+        self._stack.callback(self.nodes.close)
         self.nodes.beat()
         if case.others:
             self.redis.fill(case.others)
         self.ours = servers.exporter(self.redis.port)
-        self.ways = [Way(FLOOR, Floor(self.redis.port, self.nodes.names))]
+        floor = Floor(self.redis.port, self.nodes.names)
+        self._stack.callback(floor.close)
+        self.ways = [Way(FLOOR, floor)]
         self._add(OURS, self.ours)
         self._add(GZIP, self.ours, "gzip")
         if slow_ways:
@@ -103,7 +106,9 @@ class Bench:
 
     def _add(self, name: str, program: servers.Program, encoding: str = "identity") -> None:
         self._stack.callback(program.stop)
-        self.ways.append(Way(name, HttpScraper(program.port, encoding), program))
+        scraper = HttpScraper(program.port, encoding)
+        self._stack.callback(scraper.close)
+        self.ways.append(Way(name, scraper, program))
 
     def warm_up(self) -> None:
         """Let every way scrape once, unmeasured."""
@@ -124,6 +129,8 @@ class Bench:
     def crowd(self, rounds: int) -> float:
         """Return the work that Redis does for ten scrapers at once, in units of that for one, at most."""
         scrapers = [HttpScraper(self.ours.port) for _ in range(SCRAPERS)]
+        for scraper in scrapers:
+            self._stack.callback(scraper.close)
         work = 0.0
         with ThreadPoolExecutor(SCRAPERS) as pool:
             for _ in range(rounds):

@@ -26,6 +26,10 @@ class Nodes:
         self._random = random.Random(count)  # noqa: S311 - the same load in every run
         self._socket = socket.create_connection(("127.0.0.1", port))
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
     def beat(self) -> None:
         """Write both keys of every node, pipelined."""
         now = datetime.now(UTC)

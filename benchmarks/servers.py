@@ -74,6 +74,11 @@ class RedisServer(Program):
         super().__init__([_redis_binary(), "--port", str(port), *options], port)
         self.client = redis.Redis(port=port)
 
+    def stop(self) -> None:
+        """Kill it."""
+        self.client.close()
+        super().stop()
+
     @property
     def version(self) -> str:
         """Its name and version."""

@@ -15,6 +15,7 @@ from exporter.push.bridge import Bridge
 from exporter.settings import all_settings, load
 from exporter.snapshot import COUNTED, Snapshot
 
+
 def metrics_table() -> str:
     """Return the metrics as a Markdown table."""
     lines = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
@@ -59,8 +60,8 @@ TABLES: dict[str, Callable[[], str]] = {"metrics": metrics_table, "flags": flags
 def filled_in(text: str) -> str:
     """Return a document with its tables written anew, each between its two marks."""
     for name, table in TABLES.items():
-        marks = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
-        text = marks.sub(lambda match, table=table: f"{match[1]}\n{table()}\n{match[2]}", text)
+        marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        text = marks.sub(lambda match, table=table: f"{match[1]}\n{table()}\n\n{match[2]}", text)
     return text
 
 

@@ -3,6 +3,8 @@
 import argparse
 import asyncio
 import gc
+import logging
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -12,16 +14,29 @@ from typing import Final, NoReturn
 import structlog
 from prometheus_client import disable_created_metrics
 
-from exporter import __revision__, __version__, demo, logs, settings
+from exporter import __revision__, __version__, demo, forget, logs, settings
 from exporter.check import check
+from exporter.completion import PrintCompletion
 from exporter.errors import ExporterError, SettingsError
 from exporter.fleet import Fleet
 from exporter.push.bridge import Bridge
 from exporter.settings import Settings
+from exporter.terminal.options import add_forget_options, add_nodes_options
 from exporter.web.server import Server
 
 _GC_THRESHOLDS: Final = (50_000, 50, 100)
 """A read makes some 10,000 lists that live for milliseconds: no reason to look at everything else."""
+_USAGES: Final = {
+    "serve": "ginkgo-exporter serve [flags]",
+    "demo": "ginkgo-exporter demo [flags]",
+    "check": "ginkgo-exporter check [flags]",
+    "nodes": "ginkgo-exporter nodes [flags]",
+    "forget": "ginkgo-exporter forget NODE… | --offline-longer-than TIME [flags]",
+}
+_OPTIONS: Final = {"demo": demo.add_flags, "nodes": add_nodes_options, "forget": add_forget_options}
+_READERS: Final = ("nodes", "forget")
+_READING: Final = ("config", "redis", "keys", "heartbeat", "discovery", "nodes", "collector", "log")
+"""The sections of the settings that matter to who only reads Redis."""
 
 log = structlog.get_logger(__name__)
 
@@ -49,30 +64,40 @@ def _fail(reason: str, code: int) -> NoReturn:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        message = re.sub(r"://\S*@", "://…@", message)  # a mistyped flag may hold a password
         _fail(f"{message} (see {self.prog} --help)", 2)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="ginkgo-exporter",
+        usage="%(prog)s [COMMAND] [flags]",
         description="Serve the metrics of Ginkgo's ExecutionNodes to Prometheus.",
-        epilog="Every flag has an environment variable, such as GINKGO_EXPORTER_REDIS_URL.",
+        epilog="Every setting has an environment variable, such as GINKGO_EXPORTER_REDIS_URL."
+        ' Completion for this shell: eval "$(ginkgo-exporter --print-completion bash)"',
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__} ({__revision__})")
+    parser.add_argument(
+        "--print-completion", action=PrintCompletion, help="print a completion script for this shell and exit"
+    )
     parser.set_defaults(run=_serve)
-    settings.add_flags(parser)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
+    commands = parser.add_subparsers(title="Commands", metavar="COMMAND", prog=parser.prog, parser_class=_Parser)
     for name, run, text in (
         ("serve", _serve, "serve metrics; what is done when no command is given"),
         ("demo", _demo, "simulate nodes on an embedded Valkey, and serve their metrics"),
         ("check", _check, "check the configuration, Redis and Alertmanager once"),
+        ("nodes", _nodes, "show all nodes as a table, JSON or CSV"),
+        ("forget", _forget, "delete what crashed nodes left in Redis"),
     ):
-        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        command = commands.add_parser(
+            name, help=text, description=f"{text[:1].upper()}{text[1:]}.", usage=_USAGES[name], allow_abbrev=False
+        )
         command.set_defaults(run=run)
-        if run is _demo:
-            demo.add_flags(command)
-        settings.add_flags(command)
+        if add_options := _OPTIONS.get(name):
+            add_options(command)
+        settings.add_flags(command, *([_READING] if name in _READERS else []))
+    settings.add_flags(parser)
     return parser
 
 
@@ -117,7 +142,7 @@ async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
     """Serve as long as the block lasts, then finish what is being served."""
     fleet = Fleet(loaded)
     bridge = Bridge(fleet) if loaded.alertmanager.url else None
-    server = Server(fleet)
+    server = Server(fleet, bridge.pushed if bridge else None)
     server.listen()
     with fleet:
         if bridge:

@@ -36,13 +36,14 @@ class Exposition:
         self._labels: tuple[Sequence[str], list[bytes]] = ((), [])
         self._families = {metric.name: _Family(metric) for metric in NODE_METRICS}
 
-    def render(self, snapshot: Snapshot, form: Format, wanted: Collection[str] = ()) -> bytes:
+    def render(self, snapshot: Snapshot, form: Format, wanted: Collection[str] = (), rest: bytes = b"") -> bytes:
         """Return the per-node series of a snapshot; families without any are left out.
 
         Args:
             snapshot: What to write.
             form: How to write it.
             wanted: Names of families or samples to write; all if it is empty.
+            rest: What follows them: a body of some megabytes is put together once.
         """
         if self._labels[0] is not snapshot.ids:
             self._labels = snapshot.ids, [_label(node_id) for node_id in snapshot.ids]
@@ -54,7 +55,7 @@ class Exposition:
             samples = self._families[metric.name].render(self._labels[1], column)
             if samples:
                 parts += (_header(metric, form), samples)
-        return b"".join(parts)
+        return b"".join((*parts, rest))
 
 
 class _Family:
@@ -69,8 +70,18 @@ class _Family:
         self._labels: Sequence[bytes] = ()
         self._present: bytes | None = None
         self._template = b""
+        self._column: Column = ()
+        self._samples = b""
 
     def render(self, labels: list[bytes], column: Column) -> bytes:
+        if self._labels is labels and self._column == column:
+            # Few nodes change their status or portfolios from one scrape to the next: kept from the second time on.
+            self._samples = self._samples or self._write(labels, column)
+            return self._samples
+        self._column, self._samples = column, b""
+        return self._write(labels, column)
+
+    def _write(self, labels: list[bytes], column: Column) -> bytes:
         present = None
         if None in column:
             present = bytes(value is not None for value in column)
@@ -79,7 +90,7 @@ class _Family:
             self._labels, self._present = labels, present
             self._template = self._fill(labels if present is None else compress(labels, present))
         if len(self._pieces) > 1:
-            column = list(chain.from_iterable(_STATUS_VALUES[value] for value in column if value))
+            column = list(chain.from_iterable(map(_STATUS_VALUES.__getitem__, column)))  # type: ignore[arg-type]
         return self._template % tuple(column)
 
     def _fill(self, labels: "Sequence[bytes] | compress[bytes]") -> bytes:

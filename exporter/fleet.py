@@ -18,7 +18,7 @@ from exporter.settings import Settings
 from exporter.snapshot import Snapshot, SnapshotMaker
 from exporter.source import open_source
 from exporter.source.discovery import pause_after
-from exporter.source.reading import Reader, Source
+from exporter.source.reading import Reader, Source, joined
 from exporter.telemetry import Telemetry
 
 PROBE: Final = 0.25
@@ -73,7 +73,7 @@ class Fleet:
         )
         self._closed = Event()
         self._wake_discovery = Event()
-        self._first_discovery = Event()
+        self._discovery_tried = Event()
         self.discovered: Discovered | None = None  # this and the next three are the discovery thread's to write
         self._found: frozenset[bytes] = frozenset()
         self._known: frozenset[bytes] = frozenset()
@@ -105,7 +105,7 @@ class Fleet:
     @property
     def ready(self) -> bool:
         """Whether names were discovered, and Redis answers now."""
-        return self._first_discovery.is_set() and bool(self._answers)
+        return self.discovered is not None and bool(self._answers)
 
     @property
     def names(self) -> Names:
@@ -156,22 +156,27 @@ class Fleet:
     def _read(self) -> Snapshot:
         start = time.monotonic()
         deadline = start + self.settings.redis.timeout
-        if not self._first_discovery.wait(self.settings.redis.timeout):
+        if not self._discovery_tried.wait(self.settings.redis.timeout) or self.discovered is None:
             raise SourceError("node names are not discovered yet")
         names = self._names
         try:
-            reading = self._whole.read(names.raw, deadline)
+            parts, texts = [], []
+            for part in self._whole.parts(names.raw, deadline):
+                parts.append(part)
+                texts.append(self._maker.texts(part))  # while Redis works on the next part
+            reading = joined(names.raw, parts)
             verdicts = self.judge.judge(reading, whole=True)
             if unsure := verdicts.unsure():
                 self._closed.wait(LOOK_AGAIN)
                 second = self._some.read([names.raw[position] for position in unsure], deadline)
-                reading = reading.amended(unsure, second)
+                reading, texts = reading.amended(unsure, second), []
                 verdicts = verdicts.amended(unsure, self.judge.judge(second, whole=False, sure=True))
         except SourceError as error:
             self._failed(error)
             raise
         self._answered()
-        return self._maker.make(names, reading, verdicts, self.judge.last_beats(), time.monotonic() - start)
+        beats, duration = self.judge.last_beats(), time.monotonic() - start
+        return self._maker.make(names, reading, verdicts, beats, duration, texts=texts)
 
     def _discover_for_ever(self) -> None:
         interval = self.settings.discovery.interval
@@ -189,7 +194,11 @@ class Fleet:
     def _discover(self, interval: float) -> float:
         """Look for names once, and return the seconds to leave Redis alone."""
         start = time.monotonic()
-        found = self._source.discover(self.settings.redis.timeout)
+        try:
+            found = self._source.discover(self.settings.redis.timeout)
+        except SourceError:
+            self._discovery_tried.set()
+            raise
         # A name stays for one more round: a restarting node may have had no keys as the scan came by.
         known = found.names | self._found | frozenset(self.judge.awaited())
         self._found = found.names
@@ -199,7 +208,7 @@ class Fleet:
             if self._names.over_limit:
                 log.error("too many nodes: the last ones by name are left out", left_out=self._names.over_limit)
         self.discovered = Discovered(time.monotonic() - start, time.time(), self._names.over_limit)
-        self._first_discovery.set()
+        self._discovery_tried.set()
         return pause_after(found.busy, interval)
 
     def _probe_for_ever(self) -> None:

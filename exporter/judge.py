@@ -5,7 +5,7 @@ heartbeat expire; a graceful stop deletes both; and a fault of Redis's can take
 either from a node that is well, so it never by itself makes a node dead.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import compress
@@ -64,6 +64,10 @@ class Verdicts:
         return Verdicts(states, [position for position in self.odd if position not in alive])
 
 
+Hit = Callable[[bytes], bool]
+"""Whether a fault of Redis's hit a node: in a cluster it may have been one primary's."""
+
+
 class Judge:
     """Knows each node's deadline, and what befell Redis since. Time is the readings'; it has no clock.
 
@@ -76,12 +80,13 @@ class Judge:
     """
 
     def __init__(self, ttl: float, beat: float, forget_after: float | None = None) -> None:
+        self._ttl = ttl
         self._grace = ttl + beat
         self._forget_after = forget_after
         self._lock = Lock()
         self._server: Server | None = None
         self._answered: float | None = None
-        self._steady_since: float | None = None  # when Redis was readable again after its last fault
+        self._faults: list[tuple[float, Hit]] = []  # of Redis: until when it lasted, and whom it hit; latest first
         self._whole: Sequence[bytes] = ()  # the names of the last whole reading
         self._deadlines: dict[bytes, float] = {}  # of every node that was seen alive
         self._beats: dict[bytes, bytes] = {}  # what each wrote last
@@ -144,15 +149,24 @@ class Judge:
         self._server, self._answered = server, max(at, answered or at)
         if before is None or answered is None:
             if server.restored and server.uptime < self._grace:
-                self._steady_since = at - server.uptime
+                self._fault(at - server.uptime, _everybody)
             return False
         another = server.run_id != before.run_id
-        fault = another or server.role != before.role or at - answered > UNREADABLE_AFTER
-        if fault:
-            self._steady_since = at
+        if at - answered > UNREADABLE_AFTER:
+            self._fault(at, _everybody)
+        elif another or server.role != before.role:
+            self._fault(at, lambda name: _identities(before, name) != _identities(server, name))
+        else:
+            return False
         if another:
-            self._lost = {name: self._lost.get(name, at) for name in self._known()}
-        return fault
+            for name in self._known():
+                if _runs(before, name) != _runs(server, name):
+                    self._lost.setdefault(name, at)
+        return True
+
+    def _fault(self, at: float, hit: Hit) -> None:
+        """Remember a fault of Redis's for as long as nodes may want beats for its sake."""
+        self._faults = [(at, hit), *((then, others) for then, others in self._faults if at < then + self._grace)]
 
     def _judge(self, reading: Reading, *, sure: bool) -> Verdicts:
         at, names, ttl_ms = reading.at, reading.names, reading.ttl_ms
@@ -196,10 +210,12 @@ class Judge:
 
     def _extended_until(self, name: bytes, at: float) -> float | None:
         """Return when a node without heartbeat will have had its chance after a fault of Redis's."""
-        steady = self._steady_since
+        steady = next((until for until, hit in self._faults if at < until + self._grace and hit(name)), None)
         since = self._extended.get(name)
-        if steady is not None and at < steady + self._grace and (since is None or steady - since >= EXTEND_AGAIN_AFTER):
-            since = self._extended[name] = steady
+        if steady is not None and (since is None or steady - since >= EXTEND_AGAIN_AFTER):
+            beaten_since = self._deadlines.get(name, float("-inf")) >= steady + self._ttl
+            if not beaten_since:
+                since = self._extended[name] = steady
         return None if since is None else since + self._grace
 
     def _declare_offline(self, name: bytes, at: float, *, since: float) -> State:
@@ -224,3 +240,15 @@ class Judge:
         self._whole = names
         for name in self._known().difference(names):
             self._drop(name)
+
+
+def _everybody(_: bytes) -> bool:
+    return True
+
+
+def _identities(server: Server, name: bytes) -> list[tuple[str, str]]:
+    return [(holder.run_id, holder.role) for holder in server.holders(name)]
+
+
+def _runs(server: Server, name: bytes) -> list[str]:
+    return [holder.run_id for holder in server.holders(name)]

@@ -15,8 +15,10 @@ Row = dict[str, Any]
 
 NOT_KNOWN: Final = "–"  # noqa: RUF001 - what stands where a value is not known
 _RANKS: Final = {State.OFFLINE: 0, State.UNDECIDED: 1}
+_UNITS: Final = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s"))
 _KIBI: Final = 1024
 _LARGE: Final = 1e15
+_EXACT: Final = 2**53
 
 
 def rows_of(snapshot: Snapshot) -> Iterator[Row]:
@@ -32,7 +34,10 @@ def rows_of(snapshot: Snapshot) -> Iterator[Row]:
 def _number(text: bytes | None) -> int | float | None:
     if text is None:
         return None
-    return int(text) if text.isdigit() else float(text)
+    if text.isdigit():
+        return int(text)
+    number = float(text)
+    return int(number) if number.is_integer() and number < _EXACT else number
 
 
 def with_ages(row: Row, ttl: float, now: float) -> Row:
@@ -75,12 +80,10 @@ def count_states(rows: Sequence[Row]) -> Mapping[str, int]:
 def duration(seconds: float) -> str:
     """Return a duration as people say it, in its two largest units: ``18s``, ``4m 10s``, ``2d 3h``."""
     left = int(seconds)
-    if left < 60:  # noqa: PLR2004
-        return f"{left}s"
-    for size, unit, smaller, name in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s")):
+    for size, unit, smaller, name in _UNITS:
         if left >= size:
-            break
-    return f"{left // size}{unit} {left % size // smaller}{name}"
+            return f"{left // size}{unit} {left % size // smaller}{name}"
+    return f"{left}s"
 
 
 def age(seconds: float) -> str:
@@ -124,6 +127,7 @@ class Column:
         key: The row's key that it shows.
         show: How a value reads.
         number: Whether it holds a quantity, to be set to the right.
+        short: Its heading where there is little room.
     """
 
     name: str
@@ -131,6 +135,7 @@ class Column:
     key: str
     show: Callable[[Any], str]
     number: bool = True
+    short: str = ""
 
     def text(self, row: Mapping[str, Any]) -> str:
         """Return what a row shows in this column."""
@@ -141,15 +146,15 @@ class Column:
 COLUMNS: Final = (
     Column("state", "State", "state", str, number=False),
     Column("node", "Node", "node_id", printable, number=False),
-    Column("heartbeat", "Last heartbeat", "heartbeat_age_seconds", age),
+    Column("heartbeat", "Heartbeat", "heartbeat_age_seconds", age),
     Column("since", "Offline since", "offline_since", moment, number=False),
-    Column("portfolios", "Portfolios", "portfolios", count),
+    Column("portfolios", "Portfolios", "portfolios", count, short="Portf."),
     Column("queue", "Queue", "queue_size", count),
     Column("cpu", "CPU", "cpu_usage_ratio", percent),
     Column("memory", "Memory", "memory_usage_bytes", memory),
     Column("events/s", "Events/s", "events_per_second", count),
     Column("events", "Events", "events", count),
-    Column("backpressure", "Backpr.", "backpressure", count),
+    Column("backpressure", "Backpressure", "backpressure", count, short="Backpr."),
     Column("drops", "Drops", "dropped_events", count),
     Column("status", "Status", "status", str, number=False),
 )

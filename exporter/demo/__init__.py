@@ -4,6 +4,7 @@ import argparse
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 
 from exporter.errors import ExporterError
 from exporter.fleet import Fleet
@@ -28,6 +29,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--nodes", type=_count, default=5, metavar="COUNT", help="how many nodes are simulated [%(default)s]"
     )
     group.add_argument("--no-exporter", action="store_true", help="simulate the nodes only; an exporter runs elsewhere")
+    group.add_argument(
+        "--stack", action="store_true", help="also run Prometheus and Alertmanager, and show what they notify"
+    )
+    group.add_argument(
+        "--logs", type=Path, metavar="FOLDER", help="keep the logs of all parts there [a temporary folder]"
+    )
     group.add_argument("--speed", type=_speed, default=1.0, help=argparse.SUPPRESS)
 
 

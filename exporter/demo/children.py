@@ -1,7 +1,6 @@
 """Programs that the demo starts, and a folder for them; none of it outlives the demo, however that ends."""
 
 import asyncio
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -45,18 +44,6 @@ def free_port(preferred: int = 0, host: str = "127.0.0.1") -> int:
             chosen: int = probe.getsockname()[1]
             return chosen
     raise ExporterError(f"no port is free on {host}")
-
-
-def program(*names: str, package: str) -> str:
-    """Return the path of a program that goes by one of these names.
-
-    Raises:
-        ExporterError: It is not on the PATH; the text names the package that has it.
-    """
-    for name in names:
-        if path := shutil.which(name):
-            return path
-    raise ExporterError(f"{names[0]} is not on the PATH (Debian: apt-get install {package})")
 
 
 class Child:
@@ -109,28 +96,57 @@ class Children:
     them in order. Should the demo end without that, even by SIGKILL, a shell that waits for
     the end of a pipe kills them and removes the folder.
 
-    Attributes:
-        folder: Theirs, for data and logs; removed at the end.
+    Args:
+        logs: Folder for their output; None for the one that is removed.
     """
 
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="ginkgo-demo-"))
+    def __init__(self, logs: Path | None = None) -> None:
+        self._logs = logs
+        self._folder: Path | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         self._all: list[Child] = []
-        self._guard = subprocess.Popen(  # noqa: S603 - a fixed program
-            ("/bin/sh", "-c", _GUARD, "ginkgo-demo-guard", self.folder),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+
+    @property
+    def folder(self) -> Path:
+        """Theirs; made when it is first asked for, and removed at the end.
+
+        Raises:
+            ExporterError: It cannot be made.
+        """
+        if self._folder is None:
+            try:
+                self._folder = Path(tempfile.mkdtemp(prefix="ginkgo-demo-"))
+            except OSError as error:
+                raise ExporterError(f"no temporary folder can be made: {error.strerror}") from None
+            self._guard = subprocess.Popen(  # noqa: S603 - a fixed program
+                ("/bin/sh", "-c", _GUARD, "ginkgo-demo-guard", self._folder),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        return self._folder
+
+    @property
+    def logs(self) -> Path | None:
+        """The folder of their output; None if there are none."""
+        return (self._logs or self._folder) if self._all else None
 
     def start(self, name: str, *command: str | Path) -> Child:
-        """Start a program; its output goes to ``NAME.log`` in the folder."""
-        output = self.folder / f"{name}.log"
-        with output.open("wb") as log:
-            process = subprocess.Popen(  # noqa: S603 - programs that the demo names
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True
-            )
+        """Start a program; its output goes to ``NAME.log``.
+
+        Raises:
+            ExporterError: It cannot be started.
+        """
+        folder = self.folder
+        output = (self._logs or folder) / f"{name}.log"
+        try:
+            with output.open("wb") as log:
+                process = subprocess.Popen(  # noqa: S603 - programs that the demo names
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, start_new_session=True
+                )
+        except OSError as error:
+            raise ExporterError(f"{name} cannot be started: {error.filename}: {error.strerror}") from None
         self._to_guard(str(process.pid))
         child = Child(name, process, output)
         self._all.append(child)
@@ -149,11 +165,11 @@ class Children:
         for child in reversed(self._all):
             await child.stop()
         self._to_guard("end")
-        if self._guard.stdin:
+        if self._guard and self._guard.stdin:
             self._guard.stdin.close()
-        await asyncio.to_thread(self._guard.wait)
+            await asyncio.to_thread(self._guard.wait)
 
     def _to_guard(self, word: str) -> None:
-        if self._guard.stdin:
+        if self._guard and self._guard.stdin:
             self._guard.stdin.write(word.encode() + b"\n")
             self._guard.stdin.flush()

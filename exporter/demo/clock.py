@@ -19,6 +19,10 @@ class Clock:
         self.speed = speed
         self._start = time.monotonic()
 
+    def restart(self) -> None:
+        """Begin anew at 0."""
+        self._start = time.monotonic()
+
     def now(self) -> float:
         """Return the demo's time in seconds."""
         return (time.monotonic() - self._start) * self.speed

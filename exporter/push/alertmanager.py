@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import Any, Final
 
 import structlog
@@ -60,8 +61,11 @@ class Alertmanager:
         self._texts, self._config, self._posted, self._lasts = texts, config, posted, lasts
         self._pending: dict[tuple[str, str], tuple[Alert, float]] = {}
         self._ended: dict[tuple[str, str], Alert] = {}
+        self._told: set[tuple[str, str]] = set()
         self._wake = asyncio.Event()
         self._clock: float | None = None  # its time less our monotonic one
+        self._wall = 0.0  # our time less our monotonic one, when that was seen
+        self._silent = False
         self._failing = False
         self._http = AsyncHTTPClient(force_instance=True)
 
@@ -76,6 +80,7 @@ class Alertmanager:
         """Post alerts no more; with ``resolve``, post that they ended."""
         for alert in alerts:
             self._pending.pop(alert.key, None)
+            self._told.discard(alert.key)
             if resolve:
                 self._ended[alert.key] = alert
                 self._wake.set()
@@ -84,15 +89,14 @@ class Alertmanager:
         """Post what is offered, until cancelled."""
         backoff = _BACKOFF[0]
         while True:
-            if not self._pending and not self._ended:
+            if await self._post_all():
+                backoff = _BACKOFF[0]
                 self._wake.clear()
                 try:
                     async with asyncio.timeout(IDLE):
                         await self._wake.wait()
                 except TimeoutError:
                     pass
-            if await self._post_all():
-                backoff = _BACKOFF[0]
             else:
                 await asyncio.sleep(backoff * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
                 backoff = min(2 * backoff, _BACKOFF[1])
@@ -107,34 +111,51 @@ class Alertmanager:
 
     async def _post_all(self) -> bool:
         """Post what waits, batch by batch; return False at the first that is not taken."""
-        if self._clock is None and not await self._post([], {}):
+        if self._doubtful() and not await self._post([], {}):
             return False
-        now = time.monotonic()
-        self._pending = {key: item for key, item in self._pending.items() if now - item[1] <= FRESH}
-        if not self._pending and not self._ended:
-            return await self._post([], {}) if now - self.last_taken >= IDLE else True
-        while self._pending or self._ended:
-            ended = dict(list(self._ended.items())[:BATCH])
-            alerts = [alert for alert, _ in list(self._pending.values())[: BATCH - len(ended)]]
+        while True:
+            alerts, ended = self._batch(time.monotonic())
+            if not alerts and not ended:
+                break
             if not await self._post(alerts, ended):
                 return False
+        if time.monotonic() - self.last_taken >= IDLE:
+            return await self._post([], {})
         return True
+
+    def _doubtful(self) -> bool:
+        """Return whether to send an empty post first.
+
+        Either its time is not known, or no longer: this machine slept, or a clock was
+        set. Or it did not answer: what is sent to one that hangs may be read when it
+        wakes up, minutes later, and then it must be nothing.
+        """
+        return self._clock is None or self._silent or abs(_wall() - self._wall) > 1.0
+
+    def _batch(self, now: float) -> tuple[list[Alert], dict[tuple[str, str], Alert]]:
+        """Return what to post next: ends, then what it was not told yet, then the rest; nothing that is not fresh."""
+        ended = dict(islice(self._ended.items(), BATCH))
+        fresh = [alert for alert, at in self._pending.values() if now - at <= FRESH]
+        fresh.sort(key=lambda alert: alert.key in self._told)
+        return fresh[: BATCH - len(ended)], ended
 
     async def _post(self, alerts: list[Alert], ended: Mapping[tuple[str, str], Alert]) -> bool:
         now = time.monotonic()
-        body = [self._body(alert, now, now + self._lasts) for alert in alerts]
-        body += [self._body(alert, now, now) for alert in ended.values()]
+        body = [self._body(alert, now + self._lasts) for alert in alerts]
+        body += [self._body(alert, now) for alert in ended.values()]
         sent = {alert.key: self._pending[alert.key] for alert in alerts}
         problem = await self._send(body)
         taken = not problem
         if taken:
             self.last_taken = time.monotonic()
         # What was offered meanwhile is newer and stays.
-        for key, item in sent.items():
-            if taken and self._pending.get(key) == item:
+        for key, item in sent.items() if taken else ():
+            if self._pending.get(key) == item:
                 del self._pending[key]
-        for key in ended if taken else ():
-            self._ended.pop(key, None)
+                self._told.add(key)
+        for key, alert in ended.items() if taken else ():
+            if self._ended.get(key) is alert:
+                del self._ended[key]
         if taken == self._failing:
             self._failing = not taken
             if problem:
@@ -144,8 +165,8 @@ class Alertmanager:
         self._posted(self, taken, alerts)
         return taken
 
-    def _body(self, alert: Alert, now: float, ends: float) -> dict[str, Any]:
-        offset = self._clock if self._clock is not None else time.time() - now
+    def _body(self, alert: Alert, ends: float) -> dict[str, Any]:
+        offset = self._clock if self._clock is not None else _wall()
         return {
             "labels": self._texts.labels(alert),
             "annotations": self._texts.annotations(alert),
@@ -168,9 +189,12 @@ class Alertmanager:
             )
             response = await self._http.fetch(request, raise_error=False)
         except (HTTPClientError, OSError, ValueError) as error:
+            self._silent = True
             return " ".join(str(error).split()) or type(error).__name__
         if response.error and response.code == 599:  # noqa: PLR2004 - tornado's code for no answer
+            self._silent = True
             return str(response.error)
+        self._silent = False
         self._set_clock(response)
         if response.code != 200:  # noqa: PLR2004
             text = (response.body or b"")[:200].decode("utf-8", "replace")
@@ -184,6 +208,11 @@ class Alertmanager:
         except (KeyError, ValueError, TypeError):
             unix = time.time()
         self._clock = unix - time.monotonic()
+        self._wall = _wall()
+
+
+def _wall() -> float:
+    return time.time() - time.monotonic()
 
 
 def _rfc3339(unix: float) -> str:

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from exporter.errors import SourceError
 from exporter.fleet import Fleet
-from exporter.push.alertmanager import Alertmanager
+from exporter.push.alertmanager import LASTS, Alertmanager
 from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, PUSHED, REDIS_UNREACHABLE, Alert, Texts
 from exporter.push.config import HttpConfig
 from exporter.push.mass import MassLoss
@@ -28,8 +28,17 @@ UNREACHABLE_AFTER: Final = 60.0
 """Seconds without Redis after which that is an alert."""
 ACTIVE: Final = 60.0
 """Seconds since a post was taken for which push counts as working."""
+BLIND: Final = 120.0
+"""Seconds without a look at Redis after which an offline node is not pushed on: less than the rules' keep_firing_for.
+
+A Redis that is away for longer is an alert of its own, which says that nothing is
+known of any node. Pushing on would fight with whoever sees the node back, above all
+with Prometheus, which repeats its resolve for 15 minutes, each of them followed by
+this exporter's next post: a false page. Where nobody else writes, nobody is fought.
+"""
 _POLL: Final = 0.25
 _STUCK: Final = 30.0
+_ASK_AGAIN: Final = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -40,23 +49,28 @@ class Bridge(Collector):
     What the thread finds goes to the loop as values; ``_alerts`` is replaced, never changed.
 
     Args:
-        fleet: The started fleet.
+        fleet: The fleet.
+        refresh: See ``REFRESH``.
+        lasts: See ``alertmanager.LASTS``.
+        blind: See ``BLIND``.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, *, refresh: float = REFRESH, lasts: float = LASTS, blind: float = BLIND) -> None:
         self._fleet = fleet
+        self._refresh, self._blind = refresh, blind
         settings = fleet.settings.alertmanager
         self._ttl = fleet.settings.heartbeat.ttl
         self._resolve = settings.sole_writer
-        self._watch = Watch(fleet.judge, fleet.reader())
+        self._watch = Watch(fleet.judge, fleet.reader(), self._ttl)
         self._mass = MassLoss(self._ttl, settings.mass_loss_ratio, settings.mass_loss_nodes, settings.mass_loss_hold)
         self._texts = Texts(settings.labels)
         config = HttpConfig.load(settings.config_file)
         self._alertmanagers = [
-            Alertmanager(url, self._texts, config=config, posted=self._posted) for url in settings.url
+            Alertmanager(url, self._texts, config=config, posted=self._posted, lasts=lasts) for url in settings.url
         ]
         self._alerts: dict[tuple[str, str], Alert] = {}
         self._refresh_at = float("-inf")
+        self._late = float("-inf"), 0.0  # when it was asked how many are late, and the answer
         self._stepped = float("-inf")
         self._delivered: set[tuple[str, str, float]] = set()
         self._closed = Event()
@@ -84,7 +98,9 @@ class Bridge(Collector):
     def start(self) -> None:
         """Begin to watch and to post; called in the event loop."""
         self._loop = asyncio.get_running_loop()
-        self._tasks = [self._loop.create_task(alertmanager.run()) for alertmanager in self._alertmanagers]
+        self._tasks = [
+            self._loop.create_task(self._post_for_ever(alertmanager)) for alertmanager in self._alertmanagers
+        ]
         self._thread.start()
 
     async def stop(self) -> None:
@@ -139,31 +155,59 @@ class Bridge(Collector):
     def _step(self, now: float) -> None:
         """Look at the nodes that are due, and offer what follows."""
         if refresh := now >= self._refresh_at:
-            self._refresh_at = now + REFRESH
+            self._refresh_at = now + self._refresh
         self._watch.know(self._fleet.names, now)
-        changes = Changes()
-        if names := self._watch.due(now):
-            try:
-                changes = self._watch.look(names, self._refresh_at, now + self._fleet.settings.redis.timeout)
-            except SourceError as error:
-                log.debug("watch could not read", error=str(error))
+        changes = self._look(now)
         now = time.monotonic()
-        self._mass.note(changes.died, self._watch.offline, self._watch.online, now)
+        if not (refresh or changes or self._mass.next_release <= now):
+            return
+        late = self._late_share(now) if changes.died and self._mass.since is None else 0.0
+        self._mass.note(changes.died, self._watch.offline, self._watch.online, now, late)
         before, self._alerts = self._alerts, {alert.key: alert for alert in self._lasting(now)}
         ended = [alert for key, alert in before.items() if key not in self._alerts]
         offered = [alert for key, alert in self._alerts.items() if refresh or key not in before]
         if (offered or ended) and self._loop and not self._closed.is_set():
             self._loop.call_soon_threadsafe(self._offer, offered, ended, now)
 
+    def _look(self, now: float) -> Changes:
+        if names := self._watch.due(now):
+            try:
+                return self._watch.look(names, self._refresh_at, now + self._fleet.settings.redis.timeout)
+            except SourceError as error:
+                log.debug("watch could not read", error=str(error))
+        return Changes()
+
+    def _late_share(self, now: float) -> float:
+        """Return the share of the beating nodes that are late too; asked once a second at most."""
+        asked, share = self._late
+        if now - asked >= _ASK_AGAIN:
+            try:
+                share = self._watch.late(now + self._fleet.settings.redis.timeout)
+            except SourceError as error:
+                log.debug("watch could not read", error=str(error))
+                share = 0.0
+            self._late = now, share
+        return share
+
     def _lasting(self, now: float) -> Iterator[Alert]:
         unreadable = self._fleet.unreadable_since
         if unreadable is not None and now - unreadable >= UNREACHABLE_AFTER:
             yield Alert(REDIS_UNREACHABLE, "", unreadable)
+        if not self._resolve and now - self._watch.looked > self._blind:
+            return
         if self._mass.since is not None:
             yield Alert(MASS_LOSS, "", self._mass.since - self._ttl)
         for node_id, (since, expired) in self._watch.offline.items():
             if not self._mass.holds(node_id):
                 yield Alert(NODE_OFFLINE, node_id, since - self._ttl, expired)
+
+    async def _post_for_ever(self, alertmanager: Alertmanager) -> None:
+        while True:
+            try:
+                await alertmanager.run()
+            except Exception as error:  # noqa: BLE001 - the edge of this task
+                self._fleet.telemetry.fault("push", error)
+                await asyncio.sleep(_POLL)
 
     def _offer(self, offered: list[Alert], ended: list[Alert], at: float) -> None:
         for alertmanager in self._alertmanagers:

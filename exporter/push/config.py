@@ -2,12 +2,13 @@
 
 The names are those of Prometheus's ``<http_config>``
 (https://prometheus.io/docs/prometheus/latest/configuration/configuration/#http_config).
-Files are read again when they are needed, as they may be rotated.
+Files are read again once they have changed, as they may be rotated.
 """
 
 import base64
 import ssl
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -115,13 +116,25 @@ class HttpConfig(_Strict):
             OSError: A file cannot be read, or holds no certificate.
         """
         tls = self.tls_config
-        context = ssl.create_default_context(cafile=str(tls.ca_file) if tls.ca_file else None)
-        if tls.insecure_skip_verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if tls.cert_file:
-            context.load_cert_chain(tls.cert_file, tls.key_file)
-        return context
+        files = tls.ca_file, tls.cert_file, tls.key_file
+        return _context(*files, tls.insecure_skip_verify, tuple(path.stat().st_mtime_ns for path in files if path))
+
+
+@lru_cache(maxsize=1)
+def _context(
+    ca_file: Path | None,
+    cert_file: Path | None,
+    key_file: Path | None,
+    insecure: bool,  # noqa: FBT001 - as it is called
+    changed: tuple[int, ...],  # noqa: ARG001 - the files' times: another context once one is rotated
+) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if cert_file:
+        context.load_cert_chain(cert_file, key_file)
+    return context
 
 
 def _secret(value: SecretStr | None, path: Path | None) -> str:

@@ -1,6 +1,7 @@
 """Heartbeat timers: when a node's deadline comes, it is read once more and judged."""
 
 import heapq
+import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -12,6 +13,8 @@ from exporter.source.reading import Reader
 
 SLACK: Final = 0.002
 """Seconds after a deadline at which it is surely over."""
+SAMPLE: Final = 500
+"""Nodes that are asked at most how late they are: one request, and enough to tell a half from less."""
 
 
 @dataclass(slots=True)
@@ -19,12 +22,17 @@ class Changes:
     """What a look at some nodes showed.
 
     Attributes:
-        died: Nodes found offline that were not.
+        offline: Nodes found offline that were not.
+        died: Those of them that had been seen to beat.
         back: Nodes that are not offline any more.
     """
 
+    offline: list[str] = field(default_factory=list)
     died: list[str] = field(default_factory=list)
-    back: set[str] = field(default_factory=set)
+    back: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.offline or self.back)
 
 
 class Watch:
@@ -33,34 +41,39 @@ class Watch:
     A scrape that saw a beat has moved the deadline, which the judge knows: then the
     node is not read. Left alone, each node is read about once a TTL.
 
+    Args:
+        judge: The fleet's judge.
+        reader: A reader of the watch's own.
+        ttl: Seconds that a heartbeat lives.
+
     Attributes:
         offline: The offline nodes by shown id: since when, and when the heartbeat ended if that was seen coming.
+        looked: When a look at Redis last succeeded.
     """
 
-    def __init__(self, judge: Judge, reader: Reader) -> None:
+    def __init__(self, judge: Judge, reader: Reader, ttl: float) -> None:
         self.offline: dict[str, tuple[float, float | None]] = {}
+        self.looked = float("-inf")
         self._judge = judge
         self._reader = reader
+        self._ttl = ttl
         self._names = Names()
         self._shown: dict[bytes, str] = {}
+        self._beating: set[bytes] = set()  # seen to, and not found otherwise since
         self._timers: list[tuple[float, bytes]] = []
         self._timed: set[bytes] = set()
         self._unsure: set[bytes] = set()
 
-    def know(self, names: Names, now: float) -> set[str]:
-        """Take over the known nodes; those without a timer are due at once.
-
-        Returns:
-            Offline nodes that are not known any more.
-        """
-        if names is not self._names:
-            self._names = names
-            self._shown = dict(zip(names.raw, names.shown, strict=True))
+    def know(self, names: Names, now: float) -> None:
+        """Take over the known nodes: new ones are due at once, and those that are not known any more are let go."""
+        if names is self._names:
+            return
+        self._names = names
+        self._shown = dict(zip(names.raw, names.shown, strict=True))
         self._time((name for name in self._shown if name not in self._timed), now)
-        unknown = self.offline.keys() - set(names.shown) if self.offline else set()
-        for node_id in unknown:
+        self._beating &= self._shown.keys()
+        for node_id in self.offline.keys() - set(names.shown):
             del self.offline[node_id]
-        return unknown
 
     @property
     def next_due(self) -> float:
@@ -69,8 +82,8 @@ class Watch:
 
     @property
     def online(self) -> int:
-        """How many nodes are known and not offline."""
-        return len(self._shown) - len(self.offline)
+        """How many nodes were seen to beat and have not died or left since."""
+        return len(self._beating)
 
     def due(self, now: float) -> list[bytes]:
         """Return the nodes to be looked at, taking their timers away."""
@@ -81,7 +94,8 @@ class Watch:
             if name not in self._shown:
                 continue
             moved = self._judge.due(name)
-            if moved is not None and moved + SLACK > now:
+            # A scrape that was first to see a dead node's return moves its deadline, too: its death must end here.
+            if moved is not None and moved + SLACK > now and self._shown[name] not in self.offline:
                 self._time((name,), moved + SLACK)
             else:
                 names.append(name)
@@ -109,28 +123,55 @@ class Watch:
             raise
         return changes
 
+    def late(self, deadline: float) -> float:
+        """Return the share of the beating nodes that missed two beats by now, from a sample.
+
+        Raises:
+            SourceError: Redis could not be read.
+        """
+        names = random.sample(list(self._beating), min(SAMPLE, len(self._beating)))
+        if not names:
+            return 0.0
+        least = self._ttl * 1000 / 3
+        return sum(ms < least for ms in self._reader.read(names, deadline).ttl_ms) / len(names)
+
     def _judge_some(
         self, names: list[bytes], again_at: float, deadline: float, changes: Changes, *, sure: bool
     ) -> None:
         if not names:
             return
         reading = self._reader.read(names, deadline)
+        self.looked = reading.at
         for name, state in zip(names, self._judge.judge(reading, whole=False, sure=sure).states, strict=True):
-            node_id = self._shown[name]
             if state is State.UNSURE:
                 self._unsure.add(name)
                 self._time((name,), reading.at + LOOK_AGAIN)
                 continue
-            if state is State.OFFLINE:
-                if node_id not in self.offline:
-                    since = self._judge.offline_since(name) or reading.at
-                    self.offline[node_id] = since, since if since < reading.at else None
-                    changes.died.append(node_id)
-            elif self.offline.pop(node_id, None) is not None:
-                changes.back.add(node_id)
-            if state is not State.GONE:
-                moved = self._judge.due(name)
-                self._time((name,), again_at if moved is None else moved + SLACK)
+            self._note(name, state, reading.at, changes)
+            at = self._judge.due(name)
+            if at is not None:
+                at += SLACK
+            elif state is State.FORGOTTEN:
+                at = reading.at + self._ttl / 2  # a beat that it writes lasts longer
+            else:
+                at = again_at
+            self._time((name,), at)
+
+    def _note(self, name: bytes, state: State, at: float, changes: Changes) -> None:
+        node_id = self._shown[name]
+        if state is not State.OFFLINE:
+            if self.offline.pop(node_id, None) is not None:
+                changes.back.append(node_id)
+        elif node_id not in self.offline:
+            since = self._judge.offline_since(name) or at
+            self.offline[node_id] = since, since if since < at else None
+            changes.offline.append(node_id)
+            if name in self._beating:
+                changes.died.append(node_id)
+        if state is State.ONLINE:
+            self._beating.add(name)
+        elif state is not State.UNDECIDED:
+            self._beating.discard(name)
 
     def _time(self, names: Iterable[bytes], at: float) -> None:
         for name in names:

@@ -1,6 +1,7 @@
 """Connections to Redis: redis-py's, with replies taken in batches and one deadline for all of them."""
 
 import re
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from redis import ConnectionPool, RedisError, ResponseError
+from redis import Redis as Client
 from redis._parsers.hiredis import NOT_ENOUGH_DATA, _HiredisParser
 from redis.backoff import NoBackoff
 from redis.connection import Connection, parse_url
@@ -15,11 +17,13 @@ from redis.credentials import CredentialProvider
 from redis.exceptions import AuthenticationError, BusyLoadingError, NoPermissionError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from exporter.errors import SourceError, SourceTimeoutError
 from exporter.settings import Redis
 
 _READ_SIZE: Final = 262_144
+_SENTINEL_TIMEOUT: Final = 1.0  # seconds: there are others to ask
 _NOT_CONNECTED: Final = re.compile(r"Error -?\d+ connecting to (.+?)\. (.+?)\.")
 _FORMS: Final = {
     AuthenticationError: "Redis refused the user or the password: {} (see --redis.password-file)",
@@ -33,6 +37,16 @@ class BatchParser(_HiredisParser):
     ``Connection.read_response`` costs about a microsecond a reply; at 20,000
     replies a scrape that is as much as all that hiredis does.
     """
+
+    def can_read(self, timeout: float = 0) -> bool:
+        """Return whether an unread reply is waiting, which a connection fit for use has not.
+
+        TLS 1.3 sends its session tickets after the handshake: they make the
+        socket readable and hold no reply, so over TLS only a read can tell.
+        """
+        if not isinstance(self._sock, ssl.SSLSocket):
+            return bool(super().can_read(timeout))
+        return bool(self._reader.has_data() or self.read_from_socket(timeout=timeout, raise_on_timeout=False))  # type: ignore[no-untyped-call]
 
     def read_batch(self, count: int, deadline: float) -> list[Any]:
         """Return the next ``count`` replies; error replies stand among them as ``ResponseError``.
@@ -137,8 +151,7 @@ def connection_options(redis: Redis) -> dict[str, Any]:
         "socket_connect_timeout": redis.timeout,
         "socket_read_size": _READ_SIZE,
         "retry": Retry(NoBackoff(), 0),
-        "lib_name": None,  # CLIENT SETINFO would be one more right to grant
-        "lib_version": None,
+        "driver_info": None,  # CLIENT SETINFO would be one more right to grant
     }
     if redis.password_file:
         options["credential_provider"] = FileCredentials(redis.username, redis.password_file)
@@ -154,16 +167,52 @@ def connection_options(redis: Redis) -> dict[str, Any]:
     return options
 
 
+def options_of(redis: Redis, url: str) -> dict[str, Any]:
+    """Return what a pool of connections to one address is made with; the settings' credentials over the address's."""
+    options: dict[str, Any] = parse_url(url) | connection_options(redis)
+    if redis.password_file:
+        username = redis.username or options.pop("username", None)
+        options["credential_provider"] = FileCredentials(username, redis.password_file)
+        for name in ("username", "password"):
+            options.pop(name, None)
+    return options
+
+
 def pool_of(redis: Redis) -> ConnectionPool:
-    """Return the pool of a standalone server; nothing is connected yet."""
-    options = parse_url(redis.url[0].get_secret_value()) | connection_options(redis)
-    if "credential_provider" in options:
-        options.pop("password", None)
-        options["credential_provider"] = FileCredentials(
-            redis.username or options.pop("username", None), redis.password_file or Path()
+    """Return the pool of a server, or of the master that Sentinel names; nothing is connected yet."""
+    if redis.mode == "sentinel":
+        return _sentinel_pool(redis)
+    return ConnectionPool(**options_of(redis, redis.url[0].get_secret_value()))
+
+
+def _sentinel_pool(redis: Redis) -> SentinelConnectionPool:
+    """Return a pool that asks Sentinel for the master at every connect.
+
+    The addresses are the Sentinels', and what credentials they hold is for these;
+    the master's are ``--redis.username`` and ``--redis.password-file``. TLS is for both.
+    """
+    options = connection_options(redis)
+    timeout = min(redis.timeout, _SENTINEL_TIMEOUT)
+    sentinels = Sentinel([])
+    for url in redis.url:
+        address = parse_url(url.get_secret_value())
+        tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
+        sentinels.sentinels.append(
+            Client(
+                connection_pool=ConnectionPool(
+                    **{name: value for name, value in address.items() if name != "db"},
+                    **tls,
+                    protocol=2,
+                    socket_timeout=timeout,
+                    socket_connect_timeout=timeout,
+                    retry=options["retry"],
+                    driver_info=None,
+                )
+            )
         )
-        options.pop("username", None)
-    return ConnectionPool(**options)
+    first = parse_url(redis.url[0].get_secret_value())
+    options |= {"db": first.get("db", 0), "ssl": "connection_class" in first}
+    return SentinelConnectionPool(redis.sentinel_master, sentinels, **options)
 
 
 def _until(deadline: float) -> float:

@@ -1,11 +1,12 @@
 """What Redis held of some nodes, column by column, not yet judged; and who can tell."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
 from exporter.contract import FIELDS
 from exporter.source.discovery import Found
+from exporter.values import concatenated
 
 MISSING: Final = -2
 """PTTL of a key that is not there (https://redis.io/docs/latest/commands/pttl/)."""
@@ -25,6 +26,10 @@ class Server:
     """Seconds since it started."""
     restored: bool = False
     """It started with what an earlier run had saved."""
+
+    def holders(self, name: bytes) -> "tuple[Server, ...]":  # noqa: ARG002 - one server holds every node's keys
+        """Return the servers that hold a node's keys: this one, but in a cluster."""
+        return (self,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +75,45 @@ class Reading:
         )
 
 
+def joined(names: Sequence[bytes], parts: Sequence[Reading]) -> Reading:
+    """Return the parts of a reading of these nodes as one; it is as late as the last of them."""
+    if len(parts) == 1:
+        return replace(parts[0], names=names)
+    without_hash: set[int] = set()
+    start = 0
+    for part in parts:
+        without_hash.update(start + position for position in part.without_hash)
+        start += len(part.names)
+    return replace(
+        parts[-1],
+        names=names,
+        fields=tuple(map(concatenated, zip(*(part.fields for part in parts), strict=True))),
+        ttl_ms=concatenated(part.ttl_ms for part in parts),
+        beats=concatenated(part.beats for part in parts),
+        without_hash=frozenset(without_hash),
+    )
+
+
 class Reader(Protocol):
     """Reads nodes' values over connections of its source. For one thread at a time."""
 
-    def read(self, names: Sequence[bytes], deadline: float) -> Reading:
-        """Return what Redis holds of these nodes; ``deadline`` in monotonic seconds.
+    def parts(self, names: Sequence[bytes], deadline: float) -> Iterator[Reading]:
+        """Yield what Redis holds of these nodes, in their order, at least one part.
 
-        What is derived from the names is kept as long as the same sequence is passed.
+        Each part comes as soon as it is read: while it is dealt with, Redis works on
+        the next. What is derived from the names is kept as long as the same sequence
+        is passed.
+
+        Args:
+            names: The nodes.
+            deadline: Monotonic seconds.
 
         Raises:
             SourceError: Redis could not be read in full before the deadline.
         """
+
+    def read(self, names: Sequence[bytes], deadline: float) -> Reading:
+        """Return what Redis holds of these nodes, all parts in one; raises as ``parts`` does."""
 
 
 class Source(Protocol):

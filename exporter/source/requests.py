@@ -50,10 +50,17 @@ class KeyNames:
         """Ask for the heartbeats of some nodes."""
         return pack(b"MGET", *(self.heartbeat + name for name in names))
 
+    def exists(self, name: bytes) -> bytes:
+        """Ask whether a node's hash is there."""
+        return pack(b"EXISTS", self.metrics + name)
+
+    def heartbeat_of(self, name: bytes) -> bytes:
+        """Ask for the time left to a node's heartbeat, and for its value: two replies."""
+        return self.pttl(name) + pack(b"GET", self.heartbeat + name)
+
     def look_closely(self, name: bytes) -> bytes:
         """Ask whether a node's hash is there, for its fields, TTL and heartbeat: four replies."""
-        exists = pack(b"EXISTS", self.metrics + name)
-        return exists + self.hmget(name) + self.pttl(name) + pack(b"GET", self.heartbeat + name)
+        return self.exists(name) + self.hmget(name) + self.heartbeat_of(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,18 @@
-"""Reading of one Redis server, or of the master that Sentinel names."""
+"""Reading of one Redis server."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from itertools import zip_longest
-from typing import Any, Final
+from typing import Any
 
-from redis import ConnectionPool, RedisError
+from redis import ConnectionPool
 
-from exporter.contract import FIELDS
-from exporter.errors import SourceError
 from exporter.settings import Settings
-from exporter.source.connection import Link, linked, plain_error, pool_of
+from exporter.source.connection import linked, pool_of
 from exporter.source.discovery import Found, discover
-from exporter.source.reading import MISSING, Reading, Server
-from exporter.source.requests import CHUNK, SERVER, Chunk, KeyNames, chunks_of
-
-_NO_FIELDS: Final = [None] * len(FIELDS)
+from exporter.source.reading import MISSING, Reading, Server, joined
+from exporter.source.replies import NO_FIELDS, checked, is_wrong_type, refuse, server_of
+from exporter.source.requests import SERVER, Chunk, KeyNames, chunks_of
 
 
 class StandaloneSource:
@@ -48,103 +45,73 @@ class StandaloneReader:
         self._chunks: tuple[Chunk, ...] = ()
 
     def read(self, names: Sequence[bytes], deadline: float) -> Reading:
-        """Read these nodes in full: fields, PTTL and heartbeat of each.
+        """Read these nodes in full: fields, PTTL and heartbeat of each."""
+        return joined(names, list(self.parts(names, deadline)))
 
-        The requests are kept as long as the same sequence of names is passed.
-
-        Raises:
-            SourceError: Redis could not be read in full before the deadline (monotonic seconds).
-        """
+    def parts(self, names: Sequence[bytes], deadline: float) -> Generator[Reading, None, None]:
+        """Read these nodes chunk by chunk."""
         if names is not self._names:
             self._names, self._chunks = names, chunks_of(names, self._keys)
         with linked(self._pool, deadline) as link:
-            return self._read(link)
+            link.send(SERVER)
+            if self._chunks:
+                link.send(self._chunks[0].packed)
+            server = server_of(link.receive(3))
+            for chunk, after in zip_longest(self._chunks, self._chunks[1:]):
+                if after:
+                    link.send(after.packed)  # Redis works on it while this one is taken in
+                yield self._reading(server, chunk.names, link.receive(chunk.replies), deadline)
+            if not self._chunks:
+                yield Reading(time.monotonic(), time.time(), server)
 
-    def _read(self, link: Link) -> Reading:
-        rows: list[Any] = []
-        ttl_ms: list[int] = []
-        beats: list[bytes | None] = []
-        link.send(SERVER)
-        if self._chunks:
-            link.send(self._chunks[0].packed)
-        server = _server(link.receive(3))
-        for chunk, after in zip_longest(self._chunks, self._chunks[1:]):
-            if after:
-                link.send(after.packed)  # Redis works on it while this one is taken in
-            replies = link.receive(chunk.replies)
-            count = len(chunk.names)
-            rows += replies[:count]
-            ttl_ms += replies[count:-1]
-            beats += replies[-1] if isinstance(replies[-1], list) else _refuse(replies[-1])
-        without_hash = self._look_again(link, rows, ttl_ms, beats)
+    def _reading(self, server: Server, names: Sequence[bytes], replies: list[Any], deadline: float) -> Reading:
+        beats = replies.pop()
+        if type(beats) is not list:
+            refuse(beats)
+        rows, ttl_ms = replies[: len(names)], replies[len(names) :]
+        without_hash = frozenset[int]()
+        if odd := _odd(rows, ttl_ms, beats):
+            without_hash = self._look_closely(names, odd, (rows, ttl_ms, beats), deadline)
         return Reading(
             at=time.monotonic(),
             wall=time.time(),
             server=server,
-            names=self._names,
-            fields=tuple(zip(*rows, strict=True)) or ((),) * len(FIELDS),
+            names=names,
+            fields=tuple(zip(*rows, strict=True)),
             ttl_ms=ttl_ms,
             beats=beats,
             without_hash=without_hash,
         )
 
-    def _look_again(self, link: Link, rows: list[Any], ttl_ms: list[int], beats: list[bytes | None]) -> frozenset[int]:
-        """Read the odd nodes singly and put what they hold in place; return those without a hash.
-
-        Odd are those whose hash showed no known field (it may be missing, empty of
-        them, or no hash at all) and those whose heartbeat has a TTL and no value
-        (it may be no string).
-        """
-        odd = [
-            position
-            for position, (row, ttl, beat) in enumerate(zip(rows, ttl_ms, beats, strict=True))
-            if row == _NO_FIELDS or type(row) is not list or type(ttl) is not int or (beat is None) != (ttl == MISSING)
-        ]
+    def _look_closely(
+        self, names: Sequence[bytes], odd: Sequence[int], columns: tuple[list[Any], ...], deadline: float
+    ) -> frozenset[int]:
+        """Read the odd nodes singly and put what they hold in place; return those without a hash."""
+        rows, ttl_ms, beats = columns
         without_hash = set()
-        for start in range(0, len(odd), CHUNK):
-            some = odd[start : start + CHUNK]
-            replies = link.ask(b"".join(self._keys.look_closely(self._names[i]) for i in some), 4 * len(some))
-            for position, (exists, row, ttl, beat) in zip(some, zip(*[iter(replies)] * 4, strict=True), strict=True):
-                rows[position] = _NO_FIELDS if _is_wrong_type(row) else _checked(row, list)
-                beats[position] = None if beat is None or _is_wrong_type(beat) else _checked(beat, bytes)
-                ttl_ms[position] = MISSING if beats[position] is None else _checked(ttl, int)
-                if not _checked(exists, int):
-                    without_hash.add(position)
+        with linked(self._pool, deadline) as link:  # on the other link the next chunk is under way
+            replies = link.ask(b"".join(self._keys.look_closely(names[i]) for i in odd), 4 * len(odd))
+        for position, (exists, row, ttl, beat) in zip(odd, zip(*[iter(replies)] * 4, strict=True), strict=True):
+            rows[position] = NO_FIELDS if is_wrong_type(row) else checked(row, list)
+            beats[position] = None if beat is None or is_wrong_type(beat) else checked(beat, bytes)
+            ttl_ms[position] = MISSING if beats[position] is None else checked(ttl, int)
+            if not checked(exists, int):
+                without_hash.add(position)
         return frozenset(without_hash)
 
 
-def _checked(reply: Any, kind: type) -> Any:
-    return reply if type(reply) is kind else _refuse(reply)
+def _odd(rows: Sequence[Any], ttl_ms: Sequence[Any], beats: Sequence[bytes | None]) -> list[int]:
+    """Return the positions of nodes to look at more closely, having looked at all of them in bulk.
 
-
-def _refuse(reply: Any) -> Any:
-    """Raise what an unexpected reply means: no rights, loading, a master out of reach."""
-    if isinstance(reply, RedisError):
-        raise plain_error(reply)
-    raise SourceError(f"Redis gave an answer of an unexpected kind: {type(reply).__name__}")
-
-
-def _is_wrong_type(reply: Any) -> bool:
-    return isinstance(reply, RedisError) and str(reply).startswith("WRONGTYPE")
-
-
-def _server(replies: Sequence[Any]) -> Server:
-    """Return who answered, from three sections of INFO.
-
-    Raises:
-        SourceError: It is a replica that has lost its master, whose data are old.
+    Odd are those whose hash showed no known field (it may be missing, empty of
+    them, or no hash at all) and those whose heartbeat has a TTL and no value
+    (it may be no string).
     """
-    info = dict(
-        line.split(":", 1)
-        for reply in replies
-        for line in _checked(reply, bytes).decode("utf-8", "replace").splitlines()
-        if ":" in line
-    )
-    if info.get("master_link_status", "up") != "up":
-        raise SourceError("Redis is a replica whose link to its master is down")
-    return Server(
-        run_id=info.get("run_id", ""),
-        role=info.get("role", ""),
-        uptime=float(info.get("uptime_in_seconds", "inf")),
-        restored=info.get("rdb_last_load_keys_loaded", "0") != "0",
-    )
+    kinds = set(map(type, rows)), set(map(type, ttl_ms))
+    if kinds == ({list}, {int}) and NO_FIELDS not in rows and MISSING not in ttl_ms and None not in beats:
+        return []
+    return [
+        position
+        for position, (row, ttl, beat) in enumerate(zip(rows, ttl_ms, beats, strict=True))
+        if row == NO_FIELDS or type(row) is not list or type(ttl) is not int or (beat is None) != (ttl == MISSING)
+    ]

@@ -3,64 +3,38 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
+from operator import itemgetter
 from typing import Any, Final
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from exporter.durations import parse_duration
 from exporter.errors import ExporterError, SettingsError
 from exporter.fleet import Fleet
 from exporter.judge import State
 from exporter.rows import COLUMNS, Row, offline_first
 from exporter.settings import Settings
 from exporter.terminal import sight as seeing
+from exporter.terminal.options import SOME_OFFLINE
 from exporter.terminal.rates import Rates
 from exporter.terminal.sight import See, Sight
 from exporter.terminal.table import render
 from exporter.terminal.texts import csv_of, json_of
 
-SOME_OFFLINE: Final = 3
-"""Exit code with ``--fail-offline`` when a node is offline."""
-SORT_FIELDS: Final = tuple(column.name for column in COLUMNS)
 _UNLIMITED: Final = 10_000
 """Columns that a pipe has: nothing is cut off for it."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the options of this command."""
-    group = parser.add_argument_group("What is shown")
-    group.add_argument("--output", choices=("table", "json", "csv"), default="table", help="form [table]")
-    group.add_argument("--state", choices=("online", "offline", "undecided"), help="only nodes in this state")
-    group.add_argument(
-        "--sort",
-        choices=SORT_FIELDS,
-        metavar="FIELD",
-        help=f"{', '.join(SORT_FIELDS)}: smallest first, unknown last [offline nodes first, then by node]",
-    )
-    group.add_argument("--reverse", action="store_true", help="largest first")
-    group.add_argument(
-        "--exporter.url", metavar="URL", help="ask this running exporter, which may know since when a node is offline"
-    )
-    group.add_argument("--watch", action="store_true", help="refresh the table in place until Ctrl-C")
-    group.add_argument("--interval", type=_duration, default=2.0, metavar="TIME", help="between refreshes [2s]")
-    group.add_argument(
-        "--rate-over",
-        type=_duration,
-        metavar="TIME",
-        help="look twice, so far apart, for events/s; nodes write every 10s, so 15s is a good choice",
-    )
-    group.add_argument("--fail-offline", action="store_true", help=f"exit {SOME_OFFLINE} when any node is offline")
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """Show the nodes and return the exit code."""
     options = vars(arguments)
     if options["watch"] and (options["output"] != "table" or options["rate_over"]):
-        raise SettingsError("--watch: shows a table and measures events/s by itself; leave out --output and --rate-over")
+        raise SettingsError(
+            "--watch: shows a table and measures events/s by itself; leave out --output and --rate-over"
+        )
     # A pipe's width is nobody's: only a terminal makes lines fit.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED)
     ttl, url = settings.heartbeat.ttl, options["exporter.url"]
@@ -137,15 +111,4 @@ def chosen(rows: Sequence[Row], state: str | None, sort: str | None, *, reverse:
         return sorted(some, key=offline_first, reverse=reverse)
     key = next(column.key for column in COLUMNS if column.name == sort)
     known = [row for row in some if row.get(key) is not None]
-    by_value: Callable[[Row], Any] = lambda row: row[key]  # noqa: E731
-    return sorted(known, key=by_value, reverse=reverse) + [row for row in some if row.get(key) is None]
-
-
-def _duration(text: str) -> float:
-    try:
-        seconds = parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    if not seconds:
-        raise argparse.ArgumentTypeError("must be more than 0")
-    return seconds
+    return sorted(known, key=itemgetter(key), reverse=reverse) + [row for row in some if row.get(key) is None]

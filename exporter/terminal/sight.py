@@ -116,7 +116,9 @@ def _get(request: urllib.request.Request, place: str) -> tuple[dict[str, Any], f
         text = why.strerror if isinstance(why, OSError) and why.strerror else str(why)
         raise ExporterError(f"cannot reach the exporter at {place}: {text} (see --exporter.url)") from None
     except (OSError, HTTPException) as error:
-        raise ExporterError(f"the exporter at {place} did not answer in full: {error or type(error).__name__}") from None
+        raise ExporterError(
+            f"the exporter at {place} did not answer in full: {error or type(error).__name__}"
+        ) from None
     except ValueError:
         answer = None
     if not isinstance(answer, dict) or not {"redis_up", "nodes"} <= answer.keys():

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from rich import box
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -13,9 +13,13 @@ from exporter.rows import COLUMNS, Column, Row, count_states, moment
 from exporter.terminal.sight import Sight
 
 _STYLES: Final = {State.OFFLINE: "bold red", State.UNDECIDED: "yellow", State.ONLINE: "green"}
-_WIDE: Final = 120
-_LESS_TOLD: Final = ("cpu", "memory")
-"""Many nodes write a constant there; a narrow terminal has no room for that."""
+_LEAST_TOLD_FIRST: Final = (
+    "memory", "cpu", "events", "events/s", "status", "since", "drops", "backpressure", "queue", "portfolios",
+)  # fmt: skip
+"""What a narrow terminal leaves out; many nodes write a constant as CPU and memory."""
+_GAP: Final = 2
+_NODE_WIDTH: Final = 20
+"""A longer id may be broken, rather than a column left out."""
 
 
 def render(sight: Sight, rows: Sequence[Row], width: int) -> RenderableType:
@@ -28,10 +32,13 @@ def render(sight: Sight, rows: Sequence[Row], width: int) -> RenderableType:
     """
     parts: list[RenderableType] = [summary(sight)]
     if rows:
-        parts.append(_table(_columns(rows, width), rows))
+        parts.append(_table(_fitting(_columns(rows), width), rows))
     if not sight.remembers and any(row["state"] == State.OFFLINE for row in rows):
         parts.append(
-            Text("Since when a node is offline can't be known from its keys; a running exporter may know: --exporter.url", "dim")
+            Text(
+                "Since when a node is offline its keys do not say; a running exporter may know: --exporter.url",
+                "dim",
+            )
         )
     return Group(*parts)
 
@@ -46,30 +53,37 @@ def summary(sight: Sight) -> Text:
     return text.append(f"{sight.place} at {moment(sight.wall)} UTC", "dim")
 
 
-def _columns(rows: Sequence[Row], width: int) -> Sequence[Column]:
+def _columns(rows: Sequence[Row]) -> dict[Column, list[str]]:
+    """Return the columns that tell something, with their cells."""
     left_out = {"events" if any("events_per_second" in row for row in rows) else "events/s"}
     if not any(row["offline_since"] is not None for row in rows):
         left_out.add("since")
-    if width < _WIDE:
-        left_out.update(_LESS_TOLD)
-    return [column for column in COLUMNS if column.name not in left_out]
+    return {column: [column.text(row) for row in rows] for column in COLUMNS if column.name not in left_out}
 
 
-def _table(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+def _fitting(columns: dict[Column, list[str]], width: int) -> dict[Column, list[str]]:
+    """Return those columns that fit a width."""
+    widths = {c.name: max(cell_len(c.short or c.title), *map(cell_len, cells)) + _GAP for c, cells in columns.items()}
+    widths["node"] = min(widths["node"], _NODE_WIDTH + _GAP)
+    for name in _LEAST_TOLD_FIRST:
+        if sum(widths.values()) - _GAP <= width:
+            break
+        widths.pop(name, None)
+    return {column: cells for column, cells in columns.items() if column.name in widths}
+
+
+def _table(columns: dict[Column, list[str]], rows: Sequence[Row]) -> Table:
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold underline")
     for column in columns:
-        name = column.name == "node"
         table.add_column(
-            column.title,
+            column.short or column.title,
             justify="right" if column.number else "left",
-            no_wrap=not name,
+            no_wrap=column.name != "node",
             overflow="fold",
-            min_width=8 if name else None,
         )
-    for row in rows:
-        offline = row["state"] == State.OFFLINE
-        cells = (Text(column.text(row), _style(column, row)) for column in columns)
-        table.add_row(*cells, style="red" if offline else "")
+    for row, *cells in zip(rows, *columns.values(), strict=True):
+        texts = (Text(text, _style(column, row)) for column, text in zip(columns, cells, strict=True))
+        table.add_row(*texts, style="red" if row["state"] == State.OFFLINE else "")
     return table
 
 

@@ -3,23 +3,22 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
 from tornado.iostream import IOStream
 from tornado.web import Application, RequestHandler
 
-from exporter import __version__
 from exporter.errors import SourceError
 from exporter.fleet import Fleet
 from exporter.rows import rows_of
 from exporter.snapshot import Snapshot
+from exporter.web import page
 from exporter.web.door import Door
 from exporter.web.negotiation import CONTENT_TYPES, accepts_gzip, choose_format, time_limit
+from exporter.web.page import Pushed
 from exporter.web.scrape import Scrapes, Wanted
 
-_TEMPLATES: Final = Path(__file__).parent / "templates"
 _TEXT: Final = "text/plain; charset=utf-8"
 _READ_WITHIN: Final = 30.0
 """Seconds in which a client must have read an answer."""
@@ -27,29 +26,39 @@ _READ_WITHIN: Final = 30.0
 log = structlog.get_logger(__name__)
 
 
-def application(fleet: Fleet, scrapes: Scrapes, door: Door, in_use: Callable[[IOStream], None]) -> Application:
+def application(  # noqa: PLR0913 - the parts of a server
+    fleet: Fleet,
+    scrapes: Scrapes,
+    door: Door,
+    pushed: Pushed | None,
+    *,
+    in_use: Callable[[IOStream], None],
+    served: Callable[[IOStream], None],
+) -> Application:
     """Return the web application over a started fleet.
 
     Args:
         fleet: What is served.
         scrapes: Who answers scrapes.
         door: Who may ask.
+        pushed: Returns the alerts that are being pushed; None if push is off.
         in_use: Told of the connection of each request.
+        served: Told of it once more when the request is answered.
     """
     parts: dict[str, Any] = {"fleet": fleet, "door": door}
     return Application(
         [
             (fleet.settings.web.telemetry_path, Metrics, {**parts, "scrapes": scrapes}),
-            ("/", StatusPage, parts),
+            ("/", StatusPage, {**parts, "pushed": pushed}),
             ("/api/v1/nodes", Nodes, parts),
             ("/-/healthy", Healthy, parts),
             ("/-/ready", Ready, parts),
         ],
         default_handler_class=NotFound,
         default_handler_args=parts,
-        template_path=str(_TEMPLATES),
         log_function=_log_request,
         in_use=in_use,
+        served=served,
     )
 
 
@@ -69,6 +78,10 @@ class Handler(RequestHandler):
         self.set_header("Server", "ginkgo-exporter")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
+
+    def on_finish(self) -> None:
+        """Say that this request keeps the server from stopping no longer."""
+        self.settings["served"](self.request.connection.stream)  # type: ignore[union-attr]
 
     async def prepare(self) -> None:
         """Let only those in whom the door admits."""
@@ -162,19 +175,19 @@ class Nodes(Handler):
 class StatusPage(Handler):
     """The page for people."""
 
+    def initialize(self, fleet: Fleet, door: Door, pushed: Pushed | None) -> None:  # type: ignore[override]
+        """Take the parts that the application was made with."""
+        super().initialize(fleet, door)
+        self.pushed = pushed
+
     async def get(self) -> None:
         """Answer with the table of all nodes."""
         snapshot = await self.snapshot()
-        self.set_header(
-            "Content-Security-Policy", "default-src 'none'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
-        )
-        self.render(
-            "status.html",
-            snapshot=snapshot,
-            rows=list(rows_of(snapshot)) if snapshot else [],
-            metrics_path=self.fleet.settings.web.telemetry_path,
-            version=__version__,
-        )
+        alerts = self.pushed() if self.pushed else None
+        body = await asyncio.to_thread(page.render, snapshot, self.fleet.settings, alerts)
+        for name, value in page.HEADERS.items():
+            self.set_header(name, value)
+        await self.send(body, "text/html; charset=utf-8")
 
 
 class Healthy(Handler):

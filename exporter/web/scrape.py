@@ -74,9 +74,10 @@ class Scrapes:
         return body
 
     def _render(self, snapshot: Snapshot | None, wanted: Wanted) -> bytes:
-        nodes = self._exposition.render(snapshot, wanted.form, wanted.names) if snapshot else b""
         own = _Own(list(read_families(snapshot, self._fleet.discovered)), self._fleet.telemetry.registry, wanted.names)
-        body = nodes + (generate_openmetrics(own) if wanted.form is Format.OPENMETRICS else generate_latest(own))
+        body = generate_openmetrics(own) if wanted.form is Format.OPENMETRICS else generate_latest(own)
+        if snapshot:
+            body = self._exposition.render(snapshot, wanted.form, wanted.names, rest=body)
         return igzip.compress(body, _GZIP_LEVEL, mtime=0) if wanted.gzip else body
 
 

@@ -15,6 +15,7 @@ from exporter.fleet import Fleet
 from exporter.settings import ListenAddress
 from exporter.web.app import application
 from exporter.web.door import Door
+from exporter.web.page import Pushed
 from exporter.web.scrape import Scrapes
 
 CONNECTIONS: Final = 512
@@ -25,6 +26,8 @@ _IDLE: Final = 120.0
 """Seconds that a connection may be idle, or take for its headers: longer than scrape intervals."""
 _FINISH: Final = 4.0
 """Seconds for what is being served when the server is told to stop."""
+_LOOK: Final = 0.02
+"""Seconds between two looks at whether it has been served."""
 
 log = structlog.get_logger(__name__)
 
@@ -32,16 +35,27 @@ log = structlog.get_logger(__name__)
 class Server:
     """Serves a started fleet.
 
+    Args:
+        fleet: What is served.
+        pushed: Returns the alerts that are being pushed; None if push is off.
+
     Raises:
         SettingsError: The web configuration cannot be used.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, pushed: Pushed | None = None) -> None:
         self._scrapes = Scrapes(fleet)
         self._door = Door(fleet.settings.web.config.file)
         self._address = fleet.settings.web.listen_address
         self._http = _LimitedServer(
-            application(fleet, self._scrapes, self._door, in_use=lambda stream: self._http.in_use(stream)),  # noqa: PLW0108 - not made yet
+            application(
+                fleet,
+                self._scrapes,
+                self._door,
+                pushed,
+                in_use=lambda stream: self._http.in_use(stream),  # noqa: PLW0108 - not made yet
+                served=lambda stream: self._http.served(stream),  # noqa: PLW0108
+            ),
             ssl_options=self._door.tls(),
             max_header_size=_MAX_HEADER,
             max_body_size=_MAX_BODY,
@@ -72,9 +86,10 @@ class Server:
         self._http.stop()
         try:
             async with asyncio.timeout(_FINISH):
-                await self._http.close_all_connections()
+                await self._http.finish_requests()
         except TimeoutError:
             log.warning("some requests were cut off")
+        await self._http.close_all_connections()
         self._scrapes.close()
         self._door.close()
 
@@ -91,12 +106,14 @@ class _LimitedServer(HTTPServer):
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._places = CONNECTIONS if soft == resource.RLIM_INFINITY else max(8, min(CONNECTIONS, soft // 2))
         self._streams: dict[IOStream, None] = {}
+        self._serving: set[IOStream] = set()
         super().initialize(*args, **kwargs)
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         while len(self._streams) >= self._places:
             idle = next(iter(self._streams))
             del self._streams[idle]
+            self._serving.discard(idle)
             idle.close()
         self._streams[stream] = None
         super().handle_stream(stream, address)
@@ -105,7 +122,20 @@ class _LimitedServer(HTTPServer):
         """Note that a request was taken in: its connection is the last to give up its place."""
         if self._streams.pop(stream, stream) is None:
             self._streams[stream] = None
+            self._serving.add(stream)
+
+    def served(self, stream: IOStream) -> None:
+        """Note that a request was answered, though the answer may still be on its way out."""
+        self._serving.discard(stream)
+
+    async def finish_requests(self) -> None:
+        """Wait until every request that was taken in is answered and sent: tornado itself cuts them off."""
+        # A stream tells nobody that it has sent everything.
+        while self._serving or any(stream.writing() for stream in self._streams):  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK)
 
     def on_close(self, server_conn: object) -> None:
-        self._streams.pop(server_conn.stream, None)  # type: ignore[attr-defined]
+        stream: IOStream = server_conn.stream  # type: ignore[attr-defined]
+        self._streams.pop(stream, None)
+        self._serving.discard(stream)
         super().on_close(server_conn)

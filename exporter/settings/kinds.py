@@ -1,0 +1,104 @@
+"""The kinds of values that settings have, each read from the text that a user writes."""
+
+from typing import Annotated, Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from redis.connection import parse_url
+
+from exporter.durations import parse_duration
+
+
+class ListenAddress(NamedTuple):
+    """Where to listen; an empty host means every address."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return it as the flag takes it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("not a duration such as 500ms, 10s or 1h30m")  # noqa: TRY004 - pydantic's way to refuse
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+def _optional_duration(value: object) -> object:
+    # YAML reads a bare `off` as false.
+    return None if value is False or value == "off" else _duration(value)
+
+
+def _listen_address(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    host, colon, port = value.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004
+        raise ValueError("not an address such as :19121, 127.0.0.1:19121 or [::1]:19121")
+    return ListenAddress(host.removeprefix("[").removesuffix("]"), int(port))
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    # The text may hold a password, so what is wrong with it is said without it.
+    url = value.get_secret_value()
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    try:
+        parse_url(url)
+    except ValueError:
+        raise ValueError("not a Redis address such as redis://host:6379/0") from None
+    return value
+
+
+def _http_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")) or not value.split("://", 1)[1].strip("/"):
+        raise ValueError("not an address such as http://alertmanager:9093")
+    if "@" in value.split("://", 1)[1].split("/", 1)[0]:
+        raise ValueError("must hold no password: that goes into --alertmanager.config-file")
+    return value.rstrip("/")
+
+
+def _label(value: str) -> str:
+    name, equals, _ = value.partition("=")
+    if not equals or not name.isascii() or not name.isidentifier():
+        raise ValueError("not a label such as cluster=tokyo")
+    if name in ("alertname", "node_id"):
+        raise ValueError(f"the label {name} is what the alert is told by")
+    return value
+
+
+def _time_zone(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("not a time zone such as UTC or Asia/Shanghai") from None
+
+
+def _path(value: str) -> str:
+    if not value.startswith("/") or value == "/" or value.startswith(("/-/", "/api/")):
+        raise ValueError("must begin with / and be no path that is taken")
+    return value
+
+
+def _prefix(value: str) -> str:
+    if not value:
+        raise ValueError("must not be empty")
+    return value
+
+
+IS_DURATION: Final = BeforeValidator(_duration)
+Duration = Annotated[float, IS_DURATION, Field(gt=0, allow_inf_nan=False)]
+OptionalDuration = Annotated[
+    Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, BeforeValidator(_optional_duration)
+]
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Label = Annotated[str, AfterValidator(_label)]
+UrlPath = Annotated[str, AfterValidator(_path)]
+KeyPrefix = Annotated[str, AfterValidator(_prefix)]
+TimeZone = Annotated[ZoneInfo, BeforeValidator(_time_zone)]
+Address = Annotated[ListenAddress, BeforeValidator(_listen_address)]

@@ -1,0 +1,185 @@
+"""What can be set: one frozen, checked object, section by section."""
+
+from typing import Final, Literal, get_origin
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, ValidationInfo, field_validator
+
+from exporter.settings.kinds import (
+    Address,
+    Duration,
+    HttpUrl,
+    KeyPrefix,
+    Label,
+    ListenAddress,
+    OptionalDuration,
+    RedisUrl,
+    TimeZone,
+    UrlPath,
+)
+
+_BEAT_SECONDS: Final = 10
+
+
+def kebab(name: str) -> str:
+    """Return a name as users write it: ``password-file``."""
+    return name.replace("_", "-")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=kebab,
+        arbitrary_types_allowed=True,
+        validate_default=True,
+        hide_input_in_errors=True,
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _one_of_many(cls, value: object, info: ValidationInfo) -> object:
+        """Take one value for a list of one, as flags and variables do."""
+        field = cls.model_fields[info.field_name or ""]
+        return (value,) if isinstance(value, str) and get_origin(field.annotation) is tuple else value
+
+
+class ConfigFile(_Section):
+    """Where the settings may be kept."""
+
+    file: FilePath | None = Field(default=None, description="YAML file with these settings, the same names nested")
+
+
+class Redis(_Section):
+    """How Redis is reached."""
+
+    url: tuple[RedisUrl, ...] = Field(
+        default=(SecretStr("redis://localhost:6379/0"),),
+        min_length=1,
+        description="redis://, rediss:// or unix:// address; repeat it to give Sentinel or Cluster seeds",
+    )
+    mode: Literal["standalone", "sentinel", "cluster"] = Field(
+        default="standalone", description="what stands at the address"
+    )
+    sentinel_master: str | None = Field(default=None, description="name of the master that Sentinel watches")
+    username: str | None = Field(default=None, description="ACL user")
+    password_file: FilePath | None = Field(
+        default=None, description="file with the password; read again at every connect"
+    )
+    tls_ca_file: FilePath | None = Field(default=None, description="certificates that sign Redis's")
+    tls_cert_file: FilePath | None = Field(default=None, description="certificate to show to Redis")
+    tls_key_file: FilePath | None = Field(default=None, description="key of that certificate")
+    timeout: Duration = Field(default=5.0, description="for one whole read")
+
+
+class Keys(_Section):
+    """What the platform's keys are called."""
+
+    metrics_prefix: KeyPrefix = Field(default="node:metrics:", description="what the hashes' names begin with")
+    heartbeat_prefix: KeyPrefix = Field(default="heartbeat:node:", description="what the heartbeats' names begin with")
+
+
+class Heartbeat(_Section):
+    """How nodes beat."""
+
+    ttl: Duration = Field(default=30.0, description="time to live that nodes give their heartbeat")
+    timezone: TimeZone = Field(
+        default=ZoneInfo("UTC"),
+        description="time zone of heartbeats that name none",
+    )
+
+    @property
+    def beat(self) -> float:
+        """Seconds from one beat to the next: a third of the TTL, as on the platform."""
+        return self.ttl * _BEAT_SECONDS / 30
+
+
+class Discovery(_Section):
+    """How node names are found."""
+
+    interval: Duration = Field(
+        default=10.0, description="how often names are looked for; stretches on a large keyspace"
+    )
+
+
+class Nodes(_Section):
+    """How long nodes are remembered."""
+
+    forget_after: OptionalDuration = Field(
+        default=None, description="leave out nodes that are offline for longer, such as 24h"
+    )
+
+
+class Collector(_Section):
+    """What is collected of each node."""
+
+    stale_gauges: bool = Field(default=False, description="export the last gauges of offline nodes too")
+    max_nodes: int = Field(default=100_000, gt=0, description="nodes to export at most, the first by name")
+
+
+class Alertmanager(_Section):
+    """Pushing of alerts."""
+
+    url: tuple[HttpUrl, ...] = Field(
+        default=(), description="Alertmanager to push to; repeat it for every member of a cluster"
+    )
+    label: tuple[Label, ...] = Field(
+        default=("job=ginkgo-exporter",),
+        description="name=value that Prometheus adds to these alerts; repeatable; overrides severity too",
+    )
+    config_file: FilePath | None = Field(
+        default=None, description="YAML file with authentication and TLS towards Alertmanager"
+    )
+    sole_writer: bool = Field(default=False, description="nobody else writes these alerts: resolve them at once")
+    mass_loss_ratio: float = Field(
+        default=0.5, gt=0, lt=1, description="more than this share of the nodes lost at once is a mass loss"
+    )
+    mass_loss_nodes: int = Field(default=3, ge=1, description="and at least this many")
+    mass_loss_hold: Duration = Field(default=15.0, description="how long single nodes are held back then")
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels to add: ``job`` unless it is overridden, without those set to nothing."""
+        given = dict(label.split("=", 1) for label in ("job=ginkgo-exporter", *self.label))
+        return {name: value for name, value in given.items() if value}
+
+
+class WebConfig(_Section):
+    """Where the web configuration is kept."""
+
+    file: FilePath | None = Field(
+        default=None, description="TLS and basic auth, in the format of Prometheus's exporter-toolkit"
+    )
+
+
+class Web(_Section):
+    """What is served, and where."""
+
+    listen_address: Address = Field(
+        default=ListenAddress("", 19121),
+        description="address to serve on",
+    )
+    telemetry_path: UrlPath = Field(default="/metrics", description="path of the metrics")
+    config: WebConfig = WebConfig()
+
+
+class Log(_Section):
+    """What is logged."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least severity logged")
+    format: Literal["logfmt", "json"] = Field(default="logfmt", description="form of a log line")
+
+
+class Settings(_Section):
+    """All settings, checked; made by ``exporter.settings.load``."""
+
+    config: ConfigFile = ConfigFile()
+    redis: Redis = Redis()
+    keys: Keys = Keys()
+    heartbeat: Heartbeat = Heartbeat()
+    discovery: Discovery = Discovery()
+    nodes: Nodes = Nodes()
+    collector: Collector = Collector()
+    alertmanager: Alertmanager = Alertmanager()
+    web: Web = Web()
+    log: Log = Log()

@@ -1,0 +1,65 @@
+"""The options of ``nodes`` and ``forget``; apart from the commands, so that who serves loads none of them."""
+
+import argparse
+from typing import Final
+
+from exporter.durations import parse_duration
+from exporter.rows import COLUMNS
+
+SOME_OFFLINE: Final = 3
+"""Exit code with ``nodes --fail-offline`` when a node is offline."""
+SORT_FIELDS: Final = tuple(column.name for column in COLUMNS)
+
+
+def add_nodes_options(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options of ``nodes``."""
+    group = parser.add_argument_group("What is shown")
+    group.add_argument("--output", choices=("table", "json", "csv"), default="table", help="form [table]")
+    group.add_argument("--state", choices=("online", "offline", "undecided"), help="only nodes in this state")
+    group.add_argument(
+        "--sort",
+        choices=SORT_FIELDS,
+        metavar="FIELD",
+        help=f"{', '.join(SORT_FIELDS)}: smallest first, unknown last [offline nodes first, then by node]",
+    )
+    group.add_argument("--reverse", action="store_true", help="largest first")
+    group.add_argument(
+        "--exporter.url", metavar="URL", help="ask this running exporter, which may know since when a node is offline"
+    )
+    group.add_argument("--watch", action="store_true", help="refresh the table in place until Ctrl-C")
+    group.add_argument("--interval", type=_duration, default=2.0, metavar="TIME", help="between refreshes [2s]")
+    group.add_argument(
+        "--rate-over",
+        type=_duration,
+        metavar="TIME",
+        help="look twice, so far apart, for events/s; nodes write every 10s, so 15s is a good choice",
+    )
+    group.add_argument("--fail-offline", action="store_true", help=f"exit {SOME_OFFLINE} when any node is offline")
+
+
+def add_forget_options(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options of ``forget``."""
+    group = parser.add_argument_group("What is deleted")
+    group.add_argument("node", nargs="*", metavar="NODE", help="an offline node, as the table shows it")
+    group.add_argument(
+        "--offline-longer-than",
+        type=_duration,
+        metavar="TIME",
+        help="instead: every node that has surely been offline for longer, such as 24h",
+    )
+    group.add_argument(
+        "--exporter.url",
+        metavar="URL",
+        help="ask this running exporter since when nodes are offline [how long Redis saw no use of their hashes]",
+    )
+    group.add_argument("--yes", action="store_true", help="delete; without it nothing is changed")
+
+
+def _duration(text: str) -> float:
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if not seconds:
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return seconds

@@ -1,0 +1,147 @@
+"""Draw the dashboards with Grafana's own components, over real Prometheus servers, and save the PNGs here.
+
+Needs Node.js with npm, Chromium, Prometheus and promtool; with pngquant the PNGs get a third of the size.
+"""
+
+import functools
+import http.server
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlencode
+
+from grafana.proof import history, tsdb
+from grafana.proof.expressions import read
+from grafana.proof.history import Story
+from grafana.proof.lives import END
+
+HERE: Final = Path(__file__).parent
+ROOT: Final = HERE.parents[1]
+WIDTH: Final = 1_280
+_HEAD: Final = 52
+_CELL: Final = 38
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One PNG: a dashboard over a story, whole or down to a row of its grid."""
+
+    name: str
+    dashboard: str
+    rows: int | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def height(self) -> int:
+        """Pixels that the chosen part of the dashboard takes."""
+        panels = read(_file(self.dashboard))["panels"]
+        whole = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
+        return _HEAD + _CELL * (self.rows or whole) + 8
+
+
+_STORIES: Final[tuple[tuple[Story | None, tuple[Picture, ...]], ...]] = (
+    (
+        history.normal(),
+        (
+            Picture("fleet", "fleet", rows=25),
+            Picture("fleet-whole", "fleet"),
+            Picture("node", "node", variables={"node": "node-2"}),
+            Picture("node-several", "node", variables={"node": "node-2|node-3|node-5|node-6"}),
+            Picture("exporter", "exporter"),
+        ),
+    ),
+    (history.redis_down(), (Picture("fleet-redis-down", "fleet"), Picture("exporter-redis-down", "exporter"))),
+    (history.one_node(), (Picture("fleet-one-node", "fleet"),)),
+    (None, (Picture("fleet-no-data", "fleet"),)),
+    (
+        history.thousand(),
+        (Picture("fleet-1000-nodes", "fleet"), Picture("node-1000-nodes", "node")),
+    ),
+)
+
+
+def main(names: list[str]) -> None:
+    """Draw the named pictures, or all of them."""
+    page = _built()
+    for story, pictures in _STORIES:
+        wanted = [picture for picture in pictures if not names or picture.name in names]
+        if not wanted:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            if story is not None:
+                tsdb.load(story, ROOT / "alerts" / "ginkgo.rules.yml", Path(folder))
+            with tsdb.running(Path(folder)) as prometheus, _served(page) as address:
+                for picture in wanted:
+                    _draw(picture, prometheus.url, address)
+
+
+def _built() -> Path:
+    page = HERE / "page"
+    for command in (["npm", "ci", "--ignore-scripts", "--legacy-peer-deps"], ["npm", "run", "build"]):
+        if command[1] == "ci" and (page / "node_modules").exists():
+            continue
+        subprocess.run(command, cwd=page, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own arguments
+    return page
+
+
+@contextmanager
+def _served(page: Path) -> Iterator[str]:
+    shutil.copytree(ROOT / "grafana" / "dashboards", page / "dist" / "dashboards", dirs_exist_ok=True)
+    handler = functools.partial(_Quiet, directory=str(page))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def _draw(picture: Picture, prometheus: str, address: str) -> None:
+    parameters = {
+        "dashboard": f"dist/dashboards/{picture.dashboard}.json",
+        "prometheus": prometheus,
+        "end": str(END),
+        **picture.variables,
+    }
+    target = HERE / f"{picture.name}.png"
+    with tempfile.TemporaryDirectory() as profile:
+        subprocess.run(  # noqa: S603 - our own arguments
+            [  # noqa: S607 - wherever PATH has it
+                "chromium",
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--hide-scrollbars",
+                f"--user-data-dir={profile}",
+                f"--window-size={WIDTH},{picture.height()}",
+                "--virtual-time-budget=30000",
+                f"--screenshot={target}",
+                f"{address}/index.html?{urlencode(parameters)}",
+            ],
+            check=True,
+            capture_output=True,
+            timeout=180,
+        )
+    if shutil.which("pngquant"):
+        quality = ["--quality=85-100", "--strip", "--force", "--output", str(target), str(target)]
+        subprocess.run(["pngquant", *quality], check=True)  # noqa: S603, S607 - our own arguments, from PATH
+    sys.stdout.write(f"{target.relative_to(ROOT)}: {target.stat().st_size // 1024} KB\n")
+
+
+def _file(dashboard: str) -> Path:
+    return ROOT / "grafana" / "dashboards" / f"{dashboard}.json"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,219 @@
+"""A story in a real Prometheus: its samples, the recording rules over them, the alerts they raise."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.error import URLError
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import yaml
+
+from grafana.proof.history import Story, openmetrics
+from grafana.proof.lives import END, LENGTH, STEP
+
+START: Final = END - LENGTH
+_READY_WITHIN: Final = 20.0
+
+Rule = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """A running server's query API."""
+
+    url: str
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """Processor time that the server has used: what a query costs, however busy the machine is."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def get(self, path: str, **parameters: str | float) -> Any:
+        """What the API answers under `data`; its error as a RuntimeError."""
+        try:
+            with urlopen(f"{self.url}/api/v1/{path}?{urlencode(parameters)}", timeout=60) as reply:  # noqa: S310 - our own server
+                return json.load(reply)["data"]
+        except URLError as error:
+            detail = error.read().decode() if hasattr(error, "read") else str(error)
+            raise RuntimeError(f"{path} {parameters}: {detail}") from error
+
+    def instant(self, query: str, at: float = END) -> list[dict[str, Any]]:
+        """The vector a query gives at a time."""
+        vector: list[dict[str, Any]] = self.get("query", query=query, time=at)["result"]
+        return vector
+
+    def over_time(self, query: str, step: float = STEP, start: float = START) -> list[dict[str, Any]]:
+        """The matrix a query gives over the hour."""
+        matrix: list[dict[str, Any]] = self.get("query_range", query=query, start=start, end=END, step=step)["result"]
+        return matrix
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Prometheus]:
+    """Prometheus over the blocks in `folder`, scraping nothing, until the context ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "prometheus.yml"
+    config.write_text("scrape_configs: []\n", encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    log = (folder / "prometheus.log").open("w", encoding="utf-8")
+    process = subprocess.Popen(  # noqa: S603 - our own arguments
+        [  # noqa: S607 - wherever PATH has it
+            "prometheus",
+            f"--config.file={config}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            "--storage.tsdb.retention.time=100y",
+            # A real Prometheus marks the end of a series at once. Blocks made by promtool have no such marks,
+            # so here a series ends when two scrapes in a row lack it.
+            f"--query.lookback-delta={2 * STEP}s",
+            f"--web.listen-address={address}",
+            "--web.enable-admin-api",
+            "--web.cors.origin=.*",
+            "--log.level=warn",
+        ],
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        _wait_until_ready(process, f"http://{address}/-/ready")
+        yield Prometheus(f"http://{address}", process.pid)
+    finally:
+        process.terminate()
+        process.wait(20)
+        log.close()
+
+
+def load(story: Story, rules: Path, folder: Path) -> None:
+    """Writes the story, its recording rules and its alerts as blocks under `folder`."""
+    samples = folder / "samples.om"
+    folder.mkdir(parents=True, exist_ok=True)
+    with samples.open("wb") as file:
+        file.writelines(openmetrics(story))
+    _write_blocks(samples, folder)
+    groups = yaml.safe_load(rules.read_text(encoding="utf-8"))["groups"]
+    for number, layer in enumerate(_layers(groups)):
+        path = folder / f"layer-{number}.yml"
+        path.write_text(yaml.safe_dump({"groups": layer}), encoding="utf-8")
+        _record(path, folder)
+    _write_alerts([rule for group in groups for rule in group["rules"] if "alert" in rule], folder)
+
+
+def _record(rules: Path, folder: Path) -> None:
+    recorded = folder / "recorded"
+    with running(folder) as prometheus:
+        _run(
+            "promtool", "tsdb", "create-blocks-from", "rules", f"--start={START}", f"--end={END}",
+            f"--url={prometheus.url}", f"--eval-interval={STEP}s", f"--output-dir={recorded}", str(rules),
+        )  # fmt: skip
+    for block in recorded.iterdir():
+        shutil.move(block, folder / "data" / block.name)
+    recorded.rmdir()
+
+
+def _layers(groups: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The recording rules, those first that need no other: backfilling does not know their order."""
+    waiting: dict[str, Rule] = {rule["record"]: rule for group in groups for rule in group["rules"] if "record" in rule}
+    layers: list[list[dict[str, Any]]] = []
+    while waiting:
+        ready = [
+            rule
+            for rule in waiting.values()
+            if not any(re.search(rf"\b{name}\b", rule["expr"]) for name in waiting if name != rule["record"])
+        ]
+        if not ready:
+            raise ValueError(f"recording rules in a circle: {sorted(waiting)}")
+        layers.append([{"name": f"layer{len(layers)}", "rules": ready}])
+        for rule in ready:
+            del waiting[rule["record"]]
+    return layers
+
+
+def _write_alerts(alerts: Sequence[Rule], folder: Path) -> None:
+    firing: list[str] = []
+    since: list[str] = []
+    with running(folder) as prometheus:
+        for alert in alerts:
+            for series in prometheus.over_time(alert["expr"]):
+                labels = _alert_labels(alert, series["metric"])
+                true_at = [float(at) for at, _ in series["values"]]
+                waits = _seconds(alert.get("for", "0s")), _seconds(alert.get("keep_firing_for", "0s"))
+                for at, began in _fired(true_at, *waits):
+                    stamp = f"{at:.0f}\n"
+                    firing.append(f"ALERTS{_braced(labels | {'alertstate': 'firing'})} 1 {stamp}")
+                    since.append(f"ALERTS_FOR_STATE{_braced(labels)} {began:.0f} {stamp}")
+    if not firing:
+        return
+    file = folder / "alerts.om"
+    text = ["# TYPE ALERTS gauge\n", *firing, "# TYPE ALERTS_FOR_STATE gauge\n", *since, "# EOF\n"]
+    file.write_text("".join(text), encoding="utf-8")
+    _write_blocks(file, folder)
+
+
+def _alert_labels(alert: Rule, metric: Mapping[str, str]) -> dict[str, str]:
+    fixed = {name: text for name, text in alert.get("labels", {}).items() if "{{" not in text}
+    return {**metric, **fixed, "__name__": "", "alertname": alert["alert"]}
+
+
+def _fired(true_at: Sequence[float], wait: float, keep: float) -> Iterator[tuple[float, float]]:
+    """The times at which an alert fires, each with the time since which it does not rest."""
+    true, began, until = set(true_at), 0.0, 0.0
+    firing = False
+    at = START
+    while at <= END:
+        if at in true:
+            if not firing and at - STEP not in true:
+                began = at
+            firing = firing or at - began >= wait
+            until = at + keep
+        elif at > until:
+            firing = False
+        if firing:
+            yield at, began
+        at += STEP
+
+
+def _braced(labels: Mapping[str, str]) -> str:
+    inner = ",".join(f"{name}={json.dumps(value)}" for name, value in sorted(labels.items()) if value)
+    return f"{{{inner}}}"
+
+
+def _seconds(duration: str) -> float:
+    units = {"s": 1, "m": 60, "h": 3600}
+    return float(sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)([smh])", duration)))
+
+
+def _write_blocks(samples: Path, folder: Path) -> None:
+    _run("promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet", str(samples), str(folder / "data"))
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(  # noqa: S603 - promtool, our own arguments
+        command, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[:4])}: {done.stderr or done.stdout}")
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
+    deadline = time.monotonic() + _READY_WITHIN
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"prometheus ended with {process.returncode}: see prometheus.log")
+        try:
+            with urlopen(url, timeout=1):  # noqa: S310 - our own server
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise TimeoutError("prometheus was not ready in time")

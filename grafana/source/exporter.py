@@ -1,0 +1,243 @@
+"""The exporter's dashboard: can the monitoring itself be trusted."""
+
+from grafana_foundation_sdk.builders import stat, statetimeline, timeseries
+from grafana_foundation_sdk.builders.dashboard import Row
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from grafana.source.frame import EXPORTER, firing_alerts, shell
+from grafana.source.palette import BAD, LATE, PURPLE, SKY, WELL, thresholds, words
+from grafana.source.panels import Query, big_number, lines, states_over_time
+from grafana.source.queries import select
+
+
+def dashboard() -> Dashboard:
+    """Ginkgo / Exporter."""
+    return shell(
+        EXPORTER,
+        "Ginkgo / Exporter",
+        "Can the monitoring be trusted: scrapes, reads of Redis, discovery, values that could not be read, "
+        "push to Alertmanager, and the exporter's own resources.",
+        [
+            _scraped(),
+            _redis(),
+            _push(),
+            _invalid_in_range(),
+            _discovery_age(),
+            _rules(),
+            _redis_over_time(),
+            _version(),
+            _durations(),
+            _samples(),
+            _discovery(),
+            _invalid(),
+            Row("Push to Alertmanager"),
+            _held(),
+            _posts(),
+            _delay(),
+            Row("Process"),
+            _cpu(),
+            _memory(),
+            _files(),
+        ],
+        annotations=[firing_alerts('node_id=""')],
+    )
+
+
+def _scraped() -> stat.Panel:
+    return big_number(
+        "Exporters scraped",
+        "Exporters that Prometheus reached in its last scrape. Below the number you run, one is down.",
+        f"sum({select('up')})",
+        limits=thresholds((0, BAD), (1, WELL)),
+        absent="no target",
+    )
+
+
+def _redis() -> stat.Panel:
+    return big_number(
+        "Exporters reading Redis",
+        "Exporters whose last scrape read Redis in full.",
+        f"sum({select('ginkgo_redis_up')})",
+        limits=thresholds((0, BAD), (1, WELL)),
+    )
+
+
+def _push() -> stat.Panel:
+    return big_number(
+        "Push",
+        "Whether a watch runs and an Alertmanager took a post within the last minute.",
+        f"max({select('ginkgo_bridge_active')})",
+        limits=thresholds((0, BAD), (1, WELL)),
+        words=words({"0": ("FAILING", BAD), "1": ("active", WELL)}),
+        absent="off or unknown",
+    )
+
+
+def _invalid_in_range() -> stat.Panel:
+    return big_number(
+        "Invalid values in this range",
+        "Values in Redis that could not be read and were left out, each time they were met. Any: a node "
+        "writes something that the contract does not know.",
+        f"sum(increase({select('ginkgo_exporter_invalid_values_total')}[$__range]))",
+        limits=thresholds((0, WELL), (0.001, LATE)),
+        unit="locale",
+        decimals=0,
+    )
+
+
+def _discovery_age() -> stat.Panel:
+    return big_number(
+        "Last discovery",
+        "How long ago node names were last looked for in full, by the exporter that is furthest behind. New "
+        "nodes are unknown until the next one; it stretches on a large keyspace.",
+        f"time() - min({select('ginkgo_exporter_discovery_timestamp_seconds')})",
+        limits=thresholds((0, WELL), (120, LATE), (600, BAD)),
+        unit="s",
+        decimals=0,
+    )
+
+
+def _rules() -> stat.Panel:
+    return big_number(
+        "Alert rules",
+        "Whether Prometheus evaluates the alert rules: their watchdog always fires. If not, no alert comes "
+        "from it, and panels that use recorded series are empty.",
+        'max(ALERTS{alertname="Watchdog", alertstate="firing", severity="info"})',
+        limits=thresholds((1, WELL)),
+        words=words({"1": ("evaluated", WELL)}),
+        absent="not loaded",
+    )
+
+
+def _version() -> stat.Panel:
+    return big_number(
+        "Exporters by version",
+        "How many exporters were scraped of each version; more than one version during an update.",
+        f"count by (version) ({select('ginkgo_exporter_build_info')})",
+        limits=thresholds((0, WELL)),
+        legend="{{version}}",
+        width=5,
+        height=6,
+    )
+
+
+def _redis_over_time() -> statetimeline.Panel:
+    return states_over_time(
+        "Redis readable",
+        "Each exporter's reads of Redis; a hole means that the exporter was not scraped.",
+        Query(select("ginkgo_redis_up"), "{{instance}}"),
+        words=words({"0": ("UNREADABLE", BAD), "1": ("readable", WELL)}),
+        width=19,
+        height=6,
+    )
+
+
+def _durations() -> timeseries.Panel:
+    return lines(
+        "Scrape and read times",
+        "How long a scrape took as Prometheus saw it, and the part of it spent reading Redis.",
+        Query(select("scrape_duration_seconds"), "scrape {{instance}}"),
+        Query(select("ginkgo_exporter_collect_duration_seconds"), "read {{instance}}"),
+        unit="s",
+    )
+
+
+def _samples() -> timeseries.Panel:
+    return lines(
+        "Samples per scrape",
+        "Falls to the exporter's own few when Redis can't be read.",
+        Query(select("scrape_samples_scraped"), "{{instance}}"),
+        unit="short",
+    )
+
+
+def _discovery() -> timeseries.Panel:
+    return lines(
+        "Discovery",
+        "How long the last full discovery of node names took. It grows with all keys in Redis, not with nodes.",
+        Query(select("ginkgo_exporter_discovery_duration_seconds"), "{{instance}}"),
+        unit="s",
+    )
+
+
+def _invalid() -> timeseries.Panel:
+    return lines(
+        "Invalid values",
+        "Values left out because they could not be read, per second and field.",
+        Query(
+            f"sum by (field) (rate({select('ginkgo_exporter_invalid_values_total')}[$__rate_interval]))",
+            "{{field}}",
+        ),
+        unit="cps",
+        bars=True,
+        absent="No invalid value was ever met, or nothing is known",
+    )
+
+
+def _held() -> timeseries.Panel:
+    return lines(
+        "Alerts pushed",
+        "Alerts that the exporter now keeps firing at Alertmanager.",
+        Query(f"max by (alertname) ({select('ginkgo_bridge_alerts')})", "{{alertname}}"),
+        unit="short",
+        absent="Push is off, or nothing is known",
+        width=8,
+    )
+
+
+def _posts() -> timeseries.Panel:
+    return lines(
+        "Posts",
+        "Posts per second by Alertmanager and result. An empty one goes out every 15 s when nothing fires.",
+        Query(
+            f"sum by (alertmanager, result) (rate({select('ginkgo_bridge_posts_total')}[$__rate_interval]))",
+            "{{result}} {{alertmanager}}",
+        ),
+        unit="cps",
+        absent="Push is off, or nothing is known",
+        width=8,
+    )
+
+
+def _delay() -> timeseries.Panel:
+    buckets = f"sum by (le) (rate({select('ginkgo_bridge_detection_delay_seconds_bucket')}[$__rate_interval]))"
+    return lines(
+        "From expiry to accepted post",
+        "How long after a heartbeat's expiry an Alertmanager had the alert. Empty when no node crashed.",
+        Query(f"histogram_quantile(0.5, {buckets})", "half within"),
+        Query(f"histogram_quantile(0.99, {buckets})", "99 % within"),
+        unit="s",
+        colours={"half within": SKY, "99 % within": PURPLE},
+        absent="No crash was pushed in this range, or push is off",
+        width=8,
+    )
+
+
+def _cpu() -> timeseries.Panel:
+    return lines(
+        "CPU",
+        "Share of one core.",
+        Query(f"rate({select('process_cpu_seconds_total')}[$__rate_interval])", "{{instance}}"),
+        unit="percentunit",
+        width=8,
+    )
+
+
+def _memory() -> timeseries.Panel:
+    return lines(
+        "Memory",
+        "Resident memory.",
+        Query(select("process_resident_memory_bytes"), "{{instance}}"),
+        unit="bytes",
+        width=8,
+    )
+
+
+def _files() -> timeseries.Panel:
+    return lines(
+        "Open files",
+        "Open file descriptors, connections included; the limit is where it stops accepting.",
+        Query(select("process_open_fds"), "{{instance}}"),
+        unit="short",
+        width=8,
+    )

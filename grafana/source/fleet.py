@@ -1,0 +1,271 @@
+"""The fleet's dashboard: are all nodes alive, who is not and since when, and is data being lost."""
+
+from typing import Final
+
+from grafana_foundation_sdk.builders import stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.builders.dashboard import Row
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from grafana.source.frame import FLEET, begun_alerts, shell
+from grafana.source.nodes import node_table
+from grafana.source.palette import (
+    BACKPRESSURE_FLOOR,
+    BAD,
+    GREEN,
+    LATE,
+    PURPLE,
+    QUEUE_FILLING,
+    QUEUE_FULL,
+    SKY,
+    WELL,
+    node_states,
+    thresholds,
+    words,
+)
+from grafana.source.panels import Column, Query, big_number, lines, rows, states_over_time
+from grafana.source.queries import (
+    increase_in_range,
+    once,
+    recorded,
+    select,
+    while_known,
+    worst_gauge,
+    worst_rate,
+    worst_recorded,
+    worst_uptime,
+)
+
+# More bands or lines than these can't be told apart, whatever the screen.
+BANDS: Final = 20
+LINES: Final = 10
+
+_SEVERITIES: Final = {"critical": ("CRITICAL", BAD), "warning": ("warning", LATE), "info": ("info", SKY)}
+
+
+def dashboard() -> Dashboard:
+    """Ginkgo / Fleet."""
+    return shell(
+        FLEET,
+        "Ginkgo / Fleet",
+        "Are all ExecutionNodes alive, which are not and since when, is data being lost, where does it jam, "
+        "is the load balanced.",
+        [
+            _offline(),
+            _online(),
+            _undecided(),
+            _dropped_in_range(),
+            _redis(),
+            _push(),
+            _nodes(),
+            _alive(),
+            _alerts(),
+            Row("Load and loss"),
+            _events(),
+            _busiest(),
+            _backpressure(),
+            _drops(),
+            _queues(),
+            _balance(),
+            _census(),
+        ],
+        annotations=[begun_alerts()],
+    )
+
+
+def _nodes_in(state: str) -> str:
+    chosen = select("ginkgo_nodes", f'state="{state}"')
+    return f"sum({once(chosen)})"
+
+
+def _offline() -> stat.Panel:
+    return big_number(
+        "Offline",
+        "Nodes that crashed: their heartbeat is gone and their metrics are still in Redis. A node that "
+        "stopped gracefully is not counted. Unknown while Redis can't be read.",
+        _nodes_in("offline"),
+        limits=thresholds((0, WELL), (1, BAD)),
+    )
+
+
+def _online() -> stat.Panel:
+    return big_number(
+        "Online",
+        "Nodes with a live heartbeat. Unknown while Redis can't be read.",
+        _nodes_in("online"),
+        limits=thresholds((0, BAD), (1, WELL)),
+    )
+
+
+def _undecided() -> stat.Panel:
+    return big_number(
+        "Undecided",
+        "Nodes without heartbeat just after Redis itself failed, restarted or changed its master: they get "
+        "one TTL and one beat to show that they live.",
+        _nodes_in("undecided"),
+        limits=thresholds((0, WELL), (1, LATE)),
+    )
+
+
+def _dropped_in_range() -> stat.Panel:
+    lost = f"sum({increase_in_range(select('ginkgo_node_dropped_events_total'))})"
+    readable = f"max({select('ginkgo_redis_up')}) == 1"
+    return big_number(
+        "Events dropped",
+        "Events that nodes threw away because a queue was full: this data is lost. Over the range chosen "
+        "above; a node's drops before its first sample can't be seen here.",
+        f"{lost} > 0 or {lost} and on () {readable}",
+        limits=thresholds((0, WELL), (0.001, BAD)),
+        unit="locale",
+        decimals=0,
+    )
+
+
+def _redis() -> stat.Panel:
+    return big_number(
+        "Redis",
+        "Whether any exporter could read Redis in its last scrape. If none could, nothing is known of any node.",
+        f"max({select('ginkgo_redis_up')})",
+        limits=thresholds((0, BAD), (1, WELL)),
+        words=words({"0": ("UNREADABLE", BAD), "1": ("readable", WELL)}),
+        absent="no exporter",
+    )
+
+
+def _push() -> stat.Panel:
+    return big_number(
+        "Push to Alertmanager",
+        "Whether an exporter's watch runs and an Alertmanager took a post within the last minute. Without "
+        "push, alerts still come through Prometheus's rules, half a minute later.",
+        f"max({select('ginkgo_bridge_active')})",
+        limits=thresholds((0, BAD), (1, WELL)),
+        words=words({"0": ("FAILING", BAD), "1": ("active", WELL)}),
+        absent="off or unknown",
+    )
+
+
+def _nodes() -> table.Panel:
+    return node_table(
+        "Nodes",
+        "Offline nodes first. 'Last heartbeat' is the time the node itself wrote; for an offline node it "
+        "says since when. 'Dropped' is over the range chosen above. An offline node's queue and portfolios "
+        "are not known. Follow a node's name for its history.",
+        height=11,
+    )
+
+
+def _alive() -> statetimeline.Panel:
+    return states_over_time(
+        "Alive",
+        f"Each node's life over the range; a hole means that nothing was known. Of more than {BANDS} nodes, "
+        f"the {BANDS} that were offline longest.",
+        Query(worst_uptime(BANDS), "{{node_id}}"),
+        words=node_states(),
+        width=15,
+        height=10,
+    )
+
+
+def _alerts() -> table.Panel:
+    chosen = 'alertname=~"Ginkgo.*"'
+    return rows(
+        "Firing alerts",
+        "What Prometheus's rules say now, whatever is chosen above: a variable must not hide an alert.",
+        (
+            Column("Severity", label="severity", words=words(_SEVERITIES), width=85),
+            Column("Alert", label="alertname"),
+            Column("Node", label="node_id", width=95),
+            Column(
+                "Since",
+                f"1000 * (ALERTS_FOR_STATE{{{chosen}}} and ignoring (alertstate) "
+                f'ALERTS{{{chosen}, alertstate="firing"}})',
+                unit="dateTimeAsIsoNoDateIfToday",
+                width=85,
+            ),
+        ),
+        sort=(("Severity", False), ("Since", False)),
+        absent="No firing alert is recorded",
+        width=9,
+        height=10,
+    )
+
+
+def _events() -> timeseries.Panel:
+    return lines(
+        "Events",
+        "Events that all nodes together take for routing, per second.",
+        Query(f"sum({while_known(recorded('node:ginkgo_node_events:rate5m'))})", "all nodes"),
+        unit="cps",
+        colours={"all nodes": SKY},
+        width=8,
+    )
+
+
+def _busiest() -> timeseries.Panel:
+    return lines(
+        "Events: the busiest nodes",
+        f"Events taken for routing per second: the {LINES} busiest nodes over the range.",
+        Query(worst_recorded(LINES, "node:ginkgo_node_events:rate5m"), "{{node_id}}"),
+        unit="cps",
+        width=16,
+    )
+
+
+def _backpressure() -> timeseries.Panel:
+    return lines(
+        "Backpressure: where it jams",
+        f"How often a full queue pushed back, per second: the {LINES} worst over the range. The line is the "
+        "rate under which the alerts take it for a blip.",
+        Query(worst_recorded(LINES, "node:ginkgo_node_backpressure:rate5m"), "{{node_id}}"),
+        unit="cps",
+        limits=thresholds((BACKPRESSURE_FLOOR, LATE), below="transparent"),
+    )
+
+
+def _drops() -> timeseries.Panel:
+    return lines(
+        "Events dropped",
+        f"Events lost per second: the {LINES} worst over the range. Any bar is lost data.",
+        Query(worst_rate(LINES, "ginkgo_node_dropped_events_total"), "{{node_id}}"),
+        unit="cps",
+        bars=True,
+    )
+
+
+def _queues() -> timeseries.Panel:
+    return lines(
+        "Queues: the fullest",
+        f"Average queue length over a node's portfolios, which hold 1,000 events each: the {LINES} fullest "
+        "over the range, with lines at 70 % (filling) and 95 % (full).",
+        Query(worst_gauge(LINES, "ginkgo_node_queue_size"), "{{node_id}}"),
+        unit="short",
+        limits=thresholds((QUEUE_FILLING, LATE), (QUEUE_FULL, BAD), below="transparent"),
+    )
+
+
+def _balance() -> timeseries.Panel:
+    return lines(
+        "Portfolio balance",
+        "Portfolios on the fullest, the average and the emptiest online node. Lines far apart: the load is "
+        "not balanced.",
+        Query(recorded("installation:ginkgo_node_portfolios:max"), "most"),
+        Query(recorded("installation:ginkgo_node_portfolios:avg"), "average"),
+        Query(recorded("installation:ginkgo_node_portfolios:min"), "fewest"),
+        unit="short",
+        width=6,
+        colours={"most": LATE, "average": SKY, "fewest": PURPLE},
+        steps=True,
+    )
+
+
+def _census() -> timeseries.Panel:
+    return lines(
+        "Nodes by state",
+        "How many nodes are known, by state. 'Forgotten' ones were offline for longer than the exporter was "
+        "told to remember.",
+        Query(f"sum by (state) ({recorded('installation:ginkgo_nodes:max')})", "{{state}}"),
+        unit="short",
+        width=6,
+        colours={"online": SKY, "offline": BAD, "undecided": LATE, "forgotten": GREEN},
+        steps=True,
+        decimals=0,
+    )

@@ -1,0 +1,74 @@
+{{/* Where the pod finds what is mounted. */}}
+{{- define "ginkgo-exporter.mountRoot" -}}/etc/ginkgo-exporter{{- end -}}
+
+{{/*
+Labels of pushed alerts, as YAML. They must be those of the same alerts sent by
+Prometheus: the job, what the operator adds to a target and the rules keep
+(namespace, service), what Prometheus itself adds, and what the rules set, which
+wins as it does there.
+*/}}
+{{- define "ginkgo-exporter.pushLabels" -}}
+{{- $labels := dict "job" "ginkgo-exporter" -}}
+{{- if or .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
+{{- $_ := set $labels "namespace" .Release.Namespace -}}
+{{- $_ := set $labels "service" (include "ginkgo-exporter.fullname" .) -}}
+{{- end -}}
+{{- $labels = mergeOverwrite $labels .Values.alertmanager.labels .Values.alerts.labels .Values.alerts.pushed.labels -}}
+{{- with .Values.alerts.pushed.severity -}}
+{{- $_ := set $labels "severity" . -}}
+{{- end -}}
+{{- toYaml $labels -}}
+{{- end -}}
+
+{{/* The exporter's configuration file: `config`, and what the chart's other values say. */}}
+{{- define "ginkgo-exporter.config" -}}
+{{- $root := include "ginkgo-exporter.mountRoot" . -}}
+{{- $redis := dict -}}
+{{- with include "ginkgo-exporter.redisUrls" . | fromJsonArray -}}
+{{- if not $.Values.redis.existingSecretUrlKey -}}
+{{- $_ := set $redis "url" . -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $redis "mode" .Values.redis.mode -}}
+{{- with .Values.redis.sentinelMaster -}}
+{{- $_ := set $redis "sentinel-master" . -}}
+{{- end -}}
+{{- with .Values.redis.username -}}
+{{- $_ := set $redis "username" . -}}
+{{- end -}}
+{{- if and .Values.redis.existingSecret .Values.redis.existingSecretPasswordKey -}}
+{{- $_ := set $redis "password-file" (printf "%s/redis/password" $root) -}}
+{{- end -}}
+{{- if .Values.redis.tls.existingSecret -}}
+{{- range $flag, $key := dict "tls-ca-file" .Values.redis.tls.caKey "tls-cert-file" .Values.redis.tls.certKey "tls-key-file" .Values.redis.tls.keyKey -}}
+{{- if $key -}}
+{{- $_ := set $redis $flag (printf "%s/redis-tls/%s" $root $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $web := dict "listen-address" (printf ":%d" (int .Values.containerPort)) -}}
+{{- with .Values.web.existingSecret -}}
+{{- $_ := set $web "config" (dict "file" (printf "%s/web/%s" $root $.Values.web.existingSecretKey)) -}}
+{{- end -}}
+{{- $own := dict "redis" $redis "web" $web -}}
+{{- if .Values.alertmanager.urls -}}
+{{- $labels := list -}}
+{{- range $name, $value := include "ginkgo-exporter.pushLabels" . | fromYaml -}}
+{{- if $value -}}
+{{- $labels = append $labels (printf "%s=%s" $name $value) -}}
+{{- end -}}
+{{- end -}}
+{{- $push := dict "url" .Values.alertmanager.urls "label" $labels -}}
+{{- if .Values.alertmanager.existingSecret -}}
+{{- $_ := set $push "config-file" (printf "%s/alertmanager/%s" $root .Values.alertmanager.existingSecretKey) -}}
+{{- end -}}
+{{- if .Values.alertmanager.soleWriter -}}
+{{- $_ := set $push "sole-writer" true -}}
+{{- end -}}
+{{- range $name, $value := .Values.alerts.pushed.massLoss -}}
+{{- $_ := set $push (printf "mass-loss-%s" $name) $value -}}
+{{- end -}}
+{{- $_ := set $own "alertmanager" $push -}}
+{{- end -}}
+{{- toYaml (mergeOverwrite (deepCopy .Values.config) $own) -}}
+{{- end -}}

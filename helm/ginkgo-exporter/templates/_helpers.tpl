@@ -1,0 +1,114 @@
+{{/* The objects' name: at most 63 characters, as a DNS label may have. */}}
+{{- define "ginkgo-exporter.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+What selects the pods. A Deployment's selector can't be changed, so these two
+labels never change between versions of the chart (tests/helm keeps a copy).
+The name is fixed: monitors make the Prometheus job from it.
+*/}}
+{{- define "ginkgo-exporter.selectorLabels" -}}
+app.kubernetes.io/name: ginkgo-exporter
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{/* Labels that every object has, whether it belongs to the pods or not. */}}
+{{- define "ginkgo-exporter.metaLabels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: ginkgo
+{{- end -}}
+
+{{/*
+All labels of one object: a list of the root and of a mapping of labels meant
+for this object alone. The chart's own win over the user's.
+*/}}
+{{- define "ginkgo-exporter.labels" -}}
+{{- $root := index . 0 -}}
+{{- $own := merge (include "ginkgo-exporter.selectorLabels" $root | fromYaml) (include "ginkgo-exporter.metaLabels" $root | fromYaml) -}}
+{{- toYaml (merge $own (deepCopy (index . 1)) (deepCopy $root.Values.commonLabels)) -}}
+{{- end -}}
+
+{{- define "ginkgo-exporter.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "ginkgo-exporter.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "ginkgo-exporter.image" -}}
+{{- $name := .Values.image.repository -}}
+{{- if .Values.image.registry -}}
+{{- $name = printf "%s/%s" .Values.image.registry $name -}}
+{{- end -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" $name .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $name (default .Chart.AppVersion .Values.image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The addresses in redis.url, which may be one text or a list, as a JSON list. */}}
+{{- define "ginkgo-exporter.redisUrls" -}}
+{{- if kindIs "slice" .Values.redis.url -}}
+{{- toJson .Values.redis.url -}}
+{{- else if .Values.redis.url -}}
+{{- list .Values.redis.url | toJson -}}
+{{- else -}}
+[]
+{{- end -}}
+{{- end -}}
+
+{{/*
+Ports of a list of URLs, each once, as a JSON list. An expression rather than
+urlParse, whose error would print the whole URL with its password.
+*/}}
+{{- define "ginkgo-exporter.urlPorts" -}}
+{{- $ports := list -}}
+{{- range . -}}
+{{- if not (hasPrefix "unix:" .) -}}
+{{- $port := regexReplaceAll `^[a-z]+://(?:.*@)?(?:\[[^\]]*\]|[^:/?]*)(?::([0-9]+))?(?:[/?].*)?$` . "${1}" -}}
+{{- if not $port -}}
+{{- $port = get (dict "http" "80" "https" "443") (splitList ":" . | first) | default "6379" -}}
+{{- end -}}
+{{- $ports = append $ports (int $port) -}}
+{{- end -}}
+{{- end -}}
+{{- uniq $ports | sortAlpha | toJson -}}
+{{- end -}}
+
+{{/* A probe: a list of the root, the path and the probe's timing. */}}
+{{- define "ginkgo-exporter.probe" -}}
+{{- $root := index . 0 -}}
+{{- $get := dict "path" (index . 1) "port" "http" "scheme" (upper $root.Values.web.scheme) -}}
+{{- toYaml (mergeOverwrite (deepCopy (index . 2)) (dict "httpGet" $get)) -}}
+{{- end -}}
+
+{{/* Constraints that spread the pods; one without a selector gets that of the pods. */}}
+{{- define "ginkgo-exporter.spread" -}}
+{{- $constraints := .Values.topologySpreadConstraints -}}
+{{- if and (not $constraints) (gt (int .Values.replicaCount) 1) -}}
+{{- $constraints = list (dict "maxSkew" 1 "topologyKey" "kubernetes.io/hostname" "whenUnsatisfiable" "ScheduleAnyway") -}}
+{{- end -}}
+{{- $filled := list -}}
+{{- range $constraints -}}
+{{- $constraint := deepCopy . -}}
+{{- if not (hasKey . "labelSelector") -}}
+{{- $_ := set $constraint "labelSelector" (dict "matchLabels" (include "ginkgo-exporter.selectorLabels" $ | fromYaml)) -}}
+{{- end -}}
+{{- $filled = append $filled $constraint -}}
+{{- end -}}
+{{- with $filled -}}
+{{- toYaml . -}}
+{{- end -}}
+{{- end -}}

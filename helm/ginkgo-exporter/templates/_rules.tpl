@@ -1,0 +1,92 @@
+{{/* The alerts that the exporter pushes as well as Prometheus. */}}
+{{- define "ginkgo-exporter.pushedAlerts" -}}
+{{- list "GinkgoNodeOffline" "GinkgoMassHeartbeatLoss" "GinkgoRedisUnreachable" | toJson -}}
+{{- end -}}
+
+{{/*
+An expression with other thresholds. A list of the chart's files, the rule, its
+expression and the thresholds by name; files/thresholds.yml says where they are.
+*/}}
+{{- define "ginkgo-exporter.expr" -}}
+{{- $alert := index . 1 -}}
+{{- $expr := index . 2 -}}
+{{- $places := get ((index . 0).Get "files/thresholds.yml" | fromYaml) $alert | default dict -}}
+{{- range $name, $number := index . 3 -}}
+{{- $place := get $places $name -}}
+{{- if not $place -}}
+{{- fail (printf "alerts.rules.%s.thresholds.%s: there is no such threshold; there are: %s" $alert $name (keys $places | sortAlpha | join ", " | default "none")) -}}
+{{- end -}}
+{{- $found := regexReplaceAll `[{}]` $place "" -}}
+{{- if ne (splitList $found $expr | len) 2 -}}
+{{- fail (printf "alerts.rules.%s.thresholds.%s: the expression does not hold %q once" $alert $name $found) -}}
+{{- end -}}
+{{- $expr = replace $found (regexReplaceAll `\{.*\}` $place (toString $number)) $expr -}}
+{{- end -}}
+{{- $expr -}}
+{{- end -}}
+
+{{/*
+The rules' groups, with the changes of alerts.*. They are parsed and written
+anew and never go through the template engine, so {{ $labels }} stays.
+*/}}
+{{- define "ginkgo-exporter.ruleGroups" -}}
+{{- $pushed := include "ginkgo-exporter.pushedAlerts" . | fromJsonArray -}}
+{{- $known := list -}}
+{{- $groups := list -}}
+{{- range $path, $_ := .Files.Glob "files/rules/*.yml" -}}
+{{- range $group := ($.Files.Get $path | fromYaml).groups -}}
+{{- $rules := list -}}
+{{- range $rule := $group.rules -}}
+{{- $keep := true -}}
+{{- if hasKey $rule "alert" -}}
+{{- $known = append $known $rule.alert -}}
+{{- $change := get $.Values.alerts.rules $rule.alert | default dict -}}
+{{- $keep = dig "enabled" true $change -}}
+{{- $labels := merge (deepCopy $.Values.alerts.labels) $rule.labels -}}
+{{- if has $rule.alert $pushed -}}
+{{- $labels = mergeOverwrite $labels $.Values.alerts.pushed.labels -}}
+{{- with $.Values.alerts.pushed.severity -}}
+{{- $_ := set $labels "severity" . -}}
+{{- end -}}
+{{- end -}}
+{{- $labels = mergeOverwrite $labels (deepCopy (dig "labels" dict $change)) -}}
+{{- with $change.severity -}}
+{{- $_ := set $labels "severity" . -}}
+{{- end -}}
+{{- $_ := set $rule "labels" $labels -}}
+{{- $annotations := $rule.annotations -}}
+{{- with $.Values.alerts.runbookUrlPrefix -}}
+{{- $_ := set $annotations "runbook_url" (printf "%s/%s" (trimSuffix "/" .) (base $annotations.runbook_url)) -}}
+{{- end -}}
+{{- with $.Values.alerts.dashboardUrlPrefix -}}
+{{- $_ := set $annotations "dashboard_url" (printf "%s%s" (trimSuffix "/" .) $annotations.dashboard_url) -}}
+{{- end -}}
+{{- $_ := set $rule "annotations" (mergeOverwrite $annotations (deepCopy (dig "annotations" dict $change))) -}}
+{{- range $key, $field := dict "for" "for" "keepFiringFor" "keep_firing_for" "expr" "expr" -}}
+{{- if hasKey $change $key -}}
+{{- $_ := set $rule $field (get $change $key) -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $rule "expr" (include "ginkgo-exporter.expr" (list $.Files $rule.alert $rule.expr (dig "thresholds" dict $change))) -}}
+{{- else if eq $rule.record "installation:ginkgo_nodes_lost:count30s" -}}
+{{- $_ := set $rule "expr" (include "ginkgo-exporter.expr" (list $.Files $rule.record $rule.expr (omit $.Values.alerts.pushed.massLoss "hold"))) -}}
+{{- end -}}
+{{- if $keep -}}
+{{- $rules = append $rules $rule -}}
+{{- end -}}
+{{- end -}}
+{{- if $rules -}}
+{{- $groups = append $groups (set $group "rules" $rules) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $_ := .Values.alerts.rules -}}
+{{- if not (has $name $known) -}}
+{{- fail (printf "alerts.rules.%s: there is no such alert; there are %s" $name (join ", " $known)) -}}
+{{- end -}}
+{{- if and (has $name $pushed) $.Values.alertmanager.urls -}}
+{{- fail (printf "alerts.rules.%s: the exporter pushes this alert too (alertmanager.urls), so a change to the rule alone would make two alerts of one; its severity and labels are changed by alerts.pushed" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $groups -}}
+{{- end -}}

@@ -1,0 +1,64 @@
+{{/* Refuses values that contradict each other and that a schema can't compare. */}}
+{{- define "ginkgo-exporter.validate" -}}
+{{- $urls := include "ginkgo-exporter.redisUrls" . | fromJsonArray -}}
+{{- if and .Values.redis.existingSecretUrlKey (not .Values.redis.existingSecret) -}}
+{{- fail "redis.existingSecretUrlKey names a key; say in redis.existingSecret which Secret has it" -}}
+{{- end -}}
+{{- if and (not $urls) (not .Values.redis.existingSecretUrlKey) -}}
+{{- fail "redis.url is not set: say which Redis to read, e.g. --set redis.url=redis://redis:6379/0" -}}
+{{- end -}}
+{{- if and $urls .Values.redis.existingSecretUrlKey -}}
+{{- fail "redis.url and redis.existingSecretUrlKey both say where Redis is; keep one" -}}
+{{- end -}}
+{{- range $urls -}}
+{{- if not (regexMatch `^(rediss?|unix)://.` .) -}}
+{{- fail "redis.url must begin with redis://, rediss:// or unix://" -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.alertmanager.urls -}}
+{{- if not (regexMatch `^https?://.` .) -}}
+{{- fail "alertmanager.urls must begin with http:// or https://" -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq .Values.redis.mode "sentinel") (not .Values.redis.sentinelMaster) -}}
+{{- fail "redis.mode is sentinel: set redis.sentinelMaster to the name Sentinel knows the master by" -}}
+{{- end -}}
+{{- if and (gt (len $urls) 1) (eq .Values.redis.mode "standalone") -}}
+{{- fail "redis.url has several addresses, which redis.mode standalone can't use; set redis.mode to sentinel or cluster" -}}
+{{- end -}}
+{{- if ne (empty .Values.redis.tls.certKey) (empty .Values.redis.tls.keyKey) -}}
+{{- fail "redis.tls.certKey and redis.tls.keyKey belong together; set both or none" -}}
+{{- end -}}
+{{- if .Values.redis.tls.existingSecret -}}
+{{- range $urls -}}
+{{- if not (hasPrefix "rediss://" .) -}}
+{{- fail "redis.tls.existingSecret needs addresses in redis.url that begin with rediss://" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
+{{- fail "serviceMonitor.enabled and podMonitor.enabled would scrape every exporter twice; keep one" -}}
+{{- end -}}
+{{- if .Values.alertmanager.soleWriter -}}
+{{- if .Values.prometheusRule.enabled -}}
+{{- fail "alertmanager.soleWriter says that nobody else sends these alerts, but prometheusRule.enabled lets Prometheus send them; switch one off" -}}
+{{- end -}}
+{{- if gt (int .Values.replicaCount) 1 -}}
+{{- fail "alertmanager.soleWriter allows one exporter, but replicaCount is above 1: one exporter would resolve what another still reports" -}}
+{{- end -}}
+{{- end -}}
+{{- if and (ne (toString .Values.podDisruptionBudget.minAvailable) "") (eq (toString .Values.podDisruptionBudget.minAvailable) (toString .Values.replicaCount)) -}}
+{{- fail "podDisruptionBudget.minAvailable equals replicaCount: no node could ever be drained" -}}
+{{- end -}}
+{{- range .Values.extraArgs -}}
+{{- $flag := . | trimPrefix "--" | splitList "=" | first -}}
+{{- if or (has $flag (list "config.file" "web.listen-address" "web.config.file")) (hasPrefix "redis." $flag | and (ne $flag "redis.timeout")) (hasPrefix "alertmanager." $flag) -}}
+{{- fail (printf "extraArgs: --%s is set by the chart's own values (redis, alertmanager, web, containerPort)" $flag) -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.extraEnv -}}
+{{- if or (hasPrefix "GINKGO_EXPORTER_REDIS_" .name | and (ne .name "GINKGO_EXPORTER_REDIS_TIMEOUT")) (hasPrefix "GINKGO_EXPORTER_ALERTMANAGER_" .name) (has .name (list "GINKGO_EXPORTER_CONFIG_FILE" "GINKGO_EXPORTER_WEB_LISTEN_ADDRESS" "GINKGO_EXPORTER_WEB_CONFIG_FILE")) -}}
+{{- fail (printf "extraEnv: %s is set by the chart's own values (redis, alertmanager, web, containerPort)" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""Brings into the chart what has its source elsewhere: rules, dashboards, the version, the values' table.
+
+helm/sync.py            write what differs
+helm/sync.py --check    name what differs, and fail if anything does
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+CHART: Final = ROOT / "helm" / "ginkgo-exporter"
+
+_TABLE: Final = re.compile(r"(<!-- (values|thresholds) -->\n).*?(?=<!-- /\2 -->)", re.DOTALL)
+_APP_VERSION: Final = re.compile(r'(?<=^appVersion: ").*?(?="$)', re.MULTILINE)
+_PACKAGE_VERSION: Final = re.compile(r'^__version__ = "(.+)"$', re.MULTILINE)
+
+
+def copies(source: Path, pattern: str, folder: Path) -> dict[Path, str | None]:
+    """Return what the files of a folder of copies should hold; ``None`` for those that should not be.
+
+    Raises:
+        SystemExit: There is nothing to copy.
+    """
+    wanted: dict[Path, str | None] = {path: None for path in folder.glob("*") if path.is_file()}
+    found = sorted(source.glob(pattern))
+    if not found:
+        raise SystemExit(f"{source}: no {pattern}")
+    for path in found:
+        wanted[folder / path.name] = path.read_text(encoding="utf-8")
+    return wanted
+
+
+def app_version() -> str:
+    """Return Chart.yaml with the package's version in it."""
+    package = (ROOT / "exporter" / "__init__.py").read_text(encoding="utf-8")
+    version = _PACKAGE_VERSION.search(package)
+    if not version:
+        raise SystemExit('exporter/__init__.py: no line __version__ = "…"')
+    return _APP_VERSION.sub(version[1], (CHART / "Chart.yaml").read_text(encoding="utf-8"))
+
+
+def value_rows(values: str) -> Iterator[tuple[str, str, str]]:
+    """Yield name, default (JSON) and description of each value that a comment ``# --`` describes.
+
+    A mapping stands for everything in it unless its own keys are described.
+    The default of one that has such keys is left out: they have theirs.
+
+    Raises:
+        SystemExit: A value has no description.
+    """
+    lines = values.splitlines()
+
+    def description(key: yaml.Node) -> str | None:
+        above = lines[key.start_mark.line - 1].strip()
+        return above.removeprefix("# -- ") if above.startswith("# -- ") else None
+
+    def below(node: yaml.MappingNode, path: str) -> Iterator[tuple[str, str, str]]:
+        for key, value in node.value:
+            name, text = path + str(key.value), description(key)
+            if text is None:
+                raise SystemExit(f"values.yaml: {name} has no comment `# -- …`")
+            inner = isinstance(value, yaml.MappingNode) and any(description(k) for k, _ in value.value)
+            default = "" if inner else json.dumps(yaml.safe_load(yaml.serialize(value)))
+            yield name, default, text
+            if inner:
+                yield from below(value, f"{name}.")
+
+    root = yaml.compose(values, Loader=yaml.SafeLoader)
+    if isinstance(root, yaml.MappingNode):
+        yield from below(root, "")
+
+
+def threshold_rows(thresholds: str) -> Iterator[tuple[str, str, str]]:
+    """Yield alert, name and default of each threshold that can be changed for one alert."""
+    for alert, places in yaml.safe_load(thresholds).items():
+        if ":" in alert:  # a recording rule: values of their own set its thresholds
+            continue
+        for name, place in places.items():
+            yield alert, name, place.partition("{")[2].partition("}")[0]
+
+
+def table(head: tuple[str, str, str], rows: Iterator[tuple[str, str, str]]) -> str:
+    """Return rows as a table in Markdown."""
+    return "".join(
+        "| {} |\n".format(" | ".join(cell.replace("|", r"\|") for cell in row))
+        for row in (head, ("---", "---", "---"), *rows)
+    )
+
+
+def readme() -> str:
+    """Return README.md with the tables of values and thresholds in it."""
+    values = value_rows((CHART / "values.yaml").read_text(encoding="utf-8"))
+    thresholds = threshold_rows((CHART / "files" / "thresholds.yml").read_text(encoding="utf-8"))
+    tables = {
+        "values": table(
+            ("value", "default", "what it is"),
+            ((f"`{name}`", default and f"`{default}`", text) for name, default, text in values),
+        ),
+        "thresholds": table(
+            ("alert", "threshold", "default"), ((alert, f"`{name}`", x) for alert, name, x in thresholds)
+        ),
+    }
+    return _TABLE.sub(lambda match: match[1] + tables[match[2]], (CHART / "README.md").read_text(encoding="utf-8"))
+
+
+def main() -> int:
+    """Write or check; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if anything differs")
+    parser.add_argument("--alerts", type=Path, default=ROOT / "alerts", help="folder of the rules")
+    parser.add_argument(
+        "--dashboards", type=Path, default=ROOT / "grafana" / "dashboards", help="folder of the dashboards"
+    )
+    options = parser.parse_args()
+    wanted = copies(options.alerts, "*.rules.yml", CHART / "files" / "rules")
+    wanted |= copies(options.dashboards, "*.json", CHART / "files" / "dashboards")
+    wanted |= {CHART / "Chart.yaml": app_version(), CHART / "README.md": readme()}
+    differing = 0
+    for path, text in wanted.items():
+        if (path.read_text(encoding="utf-8") if path.exists() else None) == text:
+            continue
+        differing += 1
+        sys.stdout.write(f"{path.relative_to(ROOT)}: {'differs' if options.check else 'written'}\n")
+        if options.check:
+            continue
+        if text is None:
+            path.unlink()
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    if options.check and differing:
+        sys.stdout.write("run helm/sync.py\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

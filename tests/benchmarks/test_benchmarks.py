@@ -1,0 +1,42 @@
+"""The benchmark's short form: that every way still scrapes every node, and what the limits say of work and memory."""
+
+import shutil
+
+import pytest
+
+from benchmarks import __main__ as report
+from benchmarks.cases import OURS, Bench, Case, Way
+
+pytestmark = pytest.mark.server("redis-server")
+
+NODES = 200
+
+
+def test_every_way_scrapes_every_node_and_is_reported() -> None:
+    with Bench(Case(NODES), slow_ways=True) as bench:
+        bench.warm_up()  # fails if a way leaves nodes out
+        bench.round(0)
+        bench.round(1)
+        table = report.table(bench.ways).splitlines()
+    others = 2 + (shutil.which("prometheus-redis-exporter") is not None)
+    assert len(bench.ways) == 3 + others
+    assert len(table) == 2 + len(bench.ways)
+    for way, line in zip(bench.ways, table[2:], strict=True):
+        assert line.startswith(f"| {way.name} | ")
+        assert len(way.seconds) == len(way.blocks) == 2
+        assert all(seconds > 0 for seconds in way.seconds)
+
+
+def test_ten_scrapers_at_once_make_redis_work_for_two_at_most() -> None:
+    with Bench(Case(NODES), slow_ways=False) as bench:
+        bench.warm_up()
+        assert bench.crowd(3) <= 2
+
+
+def test_scrape_beside_many_other_keys_reads_no_more_than_its_nodes() -> None:
+    with Bench(Case(NODES, 20_000), slow_ways=False) as bench:
+        bench.warm_up()
+        ours: Way = next(way for way in bench.ways if way.name == OURS)
+        bench.redis.forget_statistics()
+        ours.scraper.scrape()
+        assert bench.redis.calls("hmget") == bench.redis.calls("pttl") == NODES

@@ -1,0 +1,194 @@
+"""Every query of every panel, variable and annotation, run on a real Prometheus."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from grafana.proof.expressions import Expression, expressions, fill, read
+from grafana.proof.lives import END, LENGTH, STEP
+from grafana.proof.lives import eight_nodes as lives_of_eight
+from grafana.proof.tsdb import Prometheus
+from grafana.source.fleet import BANDS
+from grafana.source.fleet import LINES as FLEET_LINES
+from grafana.source.node import LINES as NODE_LINES
+
+ROOT = Path(__file__).parents[2]
+DASHBOARDS = {path.stem: read(path) for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json"))}
+EXPRESSIONS = [found for dashboard in DASHBOARDS.values() for found in expressions(dashboard)]
+CRASHED, STOPPED, JAMMED, RESTARTED = "node-3", "node-8", "node-2", "node-5"
+
+# With eight healthy exporters' nodes nothing fires that concerns no node: this one needs an outage.
+ONLY_IN_AN_OUTAGE = {"Ginkgo / Exporter: annotation Alerts"}
+
+every_query = pytest.mark.parametrize("expression", EXPRESSIONS, ids=str)
+needs_prometheus = pytest.mark.server("prometheus")
+
+pytestmark = [needs_prometheus, pytest.mark.timeout(300)]
+
+
+def named(place: str) -> Expression:
+    return next(expression for expression in EXPRESSIONS if str(expression) == place)
+
+
+def by_node(vector: list[dict[str, Any]]) -> dict[str, float]:
+    return {sample["metric"]["node_id"]: float(sample["value"][1]) for sample in vector}
+
+
+def column(dashboard: str, table: str, title: str) -> Expression:
+    """The query behind a column: the one whose field is renamed to its title."""
+    for found in EXPRESSIONS:
+        if found.dashboard == dashboard and found.panel.get("title") == table:
+            names = found.panel["transformations"][-1]["options"]["renameByName"]
+            if names.get(f"Value #{found.where[-1]}") == title:
+                return found
+    raise LookupError(title)
+
+
+@every_query
+def test_query_returns_data(expression: Expression, eight_nodes: Prometheus, redis_down: Prometheus) -> None:
+    outage = str(expression) in ONLY_IN_AN_OUTAGE
+    assert expression.run(redis_down if outage else eight_nodes)
+
+
+@every_query
+def test_query_of_one_node_and_one_exporter_parses_and_answers(expression: Expression, eight_nodes: Prometheus) -> None:
+    chosen = {"job": "ginkgo-exporter", "instance": "exporter-1:19121", "node": "node-2|node-3"}
+    answer = expression.run(eight_nodes, **chosen)
+    ids = {series["metric"].get("node_id") for series in answer if isinstance(series, dict)}
+    if expression.dashboard == "Ginkgo / Node" and expression.kind != "variable":
+        assert ids <= {"node-2", "node-3"}
+
+
+@every_query
+def test_query_says_nothing_when_nothing_is_known(expression: Expression, nothing: Prometheus) -> None:
+    assert expression.run(nothing) == []
+
+
+@every_query
+def test_thousand_nodes_are_answered_within_a_second(expression: Expression, thousand_nodes: Prometheus) -> None:
+    # Processor time: on a busy machine the clock on the wall would tell of the other processes.
+    def cost() -> float:
+        before = thousand_nodes.cpu_seconds()
+        expression.run(thousand_nodes)
+        return thousand_nodes.cpu_seconds() - before
+
+    assert min(cost() for _ in range(2)) < 1.0
+
+
+@every_query
+def test_graph_of_a_thousand_nodes_stays_readable(expression: Expression, thousand_nodes: Prometheus) -> None:
+    if expression.kind == "range" and "annotation" not in expression.where:
+        few = BANDS if expression.where == "Alive A" else max(FLEET_LINES, NODE_LINES)
+        assert len(expression.run(thousand_nodes)) <= few
+
+
+@pytest.mark.parametrize("stat", ["Offline A", "Online A", "Undecided A"])
+def test_fleet_counts_nothing_while_redis_cannot_be_read(stat: str, redis_down: Prometheus) -> None:
+    assert named(f"Ginkgo / Fleet: {stat}").run(redis_down) == []
+
+
+def test_no_drops_are_unknown_while_redis_cannot_be_read(redis_down: Prometheus) -> None:
+    number = next(one for one in EXPRESSIONS if one.where == "Events dropped A" and one.kind == "instant")
+    lossless = number.text.replace("dropped_events_total{", 'dropped_events_total{node_id!="node-2", ')
+    assert redis_down.instant(fill(lossless)) == []
+    assert redis_down.instant(fill(lossless), at=END - 15 * 60)[0]["value"][1] == "0"
+
+
+def test_fleet_says_that_redis_cannot_be_read(redis_down: Prometheus) -> None:
+    (answer,) = named("Ginkgo / Fleet: Redis A").run(redis_down)
+    assert answer["value"][1] == "0"
+
+
+def test_no_rate_lives_on_while_redis_cannot_be_read(redis_down: Prometheus) -> None:
+    lost = END - 10 * 60
+    for expression in EXPRESSIONS:
+        if expression.kind == "range" and re.search(r"rate\(|rate5m", expression.text) and "node_" in expression.text:
+            times = [at for series in expression.run(redis_down) for at, _ in series["values"]]
+            assert max(times) <= lost + 3 * STEP, expression
+
+
+def test_table_is_empty_while_redis_cannot_be_read(redis_down: Prometheus) -> None:
+    for expression in EXPRESSIONS:
+        if expression.panel.get("title") in {"Nodes", "Now"}:
+            assert expression.run(redis_down) == [], expression
+
+
+def test_fleet_counts_a_node_once_though_two_exporters_see_it(eight_nodes: Prometheus) -> None:
+    (online,) = named("Ginkgo / Fleet: Online A").run(eight_nodes)
+    (offline,) = named("Ginkgo / Fleet: Offline A").run(eight_nodes)
+    assert (online["value"][1], offline["value"][1]) == ("6", "1")
+
+
+def test_table_shows_the_crashed_node_as_offline_since_its_last_beat(eight_nodes: Prometheus) -> None:
+    state = by_node(column("Ginkgo / Fleet", "Nodes", "State").run(eight_nodes))
+    assert {node for node, up in state.items() if up == 0} == {CRASHED}
+    crashed = next(life for life in lives_of_eight() if life.node_id == CRASHED)
+    wrote = by_node(column("Ginkgo / Fleet", "Nodes", "Last heartbeat").run(eight_nodes))
+    assert wrote[CRASHED] == 1000 * (END - LENGTH + crashed.last_beat(LENGTH))
+    ago = by_node(column("Ginkgo / Fleet", "Nodes", "Ago").run(eight_nodes))
+    assert 12 * 60 <= ago[CRASHED] <= 12 * 60 + 10
+
+
+def test_table_leaves_out_the_node_that_stopped_gracefully(eight_nodes: Prometheus) -> None:
+    for expression in EXPRESSIONS:
+        if expression.panel.get("title") in {"Nodes", "Now"}:
+            assert STOPPED not in by_node(expression.run(eight_nodes)), expression
+
+
+def test_offline_node_has_no_queue_in_the_table(eight_nodes: Prometheus) -> None:
+    assert CRASHED not in by_node(column("Ginkgo / Fleet", "Nodes", "Queue").run(eight_nodes))
+
+
+def test_timeline_turns_when_the_heartbeat_expires(eight_nodes: Prometheus) -> None:
+    matrix = named("Ginkgo / Fleet: Alive A").run(eight_nodes)
+    series = next(one for one in matrix if one["metric"]["node_id"] == CRASHED)
+    first_down = min(at for at, up in series["values"] if up == "0")
+    crashed = next(life for life in lives_of_eight() if life.node_id == CRASHED)
+    expires = END - LENGTH + crashed.last_beat(LENGTH) + 30
+    assert expires <= first_down <= expires + 2 * STEP  # when the second exporter has seen it, too
+    assert all(up == "0" for at, up in series["values"] if at >= first_down)
+
+
+def test_drops_are_counted_once_and_in_full(eight_nodes: Prometheus) -> None:
+    (lost,) = next(found for found in EXPRESSIONS if found.where == "Events dropped A" and found.kind == "instant").run(
+        eight_nodes
+    )
+    truth = next(life for life in lives_of_eight() if life.node_id == JAMMED).dropped(LENGTH)
+    assert truth > 0
+    assert float(lost["value"][1]) == pytest.approx(truth, rel=0.02)
+
+
+def test_restart_is_marked_where_counters_began_anew(eight_nodes: Prometheus) -> None:
+    matrix = named("Ginkgo / Node: annotation Restarts").run(eight_nodes)
+    assert {series["metric"]["node_id"] for series in matrix} == {RESTARTED}
+    marked = [at for series in matrix for at, _ in series["values"]]
+    restarted = END - 28 * 60
+    assert restarted <= min(marked)
+    assert max(marked) <= restarted + 2 * 60
+
+
+def test_firing_alerts_name_the_crashed_node_and_the_time(eight_nodes: Prometheus) -> None:
+    (alert,) = named("Ginkgo / Fleet: Firing alerts A").run(eight_nodes)
+    assert alert["metric"]["alertname"] == "GinkgoNodeOffline"
+    assert alert["metric"]["node_id"] == CRASHED
+    assert END - 12 * 60 <= float(alert["value"][1]) / 1000 <= END - 11 * 60
+
+
+def test_rate_and_range_of_every_query_come_from_the_dashboard() -> None:
+    fixed = {
+        str(expression): found
+        for expression in EXPRESSIONS
+        if (found := re.findall(r"\[(?!\$)[^\]]+\]", expression.text))
+    }
+    assert fixed == {"Ginkgo / Node: annotation Restarts": ["[1m]"]}
+
+
+def test_every_recorded_series_is_one_of_the_rules() -> None:
+    rules = yaml.safe_load((ROOT / "alerts" / "ginkgo.rules.yml").read_text(encoding="utf-8"))
+    recorded = {rule.get("record") for group in rules["groups"] for rule in group["rules"]}
+    used = {name for found in EXPRESSIONS for name in re.findall(r"[a-z_0-9]+:[a-z_0-9]+:[a-z_0-9]+", found.text)}
+    assert used
+    assert used <= recorded

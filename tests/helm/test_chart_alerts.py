@@ -1,0 +1,361 @@
+"""The chart's rules are those of alerts/, changed as values say, and pushed alerts have the same labels."""
+
+import base64
+import copy
+import itertools
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from exporter import settings
+from exporter.push.alerts import PUSHED, Alert, Texts
+
+Object = dict[str, Any]
+Render = Callable[..., list[Object]]
+
+RULES = {"prometheusRule": {"enabled": True}}
+
+pytestmark = pytest.mark.server("promtool")
+
+
+@pytest.fixture(scope="session")
+def source(root: Path) -> list[Object]:
+    files = sorted((root / "alerts").glob("*.rules.yml"))
+    assert files
+    return [group for path in files for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]]
+
+
+@pytest.fixture(scope="session")
+def groups(render: Render, one: Callable[..., Object]) -> Callable[..., list[Object]]:
+    def made(values: Object | None = None) -> list[Object]:
+        found: list[Object] = one(render(RULES | (values or {})), "PrometheusRule")["spec"]["groups"]
+        return found
+
+    return made
+
+
+def alerts(groups: list[Object]) -> dict[str, Object]:
+    return {r["alert"]: r for g in groups for r in g["rules"] if "alert" in r}
+
+
+def promtool(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, check=False, timeout=240)
+
+
+def write(path: Path, content: object) -> Path:
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def test_without_changes_the_rules_are_those_of_the_project(
+    groups: Callable[..., list[Object]], source: list[Object]
+) -> None:
+    assert groups() == source
+
+
+def test_templates_of_alerts_survive_helm(groups: Callable[..., list[Object]]) -> None:
+    offline = alerts(groups())["GinkgoNodeOffline"]
+
+    assert "{{ $labels.node_id }}" in offline["annotations"]["summary"]
+
+
+def test_promtool_accepts_the_rules(
+    render: Render, one: Callable[..., Object], ci_values: Object, tmp_path: Path
+) -> None:
+    made = render(ci_values | RULES if "soleWriter" not in ci_values.get("alertmanager", {}) else RULES)
+    checked = promtool("check", "rules", write(tmp_path / "rules.yml", one(made, "PrometheusRule")["spec"]))
+
+    assert checked.returncode == 0, checked.stderr
+    assert "SUCCESS" in checked.stdout
+
+
+@pytest.mark.timeout(300)
+def test_the_rules_pass_the_unit_tests_of_the_project(
+    groups: Callable[..., list[Object]], root: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "alerts"
+    shutil.copytree(root / "alerts", folder)
+    write(folder / "ginkgo.rules.yml", {"groups": groups()})
+    # The long forms are for the source alone, which the test above holds equal.
+    tests = [t for t in sorted((folder / "tests").glob("*.test.yml")) if ".long." not in t.name]
+    assert tests
+
+    checked = promtool("test", "rules", *tests)
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_an_alert_can_be_switched_off(groups: Callable[..., list[Object]], source: list[Object]) -> None:
+    made = alerts(groups({"alerts": {"rules": {"GinkgoNoNodes": {"enabled": False}}}}))
+
+    assert set(alerts(source)) - set(made) == {"GinkgoNoNodes"}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"severity": "info"}, {"labels": {"severity": "info"}}),
+        ({"for": "7m"}, {"for": "7m"}),
+        ({"keepFiringFor": "9m"}, {"keep_firing_for": "9m"}),
+        ({"expr": "vector(0) == 1"}, {"expr": "vector(0) == 1"}),
+        ({"labels": {"channel": "queues"}}, {"labels": {"severity": "warning", "channel": "queues"}}),
+    ],
+)
+def test_a_change_reaches_its_alert_and_no_other(
+    groups: Callable[..., list[Object]], source: list[Object], change: Object, expected: Object
+) -> None:
+    made = alerts(groups({"alerts": {"rules": {"GinkgoQueueGrowing": change}}}))
+    before = alerts(source)
+
+    assert made.pop("GinkgoQueueGrowing") == before.pop("GinkgoQueueGrowing") | expected
+    assert made == before
+
+
+def test_an_annotation_keeps_its_template(groups: Callable[..., list[Object]]) -> None:
+    summary = "{{ $labels.node_id }} is filling up"
+    made = alerts(groups({"alerts": {"rules": {"GinkgoQueueGrowing": {"annotations": {"summary": summary}}}}}))
+
+    assert made["GinkgoQueueGrowing"]["annotations"]["summary"] == summary
+    assert "runbook_url" in made["GinkgoQueueGrowing"]["annotations"]
+
+
+def test_labels_reach_every_alert(groups: Callable[..., list[Object]]) -> None:
+    made = alerts(groups({"alerts": {"labels": {"team": "trading"}}}))
+
+    assert {a["labels"]["team"] for a in made.values()} == {"trading"}
+
+
+def test_links_lead_to_the_reader_s_own_grafana_and_runbooks(
+    groups: Callable[..., list[Object]],
+) -> None:
+    made = alerts(
+        groups(
+            {
+                "alerts": {
+                    "runbookUrlPrefix": "https://wiki.example.org/runbooks/",
+                    "dashboardUrlPrefix": "https://grafana.example.org/",
+                }
+            }
+        )
+    )
+    annotations = made["GinkgoNodeOffline"]["annotations"]
+
+    assert annotations["runbook_url"] == "https://wiki.example.org/runbooks/GinkgoNodeOffline.md"
+    assert {a["annotations"]["dashboard_url"].partition("/d/")[0] for a in made.values()} == {
+        "https://grafana.example.org"
+    }
+
+
+def thresholds() -> Iterator[tuple[str, str, str]]:
+    file = Path(__file__).parents[2] / "helm" / "ginkgo-exporter" / "files" / "thresholds.yml"
+    for alert, places in yaml.safe_load(file.read_text(encoding="utf-8")).items():
+        for name, place in places.items():
+            if ":" not in alert:
+                yield alert, name, place
+
+
+@pytest.mark.parametrize("threshold", list(thresholds()), ids=lambda found: ".".join(found[:2]))
+def test_a_threshold_changes_one_number_of_its_rule(
+    groups: Callable[..., list[Object]],
+    source: list[Object],
+    threshold: tuple[str, str, str],
+    tmp_path: Path,
+) -> None:
+    alert, name, place = threshold
+    made = groups({"alerts": {"rules": {alert: {"thresholds": {name: 123.5}}}}})
+    before, rest = place.split("{")
+    number, after = rest.split("}")
+    expected = alerts(source)[alert]["expr"].replace(before + number + after, before + "123.5" + after)
+
+    assert float(number) != 123.5
+    assert alerts(made)[alert]["expr"] == expected
+    assert alerts(made)[alert]["expr"] != alerts(source)[alert]["expr"]
+    assert promtool("check", "rules", write(tmp_path / "rules.yml", {"groups": made})).returncode == 0
+
+
+def test_a_mass_loss_is_the_same_for_the_rule_and_the_push(
+    render: Render, one: Callable[..., Object], source: list[Object]
+) -> None:
+    push = {"alertmanager": {"urls": ["http://a"]}}
+    made = render(RULES | push | {"alerts": {"pushed": {"massLoss": {"ratio": 0.25, "nodes": 7, "hold": "20s"}}}})
+    config = yaml.safe_load(base64.b64decode(one(made, "Secret")["data"]["config.yaml"]))["alertmanager"]
+
+    def lost(groups: list[Object]) -> str:
+        found = (r["expr"] for g in groups for r in g["rules"] if r.get("record", "").endswith("nodes_lost:count30s"))
+        return str(next(found))
+
+    assert {name: value for name, value in config.items() if name.startswith("mass-loss")} == {
+        "mass-loss-ratio": 0.25,
+        "mass-loss-nodes": 7,
+        "mass-loss-hold": "20s",
+    }
+    assert lost(one(made, "PrometheusRule")["spec"]["groups"]) == lost(source).replace(">= 3", ">= 7").replace(
+        "0.5", "0.25"
+    )
+
+
+# --- alerts that are pushed as well ----------------------------------------------------------
+
+
+def target_labels(made: list[Object], one: Callable[..., Object]) -> dict[str, str]:
+    """Return the labels that the Prometheus operator's configuration gives to the target.
+
+    By https://prometheus-operator.dev/docs/developer/scrapeconfig/ and the
+    operator's own relabelling: namespace, pod, container, endpoint, for a
+    ServiceMonitor the service, the job from jobLabel, then the user's rules.
+    """
+    pod = one(made, "Deployment")["spec"]["template"]
+    labels = {
+        "namespace": one(made, "Deployment")["metadata"]["namespace"],
+        "pod": "a-pod",
+        "container": pod["spec"]["containers"][0]["name"],
+        "instance": "10.0.0.1:19121",
+    }
+    for monitor in (o for o in made if o["kind"] in ("ServiceMonitor", "PodMonitor")):
+        spec = monitor["spec"]
+        (endpoint,) = spec.get("endpoints") or spec.get("podMetricsEndpoints")
+        labels["endpoint"] = endpoint["port"]
+        if monitor["kind"] == "ServiceMonitor":
+            service = one(made, "Service")["metadata"]
+            labels |= {"service": service["name"], "job": service["labels"][spec["jobLabel"]]}
+        else:
+            labels["job"] = pod["metadata"]["labels"][spec["jobLabel"]]
+        for rule in endpoint.get("relabelings", []):
+            assert rule.keys() <= {"action", "targetLabel", "replacement"}, "only constant labels are modelled"
+            labels[rule["targetLabel"]] = rule["replacement"]
+    return labels
+
+
+def series(name: str, values: str, labels: dict[str, str]) -> Object:
+    pairs = ",".join(f'{key}="{value}"' for key, value in labels.items())
+    return {"series": f"{name}{{{pairs}}}", "values": values}
+
+
+def pushed(made: list[Object], one: Callable[..., Object], name: str, node_id: str = "") -> Object:
+    """Return an alert as the exporter pushes it with the rendered configuration, in promtool's words."""
+    config = yaml.safe_load(base64.b64decode(one(made, "Secret")["data"]["config.yaml"]))
+    texts = Texts(settings.load({"alertmanager.label": config["alertmanager"]["label"]}).alertmanager.labels)
+    alert = Alert(name, node_id, began=0.0)
+    labels = texts.labels(alert)
+    assert labels.pop("alertname") == name
+    return {"exp_labels": labels, "exp_annotations": texts.annotations(alert)}
+
+
+MONITORS: list[Object] = [
+    {"serviceMonitor": {"enabled": True}},
+    {"podMonitor": {"enabled": True}},
+    {
+        "podMonitor": {
+            "enabled": True,
+            "relabelings": [{"targetLabel": "environment", "replacement": "production"}],
+        }
+    },
+]
+CHANGES: list[Object] = [
+    {},
+    {"labels": {"team": "trading"}},
+    {
+        "pushed": {"severity": "warning", "labels": {"channel": "nodes", "team": "nodes"}},
+        "labels": {"team": "a"},
+    },
+]
+
+
+@pytest.mark.parametrize("monitor_and_change", list(itertools.product(MONITORS, CHANGES)))
+def test_a_pushed_alert_and_its_rule_have_equal_labels(
+    render: Render,
+    one: Callable[..., Object],
+    monitor_and_change: tuple[Object, Object],
+    tmp_path: Path,
+) -> None:
+    monitor, change = monitor_and_change
+    relabelled = {r["targetLabel"]: r["replacement"] for m in monitor.values() for r in m.get("relabelings", [])}
+    alertmanager = {"urls": ["http://alertmanager:9093"], "labels": {"cluster": "tokyo", **relabelled}}
+    made = render(RULES | monitor | {"alertmanager": alertmanager, "alerts": copy.deepcopy(change)}, name="other")
+    spec = one(made, "PrometheusRule")["spec"]
+    target = target_labels(made, one)
+    assert target["job"] == "ginkgo-exporter"
+    up = [series("ginkgo_redis_up", "1x40 0x20", target)]
+    up += [series("ginkgo_node_up", "1x20 0x20 stale", target | {"node_id": str(n)}) for n in range(4)]
+    for state, values in (
+        ("online", "4x20 0x20 stale"),
+        ("offline", "0x20 4x20 stale"),
+        ("undecided", "0x40 stale"),
+    ):
+        up.append(series("ginkgo_nodes", values, target | {"state": state}))
+    expected = []
+    for name, minutes, nodes in (
+        ("GinkgoMassHeartbeatLoss", 6, [""]),
+        ("GinkgoNodeOffline", 6, [str(number) for number in range(4)]),
+        ("GinkgoRedisUnreachable", 15, [""]),
+    ):
+        exp_alerts = [pushed(made, one, name, node_id) for node_id in nodes]
+        for alert in exp_alerts:
+            # Prometheus adds its external labels when it sends.
+            assert alert["exp_labels"].pop("cluster") == "tokyo"
+        expected.append({"eval_time": f"{minutes}m", "alertname": name, "exp_alerts": exp_alerts})
+    rules = write(tmp_path / "rules.yml", spec)
+    test = {
+        "rule_files": [rules.name],
+        "evaluation_interval": "15s",
+        "tests": [{"interval": "15s", "input_series": up, "alert_rule_test": expected}],
+    }
+
+    checked = promtool("test", "rules", write(tmp_path / "test.yml", test))
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_labels_that_differ_are_noticed(render: Render, one: Callable[..., Object], tmp_path: Path) -> None:
+    """The test above can fail: a rule whose label the push doesn't have."""
+    made = render(RULES | {"serviceMonitor": {"enabled": True}, "alertmanager": {"urls": ["http://a"]}})
+    spec = copy.deepcopy(one(made, "PrometheusRule")["spec"])
+    rule = alerts(spec["groups"])["GinkgoRedisUnreachable"]
+    rule["labels"]["extra"] = "label"
+    write(tmp_path / "rules.yml", spec)
+    test = {
+        "rule_files": ["rules.yml"],
+        "evaluation_interval": "15s",
+        "tests": [
+            {
+                "interval": "15s",
+                "input_series": [series("ginkgo_redis_up", "0x40", target_labels(made, one))],
+                "alert_rule_test": [
+                    {
+                        "eval_time": "5m",
+                        "alertname": "GinkgoRedisUnreachable",
+                        "exp_alerts": [pushed(made, one, "GinkgoRedisUnreachable")],
+                    }
+                ],
+            }
+        ],
+    }
+
+    checked = promtool("test", "rules", write(tmp_path / "test.yml", test))
+
+    assert checked.returncode != 0
+    assert 'extra="label"' in checked.stdout + checked.stderr
+
+
+def test_an_empty_label_takes_one_away_from_the_push(render: Render, one: Callable[..., Object]) -> None:
+    values = {
+        "serviceMonitor": {"enabled": True},
+        "alertmanager": {"urls": ["http://a"], "labels": {"service": ""}},
+    }
+    config = yaml.safe_load(base64.b64decode(one(render(values), "Secret")["data"]["config.yaml"]))
+
+    assert config["alertmanager"]["label"] == ["job=ginkgo-exporter", "namespace=trading"]
+
+
+def test_the_chart_knows_which_alerts_are_pushed(chart_folder: Path) -> None:
+    helper = (chart_folder / "templates" / "_rules.tpl").read_text(encoding="utf-8")
+    schema = json.loads((chart_folder / "values.schema.json").read_text(encoding="utf-8"))
+
+    assert "list " + " ".join(f'"{name}"' for name in PUSHED) in helper
+    assert set(schema["properties"]["alerts"]["properties"]["rules"]["properties"]) == set(PUSHED)

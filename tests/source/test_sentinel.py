@@ -1,0 +1,195 @@
+"""A real Sentinel, a master and a replica: who is read before, during and after a failover."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+import pytest
+import redis
+
+from exporter.errors import SourceError
+from exporter.fleet import Fleet
+from exporter.judge import State
+from exporter.settings import Settings, load
+from exporter.source import open_source, sentinel
+from exporter.source.reading import Reader, Reading
+from nodes import beat
+from servers import Process, RedisServer, free_port, wait_for
+
+pytestmark = pytest.mark.server("redis-server")
+
+MASTER = "platform"
+PASSWORD = "of-the-sentinels"  # noqa: S105
+
+
+class Watched:
+    """A master, its replica, and a Sentinel with a password of its own that watches them."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        at_once = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
+        self.first = RedisServer(folder / "first", "redis-server", *at_once)
+        stack.callback(self.first.kill)
+        replicaof = ("--replicaof", f"127.0.0.1 {self.first.port}")
+        self.second = RedisServer(folder / "second", "redis-server", *at_once, *replicaof)
+        stack.callback(self.second.kill)
+        port = free_port()
+        configuration = folder / "sentinel.conf"
+        configuration.write_text(
+            f"sentinel monitor {MASTER} 127.0.0.1 {self.first.port} 1\n"
+            f"sentinel down-after-milliseconds {MASTER} 500\n"
+            f"sentinel failover-timeout {MASTER} 2000\n"
+            f"requirepass {PASSWORD}\n"
+        )
+        self.sentinel = _Sentinel(folder / "sentinel", configuration, port)
+        stack.callback(self.sentinel.kill)
+        self.asked = stack.enter_context(redis.Redis(port=port, password=PASSWORD, decode_responses=True))
+        wait_for(lambda: self.asked.sentinel_slaves(MASTER), "for the Sentinel to see the replica")
+        wait_for(lambda: self.link() == "up", "for the replica to have the data")
+        self.settings: Settings = load(
+            {
+                "redis.mode": "sentinel",
+                "redis.url": [f"redis://:{PASSWORD}@127.0.0.1:{port}"],
+                "redis.sentinel-master": MASTER,
+                "redis.timeout": "2s",
+                "discovery.interval": "200ms",
+            }
+        )
+
+    def name_second_as_master(self) -> None:
+        """Let the replica take over with the old master alive and well, as after one that was cut off."""
+        self.asked.execute_command("SENTINEL", "REMOVE", MASTER)
+        with self.second.client() as client:
+            client.execute_command("REPLICAOF", "NO", "ONE")
+        self.asked.execute_command("SENTINEL", "MONITOR", MASTER, "127.0.0.1", self.second.port, 1)
+
+    def link(self) -> str:
+        with self.second.client() as client:
+            return str(client.info("replication").get("master_link_status"))
+
+    def master(self) -> int:
+        return int(self.asked.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", MASTER)[1])
+
+    def promoted(self) -> bool:
+        with self.second.client() as client:
+            return self.master() == self.second.port and client.info("replication")["role"] == "master"
+
+
+class _Sentinel(RedisServer):
+    def __init__(self, folder: Path, configuration: Path, port: int) -> None:
+        # Its configuration is the first argument of all, and is written to as things change.
+        self._configuration = configuration
+        super().__init__(folder, "redis-server", port=port)
+
+    def start(self) -> Self:
+        command = [self.program, str(self._configuration), "--sentinel", "--port", str(self.port)]
+        self.process = Process([*command, "--bind", "127.0.0.1"], self.folder / "server.log")
+        wait_for(self.answers, "for the Sentinel")
+        return self
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    with ExitStack() as stack:
+        yield Watched(tmp_path, stack)
+
+
+@pytest.fixture
+def reader(watched: Watched) -> Iterator[Reader]:
+    source = open_source(watched.settings)
+    yield source.reader()
+    source.close()
+
+
+def read(reader: Reader) -> Reading:
+    return reader.read([b"node-1"], time.monotonic() + 2)
+
+
+def try_to_read(reader: Reader) -> Reading | None:
+    try:
+        return read(reader)
+    except SourceError:
+        return None
+
+
+def test_master_that_sentinel_names_is_read(watched: Watched, reader: Reader) -> None:
+    with watched.first.client() as client:
+        beat(client, "node-1")
+    reading = read(reader)
+    assert reading.server.role == "master"
+    assert reading.ttl_ms[0] > 0
+
+
+def test_failover_is_followed(watched: Watched, reader: Reader) -> None:
+    before = read(reader)
+    watched.first.kill()
+    wait_for(watched.promoted, "for the failover")
+    with watched.second.client() as client:
+        beat(client, "node-1")
+    after = wait_for(lambda: try_to_read(reader), "for the new master")
+    assert after.server.role == "master"
+    assert after.server.run_id != before.server.run_id
+    assert after.ttl_ms[0] > 0
+
+
+def test_server_that_was_demoted_is_not_read_on(watched: Watched, reader: Reader) -> None:
+    assert read(reader).server.role == "master"
+    with watched.first.client() as client:
+        # The connection stays, and Sentinel has not seen it yet.
+        client.execute_command("REPLICAOF", "127.0.0.1", watched.second.port)
+    with pytest.raises(SourceError, match="replica"):
+        read(reader)
+    watched.name_second_as_master()
+    assert wait_for(lambda: try_to_read(reader), "for a master").server.role == "master"
+
+
+def test_master_that_was_cut_off_is_left_as_sentinel_names_another(
+    watched: Watched, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sentinel, "FOLLOW", 0.0)
+    before = read(reader)
+    watched.name_second_as_master()
+    after = wait_for(lambda: (r := try_to_read(reader)) and r.server.run_id != before.server.run_id and r, "for it")
+    assert after.server.role == "master"
+
+
+def test_sentinel_that_is_down_changes_nothing_while_the_master_answers(
+    watched: Watched, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sentinel, "FOLLOW", 0.0)
+    before = read(reader)
+    watched.sentinel.kill()
+    assert read(reader).server.run_id == before.server.run_id
+
+
+def test_master_that_sentinel_does_not_know_is_said_in_one_line(watched: Watched) -> None:
+    redis_settings = watched.settings.redis.model_copy(update={"sentinel_master": "another"})
+    source = open_source(watched.settings.model_copy(update={"redis": redis_settings}))
+    with pytest.raises(SourceError, match="No master found for 'another'"):
+        read(source.reader())
+    source.close()
+
+
+def test_living_node_is_never_called_dead_while_the_master_fails_over(watched: Watched) -> None:
+    with watched.first.client() as client:
+        beat(client, "node-1")
+        client.wait(1, 2000)
+    with Fleet(watched.settings) as fleet:
+        wait_for(lambda: fleet.ready, "for the fleet")
+        assert fleet.read().counts[State.ONLINE] == 1
+        watched.first.kill()
+        failed = False
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                snapshot = fleet.read()
+            except SourceError:
+                failed = True
+            else:
+                assert snapshot.counts[State.OFFLINE] == 0
+                if failed:
+                    break
+            time.sleep(0.02)
+        assert failed
+        assert snapshot.counts[State.ONLINE] == 1

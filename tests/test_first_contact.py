@@ -1,0 +1,163 @@
+"""What a newcomer meets: help that fits, completion, and one line that says what to do instead of a traceback."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nodes import beat
+from servers import RedisServer, free_port
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = ("serve", "demo", "check", "nodes", "forget")
+
+
+def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "exporter", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **environment}, timeout=60
+    )
+
+
+def said(done: "subprocess.CompletedProcess[str]") -> str:
+    """Return the one line on standard error."""
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_80_columns(command: str) -> None:
+    done = run(*filter(None, [command]), "--help", COLUMNS="80")
+    assert done.returncode == 0
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "How Redis is reached:" in done.stdout
+
+
+def test_help_names_the_commands_before_the_settings() -> None:
+    text = run("--help").stdout
+    assert text.index("forget ") < text.index("--redis.url")
+
+
+def test_help_of_nodes_lists_no_setting_that_does_not_matter_to_it() -> None:
+    assert "--alertmanager" not in run("nodes", "--help").stdout
+
+
+def test_redis_that_is_not_there_is_said_with_its_address() -> None:
+    port = free_port()
+    done = run("nodes", "--redis.url", f"redis://127.0.0.1:{port}/0")
+    assert done.returncode == 1
+    assert f"cannot connect to Redis at 127.0.0.1:{port}: Connection refused" in said(done)
+    assert "--redis.url" in said(done)
+
+
+def test_missing_or_wrong_password_is_said_and_no_secret_shown(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        client.config_set("requirepass", "right")
+    done = run("nodes", "--redis.url", redis_server.url)
+    assert "--redis.password-file" in said(done)
+    done = run("forget", "n", "--redis.url", redis_server.url.replace("//", "//:s3cret@"))
+    assert done.returncode == 1
+    assert "--redis.password-file" in said(done)
+    assert "s3cret" not in done.stderr
+
+
+def test_missing_right_is_named(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        beat(client, "n")
+        client.execute_command("acl", "setuser", "reader", "on", "nopass", "~*", "+info", "+scan")
+    done = run("nodes", "--redis.url", redis_server.url.replace("//", "//reader:x@"))
+    assert done.returncode == 1
+    assert "no permissions to run the 'mget' command" in said(done)
+    assert "README" in said(done)
+
+
+def test_port_in_use_says_what_to_do() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = run("--web.listen-address", f"127.0.0.1:{port}")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith(
+        "Address already in use (is another exporter running? choose another port)"
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_unknown_flag_points_to_the_right_help() -> None:
+    done = run("nodes", "--nonsense")
+    assert done.returncode == 2
+    assert said(done).endswith("(see ginkgo-exporter --help)") or said(done).endswith(
+        "(see ginkgo-exporter nodes --help)"
+    )
+
+
+def old_python() -> str | None:
+    """Return a Python before 3.11 that runs, if this machine has one."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    for path in (
+        *map(shutil.which, ("python3.10", "python3.9", "python3.8")),
+        *map(str, pyenv.glob("3.[6-9].*/bin/python")),
+    ):
+        if path and subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return path
+    return None
+
+
+@pytest.mark.server("an older Python")
+def test_old_python_is_told_in_one_line() -> None:
+    python = old_python()
+    if python is None:
+        pytest.skip("no Python older than 3.11 is installed")
+    done = subprocess.run([python, "-m", "exporter"], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 1
+    assert said(done).startswith("ginkgo-exporter: needs Python 3.11 or newer, and this is 3.")
+
+
+def completed(line: str, script: Path) -> set[str]:
+    """Return what bash offers at the end of a line."""
+    words = line.split(" ")
+    commands = f"""
+    source {script}
+    COMP_WORDS=({" ".join(repr(word) for word in words)}); COMP_CWORD={len(words) - 1}
+    COMP_LINE={line!r}; COMP_POINT={len(line)}
+    $(complete -p ginkgo-exporter | sed 's/.*-F \\([^ ]*\\).*/\\1/') ginkgo-exporter {words[-1]!r} {words[-2]!r}
+    printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(["bash", "-c", commands], capture_output=True, text=True, check=True, cwd=ROOT / "tests")
+    return {word.strip() for word in done.stdout.splitlines() if word}
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    script = tmp_path_factory.mktemp("completion") / "ginkgo-exporter"
+    script.write_text(run("--print-completion", "bash").stdout)
+    return script
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("ginkgo-exporter no", {"nodes"}),
+        ("ginkgo-exporter --redis.ti", {"--redis.timeout"}),
+        ("ginkgo-exporter nodes --out", {"--output"}),
+        ("ginkgo-exporter nodes --output ", {"table", "json", "csv"}),
+        ("ginkgo-exporter nodes --sort port", {"portfolios"}),
+        ("ginkgo-exporter serve --log.level w", {"warning"}),
+        ("ginkgo-exporter serve --config.file conft", {"conftest.py"}),
+        ("ginkgo-exporter forget --offline", {"--offline-longer-than"}),
+    ],
+)
+def test_bash_completes_commands_flags_choices_and_files(line: str, words: set[str], script: Path) -> None:
+    assert completed(line, script) == words
+
+
+@pytest.mark.parametrize("shell", ["zsh", "tcsh"])
+def test_other_shells_get_a_script_too(shell: str) -> None:
+    done = run("--print-completion", shell)
+    assert done.returncode == 0
+    assert "offline-longer-than" in done.stdout

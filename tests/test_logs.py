@@ -1,0 +1,46 @@
+"""A log line is one line, whatever is logged."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from exporter import logs
+from exporter.settings import Log
+
+HOSTILE = "a\x1b[2J\nts=feigned\u202e\x9b"
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def test_logfmt_escapes_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(Log(level="info", format="logfmt"))
+    structlog.get_logger("test").warning("value left out", node_id=HOSTILE)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.isprintable()
+    assert r'node_id="a\\x1b[2J\\nts=feigned\\u202e\\x9b"' in line  # logfmt escapes a backslash in quotes
+
+
+def test_json_escapes_it_too_and_holds_the_same_text(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(Log(level="info", format="json"))
+    structlog.get_logger("test").warning("value left out", node_id=HOSTILE, where=object)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.isprintable()
+    assert json.loads(line)["node_id"] == HOSTILE
+
+
+def test_lines_of_libraries_take_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(Log(level="info", format="logfmt"))
+    logging.getLogger("tornado.general").warning("odd %s", HOSTILE)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.isprintable()
+    assert "level=warning" in line

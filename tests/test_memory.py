@@ -1,0 +1,97 @@
+"""A day of names that come and go, in simulated time: nothing is kept of nodes that are gone."""
+
+import gc
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from exporter.contract import FIELDS
+from exporter.exposition import Exposition, Format
+from exporter.fleet import Fleet
+from exporter.settings import load
+from exporter.source.discovery import Found
+from exporter.source.reading import MISSING, Reading, Server, joined
+from exporter.source.requests import CHUNK
+
+HOURS = 24
+STEPS = 60  # an hour: one discovery and one scrape a minute
+TOLERANCE = 8 * 2**20
+
+
+class Replacing:
+    """A Redis whose nodes are replaced one by one; those replaced have stopped gracefully."""
+
+    def __init__(self, live: int, seen: int) -> None:
+        self.live = live
+        self.replaced = (seen - live) / (HOURS * STEPS)
+        self.step = 0
+
+    def names(self) -> frozenset[bytes]:
+        first = round(self.step * self.replaced)
+        return frozenset(b"node-%07d" % number for number in range(first, first + self.live))
+
+    def reader(self) -> "Replacing":
+        return self
+
+    def discover(self, timeout: float) -> Found:  # noqa: ARG002
+        return Found(self.names(), 0.0)
+
+    def parts(self, names: Sequence[bytes], deadline: float) -> Iterator[Reading]:  # noqa: ARG002
+        living, at = self.names(), self.step * 3600 / STEPS
+        for start in range(0, len(names), CHUNK):
+            some = names[start : start + CHUNK]
+            alive = [name in living for name in some]
+            yield Reading(
+                at=at,
+                wall=at,
+                server=Server("run", "master"),
+                names=some,
+                fields=[[b"%d" % self.step if here else None for here in alive] for _ in FIELDS[:-1]]
+                + [[b"unknown %d" % self.step if here else None for here in alive]],
+                ttl_ms=[20_000 + self.step if here else MISSING for here in alive],
+                beats=[b"2026-01-06T12:30:45.%06d" % self.step if here else None for here in alive],
+                without_hash=frozenset(i for i, here in enumerate(alive) if not here),
+            )
+
+    def read(self, names: Sequence[bytes], deadline: float) -> Reading:
+        return joined(names, list(self.parts(names, deadline)))
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("live", "seen"),
+    [
+        pytest.param(500, 50_000, id="500 live, 50,000 seen"),
+        pytest.param(
+            10_000,
+            1_000_000,
+            id="10,000 live, 1,000,000 seen",
+            marks=[pytest.mark.slow, pytest.mark.timeout(1800)],
+        ),
+    ],
+)
+def test_memory_is_flat_after_the_first_hour_of_a_day_of_replaced_nodes(live: int, seen: int) -> None:
+    source = Replacing(live, seen)
+    fleet = Fleet(load({}), source=source)
+    exposition = Exposition()
+    after = []
+    for _ in range(HOURS):
+        for _ in range(STEPS):
+            source.step += 1
+            fleet._discover(10)
+            snapshot = fleet._read()
+            assert len(snapshot.ids) == live
+            exposition.render(snapshot, Format.TEXT)
+        gc.collect()
+        after.append(_resident())
+    fleet.close()
+    assert max(after[1:]) - after[0] < TOLERANCE, [size >> 20 for size in after]
+
+
+def _resident() -> int:
+    """Return the bytes of memory that this process has now."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))

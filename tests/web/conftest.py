@@ -1,0 +1,9 @@
+"""A certificate authority for the tests of the door."""
+
+import pytest
+import trustme
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
