@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+STACK := $(shell command -v prometheus >/dev/null && \
+	{ command -v alertmanager || command -v prometheus-alertmanager; } >/dev/null && echo --stack)
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url pyproject.toml
 
@@ -14,8 +16,8 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-demo: $(VENV)/demo ## run five simulated nodes and the exporter, until Ctrl-C
-	@$(BIN)/python -m exporter demo $(ARGS)
+demo: $(VENV)/demo ## run simulated nodes and the exporter, with Prometheus and Alertmanager where installed
+	@$(BIN)/python -m exporter demo $(STACK) $(ARGS)
 
 test: $(VENV)/dev servers ## run all tests; installs the servers that they need, where it may
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)

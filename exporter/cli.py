@@ -2,13 +2,14 @@
 
 import argparse
 import asyncio
+import ctypes
 import gc
 import logging
 import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final, NoReturn
 
 import structlog
@@ -26,6 +27,9 @@ from exporter.web.server import Server
 
 _GC_THRESHOLDS: Final = (50_000, 50, 100)
 """A read makes some 10,000 lists that live for milliseconds: no reason to look at everything else."""
+_MMAP_THRESHOLD: Final = 4 * 2**20
+"""Bytes from which a block is given back to the system as it is freed: glibc would keep bodies of up to 32 MB."""
+_M_MMAP_THRESHOLD: Final = -3  # malloc.h
 _USAGES: Final = {
     "serve": "ginkgo-exporter serve [flags]",
     "demo": "ginkgo-exporter demo [flags]",
@@ -137,6 +141,13 @@ async def serve(loaded: Settings) -> int:
     return 0
 
 
+def _tune_memory() -> None:
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
+    with suppress(AttributeError, OSError, TypeError):  # no glibc
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)
+
+
 @asynccontextmanager
 async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
     """Serve as long as the block lasts, then finish what is being served."""
@@ -147,8 +158,7 @@ async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
     with fleet:
         if bridge:
             bridge.start()
-        gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLDS)
+        _tune_memory()
         try:
             yield fleet, server
         finally:

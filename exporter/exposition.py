@@ -9,6 +9,7 @@ thousand. What it writes reads back as what prometheus_client writes for
 
 from collections.abc import Collection, Sequence
 from enum import Enum
+from io import BytesIO
 from itertools import chain, compress
 from typing import Final
 
@@ -24,6 +25,8 @@ class Format(Enum):
     OPENMETRICS = "OpenMetrics 1.0"
 
 
+_BAND: Final = 20_000
+"""Nodes: a larger fleet is written in bands, and nothing is kept of it: memory is dearer there than a little time."""
 _STATUS_VALUES: Final = {
     status.encode(): tuple(b"1" if other == status else b"0" for other in STATUSES) for status in STATUSES
 }
@@ -43,19 +46,21 @@ class Exposition:
             snapshot: What to write.
             form: How to write it.
             wanted: Names of families or samples to write; all if it is empty.
-            rest: What follows them: a body of some megabytes is put together once.
+            rest: What follows them: a body of many megabytes is put together once.
         """
         if self._labels[0] is not snapshot.ids:
             self._labels = snapshot.ids, [_label(node_id) for node_id in snapshot.ids]
-        parts: list[bytes] = []
+        body = BytesIO()
         for metric in NODE_METRICS:
             if wanted and metric.name not in wanted and metric.family not in wanted:
                 continue
             column = snapshot.statuses if metric is STATUS else snapshot.columns[metric.name]
             samples = self._families[metric.name].render(self._labels[1], column)
             if samples:
-                parts += (_header(metric, form), samples)
-        return b"".join((*parts, rest))
+                body.write(_header(metric, form))
+                body.write(samples)
+        body.write(rest)
+        return body.getvalue()  # no copy
 
 
 class _Family:
@@ -74,9 +79,16 @@ class _Family:
         self._samples = b""
 
     def render(self, labels: list[bytes], column: Column) -> bytes:
+        if len(labels) > _BAND:
+            starts = range(0, len(labels), _BAND)
+            bands = [self._write(labels[start : start + _BAND], column[start : start + _BAND]) for start in starts]
+            self._template = b""
+            return b"".join(bands)
         if self._labels is labels and self._column == column:
-            # Few nodes change their status or portfolios from one scrape to the next: kept from the second time on.
+            # Few nodes change their status or portfolios from one scrape to the next: from the second time on
+            # the samples are kept, in the template's place.
             self._samples = self._samples or self._write(labels, column)
+            self._template = b""
             return self._samples
         self._column, self._samples = column, b""
         return self._write(labels, column)
@@ -86,7 +98,7 @@ class _Family:
         if None in column:
             present = bytes(value is not None for value in column)
             column = list(compress(column, present))
-        if self._labels is not labels or self._present != present:
+        if not self._template or self._labels is not labels or self._present != present:
             self._labels, self._present = labels, present
             self._template = self._fill(labels if present is None else compress(labels, present))
         if len(self._pieces) > 1:
@@ -94,7 +106,11 @@ class _Family:
         return self._template % tuple(column)
 
     def _fill(self, labels: "Sequence[bytes] | compress[bytes]") -> bytes:
-        return b"".join(prefix + label + suffix for label in labels for prefix, suffix in self._pieces)
+        if len(self._pieces) > 1:
+            return b"".join(prefix + label + suffix for label in labels for prefix, suffix in self._pieces)
+        ((prefix, suffix),) = self._pieces
+        lines = (suffix + prefix).join(labels)
+        return prefix + lines + suffix if lines else b""
 
 
 def _label(node_id: str) -> bytes:

@@ -125,9 +125,18 @@ class Fleet:
     def request(self) -> "Future[Snapshot]":
         """Return the read that is under way, or begin one; its exception is a SourceError."""
         with self._lock:
-            if self._current is None or self._current.done():
-                self._current = self._executor.submit(self._read)
-            return self._current
+            current = self._current
+            if current and not current.done():
+                return current
+            current = self._current = self._executor.submit(self._read)
+        current.add_done_callback(self._let_go)
+        return current
+
+    def _let_go(self, done: "Future[Snapshot]") -> None:
+        """Leave a snapshot to those who asked for it: the next one need not fit into memory beside it."""
+        with self._lock:
+            if self._current is done:
+                self._current = None
 
     def read(self, timeout: float | None = None) -> Snapshot:
         """Return the fleet as it is now.

@@ -30,7 +30,7 @@ Invalid = Callable[[str, Iterable[str]], None]
 """Told the field and the ids of nodes whose value of it could not be read."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Snapshot:
     """The exported nodes of one read, sorted by id, column by column.
 

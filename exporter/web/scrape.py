@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from isal import igzip
 from prometheus_client import CollectorRegistry, generate_latest
@@ -45,8 +46,8 @@ class Scrapes:
         self._fleet = fleet
         self._exposition = Exposition()
         self._renderer = ThreadPoolExecutor(1, thread_name_prefix="renderer")
-        self._snapshot: Snapshot | None = None
-        self._bodies: dict[Wanted, asyncio.Future[bytes]] = {}
+        # Bodies of many megabytes are let go together with what they were made of.
+        self._bodies: WeakKeyDictionary[Snapshot, dict[Wanted, asyncio.Future[bytes]]] = WeakKeyDictionary()
 
     async def body(self, wanted: Wanted, limit: float) -> bytes:
         """Return what a scrape is answered with, within ``limit`` seconds.
@@ -65,12 +66,11 @@ class Scrapes:
         self._renderer.shutdown(wait=False, cancel_futures=True)
 
     def _body(self, snapshot: Snapshot, wanted: Wanted) -> "asyncio.Future[bytes]":
-        if snapshot is not self._snapshot:
-            self._snapshot, self._bodies = snapshot, {}
-        body = self._bodies.get(wanted)
+        bodies = self._bodies.setdefault(snapshot, {})
+        body = bodies.get(wanted)
         if body is None:
             loop = asyncio.get_running_loop()
-            body = self._bodies[wanted] = loop.run_in_executor(self._renderer, self._render, snapshot, wanted)
+            body = bodies[wanted] = loop.run_in_executor(self._renderer, self._render, snapshot, wanted)
         return body
 
     def _render(self, snapshot: Snapshot | None, wanted: Wanted) -> bytes:

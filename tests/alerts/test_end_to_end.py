@@ -1,0 +1,195 @@
+"""The whole way: nodes in a real Redis, the exporter, Prometheus with the rules, Alertmanager, a webhook.
+
+Everything is fifteen times as fast as in production: a scrape and an evaluation a
+second, heartbeats of two seconds, and every duration of the rules and of
+Alertmanager's example divided by fifteen. One stack serves all tests of the file,
+which tell one story in the order in which they stand.
+"""
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from alert_rules import ALERTS, RULES
+from stack import Alertmanager, Prometheus, Webhook
+
+from exporter.durations import format_duration, parse_duration
+from nodes import beat, crash, stop
+from servers import Exporter, RedisServer, running_redis, wait_for
+
+SPEED = 15
+TTL = 30 / SPEED
+PATIENCE = 90.0
+DURATION = r"[1-9][0-9]*[smh](?:[0-9]+[smh])*"
+
+pytestmark = [pytest.mark.server("prometheus"), pytest.mark.timeout(240)]
+
+
+def faster(duration: str) -> str:
+    """Return a duration of production as it is here."""
+    return format_duration(parse_duration(duration) / SPEED)
+
+
+class Fleet:
+    """Nodes that beat until they are told otherwise."""
+
+    def __init__(self, redis: RedisServer, *nodes: str) -> None:
+        self._redis = redis
+        self._fields = {node: {"total_events": 0, "backpressure_count": 0} for node in nodes}
+        self._alive = set(nodes)
+        self.flooded: set[str] = set()
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread.start()
+
+    def _beat(self) -> None:
+        with self._redis.client() as client:
+            while not self._over.wait(TTL / 3):
+                with self._lock:
+                    for node in self._alive:
+                        fields = self._fields[node]
+                        fields["total_events"] += 100
+                        fields["backpressure_count"] += 50 if node in self.flooded else 0
+                        try:
+                            beat(client, node, TTL, dropped_events=0, **fields)
+                        except OSError:
+                            return
+                        except Exception:  # noqa: BLE001 - Redis is gone at the end of the story
+                            return
+
+    def crash(self, node: str) -> None:
+        with self._lock, self._redis.client() as client:
+            self._alive.discard(node)
+            crash(client, node)
+
+    def stop(self, node: str) -> None:
+        with self._lock, self._redis.client() as client:
+            self._alive.discard(node)
+            stop(client, node)
+
+    def start(self, node: str) -> None:
+        with self._lock:
+            self._alive.add(node)
+
+    def end(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+class Story:
+    """The stack, its nodes, and what was told."""
+
+    def __init__(self, folder: Path, redis: RedisServer, webhook: Webhook) -> None:
+        self.redis = redis
+        self.webhook = webhook
+        self.fleet = Fleet(redis, "a", "b", "c", "d", "e", "f", "g", "h")
+        self.exporter = Exporter(
+            folder, "--redis.url", redis.url, "--heartbeat.ttl", f"{TTL:.0f}s", "--discovery.interval", "500ms"
+        )
+        self.alertmanager = Alertmanager(folder, self._routes())
+        (folder / "rules.yml").write_text(self._rules())
+        self.prometheus = Prometheus(folder, self._scrape(), f"--query.lookback-delta={faster('5m')}")
+        self.began = time.monotonic()
+
+    def _rules(self) -> str:
+        before = r"(\[|\[\w+:|offset |for: |interval: )"
+        return re.sub(rf"{before}({DURATION})\b", lambda match: match[1] + faster(match[2]), RULES.read_text())
+
+    def _routes(self) -> dict[str, Any]:
+        text = (ALERTS / "alertmanager.example.yml").read_text()
+        config: dict[str, Any] = yaml.safe_load(
+            re.sub(rf"(group_wait: |group_interval: )({DURATION})", lambda match: match[1] + faster(match[2]), text)
+        )
+        config["global"] = {"resolve_timeout": faster("5m")}
+        hook = {"webhook_configs": [{"url": self.webhook.url, "send_resolved": True}]}
+        config["receivers"] = [{"name": receiver["name"], **hook} for receiver in config["receivers"]]
+        return config
+
+    def _scrape(self) -> dict[str, Any]:
+        target = f"127.0.0.1:{self.exporter.port}"
+        return {
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "rule_files": ["rules.yml"],
+            "scrape_configs": [{"job_name": "ginkgo-exporter", "static_configs": [{"targets": [target]}]}],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{self.alertmanager.port}"]}]}]},
+        }
+
+    def told(self, status: str, alertname: str, node_id: str = "") -> list[dict[str, Any]]:
+        return self.webhook.messages(status, alertname, node_id)
+
+    def hears(self, status: str, alertname: str, node_id: str = "") -> None:
+        wait_for(lambda: self.told(status, alertname, node_id), f"for {alertname} {status}", PATIENCE)
+
+    def close(self) -> None:
+        self.fleet.end()
+        for process in (self.prometheus, self.alertmanager, self.exporter):
+            process.stop()
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    folder = tmp_path_factory.mktemp("story")
+    with running_redis(folder / "redis") as redis, Webhook() as webhook:
+        story = Story(folder, redis, webhook)
+        try:
+            yield story
+        finally:
+            story.close()
+
+
+def test_crashed_node_is_told_once_with_the_right_labels(story: Story) -> None:
+    wait_for(story.prometheus.rule_groups, "for rules")
+    wait_for(lambda: _up(story, "a") == "1", "for the first scrape", PATIENCE)
+    story.fleet.crash("a")
+    story.hears("firing", "GinkgoNodeOffline", "a")
+    (told,) = story.told("firing", "GinkgoNodeOffline", "a")
+    assert told["labels"] == {
+        "alertname": "GinkgoNodeOffline",
+        "job": "ginkgo-exporter",
+        "node_id": "a",
+        "severity": "critical",
+    }
+    assert told["annotations"]["summary"] == "Node a is offline"
+
+
+def test_node_that_stops_gracefully_is_not_told(story: Story) -> None:
+    story.fleet.stop("b")
+    wait_for(lambda: _up(story, "b") is None, "for it to be gone", PATIENCE)
+
+
+def test_node_that_returns_is_told_once(story: Story) -> None:
+    story.fleet.start("a")
+    story.hears("resolved", "GinkgoNodeOffline", "a")
+    assert len(story.told("firing", "GinkgoNodeOffline")) == len(story.told("resolved", "GinkgoNodeOffline")) == 1
+    assert {alert["labels"]["alertname"] for alert in story.webhook.messages("firing", node_id="a")} == {
+        "GinkgoNodeOffline"
+    }
+
+
+def test_burst_of_backpressure_is_told(story: Story) -> None:
+    baseline = parse_duration("20m") / SPEED  # the rule holds a node against rates of a quarter of an hour ago
+    wait_for(lambda: time.monotonic() - story.began > baseline, patience=baseline + PATIENCE)
+    story.fleet.flooded.add("c")
+    story.hears("firing", "GinkgoBackpressureSpike", "c")
+    assert {alert["labels"]["node_id"] for alert in story.told("firing", "GinkgoBackpressureSpike")} == {"c"}
+
+
+def test_redis_that_is_gone_is_told_and_no_node_is(story: Story) -> None:
+    story.redis.kill()
+    story.hears("firing", "GinkgoRedisUnreachable")
+    assert {alert["labels"]["node_id"] for alert in story.told("firing", "GinkgoNodeOffline")} == {"a"}
+    assert len(story.told("firing", "GinkgoNodeOffline")) == 1
+
+
+def _up(story: Story, node_id: str) -> str | None:
+    from stack import ask  # noqa: PLC0415 - the one question of this file
+
+    query = f"/api/v1/query?query=ginkgo_node_up%7Bnode_id%3D%22{node_id}%22%7D"
+    result = ask(story.prometheus.port, query)["data"]["result"]
+    return result[0]["value"][1] if result else None

@@ -1,0 +1,192 @@
+"""The rule file: valid, linted, unit-tested, documented, and with the labels and links that it promises."""
+
+import re
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import yaml
+from alert_rules import (
+    ALERTS,
+    RULES,
+    RUNBOOKS,
+    UNIT_TESTS,
+    Rule,
+    alerts,
+    cut_down_to,
+    first_failure,
+    name_of,
+    needed_by,
+    promtool,
+    recordings,
+    rules,
+    unit_tests,
+)
+from mutations import mutants
+
+CONTRACT = {
+    "GinkgoNodeOffline": "critical",
+    "GinkgoAllNodesOffline": "critical",
+    "GinkgoNodesDisappeared": "warning",
+    "GinkgoNoNodes": "warning",
+    "GinkgoNodeFlapping": "warning",
+    "GinkgoHeartbeatLate": "info",
+    "GinkgoNodeZombie": "warning",
+    "GinkgoBackpressureSpike": "warning",
+    "GinkgoBackpressureHigh": "warning",
+    "GinkgoEventsDropped": "critical",
+    "GinkgoQueueGrowing": "warning",
+    "GinkgoNodeStalled": "warning",
+    "GinkgoPortfolioImbalance": "info",
+    "GinkgoRedisUnreachable": "critical",
+    "GinkgoExporterDown": "critical",
+    "GinkgoMassHeartbeatLoss": "critical",
+    "GinkgoPushFailing": "warning",
+    "Watchdog": "info",
+}
+PUSHED = ("GinkgoNodeOffline", "GinkgoMassHeartbeatLoss", "GinkgoRedisUnreachable")
+RUNBOOK_URL = "https://github.com/ginkgo-trading/ginkgo-exporter/blob/main/alerts/runbooks/"
+DASHBOARDS = ("ginkgo-fleet", "ginkgo-node", "ginkgo-exporter")
+EVERY_ALERT = pytest.mark.parametrize("rule", [pytest.param(rule, id=name) for name, rule in alerts().items()])
+
+
+@pytest.mark.server("promtool")
+def test_promtool_finds_nothing_to_lint() -> None:
+    run = promtool("check", "rules", "--lint=all", "--lint-fatal", RULES)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.server("promtool")
+@pytest.mark.parametrize("name", [*alerts(), "recordings"])
+def test_unit_tests_pass(name: str, tmp_path: Path) -> None:
+    # With the rules that they are about alone: promtool evaluates all it loads at each step.
+    needed = set(recordings()) if name == "recordings" else {name} | needed_by(alerts()[name])
+    assert unit_tests(name)
+    assert first_failure(unit_tests(name), cut_down_to(needed), tmp_path) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.server("promtool")
+def test_unit_tests_pass_on_the_file_as_it_is() -> None:
+    run = promtool("test", "rules", *UNIT_TESTS.glob("*.test.yml"))
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.server("promtool")
+@pytest.mark.parametrize("name", [name for name in recordings() if ":rate5m" in name or "portfolios" in name])
+def test_a_recording_broken_in_one_way_of_each_kind_is_noticed(name: str, tmp_path: Path) -> None:
+    broken = {mutant.kind: mutant for mutant in mutants(recordings()[name])}
+    for kind, mutant in broken.items():
+        tested = cut_down_to(set(recordings()), mutant.rule)
+        assert first_failure(unit_tests("recordings"), tested, tmp_path / kind), mutant.title
+
+
+def test_alerts_and_severities_are_those_of_the_contract() -> None:
+    assert {name: rule["labels"]["severity"] for name, rule in alerts().items()} == CONTRACT
+
+
+def test_names_are_unique_and_recordings_say_level_metric_operations() -> None:
+    names = [name_of(rule) for rule in rules()]
+    assert len(names) == len(set(names))
+    assert [name for name in recordings() if not re.fullmatch(r"(node|installation):\w+:[a-z0-9_]+", name)] == []
+
+
+@EVERY_ALERT
+def test_annotations_are_complete_and_links_lead_somewhere(rule: Rule) -> None:
+    annotations = rule["annotations"]
+    assert list(annotations) == ["summary", "description", "runbook_url", "dashboard_url"]
+    runbook = annotations["runbook_url"].removeprefix(RUNBOOK_URL)
+    assert runbook == f"{rule['alert']}.md"
+    assert (RUNBOOKS / runbook).is_file()
+    linked = re.fullmatch(
+        r"/d/([\w-]+)(\?var-node=\{\{ \$labels\.node_id \| urlquery \}\})?", annotations["dashboard_url"]
+    )
+    assert linked
+    assert linked[1] in DASHBOARDS
+    assert bool(linked[2]) == (linked[1] == "ginkgo-node")
+
+
+@pytest.mark.parametrize("name", PUSHED)
+def test_a_pushed_alert_holds_only_text_and_labels(name: str) -> None:
+    rule = alerts()[name]
+    assert list(rule["labels"]) == ["severity"]
+    allowed = r"\{\{ \$labels\.node_id \}\}" if name == "GinkgoNodeOffline" else r"(?!)"
+    assert "{{" not in re.sub(allowed, "", str(rule["annotations"]))
+
+
+def test_an_offline_node_pages_at_once_and_survives_a_restart_of_the_exporter() -> None:
+    rule = alerts()["GinkgoNodeOffline"]
+    assert rule["for"] == "0s"
+    assert rule["keep_firing_for"] == "2m30s"
+
+
+def test_alerts_that_hold_back_others_come_before_them() -> None:
+    order = list(alerts())
+    held_back = order.index("GinkgoNodeOffline")
+    assert order.index("GinkgoMassHeartbeatLoss") < held_back
+    assert order.index("GinkgoAllNodesOffline") < held_back
+
+
+@EVERY_ALERT
+def test_a_runbook_tells_meaning_impact_diagnosis_and_mitigation(rule: Rule) -> None:
+    text = (RUNBOOKS / f"{rule['alert']}.md").read_text()
+    assert re.findall(r"^#+ (.*)$", text, re.MULTILINE) == [
+        rule["alert"],
+        *("Meaning", "Impact", "Diagnosis", "Mitigation"),
+    ]
+    for command in ("ginkgo-exporter ", "redis-cli ", "```promql"):
+        assert command in text or rule["alert"] in ("GinkgoNodeFlapping", *WITHOUT.get(command, ()))
+
+
+WITHOUT = {
+    "ginkgo-exporter ": (
+        *("GinkgoHeartbeatLate", "GinkgoNodeZombie", "GinkgoEventsDropped", "GinkgoBackpressureSpike"),
+        *("GinkgoBackpressureHigh", "GinkgoQueueGrowing", "GinkgoNodeStalled"),
+    ),
+    "redis-cli ": ("GinkgoNodesDisappeared", "GinkgoPortfolioImbalance", "GinkgoPushFailing"),
+    "```promql": ("GinkgoNoNodes",),
+}
+"""Runbooks in which a kind of command would tell nothing."""
+
+
+def test_no_runbook_is_left_over() -> None:
+    assert {page.stem for page in RUNBOOKS.iterdir()} == set(alerts())
+
+
+def test_relative_links_in_the_documentation_lead_somewhere() -> None:
+    for page in (ALERTS / "README.md", *RUNBOOKS.iterdir()):
+        for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+@pytest.mark.server("promtool")
+def test_queries_in_runbooks_parse_and_read_only_what_exists(tmp_path: Path) -> None:
+    blocks = (
+        re.findall(r"^ *```promql\n(.*?)```", page.read_text(), re.DOTALL | re.MULTILINE) for page in RUNBOOKS.iterdir()
+    )
+    queries = [line.strip() for block in chain.from_iterable(blocks) for line in block.strip().splitlines()]
+    assert len(queries) > len(CONTRACT)
+    checked = [{"record": f"q:{number}", "expr": query} for number, query in enumerate(queries)]
+    (tmp_path / "queries.yml").write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": checked}]}))
+    run = promtool("check", "rules", "--lint=none", tmp_path / "queries.yml")
+    assert run.returncode == 0, run.stdout + run.stderr
+    read = set(re.findall(r"\b(?:node|installation):\w+:\w+", " ".join(queries)))
+    assert read <= recordings().keys()
+
+
+def test_the_table_in_the_readme_is_that_of_the_rules() -> None:
+    rows = re.findall(r"^\| \[(\w+)\]\(runbooks/\1\.md\) \| (\w+) \| (\w*) ?\| (\w*) ?\|$", _readme(), re.MULTILINE)
+    assert rows == [
+        (name, rule["labels"]["severity"], rule.get("for", "").removeprefix("0s"), rule.get("keep_firing_for", ""))
+        for name, rule in alerts().items()
+    ]
+
+
+def test_the_command_in_the_readme_that_changes_the_links_finds_them_all() -> None:
+    dashboards, runbooks = re.findall(r"-e 's\|(\w+: [^|]+)\|", _readme())
+    text = RULES.read_text()
+    assert text.count(dashboards) == text.count(runbooks) == len(alerts())
+
+
+def _readme() -> str:
+    return (ALERTS / "README.md").read_text()
