@@ -79,7 +79,10 @@ def _stand_in(folder: Path) -> Path:
     options = ["-o", "Dir::State::status=/dev/null", "-o", f"Dir::Cache::archives={archives}"]
     packages = ["base-files", "dash", "coreutils", f"python{PYTHON}-venv"]
     command = ["apt-get", "install", "-qq", "--yes", "--download-only", "--no-install-recommends"]
-    subprocess.run([*command, *options, *packages], check=True, capture_output=True, timeout=300)
+    if subprocess.run([*command, *options, *packages], check=False, capture_output=True, timeout=300).returncode:
+        # No package lists, or old ones.
+        subprocess.run(["apt-get", "update", "-qq"], check=True, capture_output=True, timeout=300)
+        subprocess.run([*command, *options, *packages], check=True, capture_output=True, timeout=300)
     for archive in archives.glob("*.deb"):
         subprocess.run(["dpkg-deb", "--extract", archive, root], check=True)
     python = root / "usr" / "local" / "bin" / "python"
