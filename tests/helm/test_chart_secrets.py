@@ -15,7 +15,7 @@ Render = Callable[..., list[Object]]
 URL = "redis://exporter:hunter2@redis:6390/0"
 SECRETIVE = {
     "redis": {"url": URL},
-    "alertmanager": {"urls": ["https://push:hunter2@alertmanager"]},
+    "alertmanager": {"urls": ["https://alertmanager"]},
     "replicaCount": 2,
     "serviceMonitor": {"enabled": True},
     "prometheusRule": {"enabled": True},

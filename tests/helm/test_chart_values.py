@@ -148,6 +148,7 @@ def test_wrong_values_are_refused_with_the_reason(chart: helm_python.Chart, valu
         {"redis": {"url": ["redis://user:hunter2@a", "redis://user:hunter2@b"]}},
         {"redis": {"url": "redis://user:hunter2@redis", "mode": "sentinel"}},
         {"alertmanager": {"urls": ["htp://user:hunter2@am"]}},
+        {"alertmanager": {"urls": ["http://user:hunter2@am"]}},
     ],
 )
 def test_a_refusal_does_not_repeat_a_password(chart: helm_python.Chart, values: Object) -> None:

@@ -19,6 +19,9 @@
 {{- if not (regexMatch `^https?://.` .) -}}
 {{- fail "alertmanager.urls must begin with http:// or https://" -}}
 {{- end -}}
+{{- if regexMatch `^https?://[^/]*@` . -}}
+{{- fail "alertmanager.urls must hold no password: that goes into the file of alertmanager.existingSecret" -}}
+{{- end -}}
 {{- end -}}
 {{- if and (eq .Values.redis.mode "sentinel") (not .Values.redis.sentinelMaster) -}}
 {{- fail "redis.mode is sentinel: set redis.sentinelMaster to the name Sentinel knows the master by" -}}
