@@ -27,9 +27,9 @@ from exporter.web.server import Server
 
 _GC_THRESHOLDS: Final = (50_000, 50, 100)
 """A read makes some 10,000 lists that live for milliseconds: no reason to look at everything else."""
-_MMAP_THRESHOLD: Final = 4 * 2**20
-"""Bytes from which a block is given back to the system as it is freed: glibc would keep bodies of up to 32 MB."""
-_M_MMAP_THRESHOLD: Final = -3  # malloc.h
+_MALLOC: Final = {-8: 1, -3: 12 * 2**20, -1: 64 * 2**20}
+"""Options of glibc's malloc.h (M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD): one heap for all threads; bodies of
+10,000 nodes are made in pages that it keeps, as new ones cost as much as the rendering; larger blocks it gives back."""
 _USAGES: Final = {
     "serve": "ginkgo-exporter serve [flags]",
     "demo": "ginkgo-exporter demo [flags]",
@@ -141,16 +141,18 @@ async def serve(loaded: Settings) -> int:
     return 0
 
 
-def _tune_memory() -> None:
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
-    with suppress(AttributeError, OSError, TypeError):  # no glibc
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)
+def _tune_malloc() -> None:
+    """Set what glibc's malloc keeps, before there are threads; other systems' have their own ways."""
+    with suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in _MALLOC.items():
+            mallopt(option, value)
 
 
 @asynccontextmanager
 async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
     """Serve as long as the block lasts, then finish what is being served."""
+    _tune_malloc()
     fleet = Fleet(loaded)
     bridge = Bridge(fleet) if loaded.alertmanager.url else None
     server = Server(fleet, bridge.pushed if bridge else None)
@@ -158,7 +160,8 @@ async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
     with fleet:
         if bridge:
             bridge.start()
-        _tune_memory()
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLDS)
         try:
             yield fleet, server
         finally:
