@@ -35,6 +35,12 @@ def ask(port: int, path: str, body: Any = None) -> Any:
     return json.loads(text) if text.startswith(("{", "[")) else text or "OK"
 
 
+def started(process: Process, port: int) -> None:
+    """Wait until a program is ready; one that ends instead fails the test with what it said."""
+    wait_for(lambda: not process.alive or ask(port, "/-/ready"), f"for {process.log.stem}")
+    assert process.alive, process.output()
+
+
 class Alertmanager(Process):
     """An Alertmanager without peers, with a configuration of the test's."""
 
@@ -51,7 +57,7 @@ class Alertmanager(Process):
             ),
             folder / "alertmanager.log",
         )
-        wait_for(lambda: ask(self.port, "/-/ready"), "for Alertmanager")
+        started(self, self.port)
 
     def post(self, labels: Sequence[Labels]) -> None:
         """Let alerts with these labels fire."""
@@ -79,12 +85,18 @@ class Prometheus(Process):
             ),
             folder / "prometheus.log",
         )
-        wait_for(lambda: ask(self.port, "/-/ready"), "for Prometheus")
+        started(self, self.port)
 
     def rule_groups(self) -> list[dict[str, Any]]:
         """Return the rule groups with the time that their last evaluation took."""
         found: list[dict[str, Any]] = ask(self.port, "/api/v1/rules")["data"]["groups"]
         return found
+
+    def value(self, query: str) -> float | None:
+        """Return the value of a query that has one result, None without a result."""
+        answer = ask(self.port, f"/api/v1/query?query={query}")
+        results = answer["data"]["result"] if answer else []
+        return float(results[0]["value"][1]) if results else None
 
     def firing(self) -> set[tuple[str, str]]:
         """Return alertname and node_id of all alerts that fire."""
