@@ -79,6 +79,13 @@ class Bench:
 
     def __init__(self, case: Case, *, slow_ways: bool) -> None:
         self._stack = ExitStack()
+        try:
+            self._start(case, slow_ways=slow_ways)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _start(self, case: Case, *, slow_ways: bool) -> None:
         self.redis = servers.RedisServer()
         self._stack.callback(self.redis.stop)
         self.nodes = Nodes(case.nodes, self.redis.port)
