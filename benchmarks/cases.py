@@ -79,6 +79,13 @@ class Bench:
 
     def __init__(self, case: Case, *, slow_ways: bool) -> None:
         self._stack = ExitStack()
+        try:
+            self._start(case, slow_ways=slow_ways)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _start(self, case: Case, *, slow_ways: bool) -> None:
         self.redis = servers.RedisServer()
         self._stack.callback(self.redis.stop)
         self.nodes = Nodes(case.nodes, self.redis.port)
@@ -133,6 +140,7 @@ class Bench:
             self._stack.callback(scraper.close)
         work = 0.0
         with ThreadPoolExecutor(SCRAPERS) as pool:
+            list(pool.map(HttpScraper.scrape, scrapers))  # connected from here on
             for _ in range(rounds):
                 self.nodes.beat()
                 self.redis.forget_statistics()

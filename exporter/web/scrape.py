@@ -56,6 +56,8 @@ class Scrapes:
         """
         try:
             async with asyncio.timeout(limit):
+                if body := self._being_rendered(wanted):
+                    return await asyncio.shield(body)
                 snapshot = await asyncio.shield(asyncio.wrap_future(self._fleet.request()))
                 return await asyncio.shield(self._body(snapshot, wanted))
         except (SourceError, TimeoutError):
@@ -64,6 +66,11 @@ class Scrapes:
     def close(self) -> None:
         """Stop the thread."""
         self._renderer.shutdown(wait=False, cancel_futures=True)
+
+    def _being_rendered(self, wanted: Wanted) -> "asyncio.Future[bytes] | None":
+        """Return the body that others wait for now: who comes after their read shares it all the same."""
+        waited_for = (bodies[wanted] for bodies in self._bodies.values() if wanted in bodies)
+        return next((body for body in waited_for if not body.done()), None)
 
     def _body(self, snapshot: Snapshot, wanted: Wanted) -> "asyncio.Future[bytes]":
         bodies = self._bodies.setdefault(snapshot, {})
