@@ -89,9 +89,9 @@ class Alertmanager:
         """Post what is offered, until cancelled."""
         backoff = _BACKOFF[0]
         while True:
+            self._wake.clear()  # before the posts: what is offered during the last of them must not wait
             if await self._post_all():
                 backoff = _BACKOFF[0]
-                self._wake.clear()
                 try:
                     async with asyncio.timeout(IDLE):
                         await self._wake.wait()

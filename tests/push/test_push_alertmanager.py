@@ -200,7 +200,7 @@ def test_a_new_death_goes_before_the_refresh_of_old_ones() -> None:
         async with posting(fake) as alertmanager:
             old = [dead(f"n{i}") for i in range(2 * BATCH)]
             alertmanager.offer(old, time.monotonic())
-            await until(lambda: len(fake.sent()) == len(old))
+            await until(lambda: len(alertmanager._told) == len(old))
             fake.posts.clear()
             alertmanager.offer([*old, dead("new")], time.monotonic())
             await until(lambda: len(fake.sent()) == len(old) + 1)
