@@ -213,7 +213,7 @@ def test_flag_that_makes_no_sense_is_one_line_and_exit_code_two(flags: tuple[str
 @pytest.mark.server("prometheus")
 def test_real_prometheus_sees_the_crashed_node_go_down_and_come_back(demo: Callable[..., Demo], tmp_path: Path) -> None:
     program = binary("prometheus")
-    running = demo(*FAST)
+    running = demo("--speed", "3")  # slow enough for Prometheus to be there before the crash
     port = free_port()
     config = tmp_path / "prometheus.yml"
     config.write_text(
@@ -238,7 +238,6 @@ scrape_configs:
             values = [value for _, value in series[0]["values"]] if series else []
             return [value for value, before in zip(values, [None, *values], strict=False) if value != before]
 
-        # The crash comes so early that Prometheus may not have been there before.
-        wait_for(lambda: seen()[-2:] == ["0", "1"], "for 0, then 1", patience=60)
+        wait_for(lambda: seen() == ["1", "0", "1"], "for 1, 0, 1", patience=60)
     finally:
         prometheus.stop()
