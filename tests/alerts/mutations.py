@@ -89,7 +89,8 @@ def _changed_aggregations(expr: str) -> Iterator[tuple[str, str, str]]:
         yield "aggregation", f"instance kept at {at.start()}", _replaced(expr, at, "pod, container, endpoint")
     yield "aggregation", "instance kept", expr.replace(_SOURCE, "pod, container, endpoint")
     yield "aggregation", "installations merged", re.sub(rf"without \({_SOURCE}(, \w+)*\)", "by (node_id)", expr)
-    yield "aggregation", "matched across installations", re.sub(r"ignoring \([^)]*\)", "on ()", expr)
+    by_node = re.sub(rf"ignoring \({_SOURCE}(, \w+)*\)", "on (node_id)", expr)
+    yield "aggregation", "matched across installations", re.sub(r"ignoring \([^)]*\)", "on ()", by_node)
 
 
 def _replaced(text: str, at: re.Match[str], new: str) -> str:
