@@ -95,7 +95,7 @@ class _Family:
 
     def _write(self, labels: list[bytes], column: Column) -> bytes:
         present = None
-        if None in column:
+        if not all(column):  # no text is empty: some node has none
             present = bytes(value is not None for value in column)
             column = list(compress(column, present))
         if not self._template or self._labels is not labels or self._present != present:

@@ -173,7 +173,7 @@ class Judge:
 
     def _judge(self, reading: Reading, *, sure: bool) -> Verdicts:
         at, names, ttl_ms = reading.at, reading.names, reading.ttl_ms
-        odd = [position for position, ttl in enumerate(ttl_ms) if ttl <= 0]
+        odd = [position for position, ttl in enumerate(ttl_ms) if ttl <= 0] if min(ttl_ms, default=1) <= 0 else []
         states = [State.ONLINE] * len(names)
         if odd:
             alive = bytearray(b"\1") * len(names)

@@ -71,7 +71,7 @@ class NumberColumn:
         if not self._scaled and all_digits(raw):
             return raw, ()
         texts = list(map(self._memo.__getitem__, raw))
-        if None not in texts:
+        if all(texts):  # no text is empty
             return texts, ()
         return texts, [i for i, (text, value) in enumerate(zip(texts, raw, strict=True)) if text is None is not value]
 
@@ -87,7 +87,9 @@ class NumberColumn:
 def all_digits(column: Column) -> bool:
     """Return whether every value is a plain whole number of a sane length, by one look at all of them."""
     present = cast("Sequence[bytes]", column if all(column) else [value for value in column if value is not None])
-    return all(present) and b"".join(present).isdigit() and max(map(len, present)) <= _SURELY_FINITE
+    digits = b"".join(present)
+    excess = len(digits) - len(present)  # over one digit each: where it is small, no length need be looked at
+    return all(present) and digits.isdigit() and (excess < _SURELY_FINITE or max(map(len, present)) <= _SURELY_FINITE)
 
 
 def concatenated(columns: Iterable[Sequence[T]]) -> list[T]:
