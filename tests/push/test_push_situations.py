@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from typing import Any
 
 import pytest
 from push_stack import BEAT, LASTS, RESEND, SCALE, SETTLED, TTL, Bridging, Nodes, Stack, Webhook
@@ -30,9 +30,9 @@ LONG = 6.0
 """Seconds of an outage that is longer than Redis may be silent (5 s, not scaled)."""
 
 
-def beside_others(scenario: Callable[[Stack], None]) -> Callable[[dict[str, Future[None]]], None]:
-    def test(scenarios: dict[str, Future[None]]) -> None:
-        scenarios[scenario.__name__].result()
+def beside_others(scenario: Callable[[Stack], None]) -> Callable[..., None]:
+    def test(scenarios: Any) -> None:
+        scenarios.hold(scenario)
 
     test.scenario = scenario  # type: ignore[attr-defined]
     return test
