@@ -19,11 +19,18 @@ class HttpScraper:
         self._socket: socket.socket | None = None
 
     def scrape(self) -> bytes:
-        """Return the body."""
+        """Ask, and return the body."""
+        return self.body_from(self.ask())
+
+    def ask(self) -> socket.socket:
+        """Send the request; the answer comes on the connection returned."""
         if self._socket is None:
             self._socket = socket.create_connection(("127.0.0.1", self._port))
-        connection = self._socket
-        connection.sendall(self._request)
+        self._socket.sendall(self._request)
+        return self._socket
+
+    def body_from(self, connection: socket.socket) -> bytes:
+        """Return the body of the answer that comes."""
         data = bytearray()
         while (end := data.find(b"\r\n\r\n")) < 0:
             data += _receive(connection)

@@ -1,6 +1,7 @@
 """The programs under measurement: each its own process, on a free port, killed at the end."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -48,6 +49,10 @@ class Program:
         except OSError:
             return False
         return True
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
 
     def stop(self) -> None:
         """Kill it."""
