@@ -7,10 +7,10 @@ thousand. What it writes reads back as what prometheus_client writes for
 ``exporter.collector.NodeCollector``.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import Enum
 from io import BytesIO
-from itertools import chain, compress
+from itertools import compress
 from typing import Final
 
 from exporter.contract import NODE_METRICS, STATUS, STATUSES, Metric
@@ -27,9 +27,8 @@ class Format(Enum):
 
 _BAND: Final = 20_000
 """Nodes: a larger fleet is written in bands, and nothing is kept of it: memory is dearer there than a little time."""
-_STATUS_VALUES: Final = {
-    status.encode(): tuple(b"1" if other == status else b"0" for other in STATUSES) for status in STATUSES
-}
+_PLACE: Final = b"\0"
+"""Where a node's label goes in its status lines."""
 
 
 class Exposition:
@@ -37,7 +36,9 @@ class Exposition:
 
     def __init__(self) -> None:
         self._labels: tuple[Sequence[str], list[bytes]] = ((), [])
-        self._families = {metric.name: _Family(metric) for metric in NODE_METRICS}
+        self._families = {
+            metric.name: (_StatusFamily if metric is STATUS else _Family)(metric) for metric in NODE_METRICS
+        }
 
     def render(self, snapshot: Snapshot, form: Format, wanted: Collection[str] = (), rest: bytes = b"") -> bytes:
         """Return the per-node series of a snapshot; families without any are left out.
@@ -67,14 +68,11 @@ class _Family:
     """One family's template, for the nodes that had a value last time."""
 
     def __init__(self, metric: Metric) -> None:
-        name = metric.name.encode()
-        suffixes = [b"} %b\n"]
-        if metric is STATUS:
-            suffixes = [b',status="%b"} %%b\n' % status.encode() for status in STATUSES]
-        self._pieces = [(name + b"{", suffix) for suffix in suffixes]
-        self._labels: Sequence[bytes] = ()
-        self._present: bytes | None = None
+        self._prefix, self._suffix = metric.name.encode() + b"{", b"} %b\n"
         self._template = b""
+        self._filled_for: Sequence[bytes] = ()
+        self._present: bytes | None = None
+        self._labels: Sequence[bytes] = ()
         self._column: Column = ()
         self._samples = b""
 
@@ -90,27 +88,40 @@ class _Family:
             self._samples = self._samples or self._write(labels, column)
             self._template = b""
             return self._samples
-        self._column, self._samples = column, b""
+        self._labels, self._column, self._samples = labels, column, b""
         return self._write(labels, column)
 
-    def _write(self, labels: list[bytes], column: Column) -> bytes:
+    def _write(self, labels: Sequence[bytes], column: Column) -> bytes:
         present = None
         if not all(column):  # no text is empty: some node has none
             present = bytes(value is not None for value in column)
             column = list(compress(column, present))
-        if not self._template or self._labels is not labels or self._present != present:
-            self._labels, self._present = labels, present
+        if not self._template or self._filled_for is not labels or self._present != present:
+            self._filled_for, self._present = labels, present
             self._template = self._fill(labels if present is None else compress(labels, present))
-        if len(self._pieces) > 1:
-            column = list(chain.from_iterable(map(_STATUS_VALUES.__getitem__, column)))  # type: ignore[arg-type]
         return self._template % tuple(column)
 
-    def _fill(self, labels: "Sequence[bytes] | compress[bytes]") -> bytes:
-        if len(self._pieces) > 1:
-            return b"".join(prefix + label + suffix for label in labels for prefix, suffix in self._pieces)
-        ((prefix, suffix),) = self._pieces
-        lines = (suffix + prefix).join(labels)
-        return prefix + lines + suffix if lines else b""
+    def _fill(self, labels: Iterable[bytes]) -> bytes:
+        lines = (self._suffix + self._prefix).join(labels)
+        return self._prefix + lines + self._suffix if lines else b""
+
+
+class _StatusFamily(_Family):
+    """The status of each node: a line for each that it may have, all of a node's made at once."""
+
+    def __init__(self, metric: Metric) -> None:
+        super().__init__(metric)
+        self._lines = {status.encode(): self._lines_of(status) for status in STATUSES}
+
+    def _lines_of(self, status: str) -> bytes:
+        return b"".join(
+            b'%b%b,status="%b"} %d\n' % (self._prefix, _PLACE, other.encode(), other == status) for other in STATUSES
+        )
+
+    def _write(self, labels: Sequence[bytes], column: Column) -> bytes:
+        lines = self._lines
+        nodes = [lines[status].replace(_PLACE, label) for label, status in zip(labels, column, strict=True) if status]
+        return b"".join(nodes).replace(b"%%", b"%")  # labels are those of templates
 
 
 def _label(node_id: str) -> bytes:

@@ -16,7 +16,8 @@ from exporter.source.requests import CHUNK
 
 HOURS = 24
 STEPS = 60  # an hour: one discovery and one scrape a minute
-TOLERANCE = 8 * 2**20
+GROWTH = 1.05
+"""Of resident memory after the first hour: more is a leak."""
 
 
 class Replacing:
@@ -88,7 +89,8 @@ def test_memory_is_flat_after_the_first_hour_of_a_day_of_replaced_nodes(live: in
         gc.collect()
         after.append(_resident())
     fleet.close()
-    assert max(after[1:]) - after[0] < TOLERANCE, [size >> 20 for size in after]
+    print([f"{size / 2**20:.1f}" for size in after])  # noqa: T201
+    assert max(after[1:]) < GROWTH * after[0]
 
 
 def _resident() -> int:
