@@ -60,7 +60,7 @@ def test_bad_file_is_refused_in_one_line_that_names_the_place(tmp_path: Path, te
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="No such file"):
+    with pytest.raises(SettingsError, match=r"no such file: .*a\.crt"):
         WebConfig.load(tmp_path / "none.yml")
 
 
