@@ -10,6 +10,7 @@ from exporter.push.alerts import Texts
 from exporter.push.config import HttpConfig
 from exporter.settings import Settings
 from exporter.source import open_source
+from exporter.web.config import WebConfig, tls_context
 
 
 def check(settings: Settings) -> int:
@@ -19,6 +20,9 @@ def check(settings: Settings) -> int:
         SettingsError: A file that the settings name cannot be used.
     """
     config = HttpConfig.load(settings.alertmanager.config_file)
+    web = WebConfig.load(settings.web.config.file)
+    if web.tls_server_config:
+        tls_context(web.tls_server_config)
     print("configuration: good")  # noqa: T201
     good = _check_redis(settings)
     for url in settings.alertmanager.url:

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import structlog
 from prometheus_client import disable_created_metrics
@@ -67,7 +67,16 @@ def _fail(reason: str, code: int) -> NoReturn:
 
 
 class _Parser(argparse.ArgumentParser):
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._given = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
+        if message.startswith("argument COMMAND"):
+            # A mistyped flag makes argparse take its value for a command; what is to be mended is the flag.
+            flags = (word.partition("=")[0] for word in self._given if word.startswith("-"))
+            if strange := [flag for flag in flags if flag not in self._option_string_actions][:1]:
+                message = f"unrecognized arguments: {strange[0]}"
         message = re.sub(r"://\S*@", "://…@", message)  # a mistyped flag may hold a password
         _fail(f"{message} (see {self.prog} --help)", 2)
 

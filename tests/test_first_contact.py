@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,75 @@ def test_unknown_flag_points_to_the_right_help() -> None:
     assert said(done).endswith("(see ginkgo-exporter --help)") or said(done).endswith(
         "(see ginkgo-exporter nodes --help)"
     )
+
+
+NO_FILE = "no such file: missing.yml"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--redis.urll", "redis://h"], "unrecognized arguments: --redis.urll (see ginkgo-exporter --help)"),
+        (
+            ["--redis.urll=redis://:s3cret@h"],
+            "unrecognized arguments: --redis.urll=redis://…@h (see ginkgo-exporter --help)",
+        ),
+        (["--config.file", "missing.yml"], f"--config.file: {NO_FILE}"),
+        (["--redis.password-file", "missing.yml"], f"--redis.password-file: {NO_FILE}"),
+        (["--web.config.file", "missing.yml"], f"--web.config.file: {NO_FILE}"),
+        (["--redis.url", "localhost:6379"], "--redis.url: must begin with redis://, rediss:// or unix://"),
+        (["--redis.timeout", "5"], "--redis.timeout: not a duration such as 500ms, 10s or 1h30m"),
+    ],
+)
+def test_mistyped_flag_or_file_is_named(arguments: list[str], line: str) -> None:
+    done = run(*arguments)
+    assert (done.returncode, said(done)) == (2, f"ginkgo-exporter: {line}")
+
+
+def test_check_reads_the_web_configuration_too(tmp_path: Path) -> None:
+    web = tmp_path / "web.yml"
+    web.write_text("basic_auth_users: {prometheus: plain}\n")
+    done = run("check", "--web.config.file", str(web))
+    assert done.returncode == 2
+    assert "not a bcrypt hash" in said(done)
+    web.write_text("tls_server_config: {cert_file: missing.crt, key_file: missing.key}\n")
+    done = run("check", "--web.config.file", str(web))
+    assert done.returncode == 2
+    assert said(done).endswith(f"tls_server_config: no such file: {tmp_path / 'missing.crt'}")
+
+
+def test_address_where_no_redis_answers_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as web, ThreadPoolExecutor() as pool:
+
+        def answer() -> None:
+            connection, _ = web.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"<html>")
+
+        answered = pool.submit(answer)
+        done = run("nodes", "--redis.url", f"redis://127.0.0.1:{web.getsockname()[1]}")
+        answered.result()
+    assert done.returncode == 1
+    assert said(done) == "ginkgo-exporter: what answers does not speak Redis's protocol (see --redis.url)"
+
+
+def test_sentinels_that_know_no_master_are_said_in_plain_words() -> None:
+    port = free_port()
+    address = f"redis://127.0.0.1:{port}"
+    done = run("nodes", "--redis.mode", "sentinel", "--redis.sentinel-master", "m", "--redis.url", address)
+    assert done.returncode == 1
+    assert said(done) == (
+        "ginkgo-exporter: Redis: No master found for 'm'"
+        " (do the Sentinels run there, and know it? see --redis.url and --redis.sentinel-master)"
+    )
+
+
+def test_alertmanager_that_is_not_there_is_said_in_plain_words() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    done = run("check", "--redis.url", f"redis://127.0.0.1:{free_port()}", "--alertmanager.url", url)
+    assert done.returncode == 1
+    assert f"alertmanager {url}: cannot connect: Connection refused (is it running there?" in done.stdout
 
 
 def old_python() -> str | None:

@@ -8,6 +8,7 @@ writer's end would end it for Prometheus too.
 import asyncio
 import json
 import random
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -188,6 +189,9 @@ class Alertmanager:
                 ssl_options=self._config.context() if self.url.startswith("https:") else None,
             )
             response = await self._http.fetch(request, raise_error=False)
+        except (ConnectionError, socket.gaierror) as error:
+            self._silent = True
+            return f"cannot connect: {error.strerror or error} (is it running there? see --alertmanager.url)"
         except (HTTPClientError, OSError, ValueError) as error:
             self._silent = True
             return " ".join(str(error).split()) or type(error).__name__

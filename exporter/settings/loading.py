@@ -208,10 +208,12 @@ def _check_together(settings: Settings) -> None:
 
 def _explain(error: ValidationError, flags: Mapping[tuple[str, ...], object]) -> str:
     """Return one line for the first thing wrong: where it was set, and why it cannot be used."""
-    first = error.errors(include_input=False, include_url=False)[0]
+    first = error.errors(include_url=False)[0]
     location = tuple(str(part) for part in first["loc"] if isinstance(part, str))
     reason = first["msg"].removeprefix("Value error, ")
     reason = reason[:1].lower() + reason[1:]
+    if first["type"] == "path_not_file":
+        reason = f"no such file: {first['input']}"
     for setting in all_settings():
         if ".".join(location[: len(setting.path)]) == setting.name:
             if setting.path in flags:

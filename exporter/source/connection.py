@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from redis import ConnectionPool, RedisError, ResponseError
+from redis import ConnectionPool, RedisError
 from redis import Redis as Client
 from redis._parsers.hiredis import NOT_ENOUGH_DATA, _HiredisParser
 from redis.backoff import NoBackoff
@@ -17,7 +17,7 @@ from redis.credentials import CredentialProvider
 from redis.exceptions import AuthenticationError, BusyLoadingError, NoPermissionError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
-from redis.sentinel import Sentinel, SentinelConnectionPool
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from exporter.errors import SourceError, SourceTimeoutError
 from exporter.settings import Redis
@@ -28,6 +28,8 @@ _NOT_CONNECTED: Final = re.compile(r"Error -?\d+ connecting to (.+?)\. (.+?)\.")
 _FORMS: Final = {
     AuthenticationError: "Redis refused the user or the password: {} (see --redis.password-file)",
     NoPermissionError: "Redis: {} (the README lists the rights that are needed)",
+    MasterNotFoundError: "Redis: {} (do the Sentinels run there, and know it?"
+    " see --redis.url and --redis.sentinel-master)",
 }
 
 
@@ -134,12 +136,12 @@ def plain_error(error: Exception) -> SourceError:
     if refused := _NOT_CONNECTED.fullmatch(text):
         where, why = refused.groups()
         return SourceError(f"cannot connect to Redis at {where}: {why} (is it running there? see --redis.url)")
+    if text.startswith("Protocol error"):
+        return SourceError("what answers does not speak Redis's protocol (see --redis.url)")
     for kind, form in _FORMS.items():
         if isinstance(error, kind):
-            return SourceError(form.format(text))
-    if isinstance(error, ResponseError) or not isinstance(error, OSError):
-        return SourceError(f"Redis: {text}")
-    return SourceError(text)
+            return SourceError(form.format(text.partition(" : <")[0]))
+    return SourceError(text if isinstance(error, OSError) else f"Redis: {text}")
 
 
 def connection_options(redis: Redis) -> dict[str, Any]:

@@ -128,6 +128,9 @@ def tls_context(tls: TlsServer) -> ssl.SSLContext:
     Raises:
         SettingsError: A file cannot be read, or a cipher suite or curve is not known.
     """
+    for file in (tls.cert_file, tls.key_file, tls.client_ca_file):
+        if file and not file.is_file():
+            raise SettingsError(f"--web.config.file: tls_server_config: no such file: {file}")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.minimum_version = _VERSIONS[tls.min_version]

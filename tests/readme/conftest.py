@@ -1,0 +1,77 @@
+"""A reader with a checkout, an installation and everything that the README's examples reach."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import yaml
+from reader import Reader, commands, get
+
+from exporter.reporter import NodeMetrics, NodeReporter
+from nodes import FIELDS, metrics_key
+from packages import build, clone, environment
+from servers import Process, RedisServer, binary, free_port, running_redis, wait_for
+
+INSTALL, SERVE, EXPORT = (
+    next(line for line in commands("README.md") if line.startswith(start))
+    for start in ("pip install", "ginkgo-exporter --redis.url", "export")
+)
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis with two nodes that beat, and two crashed ones that nobody will miss."""
+    with running_redis(tmp_path_factory.mktemp("redis")) as server, server.client() as client, ExitStack() as nodes:
+        for name in ("node-1", "node-2"):
+            nodes.enter_context(NodeReporter(client, name, lambda: NodeMetrics(portfolio_count=3, queue_size=15)))
+        for name in ("node-7", "node-8"):
+            client.hset(metrics_key(name), mapping=FIELDS)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def reader(fleet: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """A reader who has installed the exporter and runs it, both as the README says."""
+    folder = tmp_path_factory.mktemp("reader")
+    checkout = clone(folder / "ginkgo-exporter")
+    build(checkout, folder / "index")
+    programs = environment(checkout / ".venv", "demo")
+    (checkout / ".venv" / "demo").touch()  # what `make demo` installs is there
+    places = {
+        "redis.example:6379": f"127.0.0.1:{fleet.port}",
+        "localhost:6379": f"127.0.0.1:{fleet.port}",
+        "alertmanager-0:9093": f"127.0.0.1:{free_port()}",
+        "alertmanager-1:9093": f"127.0.0.1:{free_port()}",
+        "start_http_server(9000)": f"start_http_server({free_port()})",
+    }
+    reader = Reader(checkout, programs, places, PIP_FIND_LINKS=str(folder / "index"))
+    reader.types(INSTALL)
+    reader.types(EXPORT)
+    with reader.keeps_running(SERVE, folder / "exporter.log") as (_, url):
+        for example in ("http://localhost:19121", "http://ginkgo-exporter.example:19121"):
+            places[example.removeprefix("http://")] = url.removeprefix("http://")
+        yield reader
+
+
+@pytest.fixture
+def alertmanagers(reader: Reader, tmp_path: Path) -> Iterator[None]:
+    """The Alertmanagers of the README's example."""
+    (tmp_path / "alertmanager.yml").write_text(
+        yaml.safe_dump({"route": {"receiver": "a"}, "receivers": [{"name": "a"}]})
+    )
+    with ExitStack() as stack:
+        for number in (0, 1):
+            address = reader.places[f"alertmanager-{number}:9093"]
+            command = (
+                binary("prometheus-alertmanager"),
+                f"--config.file={tmp_path / 'alertmanager.yml'}",
+                f"--storage.path={tmp_path / str(number)}",
+                f"--web.listen-address={address}",
+                "--cluster.listen-address=",
+            )
+            process = Process(command, tmp_path / f"alertmanager-{number}.log")
+            stack.callback(process.stop, signal.SIGKILL)
+            wait_for(lambda address=address: get(f"http://{address}/-/ready"), f"for Alertmanager: {process.log}")
+        yield

@@ -1,0 +1,124 @@
+"""Somebody who has read only the README: a shell, a fresh environment, and servers where the examples have theirs."""
+
+import os
+import re
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from packages import OFFLINE, ROOT
+from servers import Process, free_port
+
+PATIENCE = 60.0
+"""Seconds until a newcomer gives up."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a document."""
+
+    language: str
+    text: str
+
+    def commands(self) -> Iterator[str]:
+        """Yield the commands of a shell block: without comments, continued lines joined."""
+        for line in re.sub(r"\s*\\\n\s*", " ", self.text).splitlines():
+            if command := re.sub(r"(^|\s+)#.*", "", line):
+                yield command
+
+
+def blocks(document: str) -> list[Block]:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return [Block(*parts) for parts in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)]
+
+
+def commands(document: str) -> list[str]:
+    """Return the commands of a document in its order: those in blocks, and those in the text."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    known = r"(?:apt-get|docker|eval|export|ginkgo-exporter|helm|make|npm|pip)"
+    found: list[str] = []
+    places = re.compile(rf"^```(\w*)\n(.*?)^```$|`({known} [^`]+)`", re.MULTILINE | re.DOTALL)
+    for language, block, inline in places.findall(text):
+        if inline:
+            found.append(" ".join(inline.split()))
+        elif language == "sh":
+            found += Block(language, block).commands()
+    return list(dict.fromkeys(found))
+
+
+def get(url: str) -> str:
+    """Return what is served at an address, nothing while nobody answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - addresses of the test's own servers
+            text: str = answer.read().decode()
+            return text
+    except OSError:
+        return ""
+
+
+class Reader:
+    """Types the README's commands as they stand.
+
+    Args:
+        folder: Where the reader stands: a checkout.
+        programs: The folder of programs of the reader's environment.
+        places: The one table of what is put in place of the examples' addresses.
+        environment: What the reader's shell has set besides.
+    """
+
+    def __init__(self, folder: Path, programs: Path, places: dict[str, str], **environment: str) -> None:
+        self.folder, self.places = folder, places
+        kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
+        path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+        self.environment = {**kept, "PATH": path, **OFFLINE, **environment}
+
+    def here(self, text: str) -> str:
+        """Return a text with this machine's addresses for the examples'."""
+        for example, ours in self.places.items():
+            text = text.replace(example, ours)
+        return text
+
+    def types(self, command: str) -> str:
+        """Run a command to its end, which must be a good one, and return what it said.
+
+        What it exports stays set.
+        """
+        if command.startswith("export "):
+            self.environment |= [self.here(command).removeprefix("export ").split("=", 1)]
+        shell = ["bash", "-c", self.here(command)]
+        done = subprocess.run(
+            shell,
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+        assert done.returncode == 0, done.stdout
+        assert "Traceback" not in done.stdout
+        return done.stdout
+
+    @contextmanager
+    def keeps_running(self, command: str, log: Path) -> Iterator[tuple[Process, str]]:
+        """Run a command until Ctrl-C; lend it with the address that it serves at."""
+        address = f"127.0.0.1:{free_port()}"
+        environment = {**self.environment, "GINKGO_EXPORTER_WEB_LISTEN_ADDRESS": address}
+        shell = ["bash", "-c", self.here(command)]
+        process = Process(shell, log, cwd=self.folder, env=environment, start_new_session=True)
+        try:
+            yield process, f"http://{address}"
+            assert process.alive, process.output()
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+            # make says by its own code that it was interrupted
+            assert process.wait() in ((0, 2, -signal.SIGINT) if command.startswith("make") else (0,)), process.output()
+            assert "Traceback" not in process.output()
+        finally:
+            if process.alive:
+                os.killpg(process.pid, signal.SIGTERM)
+                process.stop()

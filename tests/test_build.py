@@ -1,0 +1,133 @@
+"""What is built is the same wherever it is built, holds all that it needs, and lists what comes with it."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from packages import OFFLINE, ROOT, clone, environment, installed, locked
+
+sys.path.insert(0, str(ROOT / "requirements"))
+
+from materials import licences, listed
+
+COMMITTER = {
+    f"GIT_{who}_{what}": "release@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+}
+WHEN = {"GIT_AUTHOR_DATE": "2026-01-06T12:30:45+00:00", "GIT_COMMITTER_DATE": "2026-01-06T12:30:45+00:00"}
+
+
+def run(*command: str, cwd: Path, **options: Any) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return str(done.stdout)
+
+
+def released(folder: Path, umask: int, mtime: int, zone: str) -> Path:
+    """Commit the checkout as it is to a repository of its own, and build it there by ``make dist``."""
+    folder.mkdir(parents=True)
+    before = os.umask(umask)
+    try:
+        clone(folder)
+    finally:
+        os.umask(before)
+    for file in (one for one in folder.rglob("*") if one.is_file()):
+        file.chmod(file.stat().st_mode & ~umask)
+        os.utime(file, (mtime, mtime))
+    environment = {**os.environ, **OFFLINE, **COMMITTER, **WHEN, "TZ": zone, "GIT_CONFIG_GLOBAL": os.devnull}
+    for command in ("git init -q", "git add -A", "git commit -q -m release"):
+        run(*command.split(), cwd=folder, env=environment, umask=umask)
+    here = sys.prefix  # an environment that is up to date, whatever the times of its files
+    run("make", "dist", f"VENV={here}", "-o", f"{here}/dev", cwd=folder, env=environment, umask=umask)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("builds")
+    return (
+        released(folder / "here", 0o022, 1_700_000_000, "UTC"),
+        released(folder / "some" / "where else", 0o077, 1_750_000_000, "Asia/Shanghai"),
+    )
+
+
+@pytest.fixture
+def bill(builds: tuple[Path, Path]) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads((builds[0] / "build" / "sbom.json").read_text())
+    return made
+
+
+def artefacts(build: Path) -> Iterator[Path]:
+    yield from sorted((build / "dist").iterdir())
+    yield build / "build" / "sbom.json"
+
+
+def test_two_builds_in_other_places_times_and_zones_are_the_same_bytes(builds: tuple[Path, Path]) -> None:
+    here, elsewhere = ({one.name: one.read_bytes() for one in artefacts(build)} for build in builds)
+    assert len(here) == 3
+    assert {name for name in here if here[name] != elsewhere[name]} == set()
+
+
+def test_times_in_the_archives_are_the_commit_s(builds: tuple[Path, Path]) -> None:
+    wheel, sdist, _ = artefacts(builds[0])
+    with zipfile.ZipFile(wheel) as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(2026, 1, 6, 12, 30, 44)}  # zip knows even seconds
+    with tarfile.open(sdist) as tar:
+        assert {entry.mtime for entry in tar} == {1_767_702_645}
+
+
+def test_wheel_holds_the_whole_package_and_nothing_else(builds: tuple[Path, Path]) -> None:
+    tracked = run("git", "ls-files", "exporter", cwd=builds[0]).split()
+    with zipfile.ZipFile(next(artefacts(builds[0]))) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    bundled = {f"exporter/bundled/alerts/{name}" for name in ("ginkgo.rules.yml", "alertmanager.example.yml")}
+    assert names == {*tracked, "exporter/REVISION", *bundled}
+
+
+def test_wheel_works_where_there_is_no_checkout(builds: tuple[Path, Path], tmp_path: Path) -> None:
+    programs = environment(tmp_path / "venv", "runtime")
+    wheel = next(artefacts(builds[0]))
+    quiet = {"PATH": os.environ["PATH"], **OFFLINE}
+    run(str(programs / "pip"), "install", "--no-cache-dir", str(wheel), cwd=tmp_path, env=quiet)
+    revision = run("git", "rev-parse", "HEAD", cwd=builds[0]).strip()
+    assert f"({revision})" in run(str(programs / "ginkgo-exporter"), "--version", cwd=tmp_path, env=quiet)
+    program = (
+        "from exporter.bundled import bundled; from exporter.web import page, app;"
+        "print([str(bundled('alerts/' + name)) for name in ('ginkgo.rules.yml', 'alertmanager.example.yml')])"
+    )
+    found = ast.literal_eval(run(str(programs / "python"), "-c", program, cwd=tmp_path, env=quiet))
+    assert all(file.startswith(str(tmp_path)) for file in found)
+
+
+def test_bill_of_materials_is_valid(bill: dict[str, Any]) -> None:
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(bill)) is None
+
+
+def test_bill_of_materials_names_all_that_is_installed_with_version_licence_and_hashes(bill: dict[str, Any]) -> None:
+    pinned = locked("runtime")
+    parts = {part["purl"].removeprefix("pkg:pypi/"): part for part in bill["components"]}
+    wanted = {package.metadata["Name"].lower().replace("_", "-") for package in installed("runtime")}
+    assert set(parts) == {f"{name}@{pinned[name]}" for name in wanted}
+    assert all(place.get("hashes") for part in parts.values() for place in part["externalReferences"][-1:])
+    assert all(licence != "unknown" for _, _, licence in licences(bill))
+
+
+def test_licences_are_listed_and_allowed(bill: dict[str, Any]) -> None:
+    assert (ROOT / "requirements" / "licences.md").read_text(encoding="utf-8") == listed(bill), "make sbom writes it"
+
+
+def test_licence_that_is_not_allowed_is_refused(bill: dict[str, Any]) -> None:
+    stranger = {"name": "stranger", "version": "1", "purl": "pkg:pypi/stranger@1"}
+    for declared in ([{"license": {"id": "AGPL-3.0-only"}}], [{"expression": "MIT AND SSPL-1.0"}], []):
+        with pytest.raises(SystemExit, match="stranger 1 has a licence that is not allowed"):
+            listed({**bill, "components": [*bill["components"], {**stranger, "licenses": declared}]})
