@@ -16,9 +16,12 @@ OFFLINE = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_
 
 
 def clone(folder: Path) -> Path:
-    """Copy what git knows, and what it does not ignore, as a clone would have it."""
+    """Copy what git knows, and what it does not ignore, as a clone would have it; all, where nobody cloned."""
     listed = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0"):
+    known = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=False)
+    if known.returncode:
+        return Path(shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True))
+    for name in known.stdout.split("\0"):
         if name and (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
