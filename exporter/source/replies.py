@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from redis import RedisError
+from redis.exceptions import BusyLoadingError
 
 from exporter.contract import FIELDS
 from exporter.errors import SourceError
@@ -39,7 +40,7 @@ def server_of(replies: Sequence[Any]) -> Server:
     """Return who answered, from some sections of INFO.
 
     Raises:
-        SourceError: It is a replica that has lost its master, whose data are old.
+        SourceError: It is loading its data, or a replica that has lost its master, whose data are old.
     """
     info = dict(
         line.split(":", 1)
@@ -47,6 +48,8 @@ def server_of(replies: Sequence[Any]) -> Server:
         for line in checked(reply, bytes).decode("utf-8", "replace").splitlines()
         if ":" in line
     )
+    if info.get("loading", "0") != "0":  # INFO is answered all the same
+        raise plain_error(BusyLoadingError())
     if info.get("master_link_status", "up") != "up":
         raise SourceError("Redis is a replica whose link to its master is down")
     return Server(
