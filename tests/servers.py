@@ -53,6 +53,14 @@ def binary(name: str) -> str:
     return path
 
 
+def library(name: str, package: str) -> str:
+    """Return the path of a library to preload, or skip the test where it is not installed."""
+    found = next(Path("/usr/lib").glob(f"*/{name}"), None)
+    if found is None:
+        pytest.skip(f"{package} is not installed")
+    return str(found)
+
+
 class Process:
     """A program under test or beside it; its output is kept in a file."""
 

@@ -170,3 +170,14 @@ def test_redis_out_of_memory_is_read_on_and_nodes_that_cannot_beat_are_offline_u
         client.config_set("maxmemory", 0)
         wait_for(lambda: scene.exporter.scrape()["ginkgo_node_up"] == witness.expected)
         witness.assert_recovered(scene.server)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_pause_of_a_minute_at_the_platforms_own_pace_is_survived(tmp_path: Path) -> None:
+    with scene_in(tmp_path, "--redis.timeout", "2s", ttl=30) as (scene, witness):
+        with witness.scraping() as scrapes, paused(scene):
+            until = time.monotonic() + 60
+            wait_for(lambda: time.monotonic() > until, patience=70)
+            assert scrapes[-1]["ginkgo_redis_up"] == {"": 0}
+        witness.assert_recovered(scene.server)
