@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import Final, Literal
 import pytest
 import redis
 from proxy import NONE, REFUSES, SWALLOWS, Fault, Proxy
+from side_by_side import side_by_side
 from witness import FLAGS, TTL, Platform, Witness
 
+from exporter.judge import UNREADABLE_AFTER
 from nodes import beat, crash
 from servers import PATIENCE, Exporter, RedisServer, Series, running_exporter, running_redis, wait_for
 
+AT_ONCE: Final = 3
 Seen = Literal["up", "down", "now and then"]
 
 
@@ -65,8 +69,10 @@ def loading(scene: Scene) -> Iterator[None]:
 
 @contextmanager
 def paused(scene: Scene) -> Iterator[None]:
+    long_enough = time.monotonic() + UNREADABLE_AFTER + 1  # shorter than that and longer than the scaled TTL is no case
     scene.server.pause()
     yield
+    wait_for(lambda: time.monotonic() > long_enough)
     scene.server.resume()
 
 
@@ -142,10 +148,9 @@ def shows(scrapes: list[Series], seen: Seen) -> bool:
     return up.count(0.0) > 1 and (seen == "down" or up.count(1.0) > 1)
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_fault_of_redis_is_survived(name: str, tmp_path: Path) -> None:
+def survive(folder: Path, name: str) -> None:
     fault, seen = FAULTS[name]
-    with scene_in(tmp_path, *FLAGS) as (scene, witness):
+    with scene_in(folder, *FLAGS) as (scene, witness):
         with witness.scraping() as scrapes, fault(scene):
             first = len(scrapes)
             wait_for(lambda: shows(scrapes[first:], seen), "for scrapes to show the fault")
@@ -153,6 +158,19 @@ def test_fault_of_redis_is_survived(name: str, tmp_path: Path) -> None:
                 assert all(series["ginkgo_redis_up"] == {"": 1} for series in scrapes[first:])
             assert scene.exporter.get("/-/healthy").status == 200
         witness.assert_recovered(scene.server)
+
+
+@pytest.fixture(scope="module")
+def survivals(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[None]]]:
+    with side_by_side(request, tmp_path_factory, survive, AT_ONCE) as futures:
+        yield futures
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault_of_redis_is_survived(survivals: dict[str, Future[None]], name: str) -> None:
+    survivals[name].result()
 
 
 def test_redis_out_of_memory_is_read_on_and_nodes_that_cannot_beat_are_offline_until_they_can(tmp_path: Path) -> None:
