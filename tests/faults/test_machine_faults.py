@@ -106,7 +106,9 @@ def test_clock_that_jumps_by_hours_changes_nobodys_state(
 
         with witness.scraping() as scrapes:
             for jump in (5 * HOUR, -5 * HOUR, 0):
-                offset.write_text(f"{jump:+d}s")
+                written = tmp_path / "offset.new"
+                written.write_text(f"{jump:+d}s")
+                written.replace(offset)  # it is read at every look at the clock, and must never be empty
                 wait_for(lambda: abs(discovered() - time.time() - jump) < HOUR, "for the clock to have jumped")  # noqa: B023
                 jumped = len(scrapes)
                 wait_for(lambda: len(scrapes) > jumped + 10)  # noqa: B023
