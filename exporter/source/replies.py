@@ -1,9 +1,10 @@
 """What Redis's replies mean: values, keys of the wrong type, refusals, and who answered."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from redis import RedisError
+from redis.exceptions import BusyLoadingError
 
 from exporter.contract import FIELDS
 from exporter.errors import SourceError
@@ -17,6 +18,18 @@ NO_FIELDS: Final = [None] * len(FIELDS)
 def checked(reply: Any, kind: type) -> Any:
     """Return a reply of the kind that was asked for; refuse any other."""
     return reply if type(reply) is kind else refuse(reply)
+
+
+def columns_of(rows: Iterable[Sequence[bytes | None]]) -> tuple[tuple[bytes | None, ...], ...]:
+    """Return the values of each field in turn, given what HMGET answered for each node.
+
+    Raises:
+        SourceError: Some have fewer than others.
+    """
+    try:
+        return tuple(zip(*rows, strict=True)) or ((),) * len(FIELDS)
+    except ValueError:
+        raise SourceError("Redis left out some of the fields that it was asked for") from None
 
 
 def refuse(reply: Any) -> Any:
@@ -39,7 +52,8 @@ def server_of(replies: Sequence[Any]) -> Server:
     """Return who answered, from some sections of INFO.
 
     Raises:
-        SourceError: It is a replica that has lost its master, whose data are old.
+        SourceError: It is loading its data, or a replica that has lost its master, whose data are old; or what
+            it says was garbled on the way.
     """
     info = dict(
         line.split(":", 1)
@@ -47,12 +61,17 @@ def server_of(replies: Sequence[Any]) -> Server:
         for line in checked(reply, bytes).decode("utf-8", "replace").splitlines()
         if ":" in line
     )
+    if info.get("loading", "0") != "0":  # INFO is answered all the same
+        raise plain_error(BusyLoadingError())
     if info.get("master_link_status", "up") != "up":
         raise SourceError("Redis is a replica whose link to its master is down")
-    return Server(
-        run_id=info.get("run_id", ""),
-        role=info.get("role", ""),
-        uptime=float(info.get("uptime_in_seconds", "inf")),
-        restored=info.get("rdb_last_load_keys_loaded", "0") != "0",
-        evicted=int(info.get("evicted_keys", "0")),
-    )
+    try:
+        return Server(
+            run_id=info.get("run_id", ""),
+            role=info.get("role", ""),
+            uptime=float(info.get("uptime_in_seconds", "inf")),
+            restored=info.get("rdb_last_load_keys_loaded", "0") != "0",
+            evicted=int(info.get("evicted_keys", "0")),
+        )
+    except ValueError as error:
+        raise SourceError(f"Redis gave an INFO that cannot be read: {error}") from None

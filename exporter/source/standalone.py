@@ -11,7 +11,7 @@ from exporter.settings import Settings
 from exporter.source.connection import linked, pool_of
 from exporter.source.discovery import Found, discover
 from exporter.source.reading import MISSING, Reading, Server, joined
-from exporter.source.replies import NO_FIELDS, checked, is_wrong_type, refuse, server_of
+from exporter.source.replies import NO_FIELDS, checked, columns_of, is_wrong_type, refuse, server_of
 from exporter.source.requests import SERVER, SERVER_REPLIES, Chunk, KeyNames, chunks_of
 
 
@@ -66,7 +66,7 @@ class StandaloneReader:
 
     def _reading(self, server: Server, names: Sequence[bytes], replies: list[Any], deadline: float) -> Reading:
         beats = replies.pop()
-        if type(beats) is not list:
+        if type(beats) is not list or len(beats) != len(names):
             refuse(beats)
         rows, ttl_ms = replies[: len(names)], replies[len(names) :]
         without_hash = frozenset[int]()
@@ -77,7 +77,7 @@ class StandaloneReader:
             wall=time.time(),
             server=server,
             names=names,
-            fields=tuple(zip(*rows, strict=True)),
+            fields=columns_of(rows),
             ttl_ms=ttl_ms,
             beats=beats,
             without_hash=without_hash,

@@ -17,7 +17,7 @@ from exporter.web import page
 from exporter.web.door import Door
 from exporter.web.negotiation import CONTENT_TYPES, accepts_gzip, choose_format, time_limit
 from exporter.web.page import Pushed
-from exporter.web.scrape import Scrapes, Wanted
+from exporter.web.scrape import Scrapes, Wanted, shared
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _READ_WITHIN: Final = 30.0
@@ -130,7 +130,7 @@ class Handler(RequestHandler):
         """Return the fleet as it is now, or None if Redis cannot be read in time."""
         try:
             async with asyncio.timeout(self.fleet.settings.redis.timeout):
-                return await asyncio.shield(asyncio.wrap_future(self.fleet.request()))
+                return await shared(self.fleet.request())
         except (SourceError, TimeoutError):
             return None
 

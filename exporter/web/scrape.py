@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
 from typing import Final
@@ -58,7 +58,7 @@ class Scrapes:
             async with asyncio.timeout(limit):
                 if body := self._being_rendered(wanted):
                     return await asyncio.shield(body)
-                snapshot = await asyncio.shield(asyncio.wrap_future(self._fleet.request()))
+                snapshot = await shared(self._fleet.request())
                 return await asyncio.shield(self._body(snapshot, wanted))
         except (SourceError, TimeoutError):
             return self._render(None, wanted)
@@ -86,6 +86,13 @@ class Scrapes:
         if snapshot:
             body = self._exposition.render(snapshot, wanted.form, wanted.names, rest=body)
         return igzip.compress(body, _GZIP_LEVEL, mtime=0) if wanted.gzip else body
+
+
+def shared(read: "Future[Snapshot]") -> "asyncio.Future[Snapshot]":
+    """Return a read to wait for: who leaves before its end neither cancels it nor has its failure logged as lost."""
+    waited_for = asyncio.wrap_future(read)
+    waited_for.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return asyncio.shield(waited_for)
 
 
 class _Own(Collector):

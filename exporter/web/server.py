@@ -3,10 +3,12 @@
 import asyncio
 import errno
 import resource
+import socket
 from typing import Any, Final
 
 import structlog
 from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 
@@ -26,6 +28,9 @@ _IDLE: Final = 120.0
 """Seconds that a connection may be idle, or take for its headers: longer than scrape intervals."""
 _FINISH: Final = 4.0
 """Seconds for what is being served when the server is told to stop."""
+_PAUSE: Final = 0.2
+"""Seconds after which it is tried again to accept connections when no descriptor was free."""
+_EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _LOOK: Final = 0.02
 """Seconds between two looks at whether it has been served."""
 
@@ -78,7 +83,7 @@ class Server:
                 reason += " (is another exporter running? choose another port)"
             raise SettingsError(f"--web.listen-address: cannot listen on {self._address}: {reason}") from None
         self.port = sockets[0].getsockname()[1]
-        self._http.add_sockets(sockets)
+        self._http.add_sockets([_Listener(fileno=each.detach()) for each in sockets])
         log.info("serving", address=str(ListenAddress(self._address.host, self.port)))
 
     async def stop(self) -> None:
@@ -92,6 +97,46 @@ class Server:
         await self._http.close_all_connections()
         self._scrapes.close()
         self._door.close()
+
+
+class _Listener(socket.socket):
+    """Accepts connections, and lets newcomers wait while no descriptor is free.
+
+    tornado would try again without pause and log each try. Nobody is shut out in
+    favour of a newcomer here: clients may hold no more than half of the descriptors,
+    so others hold the rest.
+    """
+
+    _exhausted = False
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Return the next connection, as tornado wants it.
+
+        Raises:
+            BlockingIOError: There is none, or none can be taken now.
+        """
+        try:
+            accepted = super().accept()
+        except OSError as error:
+            if error.errno not in _EXHAUSTED:
+                raise
+            if not self._exhausted:
+                log.warning("no connection can be taken, newcomers wait", error=error.strerror)
+            self._exhausted = True
+            self._accept_later()
+            raise BlockingIOError from None
+        self._exhausted = False
+        return accepted
+
+    def _accept_later(self) -> None:
+        loop = IOLoop.current()
+
+        def accept_again() -> None:
+            if self.fileno() >= 0:  # not closed meanwhile
+                loop.update_handler(self.fileno(), IOLoop.READ)
+
+        loop.update_handler(self.fileno(), 0)
+        loop.call_later(_PAUSE, accept_again)
 
 
 class _LimitedServer(HTTPServer):

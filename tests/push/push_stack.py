@@ -11,7 +11,6 @@ import atexit
 import json
 import os
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import redis
+from proxy import Proxy
 
 from exporter.bundled import bundled
 from exporter.source.requests import pack
@@ -313,49 +313,6 @@ class Nodes(threading.Thread):
             lines += read
         for node_id in node_ids:
             self.deadlines[node_id] = start + self._ttl  # or a little later
-
-
-class Proxy(threading.Thread):
-    """A TCP proxy whose target may change, and which may cut all connections."""
-
-    def __init__(self, target: int) -> None:
-        super().__init__(daemon=True)
-        self.target: int | None = target
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._sockets: set[socket.socket] = set()
-        self.start()
-
-    def run(self) -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                threading.Thread(target=self._carry, args=(near,), daemon=True).start()
-
-    def _carry(self, near: socket.socket) -> None:
-        with near, suppress(OSError):
-            if self.target is None:
-                return
-            with socket.create_connection(("127.0.0.1", self.target)) as far:
-                self._sockets |= {near, far}
-                while True:
-                    for source in select.select((near, far), (), ())[0]:
-                        data = source.recv(65536)
-                        if not data:
-                            return
-                        (far if source is near else near).sendall(data)
-
-    def cut(self) -> None:
-        """Cut all connections."""
-        sockets, self._sockets = self._sockets, set()
-        for one in sockets:
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.cut()
 
 
 def listens(port: int) -> bool:

