@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from witness import FLAGS, TIMEOUT, Platform, Witness, assert_says_that_redis_is_down
 
 from nodes import beat, crash
 from servers import RedisServer, library, running_exporter, series_of, wait_for
+from witness import FLAGS, TIMEOUT, Platform, Witness, assert_says_that_redis_is_down
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +9,13 @@ from typing import Final, Literal
 
 import pytest
 import redis
-from proxy import NONE, REFUSES, SWALLOWS, Fault, Proxy
-from side_by_side import side_by_side
-from witness import FLAGS, TTL, Platform, Witness
 
 from exporter.judge import UNREADABLE_AFTER
 from nodes import beat, crash
+from proxy import NONE, REFUSES, SWALLOWS, Fault, Proxy
 from servers import PATIENCE, Exporter, RedisServer, Series, running_exporter, running_redis, wait_for
+from side_by_side import Crowd, side_by_side
+from witness import FLAGS, TTL, Platform, Witness
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -163,16 +162,14 @@ def survive(folder: Path, name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def survivals(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Future[None]]]:
-    with side_by_side(request, tmp_path_factory, survive, AT_ONCE) as futures:
-        yield futures
+def survivals(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd[str]]:
+    with side_by_side(request, tmp_path_factory, survive, AT_ONCE) as crowd:
+        yield crowd
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_fault_of_redis_is_survived(survivals: dict[str, Future[None]], name: str) -> None:
-    survivals[name].result()
+def test_fault_of_redis_is_survived(survivals: Crowd[str], name: str) -> None:
+    survivals.hold(name)
 
 
 def test_redis_out_of_memory_is_read_on_and_nodes_that_cannot_beat_are_offline_until_they_can(tmp_path: Path) -> None:

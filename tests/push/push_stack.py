@@ -28,11 +28,11 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import redis
-from proxy import Proxy
 
 from exporter.bundled import bundled
 from exporter.source.requests import pack
 from nodes import FIELDS, heartbeat_key, metrics_key
+from proxy import Proxy
 from servers import Process, RedisServer, binary, free_port, wait_for
 
 T = TypeVar("T")

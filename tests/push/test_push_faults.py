@@ -2,18 +2,17 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
 import pytest
-from proxy import NONE, REFUSES, SWALLOWS, Fault, Proxy
 from push_stack import Alertmanager, running_stack
-from side_by_side import side_by_side
-from witness import Vitals
 
+from proxy import NONE, REFUSES, SWALLOWS, Fault, Proxy
 from servers import wait_for
+from side_by_side import Crowd, side_by_side
+from witness import Vitals
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.server("prometheus-alertmanager")]
 
@@ -94,13 +93,11 @@ def tell_once(folder: Path, name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[None]]]:
-    with side_by_side(request, tmp_path_factory, tell_once, AT_ONCE) as futures:
-        yield futures
+def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd[str]]:
+    with side_by_side(request, tmp_path_factory, tell_once, AT_ONCE) as crowd:
+        yield crowd
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_who_dies_during_a_fault_of_alertmanager_is_told_once_after_it(
-    told: dict[str, Future[None]], name: str
-) -> None:
-    told[name].result()
+def test_who_dies_during_a_fault_of_alertmanager_is_told_once_after_it(told: Crowd[str], name: str) -> None:
+    told.hold(name)

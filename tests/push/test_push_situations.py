@@ -8,15 +8,15 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from proxy import REFUSES
 from push_stack import BEAT, LASTS, RESEND, SCALE, SETTLED, TTL, Bridging, Nodes, Stack, Webhook
 
 from exporter.names import shown_id
 from nodes import heartbeat_key
+from proxy import REFUSES
 from servers import wait_for
+from side_by_side import Crowd
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -32,7 +32,7 @@ LONG = 6.0
 
 
 def beside_others(scenario: Callable[[Stack], None]) -> Callable[..., None]:
-    def test(scenarios: Any) -> None:
+    def test(scenarios: Crowd[Callable[[Stack], None]]) -> None:
         scenarios.hold(scenario)
 
     test.scenario = scenario  # type: ignore[attr-defined]

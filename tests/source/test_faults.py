@@ -9,10 +9,10 @@ from typing import Final
 
 import pytest
 import redis
-from witness import FLAGS, TTL, Platform, assert_says_that_redis_is_down
 
 from nodes import beat, crash, heartbeat_key, metrics_key
 from servers import Exporter, RedisServer, Series, running_exporter, running_redis, wait_for
+from witness import FLAGS, TTL, Platform, assert_says_that_redis_is_down
 
 BEAT: Final = TTL / 3
 

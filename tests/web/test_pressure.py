@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from witness import Vitals
 
 from exporter.web.server import CONNECTIONS
 from nodes import beat
 from servers import Exporter, RedisServer, running_exporter, running_redis, wait_for
+from witness import Vitals
 
 NODES: Final = 1000
 HUNDRED: Final = 100
