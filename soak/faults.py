@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from soak.model import Fault
 from soak.nodes import Platform
 from soak.servers import RedisUnderFaults
+from soak.truth import Fault
 
 _BUSY: Final = """
 local function now() local time = redis.call('TIME') return time[1] + time[2] / 1e6 end

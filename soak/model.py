@@ -17,12 +17,10 @@ from exporter.source.discovery import SHARE
 from soak.nodes import Node, Platform
 from soak.servers import BEAT, DISCOVERY, READ_TIMEOUT, TTL
 from soak.sights import Seen, Sight
-from soak.truth import Write
+from soak.truth import UNREADABLE, Fault, Write
 
 GRACE: Final = TTL + BEAT
 """Seconds for which a node without heartbeat is undecided after a fault of Redis's."""
-UNREADABLE: Final = 5.0
-"""Seconds without an answer that make a fault."""
 BUSY_MACHINE: Final = 2.0
 """Seconds more that discovery may take on a machine that has no time for it."""
 TOLERANCE: Final = 0.05
@@ -32,36 +30,6 @@ _GAUGES: Final = frozenset((*(metric.json for metric in GAUGES), "status"))
 _COUNTERS: Final = frozenset(metric.json for metric in COUNTERS)
 _OF_HASH: Final = _GAUGES | _COUNTERS
 _OF_NODE: Final = frozenset(metric.json for metric in NODE_METRICS if metric.json)
-
-
-@dataclass(slots=True)
-class Fault:
-    """Something that was done to Redis. Times are monotonic.
-
-    Attributes:
-        kind: What.
-        since: From when on it may have been felt.
-        down_from: From when on Redis could not be read for sure.
-        down_until: Until when it could not for sure.
-        until: From when on it can be read again for sure.
-        restart: Whether it came back as another.
-    """
-
-    kind: str
-    since: float
-    down_from: float = math.inf
-    down_until: float = -math.inf
-    until: float = math.inf
-    restart: bool = False
-
-    def hits(self, since: float, until: float) -> bool:
-        """Return whether it may have been felt in a span."""
-        return self.since <= until and since <= self.until
-
-    @property
-    def extends(self) -> bool:
-        """Whether nodes must get time to beat for its sake."""
-        return self.restart or self.down_until - self.down_from > UNREADABLE
 
 
 @dataclass(slots=True)
@@ -183,7 +151,9 @@ class Model:
         memory.states.append((since, state))
         if seen and state is State.ONLINE:
             memory.alive, memory.offline_at = True, None
-            memory.deadline = max(memory.deadline, sight.until + seen.values.get("heartbeat_ttl_seconds", 0.0))
+            beats = node.heartbeat.possible(since, sight.until, values_only=True)
+            most = min(TTL, max(beat.ended for beat in beats) + TTL - since) if beats else 0.0
+            memory.deadline = max(memory.deadline, sight.until + seen.values.get("heartbeat_ttl_seconds", most))
         elif state is State.OFFLINE:
             memory.offline_at = memory.offline_at or since
         elif state is State.GONE:

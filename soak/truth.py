@@ -1,4 +1,4 @@
-"""What Redis may hold of a node at any moment: its writes, each with the times between which it happened."""
+"""What really happened: writes and faults, each with the times between which it did, and so what Redis may hold."""
 
 import math
 import time
@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+UNREADABLE: Final = 5.0
+"""Seconds without an answer that make a fault."""
 _REMEMBERED: Final = 200
 """Writes to a key that are kept: minutes of them, while a question is about seconds."""
 
@@ -63,3 +65,33 @@ class Key:
             if write.sure and write.ended <= since:
                 break
         return found
+
+
+@dataclass(slots=True)
+class Fault:
+    """Something that was done to Redis. Times are monotonic.
+
+    Attributes:
+        kind: What.
+        since: From when on it may have been felt.
+        down_from: From when on Redis could not be read for sure.
+        down_until: Until when it could not for sure.
+        until: From when on it can be read again for sure.
+        restart: Whether it came back as another.
+    """
+
+    kind: str
+    since: float
+    down_from: float = math.inf
+    down_until: float = -math.inf
+    until: float = math.inf
+    restart: bool = False
+
+    def hits(self, since: float, until: float) -> bool:
+        """Return whether it may have been felt in a span."""
+        return self.since <= until and since <= self.until
+
+    @property
+    def extends(self) -> bool:
+        """Whether nodes must get time to beat for its sake."""
+        return self.restart or self.down_until - self.down_from > UNREADABLE

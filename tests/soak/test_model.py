@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from exporter.judge import State
-from soak.model import Fault, Model
+from soak.model import Model
 from soak.nodes import Node
 from soak.servers import TTL
 from soak.sights import Seen, Sight
-from soak.truth import Write
+from soak.truth import Fault, Write
 
 HASH: Mapping[str, Any] = {
     "portfolios": 3,
