@@ -169,7 +169,7 @@ class Model:
             if any(write.value is not None for write in hashes):
                 allowed |= self._without_beat(sight, node, memory, since)
             if missing := [write for write in hashes if write.value is None]:
-                lost = _lost_since_beat(node) and memory.known
+                lost = _lost_since_beat(node, since, until) and memory.known
                 if lost or (memory.offline_at is not None and any(write.lost for write in missing)):
                     allowed |= self._without_beat(sight, node, memory, since)
                 if not (lost and memory.alive) or any(not write.lost for write in missing):
@@ -259,11 +259,12 @@ def _may_be_left(beat: Write, ttl: float, since: float, until: float) -> bool:
     return beat.value is not None and ttl > 0 and least - TOLERANCE <= ttl <= most + TOLERANCE
 
 
-def _lost_since_beat(node: Node) -> bool:
+def _lost_since_beat(node: Node, since: float, until: float) -> bool:
+    """Return whether Redis may have lost what a node wrote, and the node not have beaten since."""
     for write in reversed(node.heartbeat.writes):
-        if write.lost:
+        if write.lost and write.begun <= until:
             return True
-        if write.value is not None and write.sure:
+        if write.value is not None and write.sure and write.ended <= since:
             return False
     return False
 
