@@ -20,9 +20,9 @@ def main() -> None:
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # nothing is left behind
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        soak = Soak(Path(folder), arguments.seed, arguments.server)
+        soak = Soak(Path(folder), arguments.minutes * 60, arguments.seed, arguments.server)
         try:
-            soak.run(arguments.minutes * 60)
+            soak.run()
         finally:
             soak.close()
             print(soak.report.text(), flush=True)  # noqa: T201

@@ -11,11 +11,10 @@ from soak.servers import ExporterUnderTest
 
 MEMORY_GROWTH: Final = 0.05
 MEMORY_ROOM: Final = 4 * 2**20
-"""Memory may grow by that share, and by that many bytes: what a warm-up leaves open."""
+"""Memory may grow by that share, and by that many bytes: garbage of failed reads that Python has not looked for yet."""
 DESCRIPTORS_GROWTH: Final = 4
 THREADS_GROWTH: Final = 4
 """Descriptors and threads that may be more than after the warm-up: connections and workers are made when needed."""
-_WARM: Final = 20.0
 _TOLD: Final = 50
 
 
@@ -35,16 +34,21 @@ class Resources:
 
 @dataclass(slots=True)
 class Process:
-    """One process of the exporter: what it held when it was warm, and what it held last."""
+    """One process of the exporter: what it held when it was warm, and what it held last.
+
+    Attributes:
+        started: When it was started.
+        warm: Seconds that it takes to get warm.
+    """
 
     started: float
+    warm: float
     first: Resources | None = None
     last: Resources | None = None
-    least_memory: int = 0
 
     def note(self, held: Resources) -> None:
         """Note what it holds while nothing is wrong."""
-        if time.monotonic() - self.started < _WARM:
+        if time.monotonic() - self.started < self.warm:
             return
         self.first = self.first or held
         self.last = held

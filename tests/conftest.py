@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import redis
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from servers import RedisServer, running_redis
 
 # The same examples at every run, however slow the machine; `--examples` looks for new ones.
-settings.register_profile("suite", derandomize=True, deadline=None)
+settings.register_profile("suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
 
@@ -21,7 +21,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if examples := config.getoption("--examples"):
-        settings.register_profile("explore", max_examples=examples, deadline=None, print_blob=True)
+        settings.register_profile(
+            "explore", settings.get_profile("suite"), derandomize=False, max_examples=examples, print_blob=True
+        )
         settings.load_profile("explore")
 
 

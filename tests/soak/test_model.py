@@ -1,7 +1,7 @@
 """The soak's model accuses the exporter of what the contract forbids, and of nothing else."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any
@@ -50,14 +50,15 @@ class Truth:
         for key in (self.node.heartbeat, self.node.hash):
             key.writes.append(Write(None, at, at + 0.001, sure=True))
 
-    def accusations(self, at: float, state: State | None, source: str = "scrape", **values: Any) -> list[str]:
+    def accusations(self, at: float, state: State | None, without: Iterable[str] = (), **values: Any) -> list[str]:
         """Return what is wrong with an answer in which the node is in that state."""
-        beats = [write for write in self.node.heartbeat.writes if write.value]
+        beats = [write for write in self.node.heartbeat.writes if write.value and write.begun <= at]
         left = max(0.0, beats[-1].ended + TTL - at) if beats and state is State.ONLINE else 0
-        shown = {"heartbeat_ttl_seconds": left, "last_heartbeat": beats[-1].value if beats else None}
+        shown: dict[str, Any] = {"heartbeat_ttl_seconds": left, "last_heartbeat": beats[-1].value if beats else None}
         shown |= (HASH if state is State.ONLINE else COUNTERS) | values
+        shown = {key: value for key, value in shown.items() if key not in without}
         nodes = {"a": Seen(state, shown)} if state else {}
-        return list(self.model.judge(Sight(source, at, at + 0.01, nodes)))
+        return list(self.model.judge(Sight("scrape", at, at + 0.01, nodes)))
 
 
 def seen_online() -> Truth:
@@ -155,3 +156,13 @@ def test_redis_that_is_well_must_be_read_and_one_that_is_down_cannot_be() -> Non
     truth.model.faults.append(Fault("hangs", 100.5, 100.6, math.inf, math.inf))
     assert not list(truth.model.judge(unreadable))
     assert truth.accusations(101.1, State.ONLINE)
+
+
+def test_what_was_written_after_an_answer_does_not_count() -> None:
+    truth = seen_online()
+    truth.model.faults.append(Fault("killed, back empty", 100.2, 100.2, 101, 101, restart=True))
+    for key in (truth.node.heartbeat, truth.node.hash):
+        key.writes.append(Write(None, 100.2, 101, sure=True, lost=True))
+    truth.beat(102)
+    assert not truth.accusations(101.5, State.UNDECIDED, without=COUNTERS)
+    assert truth.accusations(102.1, State.UNDECIDED)
