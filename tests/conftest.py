@@ -6,14 +6,25 @@ from pathlib import Path
 
 import pytest
 import redis
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from servers import RedisServer, running_redis
 
-# The same examples at every run, however slow the machine; `--hypothesis-profile=explore` looks for new ones.
-settings.register_profile("suite", derandomize=True, deadline=None)
-settings.register_profile("explore", max_examples=1000, deadline=None)
+# The same examples at every run, however slow the machine; `--examples` looks for new ones.
+settings.register_profile("suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--examples", type=int, help="let each property look for that many new examples")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if examples := config.getoption("--examples"):
+        settings.register_profile(
+            "explore", settings.get_profile("suite"), derandomize=False, max_examples=examples, print_blob=True
+        )
+        settings.load_profile("explore")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -273,5 +273,5 @@ class World(RuleBasedStateMachine):
         return self.lost_at.get(name, float("inf")) + REMEMBER_LOST
 
 
-World.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
+World.TestCase.settings = settings(max_examples=settings().max_examples * 6 // 10, stateful_step_count=30)
 TestWorld = World.TestCase

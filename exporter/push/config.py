@@ -12,10 +12,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, FilePath, SecretStr, ValidationError, model_validator
 
 from exporter.errors import SettingsError
+from exporter.yaml_file import read_yaml
 
 
 class _Strict(BaseModel):
@@ -86,13 +86,13 @@ class HttpConfig(_Strict):
             SettingsError: The file cannot be used; one line saying why.
         """
         try:
-            return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path else {})
+            return cls.model_validate(read_yaml(path) or {} if path else {})
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             place = ".".join(map(str, first["loc"]))
             raise SettingsError(f"--alertmanager.config-file: {place}: {first['msg']}") from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise SettingsError(f"--alertmanager.config-file: {' '.join(str(error).split())}") from None
+        except ValueError as error:
+            raise SettingsError(f"--alertmanager.config-file: {error}") from None
 
     def headers(self) -> Mapping[str, str]:
         """Return the headers that authenticate, files read anew.

@@ -9,22 +9,18 @@ import argparse
 import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    YamlConfigSettingsSource,
-)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from exporter.durations import format_duration
 from exporter.errors import SettingsError
 from exporter.settings.kinds import IS_DURATION
 from exporter.settings.model import Settings, kebab
+from exporter.yaml_file import read_yaml
 
 ENV_PREFIX: Final = "GINKGO_EXPORTER_"
 
@@ -117,7 +113,7 @@ class _Loaded(BaseSettings, Settings):
         """Take flags (or keyword arguments) over the environment over the file."""
         environment = _Environment(settings_cls)
         file = (init_settings().get("config") or environment().get("config") or {}).get("file")
-        return init_settings, environment, YamlConfigSettingsSource(settings_cls, file)
+        return init_settings, environment, _File(settings_cls, file)
 
 
 class _Environment(PydanticBaseSettingsSource):
@@ -132,6 +128,28 @@ class _Environment(PydanticBaseSettingsSource):
             if text := os.environ.get(setting.variable):
                 given[setting.path] = text.split(",") if setting.repeatable else text
         return _nested(given)
+
+
+class _File(PydanticBaseSettingsSource):
+    """The configuration file, if there is one."""
+
+    def __init__(self, settings_cls: type[BaseSettings], file: str | None) -> None:
+        super().__init__(settings_cls)
+        self._file = Path(file) if file else None
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        if self._file is None or not self._file.is_file():
+            return {}  # the setting itself says that there is none
+        try:
+            given = read_yaml(self._file) or {}
+        except ValueError as error:
+            raise SettingsError(f"configuration file: {error}") from None
+        if not isinstance(given, dict) or not all(isinstance(name, str) for name in given):
+            raise SettingsError("configuration file: not a mapping of settings such as redis: {url: …}")
+        return given
 
 
 def _nested(values: Mapping[tuple[str, ...], object]) -> dict[str, Any]:
@@ -181,10 +199,6 @@ def load(flags: Mapping[str, object] | None = None) -> Settings:
         settings = _Loaded(**_nested(given))
     except ValidationError as error:
         raise SettingsError(_explain(error, given)) from None
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"configuration file: {' '.join(str(error).split())}") from None
-    except (TypeError, ValueError):
-        raise SettingsError("configuration file: not a mapping of settings such as redis: {url: …}") from None
     _check_together(settings)
     return settings
 

@@ -25,7 +25,7 @@ class Server:
     uptime: float = float("inf")
     """Seconds since it started."""
     restored: bool = False
-    """It started with what an earlier run had saved."""
+    """It started with what an earlier run had saved, or may have."""
     evicted: int = 0
     """Keys that it evicted since it started."""
 

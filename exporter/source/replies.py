@@ -70,7 +70,8 @@ def server_of(replies: Sequence[Any]) -> Server:
             run_id=info.get("run_id", ""),
             role=info.get("role", ""),
             uptime=float(info.get("uptime_in_seconds", "inf")),
-            restored=info.get("rdb_last_load_keys_loaded", "0") != "0",
+            # What was loaded from an append-only file is told nowhere, so that any may have held nodes.
+            restored=info.get("rdb_last_load_keys_loaded", "0") != "0" or info.get("aof_enabled") == "1",
             evicted=int(info.get("evicted_keys", "0")),
         )
     except ValueError as error:

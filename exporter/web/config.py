@@ -9,10 +9,10 @@ import ssl
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from exporter.errors import SettingsError
+from exporter.yaml_file import read_yaml
 
 _VERSIONS: Final = {
     "TLS10": ssl.TLSVersion.TLSv1,
@@ -111,15 +111,13 @@ class WebConfig(_Strict):
         if path is None:
             return cls()
         try:
-            return cls.model_validate(
-                yaml.safe_load(path.read_text(encoding="utf-8")) or {}, context={"folder": path.parent}
-            )
+            return cls.model_validate(read_yaml(path) or {}, context={"folder": path.parent})
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             place = ".".join(map(str, first["loc"][:2]))
             raise SettingsError(f"--web.config.file: {place}: {first['msg'].removeprefix('Value error, ')}") from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise SettingsError(f"--web.config.file: {' '.join(str(error).split())}") from None
+        except ValueError as error:
+            raise SettingsError(f"--web.config.file: {error}") from None
 
 
 def tls_context(tls: TlsServer) -> ssl.SSLContext:

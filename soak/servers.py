@@ -1,0 +1,178 @@
+"""The processes of the soak: a Redis that keeps its data through a kill, and the exporter under test."""
+
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from benchmarks.servers import Program, free_port, redis_binary
+
+TTL: Final = 3.0
+"""Seconds that a heartbeat lives: a tenth of the platform's, so that a minute sees many lives."""
+BEAT: Final = TTL / 3
+DISCOVERY: Final = 1.0
+"""Seconds between two looks for names."""
+READ_TIMEOUT: Final = 2.0
+"""Seconds that the exporter gives Redis for one read."""
+STOP_WITHIN: Final = 5.0
+"""Seconds in which the exporter ends when told to."""
+_PATIENCE: Final = 60.0
+
+
+class Daemon(Program):
+    """A process that gets signals and may end by itself."""
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def wait(self, timeout: float) -> int:
+        """Return its exit code when it has ended."""
+        return self._process.wait(timeout)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+    @property
+    def output(self) -> str:
+        """What it wrote."""
+        return Path(self._log.name).read_text(errors="replace")
+
+
+class FilePassword(redis.CredentialProvider):
+    """Reads the password at every connect, as it may have been rotated."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def get_credentials(self) -> tuple[str]:
+        """Return what AUTH is sent."""
+        return (self.file.read_text(),)
+
+
+class RedisUnderFaults:
+    """A Redis with a password that loses nothing it has acknowledged when it is killed.
+
+    Args:
+        folder: For its data and the password's file.
+        program: Which server; None for one that is installed.
+    """
+
+    def __init__(self, folder: Path, program: str | None = None) -> None:
+        self._data = folder / "redis"
+        self._program = program or redis_binary()
+        self.port = free_port()
+        self.password_file = folder / "password"
+        self._password = ""
+        self.new_password()
+        self.file_password()
+        self.start()
+
+    def start(self) -> None:
+        """Start it with the data that it had, and wait until it answers."""
+        self._data.mkdir(exist_ok=True)
+        # Written before each reply, though not to the disk: a process's death loses nothing.
+        kept = ("--save", "", "--appendonly", "yes", "--appendfsync", "no")
+        options = ("--enable-debug-command", "local", "--requirepass", self._password, "--dir", str(self._data))
+        where = ("--bind", "127.0.0.1", "--port", str(self.port))
+        self.process = Daemon([self._program, *where, *options, *kept], self.port)
+        self.control = redis.Redis(port=self.port, password=self._password, socket_timeout=_PATIENCE)
+        self.answer()
+
+    def answer(self) -> None:
+        """Wait until it answers."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self.control.ping()
+            except redis.RedisError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
+
+    def kill(self) -> None:
+        """Kill it."""
+        self.process.stop()
+        self.control.close()
+
+    def wipe(self) -> None:
+        """Lose its data; it must not run."""
+        shutil.rmtree(self._data)
+
+    def cut(self) -> None:
+        """Close all connections but the soak's own."""
+        self.control.client_kill_filter(_type="normal", skipme=True)
+
+    def new_password(self) -> str:
+        """Think of another password, for now and for the next start."""
+        self._password = os.urandom(8).hex()
+        return self._password
+
+    def file_password(self) -> None:
+        """Tell its clients the password."""
+        self.password_file.write_text(self._password)
+
+    def client(self) -> "redis.Redis":
+        """Return a client that waits for as long as Redis hangs, and tries nothing twice."""
+        provider = FilePassword(self.password_file)
+        return redis.Redis(
+            port=self.port, credential_provider=provider, retry=Retry(NoBackoff(), 0), socket_timeout=None
+        )
+
+    def flags(self) -> list[str]:
+        """Return the exporter's flags that concern it."""
+        return [f"--redis.url=redis://127.0.0.1:{self.port}/0", f"--redis.password-file={self.password_file}"]
+
+    @property
+    def version(self) -> str:
+        """Its name and version."""
+        info = self.control.info("server")
+        name = info.get("server_name", "redis")
+        return f"{name} {info.get(f'{name}_version', info['redis_version'])}"
+
+
+class ExporterUnderTest(Daemon):
+    """The exporter, with its times a tenth of the defaults."""
+
+    def __init__(self, server: RedisUnderFaults) -> None:
+        port = free_port()
+        times = (f"--heartbeat.ttl={TTL:g}s", f"--discovery.interval={DISCOVERY:g}s")
+        flags = (*server.flags(), *times, f"--redis.timeout={READ_TIMEOUT:g}s")
+        self.started = time.monotonic()
+        address = f"--web.listen-address=127.0.0.1:{port}"
+        super().__init__([sys.executable, "-m", "exporter", address, *flags], port)
+
+    @property
+    def url(self) -> str:
+        """Where it serves."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that it has now."""
+        lines = self._proc("status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+
+    @property
+    def descriptors(self) -> int:
+        """Open files and sockets."""
+        return len(list(self._proc("fd").iterdir()))
+
+    @property
+    def threads(self) -> int:
+        """Threads."""
+        return len(list(self._proc("task").iterdir()))
+
+    def _proc(self, name: str) -> Path:
+        return Path(f"/proc/{self.pid}/{name}")

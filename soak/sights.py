@@ -1,0 +1,190 @@
+"""What the exporter says, whichever way it is asked: scrape, JSON, page and table all become the same kind of sight."""
+
+import html.parser
+import http.client
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.contract import MEGABYTE, NODE_METRICS, STATUS, UP
+from exporter.judge import State
+
+SCRAPE_TIMEOUT: Final = 5.0
+"""Seconds that a scrape is given: more than the exporter gives Redis, so that a busy machine is no broken promise."""
+_KEYS: Final = {metric.name: metric.json for metric in NODE_METRICS}
+_STATE_BY_UP: Final = {1.0: State.ONLINE, 0.0: State.OFFLINE}
+_UNKNOWN: Final = "–"  # noqa: RUF001 - what the page shows for it
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One node as it was seen.
+
+    Attributes:
+        values: By the API's key, without those that are not known.
+    """
+
+    state: State
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One answer.
+
+    Attributes:
+        source: Which way it came.
+        since: When it was asked for, in monotonic seconds.
+        until: When it was there.
+        nodes: By id; None if it says that Redis cannot be read.
+        shows: The API's keys that this way shows.
+        own: The exporter's own samples, if they are part of it, by name and labels.
+        fresh: Whether who answered had never looked at Redis before.
+    """
+
+    source: str
+    since: float
+    until: float
+    nodes: Mapping[str, Seen] | None
+    shows: frozenset[str] = frozenset(filter(None, _KEYS.values()))
+    own: Mapping[tuple[str, ...], float] = field(default_factory=dict)
+    fresh: bool = False
+
+
+class BrokenAnswer(Exception):  # noqa: N818 - it is no error of the soak's
+    """The exporter did not answer as it must: not in time, not with 200, or not at all."""
+
+
+def get(port: int, path: str, expect: int = 200) -> tuple[float, float, str]:
+    """Ask as Prometheus does, and return when, until when, and the body.
+
+    Raises:
+        BrokenAnswer: It took longer than ``SCRAPE_TIMEOUT``, or the status is another.
+    """
+    since = time.monotonic()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SCRAPE_TIMEOUT)
+    try:
+        connection.request("GET", path, headers={"X-Prometheus-Scrape-Timeout-Seconds": str(SCRAPE_TIMEOUT)})
+        answer = connection.getresponse()
+        body = answer.read().decode()
+    except (OSError, http.client.HTTPException) as error:
+        raise BrokenAnswer(f"{path} was not answered within {time.monotonic() - since:.1f} s: {error!r}") from error
+    finally:
+        connection.close()
+    until = time.monotonic()
+    if answer.status != expect:
+        raise BrokenAnswer(f"{path} answered {answer.status}")
+    return since, until, body
+
+
+def scrape(port: int) -> Sight:
+    """Return what ``/metrics`` says."""
+    since, until, body = get(port, "/metrics")
+    values: dict[str, dict[str, Any]] = {}
+    ups: dict[str, float] = {}
+    own: dict[tuple[str, ...], float] = {}
+    for family in text_string_to_metric_families(body):
+        for sample in family.samples:
+            node_id = sample.labels.get("node_id")
+            if node_id is None:
+                own[sample.name, *(f"{name}={value}" for name, value in sorted(sample.labels.items()))] = sample.value
+            elif sample.name == UP.name:
+                ups[node_id] = sample.value
+            elif sample.name == STATUS.name:
+                if sample.value:
+                    values.setdefault(node_id, {})["status"] = sample.labels["status"]
+            else:
+                values.setdefault(node_id, {})[_KEYS[sample.name]] = _plain(sample.value)
+    nodes = {
+        node_id: Seen(_STATE_BY_UP[ups[node_id]] if node_id in ups else State.UNDECIDED, values.get(node_id, {}))
+        for node_id in values.keys() | ups.keys()
+    }
+    up = own.get(("ginkgo_redis_up",))
+    if up not in (0, 1) or (not up and nodes):
+        raise BrokenAnswer(f"/metrics says ginkgo_redis_up {up} beside {len(nodes)} nodes")
+    return Sight("scrape", since, until, nodes if up else None, own=own)
+
+
+def ask_api(port: int) -> Sight:
+    """Return what ``/api/v1/nodes`` says."""
+    since, until, body = get(port, "/api/v1/nodes")
+    return of_json("JSON", since, until, body)
+
+
+def of_json(source: str, since: float, until: float, text: str, *, fresh: bool = False) -> Sight:
+    """Return what JSON in the API's form says."""
+    answer = json.loads(text)
+    nodes = {}
+    for row in answer["nodes"]:
+        values = {key: _plain(row[key]) for key in _KEYS.values() if key and row[key] is not None}
+        nodes[row["node_id"]] = Seen(State(row["state"]), values)
+    return Sight(source, since, until, nodes if answer["redis_up"] else None, fresh=fresh)
+
+
+def ask_page(port: int) -> Sight:
+    """Return what the table of the status page says."""
+    since, until, body = get(port, "/")
+    page = _Page()
+    page.feed(body)
+    nodes = {}
+    for node_id, row in page.rows:
+        state, cells = State(row["state"]), {key: text for key, text in row.items() if text != _UNKNOWN}
+        nodes[node_id] = Seen(state, {key: read(cells[key]) for key, read in _CELLS.items() if key in cells})
+    return Sight("page", since, until, nodes if page.redis_up else None, shows=frozenset(_CELLS))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value without what a division by 100 leaves in a float's last digits."""
+    return round(value, 9) if isinstance(value, float) else value
+
+
+def _number(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+_CELLS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "portfolios": _number,
+    "queue_size": _number,
+    "cpu_usage_ratio": lambda text: _plain(_number(text.removesuffix(" %")) / 100),
+    "memory_usage_bytes": lambda text: _number(text.removesuffix(" MiB")) * MEGABYTE,
+    "backpressure": _number,
+    "dropped_events": _number,
+    "status": str,
+}
+"""The cells that show a value of the API's without rounding it, given what the soak's nodes write."""
+
+
+class _Page(html.parser.HTMLParser):
+    """Collects the rows of the table, each by the keys of its columns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.redis_up = False
+        self.rows: list[tuple[str, dict[str, str]]] = []
+        self._keys: list[str] = []
+        self._cells: list[str] | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if given.get("id") == "redis":
+            self.redis_up = given.get("class") == "up"
+        elif tag == "th" and "data-key" in given:
+            self._keys.append(given["data-key"] or "")
+        elif tag == "tr" and "data-id" in given:
+            self._cells = []
+            self.rows.append((given["data-id"] or "", {}))
+        elif tag in ("td", "th") and self._cells is not None:
+            self._cells.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self._cells:
+            self._cells[-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "tr" and self._cells is not None:
+            self.rows[-1][1].update(zip(self._keys, self._cells, strict=True))
+            self._cells = None

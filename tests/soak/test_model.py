@@ -1,0 +1,168 @@
+"""The soak's model accuses the exporter of what the contract forbids, and of nothing else."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from threading import RLock
+from typing import Any
+
+import pytest
+
+from exporter.judge import State
+from soak.model import Model
+from soak.nodes import Node
+from soak.servers import TTL
+from soak.sights import Seen, Sight
+from soak.truth import Fault, Write
+
+HASH: Mapping[str, Any] = {
+    "portfolios": 3,
+    "queue_size": 15,
+    "cpu_usage_ratio": 0.5,
+    "memory_usage_bytes": 2**20,
+    "events": 100,
+    "backpressure": 1,
+    "dropped_events": 0,
+    "status": "RUNNING",
+}
+COUNTERS = {key: HASH[key] for key in ("events", "backpressure", "dropped_events")}
+GONE = None
+
+
+@dataclass
+class Truth:
+    """One node without a thread that writes for it."""
+
+    node: Node = field(default_factory=lambda: Node("a", 1))
+
+    def __post_init__(self) -> None:
+        self.lock = RLock()
+        self.nodes = {"a": self.node}
+        self.model = Model(self)  # type: ignore[arg-type] # its truth is all that the model asks for
+        self.model.exporter_started(0.0)
+
+    def beat(self, at: float, **changed: Any) -> None:
+        self.node.heartbeat.writes.append(Write(1000 + at, at, at + 0.001, sure=True))
+        self.node.hash.writes.append(Write({**HASH, **changed}, at, at + 0.002, sure=True))
+        self.node.appeared = self.node.appeared or at
+
+    def stop(self, at: float) -> None:
+        for key in (self.node.heartbeat, self.node.hash):
+            key.writes.append(Write(None, at, at + 0.001, sure=True))
+
+    def accusations(self, at: float, state: State | None, without: Iterable[str] = (), **values: Any) -> list[str]:
+        """Return what is wrong with an answer in which the node is in that state."""
+        beats = [write for write in self.node.heartbeat.writes if write.value and write.begun <= at]
+        left = max(0.0, beats[-1].ended + TTL - at) if beats and state is State.ONLINE else 0
+        shown: dict[str, Any] = {"heartbeat_ttl_seconds": left, "last_heartbeat": beats[-1].value if beats else None}
+        shown |= (HASH if state is State.ONLINE else COUNTERS) | values
+        shown = {key: value for key, value in shown.items() if key not in without}
+        nodes = {"a": Seen(state, shown)} if state else {}
+        return list(self.model.judge(Sight("scrape", at, at + 0.01, nodes)))
+
+
+def seen_online() -> Truth:
+    truth = Truth()
+    truth.beat(100)
+    assert not truth.accusations(100.1, State.ONLINE)
+    return truth
+
+
+@pytest.mark.parametrize(
+    ("at", "state", "right"),
+    [
+        (101, State.ONLINE, True),
+        (101, State.OFFLINE, False),
+        (101, State.UNDECIDED, False),
+        (101, GONE, False),
+        (103.5, State.OFFLINE, True),
+        (103.5, State.ONLINE, False),
+        (103.5, State.UNDECIDED, False),
+        (103.5, GONE, False),
+    ],
+)
+def test_node_is_online_for_a_ttl_after_its_beat_and_then_offline(
+    at: float, state: State | None, *, right: bool
+) -> None:
+    assert (not seen_online().accusations(at, state)) is right
+
+
+@pytest.mark.parametrize("state", [State.ONLINE, State.OFFLINE, State.UNDECIDED])
+def test_node_that_stopped_is_gone(state: State) -> None:
+    truth = seen_online()
+    truth.stop(101)
+    assert not truth.accusations(101.1, GONE)
+    assert truth.accusations(101.2, state)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"queue_size": 16},
+        {"events": 99},
+        {"status": None},
+        {"portfolios": None},
+        {"heartbeat_ttl_seconds": 2.9},
+        {"heartbeat_ttl_seconds": 0},
+        {"last_heartbeat": 1},
+    ],
+)
+def test_value_that_was_not_written_last_is_wrong(wrong: dict[str, Any]) -> None:
+    assert seen_online().accusations(101, State.ONLINE, **wrong)
+
+
+def test_gauge_of_a_dead_node_is_wrong() -> None:
+    assert seen_online().accusations(103.5, State.OFFLINE, queue_size=15)
+
+
+def test_new_node_may_be_found_late_but_not_for_ever() -> None:
+    truth = Truth()
+    truth.beat(100)
+    assert not truth.accusations(100.5, GONE)
+    for second in range(1, 9):
+        truth.beat(100 + second)
+    assert truth.accusations(108.5, GONE)
+
+
+def test_counter_that_goes_back_is_wrong_without_another_life() -> None:
+    truth = seen_online()
+    truth.beat(101, events=50)
+    assert truth.accusations(101.1, State.ONLINE, events=50) == ["'a': events went back from 100 to 50"]
+    truth.node.births.append(101.5)
+    truth.beat(102, events=7)
+    assert not truth.accusations(102.1, State.ONLINE, events=7)
+
+
+@pytest.mark.parametrize(("seconds", "right"), [(6, State.UNDECIDED), (4, State.OFFLINE)])
+def test_grace_after_a_hang_is_for_long_hangs_alone(seconds: float, right: State) -> None:
+    truth = seen_online()
+    end = 100.2 + seconds
+    truth.model.faults.append(Fault("hangs", 100.2, 100.2, end, end))
+    for state in (State.UNDECIDED, State.OFFLINE):
+        assert (not truth.accusations(end + 0.1, state)) is (state is right), state
+
+
+def test_nobody_is_undecided_for_longer_than_the_grace() -> None:
+    truth = seen_online()
+    truth.model.faults.append(Fault("killed", 100.2, 100.2, 101, 101, restart=True))
+    assert not truth.accusations(103.1, State.UNDECIDED)
+    assert truth.accusations(108, State.UNDECIDED)
+
+
+def test_redis_that_is_well_must_be_read_and_one_that_is_down_cannot_be() -> None:
+    truth = seen_online()
+    unreadable = Sight("scrape", 101, 101.01, None)
+    assert list(truth.model.judge(unreadable))
+    truth.model.faults.append(Fault("hangs", 100.5, 100.6, math.inf, math.inf))
+    assert not list(truth.model.judge(unreadable))
+    assert truth.accusations(101.1, State.ONLINE)
+
+
+def test_what_was_written_after_an_answer_does_not_count() -> None:
+    truth = seen_online()
+    truth.model.faults.append(Fault("killed, back empty", 100.2, 100.2, 101, 101, restart=True))
+    for key in (truth.node.heartbeat, truth.node.hash):
+        key.writes.append(Write(None, 100.2, 101, sure=True, lost=True))
+    truth.beat(102)
+    assert not truth.accusations(101.5, State.UNDECIDED, without=COUNTERS)
+    assert truth.accusations(102.1, State.UNDECIDED)

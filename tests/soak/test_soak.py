@@ -1,0 +1,24 @@
+"""The soak's short form: a minute of faults and of nodes that come and go, in which the exporter is never wrong."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.timeout(400)
+def test_exporter_is_never_wrong_through_a_minute_of_faults() -> None:
+    soak = subprocess.run(
+        [sys.executable, "-m", "soak", "--minutes", "1", "--seed", "5"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        cwd=Path(__file__).parents[2],
+    )
+    assert soak.returncode == 0, soak.stdout + soak.stderr
+    assert re.search(r"^wrong +0$", soak.stdout, re.MULTILINE), soak.stdout
+    for line in ("faults", "node events", "agreement checks", "states seen"):
+        assert re.search(rf"^{line} +\S+.* [1-9]", soak.stdout, re.MULTILINE), soak.stdout
