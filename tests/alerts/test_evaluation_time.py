@@ -5,8 +5,8 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import datetime
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 import pytest
@@ -19,6 +19,8 @@ from servers import Exporter, RedisServer, binary, running_redis, wait_for
 NODES: Final = 10_000
 AT_MOST: Final = 2.0
 """Seconds for one evaluation of all groups."""
+EVALUATIONS: Final = 7
+"""Of each group, of which the median counts: some fall together with a scrape or with garbage collection."""
 
 # A figure of this machine: to be taken on a quiet one.
 pytestmark = [pytest.mark.server("prometheus"), pytest.mark.server("promtool"), pytest.mark.slow]
@@ -35,17 +37,17 @@ def exporter(tmp_path: Path) -> Iterator[Exporter]:
 
 
 def fill(server: RedisServer) -> None:
-    # An empty queue: nodes that take no events and have one would all be stalled, and 10,000 alerts cost more to
-    # render than the rules to evaluate.
+    # Nodes that are well, without queue and drops: with a queue, those that take no events would all be stalled, and
+    # 10,000 alerts cost more to render than the rules to evaluate.
     with server.client() as client, client.pipeline(transaction=False) as pipeline:
         for number in range(NODES):
             pipeline.set(heartbeat_key(f"node-{number}"), "2026-01-06T12:30:45", px=600_000)
-            pipeline.hset(metrics_key(f"node-{number}"), mapping={**FIELDS, "queue_size": "0"})
+            pipeline.hset(metrics_key(f"node-{number}"), mapping={**FIELDS, "queue_size": "0", "dropped_events": "0"})
         pipeline.execute()
 
 
 def evaluation_time(folder: Path, exporter: Exporter, *flags: str) -> float:
-    """Return the seconds that the latest evaluations of all groups took, after enough scrapes for rates."""
+    """Return the seconds that an evaluation of all groups takes, after enough scrapes for rates."""
     target = {"targets": [f"127.0.0.1:{exporter.port}"]}
     config = {
         "global": {"scrape_interval": "5s", "scrape_timeout": "5s", "evaluation_interval": "5s"},
@@ -58,19 +60,20 @@ def evaluation_time(folder: Path, exporter: Exporter, *flags: str) -> float:
         prometheus = Prometheus(folder, config, *flags)
         stack.callback(prometheus.stop, signal.SIGKILL)
         wait_for(lambda: prometheus.value("count(node:ginkgo_node_events:rate5m)") == NODES, "for rates", 90)
-        begun = time.time()
-        wait_for(lambda: all_evaluated(prometheus, begun + 6), "for an evaluation", 60)
-        groups = prometheus.rule_groups()
-    for group in groups:
-        assert all(rule["health"] == "ok" for rule in group["rules"]), group
-    print({group["name"]: round(group["evaluationTime"], 3) for group in groups})  # noqa: T201
-    return sum(float(group["evaluationTime"]) for group in groups)
+        taken: dict[str, dict[str, float]] = {}
+        wait_for(lambda: all_evaluated(prometheus, taken), "for evaluations", 120)
+    medians = {name: median(seconds.values()) for name, seconds in taken.items()}
+    print({name: round(seconds, 3) for name, seconds in medians.items()})  # noqa: T201
+    return sum(medians.values())
 
 
-def all_evaluated(prometheus: Prometheus, after: float) -> bool:
-    return all(
-        datetime.fromisoformat(group["lastEvaluation"][:26]).timestamp() > after for group in prometheus.rule_groups()
-    )
+def all_evaluated(prometheus: Prometheus, taken: dict[str, dict[str, float]]) -> bool:
+    """Note what the latest evaluations took, by group and time; return whether there are enough of each."""
+    for group in prometheus.rule_groups():
+        assert all(rule["health"] != "err" for rule in group["rules"]), group
+        if group["rules"][-1]["health"] == "ok":
+            taken.setdefault(group["name"], {})[group["lastEvaluation"]] = float(group["evaluationTime"])
+    return bool(taken) and all(len(seconds) >= EVALUATIONS for seconds in taken.values())
 
 
 def test_all_rules_evaluate_within_two_seconds(exporter: Exporter, tmp_path: Path) -> None:
