@@ -193,7 +193,8 @@ class Judge:
         return Verdicts(states, odd)
 
     def _judge_without_beat(self, reading: Reading, position: int, *, sure: bool) -> State:
-        name, at = reading.names[position], reading.at
+        # As of when Redis was asked: what it answered may have waited long to be taken in.
+        name, at = reading.names[position], reading.asked
         never_expires = reading.ttl_ms[position] == NO_EXPIRY
         if never_expires or position not in reading.without_hash:
             self._lost.pop(name, None)

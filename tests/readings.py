@@ -46,6 +46,7 @@ def reading_of(
     names = tuple(pairs) if names is None else names
     rows = [[(pairs[name].fields or {}).get(wanted) for wanted in FIELDS] for name in names]
     return Reading(
+        asked=at,
         at=at,
         wall=WALL + at,
         server=server,

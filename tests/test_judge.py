@@ -1,5 +1,7 @@
 """The judge, sentence by sentence of what a pair of keys means; time is passed in."""
 
+from dataclasses import replace
+
 import pytest
 
 from exporter.judge import Judge, State, Verdicts
@@ -123,6 +125,14 @@ def test_heartbeat_that_vanishes_early_leaves_the_node_online_until_its_deadline
     assert court.look(CRASHED, 1) is State.ONLINE
     assert court.look(CRASHED, TTL - 0.1) is State.ONLINE
     assert court.look(CRASHED, TTL + 0.1) is State.OFFLINE
+
+
+def test_answer_that_waited_to_be_taken_in_tells_only_of_when_it_was_asked_for(court: Court) -> None:
+    court.look(ALIVE, 0)
+    court.answer_until(TTL)
+    late = replace(reading_of({b"n": CRASHED}, TTL + 3, names=court.names), asked=TTL - 1)
+    assert court.judge.judge(late, whole=True).states == [State.ONLINE]
+    assert court.look(CRASHED, TTL + 3) is State.OFFLINE
 
 
 def test_deadline_is_that_of_the_last_beat(court: Court) -> None:

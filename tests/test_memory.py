@@ -44,6 +44,7 @@ class Replacing:
             some = names[start : start + CHUNK]
             alive = [name in living for name in some]
             yield Reading(
+                asked=at,
                 at=at,
                 wall=at,
                 server=Server("run", "master"),

@@ -113,6 +113,7 @@ class ClusterReader:
         follow = _Follow(self._cluster, deadline)
         with ExitStack() as stack:
             links = [stack.enter_context(linked(self._cluster.pool(it), deadline)) for it in topology.addresses]
+            asked = time.monotonic()
             for link in links:
                 link.send(SERVER)
             members = tuple(server_of(link.receive(SERVER_REPLIES)) for link in links)
@@ -137,6 +138,7 @@ class ClusterReader:
             with suppress(SourceError):
                 self._cluster.refresh(topology)
         return Reading(
+            asked=asked,
             at=time.monotonic(),
             wall=time.time(),
             server=Primaries.of(members, topology, self._keys),

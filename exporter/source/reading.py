@@ -39,7 +39,8 @@ class Reading:
     """What Redis held of some nodes; every column has an item a node.
 
     Attributes:
-        at: Monotonic time at which all of it had been read.
+        asked: Monotonic time before Redis was asked: what it shows is no older.
+        at: Monotonic time at which all of it had been read: what it shows is no newer.
         wall: Unix time of that moment.
         server: Who answered.
         names: The nodes' ids.
@@ -49,6 +50,7 @@ class Reading:
         without_hash: Positions of nodes that have no hash.
     """
 
+    asked: float
     at: float
     wall: float
     server: Server
@@ -88,6 +90,7 @@ def joined(names: Sequence[bytes], parts: Sequence[Reading]) -> Reading:
         start += len(part.names)
     return replace(
         parts[-1],
+        asked=parts[0].asked,
         names=names,
         fields=tuple(map(concatenated, zip(*(part.fields for part in parts), strict=True))),
         ttl_ms=concatenated(part.ttl_ms for part in parts),

@@ -53,6 +53,7 @@ class StandaloneReader:
         if names is not self._names:
             self._names, self._chunks = names, chunks_of(names, self._keys)
         with linked(self._pool, deadline) as link:
+            asked = time.monotonic()
             link.send(SERVER)
             if self._chunks:
                 link.send(self._chunks[0].packed)
@@ -60,11 +61,13 @@ class StandaloneReader:
             for chunk, after in zip_longest(self._chunks, self._chunks[1:]):
                 if after:
                     link.send(after.packed)  # Redis works on it while this one is taken in
-                yield self._reading(server, chunk.names, link.receive(chunk.replies), deadline)
+                yield self._reading(asked, server, chunk.names, link.receive(chunk.replies), deadline)
             if not self._chunks:
-                yield Reading(time.monotonic(), time.time(), server)
+                yield Reading(asked, time.monotonic(), time.time(), server)
 
-    def _reading(self, server: Server, names: Sequence[bytes], replies: list[Any], deadline: float) -> Reading:
+    def _reading(
+        self, asked: float, server: Server, names: Sequence[bytes], replies: list[Any], deadline: float
+    ) -> Reading:
         beats = replies.pop()
         if type(beats) is not list or len(beats) != len(names):
             refuse(beats)
@@ -73,6 +76,7 @@ class StandaloneReader:
         if odd := _odd(rows, ttl_ms, beats):
             without_hash = self._look_closely(names, odd, (rows, ttl_ms, beats), deadline)
         return Reading(
+            asked=asked,
             at=time.monotonic(),
             wall=time.time(),
             server=server,

@@ -138,6 +138,7 @@ class _Exporter:
         fields = zip(*(fields for fields, _, _ in keys), strict=True) if keys else ((),) * len(FIELDS)
         return Reading(
             at,
+            at,
             END - LENGTH + at,
             _REDIS,
             self._names.raw,

@@ -262,6 +262,7 @@ def primaries(run_ids: dict[int, str]) -> Primaries:
 
 def reading(server: Server, at: float, names: tuple[bytes, ...], *, alive: bool) -> Reading:
     return Reading(
+        asked=at,
         at=at,
         wall=at,
         server=server,
