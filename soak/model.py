@@ -211,12 +211,11 @@ class Model:
         """Return whether a node without heartbeat must not be called dead, since Redis was at fault."""
         for fault in self.faults:
             if not fault.extends or any(
-                write.ended > fault.down_from and write.sure for write in node.heartbeat.writes if write.value
+                write.ended > fault.down_from and write.sure for write in tuple(node.heartbeat.writes) if write.value
             ):
                 continue
             grace = GRACE if known else GRACE - 1 if fault.restart else 0.0  # a newcomer has INFO's full seconds
-            if fault.since < until < fault.down_until + grace:
-                return True
+            return fault.since < until < fault.down_until + grace  # what it extended, the next one does not
         return False
 
     def _judge_values(self, sight: Sight, node: Node, seen: Seen, since: float, memory: Memory) -> Iterator[str]:

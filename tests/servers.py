@@ -233,4 +233,4 @@ def running_exporter(folder: Path, *flags: str, ready: bool = True, **options: A
         yield exporter
     finally:
         code = exporter.stop()
-    assert code == 0, exporter.output()
+    assert code == 0, f"exit code {code}: {exporter.output()}"
