@@ -209,13 +209,14 @@ class Model:
 
     def _in_grace(self, node: Node, until: float, *, known: bool) -> bool:
         """Return whether a node without heartbeat must not be called dead, since Redis was at fault."""
+        beaten = max((write.ended for write in tuple(node.heartbeat.writes) if write.value and write.sure), default=0.0)
         for fault in self.faults:
-            if not fault.extends or any(
-                write.ended > fault.down_from and write.sure for write in tuple(node.heartbeat.writes) if write.value
-            ):
+            if not fault.extends or beaten > fault.until + TOLERANCE:
                 continue
+            if beaten > fault.down_from:
+                return False  # it may have extended this beat's deadline, and then the next one does not
             grace = GRACE if known else GRACE - 1 if fault.restart else 0.0  # a newcomer has INFO's full seconds
-            return fault.since < until < fault.down_until + grace  # what it extended, the next one does not
+            return fault.since < until < fault.down_until + grace
         return False
 
     def _judge_values(self, sight: Sight, node: Node, seen: Seen, since: float, memory: Memory) -> Iterator[str]:
