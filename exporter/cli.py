@@ -5,6 +5,7 @@ import asyncio
 import ctypes
 import gc
 import logging
+import os
 import re
 import signal
 import sys
@@ -48,22 +49,40 @@ log = structlog.get_logger(__name__)
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 bad usage or setting."""
     disable_created_metrics()
-    arguments = _parser().parse_args(argv)
     try:
+        arguments = _parser().parse_args(argv)
         loaded = settings.load(vars(arguments))
         logs.configure(loaded.log)
-        sys.exit(arguments.run(loaded, arguments))
+        code: int = arguments.run(loaded, arguments)
+        sys.stdout.flush()
+        sys.exit(code)
     except SettingsError as error:
         _fail(str(error), 2)
     except ExporterError as error:
         _fail(str(error), 1)
+    except BrokenPipeError:
+        sys.exit(1)  # who read it has seen enough
+    except OSError as error:
+        _fail(str(error), 1)
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        _drop_what_cannot_be_written()
 
 
 def _fail(reason: str, code: int) -> NoReturn:
-    print(f"ginkgo-exporter: {reason}", file=sys.stderr)  # noqa: T201
+    with suppress(OSError):
+        print(f"ginkgo-exporter: {reason}", file=sys.stderr)  # noqa: T201
     sys.exit(code)
+
+
+def _drop_what_cannot_be_written() -> None:
+    """Leave nothing in the buffers: Python would try again at its end, and make a failure then the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _Parser(argparse.ArgumentParser):

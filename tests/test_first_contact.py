@@ -55,6 +55,26 @@ def test_redis_that_is_not_there_is_said_with_its_address() -> None:
     assert "--redis.url" in said(done)
 
 
+@pytest.mark.parametrize("output", ["csv", "json", "table"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_nobody_takes_is_no_traceback(output: str, unbuffered: str, shared_redis: RedisServer) -> None:
+    command = [sys.executable, "-m", "exporter", "nodes", "--redis.url", shared_redis.url, "--output", output]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    nobody, closed = os.pipe()
+    os.close(nobody)
+    with shared_redis.client() as client:
+        beat(client, "a", ttl=600)
+    try:
+        gone = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, check=False, env=environment)
+    finally:
+        os.close(closed)
+    assert (gone.returncode, gone.stderr) == (1, b"")  # as after `| head`
+    with Path("/dev/full").open("wb") as full:
+        lost = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, env=environment)
+    assert lost.returncode == 1
+    assert lost.stderr.decode().splitlines() == ["ginkgo-exporter: [Errno 28] No space left on device"]
+
+
 def test_missing_or_wrong_password_is_said_and_no_secret_shown(redis_server: RedisServer) -> None:
     with redis_server.client() as client:
         client.config_set("requirepass", "right")

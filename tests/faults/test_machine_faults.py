@@ -39,7 +39,8 @@ def test_full_disk_under_the_log_keeps_nobody_from_serving(
         os.dup2(full, 1)
         os.dup2(full, 2)
 
-    options: dict[str, Any] = {"preexec_fn": fill}
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    options: dict[str, Any] = {"preexec_fn": fill, "env": buffered}
     with running_exporter(tmp_path, "--redis.url", redis_server.url, *FLAGS, **options) as exporter:
         witness = Witness(exporter, platform, "dead")
         with witness.scraping() as scrapes:
