@@ -57,7 +57,7 @@ class Way:
         Raises:
             BenchmarkError: The scrape does not hold all nodes.
         """
-        body = self.scraper.scrape()
+        body = bytes(self.scraper.scrape())
         samples = body.count(b"\n") - body.count(b"# ")
         if self.program and not body.startswith(b"\x1f\x8b") and samples < _SAMPLES * nodes:
             raise servers.BenchmarkError(f"{self.name} exported {samples} samples of {nodes} nodes")
@@ -79,6 +79,7 @@ class Bench:
 
     def __init__(self, case: Case, *, slow_ways: bool) -> None:
         self._stack = ExitStack()
+        self._stack.enter_context(servers.beside_redis())
         try:
             self._start(case, slow_ways=slow_ways)
         except BaseException:
@@ -87,6 +88,7 @@ class Bench:
 
     def _start(self, case: Case, *, slow_ways: bool) -> None:
         self.redis = servers.RedisServer()
+        self.redis.pin()
         self._stack.callback(self.redis.stop)
         self.nodes = Nodes(case.nodes, self.redis.port)
         self._stack.callback(self.nodes.close)

@@ -17,9 +17,10 @@ class HttpScraper:
         self._port = port
         self._request = f"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: {encoding}\r\n\r\n".encode()
         self._socket: socket.socket | None = None
+        self._buffer = bytearray(_READ)
 
-    def scrape(self) -> bytes:
-        """Ask, and return the body."""
+    def scrape(self) -> bytes | memoryview:
+        """Ask, and return the body; it is good until the next scrape."""
         return self.body_from(self.ask())
 
     def ask(self) -> socket.socket:
@@ -29,7 +30,7 @@ class HttpScraper:
         self._socket.sendall(self._request)
         return self._socket
 
-    def body_from(self, connection: socket.socket) -> bytes:
+    def body_from(self, connection: socket.socket) -> bytes | memoryview:
         """Return the body of the answer that comes."""
         data = bytearray()
         while (end := data.find(b"\r\n\r\n")) < 0:
@@ -44,15 +45,27 @@ class HttpScraper:
             return _dechunked(body)
         if b"\r\ncontent-length: " in head:
             length = int(head.split(b"\r\ncontent-length: ")[1].split(b"\r\n")[0])
-            while len(body) < length:
-                body += _receive(connection)
+            whole = self._filled(connection, body, length)
             if head.startswith(b"http/1.0"):
                 self.close()
-            return bytes(body)
+            return whole
         while more := connection.recv(_READ):
             body += more
         self.close()
         return bytes(body)
+
+    def _filled(self, connection: socket.socket, begin: bytearray, length: int) -> memoryview:
+        """Return a body of that length, of which the beginning has come: in memory that is there from the last one."""
+        if len(self._buffer) < length:
+            self._buffer = bytearray(length + length // 8)
+        whole, there = memoryview(self._buffer)[:length], len(begin)
+        whole[:there] = begin
+        while there < length:
+            received = connection.recv_into(whole[there:])
+            if not received:
+                raise RuntimeError("the connection was closed before the end of the body")
+            there += received
+        return whole
 
     def close(self) -> None:
         """Close the connection."""
