@@ -46,12 +46,12 @@ def node_families(snapshot: Snapshot) -> Iterator[MetricFamily]:
     for metric in NODE_METRICS:
         family = _family(metric)
         if metric is STATUS:
-            for node_id, reported in zip(snapshot.ids, snapshot.statuses, strict=True):
+            for node_id, reported in zip(snapshot.ids, snapshot.texts(STATUS), strict=True):
                 for status in STATUSES if reported else ():
                     family.add_metric((node_id, status), float(reported == status.encode()))
         else:
-            for node_id, text in zip(snapshot.ids, snapshot.columns[metric.name], strict=True):
-                if text is not None:
+            for node_id, text in zip(snapshot.ids, snapshot.texts(metric), strict=True):
+                if text:
                     family.add_metric((node_id,), float(text))
         if family.samples:
             yield family

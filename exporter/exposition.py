@@ -15,7 +15,7 @@ from typing import Final
 
 from exporter.contract import NODE_METRICS, STATUS, STATUSES, Metric
 from exporter.snapshot import Snapshot
-from exporter.values import Column
+from exporter.values import Packed, unpacked
 
 
 class Format(Enum):
@@ -55,8 +55,7 @@ class Exposition:
         for metric in NODE_METRICS:
             if wanted and metric.name not in wanted and metric.family not in wanted:
                 continue
-            column = snapshot.statuses if metric is STATUS else snapshot.columns[metric.name]
-            samples = self._families[metric.name].render(self._labels[1], column)
+            samples = self._families[metric.name].render(self._labels[1], snapshot.columns[metric.name])
             if samples:
                 body.write(_header(metric, form))
                 body.write(samples)
@@ -73,33 +72,33 @@ class _Family:
         self._filled_for: Sequence[bytes] = ()
         self._present: bytes | None = None
         self._labels: Sequence[bytes] = ()
-        self._column: Column = ()
+        self._column: Packed = b""
         self._samples = b""
 
-    def render(self, labels: list[bytes], column: Column) -> bytes:
+    def render(self, labels: list[bytes], column: Packed) -> bytes:
         if len(labels) > _BAND:
-            starts = range(0, len(labels), _BAND)
-            bands = [self._write(labels[start : start + _BAND], column[start : start + _BAND]) for start in starts]
+            starts, texts = range(0, len(labels), _BAND), unpacked(column)
+            bands = [self._write(labels[start : start + _BAND], texts[start : start + _BAND]) for start in starts]
             self._template = b""
             return b"".join(bands)
         if self._labels is labels and self._column == column:
             # Few nodes change their status or portfolios from one scrape to the next: from the second time on
             # the samples are kept, in the template's place.
-            self._samples = self._samples or self._write(labels, column)
+            self._samples = self._samples or self._write(labels, unpacked(column))
             self._template = b""
             return self._samples
         self._labels, self._column, self._samples = labels, column, b""
-        return self._write(labels, column)
+        return self._write(labels, unpacked(column))
 
-    def _write(self, labels: Sequence[bytes], column: Column) -> bytes:
+    def _write(self, labels: Sequence[bytes], texts: list[bytes]) -> bytes:
         present = None
-        if not all(column):  # no text is empty: some node has none
-            present = bytes(value is not None for value in column)
-            column = list(compress(column, present))
+        if not all(texts):
+            present = bytes(map(bool, texts))
+            texts = list(filter(None, texts))
         if not self._template or self._filled_for is not labels or self._present != present:
             self._filled_for, self._present = labels, present
             self._template = self._fill(labels if present is None else compress(labels, present))
-        return self._template % tuple(column)
+        return self._template % tuple(texts)
 
     def _fill(self, labels: Iterable[bytes]) -> bytes:
         lines = (self._suffix + self._prefix).join(labels)
@@ -118,9 +117,9 @@ class _StatusFamily(_Family):
             b'%b%b,status="%b"} %d\n' % (self._prefix, _PLACE, other.encode(), other == status) for other in STATUSES
         )
 
-    def _write(self, labels: Sequence[bytes], column: Column) -> bytes:
+    def _write(self, labels: Sequence[bytes], texts: list[bytes]) -> bytes:
         lines = self._lines
-        nodes = [lines[status].replace(_PLACE, label) for label, status in zip(labels, column, strict=True) if status]
+        nodes = [lines[status].replace(_PLACE, label) for label, status in zip(labels, texts, strict=True) if status]
         return b"".join(nodes).replace(b"%%", b"%")  # labels are those of templates
 
 

@@ -15,7 +15,7 @@ from exporter.errors import SourceError, SourceTimeoutError
 from exporter.judge import LOOK_AGAIN, Judge
 from exporter.names import Names, names_of
 from exporter.settings import Settings
-from exporter.snapshot import Snapshot, SnapshotMaker
+from exporter.snapshot import Snapshot, SnapshotMaker, Texts
 from exporter.source import open_source
 from exporter.source.discovery import pause_after
 from exporter.source.reading import Reader, Source, joined
@@ -171,21 +171,22 @@ class Fleet:
         try:
             parts, texts = [], []
             for part in self._whole.parts(names.raw, deadline):
-                parts.append(part)
                 texts.append(self._maker.texts(part))  # while Redis works on the next part
-            reading = joined(names.raw, parts)
+                parts.append(part.without_fields())
+            reading, values = joined(names.raw, parts), Texts.joined(texts)
             verdicts = self.judge.judge(reading, whole=True)
             if unsure := verdicts.unsure():
                 self._closed.wait(LOOK_AGAIN)
                 second = self._some.read([names.raw[position] for position in unsure], deadline)
-                reading, texts = reading.amended(unsure, second), []
+                reading = reading.amended(unsure, second)
+                values = values.amended(names.raw, unsure, self._maker.texts(second))
                 verdicts = verdicts.amended(unsure, self.judge.judge(second, whole=False, sure=True))
         except SourceError as error:
             self._failed(error)
             raise
         self._answered()
-        beats, duration = self.judge.last_beats(), time.monotonic() - start
-        return self._maker.make(names, reading, verdicts, beats, duration, texts=texts)
+        duration = time.monotonic() - start
+        return self._maker.make(names, reading, values, verdicts, self.judge.last_beat, duration=duration)
 
     def _discover_for_ever(self) -> None:
         interval = self.settings.discovery.interval

@@ -5,13 +5,13 @@ heartbeat expire; a graceful stop deletes both; and a fault of Redis's can take
 either from a node that is well, so it never by itself makes a node dead.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import compress
 from threading import Lock
 from typing import Final
 
+from exporter.heartbeats import Heartbeats
 from exporter.source.reading import NO_EXPIRY, Reading, Server
 
 UNREADABLE_AFTER: Final = 5.0
@@ -22,6 +22,7 @@ LOOK_AGAIN: Final = 0.02
 """Seconds after which a pair of keys is read once more that was never seen before and reads as crashed."""
 REMEMBER_LOST: Final = 3600.0
 """Seconds for which a node is remembered that Redis lost the data of."""
+NEVER: Final = float("-inf")
 
 
 class State(StrEnum):
@@ -86,11 +87,10 @@ class Judge:
         self._lock = Lock()
         self._server: Server | None = None
         self._answered: float | None = None
-        self._evicted = float("-inf")  # when Redis was last seen to have evicted keys
+        self._evicted = NEVER  # when Redis was last seen to have evicted keys
         self._faults: list[tuple[float, Hit]] = []  # of Redis: until when it lasted, and whom it hit; latest first
         self._whole: Sequence[bytes] = ()  # the names of the last whole reading
-        self._deadlines: dict[bytes, float] = {}  # of every node that was seen alive
-        self._beats: dict[bytes, bytes] = {}  # what each wrote last
+        self._heartbeats = Heartbeats()
         self._offline: dict[bytes, float] = {}  # since when
         self._extended: dict[bytes, float] = {}  # undecided nodes, and since when
         self._lost: dict[bytes, float] = {}  # not seen since Redis came back as another, and when that was
@@ -117,16 +117,18 @@ class Judge:
             self._note(reading.server, reading.at)
             if whole:
                 self._drop_all_but(reading.names)
-            return self._judge(reading, sure=sure)
+            return self._judge(reading, whole=whole, sure=sure)
 
     def awaited(self) -> Collection[bytes]:
         """Return nodes whose keys Redis lost: to be read although discovery does not find them."""
         with self._lock:
             return tuple(self._lost)
 
-    def last_beats(self) -> Mapping[bytes, bytes]:
-        """Return what each known node wrote as its last heartbeat."""
-        return self._beats
+    def last_beat(self, name: bytes) -> bytes | None:
+        """Return what a node wrote as its last heartbeat that was seen; None if none was."""
+        with self._lock:
+            heartbeat = self._heartbeats.get(name)
+            return heartbeat and heartbeat.text
 
     def due(self, name: bytes) -> float | None:
         """Return when a node's state may change though it does nothing, in monotonic seconds.
@@ -171,23 +173,16 @@ class Judge:
         """Remember a fault of Redis's for as long as nodes may want beats for its sake."""
         self._faults = [(at, hit), *((then, others) for then, others in self._faults if at < then + self._grace)]
 
-    def _judge(self, reading: Reading, *, sure: bool) -> Verdicts:
-        at, names, ttl_ms = reading.at, reading.names, reading.ttl_ms
+    def _judge(self, reading: Reading, *, whole: bool, sure: bool) -> Verdicts:
+        ttl_ms = reading.ttl_ms
         odd = [position for position, ttl in enumerate(ttl_ms) if ttl <= 0] if min(ttl_ms, default=1) <= 0 else []
-        states = [State.ONLINE] * len(names)
-        if odd:
-            alive = bytearray(b"\1") * len(names)
-            for position in odd:
-                alive[position] = 0
-            names, ttl_ms = list(compress(names, alive)), list(compress(ttl_ms, alive))
-            beats = list(compress(reading.beats, alive))
-        else:
-            beats = list(reading.beats)
-        self._deadlines.update(zip(names, [at + ttl / 1000 for ttl in ttl_ms], strict=True))
-        self._beats.update(zip(names, beats, strict=True))  # type: ignore[arg-type]
-        for memory in (self._offline, self._extended, self._lost):
-            for name in memory.keys() & names if memory else ():
-                del memory[name]
+        states = [State.ONLINE] * len(ttl_ms)
+        self._heartbeats.note(reading, odd, whole=whole)
+        if self._offline or self._extended or self._lost:
+            living = set(reading.names).difference(reading.names[position] for position in odd)
+            for memory in (self._offline, self._extended, self._lost):
+                for name in living.intersection(memory):
+                    del memory[name]
         for position in odd:
             states[position] = self._judge_without_beat(reading, position, sure=sure)
         return Verdicts(states, odd)
@@ -198,7 +193,7 @@ class Judge:
         never_expires = reading.ttl_ms[position] == NO_EXPIRY
         if never_expires or position not in reading.without_hash:
             self._lost.pop(name, None)
-        elif at - self._lost.get(name, float("-inf")) >= REMEMBER_LOST:
+        elif at - self._lost.get(name, NEVER) >= REMEMBER_LOST:
             self._drop(name)
             return State.GONE
         if name in self._offline:
@@ -210,7 +205,7 @@ class Judge:
         deadline = self._deadline(name)
         if deadline is None:
             return self._declare_offline(name, at, since=at) if sure else State.UNSURE
-        return State.ONLINE if at < deadline else self._declare_offline(name, at, since=self._deadlines[name])
+        return State.ONLINE if at < deadline else self._declare_offline(name, at, since=self._end(name))
 
     def _deadline(self, name: bytes) -> float | None:
         """Return when a node that does not beat is dead; None if it was never seen alive.
@@ -219,17 +214,22 @@ class Judge:
         since, and then evicted. If Redis evicted anything meanwhile, the node has
         one more beat to show itself.
         """
-        deadline = self._deadlines.get(name)
-        if deadline is not None and self._evicted > deadline - self._ttl:
-            deadline += self._beat
-        return deadline
+        end = self._end(name)
+        if self._evicted > end - self._ttl:
+            end += self._beat
+        return None if end == NEVER else end
+
+    def _end(self, name: bytes) -> float:
+        """Return when a node's last heartbeat ended or will end; ``NEVER`` if none was seen."""
+        heartbeat = self._heartbeats.get(name)
+        return heartbeat.deadline if heartbeat else NEVER
 
     def _extended_until(self, name: bytes, at: float) -> float | None:
         """Return when a node without heartbeat will have had its chance after a fault of Redis's."""
         steady = next((until for until, hit in self._faults if at < until + self._grace and hit(name)), None)
         since = self._extended.get(name)
         if steady is not None and (since is None or steady - since >= EXTEND_AGAIN_AFTER):
-            beaten_since = self._deadlines.get(name, float("-inf")) >= steady + self._ttl
+            beaten_since = self._end(name) >= steady + self._ttl
             if not beaten_since:
                 since = self._extended[name] = steady
         return None if since is None else since + self._grace
@@ -244,10 +244,11 @@ class Judge:
         return State.FORGOTTEN if limit is not None and at - self._offline[name] > limit else State.OFFLINE
 
     def _known(self) -> set[bytes]:
-        return self._deadlines.keys() | self._offline.keys() | self._extended.keys()
+        return self._heartbeats.names() | self._offline.keys() | self._extended.keys()
 
     def _drop(self, name: bytes) -> None:
-        for memory in (self._deadlines, self._beats, self._offline, self._extended, self._lost):
+        self._heartbeats.forget(name)
+        for memory in (self._offline, self._extended, self._lost):
             memory.pop(name, None)
 
     def _drop_all_but(self, names: Sequence[bytes]) -> None:

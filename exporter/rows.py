@@ -24,15 +24,15 @@ _EXACT: Final = 2**53
 def rows_of(snapshot: Snapshot) -> Iterator[Row]:
     """Yield each node of a snapshot, sorted by id."""
     listed = [metric for metric in NODE_METRICS if metric.json and metric is not STATUS]
-    columns = [map(_number, snapshot.columns[metric.name]) for metric in listed]
+    columns = [map(_number, snapshot.texts(metric)) for metric in listed]
     keys = ["node_id", "state", *(metric.json for metric in listed), "status"]
-    statuses = (status and status.decode() for status in snapshot.statuses)
+    statuses = (status.decode() or None for status in snapshot.texts(STATUS))
     for values in zip(snapshot.ids, snapshot.states, *columns, statuses, strict=True):
         yield dict(zip(keys, values, strict=True))
 
 
-def _number(text: bytes | None) -> int | float | None:
-    if text is None:
+def _number(text: bytes) -> int | float | None:
+    if not text:
         return None
     if text.isdigit():
         return int(text)

@@ -4,16 +4,37 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
-from itertools import chain, compress
+from itertools import compress
 from typing import Final
 
 import structlog
 
-from exporter.contract import FIELDS, GAUGES, HEARTBEAT_TTL, LAST_HEARTBEAT, NUMBERS, STATUS, STATUS_FIELD, STATUSES, UP
+from exporter.contract import (
+    FIELDS,
+    GAUGES,
+    HEARTBEAT_TTL,
+    LAST_HEARTBEAT,
+    NUMBERS,
+    STATUS,
+    STATUS_FIELD,
+    STATUSES,
+    UP,
+    Metric,
+)
 from exporter.judge import State, Verdicts
 from exporter.names import Names, shown_id
 from exporter.source.reading import MISSING, NO_EXPIRY, Reading
-from exporter.values import Column, HeartbeatTimes, Memo, NumberColumn, concatenated, format_number
+from exporter.values import (
+    Column,
+    HeartbeatTimes,
+    Memo,
+    NumberColumn,
+    Packed,
+    format_number,
+    packed,
+    unpacked,
+    unreadable,
+)
 
 EXPORTED: Final = (State.ONLINE, State.OFFLINE, State.UNDECIDED)
 """The states of nodes that have series."""
@@ -38,8 +59,7 @@ class Snapshot:
         wall: Unix time of the read.
         ids: The nodes, as shown; the same object as in the last snapshot while the nodes are the same.
         states: Their states, each one of ``EXPORTED``.
-        columns: By metric name, a number's text for each node, None where it has none.
-        statuses: The status that each node reports; None where it reports none.
+        columns: By metric name, a number's text for each node, none where it has none; of ``STATUS`` what it reports.
         counts: How many nodes there are in each of the ``COUNTED`` states.
         names: What was read.
         duration: Seconds that reading took.
@@ -48,11 +68,14 @@ class Snapshot:
     wall: float
     ids: Sequence[str]
     states: Sequence[State]
-    columns: Mapping[str, Column]
-    statuses: Column
+    columns: Mapping[str, Packed]
     counts: Mapping[State, int]
     names: Names
     duration: float
+
+    def texts(self, metric: Metric) -> list[bytes]:
+        """Return a column's text for each node; empty where it has none."""
+        return unpacked(self.columns[metric.name])
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +83,29 @@ class Texts:
     """The values of a reading, or of a part of one, in texts that Prometheus can read.
 
     Attributes:
-        columns: By metric name, a text for each node, None where it has none that can be read.
-        left_out: Fields, each with the nodes whose value of it could not be read.
+        columns: By metric name, a text for each node, none where it has none that can be read.
+        left_out: Fields and nodes: values of theirs that could not be read.
     """
 
-    columns: Mapping[str, Column]
-    left_out: Sequence[tuple[str, Sequence[bytes]]]
+    columns: Mapping[str, Packed]
+    left_out: Sequence[tuple[str, bytes]]
+
+    @classmethod
+    def joined(cls, parts: Sequence["Texts"]) -> "Texts":
+        """Return the texts of a reading's parts as those of the whole."""
+        columns = {name: b"".join([part.columns[name] for part in parts]) for name in parts[0].columns}
+        return cls(columns, [value for part in parts for value in part.left_out])
+
+    def amended(self, names: Sequence[bytes], positions: Sequence[int], other: "Texts") -> "Texts":
+        """Return these texts, of all these nodes, with those of some taken from a second look at just them."""
+        columns = {}
+        for name, column in self.columns.items():
+            texts = unpacked(column)
+            for position, text in zip(positions, unpacked(other.columns[name]), strict=True):
+                texts[position] = text
+            columns[name] = packed(texts)
+        again = {names[position] for position in positions}
+        return Texts(columns, [*(value for value in self.left_out if value[1] not in again), *other.left_out])
 
 
 class SnapshotMaker:
@@ -91,7 +131,7 @@ class SnapshotMaker:
 
     def texts(self, reading: Reading) -> Texts:
         """Return the values of a reading, or of a part of one, as texts; whoever is alive."""
-        columns: dict[str, Column] = {HEARTBEAT_TTL.name: list(map(self._ttls.__getitem__, reading.ttl_ms))}
+        columns = {HEARTBEAT_TTL.name: packed(list(map(self._ttls.__getitem__, reading.ttl_ms)))}
         left_out: dict[str, Sequence[int]] = {}
         columns[LAST_HEARTBEAT.name], left_out["heartbeat"] = self._times.read_all(reading.beats)
         fields = dict(zip(FIELDS, reading.fields, strict=True))
@@ -101,45 +141,42 @@ class SnapshotMaker:
         columns[STATUS.name], left_out[STATUS_FIELD] = _known_statuses(fields[STATUS_FIELD])
         return Texts(
             columns,
-            [(field, [reading.names[i] for i in positions]) for field, positions in left_out.items() if positions],
+            [(field, reading.names[i]) for field, positions in left_out.items() for i in positions],
         )
 
     def make(  # noqa: PLR0913 - the parts of the snapshot to be
         self,
         names: Names,
         reading: Reading,
+        texts: Texts,
         verdicts: Verdicts,
-        beats: Mapping[bytes, bytes],
-        duration: float,
+        last_beat: Callable[[bytes], bytes | None],
         *,
-        texts: Sequence[Texts] = (),
+        duration: float,
     ) -> Snapshot:
         """Return the snapshot of a whole reading.
 
         Args:
             names: What was read.
             reading: What Redis held.
+            texts: Its values.
             verdicts: What the judge said of it.
-            beats: The last heartbeat known of each node.
+            last_beat: Returns what a node wrote as its last heartbeat, if that is known.
             duration: Seconds that reading took.
-            texts: The texts of the reading's parts, if they were made as the parts came.
         """
-        texts = texts or [self.texts(reading)]
-        columns = {
-            name: texts[0].columns[name] if len(texts) == 1 else concatenated(part.columns[name] for part in texts)
-            for name in texts[0].columns
-        }
-        for field, nodes in chain.from_iterable(part.left_out for part in texts):
-            self._invalid(field, map(shown_id, nodes))
+        columns = dict(texts.columns)
+        for field, node in texts.left_out:
+            self._invalid(field, [shown_id(node)])
         if names.ambiguous:
             self._invalid("node_id", [""] * names.ambiguous)
         if names is not self._clocks_checked:
             self._clocks_checked = names
             self._check_clocks(names, reading, columns[LAST_HEARTBEAT.name])
-        columns[UP.name] = [b"1"] * len(verdicts.states)
+        columns[UP.name] = packed([b"1"]) * len(verdicts.states)
         if verdicts.odd:
-            columns[UP.name] = [_UP.get(state) for state in verdicts.states]
-            columns[LAST_HEARTBEAT.name] = self._with_remembered(reading, verdicts, beats, columns[LAST_HEARTBEAT.name])
+            columns[UP.name] = packed([_UP.get(state) for state in verdicts.states])
+            written = self._with_remembered(reading, verdicts, last_beat, columns[LAST_HEARTBEAT.name])
+            columns[LAST_HEARTBEAT.name] = written
             if not self._stale_gauges:
                 online = [state is State.ONLINE for state in verdicts.states]
                 for metric in (*GAUGES, STATUS):
@@ -147,7 +184,7 @@ class SnapshotMaker:
         return self._snapshot(names, reading, verdicts, columns, duration)
 
     def _snapshot(
-        self, names: Names, reading: Reading, verdicts: Verdicts, columns: dict[str, Column], duration: float
+        self, names: Names, reading: Reading, verdicts: Verdicts, columns: dict[str, Packed], duration: float
     ) -> Snapshot:
         states = verdicts.states
         ids: Sequence[str] = names.shown
@@ -158,9 +195,8 @@ class SnapshotMaker:
             keep = bytes(state in EXPORTED for state in states)
             ids = self._ids_kept(names, keep)
             states = list(compress(states, keep))
-            columns = {name: list(compress(column, keep)) for name, column in columns.items()}
-        statuses = columns.pop(STATUS.name)
-        return Snapshot(reading.wall, ids, states, columns, statuses, counts, names, duration)
+            columns = {name: packed(list(compress(unpacked(column), keep))) for name, column in columns.items()}
+        return Snapshot(reading.wall, ids, states, columns, counts, names, duration)
 
     def _ids_kept(self, names: Names, keep: bytes) -> Sequence[str]:
         if self._kept[:2] != (names, keep):
@@ -168,24 +204,24 @@ class SnapshotMaker:
         return self._kept[2]
 
     def _with_remembered(
-        self, reading: Reading, verdicts: Verdicts, beats: Mapping[bytes, bytes], column: Column
-    ) -> Column:
+        self, reading: Reading, verdicts: Verdicts, last_beat: Callable[[bytes], bytes | None], column: Packed
+    ) -> Packed:
         """Fill in what nodes without heartbeat wrote as their last one."""
-        filled = list(column)
+        filled: list[bytes | None] = [*unpacked(column)]
         for position in verdicts.odd:
             name = reading.names[position]
-            if reading.beats[position] is None and name in beats:
-                filled[position] = self._times.read(beats[name])
+            if reading.beats[position] is None and (text := last_beat(name)) is not None:
+                filled[position] = self._times.read(text)
                 if filled[position] is None:
                     self._invalid("heartbeat", [shown_id(name)])
-        return filled
+        return packed(filled)
 
-    def _check_clocks(self, names: Names, reading: Reading, written: Column) -> None:
+    def _check_clocks(self, names: Names, reading: Reading, written: Packed) -> None:
         """Log once if a node writes a time far from the one that its heartbeat's TTL tells."""
-        for node_id, ms, text in zip(names.shown, reading.ttl_ms, written, strict=True):
+        for node_id, ms, text in zip(names.shown, reading.ttl_ms, unpacked(written), strict=True):
             if self._clock_reported:
                 return
-            if ms > 0 and text is not None:
+            if ms > 0 and text:
                 off = float(text) - (reading.wall - self._ttl + ms / 1000)
                 if abs(off) > _CLOCK_TOLERANCE:
                     self._clock_reported = True
@@ -200,12 +236,12 @@ def _ttl_text(ms: int) -> bytes:
     return {MISSING: b"0", NO_EXPIRY: b"-1"}.get(ms) or format_number(ms / 1000)
 
 
-def _known_statuses(column: Column) -> tuple[Column, Sequence[int]]:
+def _known_statuses(column: Column) -> tuple[Packed, Sequence[int]]:
     if _STATUSES.issuperset(column):
-        return column, ()
-    unknown = [position for position, status in enumerate(column) if status not in _STATUSES]
-    return [status if status in _STATUSES else None for status in column], unknown
+        return packed(column), ()
+    known = [status if status in _STATUSES else None for status in column]
+    return packed(known), unreadable(column, known)
 
 
-def _only(column: Column, keep: Sequence[bool]) -> Column:
-    return [value if kept else None for value, kept in zip(column, keep, strict=True)]
+def _only(column: Packed, keep: Sequence[bool]) -> Packed:
+    return packed([text if kept else None for text, kept in zip(unpacked(column), keep, strict=True)])

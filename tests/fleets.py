@@ -65,4 +65,4 @@ def snapshot_of(
     reading = reading_of(pairs, names=names.raw)
     verdicts = judge.judge(reading, whole=True, sure=True)
     maker = maker or SnapshotMaker(ZoneInfo("UTC"), 30, invalid, stale_gauges=stale_gauges)
-    return maker.make(names, reading, verdicts, judge.last_beats(), 0.25)
+    return maker.make(names, reading, maker.texts(reading), verdicts, judge.last_beat, duration=0.25)

@@ -57,7 +57,7 @@ class Court:
 
     def remembers(self) -> bool:
         judge = self.judge
-        memories = (judge._deadlines, judge._beats, judge._offline, judge._extended, judge._lost)
+        memories = (judge._heartbeats.names(), judge._offline, judge._extended, judge._lost)
         return any(b"n" in memory for memory in memories)
 
 
@@ -449,7 +449,7 @@ def test_partial_reading_forgets_nobody(court: Court) -> None:
 def test_last_beat_of_an_offline_node_is_remembered(court: Court) -> None:
     court.look(Pair(ttl=30, beat=b"then"), 0)
     court.look(CRASHED, TTL)
-    assert court.judge.last_beats()[b"n"] == b"then"
+    assert court.judge.last_beat(b"n") == b"then"
 
 
 def test_online_node_is_due_at_its_deadline(court: Court) -> None:

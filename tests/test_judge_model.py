@@ -182,7 +182,7 @@ class World(RuleBasedStateMachine):
     @invariant()
     def memory_holds_nothing_of_nodes_that_are_gone(self) -> None:
         judge = self.judge
-        memories = (judge._deadlines, judge._beats, judge._offline, judge._extended, judge._lost)
+        memories = (judge._heartbeats.names(), judge._offline, judge._extended, judge._lost)
         remembered: set[bytes] = set().union(*memories)
         assert remembered <= self.hashes | self.heartbeats.keys() | self.lost_at.keys()
 

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from prometheus_client.utils import floatToGoString
 
 from exporter.contract import NUMBERS, Metric
-from exporter.values import _MEMO_ITEMS, HeartbeatTimes, Memo, NumberColumn, all_digits, parse_number
+from exporter.values import (
+    _MEMO_ITEMS,
+    HeartbeatTimes,
+    Memo,
+    NumberColumn,
+    packed,
+    parse_number,
+    unpacked,
+    whole_numbers,
+)
 from fleets import NUMBERS as NUMBER_TEXTS
 
 EVENTS, CPU, MEMORY = (
@@ -55,7 +64,7 @@ def test_number_is_read(text: bytes) -> None:
 @pytest.mark.parametrize("text", BAD)
 def test_what_is_no_number_is_left_out(text: bytes) -> None:
     assert parse_number(text) is None
-    assert NumberColumn(EVENTS).read([text]) == ([None], [0])
+    assert NumberColumn(EVENTS).read([text]) == (packed([None]), [0])
 
 
 @given(st.one_of(ANYTHING.filter(lambda text: text is not None), SPACES))
@@ -74,7 +83,7 @@ def test_column_is_read_value_by_value(metric: Metric, columns: Sequence[Sequenc
             number = None if text is None else reference(text)
             scaled = None if number is None else number * metric.multiply / metric.divide
             expected.append(scaled if scaled is not None and math.isfinite(scaled) else None)
-        assert [None if text is None else float(text) for text in texts] == expected
+        assert [float(text) if text else None for text in unpacked(texts)] == expected
         assert list(unreadable) == [
             i for i, (text, number) in enumerate(zip(raw, expected, strict=True)) if text is not None and number is None
         ]
@@ -83,7 +92,8 @@ def test_column_is_read_value_by_value(metric: Metric, columns: Sequence[Sequenc
 @given(st.lists(ANYTHING, max_size=6))
 def test_texts_that_are_passed_on_are_such_as_prometheus_reads(raw: Sequence[bytes | None]) -> None:
     texts, _ = NumberColumn(EVENTS).read(raw)
-    assert all(re.fullmatch(rb"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", text) for text in texts if text is not None)
+    number = rb"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?"
+    assert all(re.fullmatch(number, text) for text in unpacked(texts) if text)
 
 
 @pytest.mark.parametrize("metric", [EVENTS, CPU, MEMORY], ids=lambda metric: str(metric.field))
@@ -91,23 +101,23 @@ def test_texts_that_are_passed_on_are_such_as_prometheus_reads(raw: Sequence[byt
     "text", [b"0" * 1_000_000 + b"7", b"7." + b"0" * 1_000_000, b"9" * 1_000_000, b"x" * 1_000_000]
 )
 def test_text_of_a_megabyte_is_never_passed_on(metric: Metric, text: bytes) -> None:
-    (read,), _ = NumberColumn(metric).read([text])
-    assert read is None or (len(read) < 100 and float(read) == 7 * metric.multiply / metric.divide)
+    (read,) = unpacked(NumberColumn(metric).read([text])[0])
+    assert not read or (len(read) < 100 and float(read) == 7 * metric.multiply / metric.divide)
 
 
 def test_value_that_is_infinite_only_after_scaling_is_left_out() -> None:
-    assert NumberColumn(EVENTS).read([b"1e308"]) == ([b"1e308"], ())
-    assert NumberColumn(MEMORY).read([b"1e308"]) == ([None], [0])
+    assert NumberColumn(EVENTS).read([b"1e308"]) == (b"1e308\n", ())
+    assert NumberColumn(MEMORY).read([b"1e308"]) == (b"\n", [0])
 
 
 def test_scaled_values_are_written_as_prometheus_client_writes_them() -> None:
-    assert NumberColumn(MEMORY).read([b"512"]) == ([floatToGoString(512 * 1048576).encode()], ())
-    assert NumberColumn(CPU).read([b"12.5"]) == ([b"0.125"], ())
+    assert NumberColumn(MEMORY).read([b"512"]) == (packed([floatToGoString(512 * 1048576).encode()]), ())
+    assert NumberColumn(CPU).read([b"12.5"]) == (b"0.125\n", ())
 
 
 def test_missing_values_are_not_unreadable() -> None:
-    assert NumberColumn(EVENTS).read([None, b"1", None]) == ([None, b"1", None], ())
-    assert NumberColumn(MEMORY).read([None, None]) == ([None, None], [])
+    assert NumberColumn(EVENTS).read([None, b"1", None]) == (b"\n1\n\n", ())
+    assert NumberColumn(MEMORY).read([None, None]) == (b"\n\n", [])
 
 
 @given(
@@ -115,7 +125,13 @@ def test_missing_values_are_not_unreadable() -> None:
 )
 def test_bulk_check_says_yes_only_to_digits(raw: Sequence[bytes | None]) -> None:
     present = [value for value in raw if value is not None]
-    assert all_digits(raw) == (bool(present) and all(re.fullmatch(rb"[0-9]+", value) for value in present))
+    plain = bool(present) and all(re.fullmatch(rb"[0-9]+", value) for value in present)
+    assert whole_numbers(raw) == (packed(raw) if plain else None)
+
+
+@given(st.lists(st.one_of(st.none(), st.binary(min_size=1, max_size=4).filter(lambda text: b"\n" not in text))))
+def test_column_in_one_piece_is_unpacked_as_it_was(column: Sequence[bytes | None]) -> None:
+    assert unpacked(packed(column)) == [text or b"" for text in column]
 
 
 def test_memo_is_bounded_in_items() -> None:
@@ -189,6 +205,25 @@ def test_any_bytes_are_a_time_to_both_or_to_neither(text: bytes) -> None:
 )  # fmt: skip
 def test_what_is_no_time_is_left_out(text: bytes) -> None:
     assert HeartbeatTimes(ZoneInfo("UTC")).read(text) is None
+
+
+BEATS = st.one_of(
+    st.tuples(MOMENTS, st.sampled_from(["", "+00:00", "+08:00", "Z"])).map(lambda it: f"{it[0].isoformat()}{it[1]}"),
+    st.integers(0, 59_999_999).map(lambda micros: f"2026-01-06T12:30:{micros / 1e6:09.6f}+00:00"),
+    st.sampled_from(
+        ["", "T", "noon", "2026-01-06T12:30:45", "2026-01-06T12:30:45.123456T", "\n2026-01-06T12:30:45.12345"]
+    ),
+).map(str.encode)
+
+
+@pytest.mark.parametrize("zone", ZONES[:2], ids=str)
+@given(raw=st.lists(st.one_of(st.none(), BEATS), max_size=4))
+def test_column_of_times_is_read_as_each_is_alone(zone: ZoneInfo, raw: Sequence[bytes | None]) -> None:
+    times = HeartbeatTimes(zone)
+    alone = [None if text is None else times.read(text) for text in raw]
+    read, unread = times.read_all(raw)
+    assert [float(text) if text else None for text in unpacked(read)] == list(map(seconds, alone))
+    assert list(unread) == [i for i, text in enumerate(alone) if text is None is not raw[i]]
 
 
 def test_thousand_beats_in_one_second_are_reckoned_once() -> None:

@@ -1,12 +1,11 @@
 """What Redis held of some nodes, column by column, not yet judged; and who can tell."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
 from exporter.contract import FIELDS
 from exporter.source.discovery import Found
-from exporter.values import concatenated
 
 MISSING: Final = -2
 """PTTL of a key that is not there (https://redis.io/docs/latest/commands/pttl/)."""
@@ -44,7 +43,7 @@ class Reading:
         wall: Unix time of that moment.
         server: Who answered.
         names: The nodes' ids.
-        fields: A column a contract field, in the order of ``contract.FIELDS``.
+        fields: A column a contract field, in the order of ``contract.FIELDS``; no column once they were dealt with.
         ttl_ms: The heartbeats' PTTL; MISSING or NO_EXPIRY where they have none.
         beats: The heartbeats' values.
         without_hash: Positions of nodes that have no hash.
@@ -60,6 +59,10 @@ class Reading:
     beats: Sequence[bytes | None] = ()
     without_hash: frozenset[int] = frozenset()
 
+    def without_fields(self) -> "Reading":
+        """Return what is left to deal with when the fields were."""
+        return replace(self, fields=())
+
     def amended(self, positions: Sequence[int], other: "Reading") -> "Reading":
         """Return this reading with some nodes' values taken from another one of just those nodes."""
 
@@ -72,7 +75,7 @@ class Reading:
         gone = {positions[i] for i in other.without_hash}
         return replace(
             self,
-            fields=tuple(map(put, self.fields, other.fields)),
+            fields=tuple(put(mine, others) for mine, others in zip(self.fields, other.fields, strict=False)),
             ttl_ms=put(self.ttl_ms, other.ttl_ms),
             beats=put(self.beats, other.beats),
             without_hash=self.without_hash.difference(positions) | gone,
@@ -92,11 +95,18 @@ def joined(names: Sequence[bytes], parts: Sequence[Reading]) -> Reading:
         parts[-1],
         asked=parts[0].asked,
         names=names,
-        fields=tuple(map(concatenated, zip(*(part.fields for part in parts), strict=True))),
-        ttl_ms=concatenated(part.ttl_ms for part in parts),
-        beats=concatenated(part.beats for part in parts),
+        fields=tuple(map(_concatenated, zip(*(part.fields for part in parts), strict=True))),
+        ttl_ms=_concatenated(part.ttl_ms for part in parts),
+        beats=_concatenated(part.beats for part in parts),
         without_hash=frozenset(without_hash),
     )
+
+
+def _concatenated(columns: Iterable[Sequence[T]]) -> list[T]:
+    whole: list[T] = []
+    for column in columns:
+        whole += column
+    return whole
 
 
 class Reader(Protocol):

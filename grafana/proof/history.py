@@ -129,7 +129,8 @@ class _Exporter:
         reading = self._read(at)
         verdicts = self._judge.judge(reading, whole=True)
         took = 0.002 + len(known) * 5e-6 * (1 + at % 3)
-        snapshot = self._maker.make(self._names, reading, verdicts, self._judge.last_beats(), took)
+        texts = self._maker.texts(reading)
+        snapshot = self._maker.make(self._names, reading, texts, verdicts, self._judge.last_beat, duration=took)
         self.offline = snapshot.counts[State.OFFLINE]
         return self._exposition.render(snapshot, Format.OPENMETRICS), _text(read_families(snapshot, discovered))
 
