@@ -151,6 +151,27 @@ def test_right_password_costs_bcrypt_only_once(guard: Any) -> None:
     assert min(seconds() for _ in range(5)) < first / 2
 
 
+def test_unknown_user_is_refused_no_sooner_than_a_known_one(guard: Any) -> None:
+    slow = bcrypt.hashpw(b"secret", bcrypt.gensalt(12)).decode()
+    guarded = guard({"basic_auth_users": {"prom": slow}})
+
+    def seconds(user: str) -> float:
+        start = time.monotonic()
+        assert guarded.ask("/metrics", basic(user, "wrong")).status == 401
+        return time.monotonic() - start
+
+    assert min(seconds("nobody") for _ in range(3)) > min(seconds("prom") for _ in range(3)) / 2
+
+
+def test_user_who_is_removed_is_refused_though_another_has_the_same_hash(guard: Any) -> None:
+    shared = hashed("secret")
+    guarded = guard({"basic_auth_users": {"prom": shared, "ops": shared}})
+    assert guarded.ask("/metrics", basic("ops", "secret")).status == 200
+    guarded.write({"basic_auth_users": {"prom": shared}})
+    assert guarded.ask("/metrics", basic("ops", "secret")).status == 401
+    assert guarded.ask("/metrics", basic("prom", "secret")).status == 200
+
+
 def test_certificate_is_taken_anew_when_its_file_changes(guard: Any) -> None:
     guarded = guard({"tls_server_config": TLS})
 
