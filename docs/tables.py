@@ -39,7 +39,7 @@ def flags_table() -> str:
 
 
 def _own_families() -> Iterator[MetricFamily]:
-    nobody = Snapshot(0.0, (), (), {}, (), dict.fromkeys(COUNTED, 0), Names(), 0.0)
+    nobody = Snapshot(0.0, (), (), {}, dict.fromkeys(COUNTED, 0), Names(), 0.0)
     yield from read_families(nobody, Discovered(0.0, 0.0, 0))
     fleet = Fleet(load({"alertmanager.url": ["http://alertmanager:9093"]}))
     Bridge(fleet)
