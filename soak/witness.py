@@ -28,7 +28,7 @@ class Witness:
         report: Where everything is counted.
 
     Attributes:
-        last: The last answer.
+        last: The last answer of the exporter's; a command that looks at Redis for the first time waits for nobody.
         last_fault: What went wrong last, for the report.
     """
 
@@ -77,7 +77,8 @@ class Witness:
         for seen in (sight.nodes or {}).values():
             self._report.values += len(seen.values)
             self._report.states[seen.state] += 1
-        self.last = sight
+        if not sight.fresh:
+            self.last = sight
 
     def agreed(self, source: str) -> None:
         """Count an answer that was judged for its agreement with what was written."""
