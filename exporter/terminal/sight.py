@@ -123,7 +123,10 @@ def _get(request: urllib.request.Request, place: str) -> tuple[dict[str, Any], f
         answer = None
     if not isinstance(answer, dict) or not {"redis_up", "nodes"} <= answer.keys():
         raise ExporterError(f"what answers at {place} is no ginkgo-exporter (see --exporter.url)")
-    return answer, parsedate_to_datetime(date).timestamp() if date else time.time()
+    if not date:
+        return answer, time.time()
+    second = parsedate_to_datetime(date).timestamp()  # cut off: within it, our own clock is as good as any
+    return answer, min(max(second, time.time()), second + 1)
 
 
 def redis_place(settings: Settings) -> str:
