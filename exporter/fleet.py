@@ -7,7 +7,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Event, Lock, Thread
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import structlog
 
@@ -24,7 +24,19 @@ from exporter.telemetry import Telemetry
 PROBE: Final = 0.25
 """Seconds between two looks at whether Redis answers, and as who."""
 
+COUNTS: Final = 45.0
+"""Seconds for which a failure counts if nobody tries again: more than a scrape interval."""
+READ, PROBED = "read", "probe"
+"""Who may fail: Redis may well say who it is, and not be read in time, or not let its nodes be read."""
+
 log = structlog.get_logger(__name__)
+
+
+class Failing(NamedTuple):
+    """That Redis could not be read, in monotonic seconds: since when, and until when it counts."""
+
+    since: float
+    until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +78,7 @@ class Fleet:
             stale_gauges=settings.collector.stale_gauges,
         )
         self._whole, self._some = self._source.reader(), self._source.reader()
+        self._seen_by_discovery = self._source.reader()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="reader")
         self._threads = (
             Thread(target=self._discover_for_ever, name="discovery", daemon=True),
@@ -80,8 +93,8 @@ class Fleet:
         self._names = Names()
         self._lock = Lock()  # of what follows
         self._current: Future[Snapshot] | None = None
-        self._answers: bool | None = None
-        self._unreadable_since: float | None = None
+        self._answers = False
+        self._failing: dict[str, Failing] = {}
 
     def start(self) -> Self:
         """Begin to look for names and for Redis."""
@@ -105,7 +118,7 @@ class Fleet:
     @property
     def ready(self) -> bool:
         """Whether names were discovered, and Redis answers now."""
-        return self.discovered is not None and bool(self._answers)
+        return self.discovered is not None and self._answers and PROBED not in self._failing
 
     @property
     def names(self) -> Names:
@@ -114,9 +127,10 @@ class Fleet:
 
     @property
     def unreadable_since(self) -> float | None:
-        """Monotonic time since which Redis cannot be read; None while it can."""
+        """Monotonic time since which Redis cannot be read, or does not answer; None while it can."""
         with self._lock:
-            return self._unreadable_since
+            failing = self._failing.values()
+            return min((each.since for each in failing if each.until > time.monotonic()), default=None)
 
     def reader(self) -> Reader:
         """Return a reader of the fleet's Redis for another thread."""
@@ -182,9 +196,9 @@ class Fleet:
                 values = values.amended(names.raw, unsure, self._maker.texts(second))
                 verdicts = verdicts.amended(unsure, self.judge.judge(second, whole=False, sure=True))
         except SourceError as error:
-            self._failed(error)
+            self._failed(READ, error)
             raise
-        self._answered()
+        self._answered(READ)
         duration = time.monotonic() - start
         return self._maker.make(names, reading, values, verdicts, self.judge.last_beat, duration=duration)
 
@@ -206,15 +220,19 @@ class Fleet:
         start = time.monotonic()
         try:
             found = self._source.discover(self.settings.redis.timeout)
-        except SourceError:
+        except Exception:
             self._discovery_tried.set()
             raise
+        # A Redis that has lost its data must be known for one before names are taken for gone.
+        seen = self._seen_by_discovery.read((), time.monotonic() + self.settings.redis.timeout)
+        self.judge.answered(seen.server, seen.at)
         # A name stays for one more round: a restarting node may have had no keys as the scan came by.
         known = found.names | self._found | frozenset(self.judge.awaited())
         self._found = found.names
         if known != self._known:
             self._known = known
             self._names = names_of(known, self.settings.collector.max_nodes)
+            self.judge.keep(self._names.raw)
             if self._names.over_limit:
                 log.error("too many nodes: the last ones by name are left out", left_out=self._names.over_limit)
         self.discovered = Discovered(time.monotonic() - start, time.time(), self._names.over_limit)
@@ -229,23 +247,27 @@ class Fleet:
                 if self.judge.answered(reading.server, reading.at):
                     log.info("Redis came back as another, or after a while: nodes get time to beat")
                     self._wake_discovery.set()
-                self._answered()
+                self._answered(PROBED)
             except SourceError as error:
-                self._failed(error)
+                self._failed(PROBED, error)
             except Exception as error:  # noqa: BLE001 - the edge of this thread
                 self.telemetry.fault("probe", error)
 
-    def _answered(self) -> None:
+    def _answered(self, by: str) -> None:
         with self._lock:
-            changed, self._answers, self._unreadable_since = not self._answers, True, None
-        if changed:
+            back = self._failing.pop(by, None) is not None or not self._answers
+            self._answers = True
+            well = not self._failing
+        if back and well:
             log.info("Redis answers")
+        if back and by == PROBED:
             self._wake_discovery.set()
 
-    def _failed(self, error: SourceError) -> None:
+    def _failed(self, by: str, error: SourceError) -> None:
+        now = time.monotonic()
         with self._lock:
-            changed, self._answers = self._answers is not False, False
-            if self._unreadable_since is None:
-                self._unreadable_since = time.monotonic()
-        if changed and not self._closed.is_set():
+            was_well = not self._failing
+            since = self._failing[by].since if by in self._failing else now
+            self._failing[by] = Failing(since, now + COUNTS)
+        if was_well and not self._closed.is_set():
             log.error("Redis cannot be read", error=str(error))

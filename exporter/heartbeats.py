@@ -1,6 +1,6 @@
 """What is known of each node's heartbeat: until when it lives, and what the node wrote."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from exporter.source.reading import Reading, Server
@@ -32,25 +32,30 @@ class Heartbeats:
         self._positions: dict[bytes, int] = {}
         self._apart: dict[bytes, Heartbeat | None] = {}  # None: not to be known any more
 
-    def note(self, reading: Reading, without: Collection[int], *, whole: bool) -> None:
+    def note(self, reading: Reading, without: Iterable[int], *, whole: bool) -> None:
         """Take over the living heartbeats of a reading.
 
         Args:
             reading: What was read.
             without: Positions of the nodes that have none.
-            whole: It holds all known nodes; the others are forgotten.
+            whole: It holds all known nodes, but for those that became known while it was read.
         """
         if not whole:
-            ends = (None if i in without else reading.at + ms / 1000 for i, ms in enumerate(reading.ttl_ms))
-            for name, end, text in zip(reading.names, ends, reading.beats, strict=True):
-                if end is not None:
-                    self._apart[name] = Heartbeat(end, text or b"")
+            for name, ms, text in zip(reading.names, reading.ttl_ms, reading.beats, strict=True):
+                if ms > 0:
+                    self._apart[name] = Heartbeat(reading.at + ms / 1000, text or b"")
             return
-        earlier = {name: self.get(name) for name in (reading.names[position] for position in without)}
-        self._apart = {name: heartbeat for name, heartbeat in earlier.items() if heartbeat}
+        known = {name: self.get(name) for name in (reading.names[position] for position in without)}
+        known |= self._apart
         if reading.names is not self._whole.names:
             self._positions = {name: position for position, name in enumerate(reading.names)}
-        self._whole = reading.without_fields()
+        self._whole, self._apart = reading.without_fields(), {}
+        # A heartbeat's end only ever moves on: of two, the later one was seen later.
+        self._apart = {
+            name: heartbeat
+            for name, heartbeat in known.items()
+            if heartbeat and not ((newer := self.get(name)) and newer.deadline >= heartbeat.deadline)
+        }
 
     def get(self, name: bytes) -> Heartbeat | None:
         """Return a node's last heartbeat; None if it was never seen to have one, or is forgotten."""

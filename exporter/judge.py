@@ -61,7 +61,7 @@ class Verdicts:
         states = list(self.states)
         for position, state in zip(positions, other.states, strict=True):
             states[position] = state
-        alive = {positions[i] for i in range(len(positions)) if i not in other.odd}
+        alive = {positions[i] for i in set(range(len(positions))).difference(other.odd)}
         return Verdicts(states, [position for position in self.odd if position not in alive])
 
 
@@ -89,8 +89,8 @@ class Judge:
         self._answered: float | None = None
         self._evicted = NEVER  # when Redis was last seen to have evicted keys
         self._faults: list[tuple[float, Hit]] = []  # of Redis: until when it lasted, and whom it hit; latest first
-        self._whole: Sequence[bytes] = ()  # the names of the last whole reading
         self._heartbeats = Heartbeats()
+        self._kept: Collection[bytes] = ()  # the known names when others were last forgotten
         self._offline: dict[bytes, float] = {}  # since when
         self._extended: dict[bytes, float] = {}  # undecided nodes, and since when
         self._lost: dict[bytes, float] = {}  # not seen since Redis came back as another, and when that was
@@ -110,14 +110,19 @@ class Judge:
 
         Args:
             reading: What was read.
-            whole: It holds all known nodes; those that it does not hold are forgotten.
+            whole: It holds all known nodes: see ``keep``.
             sure: It is the second look at nodes that were ``UNSURE``.
         """
         with self._lock:
             self._note(reading.server, reading.at)
             if whole:
-                self._drop_all_but(reading.names)
+                self._keep(reading.names)
             return self._judge(reading, whole=whole, sure=sure)
+
+    def keep(self, names: Collection[bytes]) -> None:
+        """Forget all nodes but these, which are all that are known, and those that Redis lost the data of."""
+        with self._lock:
+            self._keep(names)
 
     def awaited(self) -> Collection[bytes]:
         """Return nodes whose keys Redis lost: to be read although discovery does not find them."""
@@ -142,10 +147,14 @@ class Judge:
             since = self._extended.get(name)
             return self._deadline(name) if since is None else since + self._grace
 
-    def offline_since(self, name: bytes) -> float | None:
-        """Return when an offline node's heartbeat ended, or when it was first seen so; None if it is not offline."""
+    def offline_since(self, name: bytes) -> tuple[float | None, float | None]:
+        """Return since when a node is offline, None if it is not; and when its heartbeat ended, if that is what it is.
+
+        A node may also be offline since it was first seen so, or since its time after a fault of Redis's was up.
+        """
         with self._lock:
-            return self._offline.get(name)
+            since = self._offline.get(name)
+            return since, since if since == self._end(name) else None
 
     def _note(self, server: Server, at: float) -> bool:
         before, answered = self._server, self._answered
@@ -246,17 +255,17 @@ class Judge:
     def _known(self) -> set[bytes]:
         return self._heartbeats.names() | self._offline.keys() | self._extended.keys()
 
+    def _keep(self, names: Collection[bytes]) -> None:
+        if names is self._kept:
+            return
+        self._kept = names
+        for name in self._known().difference(names, self._lost):
+            self._drop(name)
+
     def _drop(self, name: bytes) -> None:
         self._heartbeats.forget(name)
         for memory in (self._offline, self._extended, self._lost):
             memory.pop(name, None)
-
-    def _drop_all_but(self, names: Sequence[bytes]) -> None:
-        if names is self._whole:
-            return
-        self._whole = names
-        for name in self._known().difference(names):
-            self._drop(name)
 
 
 def _everybody(_: bytes) -> bool:

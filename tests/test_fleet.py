@@ -1,14 +1,23 @@
-"""The fleet over a real Redis: what a thousand reads leave behind."""
+"""The fleet over a real Redis: what a thousand reads leave behind; and names, whatever befalls Redis meanwhile."""
 
 import gc
+import time
 import tracemalloc
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
+import pytest
 import redis
 
+from exporter.errors import SourceError
 from exporter.exposition import Exposition, Format
-from exporter.fleet import Fleet
+from exporter.fleet import PROBE, Fleet
+from exporter.judge import State
 from exporter.settings import load
+from exporter.source.discovery import Found
+from exporter.source.reading import Reading, Server
 from nodes import beat
+from readings import ALIVE, GONE, Pair, reading_of
 from servers import RedisServer
 
 
@@ -36,3 +45,71 @@ def test_reads_leave_nothing_in_memory(client: "redis.Redis", shared_redis: Redi
             tracemalloc.stop()
     # The texts of the TTLs seen are kept, some 100 bytes each, up to a bound.
     assert after - before < 100 * 50 * 200
+
+
+@dataclass
+class World:
+    """A Redis that holds what the test says."""
+
+    pairs: Mapping[bytes, Pair]
+    server: Server = field(default_factory=lambda: Server("run-1", "master"))
+    at: float = 0.0
+    refused: bool = False
+
+    def reader(self) -> "World":
+        return self
+
+    def discover(self, timeout: float) -> Found:  # noqa: ARG002
+        return Found(frozenset(self.pairs), 0.0)
+
+    def parts(self, names: Sequence[bytes], deadline: float) -> Iterator[Reading]:
+        yield self.read(names, deadline)
+
+    def read(self, names: Sequence[bytes], deadline: float) -> Reading:  # noqa: ARG002
+        if names and self.refused:
+            raise SourceError("no permission")
+        return reading_of({name: self.pairs.get(name, GONE) for name in names}, self.at, self.server, names)
+
+    def close(self) -> None:
+        pass
+
+
+def states(fleet: Fleet) -> dict[str, State]:
+    """Look for names, read them, and return the state of each."""
+    fleet._discover(10)
+    snapshot = fleet._read()
+    return dict(zip(snapshot.ids, snapshot.states, strict=True))
+
+
+def test_node_that_a_scan_missed_before_redis_lost_its_data_is_not_gone() -> None:
+    world = World({b"a": ALIVE})
+    fleet = Fleet(load({}), source=world)
+    assert states(fleet) == {"a": State.ONLINE}
+    world.pairs, world.at = {}, 1  # it was restarting: its keys were gone for a moment
+    fleet._discover(10)
+    world.pairs = {b"a": ALIVE}
+    assert fleet._read().states == [State.ONLINE]
+    world.pairs, world.server, world.at = {}, Server("run-2", "master"), 2
+    assert states(fleet) == {"a": State.UNDECIDED}
+    world.at = 43
+    assert states(fleet) == {"a": State.OFFLINE}
+
+
+def test_redis_that_answers_and_cannot_be_read_is_unreadable_until_it_is_read() -> None:
+    world = World({b"a": ALIVE})
+    with Fleet(load({}), source=world) as fleet:
+        assert fleet.read().ids == ("a",)
+        world.refused = True
+        with pytest.raises(SourceError):
+            fleet.read()
+        since, discovered = fleet.unreadable_since, fleet.discovered
+        assert since
+        time.sleep(3 * PROBE)  # it goes on to say who it is
+        with pytest.raises(SourceError):
+            fleet.read()
+        assert fleet.unreadable_since == since
+        assert fleet.ready
+        assert fleet.discovered is discovered, "a read that fails is no reason to look for names"
+        world.refused = False
+        fleet.read()
+        assert fleet.unreadable_since is None

@@ -24,6 +24,7 @@ def test_last_living_heartbeat_is_known_until_its_node_is_forgotten(
     steps: list[tuple[bool, dict[bytes, Pair]] | bytes],
 ) -> None:
     heartbeats, known = Heartbeats(), dict[bytes, Heartbeat]()
+    apart: set[bytes] = set()  # known from elsewhere than the last whole reading
     for at, step in enumerate(steps):
         if isinstance(step, bytes):
             heartbeats.forget(step)
@@ -31,11 +32,22 @@ def test_last_living_heartbeat_is_known_until_its_node_is_forgotten(
         else:
             whole, pairs = step
             look(heartbeats, pairs, at, whole=whole)
+            alive = {name for name, pair in pairs.items() if pair.ttl}
             if whole:
-                known = {name: heartbeat for name, heartbeat in known.items() if name in pairs}
-            known |= {name: Heartbeat(at + 20, pair.beat) for name, pair in pairs.items() if pair.ttl}
+                known = {name: known[name] for name in known if name in pairs or name in apart}
+                apart = (apart | pairs.keys()) - alive
+            else:
+                apart |= alive
+            known |= {name: Heartbeat(at + 20, pairs[name].beat) for name in alive}
         assert {name: heartbeats.get(name) for name in NAMES if heartbeats.get(name)} == known
         assert heartbeats.names() == known.keys()
+
+
+def test_later_heartbeat_is_not_replaced_by_an_earlier_one_of_a_slow_reading() -> None:
+    heartbeats = Heartbeats()
+    look(heartbeats, {b"a": Pair(ttl=30, beat=b"later")}, 10, whole=False)
+    look(heartbeats, {b"a": Pair(ttl=20, beat=b"earlier")}, 11, whole=True)
+    assert heartbeats.get(b"a") == Heartbeat(40, b"later")
 
 
 def test_node_forgotten_between_two_whole_readings_is_known_again_when_it_beats() -> None:

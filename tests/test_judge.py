@@ -455,7 +455,7 @@ def test_last_beat_of_an_offline_node_is_remembered(court: Court) -> None:
 def test_online_node_is_due_at_its_deadline(court: Court) -> None:
     court.look(Pair(ttl=12), 100)
     assert court.judge.due(b"n") == 112
-    assert court.judge.offline_since(b"n") is None
+    assert court.judge.offline_since(b"n") == (None, None)
 
 
 def test_undecided_node_is_due_when_its_extension_ends(court: Court) -> None:
@@ -468,12 +468,18 @@ def test_offline_node_is_never_due_and_tells_since_when(court: Court) -> None:
     court.look(ALIVE, 0)
     court.look(CRASHED, TTL + 5)
     assert court.judge.due(b"n") is None
-    assert court.judge.offline_since(b"n") == TTL
+    assert court.judge.offline_since(b"n") == (TTL, TTL)
+
+
+def test_node_never_seen_alive_is_offline_since_it_was_read_and_no_heartbeat_ended(court: Court) -> None:
+    reading = replace(reading_of({b"n": CRASHED}, 7), asked=6)
+    assert court.judge.judge(reading, whole=True, sure=True).states == [State.OFFLINE]
+    assert court.judge.offline_since(b"n") == (6, None)
 
 
 def test_unknown_node_is_neither_due_nor_offline(court: Court) -> None:
     assert court.judge.due(b"n") is None
-    assert court.judge.offline_since(b"n") is None
+    assert court.judge.offline_since(b"n") == (None, None)
 
 
 def test_empty_fleet_is_judged() -> None:

@@ -40,7 +40,7 @@ class Replacing:
 
     def parts(self, names: Sequence[bytes], deadline: float) -> Iterator[Reading]:  # noqa: ARG002
         living, at = self.names(), self.step * 3600 / STEPS
-        for start in range(0, len(names), CHUNK):
+        for start in range(0, len(names) or 1, CHUNK):
             some = names[start : start + CHUNK]
             alive = [name in living for name in some]
             yield Reading(

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from exporter.errors import SourceError
 from exporter.judge import LOOK_AGAIN, Judge, State
 from exporter.names import Names
 from exporter.source.reading import Reader
@@ -118,7 +117,7 @@ class Watch:
         try:
             self._judge_some([name for name in names if name not in seen_once], again_at, deadline, changes, sure=False)
             self._judge_some(list(seen_once), again_at, deadline, changes, sure=True)
-        except SourceError:
+        except Exception:
             self._time((name for name in names if name not in self._timed), again_at)
             raise
         return changes
@@ -163,8 +162,8 @@ class Watch:
             if self.offline.pop(node_id, None) is not None:
                 changes.back.append(node_id)
         elif node_id not in self.offline:
-            since = self._judge.offline_since(name) or at
-            self.offline[node_id] = since, since if since < at else None
+            since, ended = self._judge.offline_since(name)
+            self.offline[node_id] = since or at, ended
             changes.offline.append(node_id)
             if name in self._beating:
                 changes.died.append(node_id)
