@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -48,7 +49,7 @@ def application(  # noqa: PLR0913 - the parts of a server
     parts: dict[str, Any] = {"fleet": fleet, "door": door}
     return Application(
         [
-            (fleet.settings.web.telemetry_path, Metrics, {**parts, "scrapes": scrapes}),
+            (re.escape(fleet.settings.web.telemetry_path), Metrics, {**parts, "scrapes": scrapes}),
             ("/", StatusPage, {**parts, "pushed": pushed}),
             ("/api/v1/nodes", Nodes, parts),
             ("/-/healthy", Healthy, parts),
@@ -98,7 +99,9 @@ class Handler(RequestHandler):
         """Make none: a scrape is never asked for again unchanged."""
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer an error in one line."""
+        """Answer an error in one line, with the headers that every answer carries."""
+        for name, value in self.door.headers:
+            self.set_header(name, value)
         if status_code == 405:  # noqa: PLR2004
             self.set_header("Allow", "GET, HEAD")
         if "exc_info" in kwargs and status_code >= 500:  # noqa: PLR2004

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import os
 import ssl
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +21,8 @@ from exporter.errors import SettingsError
 from exporter.web.config import TlsServer, WebConfig, tls_context
 
 _REMEMBERED: Final = 100
+_AGAIN: Final = 1.0
+"""Seconds after which a configuration that was refused is tried again."""
 _WAITING: Final = 32
 
 log = structlog.get_logger(__name__)
@@ -44,6 +47,7 @@ class Door:
         tls = self._config.tls_server_config
         self._context = tls_context(tls) if tls else None
         self._seen = self._stamps()
+        self._refusal, self._again_at = "", 0.0
         self._known: dict[bytes, bool] = {}
         self._key = os.urandom(32)
         self._waiting = 0
@@ -55,9 +59,8 @@ class Door:
         return self._config.http_server_config.headers.items()
 
     def tls(self) -> ssl.SSLContext | None:
-        """Return the context to listen with; each handshake takes the newest certificate."""
-        if self._context:
-            self._context.sni_callback = self._newest
+        """Return the context for the next connection, made of the files as they are now; None without TLS."""
+        self._reload()
         return self._context
 
     async def admits(self, request: HTTPServerRequest) -> bool:
@@ -118,31 +121,34 @@ class Door:
         hashes = sorted(self._config.basic_auth_users.values())
         return hashes[int.from_bytes(hmac.digest(self._key, name.encode(), hashlib.sha256)) % len(hashes)]
 
-    def _newest(self, socket: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _context: ssl.SSLContext) -> None:
-        self._reload()
-        if self._context:
-            socket.context = self._context
-
     def _reload(self) -> None:
         if self._path is None:
             return
-        stamps = self._stamps()
-        if stamps == self._seen:
+        stamps, now = self._stamps(), time.monotonic()
+        # What was refused may name files that are not there yet: it is tried again though none of the old ones changes.
+        if stamps == self._seen and not (self._refusal and now >= self._again_at):
             return
-        self._seen = stamps
+        self._seen, self._again_at = stamps, now + _AGAIN
+        before, self._refusal = self._refusal, self._read_anew(self._path)
+        if self._refusal and self._refusal != before:
+            log.warning("the web configuration cannot be used, the last one stays in force", error=self._refusal)
+
+    def _read_anew(self, path: Path) -> str:
+        """Take over the files as they are now, or return why that cannot be done."""
         try:
-            config = WebConfig.load(self._path)
+            config = WebConfig.load(path)
             tls = config.tls_server_config
             context = tls_context(tls) if tls else None
         except SettingsError as error:
-            log.warning("the web configuration cannot be used, the last one stays in force", error=str(error))
-            return
+            return str(error)
         if bool(tls) != bool(self._context):
-            log.warning("TLS cannot be turned on or off without a restart, the last configuration stays in force")
-            return
+            return "TLS cannot be turned on or off without a restart"
+        if self._config.basic_auth_users and not config.basic_auth_users:
+            return "the users cannot all be taken away without a restart"  # a file that is being written may be empty
         self._config, self._context = config, context
         self._seen = self._stamps()
         log.info("the web configuration was read anew")
+        return ""
 
     def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
         tls = self._config.tls_server_config

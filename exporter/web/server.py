@@ -4,6 +4,8 @@ import asyncio
 import errno
 import resource
 import socket
+import ssl
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
@@ -67,6 +69,7 @@ class Server:
             idle_connection_timeout=_IDLE,
             body_timeout=_IDLE,
         )
+        self._http.newest_tls = self._door.tls
         self.port = 0
 
     def listen(self) -> None:
@@ -147,12 +150,20 @@ class _LimitedServer(HTTPServer):
     last of use, that is, in which a request on them was last taken in.
     """
 
+    newest_tls: Callable[[], ssl.SSLContext | None]
+    """Returns the context for the next connection."""
+
     def initialize(self, *args: Any, **kwargs: Any) -> None:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._places = CONNECTIONS if soft == resource.RLIM_INFINITY else max(8, min(CONNECTIONS, soft // 2))
         self._streams: dict[IOStream, None] = {}
         self._serving: set[IOStream] = set()
         super().initialize(*args, **kwargs)
+
+    def _handle_connection(self, connection: socket.socket, address: Any) -> None:
+        # A context that a connection was begun with cannot be exchanged in full: what it asks of clients stays.
+        self.ssl_options = self.newest_tls()
+        super()._handle_connection(connection, address)
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         while len(self._streams) >= self._places:

@@ -220,6 +220,36 @@ def test_client_certificate_is_wanted_and_must_be_of_the_right_authority(guard: 
         guarded.ask("/metrics", certificate=trustme.CA().issue_cert("prometheus@example.com"))
 
 
+def test_clients_are_asked_for_certificates_as_soon_as_the_file_says_so_and_no_longer(guard: Any) -> None:
+    asked = {**TLS, "client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "ca.crt"}
+    guarded = guard({"tls_server_config": TLS})
+    assert guarded.ask("/metrics").status == 200
+    guarded.write({"tls_server_config": asked})
+    with pytest.raises((OSError, http.client.HTTPException)):
+        guarded.ask("/metrics")
+    assert guarded.ask("/metrics", certificate=guarded.client()).status == 200
+    guarded.write({"tls_server_config": TLS})
+    assert guarded.ask("/metrics").status == 200
+
+
+def test_certificate_that_comes_after_the_file_that_names_it_is_taken(guard: Any) -> None:
+    guarded = guard({"tls_server_config": TLS, "basic_auth_users": {"prom": hashed("old")}})
+    guarded.write({"tls_server_config": {**TLS, "cert_file": "new.crt"}, "basic_auth_users": {"prom": hashed("new")}})
+    for _ in range(3):
+        assert guarded.ask("/metrics", basic("prom", "old")).status == 200
+    assert guarded.process.output().count("stays in force") == 1
+    (guarded.folder / "new.crt").write_bytes((guarded.folder / "server.crt").read_bytes())
+    wait_for(lambda: guarded.ask("/metrics", basic("prom", "new")).status == 200)
+
+
+@pytest.mark.parametrize("emptied", ["", "{}", "basic_auth_users: {}"])
+def test_file_without_users_opens_no_door_that_had_some(guard: Any, emptied: str) -> None:
+    guarded = guard({"basic_auth_users": {"prom": hashed("secret")}})
+    (guarded.folder / "web.yml").write_text(emptied)
+    assert guarded.ask("/metrics").status == 401
+    assert guarded.ask("/metrics", basic("prom", "secret")).status == 200
+
+
 def test_client_certificate_must_have_an_allowed_name(guard: Any) -> None:
     guarded = guard(
         {
@@ -239,6 +269,7 @@ def test_headers_are_on_every_answer(guard: Any) -> None:
     guarded = guard({"http_server_config": {"headers": {"X-Frame-Options": "deny"}}})
     for path in ("/metrics", "/-/healthy", "/nowhere"):
         assert guarded.ask(path).headers["X-Frame-Options"] == "deny"
+    assert guarded.process.get("/metrics", "POST").headers["X-Frame-Options"] == "deny"
 
 
 @pytest.mark.server("prometheus")
