@@ -9,9 +9,11 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final, NoReturn
+from pathlib import Path
+from typing import Any, Final, NoReturn, TextIO
 
 import structlog
 from prometheus_client import disable_created_metrics
@@ -31,6 +33,8 @@ _GC_THRESHOLDS: Final = (50_000, 50, 100)
 _MALLOC: Final = {-8: 1, -3: 12 * 2**20, -1: 64 * 2**20}
 """Options of glibc's malloc.h (M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD): one heap for all threads; bodies of
 10,000 nodes are made in pages that it keeps, as new ones cost as much as the rendering; larger blocks it gives back."""
+_END_WITHIN: Final = 4.8
+"""Seconds to end in when told to, whatever hangs; requests that are being served have four of them."""
 _USAGES: Final = {
     "serve": "ginkgo-exporter serve [flags]",
     "demo": "ginkgo-exporter demo [flags]",
@@ -49,6 +53,7 @@ log = structlog.get_logger(__name__)
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 bad usage or setting."""
     disable_created_metrics()
+    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     try:
         arguments = _parser().parse_args(argv)
         loaded = settings.load(vars(arguments))
@@ -74,6 +79,11 @@ def _fail(reason: str, code: int) -> NoReturn:
     with suppress(OSError):
         print(f"ginkgo-exporter: {reason}", file=sys.stderr)  # noqa: T201
     sys.exit(code)
+
+
+def _nowhere() -> TextIO:
+    """Return where output goes that was closed before the start."""
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def _drop_what_cannot_be_written() -> None:
@@ -166,6 +176,10 @@ async def serve(loaded: Settings) -> int:
         loop.add_signal_handler(number, stopped.set)
     async with serving(loaded):
         await stopped.wait()
+        # Whoever waits for a name server or for a connection can't be told to end, and Python waits for all threads.
+        end = threading.Timer(_END_WITHIN, os._exit, (0,))
+        end.daemon = True
+        end.start()
     return 0
 
 

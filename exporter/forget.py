@@ -65,7 +65,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     options = vars(arguments)
     limit: float | None = options["offline_longer_than"]
     if bool(options["node"]) == bool(limit):
-        raise SettingsError("forget: name nodes, or give --offline-longer-than")
+        raise SettingsError("forget: name nodes, or give --offline-longer-than (and not both)")
     if options["exporter.url"] and not limit:
         raise SettingsError("--exporter.url: goes with --offline-longer-than")
     if settings.redis.mode != "standalone":

@@ -75,6 +75,13 @@ def test_output_that_nobody_takes_is_no_traceback(output: str, unbuffered: str, 
     assert lost.stderr.decode().splitlines() == ["ginkgo-exporter: [Errno 28] No space left on device"]
 
 
+def test_closed_output_is_no_traceback(shared_redis: RedisServer) -> None:
+    command = f"{sys.executable} -m exporter nodes --output json --redis.url {shared_redis.url}"
+    for closed, code in ((">&-", 0), ("2>&-", 0), (">&- 2>&-", 0)):
+        done = subprocess.run(["sh", "-c", f"{command} {closed}"], capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (code, b""), closed
+
+
 def test_missing_or_wrong_password_is_said_and_no_secret_shown(redis_server: RedisServer) -> None:
     with redis_server.client() as client:
         client.config_set("requirepass", "right")

@@ -132,6 +132,8 @@ def test_help_names_every_flag() -> None:
     [
         ("redis.url", "http://x", "redis://"),
         ("redis.url", f"redis://u:{SECRET}@h:port/0", "not a Redis address"),
+        ("redis.url", f"redis://u:{SECRET}@h/0?timeout=1", "timeout"),
+        ("redis.url", f"redis://u:{SECRET}@h/prod", "no number of a database"),
         ("redis.mode", "replica", "standalone"),
         ("redis.timeout", "5", "not a duration"),
         ("redis.timeout", "0", "greater than 0"),
@@ -204,6 +206,8 @@ def test_unknown_key_is_not_blamed_on_a_variable_that_begins_like_it(
     [
         ({"redis.mode": "sentinel"}, "--redis.sentinel-master"),
         ({"redis.url": ["redis://a", "redis://b"]}, "--redis.url"),
+        ({"redis.url": ["unix:///run/redis.sock"], "redis.mode": "cluster"}, "must name a host"),
+        ({"redis.url": ["redis://"], "redis.mode": "cluster"}, "must name a host"),
         ({"redis.tls-cert-file": __file__}, "--redis.tls-cert-file"),
         ({"redis.tls-ca-file": __file__}, "rediss://"),
         ({"keys.metrics-prefix": "heartbeat:"}, "--keys.heartbeat-prefix"),

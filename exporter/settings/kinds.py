@@ -1,6 +1,7 @@
 """The kinds of values that settings have, each read from the text that a user writes."""
 
 from typing import Annotated, Final, NamedTuple
+from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -46,9 +47,13 @@ def _redis_url(value: SecretStr) -> SecretStr:
     if not url.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("must begin with redis://, rediss:// or unix://")
     try:
-        parse_url(url)
+        address, options = urlsplit(url), parse_url(url)
     except ValueError:
         raise ValueError("not a Redis address such as redis://host:6379/0") from None
+    if not url.startswith("unix://") and address.path.strip("/") and "db" not in options:
+        raise ValueError("its path is no number of a database, such as redis://host:6379/0")
+    if strange := sorted(parse_qs(address.query).keys() - {"db"}):
+        raise ValueError(f"has an option that is a flag here, or not known: {strange[0]}")
     return value
 
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -19,7 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from exporter.durations import format_duration
 from exporter.errors import SettingsError
 from exporter.settings.kinds import IS_DURATION
-from exporter.settings.model import Settings, kebab
+from exporter.settings.model import Redis, Settings, kebab
 from exporter.yaml_file import read_yaml
 
 ENV_PREFIX: Final = "GINKGO_EXPORTER_"
@@ -204,20 +205,24 @@ def load(flags: Mapping[str, object] | None = None) -> Settings:
 
 
 def _check_together(settings: Settings) -> None:
-    redis = settings.redis
-    if redis.mode == "sentinel" and not redis.sentinel_master:
-        raise SettingsError("--redis.sentinel-master: needed with --redis.mode=sentinel")
-    if redis.mode == "standalone" and len(redis.url) > 1:
-        raise SettingsError("--redis.url: several are for --redis.mode=sentinel or cluster")
-    if bool(redis.tls_cert_file) != bool(redis.tls_key_file):
-        raise SettingsError("--redis.tls-cert-file: goes with --redis.tls-key-file")
-    if redis.tls_ca_file or redis.tls_cert_file:
-        for url in redis.url:
-            if not url.get_secret_value().startswith("rediss://"):
-                raise SettingsError("--redis.url: must begin with rediss:// when TLS files are given")
+    _check_redis(settings.redis)
     metrics, heartbeat = settings.keys.metrics_prefix, settings.keys.heartbeat_prefix
     if metrics.startswith(heartbeat) or heartbeat.startswith(metrics):
         raise SettingsError("--keys.heartbeat-prefix: neither prefix may begin with the other")
+
+
+def _check_redis(redis: Redis) -> None:
+    urls = [url.get_secret_value() for url in redis.url]
+    if redis.mode == "sentinel" and not redis.sentinel_master:
+        raise SettingsError("--redis.sentinel-master: needed with --redis.mode=sentinel")
+    if redis.mode == "standalone" and len(urls) > 1:
+        raise SettingsError("--redis.url: several are for --redis.mode=sentinel or cluster")
+    if redis.mode != "standalone" and any(url.startswith("unix://") or not urlsplit(url).hostname for url in urls):
+        raise SettingsError(f"--redis.url: must name a host with --redis.mode={redis.mode}")
+    if bool(redis.tls_cert_file) != bool(redis.tls_key_file):
+        raise SettingsError("--redis.tls-cert-file: goes with --redis.tls-key-file")
+    if (redis.tls_ca_file or redis.tls_cert_file) and not all(url.startswith("rediss://") for url in urls):
+        raise SettingsError("--redis.url: must begin with rediss:// when TLS files are given")
 
 
 def _explain(error: ValidationError, flags: Mapping[tuple[str, ...], object]) -> str:

@@ -26,10 +26,17 @@ _READ_SIZE: Final = 262_144
 _SENTINEL_TIMEOUT: Final = 1.0  # seconds: there are others to ask
 _NOT_CONNECTED: Final = re.compile(r"Error -?\d+ connecting to (.+?)\. (.+?)\.")
 _FORMS: Final = {
-    AuthenticationError: "Redis refused the user or the password: {} (see --redis.password-file)",
+    AuthenticationError: "Redis refused the user or the password: {} (see --redis.username, --redis.password-file)",
     NoPermissionError: "Redis: {} (the README lists the rights that are needed)",
     MasterNotFoundError: "Redis: {} (do the Sentinels run there, and know it?"
     " see --redis.url and --redis.sentinel-master)",
+}
+
+
+_HINTS: Final = {
+    "unknown command 'SENTINEL'": "what answers is no Sentinel: see --redis.mode",
+    "Cluster mode is not enabled": "what answers is no cluster: see --redis.mode",
+    "DB index is out of range": "see the number at the end of --redis.url",
 }
 
 
@@ -77,8 +84,15 @@ class FileCredentials(CredentialProvider):
         self._password_file = password_file
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """Return what AUTH is sent, as redis-py wants it."""
-        password = self._password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        """Return what AUTH is sent, as redis-py wants it.
+
+        Raises:
+            SourceError: The file holds no text.
+        """
+        try:
+            password = self._password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise SourceError(f"--redis.password-file: {self._password_file} is no text in UTF-8") from None
         return (self._username, password) if self._username else (password,)
 
 
@@ -133,6 +147,8 @@ def plain_error(error: Exception) -> SourceError:
     if isinstance(error, BusyLoadingError):
         return SourceError("Redis is loading its data")
     text = " ".join(str(error).split()) or type(error).__name__
+    if hint := next((hint for part, hint in _HINTS.items() if part in text), ""):
+        text = f"{text.partition(', with args')[0]} ({hint})"
     if refused := _NOT_CONNECTED.fullmatch(text):
         where, why = refused.groups()
         return SourceError(f"cannot connect to Redis at {where}: {why} (is it running there? see --redis.url)")

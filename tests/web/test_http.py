@@ -5,11 +5,13 @@ import http.client
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -316,6 +318,21 @@ def test_exporter_of_a_hanging_redis_exits_within_five_seconds(redis_server: Red
         redis_server.resume()
         thread.join()
         assert "Traceback" not in exporter.output()
+
+
+def test_exporter_that_waits_for_a_connection_exits_within_five_seconds(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as stack:
+        for _ in range(3):  # no more are let in, and none is turned away
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        flags = ("--redis.url", f"redis://127.0.0.1:{full.getsockname()[1]}/0", "--redis.timeout", "1m")
+        with running_exporter(tmp_path, *flags, ready=False) as exporter:
+            wait_for(lambda: "serving" in exporter.output())
+            exporter.send(signal.SIGTERM)
+            signalled = time.monotonic()
+            assert exporter.wait() == 0
+            assert time.monotonic() - signalled < 6
 
 
 def test_quiet_exporter_exits_at_once_and_says_no_more_than_that(redis_server: RedisServer, tmp_path: Path) -> None:
