@@ -42,6 +42,8 @@ class Memory:
         offline_at: When it first said offline, with no beat since.
         seen: The last answer with the node in it.
         since: When that one was asked for.
+        beaten: When the last beat was written that it may have seen: no more is known of what came and went between two
+            answers.
         deadline: Until when its heartbeat may be thought to live: what it had left, reckoned from the answer.
         states: The last states, each with the time of the question.
     """
@@ -51,6 +53,7 @@ class Memory:
     offline_at: float | None = None
     seen: Seen | None = None
     since: float = -math.inf
+    beaten: float = -math.inf
     deadline: float = -math.inf
     states: deque[tuple[float, State]] = field(default_factory=lambda: deque(maxlen=4))
 
@@ -148,6 +151,8 @@ class Model:
             if "last_heartbeat" in sight.shows:
                 memory.seen, memory.since = seen, since
         memory.known = state is not State.GONE
+        there = [write.ended for write in node.heartbeat.possible(since, sight.until) if write.value is not None]
+        memory.beaten = max([memory.beaten, *there])
         memory.states.append((since, state))
         if seen and state is State.ONLINE:
             memory.alive, memory.offline_at = True, None
@@ -169,7 +174,7 @@ class Model:
             if any(write.value is not None for write in hashes):
                 allowed |= self._without_beat(sight, node, memory, since)
             if missing := [write for write in hashes if write.value is None]:
-                lost = _lost_since_beat(node, since, until) and memory.known
+                lost = _lost_since_beat(node, memory.beaten, until) and memory.known
                 if lost or (memory.offline_at is not None and any(write.lost for write in missing)):
                     allowed |= self._without_beat(sight, node, memory, since)
                 if not (lost and memory.alive) or any(not write.lost for write in missing):
@@ -259,12 +264,12 @@ def _may_be_left(beat: Write, ttl: float, since: float, until: float) -> bool:
     return beat.value is not None and ttl > 0 and least - TOLERANCE <= ttl <= most + TOLERANCE
 
 
-def _lost_since_beat(node: Node, since: float, until: float) -> bool:
-    """Return whether Redis may have lost what a node wrote, and the node not have beaten since."""
+def _lost_since_beat(node: Node, beaten: float, until: float) -> bool:
+    """Return whether Redis may have lost what a node wrote, and no beat have been seen since."""
     for write in reversed(node.heartbeat.writes):
         if write.lost and write.begun <= until:
             return True
-        if write.value is not None and write.sure and write.ended <= since:
+        if write.value is not None and write.sure and write.ended <= beaten:
             return False
     return False
 

@@ -142,6 +142,18 @@ def test_grace_after_a_hang_is_for_long_hangs_alone(seconds: float, right: State
         assert (not truth.accusations(end + 0.1, state)) is (state is right), state
 
 
+@pytest.mark.parametrize("state", [State.UNDECIDED, GONE])
+def test_beat_and_stop_between_two_answers_after_a_loss_need_not_be_noticed(state: State | None) -> None:
+    truth = seen_online()
+    for key in (truth.node.heartbeat, truth.node.hash):
+        key.writes.append(Write(None, 100.2, 100.4, sure=True, lost=True))
+    truth.model.faults.append(Fault("killed, back empty", 100.2, 100.2, 100.3, 100.4, restart=True))
+    truth.beat(100.5)
+    truth.stop(100.6)
+    assert not truth.accusations(100.7, state, without=COUNTERS)
+    assert not truth.accusations(100.8, state, without=COUNTERS)
+
+
 def test_nobody_is_undecided_for_longer_than_the_grace() -> None:
     truth = seen_online()
     truth.model.faults.append(Fault("killed", 100.2, 100.2, 101, 101, restart=True))
