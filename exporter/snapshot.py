@@ -221,7 +221,14 @@ class SnapshotMaker:
         for node_id, ms, text in zip(names.shown, reading.ttl_ms, unpacked(written), strict=True):
             if self._clock_reported:
                 return
-            if ms > 0 and text:
+            if ms / 1000 > self._ttl + _CLOCK_TOLERANCE:
+                self._clock_reported = True
+                log.warning(
+                    "a heartbeat lives longer than --heartbeat.ttl: ages and times are reckoned from that",
+                    node_id=node_id,
+                    seconds=round(ms / 1000),
+                )
+            elif ms > 0 and text:
                 off = float(text) - (reading.wall - self._ttl + ms / 1000)
                 if abs(off) > _CLOCK_TOLERANCE:
                     self._clock_reported = True

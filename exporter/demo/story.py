@@ -62,7 +62,8 @@ STORY: Final = (
         role=2,
         act=Act.FLOOD,
         text="{node} is flooded: its queues fill up, then it pushes back and drops.\n"
-        "Its next beats, 10 s apart, show it.",
+        "Its next beats, 10 s apart, show it. A Prometheus as young as this demo's cannot\n"
+        "tell new drops from old ones yet: with --stack, their page comes minutes later.",
         look="ginkgo_node_(queue|back|drop).*{node}",
     ),
     Scene(

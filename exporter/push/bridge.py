@@ -39,6 +39,8 @@ this exporter's next post: a false page. Where nobody else writes, nobody is fou
 _POLL: Final = 0.25
 _STUCK: Final = 30.0
 _ASK_AGAIN: Final = 1.0
+_TOLD: Final = 10
+"""Nodes that are logged by name at one time."""
 
 log = structlog.get_logger(__name__)
 
@@ -158,6 +160,7 @@ class Bridge(Collector):
             self._refresh_at = now + self._refresh
         self._watch.know(self._fleet.names, now)
         changes = self._look(now)
+        _tell(changes)
         now = time.monotonic()
         if not (refresh or changes or self._mass.next_release <= now):
             return
@@ -226,3 +229,15 @@ class Bridge(Collector):
                 self._delivered.add(told)
                 if alert.expired is not None:
                     self._delay.observe(now - alert.expired)
+
+
+def _tell(changes: Changes) -> None:
+    """Log who went offline and who is back; of many at once how many."""
+    for nodes, one, many in (
+        (changes.offline, "a node is offline", "more nodes are offline"),
+        (changes.back, "a node is back", "more nodes are back"),
+    ):
+        for node_id in nodes[:_TOLD]:
+            log.warning(one, node_id=node_id)
+        if len(nodes) > _TOLD:
+            log.warning(many, nodes=len(nodes) - _TOLD)
