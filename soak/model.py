@@ -44,6 +44,8 @@ class Memory:
         since: When that one was asked for.
         beaten: When the last beat was written that it may have seen: no more is known of what came and went between two
             answers.
+        unseen: It was alive in the last answer before Redis came back as another, and what befell it between is not
+            known: it may have stopped, or have been lost.
         deadline: Until when its heartbeat may be thought to live: what it had left, reckoned from the answer.
         states: The last states, each with the time of the question.
     """
@@ -54,6 +56,7 @@ class Memory:
     seen: Seen | None = None
     since: float = -math.inf
     beaten: float = -math.inf
+    unseen: bool = False
     deadline: float = -math.inf
     states: deque[tuple[float, State]] = field(default_factory=lambda: deque(maxlen=4))
 
@@ -138,6 +141,7 @@ class Model:
 
     def _judge_node(self, sight: Sight, node: Node, seen: Seen | None, since: float) -> Iterator[str]:
         memory = Memory() if sight.fresh else self._memories.setdefault(node.name, Memory())
+        memory.unseen |= memory.alive and self._restarted_since(memory, sight.until)
         state = seen.state if seen else State.GONE
         allowed = self._allowed(sight, node, memory, since)
         if state not in allowed:
@@ -154,6 +158,8 @@ class Model:
         there = [write.ended for write in node.heartbeat.possible(since, sight.until) if write.value is not None]
         memory.beaten = max([memory.beaten, *there])
         memory.states.append((since, state))
+        if state in (State.ONLINE, State.GONE):
+            memory.unseen = False
         if seen and state is State.ONLINE:
             memory.alive, memory.offline_at = True, None
             beats = node.heartbeat.possible(since, sight.until, values_only=True)
@@ -174,7 +180,7 @@ class Model:
             if any(write.value is not None for write in hashes):
                 allowed |= self._without_beat(sight, node, memory, since)
             if missing := [write for write in hashes if write.value is None]:
-                lost = _lost_since_beat(node, memory.beaten, until) and memory.known
+                lost = memory.known and (memory.unseen or _lost_since_beat(node, memory.beaten, until))
                 if lost or (memory.offline_at is not None and any(write.lost for write in missing)):
                     allowed |= self._without_beat(sight, node, memory, since)
                 if not (lost and memory.alive) or any(not write.lost for write in missing):
@@ -183,6 +189,11 @@ class Model:
         if not memory.alive and memory.offline_at is None and since < self._findable(node, sight) + looked:
             allowed.add(State.GONE)
         return allowed
+
+    def _restarted_since(self, memory: Memory, until: float) -> bool:
+        """Return whether Redis may have come back as another since the last answer about a node."""
+        last = memory.states[-1][0] if memory.states else until
+        return any(fault.restart and last <= fault.until and fault.since <= until for fault in self.faults)
 
     def _findable(self, node: Node, sight: Sight) -> float:
         """Return when a node could first be found: there, with the exporter and Redis at work."""

@@ -154,6 +154,15 @@ def test_beat_and_stop_between_two_answers_after_a_loss_need_not_be_noticed(stat
     assert not truth.accusations(100.8, state, without=COUNTERS)
 
 
+@pytest.mark.parametrize("state", [State.UNDECIDED, GONE])
+def test_stop_between_the_last_answer_and_a_restart_may_be_taken_for_a_loss(state: State | None) -> None:
+    truth = seen_online()
+    truth.stop(100.2)
+    truth.model.faults.append(Fault("killed", 100.3, 100.3, 100.4, 100.5, restart=True))
+    assert not truth.accusations(100.7, state, without=COUNTERS)
+    assert not truth.accusations(100.8, state, without=COUNTERS)
+
+
 def test_nobody_is_undecided_for_longer_than_the_grace() -> None:
     truth = seen_online()
     truth.model.faults.append(Fault("killed", 100.2, 100.2, 101, 101, restart=True))
