@@ -12,13 +12,13 @@ from typing import Final, NamedTuple, Self
 import structlog
 
 from exporter.errors import SourceError, SourceTimeoutError
-from exporter.judge import LOOK_AGAIN, Judge
+from exporter.judge import LOOK_AGAIN, Judge, Verdicts
 from exporter.names import Names, names_of
 from exporter.settings import Settings
-from exporter.snapshot import Snapshot, SnapshotMaker, Texts
+from exporter.snapshot import Part, Snapshot, SnapshotMaker
 from exporter.source import open_source
 from exporter.source.discovery import pause_after
-from exporter.source.reading import Reader, Source, joined
+from exporter.source.reading import Reader, Reading, Source
 from exporter.telemetry import Telemetry
 
 PROBE: Final = 0.25
@@ -74,6 +74,7 @@ class Fleet:
         self._maker = SnapshotMaker(
             settings.heartbeat.timezone,
             settings.heartbeat.ttl,
+            self.judge.last_beat,
             self.telemetry.invalid,
             stale_gauges=settings.collector.stale_gauges,
         )
@@ -183,24 +184,39 @@ class Fleet:
             raise SourceError("node names are not discovered yet")
         names = self._names
         try:
-            parts, texts = [], []
-            for part in self._whole.parts(names.raw, deadline):
-                texts.append(self._maker.texts(part))  # while Redis works on the next part
-                parts.append(part.without_fields())
-            reading, values = joined(names.raw, parts), Texts.joined(texts)
-            verdicts = self.judge.judge(reading, whole=True)
-            if unsure := verdicts.unsure():
-                self._closed.wait(LOOK_AGAIN)
-                second = self._some.read([names.raw[position] for position in unsure], deadline)
-                reading = reading.amended(unsure, second)
-                values = values.amended(names.raw, unsure, self._maker.texts(second))
-                verdicts = verdicts.amended(unsure, self.judge.judge(second, whole=False, sure=True))
+            parts = self._parts(names, deadline)
         except SourceError as error:
             self._failed(READ, error)
             raise
         self._answered(READ)
-        duration = time.monotonic() - start
-        return self._maker.make(names, reading, values, verdicts, self.judge.last_beat, duration=duration)
+        return self._maker.snapshot(names, parts, time.monotonic() - start)
+
+    def _parts(self, names: Names, deadline: float) -> list[Part]:
+        """Read, judge and write all nodes part by part: meanwhile Redis works on the next part."""
+        parts: dict[int, Part] = {}  # by where they begin
+        unsure: list[tuple[range, Reading, Verdicts]] = []
+        start = 0
+        for reading in self._whole.parts(names.raw, deadline):
+            positions = range(start, start + len(reading.names))
+            start = positions.stop
+            verdicts = self.judge.judge(reading)
+            if verdicts.unsure():
+                unsure.append((positions, reading, verdicts))
+            else:
+                parts[positions.start] = self._maker.part(names, positions, reading, verdicts)
+        if unsure:
+            self._closed.wait(LOOK_AGAIN)
+        for positions, reading, verdicts in unsure:
+            seen = self._look_again(reading, verdicts, deadline)
+            parts[positions.start] = self._maker.part(names, positions, *seen)
+        return [parts[start] for start in sorted(parts)]
+
+    def _look_again(self, reading: Reading, verdicts: Verdicts, deadline: float) -> tuple[Reading, Verdicts]:
+        """Return a part and what is judged of it once those nodes were read again that the judge was unsure of."""
+        unsure = verdicts.unsure()
+        second = self._some.read([reading.names[position] for position in unsure], deadline)
+        again = self.judge.judge(second, sure=True)
+        return reading.amended(unsure, second), verdicts.amended(unsure, again)
 
     def _discover_for_ever(self) -> None:
         interval = self.settings.discovery.interval

@@ -90,7 +90,6 @@ class Judge:
         self._evicted = NEVER  # when Redis was last seen to have evicted keys
         self._faults: list[tuple[float, Hit]] = []  # of Redis: until when it lasted, and whom it hit; latest first
         self._heartbeats = Heartbeats()
-        self._kept: Collection[bytes] = ()  # the known names when others were last forgotten
         self._offline: dict[bytes, float] = {}  # since when
         self._extended: dict[bytes, float] = {}  # undecided nodes, and since when
         self._lost: dict[bytes, float] = {}  # not seen since Redis came back as another, and when that was
@@ -105,24 +104,22 @@ class Judge:
         with self._lock:
             return self._note(server, at)
 
-    def judge(self, reading: Reading, *, whole: bool, sure: bool = False) -> Verdicts:
+    def judge(self, reading: Reading, *, sure: bool = False) -> Verdicts:
         """Return the state of each node read, and remember what the next judgement needs.
 
         Args:
             reading: What was read.
-            whole: It holds all known nodes: see ``keep``.
             sure: It is the second look at nodes that were ``UNSURE``.
         """
         with self._lock:
             self._note(reading.server, reading.at)
-            if whole:
-                self._keep(reading.names)
-            return self._judge(reading, whole=whole, sure=sure)
+            return self._judge(reading, sure=sure)
 
     def keep(self, names: Collection[bytes]) -> None:
         """Forget all nodes but these, which are all that are known, and those that Redis lost the data of."""
         with self._lock:
-            self._keep(names)
+            for name in self._known().difference(names, self._lost):
+                self._drop(name)
 
     def awaited(self) -> Collection[bytes]:
         """Return nodes whose keys Redis lost: to be read although discovery does not find them."""
@@ -182,11 +179,11 @@ class Judge:
         """Remember a fault of Redis's for as long as nodes may want beats for its sake."""
         self._faults = [(at, hit), *((then, others) for then, others in self._faults if at < then + self._grace)]
 
-    def _judge(self, reading: Reading, *, whole: bool, sure: bool) -> Verdicts:
+    def _judge(self, reading: Reading, *, sure: bool) -> Verdicts:
         ttl_ms = reading.ttl_ms
         odd = [position for position, ttl in enumerate(ttl_ms) if ttl <= 0] if min(ttl_ms, default=1) <= 0 else []
         states = [State.ONLINE] * len(ttl_ms)
-        self._heartbeats.note(reading, odd, whole=whole)
+        self._heartbeats.note(reading, odd)
         if self._offline or self._extended or self._lost:
             living = set(reading.names).difference(reading.names[position] for position in odd)
             for memory in (self._offline, self._extended, self._lost):
@@ -254,13 +251,6 @@ class Judge:
 
     def _known(self) -> set[bytes]:
         return self._heartbeats.names() | self._offline.keys() | self._extended.keys()
-
-    def _keep(self, names: Collection[bytes]) -> None:
-        if names is self._kept:
-            return
-        self._kept = names
-        for name in self._known().difference(names, self._lost):
-            self._drop(name)
 
     def _drop(self, name: bytes) -> None:
         self._heartbeats.forget(name)

@@ -22,6 +22,7 @@ from exporter.contract import (
     Metric,
 )
 from exporter.judge import State, Verdicts
+from exporter.lines import Lines, LineWriter
 from exporter.names import Names, shown_id
 from exporter.source.reading import MISSING, NO_EXPIRY, Reading
 from exporter.values import (
@@ -51,86 +52,137 @@ Invalid = Callable[[str, Iterable[str]], None]
 """Told the field and the ids of nodes whose value of it could not be read."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class Snapshot:
-    """The exported nodes of one read, sorted by id, column by column.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The exported nodes of a part of a reading.
 
     Attributes:
-        wall: Unix time of the read.
-        ids: The nodes, as shown; the same object as in the last snapshot while the nodes are the same.
+        ids: The nodes, as shown.
         states: Their states, each one of ``EXPORTED``.
         columns: By metric name, a number's text for each node, none where it has none; of ``STATUS`` what it reports.
-        counts: How many nodes there are in each of the ``COUNTED`` states.
-        names: What was read.
-        duration: Seconds that reading took.
+        lines: The same as Prometheus reads them.
+        counts: How many of the nodes read there are in each of the ``COUNTED`` states.
+        wall: Unix time of the read.
     """
 
-    wall: float
     ids: Sequence[str]
     states: Sequence[State]
     columns: Mapping[str, Packed]
+    lines: Lines
     counts: Mapping[State, int]
-    names: Names
-    duration: float
-
-    def texts(self, metric: Metric) -> list[bytes]:
-        """Return a column's text for each node; empty where it has none."""
-        return unpacked(self.columns[metric.name])
+    wall: float
 
 
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """The values of a reading, or of a part of one, in texts that Prometheus can read.
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Snapshot:
+    """The exported nodes of one read, sorted by id.
 
     Attributes:
-        columns: By metric name, a text for each node, none where it has none that can be read.
-        left_out: Fields and nodes: values of theirs that could not be read.
+        parts: The nodes, part by part; at least one.
+        duration: Seconds that reading took.
     """
 
-    columns: Mapping[str, Packed]
-    left_out: Sequence[tuple[str, bytes]]
+    parts: Sequence[Part]
+    duration: float
 
-    @classmethod
-    def joined(cls, parts: Sequence["Texts"]) -> "Texts":
-        """Return the texts of a reading's parts as those of the whole."""
-        columns = {name: b"".join([part.columns[name] for part in parts]) for name in parts[0].columns}
-        return cls(columns, [value for part in parts for value in part.left_out])
+    @property
+    def wall(self) -> float:
+        """Unix time of the end of the read."""
+        return self.parts[-1].wall
 
-    def amended(self, names: Sequence[bytes], positions: Sequence[int], other: "Texts") -> "Texts":
-        """Return these texts, of all these nodes, with those of some taken from a second look at just them."""
-        columns = {}
-        for name, column in self.columns.items():
-            texts = unpacked(column)
-            for position, text in zip(positions, unpacked(other.columns[name]), strict=True):
-                texts[position] = text
-            columns[name] = packed(texts)
-        again = {names[position] for position in positions}
-        return Texts(columns, [*(value for value in self.left_out if value[1] not in again), *other.left_out])
+    @property
+    def ids(self) -> list[str]:
+        """The nodes, as shown."""
+        return [node_id for part in self.parts for node_id in part.ids]
+
+    @property
+    def states(self) -> list[State]:
+        """Their states, each one of ``EXPORTED``."""
+        return [state for part in self.parts for state in part.states]
+
+    @property
+    def counts(self) -> dict[State, int]:
+        """How many nodes there are in each of the ``COUNTED`` states."""
+        return {state: sum(part.counts[state] for part in self.parts) for state in COUNTED}
+
+    def texts(self, metric: Metric) -> list[bytes]:
+        """Return a metric's text for each node; empty where it has none."""
+        return [text for part in self.parts for text in unpacked(part.columns[metric.name])]
 
 
 class SnapshotMaker:
-    """Makes snapshots of readings. For one thread at a time.
+    """Makes snapshots of readings, part by part as they come. For one thread at a time.
 
     Args:
         zone: Time zone of heartbeats that name none.
         ttl: Seconds that a heartbeat lives.
+        last_beat: Returns what a node wrote as its last heartbeat, if that is known.
         invalid: Told of values that could not be read.
         stale_gauges: Whether offline nodes keep their gauges.
     """
 
-    def __init__(self, zone: tzinfo, ttl: float, invalid: Invalid, *, stale_gauges: bool = False) -> None:
+    def __init__(
+        self,
+        zone: tzinfo,
+        ttl: float,
+        last_beat: Callable[[bytes], bytes | None],
+        invalid: Invalid,
+        *,
+        stale_gauges: bool = False,
+    ) -> None:
         self._ttl = ttl
         self._clocks_checked: Names | None = None
         self._clock_reported = False
         self._stale_gauges = stale_gauges
+        self._last_beat = last_beat
         self._invalid = invalid
         self._times = HeartbeatTimes(zone)
         self._numbers = {metric.field or "": NumberColumn(metric) for metric in NUMBERS}
         self._ttls: Memo[int] = Memo(_ttl_text)
-        self._kept: tuple[Names, bytes, Sequence[str]] = (Names(), b"", ())
+        self._writer = LineWriter()
 
-    def texts(self, reading: Reading) -> Texts:
-        """Return the values of a reading, or of a part of one, as texts; whoever is alive."""
+    def part(self, names: Names, positions: range, reading: Reading, verdicts: Verdicts) -> Part:
+        """Return what is exported of a part of a reading.
+
+        Args:
+            names: All nodes that are read.
+            positions: Which of them are in this part.
+            reading: What Redis held of these.
+            verdicts: What the judge said of them.
+        """
+        ids: Sequence[str] = names.shown[positions.start : positions.stop]
+        states = verdicts.states
+        columns = self._columns(reading)
+        if names is not self._clocks_checked:
+            self._check_clocks(ids, reading, columns[LAST_HEARTBEAT.name])
+        columns[UP.name] = packed([b"1"]) * len(states)
+        if verdicts.odd:
+            self._mark(columns, reading, verdicts)
+        lines = self._writer.write(names, positions, columns)
+        odd = Counter(states[position] for position in verdicts.odd)
+        counts = {state: odd[state] for state in COUNTED}
+        counts[State.ONLINE] += len(states) - len(verdicts.odd)
+        if len(states) != sum(counts[state] for state in EXPORTED):
+            keep = [state in EXPORTED for state in states]
+            ids, states = list(compress(ids, keep)), list(compress(states, keep))
+            columns = {name: packed(list(compress(unpacked(column), keep))) for name, column in columns.items()}
+        return Part(ids, states, columns, lines, counts, reading.wall)
+
+    def snapshot(self, names: Names, parts: Sequence[Part], duration: float) -> Snapshot:
+        """Return the snapshot of a whole reading.
+
+        Args:
+            names: All nodes that were read.
+            parts: All parts of the reading.
+            duration: Seconds that reading took.
+        """
+        self._clocks_checked = names
+        if names.ambiguous:
+            self._invalid("node_id", [""] * names.ambiguous)
+        return Snapshot(parts, duration)
+
+    def _columns(self, reading: Reading) -> dict[str, Packed]:
+        """Return the values of a reading as texts, whoever is alive, and report those that cannot be read."""
         columns = {HEARTBEAT_TTL.name: packed(list(map(self._ttls.__getitem__, reading.ttl_ms)))}
         left_out: dict[str, Sequence[int]] = {}
         columns[LAST_HEARTBEAT.name], left_out["heartbeat"] = self._times.read_all(reading.beats)
@@ -139,86 +191,38 @@ class SnapshotMaker:
             field = metric.field or ""
             columns[metric.name], left_out[field] = self._numbers[field].read(fields[field])
         columns[STATUS.name], left_out[STATUS_FIELD] = _known_statuses(fields[STATUS_FIELD])
-        return Texts(
-            columns,
-            [(field, reading.names[i]) for field, positions in left_out.items() for i in positions],
-        )
+        for field, positions in left_out.items():
+            if positions:
+                self._invalid(field, [shown_id(reading.names[position]) for position in positions])
+        return columns
 
-    def make(  # noqa: PLR0913 - the parts of the snapshot to be
-        self,
-        names: Names,
-        reading: Reading,
-        texts: Texts,
-        verdicts: Verdicts,
-        last_beat: Callable[[bytes], bytes | None],
-        *,
-        duration: float,
-    ) -> Snapshot:
-        """Return the snapshot of a whole reading.
-
-        Args:
-            names: What was read.
-            reading: What Redis held.
-            texts: Its values.
-            verdicts: What the judge said of it.
-            last_beat: Returns what a node wrote as its last heartbeat, if that is known.
-            duration: Seconds that reading took.
-        """
-        columns = dict(texts.columns)
-        for field, node in texts.left_out:
-            self._invalid(field, [shown_id(node)])
-        if names.ambiguous:
-            self._invalid("node_id", [""] * names.ambiguous)
-        if names is not self._clocks_checked:
-            self._clocks_checked = names
-            self._check_clocks(names, reading, columns[LAST_HEARTBEAT.name])
-        columns[UP.name] = packed([b"1"]) * len(verdicts.states)
-        if verdicts.odd:
-            columns[UP.name] = packed([_UP.get(state) for state in verdicts.states])
-            written = self._with_remembered(reading, verdicts, last_beat, columns[LAST_HEARTBEAT.name])
-            columns[LAST_HEARTBEAT.name] = written
-            if not self._stale_gauges:
-                online = [state is State.ONLINE for state in verdicts.states]
-                for metric in (*GAUGES, STATUS):
-                    columns[metric.name] = _only(columns[metric.name], online)
-        return self._snapshot(names, reading, verdicts, columns, duration)
-
-    def _snapshot(
-        self, names: Names, reading: Reading, verdicts: Verdicts, columns: dict[str, Packed], duration: float
-    ) -> Snapshot:
+    def _mark(self, columns: dict[str, Packed], reading: Reading, verdicts: Verdicts) -> None:
+        """Show in the columns who is not alive: of them nothing may be told that only the living have."""
         states = verdicts.states
-        ids: Sequence[str] = names.shown
-        odd = Counter(states[position] for position in verdicts.odd)
-        counts = {state: odd[state] for state in COUNTED}
-        counts[State.ONLINE] += len(states) - len(verdicts.odd)
-        if len(states) != sum(counts[state] for state in EXPORTED):
-            keep = bytes(state in EXPORTED for state in states)
-            ids = self._ids_kept(names, keep)
-            states = list(compress(states, keep))
-            columns = {name: packed(list(compress(unpacked(column), keep))) for name, column in columns.items()}
-        return Snapshot(reading.wall, ids, states, columns, counts, names, duration)
+        columns[UP.name] = packed([_UP.get(state) for state in states])
+        columns[LAST_HEARTBEAT.name] = self._with_remembered(columns[LAST_HEARTBEAT.name], reading, verdicts.odd)
+        if not self._stale_gauges:
+            online = [state is State.ONLINE for state in states]
+            for metric in (*GAUGES, STATUS):
+                columns[metric.name] = _only(columns[metric.name], online)
+        exported = [state in EXPORTED for state in states]
+        if not all(exported):
+            columns.update((name, _only(column, exported)) for name, column in columns.items())
 
-    def _ids_kept(self, names: Names, keep: bytes) -> Sequence[str]:
-        if self._kept[:2] != (names, keep):
-            self._kept = names, keep, tuple(compress(names.shown, keep))
-        return self._kept[2]
-
-    def _with_remembered(
-        self, reading: Reading, verdicts: Verdicts, last_beat: Callable[[bytes], bytes | None], column: Packed
-    ) -> Packed:
+    def _with_remembered(self, column: Packed, reading: Reading, odd: Sequence[int]) -> Packed:
         """Fill in what nodes without heartbeat wrote as their last one."""
         filled: list[bytes | None] = [*unpacked(column)]
-        for position in verdicts.odd:
+        for position in odd:
             name = reading.names[position]
-            if reading.beats[position] is None and (text := last_beat(name)) is not None:
+            if reading.beats[position] is None and (text := self._last_beat(name)) is not None:
                 filled[position] = self._times.read(text)
                 if filled[position] is None:
                     self._invalid("heartbeat", [shown_id(name)])
         return packed(filled)
 
-    def _check_clocks(self, names: Names, reading: Reading, written: Packed) -> None:
+    def _check_clocks(self, ids: Sequence[str], reading: Reading, written: Packed) -> None:
         """Log once if a node writes a time far from the one that its heartbeat's TTL tells."""
-        for node_id, ms, text in zip(names.shown, reading.ttl_ms, unpacked(written), strict=True):
+        for node_id, ms, text in zip(ids, reading.ttl_ms, unpacked(written), strict=True):
             if self._clock_reported:
                 return
             if ms / 1000 > self._ttl + _CLOCK_TOLERANCE:

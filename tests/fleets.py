@@ -1,6 +1,7 @@
 """Fleets of any kind for the property tests, and snapshots of them without a Redis."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from exporter.contract import FIELDS, STATUSES
 from exporter.judge import Judge
 from exporter.names import Names, names_of
 from exporter.snapshot import Invalid, Snapshot, SnapshotMaker
+from exporter.source.reading import Reading
 from readings import Pair, reading_of
 
 NUMBERS = st.one_of(
@@ -48,21 +50,57 @@ def nobody(_field: str, _node_ids: object) -> None:
     """Hear of unreadable values and do nothing."""
 
 
-def names_and(pairs: Mapping[bytes, Pair]) -> Names:
-    return names_of(pairs, 100_000)
+def parts_of(reading: Reading, size: int) -> Iterator[Reading]:
+    """Yield a reading in parts of that many nodes, as they come from Redis."""
+    for start in range(0, len(reading.names) or 1, size):
+        some = slice(start, start + size)
+        yield replace(
+            reading,
+            names=reading.names[some],
+            fields=tuple(column[some] for column in reading.fields),
+            ttl_ms=reading.ttl_ms[some],
+            beats=reading.beats[some],
+            without_hash=frozenset(i - start for i in reading.without_hash if start <= i < start + size),
+        )
 
 
-def snapshot_of(
-    pairs: Mapping[bytes, Pair],
-    *,
-    stale_gauges: bool = False,
-    invalid: Invalid = nobody,
-    maker: SnapshotMaker | None = None,
-) -> Snapshot:
+class Exporter:
+    """An exporter without a Redis.
+
+    Args:
+        invalid: Told of values that could not be read.
+        stale_gauges: Whether offline nodes keep their gauges.
+        forget_after: Seconds after which an offline node is only counted; None for never.
+        part: How many nodes come in one part of a reading.
+    """
+
+    def __init__(
+        self,
+        invalid: Invalid = nobody,
+        *,
+        stale_gauges: bool = False,
+        forget_after: float | None = None,
+        part: int = 2,
+    ) -> None:
+        self._judge = Judge(30, 10, forget_after)
+        last_beat = self._judge.last_beat
+        self._maker = SnapshotMaker(ZoneInfo("UTC"), 30, last_beat, invalid, stale_gauges=stale_gauges)
+        self._part = part
+        self._names = Names()
+
+    def snapshot(self, pairs: Mapping[bytes, Pair], at: float = 0.0) -> Snapshot:
+        """Return what it makes of these nodes, ``at`` in monotonic seconds; what reads as crashed is crashed."""
+        if pairs.keys() != set(self._names.raw):
+            self._names = names_of(pairs, 100_000)
+        names, parts, start = self._names, [], 0
+        for reading in parts_of(reading_of(pairs, at, names=names.raw), self._part):
+            positions = range(start, start + len(reading.names))
+            verdicts = self._judge.judge(reading, sure=True)
+            parts.append(self._maker.part(names, positions, reading, verdicts))
+            start = positions.stop
+        return self._maker.snapshot(names, parts, 0.25)
+
+
+def snapshot_of(pairs: Mapping[bytes, Pair], *, stale_gauges: bool = False, invalid: Invalid = nobody) -> Snapshot:
     """Return the snapshot that an exporter which has just started makes of these nodes."""
-    names = names_and(pairs)
-    judge = Judge(30, 10)
-    reading = reading_of(pairs, names=names.raw)
-    verdicts = judge.judge(reading, whole=True, sure=True)
-    maker = maker or SnapshotMaker(ZoneInfo("UTC"), 30, invalid, stale_gauges=stale_gauges)
-    return maker.make(names, reading, maker.texts(reading), verdicts, judge.last_beat, duration=0.25)
+    return Exporter(invalid, stale_gauges=stale_gauges).snapshot(pairs)

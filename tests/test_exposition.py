@@ -1,6 +1,7 @@
 """The fast writer against the reference: prometheus_client's writer over ``NodeCollector``'s families."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+from exporter import lines as exporter_lines
 from exporter.collector import node_families
 from exporter.contract import NODE_METRICS
-from exporter.exposition import Exposition, Format
+from exporter.exposition import Format, exposition
+from exporter.judge import State
+from exporter.names import names_of
 from exporter.snapshot import Snapshot
-from fleets import FLEETS, snapshot_of
+from fleets import FLEETS, Exporter, snapshot_of
 from readings import ALIVE, CRASHED, ENDLESS, GONE, ZOMBIE, Pair
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -73,18 +77,34 @@ def parsed(body: bytes, form: Format) -> list[tuple[Any, ...]]:
     ]
 
 
-def ours(exposition: Exposition, snapshot: Snapshot, form: Format, wanted: Iterable[str] = ()) -> bytes:
-    body = exposition.render(snapshot, form, frozenset(wanted))
+def ours(snapshot: Snapshot, form: Format, wanted: Collection[str] = ()) -> bytes:
+    body = b"".join(exposition(snapshot, form, wanted))
     return body + b"# EOF\n" if form is Format.OPENMETRICS else body
 
 
+@pytest.mark.parametrize("kept", [0, 20_000], ids=["large fleets", "small fleets"])
 @pytest.mark.parametrize("form", Format)
-@given(fleets=st.lists(FLEETS, min_size=1, max_size=2), stale_gauges=st.booleans())
-def test_writes_what_the_reference_writes(form: Format, fleets: list[dict[bytes, Pair]], *, stale_gauges: bool) -> None:
-    exposition = Exposition()
-    for pairs in fleets:
-        snapshot = snapshot_of(pairs, stale_gauges=stale_gauges)
-        assert parsed(ours(exposition, snapshot, form), form) == parsed(reference(snapshot, form), form)
+@given(
+    fleets=st.lists(FLEETS, min_size=1, max_size=3),
+    part=st.integers(1, 3),
+    forget_after=st.sampled_from([None, 0.5]),
+    stale_gauges=st.booleans(),
+)
+def test_writes_what_the_reference_writes(  # noqa: PLR0913
+    form: Format,
+    kept: int,
+    fleets: list[dict[bytes, Pair]],
+    part: int,
+    forget_after: float | None,
+    *,
+    stale_gauges: bool,
+) -> None:
+    exporter = Exporter(stale_gauges=stale_gauges, forget_after=forget_after, part=part)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporter_lines, "_KEEP", kept)
+        for at, pairs in enumerate(fleet for fleet in fleets for _ in range(3)):
+            snapshot = exporter.snapshot(pairs, at)
+            assert parsed(ours(snapshot, form), form) == parsed(reference(snapshot, form), form)
 
 
 @pytest.mark.parametrize("form", Format)
@@ -95,12 +115,20 @@ def test_lines_are_those_of_the_reference_but_for_the_values_text(form: Format, 
     def without_values(body: bytes) -> list[bytes]:
         return [line if line.startswith(b"#") else line.rpartition(b" ")[0] for line in body.split(b"\n")]
 
-    assert without_values(ours(Exposition(), snapshot, form)) == without_values(reference(snapshot, form))
+    assert without_values(ours(snapshot, form)) == without_values(reference(snapshot, form))
+
+
+@given(pairs=FLEETS, part=st.integers(1, 3))
+def test_parts_that_a_reading_comes_in_make_no_difference(pairs: dict[bytes, Pair], part: int) -> None:
+    apart, whole = Exporter(part=part).snapshot(pairs), Exporter(part=len(pairs) + 1).snapshot(pairs)
+    assert len(apart.parts) == max(1, ceil(len(names_of(pairs, 100).raw) / part))
+    assert (apart.ids, apart.states, apart.counts) == (whole.ids, whole.states, whole.counts)
+    assert ours(apart, Format.TEXT) == ours(whole, Format.TEXT)
 
 
 @pytest.mark.parametrize(("form", "file"), [(Format.TEXT, "fleet.txt"), (Format.OPENMETRICS, "fleet.openmetrics")])
 def test_output_is_the_golden_file(form: Format, file: str) -> None:
-    assert ours(Exposition(), snapshot_of(FLEET), form).decode() == (GOLDEN / file).read_text(encoding="utf-8")
+    assert ours(snapshot_of(FLEET), form).decode() == (GOLDEN / file).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("form", "file"), [(Format.TEXT, "fleet.txt"), (Format.OPENMETRICS, "fleet.openmetrics")])
@@ -109,33 +137,49 @@ def test_golden_file_is_what_the_reference_means(form: Format, file: str) -> Non
 
 
 def test_empty_fleet_has_no_series() -> None:
-    assert Exposition().render(snapshot_of({}), Format.TEXT) == b""
+    assert ours(snapshot_of({}), Format.TEXT) == b""
 
 
 def test_family_that_no_node_has_is_left_out() -> None:
-    body = Exposition().render(snapshot_of({b"n": ZOMBIE}), Format.TEXT)
+    body = ours(snapshot_of({b"n": ZOMBIE}), Format.TEXT)
     assert b"ginkgo_node_up" in body
     assert b"ginkgo_node_queue_size" not in body
 
 
 def test_families_come_in_the_contracts_order() -> None:
-    body = Exposition().render(snapshot_of({b"n": Pair(ttl=30, fields=FIELDS)}), Format.TEXT)
+    body = ours(snapshot_of({b"n": Pair(ttl=30, fields=FIELDS)}), Format.TEXT)
     types = [line.split()[2].decode() for line in body.splitlines() if line.startswith(b"# TYPE")]
     assert types == [metric.name for metric in NODE_METRICS]
 
 
 @pytest.mark.parametrize("wanted", ["ginkgo_node_events_total", "ginkgo_node_events"])
 def test_one_family_can_be_asked_for_by_its_name_or_its_samples(wanted: str) -> None:
-    body = Exposition().render(snapshot_of({b"n": Pair(ttl=30, fields=FIELDS)}), Format.TEXT, {wanted})
+    body = ours(snapshot_of({b"n": Pair(ttl=30, fields=FIELDS)}), Format.TEXT, {wanted})
     assert body.splitlines()[2:] == [b'ginkgo_node_events_total{node_id="n"} 15000']
 
 
 def test_template_follows_nodes_that_come_and_go_and_values_that_vanish() -> None:
-    exposition = Exposition()
+    exporter = Exporter()
     one, two = {b"a": ALIVE}, {b"a": ALIVE, b"b": ALIVE}
     changed = {b"a": Pair(ttl=30, fields=FIELDS), b"b": CRASHED, b"c": ENDLESS}
     for pairs in (one, two, changed, two, one, {}, changed):
-        snapshot = snapshot_of(pairs)
-        assert parsed(exposition.render(snapshot, Format.TEXT), Format.TEXT) == parsed(
-            reference(snapshot, Format.TEXT), Format.TEXT
-        )
+        snapshot = exporter.snapshot(pairs)
+        assert parsed(ours(snapshot, Format.TEXT), Format.TEXT) == parsed(reference(snapshot, Format.TEXT), Format.TEXT)
+
+
+def test_forgotten_node_among_others_has_no_series() -> None:
+    exporter = Exporter(forget_after=60, part=3)
+    pairs = {b"a": ALIVE, b"b": CRASHED, b"c": ALIVE}
+    before, after = exporter.snapshot(pairs, 0), exporter.snapshot(pairs, 61)
+    wanted = {"ginkgo_node_up"}
+    assert ours(before, Format.TEXT, wanted).splitlines()[2:] == [
+        b'ginkgo_node_up{node_id="a"} 1',
+        b'ginkgo_node_up{node_id="b"} 0',
+        b'ginkgo_node_up{node_id="c"} 1',
+    ]
+    assert ours(after, Format.TEXT, wanted).splitlines()[2:] == [
+        b'ginkgo_node_up{node_id="a"} 1',
+        b'ginkgo_node_up{node_id="c"} 1',
+    ]
+    assert after.ids == ["a", "c"]
+    assert after.counts[State.FORGOTTEN] == 1

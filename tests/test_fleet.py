@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from exporter.errors import SourceError
-from exporter.exposition import Exposition, Format
+from exporter.exposition import Format, exposition
 from exporter.fleet import PROBE, Fleet
 from exporter.judge import State
 from exporter.settings import load
@@ -24,13 +24,12 @@ from servers import RedisServer
 def test_reads_leave_nothing_in_memory(client: "redis.Redis", shared_redis: RedisServer) -> None:
     for number in range(50):
         beat(client, f"node-{number}", 600, queue_size="abc" if number % 10 == 0 else "5")
-    exposition = Exposition()
     with Fleet(load({"redis.url": [shared_redis.url], "heartbeat.ttl": "10m"})) as fleet:
 
         def read(times: int) -> None:
             for _ in range(times):
                 assert len(fleet.read().ids) == 50
-                exposition.render(fleet.read(), Format.TEXT)
+                list(exposition(fleet.read(), Format.TEXT))
 
         read(20)
         tracemalloc.start()
@@ -98,7 +97,7 @@ def test_node_that_a_scan_missed_before_redis_lost_its_data_is_not_gone() -> Non
 def test_redis_that_answers_and_cannot_be_read_is_unreadable_until_it_is_read() -> None:
     world = World({b"a": ALIVE})
     with Fleet(load({}), source=world) as fleet:
-        assert fleet.read().ids == ("a",)
+        assert fleet.read().ids == ["a"]
         world.refused = True
         with pytest.raises(SourceError):
             fleet.read()

@@ -45,13 +45,13 @@ class Court:
 
     def look_after_silence(self, pair: Pair, at: float, server: Server = SERVER) -> State:
         self.answered, self.server = at, server
-        return self.judge.judge(reading_of({b"n": pair}, at, server, self.names), whole=True).states[0]
+        return self.judge.judge(reading_of({b"n": pair}, at, server, self.names)).states[0]
 
     def look_twice(self, first: Pair, second: Pair, at: float) -> State:
         """Judge the node as a scrape does: an unsure verdict is followed by a second look."""
-        verdicts = self.judge.judge(reading_of({b"n": first}, at, SERVER, self.names), whole=True)
+        verdicts = self.judge.judge(reading_of({b"n": first}, at, SERVER, self.names))
         if unsure := verdicts.unsure():
-            again = self.judge.judge(reading_of({b"n": second}, at + 0.02), whole=False, sure=True)
+            again = self.judge.judge(reading_of({b"n": second}, at + 0.02), sure=True)
             verdicts = verdicts.amended(unsure, again)
         return verdicts.states[0]
 
@@ -131,7 +131,7 @@ def test_answer_that_waited_to_be_taken_in_tells_only_of_when_it_was_asked_for(c
     court.look(ALIVE, 0)
     court.answer_until(TTL)
     late = replace(reading_of({b"n": CRASHED}, TTL + 3, names=court.names), asked=TTL - 1)
-    assert court.judge.judge(late, whole=True).states == [State.ONLINE]
+    assert court.judge.judge(late).states == [State.ONLINE]
     assert court.look(CRASHED, TTL + 3) is State.OFFLINE
 
 
@@ -185,9 +185,9 @@ def test_second_look_amends_only_the_nodes_that_it_took() -> None:
     judge = Judge(TTL, BEAT)
     names = (b"a", b"b", b"c", b"d")
     first = {b"a": CRASHED, b"b": ALIVE, b"c": CRASHED, b"d": ENDLESS}
-    verdicts = judge.judge(reading_of(first, names=names), whole=True)
+    verdicts = judge.judge(reading_of(first, names=names))
     assert verdicts.unsure() == [0, 2]
-    second = judge.judge(reading_of({b"a": ALIVE, b"c": CRASHED}, 0.02), whole=False, sure=True)
+    second = judge.judge(reading_of({b"a": ALIVE, b"c": CRASHED}, 0.02), sure=True)
     amended = verdicts.amended([0, 2], second)
     assert amended == Verdicts([State.ONLINE, State.ONLINE, State.OFFLINE, State.OFFLINE], [2, 3])
 
@@ -299,7 +299,7 @@ def test_deadline_is_extended_again_after_five_minutes(court: Court) -> None:
 
 def test_hash_never_seen_is_undecided_after_a_fault(court: Court) -> None:
     court.names = ()
-    court.judge.judge(reading_of({}, 0), whole=True)
+    court.judge.judge(reading_of({}, 0))
     court.names = (b"n",)
     assert court.look_after_silence(CRASHED, 1, RESTARTED) is State.UNDECIDED
     assert court.look(CRASHED, 1 + GRACE, RESTARTED) is State.OFFLINE
@@ -436,13 +436,13 @@ def test_gone_node_leaves_nothing_in_memory(court: Court) -> None:
 
 def test_node_no_longer_among_the_names_leaves_nothing_in_memory(court: Court) -> None:
     court.look(ALIVE, 0)
-    court.judge.judge(reading_of({b"m": ALIVE}, 1), whole=True)
+    court.judge.keep((b"m",))
     assert not court.remembers()
 
 
-def test_partial_reading_forgets_nobody(court: Court) -> None:
+def test_reading_of_others_forgets_nobody(court: Court) -> None:
     court.look(ALIVE, 0)
-    court.judge.judge(reading_of({b"m": ALIVE}, 1), whole=False)
+    court.judge.judge(reading_of({b"m": ALIVE}, 1))
     assert court.remembers()
 
 
@@ -473,7 +473,7 @@ def test_offline_node_is_never_due_and_tells_since_when(court: Court) -> None:
 
 def test_node_never_seen_alive_is_offline_since_it_was_read_and_no_heartbeat_ended(court: Court) -> None:
     reading = replace(reading_of({b"n": CRASHED}, 7), asked=6)
-    assert court.judge.judge(reading, whole=True, sure=True).states == [State.OFFLINE]
+    assert court.judge.judge(reading, sure=True).states == [State.OFFLINE]
     assert court.judge.offline_since(b"n") == (6, None)
 
 
@@ -483,7 +483,7 @@ def test_unknown_node_is_neither_due_nor_offline(court: Court) -> None:
 
 
 def test_empty_fleet_is_judged() -> None:
-    assert Judge(TTL, BEAT).judge(reading_of({}), whole=True) == Verdicts([], [])
+    assert Judge(TTL, BEAT).judge(reading_of({})) == Verdicts([], [])
 
 
 def test_a_node_whose_renewed_heartbeat_may_have_been_evicted_has_one_more_beat() -> None:

@@ -246,13 +246,15 @@ class World(RuleBasedStateMachine):
         self.found = found
         if names != self.names:
             self.names = names
+            self.judge.answered(self.server, self.now)
+            self.judge.keep(names)
         pairs: Mapping[bytes, Pair] = {name: self.pair(name) for name in self.names}
-        verdicts = self.judge.judge(reading_of(pairs, self.now, self.server, self.names), whole=True)
+        verdicts = self.judge.judge(reading_of(pairs, self.now, self.server, self.names))
         meanwhile()
         if unsure := verdicts.unsure():
             self.now += 0.02
             second = {self.names[i]: self.pair(self.names[i]) for i in unsure}
-            again = self.judge.judge(reading_of(second, self.now, self.server), whole=False, sure=True)
+            again = self.judge.judge(reading_of(second, self.now, self.server), sure=True)
             verdicts = verdicts.amended(unsure, again)
         self.states = dict(zip(self.names, verdicts.states, strict=True))
         self.note()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.contract import FIELDS
-from exporter.exposition import Exposition, Format
+from exporter.exposition import Format, exposition
 from exporter.fleet import Fleet
 from exporter.settings import load
 from exporter.source.discovery import Found
@@ -78,7 +78,6 @@ class Replacing:
 def test_memory_is_flat_after_the_first_hour_of_a_day_of_replaced_nodes(live: int, seen: int) -> None:
     source = Replacing(live, seen)
     fleet = Fleet(load({}), source=source)
-    exposition = Exposition()
     after = []
     for _ in range(HOURS):
         for _ in range(STEPS):
@@ -86,7 +85,7 @@ def test_memory_is_flat_after_the_first_hour_of_a_day_of_replaced_nodes(live: in
             fleet._discover(10)
             snapshot = fleet._read()
             assert len(snapshot.ids) == live
-            exposition.render(snapshot, Format.TEXT)
+            list(exposition(snapshot, Format.TEXT))
         gc.collect()
         after.append(_resident())
     fleet.close()

@@ -141,7 +141,7 @@ class Watch:
             return
         reading = self._reader.read(names, deadline)
         self.looked = reading.at
-        for name, state in zip(names, self._judge.judge(reading, whole=False, sure=sure).states, strict=True):
+        for name, state in zip(names, self._judge.judge(reading, sure=sure).states, strict=True):
             if state is State.UNSURE:
                 self._unsure.add(name)
                 self._time((name,), reading.at + LOOK_AGAIN)

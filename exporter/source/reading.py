@@ -43,7 +43,7 @@ class Reading:
         wall: Unix time of that moment.
         server: Who answered.
         names: The nodes' ids.
-        fields: A column a contract field, in the order of ``contract.FIELDS``; no column once they were dealt with.
+        fields: A column a contract field, in the order of ``contract.FIELDS``.
         ttl_ms: The heartbeats' PTTL; MISSING or NO_EXPIRY where they have none.
         beats: The heartbeats' values.
         without_hash: Positions of nodes that have no hash.
@@ -59,10 +59,6 @@ class Reading:
     beats: Sequence[bytes | None] = ()
     without_hash: frozenset[int] = frozenset()
 
-    def without_fields(self) -> "Reading":
-        """Return what is left to deal with when the fields were."""
-        return replace(self, fields=())
-
     def amended(self, positions: Sequence[int], other: "Reading") -> "Reading":
         """Return this reading with some nodes' values taken from another one of just those nodes."""
 
@@ -75,7 +71,7 @@ class Reading:
         gone = {positions[i] for i in other.without_hash}
         return replace(
             self,
-            fields=tuple(put(mine, others) for mine, others in zip(self.fields, other.fields, strict=False)),
+            fields=tuple(put(mine, others) for mine, others in zip(self.fields, other.fields, strict=True)),
             ttl_ms=put(self.ttl_ms, other.ttl_ms),
             beats=put(self.beats, other.beats),
             without_hash=self.without_hash.difference(positions) | gone,

@@ -18,7 +18,7 @@ from exporter.web import page
 from exporter.web.door import Door
 from exporter.web.negotiation import CONTENT_TYPES, accepts_gzip, choose_format, time_limit
 from exporter.web.page import Pushed
-from exporter.web.scrape import Scrapes, Wanted, shared
+from exporter.web.scrape import Body, Scrapes, Wanted, in_blocks, shared
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _READ_WITHIN: Final = 30.0
@@ -116,15 +116,17 @@ class Handler(RequestHandler):
         self.set_header("Content-Type", _TEXT)
         self.finish(line + "\n")
 
-    async def send(self, body: bytes, content_type: str) -> None:
+    async def send(self, body: Body, content_type: str) -> None:
         """Answer with a body that others may share; a client that does not read it in time is cut off."""
         self.set_header("Content-Type", content_type)
-        self.set_header("Content-Length", str(len(body)))
+        self.set_header("Content-Length", str(sum(map(len, body))))
         self.flush()  # headers alone: written with them, the body would be copied for each client
-        if self.request.method != "HEAD":
-            self.write(body)
         try:
             async with asyncio.timeout(_READ_WITHIN):
+                if self.request.method != "HEAD":
+                    for block in in_blocks(body):
+                        self.write(block)
+                        await self.flush()
                 await self.finish()
         except TimeoutError:
             self.request.connection.stream.close()  # type: ignore[union-attr]
@@ -172,7 +174,7 @@ class Nodes(Handler):
     async def get(self) -> None:
         """Answer with ``{"redis_up": …, "nodes": […]}``."""
         snapshot = await self.snapshot()
-        await self.send(await asyncio.to_thread(_nodes_json, snapshot), "application/json; charset=utf-8")
+        await self.send([await asyncio.to_thread(_nodes_json, snapshot)], "application/json; charset=utf-8")
 
 
 class StatusPage(Handler):
@@ -190,7 +192,7 @@ class StatusPage(Handler):
         body = await asyncio.to_thread(page.render, snapshot, self.fleet.settings, alerts)
         for name, value in page.HEADERS.items():
             self.set_header(name, value)
-        await self.send(body, "text/html; charset=utf-8")
+        await self.send([body], "text/html; charset=utf-8")
 
 
 class Healthy(Handler):

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from exporter.collector import read_families
 from exporter.contract import FIELDS
-from exporter.exposition import Exposition, Format
+from exporter.exposition import Format, exposition
 from exporter.fleet import Discovered
 from exporter.judge import Judge, State
 from exporter.names import Names, names_of
@@ -108,8 +108,7 @@ class _Exporter:
         self.offline = 0
         self._story = story
         self._judge = Judge(TTL, BEAT)
-        self._maker = SnapshotMaker(UTC, TTL, lambda _field, _ids: None)
-        self._exposition = Exposition()
+        self._maker = SnapshotMaker(UTC, TTL, self._judge.last_beat, lambda _field, _ids: None)
         self._names = Names()
         self._lives = {life.node_id.encode(): life for life in story.lives}
         # Many nodes of a large fleet differ only in their name: what they write is worked out once.
@@ -127,12 +126,12 @@ class _Exporter:
         for second in range(STEP):
             self._judge.answered(_REDIS, at - STEP + second)  # the exporter probes Redis all the time
         reading = self._read(at)
-        verdicts = self._judge.judge(reading, whole=True)
+        verdicts = self._judge.judge(reading)
         took = 0.002 + len(known) * 5e-6 * (1 + at % 3)
-        texts = self._maker.texts(reading)
-        snapshot = self._maker.make(self._names, reading, texts, verdicts, self._judge.last_beat, duration=took)
+        part = self._maker.part(self._names, range(len(self._names.raw)), reading, verdicts)
+        snapshot = self._maker.snapshot(self._names, [part], took)
         self.offline = snapshot.counts[State.OFFLINE]
-        return self._exposition.render(snapshot, Format.OPENMETRICS), _text(read_families(snapshot, discovered))
+        return b"".join(exposition(snapshot, Format.OPENMETRICS)), _text(read_families(snapshot, discovered))
 
     def _read(self, at: float) -> Reading:
         keys = [_keys(self._twins[name], at) for name in self._names.raw]

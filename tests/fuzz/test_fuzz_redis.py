@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from rich.console import Console
 
 from exporter.contract import FIELDS, NODE_METRICS
-from exporter.exposition import Exposition, Format
+from exporter.exposition import Format, exposition
 from exporter.fleet import Fleet
 from exporter.rows import rows_of
 from exporter.settings import load
@@ -78,7 +78,7 @@ def test_whatever_redis_holds_is_read_and_can_be_read_by_all(
     snapshot = fleet.look()
     assert len(set(snapshot.ids)) == len(snapshot.ids)
 
-    texts = {form: Exposition().render(snapshot, form).decode() for form in Format}
+    texts = {form: b"".join(exposition(snapshot, form)).decode() for form in Format}
     families = list(parse_text(texts[Format.TEXT]))
     others = list(parse_openmetrics(texts[Format.OPENMETRICS] + "# EOF\n"))
     assert [family.samples for family in families] == [family.samples for family in others]

@@ -80,7 +80,7 @@ def test_a_node_whose_beat_a_scrape_saw_is_not_read() -> None:
     world = World(a=ALIVE)
     world.step()
     world.step(15)
-    world.judge.judge(reading_of({b"a": ALIVE}, world.now), whole=True)
+    world.judge.judge(reading_of({b"a": ALIVE}, world.now))
     world.step(15 + SLACK)
     assert len(world.reads) == 1
     assert world.watch.next_due == pytest.approx(world.now + 15)
@@ -114,7 +114,7 @@ def test_a_return_that_a_scrape_was_first_to_see_is_found_at_the_next_look_too()
     world.step()
     world.at_deadline("a")
     world.beat("a")
-    world.judge.judge(reading_of(world.pairs, world.now), whole=True)
+    world.judge.judge(reading_of(world.pairs, world.now))
     assert world.step(AGAIN).back == ["a"]
 
 

@@ -276,11 +276,11 @@ def reading(server: Server, at: float, names: tuple[bytes, ...], *, alive: bool)
 def test_only_nodes_of_slots_whose_primary_changed_are_undecided() -> None:
     names = names_of((n.encode() for n in NODES), 100).raw
     judge = Judge(30, 10)
-    judge.judge(reading(primaries({0: "x", 1: "y"}), 0, names, alive=True), whole=True)
+    judge.judge(reading(primaries({0: "x", 1: "y"}), 0, names, alive=True))
     for second in range(1, 31):
         judge.answered(primaries({0: "x", 1: "y"}), second)
     other = primaries({0: "x", 1: "promoted"})
-    verdicts = judge.judge(reading(other, 31, names, alive=False), whole=True)
+    verdicts = judge.judge(reading(other, 31, names, alive=False))
     on_second = [1 in {key_slot(key) % 2 for key in (metrics_key(name), heartbeat_key(name))} for name in names]
     assert len(set(on_second)) == 2
     assert verdicts.states == [State.UNDECIDED if hit else State.OFFLINE for hit in on_second]
