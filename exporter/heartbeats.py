@@ -1,8 +1,9 @@
 """What is known of each node's heartbeat: until when it lives, and what the node wrote."""
 
-from collections.abc import Collection
-from itertools import repeat
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from exporter.source.reading import Reading
 
@@ -19,12 +20,38 @@ class Heartbeat(NamedTuple):
     text: bytes
 
 
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class _Row:
+    """Nodes that are read together, as they were seen last.
+
+    Attributes:
+        apart: Positions of the nodes whose last living heartbeat is not the one here.
+    """
+
+    names: Sequence[bytes]
+    at: float
+    ttl_ms: Sequence[int]
+    beats: Sequence[bytes | None]
+    apart: set[int]
+
+    def only(self, position: int) -> "_Row":
+        """Return a row of one of them alone."""
+        one = slice(position, position + 1)
+        return _Row(self.names[one], self.at, self.ttl_ms[one], self.beats[one], set())
+
+
 class Heartbeats:
-    """The last living heartbeat of each node; its owner sees to it that one thread at a time uses it."""
+    """The last living heartbeat of each node; its owner sees to it that one thread at a time uses it.
+
+    A reading takes the place of the one before of the same nodes, as it came: to
+    put each heartbeat into a dictionary, reading after reading, costs several times
+    what all else does that the judge does.
+    """
 
     def __init__(self) -> None:
-        self._seen: dict[bytes, tuple[float, int, bytes | None]] = {}  # when, its PTTL then, and what it said
-        self._latest = float("-inf")
+        self._places: dict[bytes, tuple[_Row, int]] = {}
+        # By their names' identity, so that none is looked at. A row that no place is in any more goes by itself.
+        self._rows: WeakValueDictionary[int, _Row] = WeakValueDictionary()
 
     def note(self, reading: Reading, without: Collection[int]) -> None:
         """Take over the living heartbeats of a reading.
@@ -33,26 +60,38 @@ class Heartbeats:
             reading: What was read.
             without: Positions of the nodes that have none.
         """
-        beats = zip(reading.names, zip(repeat(reading.at), reading.ttl_ms, reading.beats, strict=False), strict=True)
-        if not without and reading.at >= self._latest:
-            self._seen.update(beats)
+        row = self._rows.get(id(reading.names))
+        if row is None or row.at > reading.at:
+            row = _Row(reading.names, reading.at, reading.ttl_ms, reading.beats, set(range(len(reading.names))))
+            self._rows[id(row.names)] = row
         else:
-            for name, seen in beats:
-                if seen[1] > 0 and not ((known := self._seen.get(name)) and known[0] > reading.at):
-                    self._seen[name] = seen
-        self._latest = max(self._latest, reading.at)
+            for position in set(without).difference(row.apart):
+                self._put(row.only(position), 0)
+            row.at, row.ttl_ms, row.beats = reading.at, reading.ttl_ms, reading.beats
+        for position in row.apart.difference(without):
+            known = self._places.get(row.names[position])
+            if known is None or known[0].at <= row.at:
+                self._put(row, position)
 
     def get(self, name: bytes) -> Heartbeat | None:
         """Return a node's last heartbeat; None if it was never seen to have one, or is forgotten."""
-        if (seen := self._seen.get(name)) is None:
+        if (place := self._places.get(name)) is None:
             return None
-        at, ms, text = seen
-        return Heartbeat(at + ms / 1000, text or b"")
+        row, position = place
+        return Heartbeat(row.at + row.ttl_ms[position] / 1000, row.beats[position] or b"")
 
     def forget(self, name: bytes) -> None:
         """Know nothing more of a node."""
-        self._seen.pop(name, None)
+        if place := self._places.pop(name, None):
+            row, position = place
+            row.apart.add(position)
 
     def names(self) -> set[bytes]:
         """Return the nodes that were seen to have a heartbeat."""
-        return set(self._seen)
+        return set(self._places)
+
+    def _put(self, row: _Row, position: int) -> None:
+        name = row.names[position]
+        self.forget(name)
+        self._places[name] = row, position
+        row.apart.discard(position)

@@ -1,6 +1,9 @@
 """What is remembered of heartbeats: against a dictionary that takes each one as it comes."""
 
+import weakref
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,8 +17,18 @@ LOOKS = st.tuples(st.integers(0, 5), st.dictionaries(st.sampled_from(NAMES), PAI
 STEPS = st.lists(st.one_of(LOOKS, st.sampled_from(NAMES)), max_size=12)
 
 
+class Beats(list[bytes | None]):
+    """A column that tells when it is let go."""
+
+
+@cache
+def the_same(names: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Who reads the same nodes again passes the same sequence of names."""
+    return names
+
+
 def look(heartbeats: Heartbeats, pairs: Mapping[bytes, Pair], at: float) -> None:
-    reading = reading_of(pairs, at)
+    reading = reading_of(pairs, at, names=the_same(tuple(sorted(pairs))))
     heartbeats.note(reading, [i for i, ms in enumerate(reading.ttl_ms) if ms <= 0])
 
 
@@ -44,6 +57,18 @@ def test_heartbeat_is_not_replaced_by_what_a_slow_reading_saw_before() -> None:
     look(heartbeats, {b"a": Pair(ttl=30, beat=b"later")}, 10)
     look(heartbeats, {b"a": Pair(ttl=20, beat=b"earlier")}, 9)
     assert heartbeats.get(b"a") == Heartbeat(40, b"later")
+
+
+def test_nothing_is_kept_of_a_reading_whose_nodes_were_all_seen_later_or_are_forgotten() -> None:
+    heartbeats, beats = Heartbeats(), Beats([b"noon"] * 3)
+    heartbeats.note(replace(reading_of(dict.fromkeys(NAMES, Pair(ttl=20))), beats=beats), ())
+    kept = weakref.ref(beats)
+    del beats
+    look(heartbeats, {b"a": Pair(ttl=20)}, 1)
+    look(heartbeats, {b"b": Pair(ttl=20)}, 2)
+    assert kept()
+    heartbeats.forget(b"c")
+    assert kept() is None
 
 
 def test_heartbeat_that_is_written_to_live_shorter_ends_sooner() -> None:
