@@ -5,6 +5,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,15 +66,11 @@ class BatchParser(_HiredisParser):
             RedisError: The connection broke.
         """
         replies: list[Any] = []
-        gets, append = self._reader.gets, replies.append
-        while count:
-            reply = gets()
-            if reply is NOT_ENOUGH_DATA:
-                self.read_from_socket(timeout=_until(deadline))  # type: ignore[no-untyped-call]
-            else:
-                append(reply)
-                count -= 1
-        return replies
+        while True:
+            replies += islice(iter(self._reader.gets, NOT_ENOUGH_DATA), count - len(replies))
+            if len(replies) == count:
+                return replies
+            self.read_from_socket(timeout=_until(deadline))  # type: ignore[no-untyped-call]
 
 
 class FileCredentials(CredentialProvider):
