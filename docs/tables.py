@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import Metric as MetricFamily
 from exporter.collector import read_families
 from exporter.contract import NODE_METRICS, STATUS
 from exporter.fleet import Discovered, Fleet
+from exporter.names import Names
 from exporter.push.bridge import Bridge
 from exporter.settings import all_settings, load
 from exporter.snapshot import COUNTED, Part, Snapshot
@@ -38,7 +39,7 @@ def flags_table() -> str:
 
 
 def _own_families() -> Iterator[MetricFamily]:
-    nobody = Snapshot([Part((), (), {}, {}, dict.fromkeys(COUNTED, 0), 0.0)], 0.0)
+    nobody = Snapshot([Part(Names(), range(0), (), {}, {}, dict.fromkeys(COUNTED, 0), 0.0)], 0.0)
     yield from read_families(nobody, Discovered(0.0, 0.0, 0))
     fleet = Fleet(load({"alertmanager.url": ["http://alertmanager:9093"]}))
     Bridge(fleet)

@@ -1,11 +1,11 @@
 """What one read saw of the fleet, judged and checked; knows no connection and no HTTP."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from itertools import compress
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
@@ -31,16 +31,19 @@ from exporter.values import (
     Memo,
     NumberColumn,
     Packed,
+    Texts,
+    checked,
+    column_of,
     format_number,
-    packed,
     unpacked,
-    unreadable,
 )
 
 EXPORTED: Final = (State.ONLINE, State.OFFLINE, State.UNDECIDED)
 """The states of nodes that have series."""
 COUNTED: Final = (*EXPORTED, State.FORGOTTEN)
 """The states that are counted."""
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -54,23 +57,30 @@ Invalid = Callable[[str, Iterable[str]], None]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The exported nodes of a part of a reading.
+    """What is exported of a part of a reading.
 
     Attributes:
-        ids: The nodes, as shown.
-        states: Their states, each one of ``EXPORTED``.
-        columns: By metric name, a number's text for each node, none where it has none; of ``STATUS`` what it reports.
+        names: All nodes that are read.
+        positions: Which of them are in this part.
+        states: The states of these.
+        columns: By metric name, a number's text for each of them, none where it has none; of ``STATUS`` what it
+            reports.
         lines: The same as Prometheus reads them.
-        counts: How many of the nodes read there are in each of the ``COUNTED`` states.
+        counts: How many of them there are in each of the ``COUNTED`` states.
         wall: Unix time of the read.
     """
 
-    ids: Sequence[str]
+    names: Names
+    positions: range
     states: Sequence[State]
     columns: Mapping[str, Packed]
     lines: Lines
     counts: Mapping[State, int]
     wall: float
+
+    def exported(self, values: Iterable[T]) -> Iterator[T]:
+        """Yield the values of those nodes that have series, given one for each."""
+        return compress(values, (state in EXPORTED for state in self.states))
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -93,12 +103,12 @@ class Snapshot:
     @property
     def ids(self) -> list[str]:
         """The nodes, as shown."""
-        return [node_id for part in self.parts for node_id in part.ids]
+        return self._of_each(lambda part: map(part.names.shown.__getitem__, part.positions))
 
     @property
     def states(self) -> list[State]:
         """Their states, each one of ``EXPORTED``."""
-        return [state for part in self.parts for state in part.states]
+        return self._of_each(lambda part: part.states)
 
     @property
     def counts(self) -> dict[State, int]:
@@ -107,7 +117,10 @@ class Snapshot:
 
     def texts(self, metric: Metric) -> list[bytes]:
         """Return a metric's text for each node; empty where it has none."""
-        return [text for part in self.parts for text in unpacked(part.columns[metric.name])]
+        return self._of_each(lambda part: unpacked(part.columns[metric.name]))
+
+    def _of_each(self, values: Callable[[Part], Iterable[T]]) -> list[T]:
+        return [value for part in self.parts for value in part.exported(values(part))]
 
 
 class SnapshotMaker:
@@ -150,23 +163,25 @@ class SnapshotMaker:
             reading: What Redis held of these.
             verdicts: What the judge said of them.
         """
-        ids: Sequence[str] = names.shown[positions.start : positions.stop]
         states = verdicts.states
         columns = self._columns(reading)
         if names is not self._clocks_checked:
-            self._check_clocks(ids, reading, columns[LAST_HEARTBEAT.name])
-        columns[UP.name] = packed([b"1"]) * len(states)
+            self._check_clocks(reading, columns[LAST_HEARTBEAT.name].texts)
+        columns[UP.name] = column_of([b"1"] * len(states))
         if verdicts.odd:
             self._mark(columns, reading, verdicts)
-        lines = self._writer.write(names, positions, columns)
         odd = Counter(states[position] for position in verdicts.odd)
         counts = {state: odd[state] for state in COUNTED}
         counts[State.ONLINE] += len(states) - len(verdicts.odd)
-        if len(states) != sum(counts[state] for state in EXPORTED):
-            keep = [state in EXPORTED for state in states]
-            ids, states = list(compress(ids, keep)), list(compress(states, keep))
-            columns = {name: packed(list(compress(unpacked(column), keep))) for name, column in columns.items()}
-        return Part(ids, states, columns, lines, counts, reading.wall)
+        return Part(
+            names=names,
+            positions=positions,
+            states=states,
+            columns={name: column.packed for name, column in columns.items()},
+            lines=self._writer.write(names, positions, columns),
+            counts=counts,
+            wall=reading.wall,
+        )
 
     def snapshot(self, names: Names, parts: Sequence[Part], duration: float) -> Snapshot:
         """Return the snapshot of a whole reading.
@@ -181,9 +196,9 @@ class SnapshotMaker:
             self._invalid("node_id", [""] * names.ambiguous)
         return Snapshot(parts, duration)
 
-    def _columns(self, reading: Reading) -> dict[str, Packed]:
+    def _columns(self, reading: Reading) -> dict[str, Column]:
         """Return the values of a reading as texts, whoever is alive, and report those that cannot be read."""
-        columns = {HEARTBEAT_TTL.name: packed(list(map(self._ttls.__getitem__, reading.ttl_ms)))}
+        columns = {HEARTBEAT_TTL.name: column_of(list(map(self._ttls.__getitem__, reading.ttl_ms)))}
         left_out: dict[str, Sequence[int]] = {}
         columns[LAST_HEARTBEAT.name], left_out["heartbeat"] = self._times.read_all(reading.beats)
         fields = dict(zip(FIELDS, reading.fields, strict=True))
@@ -196,10 +211,10 @@ class SnapshotMaker:
                 self._invalid(field, [shown_id(reading.names[position]) for position in positions])
         return columns
 
-    def _mark(self, columns: dict[str, Packed], reading: Reading, verdicts: Verdicts) -> None:
+    def _mark(self, columns: dict[str, Column], reading: Reading, verdicts: Verdicts) -> None:
         """Show in the columns who is not alive: of them nothing may be told that only the living have."""
         states = verdicts.states
-        columns[UP.name] = packed([_UP.get(state) for state in states])
+        columns[UP.name] = column_of([_UP.get(state) for state in states])
         columns[LAST_HEARTBEAT.name] = self._with_remembered(columns[LAST_HEARTBEAT.name], reading, verdicts.odd)
         if not self._stale_gauges:
             online = [state is State.ONLINE for state in states]
@@ -209,27 +224,27 @@ class SnapshotMaker:
         if not all(exported):
             columns.update((name, _only(column, exported)) for name, column in columns.items())
 
-    def _with_remembered(self, column: Packed, reading: Reading, odd: Sequence[int]) -> Packed:
+    def _with_remembered(self, column: Column, reading: Reading, odd: Sequence[int]) -> Column:
         """Fill in what nodes without heartbeat wrote as their last one."""
-        filled: list[bytes | None] = [*unpacked(column)]
+        filled = [*column.texts]
         for position in odd:
             name = reading.names[position]
             if reading.beats[position] is None and (text := self._last_beat(name)) is not None:
                 filled[position] = self._times.read(text)
                 if filled[position] is None:
                     self._invalid("heartbeat", [shown_id(name)])
-        return packed(filled)
+        return column_of(filled)
 
-    def _check_clocks(self, ids: Sequence[str], reading: Reading, written: Packed) -> None:
+    def _check_clocks(self, reading: Reading, written: Texts) -> None:
         """Log once if a node writes a time far from the one that its heartbeat's TTL tells."""
-        for node_id, ms, text in zip(ids, reading.ttl_ms, unpacked(written), strict=True):
+        for name, ms, text in zip(reading.names, reading.ttl_ms, written, strict=True):
             if self._clock_reported:
                 return
             if ms / 1000 > self._ttl + _CLOCK_TOLERANCE:
                 self._clock_reported = True
                 log.warning(
                     "a heartbeat lives longer than --heartbeat.ttl: ages and times are reckoned from that",
-                    node_id=node_id,
+                    node_id=shown_id(name),
                     seconds=round(ms / 1000),
                 )
             elif ms > 0 and text:
@@ -238,7 +253,7 @@ class SnapshotMaker:
                     self._clock_reported = True
                     log.warning(
                         "a node writes a time that is far off: see its clock, and --heartbeat.timezone",
-                        node_id=node_id,
+                        node_id=shown_id(name),
                         seconds_off=round(off),
                     )
 
@@ -247,12 +262,11 @@ def _ttl_text(ms: int) -> bytes:
     return {MISSING: b"0", NO_EXPIRY: b"-1"}.get(ms) or format_number(ms / 1000)
 
 
-def _known_statuses(column: Column) -> tuple[Packed, Sequence[int]]:
-    if _STATUSES.issuperset(column):
-        return packed(column), ()
-    known = [status if status in _STATUSES else None for status in column]
-    return packed(known), unreadable(column, known)
+def _known_statuses(raw: Texts) -> tuple[Column, Sequence[int]]:
+    return checked(
+        raw, raw if _STATUSES.issuperset(raw) else [status if status in _STATUSES else None for status in raw]
+    )
 
 
-def _only(column: Packed, keep: Sequence[bool]) -> Packed:
-    return packed([text if kept else None for text, kept in zip(unpacked(column), keep, strict=True)])
+def _only(column: Column, keep: Sequence[bool]) -> Column:
+    return column_of([text if kept else None for text, kept in zip(column.texts, keep, strict=True)])

@@ -10,23 +10,39 @@ import math
 import re
 from collections.abc import Callable, Hashable, Sequence
 from datetime import datetime, tzinfo
-from typing import Final, TypeVar, cast
+from typing import Final, NamedTuple, TypeVar, cast
 
 from prometheus_client.utils import floatToGoString
 
 from exporter.contract import Metric
 
 _NUMBER: Final = re.compile(rb"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-_SURELY_FINITE: Final = 300  # digits; the largest double has 309
+_WINDOW: Final = 150  # digits: one of 309, as the largest double has, fills a window wherever it begins
 _MEMO_ITEMS: Final = 65_536
 _MEMO_LENGTH: Final = 64
 
-Column = Sequence[bytes | None]
+Texts = Sequence[bytes | None]
 Packed = bytes
-"""A column in one piece: each text and a line end, or the line end alone where there is none.
+"""Texts in one piece: each one and a line end, or the line end alone where there is none.
 
 A text is some 40 bytes as an object of its own, scattered, and 10,000 nodes have 100,000 of them: more than a
 processor's cache holds. In one piece they are a tenth of that."""
+
+
+class Column(NamedTuple):
+    """Texts that Prometheus can read, one a node; none, or an empty one, where there is none.
+
+    Attributes:
+        texts: The texts.
+        packed: The same in one piece.
+        full: Whether there is one everywhere.
+    """
+
+    texts: Texts
+    packed: Packed
+    full: bool
+
+
 K = TypeVar("K", bound=Hashable)
 
 
@@ -68,12 +84,11 @@ class NumberColumn:
         self._multiply, self._divide = metric.multiply, metric.divide
         self._memo = Memo(self._text_of)
 
-    def read(self, raw: Column) -> tuple[Packed, Sequence[int]]:
+    def read(self, raw: Texts) -> tuple[Column, Sequence[int]]:
         """Return a text for each value, none where there is none, and the positions of the unreadable."""
-        if not self._scaled and (numbers := whole_numbers(raw)) is not None:
+        if not self._scaled and (numbers := whole_numbers(raw)):
             return numbers, ()
-        texts = list(map(self._memo.__getitem__, raw))
-        return packed(texts), unreadable(raw, texts)
+        return checked(raw, list(map(self._memo.__getitem__, raw)))
 
     def _text_of(self, text: bytes | None) -> bytes | None:
         if text is None or (number := parse_number(text)) is None:
@@ -84,32 +99,33 @@ class NumberColumn:
         return format_number(number) if math.isfinite(number) else None
 
 
-def whole_numbers(column: Column) -> Packed | None:
+def whole_numbers(raw: Texts) -> Column | None:
     """Return a column in which all that is there is digits, and not too many of them, by one look at all; else None."""
-    present = cast("Sequence[bytes]", column if all(column) else [value for value in column if value is not None])
-    lines = packed(present)
+    full = all(raw)
+    present = cast("Sequence[bytes]", raw if full else [value for value in raw if value is not None])
+    lines = b"\n".join([*present, b""])
     digits = lines.translate(None, b"\n")
-    if not all(present) or not digits.isdigit() or len(lines) != len(digits) + len(present):
+    if not (full or all(present)) or not digits.isdigit() or len(lines) != len(digits) + len(present):
         return None
-    excess = len(digits) - len(present)  # over one digit each: where it is small, no length need be looked at
-    if excess >= _SURELY_FINITE and max(map(len, present)) > _SURELY_FINITE:
-        return None
-    return lines if present is column else packed(column)
+    if any(b"\n" not in lines[start : start + _WINDOW] for start in range(0, len(lines), _WINDOW)):
+        return None  # one may have too many digits
+    return Column(raw, lines, full) if full else column_of(raw)
 
 
-def unreadable(raw: Column, texts: Column) -> Sequence[int]:
-    """Return the positions of values of which no text was made."""
-    if all(texts):  # no text is empty
-        return ()
-    return [i for i, (text, value) in enumerate(zip(texts, raw, strict=True)) if text is None is not value]
+def checked(raw: Texts, texts: Texts) -> tuple[Column, Sequence[int]]:
+    """Return the texts made of some values as a column, and the positions of those of which none was made."""
+    column = column_of(texts)
+    if column.full:
+        return column, ()
+    return column, [i for i, (text, value) in enumerate(zip(texts, raw, strict=True)) if text is None is not value]
 
 
-def packed(column: Column) -> Packed:
-    """Return a column in one piece; no text holds a line end."""
+def column_of(texts: Texts) -> Column:
+    """Return these texts as a column; none of them is empty, or holds a line end."""
     try:
-        return b"\n".join([*column, b""])  # type: ignore[list-item] # as a rule, none is None
+        return Column(texts, b"\n".join([*texts, b""]), full=True)  # type: ignore[list-item] # as a rule, none is None
     except TypeError:
-        return b"\n".join([*(text or b"" for text in column), b""])
+        return Column(texts, b"\n".join([*(text or b"" for text in texts), b""]), full=False)
 
 
 def unpacked(column: Packed) -> list[bytes]:
@@ -125,48 +141,51 @@ class HeartbeatTimes:
     A second's Unix time is reckoned once, for all nodes that beat in it.
     """
 
+    _TENS: Final = len("2026-01-06T12:30:4")
     _WHOLE: Final = len("2026-01-06T12:30:45")
     _DATE: Final = len("2026-01-06")
     _MICROS: Final = len(".123456")
     _UNIX: Final = len("1767702645")
-    _SECONDS: Final = 64
-    """Different seconds in one column; nodes write every ten."""
+    _SPANS: Final = 16
+    """Different tens of seconds in one column; a heartbeat lives for three."""
 
     def __init__(self, zone: tzinfo) -> None:
         self._zone = zone
         self._memo = Memo(self._second_of)
 
-    def read_all(self, raw: Column) -> tuple[Packed, Sequence[int]]:
+    def read_all(self, raw: Texts) -> tuple[Column, Sequence[int]]:
         """Return the Unix time of each as a text, none where there is none, and the positions of the unreadable."""
         if (times := self._read_alike(raw)) is not None:
-            return times, ()
+            return Column(unpacked(times), times, full=True), ()
         read = self.read
-        texts = [None if text is None else read(text) for text in raw]
-        return packed(texts), unreadable(raw, texts)
+        return checked(raw, [None if text is None else read(text) for text in raw])
 
-    def _read_alike(self, raw: Column) -> Packed | None:
+    def _read_alike(self, raw: Texts) -> Packed | None:
         """Return the times if all are written alike: microseconds, and one offset or none; else None.
 
-        Each second is replaced by its Unix time wherever it stands. Whether that made
-        a time of every line, and of nothing else, the result's form tells.
+        What stands before a second's last digit is replaced by its Unix time's wherever
+        it stands, as the last digit is the same in both. Whether that made a time of
+        every line, and of nothing else, the result's form tells.
         """
-        if not all(raw):
+        if not raw or not all(raw):
             return None
-        lines = packed(raw)
-        offset = lines[self._WHOLE + self._MICROS : lines.find(b"\n")]
-        if len(lines) != len(raw) * (self._WHOLE + self._MICROS + len(offset) + 1):
+        present = cast("Sequence[bytes]", raw)
+        offset = present[0][self._WHOLE + self._MICROS :]
+        lines = b"\n".join([offset, *present])  # so that an offset and a line end stand before each time
+        if len(lines) != len(offset) + len(raw) * (1 + self._WHOLE + self._MICROS + len(offset)):
             return None
-        if offset:
-            lines = lines.replace(offset + b"\n", b"\n")
-        for _ in range(self._SECONDS):
+        if not lines.endswith(offset):
+            return None
+        for _ in range(self._SPANS):
             start = lines.find(b"T") - self._DATE
             if start < 0:
                 break
-            second = lines[start : start + self._WHOLE]
-            unix = self._memo[second + offset]
-            if unix is None:
+            tens = lines[start : start + self._TENS]
+            unix = self._memo[tens + b"0" + offset]
+            if unix is None or not unix.endswith(b"0"):
                 return None
-            lines = lines.replace(second, unix)
+            lines = lines.replace(offset + b"\n" + tens, b"\n" + unix[:-1])
+        lines = lines[1 : len(lines) - len(offset)] + b"\n"
         width = self._UNIX + self._MICROS + 1
         points = lines[self._UNIX :: width], lines[width - 1 :: width]
         if len(lines) == len(raw) * width and points == (b"." * len(raw), b"\n" * len(raw)):

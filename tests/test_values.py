@@ -14,10 +14,11 @@ from prometheus_client.utils import floatToGoString
 from exporter.contract import NUMBERS, Metric
 from exporter.values import (
     _MEMO_ITEMS,
+    Column,
     HeartbeatTimes,
     Memo,
     NumberColumn,
-    packed,
+    column_of,
     parse_number,
     unpacked,
     whole_numbers,
@@ -42,6 +43,14 @@ BAD = [
 ]  # fmt: skip
 
 
+def texts_of(column: Column) -> list[bytes | None]:
+    """Return the texts of a column, which are the same in both its forms."""
+    texts = [text or None for text in column.texts]
+    assert unpacked(column.packed) == [text or b"" for text in texts]
+    assert column.full == all(texts)
+    return texts
+
+
 def reference(text: bytes) -> float | None:
     """A number by the contract's words, written a second time: letter by letter."""
     rest = text.decode("latin-1")
@@ -64,7 +73,7 @@ def test_number_is_read(text: bytes) -> None:
 @pytest.mark.parametrize("text", BAD)
 def test_what_is_no_number_is_left_out(text: bytes) -> None:
     assert parse_number(text) is None
-    assert NumberColumn(EVENTS).read([text]) == (packed([None]), [0])
+    assert NumberColumn(EVENTS).read([text]) == (column_of([None]), [0])
 
 
 @given(st.one_of(ANYTHING.filter(lambda text: text is not None), SPACES))
@@ -77,13 +86,13 @@ def test_number_is_what_the_grammar_says(text: bytes) -> None:
 def test_column_is_read_value_by_value(metric: Metric, columns: Sequence[Sequence[bytes | None]]) -> None:
     column = NumberColumn(metric)
     for raw in columns:
-        texts, unreadable = column.read(raw)
+        read, unreadable = column.read(raw)
         expected = []
         for text in raw:
             number = None if text is None else reference(text)
             scaled = None if number is None else number * metric.multiply / metric.divide
             expected.append(scaled if scaled is not None and math.isfinite(scaled) else None)
-        assert [float(text) if text else None for text in unpacked(texts)] == expected
+        assert [float(text) if text else None for text in texts_of(read)] == expected
         assert list(unreadable) == [
             i for i, (text, number) in enumerate(zip(raw, expected, strict=True)) if text is not None and number is None
         ]
@@ -91,9 +100,9 @@ def test_column_is_read_value_by_value(metric: Metric, columns: Sequence[Sequenc
 
 @given(st.lists(ANYTHING, max_size=6))
 def test_texts_that_are_passed_on_are_such_as_prometheus_reads(raw: Sequence[bytes | None]) -> None:
-    texts, _ = NumberColumn(EVENTS).read(raw)
+    read, _ = NumberColumn(EVENTS).read(raw)
     number = rb"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?"
-    assert all(re.fullmatch(number, text) for text in unpacked(texts) if text)
+    assert all(re.fullmatch(number, text) for text in texts_of(read) if text)
 
 
 @pytest.mark.parametrize("metric", [EVENTS, CPU, MEMORY], ids=lambda metric: str(metric.field))
@@ -101,23 +110,33 @@ def test_texts_that_are_passed_on_are_such_as_prometheus_reads(raw: Sequence[byt
     "text", [b"0" * 1_000_000 + b"7", b"7." + b"0" * 1_000_000, b"9" * 1_000_000, b"x" * 1_000_000]
 )
 def test_text_of_a_megabyte_is_never_passed_on(metric: Metric, text: bytes) -> None:
-    (read,) = unpacked(NumberColumn(metric).read([text])[0])
+    (read,) = texts_of(NumberColumn(metric).read([text])[0])
     assert not read or (len(read) < 100 and float(read) == 7 * metric.multiply / metric.divide)
 
 
 def test_value_that_is_infinite_only_after_scaling_is_left_out() -> None:
-    assert NumberColumn(EVENTS).read([b"1e308"]) == (b"1e308\n", ())
-    assert NumberColumn(MEMORY).read([b"1e308"]) == (b"\n", [0])
+    assert NumberColumn(EVENTS).read([b"1e308"]) == (column_of([b"1e308"]), ())
+    assert NumberColumn(MEMORY).read([b"1e308"]) == (column_of([None]), [0])
 
 
 def test_scaled_values_are_written_as_prometheus_client_writes_them() -> None:
-    assert NumberColumn(MEMORY).read([b"512"]) == (packed([floatToGoString(512 * 1048576).encode()]), ())
-    assert NumberColumn(CPU).read([b"12.5"]) == (b"0.125\n", ())
+    assert NumberColumn(MEMORY).read([b"512"]) == (column_of([floatToGoString(512 * 1048576).encode()]), ())
+    assert NumberColumn(CPU).read([b"12.5"]) == (column_of([b"0.125"]), ())
 
 
 def test_missing_values_are_not_unreadable() -> None:
-    assert NumberColumn(EVENTS).read([None, b"1", None]) == (b"\n1\n\n", ())
-    assert NumberColumn(MEMORY).read([None, None]) == (b"\n\n", [])
+    assert NumberColumn(EVENTS).read([None, b"1", None]) == (column_of([None, b"1", None]), ())
+    assert NumberColumn(MEMORY).read([None, None]) == (column_of([None, None]), [])
+
+
+@given(before=st.integers(0, 1000), length=st.integers(300, 330))
+def test_number_of_too_many_digits_is_found_wherever_it_stands(before: int, length: int) -> None:
+    raw = [*[b"5"] * before, b"9" * length]
+    read, unreadable = NumberColumn(EVENTS).read(raw)
+    assert [float(text) for text in texts_of(read) if text] == [
+        float(text) for text in raw if math.isfinite(float(text))
+    ]
+    assert list(unreadable) == [i for i, text in enumerate(raw) if not math.isfinite(float(text))]
 
 
 @given(
@@ -126,12 +145,12 @@ def test_missing_values_are_not_unreadable() -> None:
 def test_bulk_check_says_yes_only_to_digits(raw: Sequence[bytes | None]) -> None:
     present = [value for value in raw if value is not None]
     plain = bool(present) and all(re.fullmatch(rb"[0-9]+", value) for value in present)
-    assert whole_numbers(raw) == (packed(raw) if plain else None)
+    assert whole_numbers(raw) == (column_of(raw) if plain else None)
 
 
 @given(st.lists(st.one_of(st.none(), st.binary(min_size=1, max_size=4).filter(lambda text: b"\n" not in text))))
 def test_column_in_one_piece_is_unpacked_as_it_was(column: Sequence[bytes | None]) -> None:
-    assert unpacked(packed(column)) == [text or b"" for text in column]
+    assert texts_of(column_of(column)) == column
 
 
 def test_memo_is_bounded_in_items() -> None:
@@ -165,7 +184,7 @@ def seconds(text: bytes | None) -> float | None:
 def test_naive_time_is_read_in_the_zone_given(zone: ZoneInfo, moments: list[datetime]) -> None:
     times = HeartbeatTimes(zone)
     for moment in moments * 2:
-        assert seconds(times.read(moment.isoformat().encode())) == moment.replace(tzinfo=zone).timestamp()
+        assert seconds(times.read(moment.isoformat().encode())) == moment.replace(tzinfo=zone, fold=0).timestamp()
 
 
 @pytest.mark.parametrize("zone", ZONES, ids=str)
@@ -208,8 +227,10 @@ def test_what_is_no_time_is_left_out(text: bytes) -> None:
 
 
 BEATS = st.one_of(
-    st.tuples(MOMENTS, st.sampled_from(["", "+00:00", "+08:00", "Z"])).map(lambda it: f"{it[0].isoformat()}{it[1]}"),
-    st.integers(0, 59_999_999).map(lambda micros: f"2026-01-06T12:30:{micros / 1e6:09.6f}+00:00"),
+    st.tuples(MOMENTS, st.sampled_from(["", "+00:00", "+08:00", "+00:00:07", "Z"])).map(
+        lambda it: f"{it[0].isoformat()}{it[1]}"
+    ),
+    st.integers(0, 60_999_999).map(lambda micros: f"2026-01-06T12:30:{micros / 1e6:09.6f}+00:00"),
     st.sampled_from(
         ["", "T", "noon", "2026-01-06T12:30:45", "2026-01-06T12:30:45.123456T", "\n2026-01-06T12:30:45.12345"]
     ),
@@ -222,7 +243,7 @@ def test_column_of_times_is_read_as_each_is_alone(zone: ZoneInfo, raw: Sequence[
     times = HeartbeatTimes(zone)
     alone = [None if text is None else times.read(text) for text in raw]
     read, unread = times.read_all(raw)
-    assert [float(text) if text else None for text in unpacked(read)] == list(map(seconds, alone))
+    assert [float(text) if text else None for text in texts_of(read)] == list(map(seconds, alone))
     assert list(unread) == [i for i, text in enumerate(alone) if text is None is not raw[i]]
 
 
