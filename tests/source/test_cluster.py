@@ -92,6 +92,19 @@ class RunningCluster:
                 for port in (target, source):
                     with self.servers[port].client() as client:
                         client.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[target])
+                wait_for(lambda: self._owners(slot) == {target}, "for all servers to hear of the move")
+
+    def _owners(self, slot: int) -> set[int]:
+        """Return the ports of those that are a slot's primary in the eyes of any server."""
+        owners = set()
+        for server in self.servers.values():
+            with server.client() as client:
+                ranges = client.connection_pool.get_connection()
+                ranges.send_command("CLUSTER SLOTS")
+                owners.update(
+                    primary[1] for first, last, primary, *_ in ranges.read_response() if first <= slot <= last
+                )
+        return owners
 
 
 @pytest.fixture
