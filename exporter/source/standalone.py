@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
@@ -49,7 +50,7 @@ class StandaloneReader:
         return joined(names, list(self.parts(names, deadline)))
 
     def parts(self, names: Sequence[bytes], deadline: float) -> Generator[Reading, None, None]:
-        """Read these nodes chunk by chunk."""
+        """Read these nodes chunk by chunk; a chunk with odd nodes comes once these were looked at more closely."""
         if names is not self._names:
             self._names, self._chunks = names, chunks_of(names, self._keys)
         with linked(self._pool, deadline) as link:
@@ -58,50 +59,68 @@ class StandaloneReader:
             if self._chunks:
                 link.send(self._chunks[0].packed)
             server = server_of(link.receive(SERVER_REPLIES))
+            waiting: _Answer | None = None
             for chunk, after in zip_longest(self._chunks, self._chunks[1:]):
                 if after:
                     link.send(after.packed)  # Redis works on it while this one is taken in
-                yield self._reading(asked, server, chunk.names, link.receive(chunk.replies), deadline)
+                answer = _Answer.of(chunk.names, link.receive(chunk.replies))
+                if answer.odd:
+                    link.send(b"".join(self._keys.look_closely(chunk.names[i]) for i in answer.odd))
+                if waiting:
+                    waiting.amend(link.receive(4 * len(waiting.odd)))
+                    yield waiting.reading(asked, server)
+                waiting = answer if answer.odd else None  # what it sent for is answered after the next chunk
+                if not waiting:
+                    yield answer.reading(asked, server)
+            if waiting:
+                waiting.amend(link.receive(4 * len(waiting.odd)))
+                yield waiting.reading(asked, server)
             if not self._chunks:
                 yield Reading(asked, time.monotonic(), time.time(), server)
 
-    def _reading(
-        self, asked: float, server: Server, names: Sequence[bytes], replies: list[Any], deadline: float
-    ) -> Reading:
+
+@dataclass(slots=True)
+class _Answer:
+    """What Redis answered about the nodes of a chunk; ``odd`` are to be looked at more closely."""
+
+    names: Sequence[bytes]
+    rows: list[Any]
+    ttl_ms: list[Any]
+    beats: list[Any]
+    odd: Sequence[int]
+    without_hash: frozenset[int] = frozenset()
+
+    @classmethod
+    def of(cls, names: Sequence[bytes], replies: list[Any]) -> "_Answer":
         beats = replies.pop()
         if type(beats) is not list or len(beats) != len(names):
             refuse(beats)
         rows, ttl_ms = replies[: len(names)], replies[len(names) :]
-        without_hash = frozenset[int]()
-        if odd := _odd(rows, ttl_ms, beats):
-            without_hash = self._look_closely(names, odd, (rows, ttl_ms, beats), deadline)
+        return cls(names, rows, ttl_ms, beats, _odd(rows, ttl_ms, beats))
+
+    def amend(self, replies: list[Any]) -> None:
+        """Put in place what the odd nodes hold, each read singly, and note which have no hash."""
+        without_hash = set()
+        for position, (exists, row, ttl, beat) in zip(self.odd, zip(*[iter(replies)] * 4, strict=True), strict=True):
+            self.rows[position] = NO_FIELDS if is_wrong_type(row) else checked(row, list)
+            self.beats[position] = None if beat is None or is_wrong_type(beat) else checked(beat, bytes)
+            self.ttl_ms[position] = MISSING if self.beats[position] is None else checked(ttl, int)
+            if not checked(exists, int):
+                without_hash.add(position)
+        self.without_hash = frozenset(without_hash)
+
+    def reading(self, asked: float, server: Server) -> Reading:
         return Reading(
             asked=asked,
             at=time.monotonic(),
             wall=time.time(),
             server=server,
-            names=names,
-            fields=columns_of(rows),
-            ttl_ms=ttl_ms,
-            beats=beats,
-            without_hash=without_hash,
+            names=self.names,
+            fields=columns_of(self.rows),
+            ttl_ms=self.ttl_ms,
+            beats=self.beats,
+            without_hash=self.without_hash,
         )
-
-    def _look_closely(
-        self, names: Sequence[bytes], odd: Sequence[int], columns: tuple[list[Any], ...], deadline: float
-    ) -> frozenset[int]:
-        """Read the odd nodes singly and put what they hold in place; return those without a hash."""
-        rows, ttl_ms, beats = columns
-        without_hash = set()
-        with linked(self._pool, deadline) as link:  # on the other link the next chunk is under way
-            replies = link.ask(b"".join(self._keys.look_closely(names[i]) for i in odd), 4 * len(odd))
-        for position, (exists, row, ttl, beat) in zip(odd, zip(*[iter(replies)] * 4, strict=True), strict=True):
-            rows[position] = NO_FIELDS if is_wrong_type(row) else checked(row, list)
-            beats[position] = None if beat is None or is_wrong_type(beat) else checked(beat, bytes)
-            ttl_ms[position] = MISSING if beats[position] is None else checked(ttl, int)
-            if not checked(exists, int):
-                without_hash.add(position)
-        return frozenset(without_hash)
 
 
 def _odd(rows: Sequence[Any], ttl_ms: Sequence[Any], beats: Sequence[bytes | None]) -> list[int]:

@@ -1,0 +1,65 @@
+"""Reading of one server, chunk by chunk: what comes out does not depend on where a chunk ends."""
+
+import time
+from itertools import product
+
+import pytest
+
+from exporter.contract import FIELDS
+from exporter.settings import load
+from exporter.source import open_source, requests
+from nodes import beat, heartbeat_key, metrics_key
+from servers import RedisServer
+
+SEEN = {
+    "alive": (b"7", True, True, False),
+    "crashed": (b"7", False, False, False),
+    "without hash": (None, True, True, True),
+    "gone": (None, False, False, True),
+    "no hash": (None, True, True, False),
+    "no text": (b"7", False, False, False),
+}
+"""What is read of each kind: events, whether its heartbeat lives and has a value, and whether it has no hash.
+
+Of the last two kinds, a key is of another type.
+"""
+
+
+def fill(redis_server: RedisServer, names: list[str]) -> None:
+    with redis_server.client() as client:
+        for name in names:
+            kind = name.partition("/")[2]
+            if kind != "gone":
+                beat(client, name, total_events="7")
+            if kind in ("without hash", "no hash"):
+                client.delete(metrics_key(name))
+            if kind == "no hash":
+                client.rpush(metrics_key(name), "a")
+            if kind in ("crashed", "no text"):
+                client.delete(heartbeat_key(name))
+            if kind == "no text":
+                client.rpush(heartbeat_key(name), "a")
+
+
+@pytest.mark.parametrize("first", [1, 3])
+@pytest.mark.parametrize("size", [1, 2, 5, 100])
+@pytest.mark.parametrize("pattern", ["".join(pattern) for pattern in product("ox", repeat=3)])
+def test_nodes_are_told_apart_whatever_chunk_they_come_in(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, first: int, size: int, pattern: str
+) -> None:
+    monkeypatch.setattr(requests, "_FIRST_CHUNK", first)
+    monkeypatch.setattr(requests, "CHUNK", size)
+    kinds = [kind for letter in pattern for kind in (SEEN if letter == "x" else ["alive"] * 3)]
+    names = [f"{number:02}/{kind}" for number, kind in enumerate(kinds)]
+    fill(redis_server, names)
+    source = open_source(load({"redis.url": [redis_server.url]}))
+    raw = tuple(name.encode() for name in names)
+    parts = list(source.reader().parts(raw, time.monotonic() + 5))
+    source.close()
+    assert tuple(name for part in parts for name in part.names) == raw
+    seen = [
+        (part.fields[FIELDS.index("total_events")][i], part.ttl_ms[i] > 0, beat is not None, i in part.without_hash)
+        for part in parts
+        for i, beat in enumerate(part.beats)
+    ]
+    assert seen == [SEEN[kind] for kind in kinds]
