@@ -7,7 +7,6 @@ All families of some nodes share one template, which a processor's cache holds.
 """
 
 from collections.abc import Iterable, Mapping
-from itertools import compress
 from typing import Final
 
 from exporter.contract import NODE_METRICS, STATUS, STATUSES
@@ -19,7 +18,7 @@ _NAME: Final = b"\xff"
 _LABEL: Final = b"\xfe"
 """Where a node's label goes in its status lines."""
 _TEMPLATES: Final = 8
-"""Of the same nodes, for those of them that have a value: as a rule all, or all that are online."""
+"""Of the same nodes, for those of them that have a value: as a rule all of them, or all that are online."""
 
 Lines = Mapping[str, bytes]
 """By metric name, the lines of some nodes; empty if none of them has a value."""
@@ -53,7 +52,7 @@ class _Row:
 
     def __init__(self, ids: Iterable[str]) -> None:
         self._labels = [_label(node_id) for node_id in ids]
-        self._templates: dict[bytes, bytes] = {}
+        self._templates: dict[tuple[int, ...], bytes] = {}
         self._before: dict[str, tuple[Packed, bytes]] = {}
 
     def write(self, name: str, column: Column) -> bytes:
@@ -67,18 +66,18 @@ class _Row:
         return lines
 
     def _values(self, column: Column) -> bytes:
-        if column.full:
-            return self._template(b"") % tuple(column.texts)
-        return self._template(bytes(map(bool, column.texts))) % tuple(filter(None, column.texts))
+        texts = filter(None, column.texts) if column.missing else column.texts
+        return self._template(column.missing) % tuple(texts)
 
-    def _template(self, present: bytes) -> bytes:
-        """Return the lines of all nodes, or of those that have a value, with places for it and the family's name."""
-        template = self._templates.get(present)
+    def _template(self, missing: tuple[int, ...]) -> bytes:
+        """Return the lines of all nodes but those, with places for a value and for the family's name."""
+        template = self._templates.get(missing)
         if template is None:
             if len(self._templates) >= _TEMPLATES:
                 self._templates.clear()
-            labels = compress(self._labels, present) if present else self._labels
-            template = self._templates[present] = b"".join(b"%b{%b} %%b\n" % (_NAME, label) for label in labels)
+            left_out = set(missing)
+            labels = (label for position, label in enumerate(self._labels) if position not in left_out)
+            template = self._templates[missing] = b"".join(b"%b{%b} %%b\n" % (_NAME, label) for label in labels)
         return template
 
     def _statuses(self, column: Column) -> bytes:

@@ -213,27 +213,26 @@ class SnapshotMaker:
 
     def _mark(self, columns: dict[str, Column], reading: Reading, verdicts: Verdicts) -> None:
         """Show in the columns who is not alive: of them nothing may be told that only the living have."""
-        states = verdicts.states
-        columns[UP.name] = column_of([_UP.get(state) for state in states])
-        columns[LAST_HEARTBEAT.name] = self._with_remembered(columns[LAST_HEARTBEAT.name], reading, verdicts.odd)
+        states, odd = verdicts.states, verdicts.odd
+        columns[UP.name] = _with(columns[UP.name], {position: _UP.get(states[position]) for position in odd})
+        columns[LAST_HEARTBEAT.name] = self._with_remembered(columns[LAST_HEARTBEAT.name], reading, odd)
         if not self._stale_gauges:
-            online = [state is State.ONLINE for state in states]
+            silent = [position for position in odd if states[position] is not State.ONLINE]
             for metric in (*GAUGES, STATUS):
-                columns[metric.name] = _only(columns[metric.name], online)
-        exported = [state in EXPORTED for state in states]
-        if not all(exported):
-            columns.update((name, _only(column, exported)) for name, column in columns.items())
+                columns[metric.name] = columns[metric.name].without(silent)
+        if hidden := [position for position in odd if states[position] not in EXPORTED]:
+            columns.update((name, column.without(hidden)) for name, column in columns.items())
 
     def _with_remembered(self, column: Column, reading: Reading, odd: Sequence[int]) -> Column:
         """Fill in what nodes without heartbeat wrote as their last one."""
-        filled = [*column.texts]
+        remembered: dict[int, bytes | None] = {}
         for position in odd:
             name = reading.names[position]
             if reading.beats[position] is None and (text := self._last_beat(name)) is not None:
-                filled[position] = self._times.read(text)
-                if filled[position] is None:
+                remembered[position] = self._times.read(text)
+                if remembered[position] is None:
                     self._invalid("heartbeat", [shown_id(name)])
-        return column_of(filled)
+        return _with(column, remembered)
 
     def _check_clocks(self, reading: Reading, written: Texts) -> None:
         """Log once if a node writes a time far from the one that its heartbeat's TTL tells."""
@@ -268,5 +267,9 @@ def _known_statuses(raw: Texts) -> tuple[Column, Sequence[int]]:
     )
 
 
-def _only(column: Column, keep: Sequence[bool]) -> Column:
-    return column_of([text if kept else None for text, kept in zip(column.texts, keep, strict=True)])
+def _with(column: Column, texts: Mapping[int, bytes | None]) -> Column:
+    """Return a column with other texts at some positions."""
+    changed = [*column.texts]
+    for position, text in texts.items():
+        changed[position] = text
+    return column_of(changed)

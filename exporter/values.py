@@ -8,7 +8,7 @@ ten nanoseconds a value; a value that has been seen is not parsed again.
 
 import math
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from datetime import datetime, tzinfo
 from typing import Final, NamedTuple, TypeVar, cast
 
@@ -30,17 +30,24 @@ processor's cache holds. In one piece they are a tenth of that."""
 
 
 class Column(NamedTuple):
-    """Texts that Prometheus can read, one a node; none, or an empty one, where there is none.
+    """Texts that Prometheus can read, one a node; None where there is none.
 
     Attributes:
         texts: The texts.
         packed: The same in one piece.
-        full: Whether there is one everywhere.
+        missing: Positions where there is none.
     """
 
     texts: Texts
     packed: Packed
-    full: bool
+    missing: tuple[int, ...] = ()
+
+    def without(self, positions: Collection[int]) -> "Column":
+        """Return the column with none at these positions."""
+        texts = [*self.texts]
+        for position in positions:
+            texts[position] = None
+        return _with_gaps(texts, sorted({*self.missing, *positions}))
 
 
 K = TypeVar("K", bound=Hashable)
@@ -109,23 +116,28 @@ def whole_numbers(raw: Texts) -> Column | None:
         return None
     if any(b"\n" not in lines[start : start + _WINDOW] for start in range(0, len(lines), _WINDOW)):
         return None  # one may have too many digits
-    return Column(raw, lines, full) if full else column_of(raw)
+    return Column(raw, lines) if full else column_of(raw)
 
 
 def checked(raw: Texts, texts: Texts) -> tuple[Column, Sequence[int]]:
     """Return the texts made of some values as a column, and the positions of those of which none was made."""
     column = column_of(texts)
-    if column.full:
-        return column, ()
-    return column, [i for i, (text, value) in enumerate(zip(texts, raw, strict=True)) if text is None is not value]
+    return column, [position for position in column.missing if raw[position] is not None]
 
 
 def column_of(texts: Texts) -> Column:
     """Return these texts as a column; none of them is empty, or holds a line end."""
     try:
-        return Column(texts, b"\n".join([*texts, b""]), full=True)  # type: ignore[list-item] # as a rule, none is None
+        return Column(texts, b"\n".join([*texts, b""]))  # type: ignore[list-item] # as a rule, none is None
     except TypeError:
-        return Column(texts, b"\n".join([*(text or b"" for text in texts), b""]), full=False)
+        return _with_gaps(texts, [position for position, text in enumerate(texts) if text is None])
+
+
+def _with_gaps(texts: Texts, missing: Sequence[int]) -> Column:
+    lines = [*texts, b""]
+    for position in missing:
+        lines[position] = b""
+    return Column(texts, b"\n".join(cast("list[bytes]", lines)), tuple(missing))
 
 
 def unpacked(column: Packed) -> list[bytes]:
@@ -155,23 +167,27 @@ class HeartbeatTimes:
 
     def read_all(self, raw: Texts) -> tuple[Column, Sequence[int]]:
         """Return the Unix time of each as a text, none where there is none, and the positions of the unreadable."""
-        if (times := self._read_alike(raw)) is not None:
-            return Column(unpacked(times), times, full=True), ()
-        read = self.read
-        return checked(raw, [None if text is None else read(text) for text in raw])
+        present = [text for text in raw if text is not None]
+        if (times := self._read_alike(present)) is None:
+            read = self.read
+            return checked(raw, [None if text is None else read(text) for text in raw])
+        texts = unpacked(times)
+        if len(texts) == len(raw):
+            return Column(texts, times), ()
+        following = iter(texts)
+        return column_of([None if text is None else next(following) for text in raw]), ()
 
-    def _read_alike(self, raw: Texts) -> Packed | None:
+    def _read_alike(self, raw: Sequence[bytes]) -> Packed | None:
         """Return the times if all are written alike: microseconds, and one offset or none; else None.
 
         What stands before a second's last digit is replaced by its Unix time's wherever
         it stands, as the last digit is the same in both. Whether that made a time of
         every line, and of nothing else, the result's form tells.
         """
-        if not raw or not all(raw):
+        if not raw:
             return None
-        present = cast("Sequence[bytes]", raw)
-        offset = present[0][self._WHOLE + self._MICROS :]
-        lines = b"\n".join([offset, *present])  # so that an offset and a line end stand before each time
+        offset = raw[0][self._WHOLE + self._MICROS :]
+        lines = b"\n".join([offset, *raw])  # so that an offset and a line end stand before each time
         if len(lines) != len(offset) + len(raw) * (1 + self._WHOLE + self._MICROS + len(offset)):
             return None
         if not lines.endswith(offset):

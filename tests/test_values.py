@@ -45,10 +45,9 @@ BAD = [
 
 def texts_of(column: Column) -> list[bytes | None]:
     """Return the texts of a column, which are the same in both its forms."""
-    texts = [text or None for text in column.texts]
-    assert unpacked(column.packed) == [text or b"" for text in texts]
-    assert column.full == all(texts)
-    return texts
+    assert unpacked(column.packed) == [text or b"" for text in column.texts]
+    assert list(column.missing) == [i for i, text in enumerate(column.texts) if text is None]
+    return list(column.texts)
 
 
 def reference(text: bytes) -> float | None:
@@ -115,13 +114,13 @@ def test_text_of_a_megabyte_is_never_passed_on(metric: Metric, text: bytes) -> N
 
 
 def test_value_that_is_infinite_only_after_scaling_is_left_out() -> None:
-    assert NumberColumn(EVENTS).read([b"1e308"]) == (column_of([b"1e308"]), ())
+    assert NumberColumn(EVENTS).read([b"1e308"]) == (column_of([b"1e308"]), [])
     assert NumberColumn(MEMORY).read([b"1e308"]) == (column_of([None]), [0])
 
 
 def test_scaled_values_are_written_as_prometheus_client_writes_them() -> None:
-    assert NumberColumn(MEMORY).read([b"512"]) == (column_of([floatToGoString(512 * 1048576).encode()]), ())
-    assert NumberColumn(CPU).read([b"12.5"]) == (column_of([b"0.125"]), ())
+    assert NumberColumn(MEMORY).read([b"512"]) == (column_of([floatToGoString(512 * 1048576).encode()]), [])
+    assert NumberColumn(CPU).read([b"12.5"]) == (column_of([b"0.125"]), [])
 
 
 def test_missing_values_are_not_unreadable() -> None:
@@ -151,6 +150,14 @@ def test_bulk_check_says_yes_only_to_digits(raw: Sequence[bytes | None]) -> None
 @given(st.lists(st.one_of(st.none(), st.binary(min_size=1, max_size=4).filter(lambda text: b"\n" not in text))))
 def test_column_in_one_piece_is_unpacked_as_it_was(column: Sequence[bytes | None]) -> None:
     assert texts_of(column_of(column)) == column
+
+
+@given(st.data())
+def test_column_without_some_texts_has_none_there(data: st.DataObject) -> None:
+    texts = data.draw(st.lists(st.sampled_from([None, b"1", b"2"]), min_size=1))
+    positions = data.draw(st.sets(st.integers(0, len(texts) - 1)))
+    expected = [None if i in positions else text for i, text in enumerate(texts)]
+    assert texts_of(column_of(texts).without(positions)) == expected
 
 
 def test_memo_is_bounded_in_items() -> None:
