@@ -64,10 +64,9 @@ class Heartbeats:
         if row is None or row.at > reading.at:
             row = _Row(reading.names, reading.at, reading.ttl_ms, reading.beats, set(range(len(reading.names))))
             self._rows[id(row.names)] = row
-        else:
-            for position in set(without).difference(row.apart):
-                self._put(row.only(position), 0)
-            row.at, row.ttl_ms, row.beats = reading.at, reading.ttl_ms, reading.beats
+        for position in without:
+            self._set_apart(row.names[position], row)
+        row.at, row.ttl_ms, row.beats = reading.at, reading.ttl_ms, reading.beats
         for position in row.apart.difference(without):
             known = self._places.get(row.names[position])
             if known is None or known[0].at <= row.at:
@@ -89,6 +88,13 @@ class Heartbeats:
     def names(self) -> set[bytes]:
         """Return the nodes that were seen to have a heartbeat."""
         return set(self._places)
+
+    def _set_apart(self, name: bytes, row: _Row) -> None:
+        """Keep what is known of a node in a row of its own: this row changes, and an older one need not be kept."""
+        if place := self._places.get(name):
+            known, position = place
+            if known is row or len(known.names) > 1:
+                self._put(known.only(position), 0)
 
     def _put(self, row: _Row, position: int) -> None:
         name = row.names[position]

@@ -71,6 +71,16 @@ def test_nothing_is_kept_of_a_reading_whose_nodes_were_all_seen_later_or_are_for
     assert kept() is None
 
 
+def test_dead_node_keeps_nothing_of_those_that_were_read_with_it() -> None:
+    heartbeats, beats = Heartbeats(), Beats([b"noon"] * 3)
+    heartbeats.note(replace(reading_of(dict.fromkeys(NAMES, Pair(ttl=20))), beats=beats), ())
+    kept = weakref.ref(beats)
+    del beats
+    look(heartbeats, {**dict.fromkeys(NAMES, Pair(ttl=20)), b"b": Pair(), b"new": Pair(ttl=20)}, 1)
+    assert kept() is None
+    assert heartbeats.get(b"b") == Heartbeat(20, b"noon")
+
+
 def test_heartbeat_that_is_written_to_live_shorter_ends_sooner() -> None:
     heartbeats = Heartbeats()
     look(heartbeats, {b"a": Pair(ttl=60, beat=b"before")}, 0)
