@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import structlog
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import Application, RequestHandler
 
 from exporter.errors import SourceError
@@ -120,7 +120,7 @@ class Handler(RequestHandler):
         """Answer with a body that others may share; a client that does not read it in time is cut off."""
         self.set_header("Content-Type", content_type)
         self.set_header("Content-Length", str(sum(map(len, body))))
-        self.flush()  # headers alone: written with them, the body would be copied for each client
+        self.flush()  # headers alone: written with them, the first block would be copied once more
         try:
             async with asyncio.timeout(_READ_WITHIN):
                 if self.request.method != "HEAD":
@@ -130,6 +130,8 @@ class Handler(RequestHandler):
                 await self.finish()
         except TimeoutError:
             self.request.connection.stream.close()  # type: ignore[union-attr]
+        except StreamClosedError:
+            pass  # the client has gone
 
     async def snapshot(self) -> Snapshot | None:
         """Return the fleet as it is now, or None if Redis cannot be read in time."""

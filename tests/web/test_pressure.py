@@ -161,6 +161,21 @@ def test_client_that_sends_a_megabyte_of_headers_is_turned_away(exporter: Export
     assert is_whole(exporter.get().body)
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/api/v1/nodes", "/"])
+def test_client_that_goes_away_before_its_answer_is_no_error(
+    redis_server: RedisServer, tmp_path: Path, path: str
+) -> None:
+    with running_exporter(tmp_path, "--redis.url", redis_server.url, *FLAGS, "--log.level", "debug") as exporter:
+        wait_for(lambda: exporter.get("/-/ready").status == 200, "for the exporter")
+        redis_server.pause()
+        with connected(exporter) as client:
+            client.sendall(b"GET %b HTTP/1.1\r\nHost: exporter\r\n\r\n" % path.encode())
+        redis_server.resume()
+        wait_for(lambda: f"path={path} " in exporter.output(), "for the request to end")
+        assert exporter.get("/-/healthy").status == 200
+        assert "level=error" not in exporter.output()
+
+
 @pytest.mark.slow
 def test_client_that_does_not_read_is_cut_off_after_half_a_minute(redis_server: RedisServer, tmp_path: Path) -> None:
     many = 12_000  # a body larger than what a socket's buffers grow to
