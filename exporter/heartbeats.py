@@ -69,7 +69,8 @@ class Heartbeats:
         row.at, row.ttl_ms, row.beats = reading.at, reading.ttl_ms, reading.beats
         for position in row.apart.difference(without):
             known = self._places.get(row.names[position])
-            if known is None or known[0].at <= row.at:
+            # Asked for before, and taken in after: what was seen meanwhile may be newer.
+            if known is None or known[0].at <= reading.asked or _end(*known) <= _end(row, position):
                 self._put(row, position)
 
     def get(self, name: bytes) -> Heartbeat | None:
@@ -77,7 +78,7 @@ class Heartbeats:
         if (place := self._places.get(name)) is None:
             return None
         row, position = place
-        return Heartbeat(row.at + row.ttl_ms[position] / 1000, row.beats[position] or b"")
+        return Heartbeat(_end(row, position), row.beats[position] or b"")
 
     def forget(self, name: bytes) -> None:
         """Know nothing more of a node."""
@@ -101,3 +102,7 @@ class Heartbeats:
         self.forget(name)
         self._places[name] = row, position
         row.apart.discard(position)
+
+
+def _end(row: _Row, position: int) -> float:
+    return row.at + row.ttl_ms[position] / 1000

@@ -81,6 +81,13 @@ def test_dead_node_keeps_nothing_of_those_that_were_read_with_it() -> None:
     assert heartbeats.get(b"b") == Heartbeat(20, b"noon")
 
 
+def test_heartbeat_is_not_replaced_by_an_older_one_that_was_taken_in_late() -> None:
+    heartbeats = Heartbeats()
+    look(heartbeats, {b"a": Pair(ttl=30, beat=b"new")}, 10)
+    heartbeats.note(replace(reading_of({b"a": Pair(ttl=20, beat=b"old")}, 10.1), asked=9.9), ())
+    assert heartbeats.get(b"a") == Heartbeat(40, b"new")
+
+
 def test_heartbeat_that_is_written_to_live_shorter_ends_sooner() -> None:
     heartbeats = Heartbeats()
     look(heartbeats, {b"a": Pair(ttl=60, beat=b"before")}, 0)
