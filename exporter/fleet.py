@@ -4,8 +4,10 @@ Who wants to know asks here: a scrape, the page, the table, the push.
 """
 
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from threading import Event, Lock, Thread
 from typing import Final, NamedTuple, Self
 
@@ -28,6 +30,9 @@ COUNTS: Final = 45.0
 """Seconds for which a failure counts if nobody tries again: more than a scrape interval."""
 READ, PROBED = "read", "probe"
 """Who may fail: Redis may well say who it is, and not be read in time, or not let its nodes be read."""
+
+Judged = tuple[range, Reading, Verdicts]
+"""Which of all nodes, what was read of them, and what is judged of it."""
 
 log = structlog.get_logger(__name__)
 
@@ -188,13 +193,16 @@ class Fleet:
         except SourceError as error:
             self._failed(READ, error)
             raise
+        finally:
+            if names is not self._names:
+                self.judge.keep(self._names.raw)  # some were judged that discovery had dropped meanwhile
         self._answered(READ)
         return self._maker.snapshot(names, parts, time.monotonic() - start)
 
     def _parts(self, names: Names, deadline: float) -> list[Part]:
         """Read, judge and write all nodes part by part: meanwhile Redis works on the next part."""
         parts: dict[int, Part] = {}  # by where they begin
-        unsure: list[tuple[range, Reading, Verdicts]] = []
+        unsure: list[Judged] = []
         start = 0
         for reading in self._whole.parts(names.raw, deadline):
             positions = range(start, start + len(reading.names))
@@ -204,19 +212,23 @@ class Fleet:
                 unsure.append((positions, reading, verdicts))
             else:
                 parts[positions.start] = self._maker.part(names, positions, reading, verdicts)
-        if unsure:
-            self._closed.wait(LOOK_AGAIN)
-        for positions, reading, verdicts in unsure:
-            seen = self._look_again(reading, verdicts, deadline)
-            parts[positions.start] = self._maker.part(names, positions, *seen)
+        for positions, reading, verdicts in self._look_again(unsure, deadline):
+            parts[positions.start] = self._maker.part(names, positions, reading, verdicts)
         return [parts[start] for start in sorted(parts)]
 
-    def _look_again(self, reading: Reading, verdicts: Verdicts, deadline: float) -> tuple[Reading, Verdicts]:
-        """Return a part and what is judged of it once those nodes were read again that the judge was unsure of."""
-        unsure = verdicts.unsure()
-        second = self._some.read([reading.names[position] for position in unsure], deadline)
+    def _look_again(self, unsure: Sequence[Judged], deadline: float) -> Iterator[Judged]:
+        """Yield parts of a reading, and what is judged of them, once all nodes that are unsure were read once more."""
+        if not unsure:
+            return
+        self._closed.wait(LOOK_AGAIN)
+        whom = [[reading.names[position] for position in verdicts.unsure()] for _, reading, verdicts in unsure]
+        second = self._some.read(list(chain.from_iterable(whom)), deadline)
         again = self.judge.judge(second, sure=True)
-        return reading.amended(unsure, second), verdicts.amended(unsure, again)
+        start = 0
+        for names, (positions, reading, verdicts) in zip(whom, unsure, strict=True):
+            seen, start = range(start, start + len(names)), start + len(names)
+            who = verdicts.unsure()
+            yield positions, reading.amended(who, second.part(seen)), verdicts.amended(who, again.part(seen))
 
     def _discover_for_ever(self) -> None:
         interval = self.settings.discovery.interval

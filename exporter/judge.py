@@ -5,6 +5,7 @@ heartbeat expire; a graceful stop deletes both; and a fault of Redis's can take
 either from a node that is well, so it never by itself makes a node dead.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -46,7 +47,7 @@ class Verdicts:
 
     Attributes:
         states: In the order of the reading's names.
-        odd: Positions of all nodes without a living heartbeat.
+        odd: Positions of all nodes without a living heartbeat, in order.
     """
 
     states: Sequence[State]
@@ -55,6 +56,12 @@ class Verdicts:
     def unsure(self) -> list[int]:
         """Return the positions of nodes to look at once more."""
         return [position for position in self.odd if self.states[position] is State.UNSURE]
+
+    def part(self, positions: range) -> "Verdicts":
+        """Return the verdicts on some of the nodes, in a row."""
+        first, end = bisect_left(self.odd, positions.start), bisect_left(self.odd, positions.stop)
+        odd = [position - positions.start for position in self.odd[first:end]]
+        return Verdicts(self.states[positions.start : positions.stop], odd)
 
     def amended(self, positions: Sequence[int], other: "Verdicts") -> "Verdicts":
         """Return these verdicts with those on some nodes taken from a second look at just them."""

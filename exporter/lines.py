@@ -17,7 +17,7 @@ _NAME: Final = b"\xff"
 """Where a family's name goes; no byte of UTF-8, so that no label has it."""
 _LABEL: Final = b"\xfe"
 """Where a node's label goes in its status lines."""
-_TEMPLATES: Final = 8
+_TEMPLATES: Final = 16
 """Of the same nodes, for those of them that have a value: as a rule all of them, or all that are online."""
 
 Lines = Mapping[str, bytes]

@@ -97,7 +97,7 @@ class Snapshot:
 
     @property
     def wall(self) -> float:
-        """Unix time of the end of the read."""
+        """Unix time at which its last part was read."""
         return self.parts[-1].wall
 
     @property

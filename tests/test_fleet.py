@@ -3,7 +3,7 @@
 import gc
 import time
 import tracemalloc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -16,8 +16,9 @@ from exporter.judge import State
 from exporter.settings import load
 from exporter.source.discovery import Found
 from exporter.source.reading import Reading, Server
+from fleets import parts_of
 from nodes import beat
-from readings import ALIVE, GONE, Pair, reading_of
+from readings import ALIVE, CRASHED, GONE, Pair, reading_of
 from servers import RedisServer
 
 
@@ -48,12 +49,15 @@ def test_reads_leave_nothing_in_memory(client: "redis.Redis", shared_redis: Redi
 
 @dataclass
 class World:
-    """A Redis that holds what the test says."""
+    """A Redis that holds what the test says, and is read in parts of so many nodes; it notes who was read at once."""
 
-    pairs: Mapping[bytes, Pair]
+    pairs: dict[bytes, Pair]
     server: Server = field(default_factory=lambda: Server("run-1", "master"))
     at: float = 0.0
     refused: bool = False
+    size: int = 100
+    reads: list[Sequence[bytes]] = field(default_factory=list)
+    meanwhile: Callable[[], None] = lambda: None
 
     def reader(self) -> "World":
         return self
@@ -62,11 +66,14 @@ class World:
         return Found(frozenset(self.pairs), 0.0)
 
     def parts(self, names: Sequence[bytes], deadline: float) -> Iterator[Reading]:
-        yield self.read(names, deadline)
+        reading = self.read(names, deadline)
+        self.meanwhile()
+        yield from parts_of(reading, self.size)
 
     def read(self, names: Sequence[bytes], deadline: float) -> Reading:  # noqa: ARG002
         if names and self.refused:
             raise SourceError("no permission")
+        self.reads += [names] if names else []
         return reading_of({name: self.pairs.get(name, GONE) for name in names}, self.at, self.server, names)
 
     def close(self) -> None:
@@ -92,6 +99,33 @@ def test_node_that_a_scan_missed_before_redis_lost_its_data_is_not_gone() -> Non
     assert states(fleet) == {"a": State.UNDECIDED}
     world.at = 43
     assert states(fleet) == {"a": State.OFFLINE}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_nodes_that_read_as_crashed_at_first_are_read_once_more_all_at_once(size: int) -> None:
+    pairs = {b"a": CRASHED, b"b": ALIVE, b"c": CRASHED, b"d": ALIVE, b"e": ALIVE, b"f": CRASHED, b"g": CRASHED}
+    world = World(pairs, size=size)
+    fleet = Fleet(load({}), source=world)
+    world.meanwhile = lambda: world.pairs.update({b"c": ALIVE, b"f": GONE})
+    online, offline = State.ONLINE, State.OFFLINE
+    assert states(fleet) == {"a": offline, "b": online, "c": online, "d": online, "e": online, "g": offline}
+    assert world.reads == [(b"a", b"b", b"c", b"d", b"e", b"f", b"g"), [b"a", b"c", b"f", b"g"]]
+
+
+def test_nothing_is_kept_of_a_node_that_discovery_drops_while_it_is_read() -> None:
+    world = World({b"a": ALIVE, b"z": ALIVE})
+    fleet = Fleet(load({"collector.max-nodes": "2"}), source=world)
+    assert states(fleet) == {"a": State.ONLINE, "z": State.ONLINE}
+
+    def find_another() -> None:
+        world.pairs[b"b"] = ALIVE
+        fleet._discover(10)
+
+    world.meanwhile = find_another
+    assert fleet._read().ids == ["a", "z"]
+    assert fleet.names.shown == ("a", "b")
+    assert fleet.judge.last_beat(b"a")
+    assert not fleet.judge.last_beat(b"z")
 
 
 def test_redis_that_answers_and_cannot_be_read_is_unreadable_until_it_is_read() -> None:

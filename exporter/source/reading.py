@@ -59,6 +59,18 @@ class Reading:
     beats: Sequence[bytes | None] = ()
     without_hash: frozenset[int] = frozenset()
 
+    def part(self, positions: range) -> "Reading":
+        """Return what was read of some of the nodes, in a row."""
+        some = slice(positions.start, positions.stop)
+        return replace(
+            self,
+            names=self.names[some],
+            fields=tuple(column[some] for column in self.fields),
+            ttl_ms=self.ttl_ms[some],
+            beats=self.beats[some],
+            without_hash=frozenset(i - positions.start for i in self.without_hash.intersection(positions)),
+        )
+
     def amended(self, positions: Sequence[int], other: "Reading") -> "Reading":
         """Return this reading with some nodes' values taken from another one of just those nodes."""
 
