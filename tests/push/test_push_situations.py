@@ -235,10 +235,12 @@ def test_odd_ids_are_one_alert_with_prometheus_label_for_label(stack: Stack) -> 
     nodes.crash(*odd)
     shown = set(map(shown_id, odd))
     wait_for(lambda: prometheus.offline().keys() == shown, "for the rule")
-    time.sleep(3)  # it has sent them
+    for node_id in shown:
+        webhook.wait(node_id, "firing")
+    time.sleep(3)  # Prometheus has sent them, too
     listed = [alert["labels"] for alert in alertmanager.alerts() if alert["labels"]["alertname"] == "GinkgoNodeOffline"]
     assert sorted(labels["node_id"] for labels in listed) == sorted(shown)
-    assert all(webhook.of(node_id) == ["firing"] for node_id in shown)
+    assert {node_id: webhook.of(node_id) for node_id in shown} == {node_id: ["firing"] for node_id in shown}
     for notice in webhook.notices:
         if notice.about[0] == "GinkgoNodeOffline":
             assert notice.annotations == prometheus.offline()[notice.about[1]]
