@@ -167,7 +167,7 @@ class HeartbeatTimes:
 
     def read_all(self, raw: Texts) -> tuple[Column, Sequence[int]]:
         """Return the Unix time of each as a text, none where there is none, and the positions of the unreadable."""
-        present = [text for text in raw if text is not None]
+        present = cast("Sequence[bytes]", raw if all(raw) else [text for text in raw if text is not None])
         if (times := self._read_alike(present)) is None:
             read = self.read
             return checked(raw, [None if text is None else read(text) for text in raw])

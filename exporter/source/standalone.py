@@ -131,7 +131,7 @@ def _odd(rows: Sequence[Any], ttl_ms: Sequence[Any], beats: Sequence[bytes | Non
     (it may be no string).
     """
     kinds = set(map(type, rows)), set(map(type, ttl_ms))
-    if kinds == ({list}, {int}) and NO_FIELDS not in rows and MISSING not in ttl_ms and None not in beats:
+    if kinds == ({list}, {int}) and NO_FIELDS not in rows and MISSING not in ttl_ms and all(beats):
         return []
     return [
         position
