@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from threading import Event, Lock, Thread
 from typing import Final, NamedTuple, Self
 
@@ -221,13 +220,14 @@ class Fleet:
         if not unsure:
             return
         self._closed.wait(LOOK_AGAIN)
-        whom = [[reading.names[position] for position in verdicts.unsure()] for _, reading, verdicts in unsure]
-        second = self._some.read(list(chain.from_iterable(whom)), deadline)
+        parts = [(part, part[2].unsure()) for part in unsure]
+        names = [reading.names[position] for (_, reading, _), who in parts for position in who]
+        second = self._some.read(names, deadline)
         again = self.judge.judge(second, sure=True)
         start = 0
-        for names, (positions, reading, verdicts) in zip(whom, unsure, strict=True):
-            seen, start = range(start, start + len(names)), start + len(names)
-            who = verdicts.unsure()
+        for (positions, reading, verdicts), who in parts:
+            seen = range(start, start + len(who))
+            start = seen.stop
             yield positions, reading.amended(who, second.part(seen)), verdicts.amended(who, again.part(seen))
 
     def _discover_for_ever(self) -> None:

@@ -214,7 +214,7 @@ class SnapshotMaker:
     def _mark(self, columns: dict[str, Column], reading: Reading, verdicts: Verdicts) -> None:
         """Show in the columns who is not alive: of them nothing may be told that only the living have."""
         states, odd = verdicts.states, verdicts.odd
-        columns[UP.name] = _with(columns[UP.name], {position: _UP.get(states[position]) for position in odd})
+        columns[UP.name] = columns[UP.name].amended({position: _UP.get(states[position]) for position in odd})
         columns[LAST_HEARTBEAT.name] = self._with_remembered(columns[LAST_HEARTBEAT.name], reading, odd)
         if not self._stale_gauges:
             silent = [position for position in odd if states[position] is not State.ONLINE]
@@ -232,7 +232,7 @@ class SnapshotMaker:
                 remembered[position] = self._times.read(text)
                 if remembered[position] is None:
                     self._invalid("heartbeat", [shown_id(name)])
-        return _with(column, remembered)
+        return column.amended(remembered)
 
     def _check_clocks(self, reading: Reading, written: Texts) -> None:
         """Log once if a node writes a time far from the one that its heartbeat's TTL tells."""
@@ -265,11 +265,3 @@ def _known_statuses(raw: Texts) -> tuple[Column, Sequence[int]]:
     return checked(
         raw, raw if _STATUSES.issuperset(raw) else [status if status in _STATUSES else None for status in raw]
     )
-
-
-def _with(column: Column, texts: Mapping[int, bytes | None]) -> Column:
-    """Return a column with other texts at some positions."""
-    changed = [*column.texts]
-    for position, text in texts.items():
-        changed[position] = text
-    return column_of(changed)

@@ -8,7 +8,7 @@ ten nanoseconds a value; a value that has been seen is not parsed again.
 
 import math
 import re
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Final, NamedTuple, TypeVar, cast
 
@@ -42,12 +42,17 @@ class Column(NamedTuple):
     packed: Packed
     missing: tuple[int, ...] = ()
 
-    def without(self, positions: Collection[int]) -> "Column":
+    def amended(self, texts: Mapping[int, bytes | None]) -> "Column":
+        """Return the column with other texts, or none, at some positions."""
+        changed = [*self.texts]
+        for position, text in texts.items():
+            changed[position] = text
+        missing = {position for position in self.missing if position not in texts}
+        return _with_gaps(changed, sorted(missing.union(position for position, text in texts.items() if text is None)))
+
+    def without(self, positions: Iterable[int]) -> "Column":
         """Return the column with none at these positions."""
-        texts = [*self.texts]
-        for position in positions:
-            texts[position] = None
-        return _with_gaps(texts, sorted({*self.missing, *positions}))
+        return self.amended(dict.fromkeys(positions))
 
 
 K = TypeVar("K", bound=Hashable)
@@ -108,8 +113,8 @@ class NumberColumn:
 
 def whole_numbers(raw: Texts) -> Column | None:
     """Return a column in which all that is there is digits, and not too many of them, by one look at all; else None."""
-    full = all(raw)
-    present = cast("Sequence[bytes]", raw if full else [value for value in raw if value is not None])
+    present = _present(raw)
+    full = present is raw
     lines = b"\n".join([*present, b""])
     digits = lines.translate(None, b"\n")
     if not (full or all(present)) or not digits.isdigit() or len(lines) != len(digits) + len(present):
@@ -117,6 +122,11 @@ def whole_numbers(raw: Texts) -> Column | None:
     if any(b"\n" not in lines[start : start + _WINDOW] for start in range(0, len(lines), _WINDOW)):
         return None  # one may have too many digits
     return Column(raw, lines) if full else column_of(raw)
+
+
+def _present(raw: Texts) -> Sequence[bytes]:
+    """Return the values that are there: the same sequence if all are, and none is empty."""
+    return cast("Sequence[bytes]", raw if all(raw) else [value for value in raw if value is not None])
 
 
 def checked(raw: Texts, texts: Texts) -> tuple[Column, Sequence[int]]:
@@ -167,7 +177,7 @@ class HeartbeatTimes:
 
     def read_all(self, raw: Texts) -> tuple[Column, Sequence[int]]:
         """Return the Unix time of each as a text, none where there is none, and the positions of the unreadable."""
-        present = cast("Sequence[bytes]", raw if all(raw) else [text for text in raw if text is not None])
+        present = _present(raw)
         if (times := self._read_alike(present)) is None:
             read = self.read
             return checked(raw, [None if text is None else read(text) for text in raw])

@@ -153,8 +153,11 @@ def test_column_in_one_piece_is_unpacked_as_it_was(column: Sequence[bytes | None
 
 
 @given(st.data())
-def test_column_without_some_texts_has_none_there(data: st.DataObject) -> None:
-    texts = data.draw(st.lists(st.sampled_from([None, b"1", b"2"]), min_size=1))
+def test_column_is_amended_at_the_positions_given_and_nowhere_else(data: st.DataObject) -> None:
+    kinds = st.sampled_from([None, b"1", b"2"])
+    texts = data.draw(st.lists(kinds, min_size=1))
+    others = data.draw(st.dictionaries(st.integers(0, len(texts) - 1), kinds))
+    assert texts_of(column_of(texts).amended(others)) == [others.get(i, text) for i, text in enumerate(texts)]
     positions = data.draw(st.sets(st.integers(0, len(texts) - 1)))
     expected = [None if i in positions else text for i, text in enumerate(texts)]
     assert texts_of(column_of(texts).without(positions)) == expected

@@ -9,7 +9,7 @@ from typing import Any
 from redis import ConnectionPool
 
 from exporter.settings import Settings
-from exporter.source.connection import linked, pool_of
+from exporter.source.connection import Link, linked, pool_of
 from exporter.source.discovery import Found, discover
 from exporter.source.reading import MISSING, Reading, Server, joined
 from exporter.source.replies import NO_FIELDS, checked, columns_of, is_wrong_type, refuse, server_of
@@ -67,13 +67,13 @@ class StandaloneReader:
                 if answer.odd:
                     link.send(b"".join(self._keys.look_closely(chunk.names[i]) for i in answer.odd))
                 if waiting:
-                    waiting.amend(link.receive(4 * len(waiting.odd)))
+                    waiting.amend(link)
                     yield waiting.reading(asked, server)
                 waiting = answer if answer.odd else None  # what it sent for is answered after the next chunk
                 if not waiting:
                     yield answer.reading(asked, server)
             if waiting:
-                waiting.amend(link.receive(4 * len(waiting.odd)))
+                waiting.amend(link)
                 yield waiting.reading(asked, server)
             if not self._chunks:
                 yield Reading(asked, time.monotonic(), time.time(), server)
@@ -98,8 +98,9 @@ class _Answer:
         rows, ttl_ms = replies[: len(names)], replies[len(names) :]
         return cls(names, rows, ttl_ms, beats, _odd(rows, ttl_ms, beats))
 
-    def amend(self, replies: list[Any]) -> None:
+    def amend(self, link: Link) -> None:
         """Put in place what the odd nodes hold, each read singly, and note which have no hash."""
+        replies = link.receive(4 * len(self.odd))
         without_hash = set()
         for position, (exists, row, ttl, beat) in zip(self.odd, zip(*[iter(replies)] * 4, strict=True), strict=True):
             self.rows[position] = NO_FIELDS if is_wrong_type(row) else checked(row, list)

@@ -99,11 +99,8 @@ class RunningCluster:
         owners = set()
         for server in self.servers.values():
             with server.client() as client:
-                ranges = client.connection_pool.get_connection()
-                ranges.send_command("CLUSTER SLOTS")
-                owners.update(
-                    primary[1] for first, last, primary, *_ in ranges.read_response() if first <= slot <= last
-                )
+                slots = client.execute_command("CLUSTER SLOTS")
+                owners.update(primary[1] for first, last, primary, *_ in slots if first <= slot <= last)
         return owners
 
 
