@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Self
 import structlog
 
 from exporter.errors import SourceError, SourceTimeoutError
-from exporter.judge import LOOK_AGAIN, Judge, Verdicts
+from exporter.liveness.judge import LOOK_AGAIN, Judge, Verdicts
 from exporter.names import Names, names_of
 from exporter.settings import Settings
 from exporter.snapshot import Part, Snapshot, SnapshotMaker

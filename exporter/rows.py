@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from exporter.contract import NODE_METRICS, STATUS
-from exporter.judge import State
+from exporter.liveness.judge import State
 from exporter.plain import printable
 from exporter.snapshot import Snapshot
 

@@ -21,8 +21,8 @@ from exporter.contract import (
     UP,
     Metric,
 )
-from exporter.judge import State, Verdicts
 from exporter.lines import Lines, LineWriter
+from exporter.liveness.judge import State, Verdicts
 from exporter.names import Names, shown_id
 from exporter.source.reading import MISSING, NO_EXPIRY, Reading
 from exporter.values import (

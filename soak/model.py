@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from exporter.contract import COUNTERS, GAUGES, NODE_METRICS
-from exporter.judge import State
+from exporter.liveness.judge import State
 from exporter.source.discovery import SHARE
 from soak.nodes import Node, Platform
 from soak.servers import BEAT, DISCOVERY, READ_TIMEOUT, TTL

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from exporter.judge import State
+from exporter.liveness.judge import State
 from soak.faults import FAULTS, Acting, Stage, strike
 from soak.model import GRACE, Model
 from soak.nodes import ACTS, Platform

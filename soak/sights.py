@@ -11,7 +11,7 @@ from typing import Any, Final
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.contract import MEGABYTE, NODE_METRICS, STATUS, UP
-from exporter.judge import State
+from exporter.liveness.judge import State
 
 SCRAPE_TIMEOUT: Final = 5.0
 """Seconds that a scrape is given: more than the exporter gives Redis, so that a busy machine is no broken promise."""

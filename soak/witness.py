@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from exporter.judge import State
+from exporter.liveness.judge import State
 from soak import sights
 from soak.model import Model
 from soak.report import Report, Resources

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import strategies as st
 
 from exporter.contract import FIELDS, STATUSES
-from exporter.judge import Judge
+from exporter.liveness.judge import Judge
 from exporter.names import Names, names_of
 from exporter.snapshot import Invalid, Snapshot, SnapshotMaker
 from exporter.source.reading import Reading

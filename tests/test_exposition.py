@@ -19,7 +19,7 @@ from prometheus_client.samples import Sample
 from exporter.collector import node_families
 from exporter.contract import NODE_METRICS
 from exporter.exposition import Format, exposition
-from exporter.judge import State
+from exporter.liveness.judge import State
 from exporter.names import names_of
 from exporter.snapshot import Snapshot
 from fleets import FLEETS, Exporter, snapshot_of

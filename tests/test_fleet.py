@@ -12,7 +12,7 @@ import redis
 from exporter.errors import SourceError
 from exporter.exposition import Format, exposition
 from exporter.fleet import PROBE, Fleet
-from exporter.judge import State
+from exporter.liveness.judge import State
 from exporter.settings import load
 from exporter.source.discovery import Found
 from exporter.source.reading import Reading, Server

@@ -8,7 +8,7 @@ from exporter.demo.clock import Clock
 from exporter.demo.terminal import Terminal
 from exporter.errors import SourceError
 from exporter.fleet import Fleet
-from exporter.judge import State
+from exporter.liveness.judge import State
 from exporter.rows import Row, rows_of
 
 _CHANGES: Final[Mapping[tuple[State | None, State | None], str]] = {

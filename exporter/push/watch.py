@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from exporter.judge import LOOK_AGAIN, Judge, State
+from exporter.liveness.judge import LOOK_AGAIN, Judge, State
 from exporter.names import Names
 from exporter.source.reading import Reader
 

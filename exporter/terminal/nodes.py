@@ -14,7 +14,7 @@ from rich.text import Text
 
 from exporter.errors import ExporterError, SettingsError
 from exporter.fleet import Fleet
-from exporter.judge import State
+from exporter.liveness.judge import State
 from exporter.rows import COLUMNS, Row, offline_first
 from exporter.settings import Settings
 from exporter.terminal import sight as seeing

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from exporter.judge import State
+from exporter.liveness.judge import State
 from exporter.rows import COLUMNS, Column, Row, count_states, moment
 from exporter.terminal.sight import Sight
 

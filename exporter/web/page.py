@@ -10,7 +10,7 @@ from typing import Any, Final
 from tornado.template import Loader
 
 from exporter import __version__
-from exporter.judge import State
+from exporter.liveness.judge import State
 from exporter.plain import printable
 from exporter.rows import COLUMNS, age, count_states, moment, offline_first, rows_of, with_ages
 from exporter.settings import Settings

@@ -20,7 +20,7 @@ from exporter.collector import read_families
 from exporter.contract import FIELDS
 from exporter.exposition import Format, exposition
 from exporter.fleet import Discovered
-from exporter.judge import Judge, State
+from exporter.liveness.judge import Judge, State
 from exporter.names import Names, names_of
 from exporter.snapshot import SnapshotMaker
 from exporter.source.reading import MISSING, Reading, Server

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from exporter.errors import SourceError
-from exporter.judge import Judge
+from exporter.liveness.judge import Judge
 from exporter.names import Names, names_of
 from exporter.push import bridge as module
 from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, REDIS_UNREACHABLE, Alert

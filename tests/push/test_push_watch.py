@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from exporter.errors import SourceError
-from exporter.judge import LOOK_AGAIN, Judge
+from exporter.liveness.judge import LOOK_AGAIN, Judge
 from exporter.names import Names, names_of
 from exporter.push.watch import SLACK, Changes, Watch
 from exporter.source.reading import Reading

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from exporter.judge import State
+from exporter.liveness.judge import State
 from soak.model import Model
 from soak.nodes import Node
 from soak.servers import TTL

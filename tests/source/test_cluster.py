@@ -15,7 +15,7 @@ from redis.crc import key_slot
 from exporter.contract import FIELDS
 from exporter.errors import SourceError
 from exporter.fleet import Fleet
-from exporter.judge import Judge, State
+from exporter.liveness.judge import Judge, State
 from exporter.names import names_of
 from exporter.settings import Settings, load
 from exporter.source import open_source

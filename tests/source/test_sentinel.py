@@ -11,7 +11,7 @@ import redis
 
 from exporter.errors import SourceError
 from exporter.fleet import Fleet
-from exporter.judge import State
+from exporter.liveness.judge import State
 from exporter.settings import Settings, load
 from exporter.source import open_source, sentinel
 from exporter.source.reading import Reader, Reading

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.judge import Judge, State, Verdicts
+from exporter.liveness.judge import Judge, State, Verdicts
 from exporter.source.reading import Server
 from readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, ZOMBIE, Pair, reading_of
 

@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
-from exporter.judge import EXTEND_AGAIN_AFTER, REMEMBER_LOST, Judge, State
+from exporter.liveness.judge import EXTEND_AGAIN_AFTER, REMEMBER_LOST, Judge, State
 from exporter.source.reading import Server
 from readings import Pair, reading_of
 

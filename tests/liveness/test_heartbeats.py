@@ -8,7 +8,7 @@ from functools import cache
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.heartbeats import Heartbeat, Heartbeats
+from exporter.liveness.heartbeats import Heartbeat, Heartbeats
 from readings import Pair, reading_of
 
 NAMES = (b"a", b"b", b"c")

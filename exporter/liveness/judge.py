@@ -12,7 +12,7 @@ from enum import StrEnum
 from threading import Lock
 from typing import Final
 
-from exporter.heartbeats import Heartbeats
+from exporter.liveness.heartbeats import Heartbeats
 from exporter.source.reading import NO_EXPIRY, Reading, Server
 
 UNREADABLE_AFTER: Final = 5.0
