@@ -1,6 +1,6 @@
 """What Redis held of some nodes, column by column, not yet judged; and who can tell."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
@@ -15,9 +15,13 @@ NO_EXPIRY: Final = -1
 T = TypeVar("T")
 
 
+REFUSALS: Final = ("MISCONF", "OOM", "NOREPLICAS")
+"""The errors by which Redis refuses writes of every client: ``errorstat_*`` in INFO, Redis 6.2 and newer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Which Redis answered: another run or role means that what is missing may have been lost with it."""
+    """What one Redis said of itself, in INFO, at one look."""
 
     run_id: str
     role: str
@@ -27,10 +31,29 @@ class Server:
     """It started with what an earlier run had saved, or may have."""
     evicted: int = 0
     """Keys that it evicted since it started."""
+    refused: Mapping[str, int] | None = None
+    """Writes that it refused since it started, by error (one of ``REFUSALS``); None before Redis 6.2."""
+    blocked: bool = False
+    """It refuses writes now, told by its last snapshot and its configuration; used only where ``refused`` is None."""
+    flushes: int = 0
+    """FLUSHALL, FLUSHDB and SWAPDB that it executed since it started."""
+    paused: bool = False
+    """Writes are paused (CLIENT PAUSE), where the server says so: Valkey does, Redis 8.0 does not."""
+    silence: float = 0.0
+    """Seconds since a replica last heard from its master; 0 on a master."""
+    last_save_ok: bool | None = None
+    """Whether the last snapshot succeeded; None where the server does not say."""
+    memory_used_ratio: float | None = None
+    """used_memory / maxmemory; None without a limit."""
 
-    def holders(self, name: bytes) -> "tuple[Server, ...]":  # noqa: ARG002 - one server holds every node's keys
-        """Return the servers that hold a node's keys: this one, but in a cluster."""
-        return (self,)
+    @property
+    def members(self) -> "Mapping[str, Server]":
+        """The servers that answered, by address; a single server has the address ``""``."""
+        return {"": self}
+
+    def holders(self, name: bytes) -> tuple[str, ...]:  # noqa: ARG002 - one server holds every node's keys
+        """Return the addresses of the servers that hold a node's hash and heartbeat; not all need be ``members``."""
+        return ("",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +70,7 @@ class Reading:
         ttl_ms: The heartbeats' PTTL; MISSING or NO_EXPIRY where they have none.
         beats: The heartbeats' values.
         without_hash: Positions of nodes that have no hash.
+        unread: Positions of nodes whose primary, in a cluster, could not be read: nothing is known of them.
     """
 
     asked: float
@@ -58,6 +82,7 @@ class Reading:
     ttl_ms: Sequence[int] = ()
     beats: Sequence[bytes | None] = ()
     without_hash: frozenset[int] = frozenset()
+    unread: frozenset[int] = frozenset()
 
     def part(self, positions: range) -> "Reading":
         """Return what was read of some of the nodes, in a row."""
