@@ -195,6 +195,8 @@ def _tune_malloc() -> None:
 async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
     """Serve as long as the block lasts, then finish what is being served."""
     _tune_malloc()
+    for hint in settings.renamed(loaded):
+        log.warning("a setting has a new name; the old one works until the next release", hint=hint)
     fleet = Fleet(loaded)
     bridge = Bridge(fleet) if loaded.alertmanager.url else None
     server = Server(fleet, bridge.pushed if bridge else None)

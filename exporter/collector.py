@@ -12,8 +12,9 @@ from prometheus_client.registry import Collector
 
 from exporter.contract import NODE_METRICS, STATUS, STATUSES, Metric
 from exporter.errors import SourceError
-from exporter.fleet import Discovered, Fleet
+from exporter.fleet import Fleet, ReadInfo
 from exporter.snapshot import Snapshot
+from exporter.source.reading import REFUSALS
 
 
 class NodeCollector(Collector):
@@ -38,7 +39,7 @@ class NodeCollector(Collector):
             snapshot = None
         if snapshot:
             yield from node_families(snapshot)
-        yield from read_families(snapshot, self._fleet.discovered)
+        yield from read_families(snapshot, self._fleet.info)
 
 
 def node_families(snapshot: Snapshot) -> Iterator[MetricFamily]:
@@ -57,28 +58,29 @@ def node_families(snapshot: Snapshot) -> Iterator[MetricFamily]:
             yield family
 
 
-def read_families(snapshot: Snapshot | None, discovered: Discovered | None) -> Iterator[MetricFamily]:
-    """Yield what is known of the read itself and of the last discovery.
+def read_families(snapshot: Snapshot | None, info: ReadInfo) -> Iterator[MetricFamily]:
+    """Yield what is known of the read itself, of Redis and of the last discovery.
 
     Args:
-        snapshot: What was read; None if Redis could not be read in full.
-        discovered: The last complete discovery; None before the first.
+        snapshot: What was read; None if Redis could not be read.
+        info: What is known beside it.
     """
     if snapshot:
         nodes = GaugeMetricFamily("ginkgo_nodes", "Nodes by state.", labels=("state",))
         for state, count in snapshot.counts.items():
             nodes.add_metric((state.value,), count)
         yield nodes
-    yield GaugeMetricFamily(
-        "ginkgo_redis_up", "1 if this scrape read Redis in full, else 0.", value=float(snapshot is not None)
-    )
+    up = snapshot is not None and snapshot.complete
+    yield GaugeMetricFamily("ginkgo_redis_up", "1 if this scrape read Redis in full, else 0.", value=float(up))
     if snapshot:
+        yield from _redis_families(info)
+    if info.collect_duration is not None:
         yield GaugeMetricFamily(
             "ginkgo_exporter_collect_duration_seconds",
-            "Time that the last read of Redis took.",
-            value=snapshot.duration,
+            "Time that the last read of Redis took, also one that failed.",
+            value=info.collect_duration,
         )
-    if discovered:
+    if discovered := info.discovered:
         yield GaugeMetricFamily(
             "ginkgo_exporter_discovery_duration_seconds",
             "Time that the last complete discovery of node names took.",
@@ -93,6 +95,37 @@ def read_families(snapshot: Snapshot | None, discovered: Discovered | None) -> I
             "ginkgo_exporter_nodes_over_limit",
             "Nodes left out because there are more than --collector.max-nodes.",
             value=discovered.over_limit,
+        )
+
+
+def _redis_families(info: ReadInfo) -> Iterator[MetricFamily]:
+    """Yield what Redis said of itself; of a cluster the sums, and the worst of all primaries."""
+    servers = list(info.server.members.values()) if info.server else []
+    if counted := [server.refused for server in servers if server.refused is not None]:
+        refused = CounterMetricFamily(
+            "ginkgo_redis_refused_writes",
+            "Writes that Redis refused since it started, by error (errorstats of INFO).",
+            labels=("error",),
+        )
+        for error in REFUSALS:
+            refused.add_metric((error,), sum(counts.get(error, 0) for counts in counted))
+        yield refused
+    yield GaugeMetricFamily(
+        "ginkgo_redis_writes_refused",
+        "1 while Redis is taken to refuse writes, so that no node can beat, else 0.",
+        value=float(info.writes_refused),
+    )
+    if saves := [server.last_save_ok for server in servers if server.last_save_ok is not None]:
+        yield GaugeMetricFamily(
+            "ginkgo_redis_last_save_ok",
+            "1 if Redis's last snapshot succeeded, else 0 (rdb_last_bgsave_status of INFO).",
+            value=float(all(saves)),
+        )
+    if ratios := [server.memory_used_ratio for server in servers if server.memory_used_ratio is not None]:
+        yield GaugeMetricFamily(
+            "ginkgo_redis_memory_used_ratio",
+            "Share of its memory limit that Redis uses (used_memory / maxmemory); absent without a limit.",
+            value=max(ratios),
         )
 
 

@@ -68,6 +68,11 @@ STATUS: Final = Metric(
     json="status",
     field=STATUS_FIELD,
 )
+MASS_LOST: Final = Metric(
+    "ginkgo_node_mass_lost",
+    "gauge",
+    "1 for nodes that are lost together in a mass loss; absent for all others (from the ends of their heartbeats).",
+)
 
 GAUGES: Final = (
     Metric(
@@ -128,7 +133,7 @@ COUNTERS: Final = (
 NUMBERS: Final = (*GAUGES, *COUNTERS)
 """The metrics read from a numeric field of a node's hash."""
 
-NODE_METRICS: Final = (UP, HEARTBEAT_TTL, LAST_HEARTBEAT, *NUMBERS, STATUS)
+NODE_METRICS: Final = (UP, MASS_LOST, HEARTBEAT_TTL, LAST_HEARTBEAT, *NUMBERS, STATUS)
 """All per-node families, in the order they are exported."""
 
 FIELDS: Final = (*(metric.field for metric in NUMBERS if metric.field), STATUS_FIELD)

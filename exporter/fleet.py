@@ -1,46 +1,38 @@
-"""The fleet as it is now: names, reading, judgement and snapshot, put in a row and shared.
+"""The fleet as it is now: names, reading, judgement and snapshot, one after the other, and shared.
 
-Who wants to know asks here: a scrape, the page, the table, the push.
+Scrapes, the page, the table and the push read the fleet through this class.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Event, Lock, Thread
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 import structlog
 
 from exporter.errors import SourceError, SourceTimeoutError
-from exporter.liveness.judge import LOOK_AGAIN, Judge, Verdicts
+from exporter.liveness.faults import Kind
+from exporter.liveness.judge import LOOK_AGAIN, Judge
+from exporter.liveness.mass_loss import Thresholds
+from exporter.liveness.outages import PROBED, READ, Outages
+from exporter.liveness.watch import PROBE, Watch
 from exporter.names import Names, names_of
 from exporter.settings import Settings
 from exporter.snapshot import Part, Snapshot, SnapshotMaker
 from exporter.source import open_source
 from exporter.source.discovery import pause_after
-from exporter.source.reading import Reader, Reading, Source
+from exporter.source.reading import Server, Source
 from exporter.telemetry import Telemetry
 
-PROBE: Final = 0.25
-"""Seconds between two looks at whether Redis answers, and as who."""
-
-COUNTS: Final = 45.0
-"""Seconds for which a failure counts if nobody tries again: more than a scrape interval."""
-READ, PROBED = "read", "probe"
-"""Who may fail: Redis may well say who it is, and not be read in time, or not let its nodes be read."""
-
-Judged = tuple[range, Reading, Verdicts]
-"""Which of all nodes, what was read of them, and what is judged of it."""
+TRY_AGAIN: Final = 1.0
+"""Seconds between two tries to read all nodes after a read that failed, so that its end is noticed without a scrape."""
 
 log = structlog.get_logger(__name__)
 
-
-class Failing(NamedTuple):
-    """That Redis could not be read, in monotonic seconds: since when, and until when it counts."""
-
-    since: float
-    until: float
+Attendant = Callable[[bool], None]
+"""Called after each look of the watch, in its thread, with whether all offline nodes were looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,48 +50,80 @@ class Discovered:
     over_limit: int
 
 
+@dataclass(frozen=True, slots=True)
+class ReadInfo:
+    """What is known beside the nodes' values: of the last read, of discovery, and of Redis.
+
+    Attributes:
+        collect_duration: Seconds that the last read took, also one that failed; None before the first.
+        discovered: The last complete discovery; None before the first.
+        server: What Redis said of itself at the last look; None before the first.
+        writes_refused: Whether Redis is taken to refuse writes.
+    """
+
+    collect_duration: float | None = None
+    discovered: Discovered | None = None
+    server: Server | None = None
+    writes_refused: bool = False
+
+
 class Fleet:
     """Reads all nodes when asked, and looks for their names in between.
 
     Attributes:
         discovered: The last complete discovery; None before the first.
 
-    Two threads run from ``start`` to ``close``: one discovers names, one sees
-    whether Redis answers, so that what is missing after a fault of Redis's is not
-    taken for a death. Reads run one at a time in a third, and whoever asks while
-    one is under way shares it.
+    Two threads run from ``start`` to ``close``: one discovers names, one watches
+    Redis and the nodes whose state may change. Reads run one at a time in a third,
+    and whoever asks while one is under way shares it.
     """
 
-    def __init__(self, settings: Settings, telemetry: Telemetry | None = None, source: Source | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        telemetry: Telemetry | None = None,
+        source: Source | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.settings = settings
         self.telemetry = telemetry or Telemetry()
-        self.judge = Judge(settings.heartbeat.ttl, settings.heartbeat.beat, settings.nodes.forget_after)
+        self.judge = Judge(
+            settings.heartbeat.ttl,
+            settings.heartbeat.beat,
+            settings.nodes.forget_after,
+            Thresholds(settings.mass_loss.nodes, settings.mass_loss.ratio, settings.mass_loss.many),
+        )
+        self.outages = Outages(clock)
+        self._clock = clock
         self._source = source or open_source(settings)
         self._maker = SnapshotMaker(
             settings.heartbeat.timezone,
             settings.heartbeat.ttl,
-            self.judge.last_beat,
+            self.judge,
             self.telemetry.invalid,
             stale_gauges=settings.collector.stale_gauges,
         )
         self._whole, self._some = self._source.reader(), self._source.reader()
-        self._seen_by_discovery = self._source.reader()
+        self.watch = Watch(self.judge, self._source.reader(), settings.redis.timeout, clock)
+        self._attendant: Attendant = lambda _: None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="reader")
         self._threads = (
-            Thread(target=self._discover_for_ever, name="discovery", daemon=True),
-            Thread(target=self._probe_for_ever, name="probe", daemon=True),
+            Thread(target=self._discover_on, name="discovery", daemon=True),
+            Thread(target=self._watch_on, name="watch", daemon=True),
         )
         self._closed = Event()
-        self._wake_discovery = Event()
+        self._wake_discovery, self._wake_watch = Event(), Event()
         self._discovery_tried = Event()
-        self.discovered: Discovered | None = None  # this and the next three are the discovery thread's to write
+        self._collect_duration: float | None = None
+        self.discovered: Discovered | None = None  # this and the next four are the discovery thread's to write
+        self._discovery_error = ""
         self._found: frozenset[bytes] = frozenset()
         self._known: frozenset[bytes] = frozenset()
         self._names = Names()
-        self._lock = Lock()  # of what follows
+        self._lock = Lock()  # of the read under way
         self._current: Future[Snapshot] | None = None
-        self._answers = False
-        self._failing: dict[str, Failing] = {}
+        self.judge.tell(self._note_changes)
+        self.judge.tell_of_faults(self._note_fault)
 
     def start(self) -> Self:
         """Begin to look for names and for Redis."""
@@ -108,9 +132,10 @@ class Fleet:
         return self
 
     def close(self) -> None:
-        """Stop all threads and close all connections; a read under way is let go."""
+        """Stop all threads and close all connections; a read under way is abandoned."""
         self._closed.set()
         self._wake_discovery.set()
+        self._wake_watch.set()
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._source.close()
 
@@ -121,9 +146,13 @@ class Fleet:
         self.close()
 
     @property
-    def ready(self) -> bool:
-        """Whether names were discovered, and Redis answers now."""
-        return self.discovered is not None and self._answers and PROBED not in self._failing
+    def not_ready(self) -> str:
+        """Why the fleet cannot be read, in one line; empty if names were discovered and Redis answers."""
+        if error := self.outages.error(PROBED):
+            return error
+        if self.discovered is None:
+            return self._discovery_error or "node names are not discovered yet"
+        return "" if self.outages.answered else "Redis was not asked yet"
 
     @property
     def names(self) -> Names:
@@ -131,15 +160,20 @@ class Fleet:
         return self._names
 
     @property
-    def unreadable_since(self) -> float | None:
-        """Monotonic time since which Redis cannot be read, or does not answer; None while it can."""
-        with self._lock:
-            failing = self._failing.values()
-            return min((each.since for each in failing if each.until > time.monotonic()), default=None)
+    def info(self) -> ReadInfo:
+        """What is known now beside the nodes' values."""
+        refused = self.judge.writes_refused_since() is not None
+        return ReadInfo(self._collect_duration, self.discovered, self.judge.server, refused)
 
-    def reader(self) -> Reader:
-        """Return a reader of the fleet's Redis for another thread."""
-        return self._source.reader()
+    def attend(self, attendant: Attendant, refresh: float) -> None:
+        """Watch each node's deadline from now on, and call ``attendant`` after each look.
+
+        Args:
+            attendant: See ``Attendant``.
+            refresh: Seconds between two looks at all offline nodes.
+        """
+        self._attendant = attendant
+        self.watch.keep_deadlines(refresh)
 
     def request(self) -> "Future[Snapshot]":
         """Return the read that is under way, or begin one; its exception is a SourceError."""
@@ -173,7 +207,7 @@ class Fleet:
             raise SourceTimeoutError("Redis did not answer in time") from None
 
     def look(self) -> Snapshot:
-        """Look for names and read them once, here and now; for who has not started the fleet.
+        """Look for names and read the nodes once, here and now; for a fleet that was not started.
 
         Raises:
             SourceError: Redis could not be read in full.
@@ -182,120 +216,120 @@ class Fleet:
         return self._read()
 
     def _read(self) -> Snapshot:
-        start = time.monotonic()
+        start = self._clock()
         deadline = start + self.settings.redis.timeout
-        if not self._discovery_tried.wait(self.settings.redis.timeout) or self.discovered is None:
-            raise SourceError("node names are not discovered yet")
-        names = self._names
         try:
+            names = self._discovered_names()
             parts = self._parts(names, deadline)
         except SourceError as error:
-            self._failed(READ, error)
+            self.outages.failed(READ, error, start)
             raise
         finally:
-            if names is not self._names:
-                self.judge.keep(self._names.raw)  # some were judged that discovery had dropped meanwhile
-        self._answered(READ)
-        return self._maker.snapshot(names, parts, time.monotonic() - start)
+            self._collect_duration = self._clock() - start
+        self.outages.succeeded(READ)
+        return self._maker.snapshot(names, parts, self._collect_duration)
+
+    def _discovered_names(self) -> Names:
+        if not self._discovery_tried.wait(self.settings.redis.timeout) or self.discovered is None:
+            raise SourceError(self._discovery_error or "node names are not discovered yet")
+        return self._names
 
     def _parts(self, names: Names, deadline: float) -> list[Part]:
         """Read, judge and write all nodes part by part: meanwhile Redis works on the next part."""
-        parts: dict[int, Part] = {}  # by where they begin
-        unsure: list[Judged] = []
+        parts: list[Part] = []
         start = 0
         for reading in self._whole.parts(names.raw, deadline):
             positions = range(start, start + len(reading.names))
             start = positions.stop
-            verdicts = self.judge.judge(reading)
-            if verdicts.unsure():
-                unsure.append((positions, reading, verdicts))
-            else:
-                parts[positions.start] = self._maker.part(names, positions, reading, verdicts)
-        for positions, reading, verdicts in self._look_again(unsure, deadline):
-            parts[positions.start] = self._maker.part(names, positions, reading, verdicts)
-        return [parts[start] for start in sorted(parts)]
+            verdicts = self.judge.judge(reading, of=len(names.raw))
+            parts.append(self._maker.part(names, positions, reading, verdicts))
+        if names is not self._names:
+            self.judge.keep(self._names.raw)  # some were judged that discovery had dropped meanwhile
+        return parts
 
-    def _look_again(self, unsure: Sequence[Judged], deadline: float) -> Iterator[Judged]:
-        """Yield parts of a reading, and what is judged of them, once all nodes that are unsure were read once more."""
-        if not unsure:
-            return
-        self._closed.wait(LOOK_AGAIN)
-        parts = [(part, part[2].unsure()) for part in unsure]
-        names = [reading.names[position] for (_, reading, _), who in parts for position in who]
-        second = self._some.read(names, deadline)
-        again = self.judge.judge(second, sure=True)
-        start = 0
-        for (positions, reading, verdicts), who in parts:
-            seen = range(start, start + len(who))
-            start = seen.stop
-            yield positions, reading.amended(who, second.part(seen)), verdicts.amended(who, again.part(seen))
-
-    def _discover_for_ever(self) -> None:
+    def _discover_on(self) -> None:
         interval = self.settings.discovery.interval
         while not self._closed.is_set():
             pause = interval
             try:
                 pause = self._discover(interval)
             except SourceError as error:
-                log.debug("discovery failed", error=str(error))
+                self._note_failed_discovery(str(error))
             except Exception as error:  # noqa: BLE001 - the edge of this thread
                 self.telemetry.fault("discovery", error)
+            finally:
+                self._discovery_tried.set()
             self._wake_discovery.wait(pause)
             self._wake_discovery.clear()
 
+    def _note_failed_discovery(self, error: str) -> None:
+        """Log why names cannot be discovered, once; an outage of Redis is logged elsewhere."""
+        if error != self._discovery_error and not self.outages.since and not self._closed.is_set():
+            log.error("node names cannot be discovered", error=error)
+        self._discovery_error = error
+
     def _discover(self, interval: float) -> float:
         """Look for names once, and return the seconds to leave Redis alone."""
-        start = time.monotonic()
-        try:
-            found = self._source.discover(self.settings.redis.timeout)
-        except Exception:
-            self._discovery_tried.set()
-            raise
-        # A Redis that has lost its data must be known for one before names are taken for gone.
-        seen = self._seen_by_discovery.read((), time.monotonic() + self.settings.redis.timeout)
+        start = self._clock()
+        found = self._source.discover(self.settings.redis.timeout)
+        # The judge must know of a Redis that has lost its data before names are taken for gone.
+        seen = self._some.read((), self._clock() + self.settings.redis.timeout)
         self.judge.answered(seen.server, seen.at)
-        # A name stays for one more round: a restarting node may have had no keys as the scan came by.
-        known = found.names | self._found | frozenset(self.judge.awaited())
+        self.judge.found(found.names, start)
+        # A name stays for one more round: a restarting node may have had no keys during the scan.
+        known = found.names | self._found | frozenset(self.judge.awaited(self._clock()))
         self._found = found.names
         if known != self._known:
-            self._known = known
-            self._names = names_of(known, self.settings.collector.max_nodes)
-            self.judge.keep(self._names.raw)
-            if self._names.over_limit:
-                log.error("too many nodes: the last ones by name are left out", left_out=self._names.over_limit)
-        self.discovered = Discovered(time.monotonic() - start, time.time(), self._names.over_limit)
+            self._take_over(known)
+        self.discovered = Discovered(self._clock() - start, time.time(), self._names.over_limit)
+        self._discovery_error = ""
         self._discovery_tried.set()
         return pause_after(found.busy, interval)
 
-    def _probe_for_ever(self) -> None:
-        reader = self._source.reader()
-        while not self._closed.wait(PROBE):
+    def _take_over(self, known: frozenset[bytes]) -> None:
+        """Make these the nodes to read. New ones are judged before any scrape reads them."""
+        names = names_of(known, self.settings.collector.max_nodes)
+        if new := sorted(frozenset(names.raw).difference(self._names.raw)):
+            self.judge.judge(self._some.read(new, self._clock() + self.settings.redis.timeout))
+            self._closed.wait(LOOK_AGAIN)
+        self._known, self._names = known, names
+        self.judge.keep(names.raw)
+        if names.over_limit:
+            log.error("too many nodes: the last ones by name are left out", left_out=names.over_limit)
+
+    def _watch_on(self) -> None:
+        read_again_at = 0.0
+        while not self._closed.is_set():
+            refreshed = False
             try:
-                reading = reader.read((), time.monotonic() + self.settings.redis.timeout)
-                if self.judge.answered(reading.server, reading.at):
-                    log.info("Redis came back as another, or after a while: nodes get time to beat")
-                    self._wake_discovery.set()
-                self._answered(PROBED)
+                if self._probe():
+                    refreshed = self.watch.look(self._names.raw)
+                if self.outages.error(READ) and self._clock() >= read_again_at:
+                    read_again_at = self._clock() + TRY_AGAIN
+                    self.request()
+                self._attendant(refreshed)
             except SourceError as error:
-                self._failed(PROBED, error)
+                log.debug("the watch could not read nodes", error=str(error))
             except Exception as error:  # noqa: BLE001 - the edge of this thread
-                self.telemetry.fault("probe", error)
+                self.telemetry.fault("watch", error)
+                self._closed.wait(PROBE)
+            self._wake_watch.wait(self.watch.wait())
+            self._wake_watch.clear()
 
-    def _answered(self, by: str) -> None:
-        with self._lock:
-            back = self._failing.pop(by, None) is not None or not self._answers
-            self._answers = True
-            well = not self._failing
-        if back and well:
-            log.info("Redis answers")
-        if back and by == PROBED:
-            self._wake_discovery.set()
+    def _probe(self) -> bool:
+        """See whether Redis answers, and return whether it did at the last probe."""
+        start = self._clock()
+        try:
+            if self.watch.probe() and self.outages.succeeded(PROBED):
+                self._wake_discovery.set()
+        except SourceError as error:
+            if not self._closed.is_set():
+                self.outages.failed(PROBED, error, start)
+        return not self.outages.error(PROBED)
 
-    def _failed(self, by: str, error: SourceError) -> None:
-        now = time.monotonic()
-        with self._lock:
-            was_well = not self._failing
-            since = self._failing[by].since if by in self._failing else now
-            self._failing[by] = Failing(since, now + COUNTS)
-        if was_well and not self._closed.is_set():
-            log.error("Redis cannot be read", error=str(error))
+    def _note_changes(self, _: object) -> None:
+        self._wake_watch.set()
+
+    def _note_fault(self, kind: Kind) -> None:
+        log.warning("Redis was at fault: nodes without heartbeat get time to beat", fault=kind.value)
+        self._wake_discovery.set()

@@ -14,6 +14,7 @@ from exporter.contract import (
     GAUGES,
     HEARTBEAT_TTL,
     LAST_HEARTBEAT,
+    MASS_LOST,
     NUMBERS,
     STATUS,
     STATUS_FIELD,
@@ -22,7 +23,7 @@ from exporter.contract import (
     Metric,
 )
 from exporter.lines import Lines, LineWriter
-from exporter.liveness.judge import State, Verdicts
+from exporter.liveness.judge import Judge, State, Verdicts
 from exporter.names import Names, shown_id
 from exporter.source.reading import MISSING, NO_EXPIRY, Reading
 from exporter.values import (
@@ -68,6 +69,7 @@ class Part:
         lines: The same as Prometheus reads them.
         counts: How many of them there are in each of the ``COUNTED`` states.
         wall: Unix time of the read.
+        complete: Whether all of them could be read: in a cluster a primary may be away.
     """
 
     names: Names
@@ -77,6 +79,7 @@ class Part:
     lines: Lines
     counts: Mapping[State, int]
     wall: float
+    complete: bool = True
 
     def exported(self, values: Iterable[T]) -> Iterator[T]:
         """Yield the values of those nodes that have series, given one for each."""
@@ -99,6 +102,11 @@ class Snapshot:
     def wall(self) -> float:
         """Unix time at which its last part was read."""
         return self.parts[-1].wall
+
+    @property
+    def complete(self) -> bool:
+        """Whether all nodes could be read."""
+        return all(part.complete for part in self.parts)
 
     @property
     def ids(self) -> list[str]:
@@ -129,7 +137,7 @@ class SnapshotMaker:
     Args:
         zone: Time zone of heartbeats that name none.
         ttl: Seconds that a heartbeat lives.
-        last_beat: Returns what a node wrote as its last heartbeat, if that is known.
+        judge: Knows what a node wrote as its last heartbeat, and which nodes are lost in a mass loss.
         invalid: Told of values that could not be read.
         stale_gauges: Whether offline nodes keep their gauges.
     """
@@ -138,7 +146,7 @@ class SnapshotMaker:
         self,
         zone: tzinfo,
         ttl: float,
-        last_beat: Callable[[bytes], bytes | None],
+        judge: Judge,
         invalid: Invalid,
         *,
         stale_gauges: bool = False,
@@ -147,8 +155,9 @@ class SnapshotMaker:
         self._clocks_checked: Names | None = None
         self._clock_reported = False
         self._stale_gauges = stale_gauges
-        self._last_beat = last_beat
+        self._judge = judge
         self._invalid = invalid
+        self._empty: dict[int, Column] = {}  # by length
         self._times = HeartbeatTimes(zone)
         self._numbers = {metric.field or "": NumberColumn(metric) for metric in NUMBERS}
         self._ttls: Memo[int] = Memo(_ttl_text)
@@ -168,6 +177,7 @@ class SnapshotMaker:
         if names is not self._clocks_checked:
             self._check_clocks(reading, columns[LAST_HEARTBEAT.name].texts)
         columns[UP.name] = column_of([b"1"] * len(states))
+        columns[MASS_LOST.name] = self._empty.get(len(states)) or self._empty_column(len(states))
         if verdicts.odd:
             self._mark(columns, reading, verdicts)
         odd = Counter(states[position] for position in verdicts.odd)
@@ -181,6 +191,7 @@ class SnapshotMaker:
             lines=self._writer.write(names, positions, columns),
             counts=counts,
             wall=reading.wall,
+            complete=not reading.unread,
         )
 
     def snapshot(self, names: Names, parts: Sequence[Part], duration: float) -> Snapshot:
@@ -214,21 +225,28 @@ class SnapshotMaker:
     def _mark(self, columns: dict[str, Column], reading: Reading, verdicts: Verdicts) -> None:
         """Show in the columns who is not alive: of them nothing may be told that only the living have."""
         states, odd = verdicts.states, verdicts.odd
+        if members := self._judge.members():
+            lost = [position for position in odd if reading.names[position] in members]
+            columns[MASS_LOST.name] = columns[MASS_LOST.name].amended(dict.fromkeys(lost, b"1"))
         columns[UP.name] = columns[UP.name].amended({position: _UP.get(states[position]) for position in odd})
         columns[LAST_HEARTBEAT.name] = self._with_remembered(columns[LAST_HEARTBEAT.name], reading, odd)
         if not self._stale_gauges:
             silent = [position for position in odd if states[position] is not State.ONLINE]
             for metric in (*GAUGES, STATUS):
                 columns[metric.name] = columns[metric.name].without(silent)
-        if hidden := [position for position in odd if states[position] not in EXPORTED]:
+        unread = reading.unread
+        if hidden := [position for position in odd if states[position] not in EXPORTED or position in unread]:
             columns.update((name, column.without(hidden)) for name, column in columns.items())
+
+    def _empty_column(self, length: int) -> Column:
+        return self._empty.setdefault(length, column_of([None] * length))
 
     def _with_remembered(self, column: Column, reading: Reading, odd: Sequence[int]) -> Column:
         """Fill in what nodes without heartbeat wrote as their last one."""
         remembered: dict[int, bytes | None] = {}
         for position in odd:
             name = reading.names[position]
-            if reading.beats[position] is None and (text := self._last_beat(name)) is not None:
+            if reading.beats[position] is None and (text := self._judge.last_beat(name)) is not None:
                 remembered[position] = self._times.read(text)
                 if remembered[position] is None:
                     self._invalid("heartbeat", [shown_id(name)])

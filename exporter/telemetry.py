@@ -12,7 +12,7 @@ from exporter import __revision__, __version__
 from exporter.contract import FIELDS
 
 _FIELDS: Final = (*FIELDS, "heartbeat", "node_id")
-PARTS: Final = ("discovery", "probe", "push", "request")
+PARTS: Final = ("discovery", "push", "request", "watch")
 _MEMORY: Final = 10_000
 
 log = structlog.get_logger(__name__)

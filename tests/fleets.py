@@ -74,8 +74,7 @@ class Exporter:
         part: int = 2,
     ) -> None:
         self._judge = Judge(30, 10, forget_after)
-        last_beat = self._judge.last_beat
-        self._maker = SnapshotMaker(ZoneInfo("UTC"), 30, last_beat, invalid, stale_gauges=stale_gauges)
+        self._maker = SnapshotMaker(ZoneInfo("UTC"), 30, self._judge, invalid, stale_gauges=stale_gauges)
         self._part = part
         self._names = Names()
 

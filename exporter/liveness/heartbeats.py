@@ -13,10 +13,12 @@ class Heartbeat(NamedTuple):
 
     Attributes:
         deadline: Its end in monotonic seconds.
+        seen: When it was seen, in monotonic seconds.
         text: What the node wrote.
     """
 
     deadline: float
+    seen: float
     text: bytes
 
 
@@ -78,13 +80,24 @@ class Heartbeats:
         if (place := self._places.get(name)) is None:
             return None
         row, position = place
-        return Heartbeat(_end(row, position), row.beats[position] or b"")
+        return Heartbeat(_end(row, position), row.at, row.beats[position] or b"")
 
     def forget(self, name: bytes) -> None:
         """Know nothing more of a node."""
         if place := self._places.pop(name, None):
             row, position = place
             row.apart.add(position)
+
+    def ending(self, after: float, until: float) -> list[bytes]:
+        """Return the nodes whose heartbeat, as it was seen last, ends in that time; the first to end first."""
+        ends = {name: _end(row, position) for name, (row, position) in self._places.items()}
+        return sorted((name for name, end in ends.items() if after < end <= until), key=ends.__getitem__)
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
 
     def names(self) -> set[bytes]:
         """Return the nodes that were seen to have a heartbeat."""

@@ -1,29 +1,29 @@
-"""The one judge of who is alive: from what was read, and when, to a state for each node.
+"""The one judge of which nodes are alive: from what was read, and when, to a state for each node.
 
 The rules are those of the platform's keys. A crash leaves the hash and lets the
-heartbeat expire; a graceful stop deletes both; and a fault of Redis's can take
-either from a node that is well, so it never by itself makes a node dead.
+heartbeat expire; a graceful stop deletes both; and a fault of Redis can take either
+from a living node, so it never makes a node dead by itself.
 """
 
-from bisect import bisect_left
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from threading import Lock
 from typing import Final
 
+from exporter.liveness.faults import LOSES_DATA, NEVER, Faults, Kind, chance
 from exporter.liveness.heartbeats import Heartbeats
+from exporter.liveness.mass_loss import MassLoss, Ruling, Thresholds
 from exporter.source.reading import NO_EXPIRY, Reading, Server
 
-UNREADABLE_AFTER: Final = 5.0
-"""Seconds without an answer after which beats may have been missed for Redis's sake."""
-EXTEND_AGAIN_AFTER: Final = 300.0
-"""Seconds after which one and the same deadline may be extended again."""
 LOOK_AGAIN: Final = 0.02
 """Seconds after which a pair of keys is read once more that was never seen before and reads as crashed."""
 REMEMBER_LOST: Final = 3600.0
 """Seconds for which a node is remembered that Redis lost the data of."""
-NEVER: Final = float("-inf")
+LATE: Final = 0.4
+"""Share of a TTL: a heartbeat with less left has missed two beats, and its node is likely to die."""
+FRESH: Final = 1.0
+"""Seconds for which it is remembered how many nodes were late."""
 
 
 class State(StrEnum):
@@ -32,13 +32,11 @@ class State(StrEnum):
     ONLINE = "online"
     OFFLINE = "offline"
     UNDECIDED = "undecided"
-    """It has no heartbeat, but Redis was at fault: nobody can say yet."""
+    """It has no heartbeat, and it cannot be said yet that it is dead."""
     FORGOTTEN = "forgotten"
     """Offline for so long that it is only counted."""
     GONE = "gone"
     """It stopped gracefully, or was never there: nothing is exported."""
-    UNSURE = "unsure"
-    """Never seen before and reads as crashed: read it once more before saying so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,31 +51,53 @@ class Verdicts:
     states: Sequence[State]
     odd: Sequence[int]
 
-    def unsure(self) -> list[int]:
-        """Return the positions of nodes to look at once more."""
-        return [position for position in self.odd if self.states[position] is State.UNSURE]
 
-    def part(self, positions: range) -> "Verdicts":
-        """Return the verdicts on some of the nodes, in a row."""
-        first, end = bisect_left(self.odd, positions.start), bisect_left(self.odd, positions.stop)
-        odd = [position - positions.start for position in self.odd[first:end]]
-        return Verdicts(self.states[positions.start : positions.stop], odd)
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A node's state became another one.
 
-    def amended(self, positions: Sequence[int], other: "Verdicts") -> "Verdicts":
-        """Return these verdicts with those on some nodes taken from a second look at just them."""
-        states = list(self.states)
-        for position, state in zip(positions, other.states, strict=True):
-            states[position] = state
-        alive = {positions[i] for i in set(range(len(positions))).difference(other.odd)}
-        return Verdicts(states, [position for position in self.odd if position not in alive])
+    Attributes:
+        name: The node.
+        before: Its state until then; None if it was not known.
+        after: Its state since.
+        at: Monotonic time of the look that showed it.
+    """
+
+    name: bytes
+    before: State | None
+    after: State
+    at: float
 
 
-Hit = Callable[[bytes], bool]
-"""Whether a fault of Redis's hit a node: in a cluster it may have been one primary's."""
+@dataclass(slots=True)
+class Missing:
+    """A node without heartbeat.
+
+    Attributes:
+        first: The first look that showed it so, in monotonic seconds.
+        since: From when on its chance to beat counts; None if it was never seen alive and no fault is known.
+        state: Its state at the last look; None for a node that was never seen before.
+        died: When it died: the end of its heartbeat, or when its chance was over; None while it may be alive.
+        ended: Whether that is the end of its heartbeat.
+        offline: Whether its death was declared, and not held back.
+        looked: The last look at it.
+    """
+
+    first: float
+    since: float | None
+    state: State | None
+    died: float | None = None
+    ended: bool = False
+    offline: bool = False
+    looked: float = NEVER
+
+
+Told = Callable[[Sequence[Change]], None]
+"""Called with the changes of one judgement, in the thread that judged, when the judge is free again."""
 
 
 class Judge:
-    """Knows each node's deadline, and what befell Redis since. Time is the readings'; it has no clock.
+    """Knows each node's last heartbeat and Redis's faults since. It has no clock: time comes with the readings.
 
     Its state has one lock. Nothing is kept of a node that is gone.
 
@@ -85,42 +105,91 @@ class Judge:
         ttl: Seconds that a heartbeat lives.
         beat: Seconds between two beats.
         forget_after: Seconds after which an offline node is only counted; None for never.
+        thresholds: How many nodes must die together to be a mass loss.
     """
 
-    def __init__(self, ttl: float, beat: float, forget_after: float | None = None) -> None:
+    def __init__(
+        self, ttl: float, beat: float, forget_after: float | None = None, thresholds: Thresholds | None = None
+    ) -> None:
         self._ttl, self._beat = ttl, beat
         self._grace = ttl + beat
         self._forget_after = forget_after
         self._lock = Lock()
-        self._server: Server | None = None
-        self._answered: float | None = None
-        self._evicted = NEVER  # when Redis was last seen to have evicted keys
-        self._faults: list[tuple[float, Hit]] = []  # of Redis: until when it lasted, and whom it hit; latest first
+        self._told: list[Told] = []
+        self._told_of_faults: list[Callable[[Kind], None]] = []
+        self._changes: list[Change] = []
+        self._faults = Faults(ttl, beat)
+        self._mass_loss = MassLoss(ttl, beat, thresholds or Thresholds())
         self._heartbeats = Heartbeats()
-        self._offline: dict[bytes, float] = {}  # since when
-        self._extended: dict[bytes, float] = {}  # undecided nodes, and since when
-        self._lost: dict[bytes, float] = {}  # not seen since Redis came back as another, and when that was
+        self._missing: dict[bytes, Missing] = {}
+        self._lost: dict[bytes, float] = {}  # nodes whose keys Redis lost, and when; not seen since
+        self._late = NEVER, 0.0  # when nodes were last looked at to see how many are late, and how many were
 
-    def answered(self, server: Server, at: float) -> bool:
-        """Note that Redis answered, and return whether that shows a fault: a long silence, or another server.
+    def tell(self, told: Told) -> None:
+        """Have ``told`` called with every change of a node's state from now on."""
+        self._told.append(told)
+
+    def tell_of_faults(self, told: Callable[[Kind], None]) -> None:
+        """Have ``told`` called with every fault of Redis that a look is the first to show."""
+        self._told_of_faults.append(told)
+
+    # --- what the judge is told ----------------------------------------------------------
+
+    def answered(self, server: Server, at: float) -> list[Kind]:
+        """Take note of what Redis said of itself, and return the faults that this shows.
 
         Args:
-            server: Who answered.
+            server: What Redis said.
             at: Monotonic time of the answer.
         """
         with self._lock:
-            return self._note(server, at)
+            faults = self._note(server, at)
+        self._tell((), faults)
+        return faults
 
-    def judge(self, reading: Reading, *, sure: bool = False) -> Verdicts:
+    def judge(self, reading: Reading, *, of: int | None = None) -> Verdicts:
         """Return the state of each node read, and remember what the next judgement needs.
 
         Args:
             reading: What was read.
-            sure: It is the second look at nodes that were ``UNSURE``.
+            of: How many nodes there are, where the reading is only a part of them; it is taken for a fair sample.
         """
         with self._lock:
-            self._note(reading.server, reading.at)
-            return self._judge(reading, sure=sure)
+            faults = self._note(reading.server, reading.at)
+            verdicts = self._judge(reading, of or len(reading.names))
+            changes, self._changes = self._changes, []
+        self._tell(changes, faults)
+        return verdicts
+
+    def may_die(self, reading: Reading) -> bool:
+        """Return whether nodes of this reading may be declared dead, so that it matters how many others are late."""
+        with self._lock:
+            return any(
+                ms <= 0 and self._may_die(name, reading.asked)
+                for name, ms in zip(reading.names, reading.ttl_ms, strict=True)
+            )
+
+    def look_for_late(self, reading: Reading, of: int) -> Verdicts:
+        """Judge nodes that were read to see how many are late, since another one has died.
+
+        Args:
+            reading: The nodes whose heartbeats were known to end next, as they are now.
+            of: How many such nodes there are.
+        """
+        with self._lock:
+            self._late = reading.at, self._count_late(reading, of)
+        return self.judge(reading)
+
+    def found(self, names: Collection[bytes], since: float) -> None:
+        """Take note that keys of these nodes are in Redis.
+
+        Args:
+            names: The nodes.
+            since: Monotonic time at which the search for them began.
+        """
+        with self._lock:
+            for name in [name for name, lost in self._lost.items() if lost < since and name in names]:
+                del self._lost[name]
 
     def keep(self, names: Collection[bytes]) -> None:
         """Forget all nodes but these, which are all that are known, and those that Redis lost the data of."""
@@ -128,10 +197,53 @@ class Judge:
             for name in self._known().difference(names, self._lost):
                 self._drop(name)
 
-    def awaited(self) -> Collection[bytes]:
+    # --- what the judge is asked ---------------------------------------------------------
+
+    def awaited(self, now: float) -> Collection[bytes]:
         """Return nodes whose keys Redis lost: to be read although discovery does not find them."""
         with self._lock:
-            return tuple(self._lost)
+            for name in [name for name, lost in self._lost.items() if now - lost >= REMEMBER_LOST]:
+                self._leave(name, State.GONE, now)
+                self._drop(name)
+            changes, self._changes = self._changes, []
+            awaited = tuple(self._lost)
+        self._tell(changes, ())
+        return awaited
+
+    def undecided(self) -> list[bytes]:
+        """Return the nodes whose next look may decide."""
+        with self._lock:
+            return [name for name, node in self._missing.items() if node.state in (State.UNDECIDED, None)]
+
+    def ending_soon(self, now: float) -> list[bytes]:
+        """Return the nodes that die within a beat, as far as is known, unless they have beaten since."""
+        with self._lock:
+            return self._heartbeats.ending(now, now + self._beat)
+
+    def offline(self) -> Mapping[bytes, Missing]:
+        """Return the offline nodes."""
+        with self._lock:
+            return {name: node for name, node in self._missing.items() if node.state is State.OFFLINE}
+
+    def members(self) -> Collection[bytes]:
+        """Return the nodes that are lost in a mass loss."""
+        with self._lock:
+            return self._mass_loss.members
+
+    def mass_loss_since(self) -> float | None:
+        """Return when the first heartbeat of the mass losses that last ended; None without any."""
+        with self._lock:
+            return min((loss.first for loss in self._mass_loss.losses), default=None)
+
+    def writes_refused_since(self) -> float | None:
+        """Return since when Redis is taken to refuse writes, in monotonic seconds; None while it takes them."""
+        with self._lock:
+            return self._faults.writes_refused_since
+
+    @property
+    def server(self) -> Server | None:
+        """What Redis said of itself at the last look; None before the first."""
+        return self._faults.server
 
     def last_beat(self, name: bytes) -> bytes | None:
         """Return what a node wrote as its last heartbeat that was seen; None if none was."""
@@ -140,85 +252,165 @@ class Judge:
             return heartbeat and heartbeat.text
 
     def due(self, name: bytes) -> float | None:
-        """Return when a node's state may change though it does nothing, in monotonic seconds.
+        """Return when a node is to be looked at, in monotonic seconds.
 
-        That is its deadline while it is online, the end of its extension while it
-        is undecided, and None when it is offline or not known.
+        That is its deadline while it is online; None while it is offline, undecided or not known.
         """
         with self._lock:
-            if name in self._offline:
-                return None
-            since = self._extended.get(name)
-            return self._deadline(name) if since is None else since + self._grace
+            node = self._missing.get(name)
+            return self._deadline(name) if node is None or node.state is State.ONLINE else None
 
     def offline_since(self, name: bytes) -> tuple[float | None, float | None]:
         """Return since when a node is offline, None if it is not; and when its heartbeat ended, if that is what it is.
 
-        A node may also be offline since it was first seen so, or since its time after a fault of Redis's was up.
+        A node may also be offline since it was first seen so, or since its time after a fault of Redis was up.
         """
         with self._lock:
-            since = self._offline.get(name)
-            return since, since if since == self._end(name) else None
+            node = self._missing.get(name)
+            since = node.died if node and node.offline else None
+            return since, since if node and node.ended else None
 
-    def _note(self, server: Server, at: float) -> bool:
-        before, answered = self._server, self._answered
-        self._server, self._answered = server, max(at, answered or at)
-        if before is None or answered is None:
-            if server.restored and server.uptime < self._grace:
-                self._fault(at - server.uptime, _everybody)
-            return False
-        if server.evicted > before.evicted:
-            self._evicted = at
-        another = server.run_id != before.run_id
-        if at - answered > UNREADABLE_AFTER:
-            self._fault(at, _everybody)
-        elif another or server.role != before.role:
-            self._fault(at, lambda name: _identities(before, name) != _identities(server, name))
-        else:
-            return False
-        if another:
-            for name in self._known():
-                if _runs(before, name) != _runs(server, name):
-                    self._lost.setdefault(name, at)
-        return True
+    # --- the rules -----------------------------------------------------------------------
 
-    def _fault(self, at: float, hit: Hit) -> None:
-        """Remember a fault of Redis's for as long as nodes may want beats for its sake."""
-        self._faults = [(at, hit), *((then, others) for then, others in self._faults if at < then + self._grace)]
+    def _note(self, server: Server, at: float) -> list[Kind]:
+        new = self._faults.note(server, at)
+        for kind, hit in new:
+            if kind in LOSES_DATA:
+                for name in self._known():
+                    if hit(name):
+                        self._lost.setdefault(name, at)
+        return [kind for kind, _ in new]
 
-    def _judge(self, reading: Reading, *, sure: bool) -> Verdicts:
+    def _judge(self, reading: Reading, of: int) -> Verdicts:
         ttl_ms = reading.ttl_ms
         odd = [position for position, ttl in enumerate(ttl_ms) if ttl <= 0] if min(ttl_ms, default=1) <= 0 else []
         states = [State.ONLINE] * len(ttl_ms)
         self._heartbeats.note(reading, odd)
-        if self._offline or self._extended or self._lost:
+        if self._faults.writes_refused_since is not None:
+            self._note_renewed(reading)
+        if self._missing or self._lost:
             living = set(reading.names).difference(reading.names[position] for position in odd)
-            for memory in (self._offline, self._extended, self._lost):
-                for name in living.intersection(memory):
-                    del memory[name]
+            for name in living.intersection(self._lost):
+                del self._lost[name]
+            for name in living.intersection(self._missing):
+                self._leave(name, State.ONLINE, reading.asked)
+        deaths = []
         for position in odd:
-            states[position] = self._judge_without_beat(reading, position, sure=sure)
+            state = self._without_heartbeat(reading, position)
+            if state is None:
+                deaths.append(position)
+            else:
+                states[position] = state
+        if deaths:
+            self._declare(reading, deaths, of)
+            for position in deaths:
+                states[position] = self._missing[reading.names[position]].state or State.UNDECIDED
         return Verdicts(states, odd)
 
-    def _judge_without_beat(self, reading: Reading, position: int, *, sure: bool) -> State:
-        # As of when Redis was asked: what it answered may have waited long to be taken in.
+    def _without_heartbeat(self, reading: Reading, position: int) -> State | None:
+        """Return the state of a node without heartbeat; None if it has just died."""
+        # As of when Redis was asked: its answer may have waited for long.
         name, at = reading.names[position], reading.asked
+        if position in reading.unread:
+            return State.UNDECIDED
         never_expires = reading.ttl_ms[position] == NO_EXPIRY
         if never_expires or position not in reading.without_hash:
             self._lost.pop(name, None)
-        elif at - self._lost.get(name, NEVER) >= REMEMBER_LOST:
+        elif name not in self._lost or at - self._lost[name] >= REMEMBER_LOST:
+            self._leave(name, State.GONE, at)
             self._drop(name)
             return State.GONE
-        if name in self._offline:
-            return self._offline_state(name, at)
-        if never_expires:
-            return self._declare_offline(name, at, since=at)
-        if (extended := self._extended_until(name, at)) is not None:
-            return State.UNDECIDED if at < extended else self._declare_offline(name, at, since=at)
+        node = self._missing.get(name) or self._first_missed(name, at)
+        if not node.offline:
+            state = None if never_expires else self._waits(name, node, at)
+            if state and node.died is not None:
+                node.died = None  # its death was held back, and now a fault excuses it
+                self._mass_loss.leave(name)
+            return state and self._set(name, node, state, at)
+        return self._set_offline(name, node, at)
+
+    def _first_missed(self, name: bytes, at: float) -> Missing:
+        """Return the record of a node that is seen without heartbeat for the first time.
+
+        Its chance counts from its last beat that was seen. But if nobody looked when that
+        heartbeat ended, and a fault began later, it may have beaten until the fault.
+        """
+        end, faults = self._end(name), self._faults.of(name)
+        if end == NEVER:
+            node = Missing(at, max((fault.start for fault in faults), default=None), None)
+        else:
+            unseen = [fault.start for fault in faults if fault.start > end]
+            node = Missing(at, max([end - self._ttl, *unseen]), State.ONLINE)
+        self._missing[name] = node
+        return node
+
+    def _waits(self, name: bytes, node: Missing, at: float) -> State | None:
+        """Return the state of a node that is not dead yet; None if it is."""
+        faults = self._faults.of(name)
+        if self._end(name) == NEVER:
+            seen_twice = at - node.first >= LOOK_AGAIN
+            excused = node.since is not None and chance(faults, node.since, at) < self._grace
+            return None if seen_twice and not excused else State.UNDECIDED
+        if node.since is not None and any(fault.end > node.since for fault in faults):
+            return None if chance(faults, node.since, at) >= self._grace else State.UNDECIDED
         deadline = self._deadline(name)
-        if deadline is None:
-            return self._declare_offline(name, at, since=at) if sure else State.UNSURE
-        return State.ONLINE if at < deadline else self._declare_offline(name, at, since=self._end(name))
+        return node.state if deadline is not None and at < deadline else None
+
+    def _may_die(self, name: bytes, at: float) -> bool:
+        node = self._missing.get(name)
+        if node and node.state is not State.ONLINE:
+            return not node.offline and node.died is not None
+        deadline = self._deadline(name)
+        return deadline is not None and at >= deadline
+
+    def _declare(self, reading: Reading, deaths: Sequence[int], of: int) -> None:
+        """Declare nodes dead, each by itself or as part of a mass loss; or wait until that is clear."""
+        at = reading.asked
+        dead: dict[bytes, float] = {}
+        for position in deaths:
+            name = reading.names[position]
+            node, end = self._missing[name], self._end(name)
+            if node.died is None:
+                # A heartbeat that ended long before anybody looked may have been renewed in between.
+                node.ended = node.state is State.ONLINE and at - self._ttl <= end <= at
+                node.died = end if node.ended else at
+            if end == NEVER:
+                self._set_offline(name, node, at)
+            else:
+                dead[name] = node.died
+        if not dead:
+            return
+        alive = len(self._heartbeats) - sum(
+            node.offline and name in self._heartbeats for name, node in self._missing.items()
+        )
+        late = self._late_now(reading, of)
+        for name, ruling in self._mass_loss.rule(dead, at, alive=alive, late=late).items():
+            if ruling is Ruling.HELD:
+                self._set(name, self._missing[name], State.UNDECIDED, at)
+            else:
+                self._set_offline(name, self._missing[name], at)
+
+    def _late_now(self, reading: Reading, of: int) -> float:
+        """Return how many living nodes are likely to die within a beat."""
+        at = reading.asked
+        seen, late = self._late
+        count = self._count_late(reading, of)
+        if at - seen <= FRESH:
+            count = max(count, late)
+        for name, node in self._missing.items():
+            if node.state is State.UNDECIDED and node.since is not None and name not in self._mass_loss.held:
+                count += chance(self._faults.of(name), node.since, at) >= self._ttl
+        return count
+
+    def _count_late(self, reading: Reading, of: int) -> float:
+        least = LATE * self._ttl * 1000
+        return sum(0 < ms < least for ms in reading.ttl_ms) * of / max(1, len(reading.ttl_ms))
+
+    def _note_renewed(self, reading: Reading) -> None:
+        """Tell the faults of the latest beats: a beat shows that Redis takes writes."""
+        for name, ms in zip(reading.names, reading.ttl_ms, strict=True):
+            if ms > 0:
+                self._faults.renewed(name, reading.asked - self._ttl + min(ms / 1000, self._ttl))
 
     def _deadline(self, name: bytes) -> float | None:
         """Return when a node that does not beat is dead; None if it was never seen alive.
@@ -228,50 +420,50 @@ class Judge:
         one more beat to show itself.
         """
         end = self._end(name)
-        if self._evicted > end - self._ttl:
+        if self._faults.evicted_at(name) > end - self._ttl:
             end += self._beat
         return None if end == NEVER else end
 
     def _end(self, name: bytes) -> float:
-        """Return when a node's last heartbeat ended or will end; ``NEVER`` if none was seen."""
+        """Return when a node's last heartbeat ended or will end; ``NEVER`` if none was seen.
+
+        One that lives for longer than it should is seen again before it ends.
+        """
         heartbeat = self._heartbeats.get(name)
-        return heartbeat.deadline if heartbeat else NEVER
+        return min(heartbeat.deadline, heartbeat.seen + self._ttl) if heartbeat else NEVER
 
-    def _extended_until(self, name: bytes, at: float) -> float | None:
-        """Return when a node without heartbeat will have had its chance after a fault of Redis's."""
-        steady = next((until for until, hit in self._faults if at < until + self._grace and hit(name)), None)
-        since = self._extended.get(name)
-        if steady is not None and (since is None or steady - since >= EXTEND_AGAIN_AFTER):
-            beaten_since = self._end(name) >= steady + self._ttl
-            if not beaten_since:
-                since = self._extended[name] = steady
-        return None if since is None else since + self._grace
+    def _set_offline(self, name: bytes, node: Missing, at: float) -> State:
+        node.offline = True
+        if self._forget_after is None or node.died is None or at - node.died <= self._forget_after:
+            return self._set(name, node, State.OFFLINE, at)
+        self._mass_loss.leave(name)
+        return self._set(name, node, State.FORGOTTEN, at)
 
-    def _declare_offline(self, name: bytes, at: float, *, since: float) -> State:
-        self._offline[name] = since
-        self._extended.pop(name, None)
-        return self._offline_state(name, at)
+    def _set(self, name: bytes, node: Missing, state: State, at: float) -> State:
+        if node.state is not state:
+            self._changes.append(Change(name, node.state, state, at))
+            node.state = state
+        node.looked = max(node.looked, at)
+        return state
 
-    def _offline_state(self, name: bytes, at: float) -> State:
-        limit = self._forget_after
-        return State.FORGOTTEN if limit is not None and at - self._offline[name] > limit else State.OFFLINE
+    def _leave(self, name: bytes, state: State, at: float) -> None:
+        """Drop the record of a node that beats again, or is gone."""
+        if node := self._missing.pop(name, None):
+            self._mass_loss.leave(name)
+            self._set(name, node, state, at)
 
     def _known(self) -> set[bytes]:
-        return self._heartbeats.names() | self._offline.keys() | self._extended.keys()
+        return self._heartbeats.names() | self._missing.keys()
 
     def _drop(self, name: bytes) -> None:
         self._heartbeats.forget(name)
-        for memory in (self._offline, self._extended, self._lost):
-            memory.pop(name, None)
+        self._mass_loss.leave(name)
+        self._missing.pop(name, None)
+        self._lost.pop(name, None)
 
-
-def _everybody(_: bytes) -> bool:
-    return True
-
-
-def _identities(server: Server, name: bytes) -> list[tuple[str, str]]:
-    return [(holder.run_id, holder.role) for holder in server.holders(name)]
-
-
-def _runs(server: Server, name: bytes) -> list[str]:
-    return [holder.run_id for holder in server.holders(name)]
+    def _tell(self, changes: Sequence[Change], faults: Sequence[Kind]) -> None:
+        for told in self._told if changes else ():
+            told(changes)
+        for told_of in self._told_of_faults:
+            for fault in faults:
+                told_of(fault)

@@ -12,7 +12,8 @@ from exporter.bundled import bundled
 NODE_OFFLINE: Final = "GinkgoNodeOffline"
 MASS_LOSS: Final = "GinkgoMassHeartbeatLoss"
 REDIS_UNREACHABLE: Final = "GinkgoRedisUnreachable"
-PUSHED: Final = (NODE_OFFLINE, MASS_LOSS, REDIS_UNREACHABLE)
+WRITES_REFUSED: Final = "GinkgoRedisWritesRefused"
+PUSHED: Final = (NODE_OFFLINE, MASS_LOSS, REDIS_UNREACHABLE, WRITES_REFUSED)
 
 _RULES: Final = "alerts/ginkgo.rules.yml"
 _LABEL: Final = re.compile(r"\{\{\s*\$labels\.([a-zA-Z_][a-zA-Z0-9_]*)\s*\}\}")

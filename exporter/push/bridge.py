@@ -1,10 +1,10 @@
-"""The bridge: what the watch sees becomes alerts, and every Alertmanager gets them."""
+"""The bridge: what the judge says becomes alerts, and every Alertmanager gets them."""
 
 import asyncio
 import time
 from collections import Counter as Count
-from collections.abc import Iterable, Iterator
-from threading import Event, Thread
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import structlog
@@ -12,33 +12,31 @@ from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from exporter.errors import SourceError
 from exporter.fleet import Fleet
+from exporter.liveness.judge import Change, State
+from exporter.names import shown_id
 from exporter.push.alertmanager import LASTS, Alertmanager
-from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, PUSHED, REDIS_UNREACHABLE, Alert, Texts
+from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, PUSHED, REDIS_UNREACHABLE, WRITES_REFUSED, Alert, Texts
 from exporter.push.config import HttpConfig
-from exporter.push.mass import MassLoss
-from exporter.push.watch import Changes, Watch
 
 REFRESH: Final = 4.0
 """Seconds between two posts of an alert that lasts; all offline nodes are looked at right before."""
-SLOT: Final = 0.05
-"""Seconds that deadlines are gathered for, so that many nodes cost few reads."""
-UNREACHABLE_AFTER: Final = 60.0
-"""Seconds without Redis after which that is an alert."""
+UNREACHABLE_FOR: Final = 60.0
+"""Seconds of the last two minutes for which Redis could not be read: from then on that is an alert."""
+REFUSED_FOR: Final = 0.5
+"""Share of a TTL for which Redis refuses all writes: from then on that is an alert."""
 ACTIVE: Final = 60.0
 """Seconds since a post was taken for which push counts as working."""
 BLIND: Final = 120.0
 """Seconds without a look at Redis after which an offline node is not pushed on: less than the rules' keep_firing_for.
 
 A Redis that is away for longer is an alert of its own, which says that nothing is
-known of any node. Pushing on would fight with whoever sees the node back, above all
-with Prometheus, which repeats its resolve for 15 minutes, each of them followed by
-this exporter's next post: a false page. Where nobody else writes, nobody is fought.
+known of any node. Pushing on would contradict another writer that sees the node back, above
+all Prometheus, which repeats its resolve for 15 minutes, each of them followed by
+this exporter's next post: a false page. With --alertmanager.sole-writer there is no other writer.
 """
-_POLL: Final = 0.25
 _STUCK: Final = 30.0
-_ASK_AGAIN: Final = 1.0
+_PAUSE: Final = 0.25
 _TOLD: Final = 10
 """Nodes that are logged by name at one time."""
 
@@ -46,39 +44,47 @@ log = structlog.get_logger(__name__)
 
 
 class Bridge(Collector):
-    """Watches the heartbeats in a thread of its own, and posts in the event loop.
+    """Turns the judge's verdicts into alerts in the fleet's watch, and posts them in the event loop.
 
-    What the thread finds goes to the loop as values; ``_alerts`` is replaced, never changed.
+    The watch's thread hands values to the loop; ``_alerts`` is replaced, never changed.
 
     Args:
         fleet: The fleet.
         refresh: See ``REFRESH``.
         lasts: See ``alertmanager.LASTS``.
         blind: See ``BLIND``.
+        clock: Returns monotonic seconds.
     """
 
-    def __init__(self, fleet: Fleet, *, refresh: float = REFRESH, lasts: float = LASTS, blind: float = BLIND) -> None:
-        self._fleet = fleet
-        self._refresh, self._blind = refresh, blind
+    def __init__(
+        self,
+        fleet: Fleet,
+        *,
+        refresh: float = REFRESH,
+        lasts: float = LASTS,
+        blind: float = BLIND,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._fleet, self._clock = fleet, clock
+        self._blind = blind
         settings = fleet.settings.alertmanager
         self._ttl = fleet.settings.heartbeat.ttl
         self._resolve = settings.sole_writer
-        self._watch = Watch(fleet.judge, fleet.reader(), self._ttl)
-        self._mass = MassLoss(self._ttl, settings.mass_loss_ratio, settings.mass_loss_nodes, settings.mass_loss_hold)
         self._texts = Texts(settings.labels)
         config = HttpConfig.load(settings.config_file)
         self._alertmanagers = [
             Alertmanager(url, self._texts, config=config, posted=self._posted, lasts=lasts) for url in settings.url
         ]
         self._alerts: dict[tuple[str, str], Alert] = {}
-        self._refresh_at = float("-inf")
-        self._late = float("-inf"), 0.0  # when it was asked how many are late, and the answer
+        self._causes_before: list[Alert] = []
         self._stepped = float("-inf")
+        self._changes: deque[Change] = deque()
         self._delivered: set[tuple[str, str, float]] = set()
-        self._closed = Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._thread = Thread(target=self._run, name="watch", daemon=True)
+        self._closed = False
+        fleet.judge.tell(self._changes.extend)
+        fleet.attend(self.step, refresh)
         registry = fleet.telemetry.registry
         registry.register(self)
         self._posts = Counter(
@@ -98,16 +104,13 @@ class Bridge(Collector):
         )
 
     def start(self) -> None:
-        """Begin to watch and to post; called in the event loop."""
+        """Begin to post; called in the event loop."""
         self._loop = asyncio.get_running_loop()
-        self._tasks = [
-            self._loop.create_task(self._post_for_ever(alertmanager)) for alertmanager in self._alertmanagers
-        ]
-        self._thread.start()
+        self._tasks = [self._loop.create_task(self._post_on(alertmanager)) for alertmanager in self._alertmanagers]
 
     async def stop(self) -> None:
-        """Watch and post no more; the alerts end in Alertmanager unless another exporter goes on."""
-        self._closed.set()
+        """Post no more; the alerts end in Alertmanager unless another exporter goes on."""
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -117,13 +120,13 @@ class Bridge(Collector):
     @property
     def active(self) -> bool:
         """Whether the watch runs and an Alertmanager took a post in the last minute."""
-        now = time.monotonic()
+        now = self._clock()
         taken = max((alertmanager.last_taken for alertmanager in self._alertmanagers), default=float("-inf"))
         return now - self._stepped < _STUCK and now - taken < ACTIVE
 
     def pushed(self) -> list[dict[str, Any]]:
         """Return the alerts that last: ``labels`` of each, and the Unix time ``since``."""
-        offset = time.time() - time.monotonic()
+        offset = time.time() - self._clock()
         return [{"labels": self._texts.labels(a), "since": a.began + offset} for a in self._alerts.values()]
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
@@ -143,74 +146,61 @@ class Bridge(Collector):
             alerts.add_metric((name,), count[name])
         yield alerts
 
-    def _run(self) -> None:
-        while not self._closed.is_set():
-            try:
-                now = time.monotonic()
-                self._step(now)
-                self._stepped = time.monotonic()
-            except Exception as error:  # noqa: BLE001 - the edge of this thread
-                self._fleet.telemetry.fault("push", error)
-            next_due = min(self._watch.next_due, self._refresh_at) - time.monotonic()
-            self._closed.wait(min(max(next_due, SLOT), _POLL))
+    def step(self, refresh: bool) -> None:  # noqa: FBT001 - the attendant of the fleet's watch
+        """Offer what follows from the verdicts of now, after each look of the watch.
 
-    def _step(self, now: float) -> None:
-        """Look at the nodes that are due, and offer what follows."""
-        if refresh := now >= self._refresh_at:
-            self._refresh_at = now + self._refresh
-        self._watch.know(self._fleet.names, now)
-        changes = self._look(now)
+        Args:
+            refresh: All offline nodes were looked at just now, so that their alerts may be posted anew.
+        """
+        now = self._stepped = self._clock()
+        changes = [self._changes.popleft() for _ in range(len(self._changes))]
         _tell(changes)
-        now = time.monotonic()
-        if not (refresh or changes or self._mass.next_release <= now):
+        causes = list(self._causes(now))
+        if not (refresh or changes or causes != self._causes_before):
             return
-        late = self._late_share(now) if changes.died and self._mass.since is None else 0.0
-        self._mass.note(changes.died, self._watch.offline, self._watch.online, now, late)
-        before, self._alerts = self._alerts, {alert.key: alert for alert in self._lasting(now)}
+        self._causes_before = causes
+        before, self._alerts = self._alerts, {alert.key: alert for alert in (*causes, *self._deaths(now))}
         ended = [alert for key, alert in before.items() if key not in self._alerts]
         offered = [alert for key, alert in self._alerts.items() if refresh or key not in before]
-        if (offered or ended) and self._loop and not self._closed.is_set():
+        if (offered or ended) and self._loop and not self._closed:
             self._loop.call_soon_threadsafe(self._offer, offered, ended, now)
 
-    def _look(self, now: float) -> Changes:
-        if names := self._watch.due(now):
-            try:
-                return self._watch.look(names, self._refresh_at, now + self._fleet.settings.redis.timeout)
-            except SourceError as error:
-                log.debug("watch could not read", error=str(error))
-        return Changes()
+    def _causes(self, now: float) -> Iterator[Alert]:
+        """Yield the alerts that last and are about no single node."""
+        outages, judge = self._fleet.outages, self._fleet.judge
+        if (seconds := outages.seconds()) >= UNREACHABLE_FOR:
+            yield self._since(REDIS_UNREACHABLE, now - seconds)
+        refused = judge.writes_refused_since()
+        if refused is not None and now - refused >= REFUSED_FOR * self._ttl:
+            yield self._since(WRITES_REFUSED, refused)
+        lost = judge.mass_loss_since()
+        if lost is not None and not self._is_blind(now):
+            yield self._since(MASS_LOSS, lost - self._ttl)
 
-    def _late_share(self, now: float) -> float:
-        """Return the share of the beating nodes that are late too; asked once a second at most."""
-        asked, share = self._late
-        if now - asked >= _ASK_AGAIN:
-            try:
-                share = self._watch.late(now + self._fleet.settings.redis.timeout)
-            except SourceError as error:
-                log.debug("watch could not read", error=str(error))
-                share = 0.0
-            self._late = now, share
-        return share
+    def _since(self, name: str, began: float) -> Alert:
+        """Return an alert that begins now, or the same as before while it lasts."""
+        return self._alerts.get((name, "")) or Alert(name, "", began)
 
-    def _lasting(self, now: float) -> Iterator[Alert]:
-        unreadable = self._fleet.unreadable_since
-        if unreadable is not None and now - unreadable >= UNREACHABLE_AFTER:
-            yield Alert(REDIS_UNREACHABLE, "", unreadable)
-        if not self._resolve and now - self._watch.looked > self._blind:
+    def _deaths(self, now: float) -> Iterator[Alert]:
+        """Yield an alert for each offline node that is no member of a mass loss."""
+        if self._is_blind(now):
             return
-        if self._mass.since is not None:
-            yield Alert(MASS_LOSS, "", self._mass.since - self._ttl)
-        for node_id, (since, expired) in self._watch.offline.items():
-            if not self._mass.holds(node_id):
-                yield Alert(NODE_OFFLINE, node_id, since - self._ttl, expired)
+        members = self._fleet.judge.members()
+        for name, node in self._fleet.judge.offline().items():
+            if name not in members and node.died is not None:
+                yield Alert(NODE_OFFLINE, shown_id(name), node.died - self._ttl, node.died if node.ended else None)
 
-    async def _post_for_ever(self, alertmanager: Alertmanager) -> None:
+    def _is_blind(self, now: float) -> bool:
+        """Return whether Redis was not seen for so long that other writers may know more."""
+        return not self._resolve and now - self._fleet.watch.looked > self._blind
+
+    async def _post_on(self, alertmanager: Alertmanager) -> None:
         while True:
             try:
                 await alertmanager.run()
             except Exception as error:  # noqa: BLE001 - the edge of this task
                 self._fleet.telemetry.fault("push", error)
-                await asyncio.sleep(_POLL)
+                await asyncio.sleep(_PAUSE)
 
     def _offer(self, offered: list[Alert], ended: list[Alert], at: float) -> None:
         for alertmanager in self._alertmanagers:
@@ -222,7 +212,7 @@ class Bridge(Collector):
 
     def _posted(self, alertmanager: Alertmanager, taken: bool, alerts: Iterable[Alert]) -> None:  # noqa: FBT001
         self._posts.labels(alertmanager.url, "ok" if taken else "error").inc()
-        now = time.monotonic()
+        now = self._clock()
         for alert in alerts if taken else ():
             told = (*alert.key, alert.began)
             if told not in self._delivered:
@@ -231,13 +221,21 @@ class Bridge(Collector):
                     self._delay.observe(now - alert.expired)
 
 
-def _tell(changes: Changes) -> None:
-    """Log who went offline and who is back; of many at once how many."""
+def _tell(changes: Sequence[Change]) -> None:
+    """Log the nodes that went offline or came back; of many at once the first ones and how many more."""
     for nodes, one, many in (
-        (changes.offline, "a node is offline", "more nodes are offline"),
-        (changes.back, "a node is back", "more nodes are back"),
+        (
+            [change for change in changes if change.after is State.OFFLINE],
+            "a node is offline",
+            "more nodes are offline",
+        ),
+        ([change for change in changes if _is_back(change)], "a node is back", "more nodes are back"),
     ):
-        for node_id in nodes[:_TOLD]:
-            log.warning(one, node_id=node_id)
+        for change in nodes[:_TOLD]:
+            log.warning(one, node_id=shown_id(change.name))
         if len(nodes) > _TOLD:
             log.warning(many, nodes=len(nodes) - _TOLD)
+
+
+def _is_back(change: Change) -> bool:
+    return change.before in (State.OFFLINE, State.FORGOTTEN) and change.after is State.ONLINE

@@ -1,7 +1,7 @@
 """Settings: flags, environment and file into one frozen object."""
 
 from exporter.settings.kinds import ListenAddress
-from exporter.settings.loading import Setting, add_flags, all_settings, load, section_title
+from exporter.settings.loading import Setting, add_flags, all_settings, load, renamed, section_title
 from exporter.settings.model import Alertmanager, Keys, Log, Redis, Settings
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "add_flags",
     "all_settings",
     "load",
+    "renamed",
     "section_title",
 ]

@@ -201,7 +201,23 @@ def load(flags: Mapping[str, object] | None = None) -> Settings:
     except ValidationError as error:
         raise SettingsError(_explain(error, given)) from None
     _check_together(settings)
-    return settings
+    return _with_old_names(settings)
+
+
+def renamed(settings: Settings) -> Iterator[str]:
+    """Yield a line for each setting that was given under a name of version 0.1: it works for one release."""
+    for name in ("ratio", "nodes"):
+        if getattr(settings.alertmanager, f"mass_loss_{name}") is not None:
+            yield f"--alertmanager.mass-loss-{name} is now --mass-loss.{name}"
+    if settings.alertmanager.mass_loss_hold is not None:
+        yield "--alertmanager.mass-loss-hold has no effect: deaths are held back only until it is clear what they are"
+
+
+def _with_old_names(settings: Settings) -> Settings:
+    """Return the settings with the values that were given under names of version 0.1 in their new places."""
+    old = {"ratio": settings.alertmanager.mass_loss_ratio, "nodes": settings.alertmanager.mass_loss_nodes}
+    given = {name: value for name, value in old.items() if value is not None}
+    return settings.model_copy(update={"mass_loss": settings.mass_loss.model_copy(update=given)})
 
 
 def _check_together(settings: Settings) -> None:

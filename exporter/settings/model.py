@@ -110,6 +110,14 @@ class Nodes(_Section):
     )
 
 
+class MassLoss(_Section):
+    """How many nodes must die together to be a mass loss: one page for all of them."""
+
+    nodes: int = Field(default=3, ge=1, description="at least so many nodes, and more than the ratio")
+    ratio: float = Field(default=0.25, gt=0, lt=1, description="share of the nodes online or undecided before")
+    many: int = Field(default=10, ge=1, description="or at least so many nodes, whatever their share")
+
+
 class Collector(_Section):
     """What is collected of each node."""
 
@@ -131,11 +139,9 @@ class Alertmanager(_Section):
         default=None, description="YAML file with authentication and TLS towards Alertmanager"
     )
     sole_writer: bool = Field(default=False, description="nobody else writes these alerts: resolve them at once")
-    mass_loss_ratio: float = Field(
-        default=0.5, gt=0, lt=1, description="more than this share of the nodes lost at once is a mass loss"
-    )
-    mass_loss_nodes: int = Field(default=3, ge=1, description="and at least this many")
-    mass_loss_hold: Duration = Field(default=15.0, description="how long single nodes are held back then")
+    mass_loss_ratio: float | None = Field(default=None, gt=0, lt=1, description="old name of --mass-loss.ratio")
+    mass_loss_nodes: int | None = Field(default=None, ge=1, description="old name of --mass-loss.nodes")
+    mass_loss_hold: OptionalDuration = Field(default=None, description="without effect since 0.2.0")
 
     @property
     def labels(self) -> dict[str, str]:
@@ -179,6 +185,7 @@ class Settings(_Section):
     heartbeat: Heartbeat = Heartbeat()
     discovery: Discovery = Discovery()
     nodes: Nodes = Nodes()
+    mass_loss: MassLoss = MassLoss()
     collector: Collector = Collector()
     alertmanager: Alertmanager = Alertmanager()
     web: Web = Web()

@@ -51,6 +51,11 @@ class Server:
         """The servers that answered, by address; a single server has the address ``""``."""
         return {"": self}
 
+    @property
+    def placement(self) -> object:
+        """An object that stays the same while every key stays on its server: a cluster's map of slots."""
+        return None
+
     def holders(self, name: bytes) -> tuple[str, ...]:  # noqa: ARG002 - one server holds every node's keys
         """Return the addresses of the servers that hold a node's hash and heartbeat; not all need be ``members``."""
         return ("",)

@@ -214,9 +214,9 @@ class Ready(Handler):
 
     def get(self) -> None:
         """Answer 200 or 503."""
-        ready = self.fleet.ready
-        self.set_status(200 if ready else 503)
-        self.text("ready" if ready else "not ready: Redis does not answer, or node names are not discovered yet")
+        reason = self.fleet.not_ready
+        self.set_status(503 if reason else 200)
+        self.text(f"not ready: {reason}" if reason else "ready")
 
 
 class NotFound(Handler):

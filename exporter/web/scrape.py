@@ -86,7 +86,7 @@ class Scrapes:
         return body
 
     def _render(self, snapshot: Snapshot | None, wanted: Wanted) -> Body:
-        own = _Own(list(read_families(snapshot, self._fleet.discovered)), self._fleet.telemetry.registry, wanted.names)
+        own = _Own(list(read_families(snapshot, self._fleet.info)), self._fleet.telemetry.registry, wanted.names)
         pieces = list(exposition(snapshot, wanted.form, wanted.names)) if snapshot else []
         pieces.append(generate_openmetrics(own) if wanted.form is Format.OPENMETRICS else generate_latest(own))
         return [_gzip(pieces)] if wanted.gzip else pieces

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from exporter.collector import read_families
 from exporter.contract import FIELDS
 from exporter.exposition import Format, exposition
-from exporter.fleet import Discovered
+from exporter.fleet import Discovered, ReadInfo
 from exporter.liveness.judge import Judge, State
 from exporter.names import Names, names_of
 from exporter.snapshot import SnapshotMaker
@@ -108,7 +108,7 @@ class _Exporter:
         self.offline = 0
         self._story = story
         self._judge = Judge(TTL, BEAT)
-        self._maker = SnapshotMaker(UTC, TTL, self._judge.last_beat, lambda _field, _ids: None)
+        self._maker = SnapshotMaker(UTC, TTL, self._judge, lambda _field, _ids: None)
         self._names = Names()
         self._lives = {life.node_id.encode(): life for life in story.lives}
         # Many nodes of a large fleet differ only in their name: what they write is worked out once.
@@ -118,8 +118,9 @@ class _Exporter:
         """What the exporter answers at a time: of nodes, and of the read; nothing yet of its process."""
         seen = min(at, self._story.redis_lost)
         discovered = Discovered(0.03 + 0.01 * math.sin(at / 300), END - LENGTH + seen // 10 * 10, 0)
+        info = ReadInfo(0.002, discovered, _REDIS)
         if at >= self._story.redis_lost:
-            return b"", _text(read_families(None, discovered))
+            return b"", _text(read_families(None, info))
         known = frozenset(name for name, life in self._lives.items() if life.is_known(at))
         if known != frozenset(self._names.raw):
             self._names = names_of(known, len(self._lives))
@@ -131,7 +132,9 @@ class _Exporter:
         part = self._maker.part(self._names, range(len(self._names.raw)), reading, verdicts)
         snapshot = self._maker.snapshot(self._names, [part], took)
         self.offline = snapshot.counts[State.OFFLINE]
-        return b"".join(exposition(snapshot, Format.OPENMETRICS)), _text(read_families(snapshot, discovered))
+        return b"".join(exposition(snapshot, Format.OPENMETRICS)), _text(
+            read_families(snapshot, replace(info, collect_duration=took))
+        )
 
     def _read(self, at: float) -> Reading:
         keys = [_keys(self._twins[name], at) for name in self._names.raw]

@@ -45,7 +45,7 @@ def test_living_heartbeat_that_was_seen_last_is_known_until_its_node_is_forgotte
             at, pairs = step
             look(heartbeats, pairs, at)
             for name, pair in pairs.items():
-                seen = Heartbeat(at + 20, pair.beat)
+                seen = Heartbeat(at + 20, at, pair.beat)
                 if pair.ttl and (name not in known or known[name].deadline <= seen.deadline):
                     known[name] = seen
         assert {name: heartbeats.get(name) for name in NAMES if heartbeats.get(name)} == known
@@ -56,7 +56,7 @@ def test_heartbeat_is_not_replaced_by_what_a_slow_reading_saw_before() -> None:
     heartbeats = Heartbeats()
     look(heartbeats, {b"a": Pair(ttl=30, beat=b"later")}, 10)
     look(heartbeats, {b"a": Pair(ttl=20, beat=b"earlier")}, 9)
-    assert heartbeats.get(b"a") == Heartbeat(40, b"later")
+    assert heartbeats.get(b"a") == Heartbeat(40, 10, b"later")
 
 
 def test_nothing_is_kept_of_a_reading_whose_nodes_were_all_seen_later_or_are_forgotten() -> None:
@@ -78,18 +78,18 @@ def test_dead_node_keeps_nothing_of_those_that_were_read_with_it() -> None:
     del beats
     look(heartbeats, {**dict.fromkeys(NAMES, Pair(ttl=20)), b"b": Pair(), b"new": Pair(ttl=20)}, 1)
     assert kept() is None
-    assert heartbeats.get(b"b") == Heartbeat(20, b"noon")
+    assert heartbeats.get(b"b") == Heartbeat(20, 0, b"noon")
 
 
 def test_heartbeat_is_not_replaced_by_an_older_one_that_was_taken_in_late() -> None:
     heartbeats = Heartbeats()
     look(heartbeats, {b"a": Pair(ttl=30, beat=b"new")}, 10)
     heartbeats.note(replace(reading_of({b"a": Pair(ttl=20, beat=b"old")}, 10.1), asked=9.9), ())
-    assert heartbeats.get(b"a") == Heartbeat(40, b"new")
+    assert heartbeats.get(b"a") == Heartbeat(40, 10, b"new")
 
 
 def test_heartbeat_that_is_written_to_live_shorter_ends_sooner() -> None:
     heartbeats = Heartbeats()
     look(heartbeats, {b"a": Pair(ttl=60, beat=b"before")}, 0)
     look(heartbeats, {b"a": Pair(ttl=30, beat=b"after")}, 10)
-    assert heartbeats.get(b"a") == Heartbeat(40, b"after")
+    assert heartbeats.get(b"a") == Heartbeat(40, 10, b"after")

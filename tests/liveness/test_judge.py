@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from exporter.liveness.faults import Kind
 from exporter.liveness.judge import Judge, State, Verdicts
 from exporter.source.reading import Server
 from readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, ZOMBIE, Pair, reading_of
@@ -47,17 +48,9 @@ class Court:
         self.answered, self.server = at, server
         return self.judge.judge(reading_of({b"n": pair}, at, server, self.names)).states[0]
 
-    def look_twice(self, first: Pair, second: Pair, at: float) -> State:
-        """Judge the node as a scrape does: an unsure verdict is followed by a second look."""
-        verdicts = self.judge.judge(reading_of({b"n": first}, at, SERVER, self.names))
-        if unsure := verdicts.unsure():
-            again = self.judge.judge(reading_of({b"n": second}, at + 0.02), sure=True)
-            verdicts = verdicts.amended(unsure, again)
-        return verdicts.states[0]
-
     def remembers(self) -> bool:
         judge = self.judge
-        memories = (judge._heartbeats.names(), judge._offline, judge._extended, judge._lost)
+        memories = (judge._heartbeats.names(), judge._missing, judge._lost)
         return any(b"n" in memory for memory in memories)
 
 
@@ -158,22 +151,26 @@ def test_evicted_heartbeat_that_is_written_anew_goes_unnoticed(court: Court) -> 
 # --- the second look ---------------------------------------------------------------------------
 
 
-def test_pair_never_seen_that_reads_as_crashed_is_unsure_at_first(court: Court) -> None:
-    assert court.look(CRASHED, 0) is State.UNSURE
-    assert not court.remembers()
+def test_pair_never_seen_that_reads_as_crashed_is_undecided_at_first(court: Court) -> None:
+    assert court.look(CRASHED, 0) is State.UNDECIDED
+    assert court.judge.undecided() == [b"n"]
+    assert court.look(CRASHED, 0.019) is State.UNDECIDED
 
 
 def test_pair_never_seen_that_reads_as_crashed_twice_is_offline(court: Court) -> None:
-    assert court.look_twice(CRASHED, CRASHED, 0) is State.OFFLINE
+    court.look(CRASHED, 0)
+    assert court.look(CRASHED, 0.02) is State.OFFLINE
 
 
 def test_pair_never_seen_that_is_deleted_meanwhile_is_gone(court: Court) -> None:
-    assert court.look_twice(CRASHED, GONE, 0) is State.GONE
+    court.look(CRASHED, 0)
+    assert court.look(GONE, 0.02) is State.GONE
     assert not court.remembers()
 
 
 def test_pair_never_seen_that_beats_meanwhile_is_online(court: Court) -> None:
-    assert court.look_twice(CRASHED, ALIVE, 0) is State.ONLINE
+    court.look(CRASHED, 0)
+    assert court.look(ALIVE, 0.02) is State.ONLINE
 
 
 def test_node_seen_before_is_not_looked_at_twice(court: Court) -> None:
@@ -181,30 +178,19 @@ def test_node_seen_before_is_not_looked_at_twice(court: Court) -> None:
     assert court.look(CRASHED, TTL + 1) is State.OFFLINE
 
 
-def test_second_look_amends_only_the_nodes_that_it_took() -> None:
-    judge = Judge(TTL, BEAT)
-    names = (b"a", b"b", b"c", b"d")
-    first = {b"a": CRASHED, b"b": ALIVE, b"c": CRASHED, b"d": ENDLESS}
-    verdicts = judge.judge(reading_of(first, names=names))
-    assert verdicts.unsure() == [0, 2]
-    second = judge.judge(reading_of({b"a": ALIVE, b"c": CRASHED}, 0.02), sure=True)
-    amended = verdicts.amended([0, 2], second)
-    assert amended == Verdicts([State.ONLINE, State.ONLINE, State.OFFLINE, State.OFFLINE], [2, 3])
-
-
-# --- faults of Redis's -------------------------------------------------------------------------
+# --- faults of Redis ---------------------------------------------------------------------------
 
 
 @FAULTS
-def test_after_a_fault_a_node_without_heartbeat_is_undecided_for_one_ttl_and_one_beat(
+def test_after_a_fault_a_node_without_heartbeat_is_undecided_until_it_had_its_chance(
     court: Court, server: Server, silence: float
 ) -> None:
     court.look(ALIVE, 0)
     court.answer_until(TTL - silence)
-    back = TTL
-    assert court.look_after_silence(CRASHED, back, server) is State.UNDECIDED
-    assert court.look(CRASHED, back + GRACE - 0.1, server) is State.UNDECIDED
-    assert court.look(CRASHED, back + GRACE, server) is State.OFFLINE
+    assert court.look_after_silence(CRASHED, TTL, server) is State.UNDECIDED
+    # All the time until the fault was a chance, and all the time since.
+    assert court.look(CRASHED, GRACE + silence - 0.1, server) is State.UNDECIDED
+    assert court.look(CRASHED, GRACE + silence, server) is State.OFFLINE
 
 
 @FAULTS
@@ -213,7 +199,7 @@ def test_after_a_fault_a_node_that_beats_is_online(court: Court, server: Server,
     court.answer_until(TTL - silence)
     court.look_after_silence(CRASHED, TTL, server)
     assert court.look(ALIVE, TTL + BEAT, server) is State.ONLINE
-    assert court.look(CRASHED, TTL + BEAT + TTL - 0.1, server) is not State.OFFLINE
+    assert court.look(CRASHED, TTL + BEAT + TTL - 0.1, server) is State.ONLINE
     assert court.look(CRASHED, TTL + BEAT + TTL, server) is State.OFFLINE
 
 
@@ -242,6 +228,15 @@ def test_probe_that_notes_a_fault_first_says_so(court: Court, server: Server, si
     assert court.look(CRASHED, TTL + 1, server) is State.UNDECIDED
 
 
+@FAULTS
+def test_fault_that_a_read_shows_first_is_told_too(court: Court, server: Server, silence: float) -> None:
+    told: list[Kind] = []
+    court.judge.tell_of_faults(told.append)
+    court.look(ALIVE, 0)
+    court.look_after_silence(ALIVE, silence, server)
+    assert len(told) == 1
+
+
 def test_silence_of_up_to_five_seconds_changes_nothing(court: Court) -> None:
     court.look(ALIVE, 0)
     court.answer_until(TTL - 5.0)
@@ -249,52 +244,55 @@ def test_silence_of_up_to_five_seconds_changes_nothing(court: Court) -> None:
     assert court.look_after_silence(CRASHED, TTL, SERVER) is State.OFFLINE
 
 
-def test_fault_that_ended_longer_ago_than_a_ttl_and_a_beat_extends_nothing(court: Court) -> None:
+def test_fault_before_the_last_beat_excuses_nothing(court: Court) -> None:
     court.look(ALIVE, 0)
     court.look_after_silence(ALIVE, 6)
-    court.look(ALIVE, 30)
-    assert court.look(CRASHED, 6 + GRACE) is State.ONLINE  # early, by its own deadline
-    assert court.look(CRASHED, 60) is State.OFFLINE
+    court.look(ALIVE, 7)
+    assert court.look(CRASHED, 7 + TTL - 0.1) is State.ONLINE  # early, by its own deadline
+    assert court.look(CRASHED, 7 + TTL) is State.OFFLINE
 
 
-def test_node_whose_heartbeat_ends_while_a_fault_is_fresh_is_undecided_until_the_faults_time_is_up(
-    court: Court,
-) -> None:
+def test_chance_adds_up_over_faults(court: Court) -> None:
     court.look(ALIVE, 0)
-    court.look_after_silence(Pair(ttl=5), 25)
-    assert court.look(CRASHED, 31) is State.UNDECIDED
-    assert court.look(CRASHED, 25 + GRACE) is State.OFFLINE
+    for back in (20.0, 40.0, 60.0):  # ten seconds of answers, ten of silence, again and again
+        court.answer_until(back - 10)
+        assert court.look_after_silence(CRASHED, back) is State.UNDECIDED
+    # 10 s before the first silence, twice 10 s between two, and 10 s since.
+    assert court.look(CRASHED, 69.9) is State.UNDECIDED
+    assert court.look(CRASHED, 70) is State.OFFLINE
 
 
-def test_deadline_is_not_extended_a_second_time_within_five_minutes(court: Court) -> None:
+def test_node_that_nobody_looked_at_before_a_fault_gets_its_whole_chance_after_it(court: Court) -> None:
     court.look(ALIVE, 0)
-    assert court.look_after_silence(CRASHED, TTL) is State.UNDECIDED
-    court.look_after_silence(CRASHED, TTL + 20)
-    assert court.look(CRASHED, TTL + GRACE - 0.1) is State.UNDECIDED
-    assert court.look(CRASHED, TTL + GRACE) is State.OFFLINE
+    court.answer_until(300)  # it may have beaten all the time
+    assert court.look_after_silence(CRASHED, 301, RESTARTED) is State.UNDECIDED
+    assert court.look(CRASHED, 301 + GRACE - 0.1, RESTARTED) is State.UNDECIDED
+    assert court.look(CRASHED, 301 + GRACE, RESTARTED) is State.OFFLINE
 
 
-def test_deadline_is_extended_again_after_a_beat(court: Court) -> None:
+def test_node_that_nobody_looked_at_is_offline_since_it_was_seen_so(court: Court) -> None:
     court.look(ALIVE, 0)
-    assert court.look_after_silence(CRASHED, TTL) is State.UNDECIDED
-    court.look(ALIVE, TTL + 5)
-    assert court.look_after_silence(CRASHED, 2 * TTL + 5) is State.UNDECIDED
-    assert court.look(CRASHED, 2 * TTL + 5 + GRACE) is State.OFFLINE
+    assert court.look(CRASHED, 300) is State.OFFLINE
+    assert court.judge.offline_since(b"n") == (300, None)
 
 
-def test_node_that_has_beaten_since_the_fault_keeps_its_extension_for_the_next_one(court: Court) -> None:
+def test_run_of_redis_that_ends_soon_gives_no_chance(court: Court) -> None:
     court.look(ALIVE, 0)
-    court.look_after_silence(CRASHED, TTL)
-    court.look(ALIVE, TTL + 5)
-    assert court.look(CRASHED, TTL + 6) is State.ONLINE  # evicted: a matter of its own deadline
-    assert court.look_after_silence(CRASHED, 100) is State.UNDECIDED
-
-
-def test_deadline_is_extended_again_after_five_minutes(court: Court) -> None:
-    court.look(ALIVE, 0)
-    assert court.look_after_silence(CRASHED, TTL) is State.UNDECIDED
-    assert court.look_after_silence(CRASHED, TTL + 301) is State.UNDECIDED
-    assert court.look(CRASHED, TTL + 301 + GRACE) is State.OFFLINE
+    at, runs = 10.0, 2
+    court.answer_until(at)
+    for _ in range(10):  # up for 4 s, down for 20 s
+        at += 20
+        server = Server(f"run-{runs}", "master", uptime=0)
+        assert court.look_after_silence(CRASHED, at, server) is State.UNDECIDED
+        at += 4
+        assert court.look(CRASHED, at, replace(server, uptime=4)) is State.UNDECIDED
+        runs += 1
+    at += 20
+    last = Server(f"run-{runs}", "master", uptime=0)
+    court.look_after_silence(CRASHED, at, last)
+    # 10 s before the first crash, and 30 s of a run that lasts.
+    assert court.look(CRASHED, at + 29.9, replace(last, uptime=29)) is State.UNDECIDED
+    assert court.look(CRASHED, at + 30, replace(last, uptime=30)) is State.OFFLINE
 
 
 def test_hash_never_seen_is_undecided_after_a_fault(court: Court) -> None:
@@ -302,6 +300,7 @@ def test_hash_never_seen_is_undecided_after_a_fault(court: Court) -> None:
     court.judge.judge(reading_of({}, 0))
     court.names = (b"n",)
     assert court.look_after_silence(CRASHED, 1, RESTARTED) is State.UNDECIDED
+    assert court.look(CRASHED, 1 + GRACE - 0.1, RESTARTED) is State.UNDECIDED
     assert court.look(CRASHED, 1 + GRACE, RESTARTED) is State.OFFLINE
 
 
@@ -314,7 +313,32 @@ def test_exporter_that_starts_beside_a_redis_just_restored_waits_until_nodes_cou
 
 def test_exporter_that_starts_beside_a_redis_restored_long_ago_does_not_wait(court: Court) -> None:
     restored = Server("run-1", "master", uptime=GRACE, restored=True)
-    assert court.look_after_silence(CRASHED, 0, restored) is State.UNSURE
+    court.look_after_silence(CRASHED, 0, restored)
+    assert court.look(CRASHED, 0.02, restored) is State.OFFLINE
+
+
+def test_a_ttl_that_was_cut_moves_the_deadline_earlier(court: Court) -> None:
+    court.look(ALIVE, 0)
+    court.look(Pair(ttl=2), 1)
+    assert court.judge.due(b"n") == 3
+    assert court.look(CRASHED, 3) is State.OFFLINE
+
+
+def test_a_heartbeat_that_lives_for_an_hour_is_looked_at_within_a_ttl(court: Court) -> None:
+    court.look(Pair(ttl=HOUR), 0)  # Redis's clock was set back
+    assert court.judge.due(b"n") == TTL
+    assert court.look(CRASHED, TTL) is State.OFFLINE
+
+
+def test_node_on_a_primary_that_cannot_be_read_is_undecided_and_what_is_known_of_it_stays(court: Court) -> None:
+    court.look(ALIVE, 0)
+    unread = replace(reading_of({b"n": GONE}, 10, names=court.names), without_hash=frozenset(), unread=frozenset((0,)))
+    assert court.judge.judge(unread).states == [State.UNDECIDED]
+    assert court.look(ALIVE, 11) is State.ONLINE
+    court.look(CRASHED, 11 + TTL)
+    late = replace(unread, asked=50, at=50)
+    assert court.judge.judge(late).states == [State.UNDECIDED]
+    assert list(court.judge.offline()) == [b"n"]
 
 
 def test_node_that_stops_gracefully_after_a_fault_is_gone(court: Court) -> None:
@@ -330,22 +354,22 @@ def test_node_that_stops_gracefully_after_a_fault_is_gone(court: Court) -> None:
 def test_node_whose_data_redis_lost_is_undecided_then_offline(court: Court) -> None:
     court.look(ALIVE, 0)
     assert court.look(GONE, 5, RESTARTED) is State.UNDECIDED
-    assert court.look(GONE, 5 + GRACE - 0.1, RESTARTED) is State.UNDECIDED
-    assert court.look(GONE, 5 + GRACE, RESTARTED) is State.OFFLINE
+    assert court.look(GONE, GRACE, RESTARTED) is State.UNDECIDED
+    assert court.look(GONE, GRACE + 1, RESTARTED) is State.OFFLINE
 
 
 def test_node_whose_data_redis_lost_is_awaited_although_discovery_finds_nothing(court: Court) -> None:
     court.look(ALIVE, 0)
-    assert court.judge.awaited() == ()
+    assert court.judge.awaited(court.answered) == ()
     court.judge.answered(RESTARTED, 5)
-    assert court.judge.awaited() == (b"n",)
+    assert court.judge.awaited(court.answered) == (b"n",)
 
 
 def test_node_whose_data_redis_lost_is_online_once_it_beats(court: Court) -> None:
     court.look(ALIVE, 0)
     court.look(GONE, 5, RESTARTED)
     assert court.look(ALIVE, 9, RESTARTED) is State.ONLINE
-    assert court.judge.awaited() == ()
+    assert court.judge.awaited(court.answered) == ()
     assert court.look(GONE, 20, RESTARTED) is State.GONE
 
 
@@ -354,7 +378,7 @@ def test_node_whose_data_redis_lost_is_remembered_for_an_hour_and_then_gone(cour
     assert court.look(GONE, 5, RESTARTED) is State.UNDECIDED
     assert court.look(GONE, 5 + HOUR - 1, RESTARTED) is State.OFFLINE
     assert court.look(GONE, 5 + HOUR, RESTARTED) is State.GONE
-    assert court.judge.awaited() == ()
+    assert court.judge.awaited(court.answered) == ()
     assert not court.remembers()
     assert court.look(GONE, 5 + HOUR + 1, RESTARTED) is State.GONE
 
@@ -376,7 +400,7 @@ def test_offline_node_whose_data_redis_lost_stays_offline(court: Court) -> None:
 def test_node_that_kept_its_hash_through_a_restart_is_not_lost(court: Court) -> None:
     court.look(ALIVE, 0)
     court.look(CRASHED, 5, RESTARTED)
-    assert court.judge.awaited() == ()
+    assert court.judge.awaited(court.answered) == ()
     assert court.look(GONE, 6, RESTARTED) is State.GONE
 
 
@@ -384,7 +408,7 @@ def test_node_gone_before_redis_lost_its_data_is_not_awaited(court: Court) -> No
     court.look(ALIVE, 0)
     assert court.look(GONE, 1) is State.GONE
     court.judge.answered(RESTARTED, 5)
-    assert court.judge.awaited() == ()
+    assert court.judge.awaited(court.answered) == ()
 
 
 def test_node_that_vanishes_from_the_same_redis_after_a_silence_is_gone(court: Court) -> None:
@@ -404,9 +428,9 @@ def test_offline_node_is_forgotten_after_the_time_set() -> None:
 
 
 def test_time_to_forget_counts_from_the_deadline_not_from_when_somebody_looked() -> None:
-    court = Court(forget_after=100)
+    court = Court(forget_after=20)
     court.look(ALIVE, 0)
-    assert court.look(CRASHED, TTL + 100.1) is State.FORGOTTEN
+    assert court.look(CRASHED, TTL + 20.1) is State.FORGOTTEN
 
 
 def test_forgotten_node_that_beats_is_online() -> None:
@@ -458,10 +482,11 @@ def test_online_node_is_due_at_its_deadline(court: Court) -> None:
     assert court.judge.offline_since(b"n") == (None, None)
 
 
-def test_undecided_node_is_due_when_its_extension_ends(court: Court) -> None:
+def test_undecided_node_is_never_due_since_every_probe_reads_it(court: Court) -> None:
     court.look(ALIVE, 0)
     court.look_after_silence(CRASHED, TTL)
-    assert court.judge.due(b"n") == TTL + GRACE
+    assert court.judge.due(b"n") is None
+    assert court.judge.undecided() == [b"n"]
 
 
 def test_offline_node_is_never_due_and_tells_since_when(court: Court) -> None:
@@ -471,9 +496,9 @@ def test_offline_node_is_never_due_and_tells_since_when(court: Court) -> None:
     assert court.judge.offline_since(b"n") == (TTL, TTL)
 
 
-def test_node_never_seen_alive_is_offline_since_it_was_read_and_no_heartbeat_ended(court: Court) -> None:
-    reading = replace(reading_of({b"n": CRASHED}, 7), asked=6)
-    assert court.judge.judge(reading, sure=True).states == [State.OFFLINE]
+def test_node_never_seen_alive_is_offline_since_it_was_seen_so_for_sure_and_no_heartbeat_ended(court: Court) -> None:
+    court.look(CRASHED, 5)
+    court.judge.judge(replace(reading_of({b"n": CRASHED}, 7, names=court.names), asked=6))
     assert court.judge.offline_since(b"n") == (6, None)
 
 

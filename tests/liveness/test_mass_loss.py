@@ -1,0 +1,265 @@
+"""Mass loss: when it is seen, which deaths are part of it, and which are held back. Time is passed in."""
+
+import pytest
+
+from exporter.liveness.judge import Change, Judge, State
+from exporter.liveness.mass_loss import Thresholds
+from readings import CRASHED, GONE, SERVER, Pair, reading_of
+
+TTL, BEAT = 30.0, 10.0
+
+
+class Fleet:
+    """Nodes that beat, an exporter's judge that reads all of them four times a second, and what it says."""
+
+    def __init__(self, size: int, thresholds: Thresholds | None = None, forget_after: float | None = None) -> None:
+        self.judge = Judge(TTL, BEAT, forget_after, thresholds)
+        self.now = 0.0
+        self.names = tuple(b"n%03d" % i for i in range(size))
+        self.ends = {name: TTL - BEAT * i / size for i, name in enumerate(self.names)}
+        self.dead: set[bytes] = set()
+        self.stopped: set[bytes] = set()
+        self.changes: list[Change] = []
+        self.judge.tell(self.changes.extend)
+        self.live(BEAT)
+
+    def live(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.now < end:
+            self.now += 0.25
+            for name in self.names:
+                if name not in self.dead and name not in self.stopped and self.ends[name] - self.now <= TTL - BEAT:
+                    self.ends[name] = self.now + TTL
+            self.judge.judge(reading_of({name: self.pair(name) for name in self.names}, self.now, SERVER, self.names))
+
+    def pair(self, name: bytes) -> Pair:
+        if name in self.stopped:
+            return GONE
+        left = self.ends[name] - self.now
+        return Pair(ttl=left) if left > 0 else CRASHED
+
+    def kill(self, *numbers: int) -> None:
+        self.dead.update(self.names[number] for number in numbers)
+
+    def start(self, *numbers: int) -> None:
+        self.dead.difference_update(self.names[number] for number in numbers)
+        for number in numbers:
+            self.ends[self.names[number]] = self.now + TTL
+
+    @property
+    def members(self) -> set[int]:
+        return {self.names.index(name) for name in self.judge.members()}
+
+    @property
+    def singles(self) -> set[int]:
+        """Nodes that have a page of their own."""
+        return {self.names.index(name) for name in self.judge.offline()} - self.members
+
+    @property
+    def paged(self) -> set[int]:
+        """Nodes that ever had one."""
+        return {self.names.index(c.name) for c in self.changes if c.after is State.OFFLINE} - self.members
+
+
+def test_four_of_six_killed_at_once_are_a_mass_loss_and_none_has_a_page_of_its_own() -> None:
+    fleet = Fleet(6)
+    fleet.kill(0, 2, 3, 5)
+    fleet.live(TTL + BEAT)
+    assert fleet.members == {0, 2, 3, 5}
+    assert fleet.paged == set()
+
+
+def test_a_fifth_one_a_minute_later_has_a_page_of_its_own() -> None:
+    fleet = Fleet(6)
+    fleet.kill(0, 2, 3, 5)
+    fleet.live(60)
+    fleet.kill(1)
+    fleet.live(TTL + 1)
+    assert fleet.members == {0, 2, 3, 5}
+    assert fleet.paged == {1}
+
+
+def test_two_of_two_are_no_mass_loss_and_three_of_three_are() -> None:
+    two, three = Fleet(2), Fleet(3)
+    two.kill(0, 1)
+    three.kill(0, 1, 2)
+    two.live(TTL + BEAT)
+    three.live(TTL + BEAT)
+    assert two.paged == {0, 1}
+    assert three.members == {0, 1, 2}
+
+
+def test_a_quarter_is_no_mass_loss_and_one_more_is() -> None:
+    quarter, more = Fleet(16), Fleet(16)
+    quarter.kill(0, 4, 8, 12)
+    more.kill(0, 4, 8, 12, 14)
+    quarter.live(TTL + BEAT)
+    more.live(TTL + BEAT)
+    assert quarter.paged == {0, 4, 8, 12}
+    assert more.members == {0, 4, 8, 12, 14}
+    assert more.paged == set()
+
+
+def test_a_host_with_three_of_forty_nodes_is_no_mass_loss() -> None:
+    fleet = Fleet(40)
+    fleet.kill(1, 20, 39)
+    fleet.live(TTL + BEAT)
+    assert fleet.paged == {1, 20, 39}
+    assert fleet.members == set()
+
+
+def test_ten_of_many_are_a_mass_loss_whatever_their_share() -> None:
+    fleet = Fleet(100)
+    lost = set(range(0, 100, 10))
+    fleet.kill(*lost)
+    fleet.live(TTL + BEAT)
+    assert fleet.members == lost
+    assert fleet.paged == set()
+
+
+def test_a_third_of_the_fleet_scaled_down_by_sigkill_is_a_mass_loss() -> None:
+    fleet = Fleet(9)
+    fleet.kill(0, 4, 8)
+    fleet.live(TTL + BEAT)
+    assert fleet.members == {0, 4, 8}
+
+
+def test_a_rolling_restart_that_kills_one_node_after_another_is_no_mass_loss() -> None:
+    fleet = Fleet(12)
+    for number in range(12):
+        fleet.kill(number)
+        fleet.live(20)
+        fleet.start(number)  # before its heartbeat ends
+    assert fleet.paged == set()
+    for number in range(12):
+        fleet.kill(number)
+        fleet.live(TTL + BEAT)  # each one is dead for a while
+        fleet.start(number)
+    assert fleet.paged == set(range(12))
+    assert fleet.members == set()
+
+
+def test_single_death_in_a_quiet_fleet_is_not_held_back() -> None:
+    fleet = Fleet(20)
+    fleet.kill(3)
+    fleet.live(TTL)
+    (death,) = [change for change in fleet.changes if change.after is State.OFFLINE]
+    assert death.at - fleet.ends[fleet.names[3]] <= 0.25
+
+
+def test_death_among_late_nodes_that_recover_is_told_once_they_have() -> None:
+    fleet = Fleet(6)
+    fleet.kill(*range(6))
+    fleet.live(TTL - BEAT + 1)  # the first heartbeat has ended, or will in a moment
+    while not fleet.judge.undecided():
+        fleet.live(0.25)
+    fleet.start(*range(1, 6))
+    fleet.start(0)
+    fleet.kill(*(i for i in range(6) if fleet.names[i] in fleet.judge.undecided()))
+    before = fleet.now
+    fleet.live(16)
+    assert fleet.members == set()
+    assert fleet.now - before <= 16.25
+    assert len(fleet.paged) <= 1
+
+
+def test_member_that_is_back_is_no_member_and_the_others_have_no_page() -> None:
+    fleet = Fleet(100)
+    fleet.kill(*range(100))
+    fleet.live(TTL + BEAT)
+    assert len(fleet.members) == 100
+    fleet.start(*range(90))
+    fleet.live(60)
+    assert fleet.members == set(range(90, 100))
+    assert fleet.singles == set()
+
+
+def test_member_that_is_back_and_dies_again_has_a_page_of_its_own() -> None:
+    fleet = Fleet(6)
+    fleet.kill(0, 2, 3, 5)
+    fleet.live(60)
+    fleet.start(0)
+    fleet.live(5)
+    fleet.kill(0)
+    fleet.live(TTL + 1)
+    assert fleet.members == {2, 3, 5}
+    assert fleet.singles == {0}
+
+
+def test_node_whose_page_was_sent_before_the_loss_was_seen_counts_and_keeps_its_page() -> None:
+    fleet = Fleet(6)
+    fleet.kill(0)
+    fleet.live(25)
+    fleet.kill(1, 2)
+    fleet.live(TTL + BEAT)
+    assert fleet.singles == {0}
+    assert fleet.members == {1, 2}
+
+
+def test_node_that_was_offline_before_the_loss_does_not_count() -> None:
+    fleet = Fleet(6)
+    fleet.kill(0)
+    fleet.live(120)
+    fleet.kill(1, 2)
+    fleet.live(TTL + BEAT)
+    assert fleet.members == set()
+    assert fleet.singles == {0, 1, 2}
+
+
+def test_nodes_that_are_offline_at_the_start_are_no_mass_loss() -> None:
+    fleet = Fleet(1)
+    names = tuple(b"left%d" % i for i in range(20))
+    for _ in range(3):
+        fleet.now += 0.25
+        fleet.judge.judge(reading_of(dict.fromkeys(names, CRASHED), fleet.now, SERVER, names))
+    assert len(fleet.judge.offline()) == 20
+    assert fleet.members == set()
+
+
+def test_the_loss_lasts_while_a_member_is_out() -> None:
+    fleet = Fleet(6)
+    fleet.kill(0, 2, 3, 5)
+    fleet.live(TTL + BEAT)
+    began = fleet.judge.mass_loss_since()
+    assert began is not None
+    fleet.live(3600)
+    assert fleet.judge.mass_loss_since() == began
+    fleet.start(0, 2, 3)
+    fleet.live(BEAT)
+    assert fleet.judge.mass_loss_since() == began
+    fleet.start(5)
+    fleet.live(BEAT)
+    assert fleet.judge.mass_loss_since() is None
+
+
+def test_member_that_is_gone_or_forgotten_is_no_member() -> None:
+    fleet = Fleet(6, forget_after=100)
+    fleet.kill(0, 2, 3, 5)
+    fleet.live(60)
+    fleet.stopped.add(fleet.names[0])
+    fleet.live(1)
+    assert fleet.members == {2, 3, 5}
+    fleet.live(100)
+    assert fleet.members == set()
+    assert fleet.judge.mass_loss_since() is None
+
+
+def test_nodes_that_redis_lost_and_that_died_are_declared_together() -> None:
+    fleet = Fleet(5)
+    restarted = type(SERVER)("run-2", "master")
+    names = fleet.names
+    died = fleet.now
+    while fleet.now < died + TTL + BEAT + 1:
+        fleet.now += 0.25
+        fleet.judge.judge(reading_of(dict.fromkeys(names, GONE), fleet.now, restarted, names))
+    assert fleet.members == {0, 1, 2, 3, 4}
+    assert fleet.paged == set()
+
+
+@pytest.mark.parametrize(("nodes", "ratio", "many"), [(2, 0.25, 10), (3, 0.1, 10), (4, 0.9, 2)])
+def test_thresholds_are_settings(nodes: int, ratio: float, many: int) -> None:
+    fleet = Fleet(6, Thresholds(nodes, ratio, many))
+    dead = (0, 3) if min(nodes, many) == 2 else (0, 3, 5)
+    fleet.kill(*dead)
+    fleet.live(TTL + BEAT)
+    assert fleet.members == set(dead)

@@ -1,0 +1,282 @@
+"""The watch: timers, what a look shows, and a Redis that fails. Time and Redis's answers are passed in."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from exporter.errors import SourceError
+from exporter.liveness.judge import Change, Judge, State
+from exporter.liveness.watch import PROBE, SLACK, SLOT, Watch
+from exporter.source.reading import Reading
+from readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, Pair, reading_of
+
+TTL, BEAT = 30.0, 10.0
+AGAIN = 4.0
+
+
+class World:
+    """Redis as a table, a clock that is set by hand, and a watch over both.
+
+    Args:
+        deadlines: Whether the watch keeps deadlines, as for an exporter that pushes.
+        forget_after: See ``Judge``.
+        pairs: What Redis holds.
+    """
+
+    def __init__(self, *, deadlines: bool = True, forget_after: float | None = None, **pairs: Pair) -> None:
+        self.now = 1000.0
+        self.pairs = {name.encode(): pair for name, pair in pairs.items()}
+        self.broken = False
+        self.server = SERVER
+        self.reads: list[Sequence[bytes]] = []
+        self.judge = Judge(TTL, BEAT, forget_after)
+        self.changes: list[Change] = []
+        self.judge.tell(self.changes.extend)
+        self.watch = Watch(self.judge, self, 5.0, lambda: self.now)
+        if deadlines:
+            self.watch.keep_deadlines(AGAIN)
+        self.names: tuple[bytes, ...] = tuple(self.pairs)
+        self.step()
+
+    def read(self, names: Sequence[bytes], deadline: float) -> Reading:
+        assert deadline > self.now
+        if self.broken:
+            raise SourceError("broken")
+        if names:
+            self.reads.append(tuple(names))
+        return reading_of({name: self.pairs.get(name, GONE) for name in names}, self.now, self.server, names)
+
+    def parts(self, names: Sequence[bytes], deadline: float) -> None:
+        raise NotImplementedError
+
+    def step(self) -> bool:
+        self.watch.probe()
+        return self.watch.look(self.names)
+
+    def live(self, seconds: float, *beating: str) -> None:
+        """Let time pass: some nodes beat, heartbeats run out, and the watch looks whenever it wants to."""
+        end = self.now + seconds
+        while self.now < end - 1e-9:
+            step = min(max(self.watch.wait(), 0.001), end - self.now)
+            self.now += step
+            for name, pair in self.pairs.items():
+                if pair.ttl is not None and pair.ttl > 0:
+                    left = pair.ttl - step
+                    if name.decode() in beating and left <= TTL - BEAT:
+                        left = TTL
+                    self.pairs[name] = replace(pair, ttl=left) if left > 0 else CRASHED
+            with suppress(SourceError):
+                self.step()
+
+    def beat(self, name: str, left: float = TTL) -> None:
+        self.pairs[name.encode()] = replace(ALIVE, ttl=left)
+
+    @property
+    def offline(self) -> set[str]:
+        return {name.decode() for name in self.judge.offline()}
+
+    def reads_of(self, name: str) -> int:
+        return sum(name.encode() in read for read in self.reads)
+
+
+def test_node_that_beats_is_read_once_a_ttl() -> None:
+    world = World(a=ALIVE)
+    world.live(300, "a")
+    assert world.reads_of("a") <= 16
+
+
+def test_without_deadlines_nobody_is_read_who_is_alive() -> None:
+    world = World(deadlines=False, a=ALIVE)
+    world.judge.judge(reading_of(world.pairs, world.now))
+    world.live(100)
+    assert world.reads == []
+
+
+def test_node_whose_beat_a_scrape_saw_is_not_read() -> None:
+    world = World(a=ALIVE)
+    world.live(15)
+    world.beat("a")
+    world.judge.judge(reading_of(world.pairs, world.now))
+    world.live(16)
+    assert world.reads_of("a") == 1
+
+
+def test_node_is_found_dead_at_its_deadline_and_not_before() -> None:
+    world = World(a=ALIVE)
+    world.pairs[b"a"] = CRASHED  # vanished: no proof before the deadline
+    world.live(TTL - 0.001)
+    assert world.offline == set()
+    world.live(0.001 + SLACK)
+    assert world.offline == {"a"}
+    assert world.judge.offline_since(b"a") == (1000 + TTL, 1000 + TTL)
+
+
+def test_death_is_found_within_a_slot_of_its_deadline() -> None:
+    world = World(a=Pair(ttl=12.345))
+    world.live(13)
+    (death,) = [change for change in world.changes if change.after is State.OFFLINE]
+    assert 12.345 <= death.at - 1000 <= 12.345 + SLOT
+
+
+def test_dead_node_that_beats_is_back_at_the_next_look_at_all_offline_nodes() -> None:
+    world = World(a=ALIVE)
+    world.live(TTL + 1)
+    assert world.offline == {"a"}
+    world.beat("a")
+    world.live(AGAIN)
+    assert world.offline == set()
+
+
+def test_death_after_a_return_that_a_scrape_saw_first_is_found_at_its_deadline() -> None:
+    world = World(a=ALIVE)
+    world.live(TTL + 1)
+    world.beat("a")
+    world.judge.judge(reading_of(world.pairs, world.now))
+    assert world.offline == set()
+    back = world.now
+    world.live(TTL + 1)
+    assert world.offline == {"a"}
+    assert world.judge.offline_since(b"a")[0] == pytest.approx(back + TTL)
+
+
+def test_deadline_that_a_scrape_saw_move_earlier_is_kept() -> None:
+    world = World(a=Pair(ttl=28))
+    world.pairs[b"a"] = Pair(ttl=3)  # EXPIRE cut it short
+    world.judge.judge(reading_of(world.pairs, world.now))
+    world.live(16)
+    world.judge.judge(reading_of(world.pairs, world.now))
+    assert world.offline == {"a"}
+
+
+def test_heartbeat_that_loses_its_expiry_is_found_within_a_ttl() -> None:
+    world = World(a=ALIVE)
+    world.pairs[b"a"] = ENDLESS
+    world.live(TTL + 1)
+    assert world.offline == {"a"}
+
+
+def test_nodes_whose_heartbeats_end_in_an_hour_since_the_clock_was_set_back_are_found_dead_within_a_ttl() -> None:
+    world = World(a=Pair(ttl=3600), b=Pair(ttl=3600))
+    world.beat("a", 25)  # it beat after the clock was set back, and died
+    world.pairs[b"b"] = CRASHED
+    world.live(TTL + 1)
+    assert world.offline == {"a", "b"}
+
+
+def test_graceful_stop_is_no_death_and_is_looked_at_rarely() -> None:
+    world = World(a=ALIVE)
+    world.pairs[b"a"] = GONE
+    world.live(TTL + 1)
+    assert world.offline == set()
+    reads = world.reads_of("a")
+    world.live(40)
+    assert world.reads_of("a") - reads <= 5
+
+
+def test_node_that_stopped_and_came_back_under_its_name_is_watched_again() -> None:
+    world = World(a=ALIVE)
+    world.pairs[b"a"] = GONE
+    world.live(TTL + 1)
+    world.beat("a")
+    world.live(TTL + 11)
+    assert world.offline == {"a"}
+
+
+def test_pair_never_seen_before_is_read_with_the_next_probe_before_it_is_called_dead() -> None:
+    world = World(a=CRASHED)
+    assert world.offline == set()
+    world.live(2 * PROBE)
+    assert world.offline == {"a"}
+    assert world.judge.offline_since(b"a")[1] is None
+
+
+def test_graceful_stop_seen_halfway_by_a_new_watch_is_no_death() -> None:
+    world = World(a=CRASHED)
+    world.pairs[b"a"] = GONE
+    world.live(1)
+    assert world.offline == set()
+
+
+def test_node_that_is_unknown_now_is_let_go() -> None:
+    world = World(a=ALIVE, b=ALIVE)
+    world.names = (b"b",)
+    world.judge.keep(world.names)
+    world.live(TTL + 1, "b")
+    assert world.reads_of("a") == 1
+
+
+def test_failing_redis_kills_nobody_and_the_nodes_stay_due() -> None:
+    world = World(a=ALIVE, b=CRASHED)
+    world.live(1)
+    assert world.offline == {"b"}
+    world.broken = True
+    world.live(TTL)
+    assert world.offline == {"b"}
+    world.broken = False
+    world.live(BEAT + TTL - 2)
+    assert world.offline == {"b"}  # it had no chance for most of the time
+    world.live(2 + PROBE)
+    assert world.offline == {"a", "b"}
+
+
+def test_undecided_nodes_are_read_with_every_probe() -> None:
+    world = World(deadlines=False, a=ALIVE)
+    world.judge.judge(reading_of(world.pairs, world.now))
+    world.live(25)
+    world.server = replace(SERVER, run_id="run-2")
+    world.pairs[b"a"] = GONE
+    world.judge.judge(reading_of(world.pairs, world.now, world.server))
+    assert world.judge.undecided() == [b"a"]
+    reads = world.reads_of("a")
+    world.live(2)
+    assert world.reads_of("a") - reads >= 8
+    world.beat("a")
+    world.live(2 * PROBE)
+    assert world.judge.undecided() == []
+
+
+def test_many_undecided_nodes_are_read_in_turns() -> None:
+    world = World(deadlines=False)
+    names = tuple(b"n%04d" % i for i in range(2500))
+    world.judge.judge(reading_of(dict.fromkeys(names, CRASHED), world.now, names=names))
+    world.live(4 * PROBE)
+    assert max(map(len, world.reads)) == 1000
+    assert world.judge.undecided() == []
+
+
+def test_every_node_has_one_timer_however_redis_fails() -> None:
+    world = World(a=ALIVE, b=CRASHED, c=GONE)
+    for i in range(50):
+        world.broken = i % 3 == 0
+        world.live(1.0)
+        timed = sorted(name for _, name in world.watch._timers)
+        assert timed == sorted(world.watch._timed)
+        assert len(timed) == len(set(timed))
+
+
+def test_forgotten_node_is_not_offline_and_is_read_rarely() -> None:
+    world = World(forget_after=60.0, a=CRASHED, b=ALIVE)
+    world.live(80, "b")
+    assert world.offline == set()
+    reads = world.reads_of("a")
+    world.live(60, "b")
+    assert world.reads_of("a") - reads <= 7
+
+
+def test_first_death_of_a_mass_loss_is_not_declared_before_the_others_were_looked_at() -> None:
+    world = World(**{f"n{i}": Pair(ttl=20 + i) for i in range(6)})
+    world.live(60, "n4", "n5")
+    assert {name.decode() for name in world.judge.members()} == {"n0", "n1", "n2", "n3"}
+    assert not [change for change in world.changes if change.after is State.OFFLINE and change.at < 1000 + 22]
+
+
+def test_refresh_tells_that_all_offline_nodes_were_looked_at() -> None:
+    world = World(a=CRASHED)
+    world.live(2 * AGAIN)
+    world.reads.clear()
+    world.now += AGAIN
+    assert world.step()
+    assert world.reads_of("a") == 1
+    assert not world.step()
