@@ -128,6 +128,8 @@ class Broom:
             ExporterError: Redis cannot be read, or holds old data to which living nodes may not have beaten yet.
         """
         server = StandaloneReader(self._pool, self._keys).read((), self._deadline()).server
+        if not server.told:
+            raise ExporterError("forget: Redis refuses INFO to this user; grant +info, which tells old data from new")
         if server.restored and server.uptime < self._grace:
             raise ExporterError(
                 f"Redis started {duration(server.uptime)} ago from saved data, so that living nodes may look dead:"

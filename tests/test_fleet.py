@@ -76,6 +76,9 @@ class World:
         self.reads += [names] if names else []
         return reading_of({name: self.pairs.get(name, GONE) for name in names}, self.at, self.server, names)
 
+    def missing_rights(self) -> frozenset[str]:
+        return frozenset()
+
     def close(self) -> None:
         pass
 

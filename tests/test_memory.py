@@ -59,6 +59,9 @@ class Replacing:
     def read(self, names: Sequence[bytes], deadline: float) -> Reading:
         return joined(names, list(self.parts(names, deadline)))
 
+    def missing_rights(self) -> frozenset[str]:
+        return frozenset()
+
     def close(self) -> None:
         pass
 

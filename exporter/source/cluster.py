@@ -21,8 +21,9 @@ from exporter.settings import Settings
 from exporter.source.connection import Link, linked
 from exporter.source.discovery import Found, discover
 from exporter.source.reading import MISSING, Reading
-from exporter.source.replies import NO_FIELDS, checked, columns_of, is_wrong_type, server_of
+from exporter.source.replies import NO_FIELDS, checked, columns_of, is_wrong_type
 from exporter.source.requests import CHUNK, SERVER, SERVER_REPLIES, KeyNames
+from exporter.source.server import server_of
 from exporter.source.topology import Cluster, Primaries, Topology
 
 _ATTEMPTS: Final = 2
@@ -51,6 +52,10 @@ class ClusterSource:
             self._cluster.refresh(topology)
             raise
         return Found(frozenset().union(*(each.names for each in found)), max(each.busy for each in found))
+
+    def missing_rights(self) -> frozenset[str]:
+        """Return the commands that a primary refuses to the exporter's user."""
+        return frozenset()
 
     def close(self) -> None:
         """Close all connections."""

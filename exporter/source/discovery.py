@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from redis import ConnectionPool
+from redis.exceptions import NoPermissionError
 
 from exporter.errors import SourceError
 from exporter.source.connection import linked, plain_error
 from exporter.source.requests import KeyNames, pack
+from exporter.source.rights import Rights
 
 COUNT: Final = 1000
 """Keys that one SCAN looks at: well under a millisecond of Redis's time."""
@@ -36,15 +38,25 @@ def pause_after(busy: float, interval: float) -> float:
     return max(interval, busy / SHARE)
 
 
-def discover(pool: ConnectionPool, keys: KeyNames, timeout: float) -> Found:
+def discover(
+    pool: ConnectionPool, keys: KeyNames, timeout: float, rights: Rights | None = None, server: str = ""
+) -> Found:
     """Scan one server for node names; no call takes Redis longer than ``COUNT`` keys.
 
+    Args:
+        pool: Connections to the server.
+        keys: Where nodes' keys are.
+        timeout: Seconds for each call.
+        rights: Where a missing right to SCAN is noted.
+        server: The address of the server; empty for the only one.
+
     Raises:
-        SourceError: A call failed, or took longer than ``timeout`` seconds.
+        SourceError: A call failed, or took longer than ``timeout``.
     """
     names: set[bytes] = set()
     calls: list[float] = []
-    for page, seconds in _pages(pool, _pattern(keys.metrics, keys.heartbeat), timeout):
+    rights = rights or Rights()
+    for page, seconds in _pages(pool, _pattern(keys.metrics, keys.heartbeat), timeout, rights, server):
         calls.append(seconds)
         names.update(key[len(keys.metrics) :] for key in page if key.startswith(keys.metrics))
         names.update(key[len(keys.heartbeat) :] for key in page if key.startswith(keys.heartbeat))
@@ -53,7 +65,9 @@ def discover(pool: ConnectionPool, keys: KeyNames, timeout: float) -> Found:
     return Found(frozenset(names), statistics.median(calls) * len(calls))
 
 
-def _pages(pool: ConnectionPool, pattern: bytes, timeout: float) -> Iterator[tuple[list[bytes], float]]:
+def _pages(
+    pool: ConnectionPool, pattern: bytes, timeout: float, rights: Rights, server: str
+) -> Iterator[tuple[list[bytes], float]]:
     cursor = b"0"
     while True:
         start = time.monotonic()
@@ -62,11 +76,13 @@ def _pages(pool: ConnectionPool, pattern: bytes, timeout: float) -> Iterator[tup
             (reply,) = link.ask(pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % COUNT), 1)
         match reply:
             case [bytes(cursor), list(page)]:
-                pass
+                rights.granted("scan", server)
+            case NoPermissionError():
+                raise rights.refused("scan", server)
             case Exception():
                 raise plain_error(reply)
             case _:
-                raise SourceError(f"Redis gave an answer to SCAN that is none: {type(reply).__name__}")
+                raise SourceError(f"Redis gave an unexpected answer to SCAN: {type(reply).__name__}")
         yield page, time.monotonic() - start
         if cursor == b"0":
             return

@@ -45,6 +45,8 @@ class Server:
     """Whether the last snapshot succeeded; None where the server does not say."""
     memory_used_ratio: float | None = None
     """used_memory / maxmemory; None without a limit."""
+    told: bool = True
+    """Whether it may be asked; False: it refuses INFO to the exporter's user, and nothing else here is known."""
 
     @property
     def members(self) -> "Mapping[str, Server]":
@@ -181,6 +183,9 @@ class Source(Protocol):
         Raises:
             SourceError: Redis could not be scanned in full.
         """
+
+    def missing_rights(self) -> frozenset[str]:
+        """Return the commands, in lower case, that Redis refuses to the exporter's user: ``info``, ``scan``."""
 
     def close(self) -> None:
         """Close all connections."""

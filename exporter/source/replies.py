@@ -1,15 +1,13 @@
-"""What Redis's replies mean: values, keys of the wrong type, refusals, and who answered."""
+"""What Redis's replies mean: values, keys of the wrong type, refusals."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from redis import RedisError
-from redis.exceptions import BusyLoadingError
 
 from exporter.contract import FIELDS
 from exporter.errors import SourceError
 from exporter.source.connection import plain_error
-from exporter.source.reading import Server
 
 NO_FIELDS: Final = [None] * len(FIELDS)
 """What HMGET answers for a hash that is missing, or has none of the fields."""
@@ -46,33 +44,3 @@ def refuse(reply: Any) -> Any:
 def is_wrong_type(reply: Any) -> bool:
     """Return whether a reply says that the key holds another type: it costs that key only."""
     return isinstance(reply, RedisError) and str(reply).startswith("WRONGTYPE")
-
-
-def server_of(replies: Sequence[Any]) -> Server:
-    """Return who answered, from some sections of INFO.
-
-    Raises:
-        SourceError: It is loading its data, or a replica that has lost its master, whose data are old; or what
-            it says was garbled on the way.
-    """
-    info = dict(
-        line.split(":", 1)
-        for reply in replies
-        for line in checked(reply, bytes).decode("utf-8", "replace").splitlines()
-        if ":" in line
-    )
-    if info.get("loading", "0") != "0":  # INFO is answered all the same
-        raise plain_error(BusyLoadingError())
-    if info.get("master_link_status", "up") != "up":
-        raise SourceError("Redis is a replica whose link to its master is down")
-    try:
-        return Server(
-            run_id=info.get("run_id", ""),
-            role=info.get("role", ""),
-            uptime=float(info.get("uptime_in_seconds", "inf")),
-            # What was loaded from an append-only file is told nowhere, so that any may have held nodes.
-            restored=info.get("rdb_last_load_keys_loaded", "0") != "0" or info.get("aof_enabled") == "1",
-            evicted=int(info.get("evicted_keys", "0")),
-        )
-    except ValueError as error:
-        raise SourceError(f"Redis gave an INFO that cannot be read: {error}") from None

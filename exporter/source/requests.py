@@ -22,9 +22,15 @@ _FIELD_WORDS: Final = pack(*(field.encode() for field in FIELDS)).split(b"\r\n",
 _HMGET: Final = b"*%d\r\n$5\r\nHMGET\r\n$%%d\r\n%%b\r\n%b" % (2 + len(FIELDS), _FIELD_WORDS)
 _PTTL: Final = b"*2\r\n$4\r\nPTTL\r\n$%d\r\n%b\r\n"
 
-_SECTIONS: Final = (b"server", b"persistence", b"replication", b"stats")
+_SECTIONS: Final = (
+    *(b"server", b"clients", b"memory", b"persistence", b"replication", b"stats"),
+    *(b"errorstats", b"commandstats"),  # errorstats is unknown to Redis before 6.2: an empty reply
+)
 SERVER: Final = b"".join(pack(b"INFO", section) for section in _SECTIONS)
-"""Which server answers, whether it is current, and what it evicted; ``SERVER_REPLIES`` replies."""
+"""Which server answers, whether it is current and takes writes, what it lost; ``SERVER_REPLIES`` replies.
+
+One command a section: several sections in one command are known to Redis 7 and newer only.
+"""
 SERVER_REPLIES: Final = len(_SECTIONS)
 
 

@@ -15,6 +15,7 @@ from exporter.settings import Settings
 from exporter.source.discovery import Found
 from exporter.source.reading import Reading
 from exporter.source.requests import KeyNames
+from exporter.source.rights import Rights
 from exporter.source.standalone import StandaloneReader, StandaloneSource
 
 FOLLOW: Final = 5.0
@@ -40,7 +41,7 @@ class SentinelSource(StandaloneSource):
 
     def reader(self) -> "SentinelReader":
         """Return a new reader."""
-        return SentinelReader(self._pool, self._keys, self.follow)
+        return SentinelReader(self._pool, self._keys, self._rights, self.follow)
 
     def discover(self, timeout: float) -> Found:
         """Return the names of all nodes that have keys; ``timeout`` in seconds for each call."""
@@ -68,11 +69,12 @@ class SentinelReader(StandaloneReader):
     Args:
         pool: Connections to the master.
         keys: Where nodes' keys are.
+        rights: Where missing rights are noted.
         follow: Called before each read; it closes connections to a master of the past.
     """
 
-    def __init__(self, pool: ConnectionPool, keys: KeyNames, follow: Callable[[], None]) -> None:
-        super().__init__(pool, keys)
+    def __init__(self, pool: ConnectionPool, keys: KeyNames, rights: Rights, follow: Callable[[], None]) -> None:
+        super().__init__(pool, keys, rights)
         self._follow = follow
 
     def parts(self, names: Sequence[bytes], deadline: float) -> Generator[Reading, None, None]:
@@ -80,6 +82,6 @@ class SentinelReader(StandaloneReader):
         self._follow()
         with closing(super().parts(names, deadline)) as parts:
             for part in parts:
-                if part.server.role != "master":
+                if part.server.told and part.server.role != "master":
                     raise SourceError("Redis is a replica, and no master since Sentinel named it: a failover")
                 yield part

@@ -12,8 +12,10 @@ from exporter.settings import Settings
 from exporter.source.connection import Link, linked, pool_of
 from exporter.source.discovery import Found, discover
 from exporter.source.reading import MISSING, Reading, Server, joined
-from exporter.source.replies import NO_FIELDS, checked, columns_of, is_wrong_type, refuse, server_of
+from exporter.source.replies import NO_FIELDS, checked, columns_of, is_wrong_type, refuse
 from exporter.source.requests import SERVER, SERVER_REPLIES, Chunk, KeyNames, chunks_of
+from exporter.source.rights import Rights
+from exporter.source.server import seen_server
 
 
 class StandaloneSource:
@@ -22,14 +24,19 @@ class StandaloneSource:
     def __init__(self, settings: Settings) -> None:
         self._pool = pool_of(settings.redis)
         self._keys = KeyNames.of(settings.keys)
+        self._rights = Rights()
 
     def reader(self) -> "StandaloneReader":
         """Return a new reader."""
-        return StandaloneReader(self._pool, self._keys)
+        return StandaloneReader(self._pool, self._keys, self._rights)
 
     def discover(self, timeout: float) -> Found:
         """Return the names of all nodes that have keys; ``timeout`` in seconds for each call."""
-        return discover(self._pool, self._keys, timeout)
+        return discover(self._pool, self._keys, timeout, self._rights)
+
+    def missing_rights(self) -> frozenset[str]:
+        """Return the commands that Redis refuses to the exporter's user."""
+        return self._rights.missing()
 
     def close(self) -> None:
         """Close all connections."""
@@ -37,11 +44,18 @@ class StandaloneSource:
 
 
 class StandaloneReader:
-    """Reads nodes' values from one server. For one thread at a time."""
+    """Reads nodes' values from one server. For one thread at a time.
 
-    def __init__(self, pool: ConnectionPool, keys: KeyNames) -> None:
+    Args:
+        pool: Connections to the server.
+        keys: Where nodes' keys are.
+        rights: Where missing rights are noted; None if nobody asks for them.
+    """
+
+    def __init__(self, pool: ConnectionPool, keys: KeyNames, rights: Rights | None = None) -> None:
         self._pool = pool
         self._keys = keys
+        self._rights = rights or Rights()
         self._names: Sequence[bytes] = ()
         self._chunks: tuple[Chunk, ...] = ()
 
@@ -58,7 +72,7 @@ class StandaloneReader:
             link.send(SERVER)
             if self._chunks:
                 link.send(self._chunks[0].packed)
-            server = server_of(link.receive(SERVER_REPLIES))
+            server = seen_server(link.receive(SERVER_REPLIES), self._pool, deadline, self._rights)
             waiting: _Answer | None = None
             for chunk, after in zip_longest(self._chunks, self._chunks[1:]):
                 if after:
