@@ -64,7 +64,11 @@ class StandaloneReader:
         return joined(names, list(self.parts(names, deadline)))
 
     def parts(self, names: Sequence[bytes], deadline: float) -> Generator[Reading, None, None]:
-        """Read these nodes chunk by chunk; a chunk with odd nodes comes once these were looked at more closely."""
+        """Read these nodes chunk by chunk; a chunk with odd nodes comes once these were looked at more closely.
+
+        After the closer look the server is asked again: if a FLUSHALL took the nodes'
+        keys, the part that misses them tells of it.
+        """
         if names is not self._names:
             self._names, self._chunks = names, chunks_of(names, self._keys)
         with linked(self._pool, deadline) as link:
@@ -72,25 +76,29 @@ class StandaloneReader:
             link.send(SERVER)
             if self._chunks:
                 link.send(self._chunks[0].packed)
-            server = seen_server(link.receive(SERVER_REPLIES), self._pool, deadline, self._rights)
+            server = self._server(link, deadline)
             waiting: _Answer | None = None
             for chunk, after in zip_longest(self._chunks, self._chunks[1:]):
                 if after:
                     link.send(after.packed)  # Redis works on it while this one is taken in
                 answer = _Answer.of(chunk.names, link.receive(chunk.replies))
                 if answer.odd:
-                    link.send(b"".join(self._keys.look_closely(chunk.names[i]) for i in answer.odd))
+                    link.send(b"".join((*(self._keys.look_closely(chunk.names[i]) for i in answer.odd), SERVER)))
                 if waiting:
                     waiting.amend(link)
+                    server = self._server(link, deadline)
                     yield waiting.reading(asked, server)
                 waiting = answer if answer.odd else None  # what it sent for is answered after the next chunk
                 if not waiting:
                     yield answer.reading(asked, server)
             if waiting:
                 waiting.amend(link)
-                yield waiting.reading(asked, server)
+                yield waiting.reading(asked, self._server(link, deadline))
             if not self._chunks:
                 yield Reading(asked, time.monotonic(), time.time(), server)
+
+    def _server(self, link: Link, deadline: float) -> Server:
+        return seen_server(link.receive(SERVER_REPLIES), self._pool, deadline, self._rights)
 
 
 @dataclass(slots=True)

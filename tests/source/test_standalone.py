@@ -63,3 +63,29 @@ def test_nodes_are_told_apart_whatever_chunk_they_come_in(
         for i, beat in enumerate(part.beats)
     ]
     assert seen == [SEEN[kind] for kind in kinds]
+
+
+@pytest.mark.parametrize("last", ["alive", "crashed"])
+def test_flush_during_a_read_is_told_with_the_nodes_that_it_took(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    monkeypatch.setattr(requests, "_FIRST_CHUNK", 1)
+    monkeypatch.setattr(requests, "CHUNK", 1)
+    names = [f"{number}/alive" for number in range(6)]
+    fill(redis_server, names)
+    source = open_source(load({"redis.url": [redis_server.url]}))
+    parts = source.reader().parts([name.encode() for name in names], time.monotonic() + 5)
+    first = next(parts)
+    with redis_server.client() as client:
+        client.flushall()
+        beat(client, names[-1])
+        if last == "crashed":
+            client.delete(heartbeat_key(names[-1]))
+    rest = list(parts)
+    source.close()
+    assert (first.server.flushes, first.without_hash) == (0, frozenset())
+    taken = [part for part in rest if part.without_hash]
+    assert len(taken) >= 3
+    assert {part.server.flushes for part in taken} == {1}
+    flushes = [part.server.flushes for part in rest]
+    assert flushes == sorted(flushes), "no part is told by an earlier look than the part before"
