@@ -14,7 +14,7 @@ from exporter.contract import NODE_METRICS, STATUS, STATUSES, Metric
 from exporter.errors import SourceError
 from exporter.fleet import Fleet, ReadInfo
 from exporter.snapshot import Snapshot
-from exporter.source.reading import REFUSALS
+from exporter.source.reading import REFUSALS, RIGHTS
 
 
 class NodeCollector(Collector):
@@ -74,6 +74,14 @@ def read_families(snapshot: Snapshot | None, info: ReadInfo) -> Iterator[MetricF
     yield GaugeMetricFamily("ginkgo_redis_up", "1 if this scrape read Redis in full, else 0.", value=float(up))
     if snapshot:
         yield from _redis_families(info)
+    rights = GaugeMetricFamily(
+        "ginkgo_exporter_missing_rights",
+        "1 for each command that Redis refuses to the exporter's user, else 0.",
+        labels=("command",),
+    )
+    for command in RIGHTS:
+        rights.add_metric((command,), float(command in info.missing_rights))
+    yield rights
     if info.collect_duration is not None:
         yield GaugeMetricFamily(
             "ginkgo_exporter_collect_duration_seconds",

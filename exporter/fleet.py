@@ -59,12 +59,14 @@ class ReadInfo:
         discovered: The last complete discovery; None before the first.
         server: What Redis said of itself at the last look; None before the first.
         writes_refused: Whether Redis is taken to refuse writes.
+        missing_rights: Commands that Redis refuses to the exporter's user.
     """
 
     collect_duration: float | None = None
     discovered: Discovered | None = None
     server: Server | None = None
     writes_refused: bool = False
+    missing_rights: frozenset[str] = frozenset()
 
 
 class Fleet:
@@ -115,6 +117,7 @@ class Fleet:
         self._wake_discovery, self._wake_watch = Event(), Event()
         self._discovery_tried = Event()
         self._collect_duration: float | None = None
+        self._read_again_at = float("-inf")  # the watch's
         self.discovered: Discovered | None = None  # this and the next four are the discovery thread's to write
         self._discovery_error = ""
         self._found: frozenset[bytes] = frozenset()
@@ -162,8 +165,13 @@ class Fleet:
     @property
     def info(self) -> ReadInfo:
         """What is known now beside the nodes' values."""
-        refused = self.judge.writes_refused_since() is not None
-        return ReadInfo(self._collect_duration, self.discovered, self.judge.server, refused)
+        return ReadInfo(
+            self._collect_duration,
+            self.discovered,
+            self.judge.server,
+            self.judge.writes_refused_since() is not None,
+            self._source.missing_rights(),
+        )
 
     def attend(self, attendant: Attendant, refresh: float) -> None:
         """Watch each node's deadline from now on, and call ``attendant`` after each look.
@@ -298,23 +306,27 @@ class Fleet:
             log.error("too many nodes: the last ones by name are left out", left_out=names.over_limit)
 
     def _watch_on(self) -> None:
-        read_again_at = 0.0
         while not self._closed.is_set():
-            refreshed = False
             try:
-                if self._probe():
-                    refreshed = self.watch.look(self._names.raw)
-                if self.outages.error(READ) and self._clock() >= read_again_at:
-                    read_again_at = self._clock() + TRY_AGAIN
-                    self.request()
-                self._attendant(refreshed)
-            except SourceError as error:
-                log.debug("the watch could not read nodes", error=str(error))
+                self._attendant(self._look())
             except Exception as error:  # noqa: BLE001 - the edge of this thread
                 self.telemetry.fault("watch", error)
                 self._closed.wait(PROBE)
             self._wake_watch.wait(self.watch.wait())
             self._wake_watch.clear()
+
+    def _look(self) -> bool:
+        """Have the watch look at what is due, and return whether it looked at all offline nodes."""
+        if not self._probe():
+            return False
+        if self.outages.error(READ) and self._clock() >= self._read_again_at:
+            self._read_again_at = self._clock() + TRY_AGAIN
+            self.request()
+        try:
+            return self.watch.look(self._names.raw)
+        except SourceError as error:
+            log.debug("the watch could not read nodes", error=str(error))
+            return False
 
     def _probe(self) -> bool:
         """See whether Redis answers, and return whether it did at the last probe."""

@@ -339,7 +339,7 @@ class Judge:
         if end == NEVER:
             node = Missing(at, max((fault.start for fault in faults), default=None), None)
         else:
-            unseen = [fault.start for fault in faults if fault.start > end]
+            unseen = [fault.start for fault in faults if chance(faults, end, fault.start) > 0]
             node = Missing(at, max([end - self._ttl, *unseen]), State.ONLINE)
         self._missing[name] = node
         return node
@@ -347,11 +347,15 @@ class Judge:
     def _waits(self, name: bytes, node: Missing, at: float) -> State | None:
         """Return the state of a node that is not dead yet; None if it is."""
         faults = self._faults.of(name)
-        if self._end(name) == NEVER:
+        end = self._end(name)
+        if end == NEVER:
             seen_twice = at - node.first >= LOOK_AGAIN
             excused = node.since is not None and chance(faults, node.since, at) < self._grace
             return None if seen_twice and not excused else State.UNDECIDED
-        if node.since is not None and any(fault.end > node.since for fault in faults):
+        excused = node.since is not None and (
+            node.since > end - self._ttl or any(fault.end > node.since for fault in faults)
+        )
+        if node.since is not None and excused:
             return None if chance(faults, node.since, at) >= self._grace else State.UNDECIDED
         deadline = self._deadline(name)
         return node.state if deadline is not None and at < deadline else None

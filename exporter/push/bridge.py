@@ -21,6 +21,8 @@ from exporter.push.config import HttpConfig
 
 REFRESH: Final = 4.0
 """Seconds between two posts of an alert that lasts; all offline nodes are looked at right before."""
+LATEST_REFRESH: Final = 1.2
+"""How much later than ``REFRESH`` alerts are posted anew while Redis cannot be looked at."""
 UNREACHABLE_FOR: Final = 60.0
 """Seconds of the last two minutes for which Redis could not be read: from then on that is an alert."""
 REFUSED_FOR: Final = 0.5
@@ -77,6 +79,7 @@ class Bridge(Collector):
         ]
         self._alerts: dict[tuple[str, str], Alert] = {}
         self._causes_before: list[Alert] = []
+        self._refresh, self._refresh_by = refresh, float("-inf")
         self._stepped = float("-inf")
         self._changes: deque[Change] = deque()
         self._delivered: set[tuple[str, str, float]] = set()
@@ -146,13 +149,15 @@ class Bridge(Collector):
             alerts.add_metric((name,), count[name])
         yield alerts
 
-    def step(self, refresh: bool) -> None:  # noqa: FBT001 - the attendant of the fleet's watch
+    def step(self, refreshed: bool) -> None:  # noqa: FBT001 - the attendant of the fleet's watch
         """Offer what follows from the verdicts of now, after each look of the watch.
 
         Args:
-            refresh: All offline nodes were looked at just now, so that their alerts may be posted anew.
+            refreshed: All offline nodes were looked at just now: the best time to post their alerts anew.
         """
         now = self._stepped = self._clock()
+        if refresh := refreshed or now >= self._refresh_by:
+            self._refresh_by = now + LATEST_REFRESH * self._refresh
         changes = [self._changes.popleft() for _ in range(len(self._changes))]
         _tell(changes)
         causes = list(self._causes(now))

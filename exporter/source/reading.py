@@ -18,6 +18,9 @@ T = TypeVar("T")
 REFUSALS: Final = ("MISCONF", "OOM", "NOREPLICAS")
 """The errors by which Redis refuses writes of every client: ``errorstat_*`` in INFO, Redis 6.2 and newer."""
 
+RIGHTS: Final = ("info", "scan")
+"""The commands that the exporter can go on without, or must name, when Redis refuses them to its user."""
+
 
 @dataclass(frozen=True, slots=True)
 class Server:

@@ -216,7 +216,9 @@ class Ready(Handler):
         """Answer 200 or 503."""
         reason = self.fleet.not_ready
         self.set_status(503 if reason else 200)
-        self.text(f"not ready: {reason}" if reason else "ready")
+        missing = ", ".join(sorted(self.fleet.info.missing_rights))
+        ready = f"ready, but the Redis user may not run: {missing}" if missing else "ready"
+        self.text(f"not ready: {reason}" if reason else ready)
 
 
 class NotFound(Handler):

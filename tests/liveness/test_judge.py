@@ -525,3 +525,13 @@ def test_evictions_before_a_heartbeat_was_written_give_no_more_time() -> None:
     court.look(ALIVE, 25, Server("run-1", "master", evicted=1))
     court.look(ALIVE, 26, Server("run-1", "master", evicted=1))
     assert court.look(CRASHED, 26 + TTL, Server("run-1", "master", evicted=1)) is State.OFFLINE
+
+
+def test_run_that_lasts_gives_its_first_seconds_as_chance_and_no_more(court: Court) -> None:
+    court.look(ALIVE, 0)
+    back = TTL + 5
+    assert court.look_after_silence(CRASHED, back, Server("run-2", "master", uptime=0)) is State.UNDECIDED
+    for second in range(1, 40):
+        state = court.look(CRASHED, back + second, Server("run-2", "master", uptime=second))
+        assert state is State.UNDECIDED, second
+    assert court.look(CRASHED, back + GRACE, Server("run-2", "master", uptime=40)) is State.OFFLINE

@@ -7,14 +7,13 @@ latest a TTL and a beat after Redis is steady.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
-from exporter.liveness.judge import EXTEND_AGAIN_AFTER, REMEMBER_LOST, Judge, State
+from exporter.liveness.judge import REMEMBER_LOST, Judge, State
 from exporter.source.reading import Server
 from readings import Pair, reading_of
 
@@ -31,6 +30,7 @@ class Node:
     next_beat: float = 0.0
     died: float = 0.0
     deadline: float = 0.0  # of its last heartbeat, had nobody taken it away
+    missed: int = 0  # beats in a row that Redis did not take
 
 
 class World(RuleBasedStateMachine):
@@ -52,7 +52,6 @@ class World(RuleBasedStateMachine):
         self.steady_since = float("-inf")
         self.lost_at: dict[bytes, float] = {}
         self.known: set[bytes] = set()  # to the judge
-        self.unseen_faults: dict[bytes, list[float]] = {}  # a node's faults since it was last seen to beat after one
         self.names: tuple[bytes, ...] = ()
         self.found: set[bytes] = set()
         self.states: dict[bytes, State] = {}
@@ -177,12 +176,13 @@ class World(RuleBasedStateMachine):
             told = name in self.hashes or self.now < self.lost_at.get(name, float("-inf")) + REMEMBER_LOST
             if not node.alive and name in self.known and told:
                 due = max(node.deadline, self.steady_since + GRACE, node.died + TTL) + 0.001
-                assert self.now < due or self.states.get(name) is State.OFFLINE, name
+                decided = self.states.get(name) is State.OFFLINE or name in self.judge._mass_loss.held
+                assert self.now < due or decided, name
 
     @invariant()
     def memory_holds_nothing_of_nodes_that_are_gone(self) -> None:
         judge = self.judge
-        memories = (judge._heartbeats.names(), judge._offline, judge._extended, judge._lost)
+        memories = (judge._heartbeats.names(), judge._missing, judge._lost)
         remembered: set[bytes] = set().union(*memories)
         assert remembered <= self.hashes | self.heartbeats.keys() | self.lost_at.keys()
 
@@ -193,9 +193,8 @@ class World(RuleBasedStateMachine):
         return Server(f"run-{self.run}", self.role)
 
     def may_be_misjudged(self, name: bytes) -> bool:
-        """Whether the contract's one extension in five minutes was spent on faults between which nobody saw it beat."""
-        faults = self.unseen_faults.get(name, [])
-        return any(later - earlier < EXTEND_AGAIN_AFTER for earlier, later in pairwise(faults))
+        """Whether every one of its last beats fell into a fault: then it had its chance, and could not use it."""
+        return self.nodes[name].missed >= 3
 
     def pass_time(self, seconds: float, *, down: bool = False) -> None:
         """Let nodes beat as time goes by, and the exporter's probe ask, unless Redis is down."""
@@ -206,6 +205,7 @@ class World(RuleBasedStateMachine):
                 for node in self.nodes.values():
                     while node.alive and node.next_beat <= self.now:
                         node.next_beat += BEAT
+                        node.missed += 1
             else:
                 self.let_beat()
                 self.judge.answered(self.server, self.now)
@@ -217,6 +217,7 @@ class World(RuleBasedStateMachine):
                 self.heartbeats[name] = node.deadline = self.now + TTL
                 self.hashes.add(name)
                 node.next_beat = self.now + BEAT
+                node.missed = 0
         self.expire()
 
     def expire(self) -> None:
@@ -226,9 +227,8 @@ class World(RuleBasedStateMachine):
         """Redis is readable again after a fault: the first to know is the probe or a scrape."""
         self.expire()
         self.steady_since = self.now
-        another = self.server.run_id != (self.judge._server or self.server).run_id
+        another = self.server.run_id != (self.judge.server or self.server).run_id
         for name in self.known:
-            self.unseen_faults.setdefault(name, []).append(self.now)
             if another:
                 self.lost_at.setdefault(name, self.now)
         self.judge.answered(self.server, self.now)
@@ -242,7 +242,7 @@ class World(RuleBasedStateMachine):
         """Discover, read, judge, and look a second time where the judge is unsure: what a fleet does."""
         self.expire()
         found = self.hashes | self.heartbeats.keys()
-        names = tuple(sorted(found | self.found | set(self.judge.awaited())))
+        names = tuple(sorted(found | self.found | set(self.judge.awaited(self.now))))
         self.found = found
         if names != self.names:
             self.names = names
@@ -251,18 +251,15 @@ class World(RuleBasedStateMachine):
         pairs: Mapping[bytes, Pair] = {name: self.pair(name) for name in self.names}
         verdicts = self.judge.judge(reading_of(pairs, self.now, self.server, self.names))
         meanwhile()
-        if unsure := verdicts.unsure():
+        if self.judge.undecided():  # the watch reads them with its next probe
             self.now += 0.02
-            second = {self.names[i]: self.pair(self.names[i]) for i in unsure}
-            again = self.judge.judge(reading_of(second, self.now, self.server), sure=True)
-            verdicts = verdicts.amended(unsure, again)
+            pairs = {name: self.pair(name) for name in self.names}
+            verdicts = self.judge.judge(reading_of(pairs, self.now, self.server, self.names))
         self.states = dict(zip(self.names, verdicts.states, strict=True))
         self.note()
 
     def note(self) -> None:
         for name, state in self.states.items():
-            if self.heartbeats.get(name, 0) >= self.steady_since + TTL:
-                self.unseen_faults.pop(name, None)
             if name in self.hashes or name in self.heartbeats or self.now >= self.lost_until(name):
                 self.lost_at.pop(name, None)
             if state is State.GONE:

@@ -3,17 +3,17 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from exporter.errors import SourceError
 from exporter.liveness.judge import Judge
+from exporter.liveness.outages import PROBED, Outages
+from exporter.liveness.watch import Watch
 from exporter.names import Names, names_of
-from exporter.push import bridge as module
-from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, REDIS_UNREACHABLE, Alert
-from exporter.push.bridge import ACTIVE, BLIND, REFRESH, UNREACHABLE_AFTER, Bridge
+from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, REDIS_UNREACHABLE, WRITES_REFUSED, Alert
+from exporter.push.bridge import ACTIVE, BLIND, REFRESH, UNREACHABLE_FOR, Bridge
 from exporter.settings import load
 from exporter.source.reading import Reading
 from exporter.telemetry import Telemetry
@@ -30,21 +30,22 @@ class World:
         ended: The alerts that it ended, and whether they are to be resolved.
     """
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, pairs: dict[bytes, Pair], *flags: tuple[str, Any]) -> None:
+    def __init__(self, pairs: dict[bytes, Pair], *flags: tuple[str, Any]) -> None:
         self.now = 1000.0
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now, time=lambda: self.now))
         self.pairs = pairs
         self.beating: dict[bytes, float] = {}
         self.broken_since: float | None = None
         self.last_taken = float("-inf")
-        self.server = SERVER
+        self.server = replace(SERVER, refused={"MISCONF": 0})
         self.settings = load({"alertmanager.url": ["http://127.0.0.1:1"], **dict(flags)})
         self.judge = Judge(TTL, BEAT, self.settings.nodes.forget_after)
+        self.outages = Outages(self.clock)
+        self.watch = Watch(self.judge, self, 5, self.clock)
         self.telemetry = Telemetry()
         self.names = Names()
         self.offered: list[tuple[float, list[tuple[str, str]]]] = []
         self.ended: list[tuple[tuple[str, str], bool]] = []
-        self.bridge = Bridge(self)  # type: ignore[arg-type]
+        self.bridge = Bridge(self, clock=self.clock)  # type: ignore[arg-type]
         self.bridge._alertmanagers[0].close()
         self.bridge._alertmanagers = [self]  # type: ignore[list-item]
         self.bridge._loop = self  # type: ignore[assignment]
@@ -52,18 +53,21 @@ class World:
 
     # what the bridge asks of a fleet, a reader, a loop and an Alertmanager
 
-    @property
-    def unreadable_since(self) -> float | None:
-        return self.broken_since
+    def clock(self) -> float:
+        return self.now
 
-    def reader(self) -> "World":
-        return self
+    def attend(self, attendant: Callable[[bool], None], refresh: float) -> None:
+        self.attendant = attendant
+        self.watch.keep_deadlines(refresh)
 
     def read(self, names: Sequence[bytes], deadline: float) -> Reading:
         assert deadline >= self.now
         if self.broken_since is not None:
             raise SourceError("broken")
         return reading_of(self.pairs, self.now, self.server, names)
+
+    def parts(self, names: Sequence[bytes], deadline: float) -> None:
+        raise NotImplementedError
 
     def call_soon_threadsafe(self, call: Callable[..., None], *arguments: Any) -> None:
         call(*arguments)
@@ -81,7 +85,7 @@ class World:
         self.names = names_of(self.pairs, self.settings.collector.max_nodes)
 
     def live(self, seconds: float, step: float = 0.25) -> None:
-        """Let time pass: living nodes beat, heartbeats run out, Redis is asked for, the bridge takes its steps."""
+        """Let time pass: living nodes beat, heartbeats run out, and the watch looks."""
         end = self.now + seconds
         while self.now < end - 1e-9:
             self.now = min(self.now + step, end)
@@ -91,9 +95,18 @@ class World:
                     self.pairs[name] = replace(pair, ttl=left if left > 0 else None)
                     if left == TTL:
                         self.beating[name] = self.now + BEAT
-            if self.broken_since is None:
-                self.judge.answered(self.server, self.now)
-            self.bridge._step(self.now)
+            self.look()
+
+    def look(self) -> None:
+        """Do what the fleet's watch does."""
+        refreshed = False
+        try:
+            if self.watch.probe():
+                self.outages.succeeded(PROBED)
+            refreshed = self.watch.look(self.names.raw)
+        except SourceError as error:
+            self.outages.failed(PROBED, error, self.now)
+        self.attendant(refreshed)
 
     def start(self, *names: bytes) -> None:
         for i, name in enumerate(names):
@@ -112,8 +125,8 @@ class World:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    made = World(monkeypatch, {})
+def world() -> World:
+    made = World({})
     made.start(b"a", b"b", b"c", b"d", b"e")
     made.find()
     made.live(BEAT)
@@ -142,8 +155,8 @@ def test_a_recovery_ends_the_refresh_and_resolves_nothing(world: World) -> None:
     assert world.ended == [((NODE_OFFLINE, "a"), False)]
 
 
-def test_a_recovery_is_resolved_by_the_sole_writer(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, {}, ("alertmanager.sole-writer", True))
+def test_a_recovery_is_resolved_by_the_sole_writer() -> None:
+    world = World({}, ("alertmanager.sole-writer", True))
     world.start(b"a", b"b")
     world.find()
     world.live(BEAT)
@@ -154,17 +167,17 @@ def test_a_recovery_is_resolved_by_the_sole_writer(monkeypatch: pytest.MonkeyPat
     assert world.ended == [((NODE_OFFLINE, "a"), True)]
 
 
-def test_those_offline_at_the_start_are_pushed_and_are_no_mass_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_those_offline_at_the_start_are_pushed_and_are_no_mass_loss() -> None:
     # Hashes of containers of long ago: most of what is known, and no event.
-    world = World(monkeypatch, {b"old-%d" % i: CRASHED for i in range(20)})
+    world = World({b"old-%d" % i: CRASHED for i in range(20)})
     world.start(b"a", b"b", b"c")
     world.find()
     world.live(2)
     assert world.told() == {(NODE_OFFLINE, f"old-{i}") for i in range(20)}
 
 
-def test_nodes_that_crashed_long_ago_do_not_hide_a_mass_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, {b"old-%d" % i: CRASHED for i in range(20)}, ("nodes.forget-after", 60.0))
+def test_nodes_that_crashed_long_ago_do_not_hide_a_mass_loss() -> None:
+    world = World({b"old-%d" % i: CRASHED for i in range(20)}, ("nodes.forget-after", 60.0))
     living = [b"n%d" % i for i in range(6)]
     world.start(*living)
     world.find()
@@ -175,20 +188,62 @@ def test_nodes_that_crashed_long_ago_do_not_hide_a_mass_loss(monkeypatch: pytest
     assert (MASS_LOSS, "") in world.told()
 
 
-def test_a_mass_loss_is_told_at_once_and_no_single_death_before_the_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, {})
+def test_a_mass_loss_is_told_at_once_and_no_member_by_itself() -> None:
+    world = World({})
     nodes = [b"n%03d" % i for i in range(200)]
     world.start(*nodes)
     world.find()
     world.live(2 * BEAT)
     world.crash(*nodes)
     crashed = world.now
-    world.live(TTL + BEAT + HOLD + REFRESH)
+    world.live(TTL + BEAT + 60)
     mass = world.times(MASS_LOSS)[0]
     assert crashed + TTL - BEAT < mass < crashed + TTL
-    singles = [at for at, keys in world.offered if any(name == NODE_OFFLINE for name, _ in keys)]
-    assert singles[0] >= mass + HOLD
-    assert len(world.told()) == len(nodes) + 1
+    assert world.told() == {(MASS_LOSS, "")}
+    assert world.ended == []
+
+
+def test_a_mass_loss_ends_with_its_last_member() -> None:
+    world = World({})
+    nodes = [b"n%03d" % i for i in range(100)]
+    world.start(*nodes)
+    world.find()
+    world.live(2 * BEAT)
+    world.crash(*nodes)
+    world.live(TTL + BEAT)
+    world.start(*nodes[:90])
+    world.live(60)
+    assert world.told() == {(MASS_LOSS, "")}
+    assert world.ended == []
+    world.start(*nodes[90:])
+    world.live(BEAT)
+    assert world.ended == [((MASS_LOSS, ""), False)]
+
+
+def test_writes_that_are_refused_for_half_a_ttl_are_an_alert_while_that_lasts(world: World) -> None:
+    beating, world.beating = world.beating, {}
+    refused = 0
+    began = world.now
+    while world.now < began + 60:
+        refused += 1
+        world.server = replace(world.server, refused={"MISCONF": refused})
+        world.live(2)
+    assert world.told() == {(WRITES_REFUSED, "")}
+    assert began + TTL / 2 <= world.times(WRITES_REFUSED)[0] <= began + TTL / 2 + 3
+    world.start(*beating)
+    world.live(BEAT)
+    assert dict(world.ended) == {(WRITES_REFUSED, ""): False}
+
+
+def test_a_redis_that_crashes_in_a_loop_is_an_alert_though_each_outage_is_short(world: World) -> None:
+    for _ in range(6):
+        world.broken_since = world.now
+        world.live(20)
+        world.broken_since = None
+        world.server = replace(world.server, run_id=f"run-{world.now}", uptime=0.0)
+        world.live(4)
+    assert (REDIS_UNREACHABLE, "") in world.told()
+    assert {name for name, _ in world.told()} == {REDIS_UNREACHABLE}
 
 
 def test_a_mass_death_during_an_outage_of_redis_is_a_mass_loss_after_it(world: World) -> None:
@@ -196,18 +251,18 @@ def test_a_mass_death_during_an_outage_of_redis_is_a_mass_loss_after_it(world: W
     world.crash(b"a", b"b", b"c", b"d")
     world.live(TTL)
     world.broken_since = None
-    world.live(TTL + BEAT + 1)
+    world.live(TTL + 2 * BEAT + 1)
     assert world.told() == {(MASS_LOSS, "")}
 
 
 def test_redis_that_cannot_be_read_for_a_minute_is_an_alert_while_it_lasts(world: World) -> None:
     world.broken_since = world.now
-    world.live(UNREACHABLE_AFTER - 1)
+    world.live(UNREACHABLE_FOR - 1)
     assert world.offered == []
     world.live(1 + REFRESH)
     assert world.told() == {(REDIS_UNREACHABLE, "")}
     world.broken_since = None
-    world.live(REFRESH)
+    world.live(60 + REFRESH)
     assert world.ended == [((REDIS_UNREACHABLE, ""), False)]
 
 
@@ -232,8 +287,8 @@ def test_a_bridge_that_is_blind_for_long_leaves_the_dead_to_those_who_see(world:
     assert world.now - world.times(NODE_OFFLINE, "a")[-1] <= REFRESH
 
 
-def test_the_sole_writer_pushes_on_however_long_it_is_blind(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, {}, ("alertmanager.sole-writer", True))
+def test_the_sole_writer_pushes_on_however_long_it_is_blind() -> None:
+    world = World({}, ("alertmanager.sole-writer", True))
     world.start(b"a", b"b")
     world.find()
     world.live(BEAT)
@@ -251,8 +306,8 @@ def test_a_graceful_stop_offers_nothing(world: World) -> None:
     assert world.offered == []
 
 
-def test_forgotten_nodes_are_not_pushed(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, {b"old": CRASHED}, ("nodes.forget-after", 60.0))
+def test_forgotten_nodes_are_not_pushed() -> None:
+    world = World({b"old": CRASHED}, ("nodes.forget-after", 60.0))
     world.find()
     world.live(70)
     count = len(world.offered)
@@ -261,14 +316,14 @@ def test_forgotten_nodes_are_not_pushed(monkeypatch: pytest.MonkeyPatch) -> None
     assert [key for key, _ in world.ended] == [(NODE_OFFLINE, "old")]
 
 
-def test_nodes_beyond_the_limit_are_not_pushed(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, {b"n%d" % i: CRASHED for i in range(5)}, ("collector.max-nodes", 3))
+def test_nodes_beyond_the_limit_are_not_pushed() -> None:
+    world = World({b"n%d" % i: CRASHED for i in range(5)}, ("collector.max-nodes", 3))
     world.live(2)
     assert world.told() == {(NODE_OFFLINE, f"n{i}") for i in range(3)}
 
 
-def test_of_two_ids_that_show_alike_the_one_that_is_text_is_pushed(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, {b"n\xff": CRASHED, rb"n\xff": ALIVE})
+def test_of_two_ids_that_show_alike_the_one_that_is_text_is_pushed() -> None:
+    world = World({b"n\xff": CRASHED, rb"n\xff": ALIVE})
     world.live(2)
     assert world.offered == []
 
@@ -280,7 +335,7 @@ def test_the_alerts_that_last_are_counted_and_listed(world: World) -> None:
     assert pushed["labels"]["node_id"] == "a"
     families = {family.name: family for family in world.bridge.collect()}
     counts = {sample.labels["alertname"]: sample.value for sample in families["ginkgo_bridge_alerts"].samples}
-    assert counts == {NODE_OFFLINE: 1, MASS_LOSS: 0, REDIS_UNREACHABLE: 0}
+    assert counts == {NODE_OFFLINE: 1, MASS_LOSS: 0, REDIS_UNREACHABLE: 0, WRITES_REFUSED: 0}
 
 
 def test_push_is_active_while_a_post_was_taken_in_the_last_minute_and_the_watch_runs(world: World) -> None:

@@ -238,7 +238,7 @@ def test_living_node_is_never_called_dead_while_its_primary_fails_over(cluster: 
     failures = 0
     try:
         with Fleet(cluster.settings) as fleet:
-            wait_for(lambda: fleet.ready, "for the fleet")
+            wait_for(lambda: not fleet.not_ready, "for the fleet")
             assert fleet.read().counts[State.ONLINE] == len(NODES)
             cluster.servers[victim].kill()
             deadline = time.monotonic() + 30

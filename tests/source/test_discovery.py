@@ -47,6 +47,6 @@ def test_discovery_takes_two_percent_of_redis_at_most(busy: float) -> None:
 @pytest.mark.slow
 def test_new_node_among_a_million_other_keys_is_seen_within_a_minute(crowded: RedisServer) -> None:
     with crowded.client() as client, Fleet(load({"redis.url": [crowded.url]})) as fleet:
-        wait_for(lambda: fleet.ready, "for the first discovery")
+        wait_for(lambda: not fleet.not_ready, "for the first discovery")
         beat(client, "new", ttl=120)
         wait_for(lambda: b"new" in fleet.names.raw, "for the new node", patience=60)

@@ -176,7 +176,7 @@ def test_living_node_is_never_called_dead_while_the_master_fails_over(watched: W
         beat(client, "node-1")
         client.wait(1, 2000)
     with Fleet(watched.settings) as fleet:
-        wait_for(lambda: fleet.ready, "for the fleet")
+        wait_for(lambda: not fleet.not_ready, "for the fleet")
         assert fleet.read().counts[State.ONLINE] == 1
         watched.first.kill()
         failed = False
