@@ -9,11 +9,12 @@ from prometheus_client.metrics_core import Metric as MetricFamily
 
 from exporter.collector import read_families
 from exporter.contract import NODE_METRICS, STATUS
-from exporter.fleet import Discovered, Fleet
+from exporter.fleet import Discovered, Fleet, ReadInfo
 from exporter.names import Names
 from exporter.push.bridge import Bridge
 from exporter.settings import all_settings, load
 from exporter.snapshot import COUNTED, Part, Snapshot
+from exporter.source.reading import Server
 
 
 def metrics_table() -> str:
@@ -40,7 +41,8 @@ def flags_table() -> str:
 
 def _own_families() -> Iterator[MetricFamily]:
     nobody = Snapshot([Part(Names(), range(0), (), {}, {}, dict.fromkeys(COUNTED, 0), 0.0)], 0.0)
-    yield from read_families(nobody, Discovered(0.0, 0.0, 0))
+    server = Server("run", "master", refused={}, last_save_ok=True, memory_used_ratio=0.5)
+    yield from read_families(nobody, ReadInfo(0.0, Discovered(0.0, 0.0, 0), server))
     fleet = Fleet(load({"alertmanager.url": ["http://alertmanager:9093"]}))
     Bridge(fleet)
     for family in fleet.telemetry.registry.collect():

@@ -158,7 +158,7 @@ def _nested(values: Mapping[tuple[str, ...], object]) -> dict[str, Any]:
     for path, value in values.items():
         branch = tree
         for name in path[:-1]:
-            branch = branch.setdefault(name, {})
+            branch = branch.setdefault(kebab(name), {})
         branch[kebab(path[-1])] = value
     return tree
 

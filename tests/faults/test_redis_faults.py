@@ -10,7 +10,7 @@ from typing import Final, Literal
 import pytest
 import redis
 
-from exporter.liveness.judge import UNREADABLE_AFTER
+from exporter.liveness.faults import UNREADABLE_AFTER
 from nodes import beat, crash
 from proxy import NONE, REFUSES, SWALLOWS, Fault, Proxy
 from servers import PATIENCE, Exporter, RedisServer, Series, running_exporter, running_redis, wait_for

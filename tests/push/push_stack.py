@@ -451,6 +451,9 @@ class Bridging:
             os.kill(self.pid, signal.SIGKILL)
         wait_for(lambda: not self.alive, "for the exporter to end")
 
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
     def knows(self, count: int) -> None:
         """Wait until it has found as many nodes as this."""
         wait_for(lambda: get(f"{self.url}/api/v1/nodes").count('"node_id"') >= count, "for nodes", STARTING)
