@@ -1,7 +1,7 @@
 """What one read saw of the fleet, judged and checked; knows no connection and no HTTP."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from itertools import compress
@@ -52,7 +52,7 @@ _CLOCK_TOLERANCE: Final = 60.0
 _UP: Final = {State.ONLINE: b"1", State.OFFLINE: b"0", State.UNDECIDED: None}
 _STATUSES: Final = frozenset((None, *(status.encode() for status in STATUSES)))
 
-Invalid = Callable[[str, Iterable[str]], None]
+Invalid = Callable[[str, Collection[str]], None]
 """Told the field and the ids of nodes whose value of it could not be read."""
 
 

@@ -1,8 +1,8 @@
-"""The exporter's own metrics that live from scrape to scrape, in a registry of their own."""
+"""The exporter's own metrics, which outlive a scrape, in a registry of their own."""
 
 import platform
 import traceback
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Final
 
 import structlog
@@ -10,23 +10,27 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Pl
 
 from exporter import __revision__, __version__
 from exporter.contract import FIELDS
+from exporter.invalid_values import InvalidValueLog
 
 _FIELDS: Final = (*FIELDS, "heartbeat", "node_id")
 PARTS: Final = ("discovery", "push", "request", "watch")
-_MEMORY: Final = 10_000
 
 log = structlog.get_logger(__name__)
 
 
 class Telemetry:
-    """Counts what happens to the exporter, and logs a value that cannot be read once.
+    """Counts invalid values and internal errors, and logs each kind once.
+
+    Args:
+        invalid_values: Logs invalid values.
 
     Attributes:
-        registry: Where the metrics are; parts of the exporter may add theirs.
+        registry: The registry of these metrics; parts of the exporter may add theirs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, invalid_values: InvalidValueLog | None = None) -> None:
         self.registry = CollectorRegistry()
+        self._invalid_values = invalid_values or InvalidValueLog()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
         Gauge(
@@ -51,21 +55,17 @@ class Telemetry:
         )
         for part in PARTS:
             self._faults.labels(part)
-        self._logged: set[tuple[str, str]] = set()
+        self._logged: set[tuple[str, str]] = set()  # internal errors: as many as the code has places for them
 
-    def invalid(self, field: str, node_ids: Iterable[str]) -> None:
-        """Count values that could not be read, and log each node and field once.
+    def invalid(self, field: str, node_ids: Collection[str]) -> None:
+        """Count invalid values, and log each node and field once.
 
-        The memory of what was logged is bounded; past the bound it starts anew.
+        Args:
+            field: The field that held them, one of the contract's, ``heartbeat`` or ``node_id``.
+            node_ids: The nodes, as shown; one item for each value.
         """
-        counter = self._invalid.labels(field)
-        for node_id in node_ids:
-            counter.inc()
-            if (field, node_id) not in self._logged:
-                if len(self._logged) >= _MEMORY:
-                    self._logged.clear()
-                self._logged.add((field, node_id))
-                log.warning("value left out", field=field, node_id=node_id)
+        self._invalid.labels(field).inc(len(node_ids))
+        self._invalid_values.add(field, node_ids)
 
     def fault(self, part: str, error: Exception) -> None:
         """Count an error at the edge where a part of the exporter goes on after it; log each kind once.

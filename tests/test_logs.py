@@ -24,7 +24,7 @@ def as_before() -> Iterator[None]:
 
 def test_logfmt_escapes_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(Log(level="info", format="logfmt"))
-    structlog.get_logger("test").warning("value left out", node_id=HOSTILE)
+    structlog.get_logger("test").warning("invalid value dropped", node_id=HOSTILE)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.isprintable()
     assert r'node_id="a\\x1b[2J\\nts=feigned\\u202e\\x9b"' in line  # logfmt escapes a backslash in quotes
@@ -32,7 +32,7 @@ def test_logfmt_escapes_what_a_terminal_would_obey(capsys: pytest.CaptureFixture
 
 def test_json_escapes_it_too_and_holds_the_same_text(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(Log(level="info", format="json"))
-    structlog.get_logger("test").warning("value left out", node_id=HOSTILE, where=object)
+    structlog.get_logger("test").warning("invalid value dropped", node_id=HOSTILE, where=object)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.isprintable()
     assert json.loads(line)["node_id"] == HOSTILE
