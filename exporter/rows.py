@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from exporter.contract import NODE_METRICS, STATUS
 from exporter.liveness.judge import State
+from exporter.offline import OfflineSince, unknown
 from exporter.plain import printable
 from exporter.snapshot import Snapshot
 
@@ -17,18 +18,27 @@ NOT_KNOWN: Final = "–"  # noqa: RUF001 - what stands where a value is not know
 _RANKS: Final = {State.OFFLINE: 0, State.UNDECIDED: 1}
 _UNITS: Final = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s"))
 _KIBI: Final = 1024
+_WITHOUT_SINCE: Final[Row] = {"offline_since": None, "offline_since_exact": None}
 _LARGE: Final = 1e15
 _EXACT: Final = 2**53
 
 
-def rows_of(snapshot: Snapshot) -> Iterator[Row]:
-    """Yield each node of a snapshot, sorted by id."""
+def rows_of(snapshot: Snapshot, offline_since: OfflineSince = unknown) -> Iterator[Row]:
+    """Yield each node of a snapshot, sorted by id.
+
+    Args:
+        snapshot: The nodes.
+        offline_since: Returns since when a node is offline.
+    """
     listed = [metric for metric in NODE_METRICS if metric.json and metric is not STATUS]
     columns = [map(_number, snapshot.texts(metric)) for metric in listed]
     keys = ["node_id", "state", *(metric.json for metric in listed), "status"]
     statuses = (status.decode() or None for status in snapshot.texts(STATUS))
-    for values in zip(snapshot.ids, snapshot.states, *columns, statuses, strict=True):
-        yield dict(zip(keys, values, strict=True))
+    for raw_id, *values in zip(snapshot.raw_ids, snapshot.ids, snapshot.states, *columns, statuses, strict=True):
+        row = dict(zip(keys, values, strict=True))
+        offline = offline_since(raw_id) if row["state"] == State.OFFLINE else None
+        row["offline_since"], row["offline_since_exact"] = offline or (None, None)
+        yield row
 
 
 def _number(text: bytes) -> int | float | None:
@@ -41,26 +51,29 @@ def _number(text: bytes) -> int | float | None:
 
 
 def with_ages(row: Row, ttl: float, now: float) -> Row:
-    """Return a row with ``heartbeat_age_seconds`` and ``offline_since`` (Unix time) added.
+    """Return a row with ``heartbeat_age_seconds`` added; None if it is unknown.
 
-    A living heartbeat's age comes from its TTL, whatever clock the node has. What
-    an offline node wrote last is all that tells since when it is offline: the end
-    of that heartbeat, by the node's own clock. A time in the future tells nothing.
+    A row of an exporter that does not say since when nodes are offline gets None as ``offline_since``.
+
+    The age of a living heartbeat comes from its TTL. The age of a heartbeat that was seen to end
+    comes from its end. Both hold whatever clock the node has. Any other age comes from the time that
+    the node wrote; a time in the future tells nothing.
 
     Args:
         row: A node.
         ttl: Seconds that a heartbeat lives.
         now: Unix time of the read.
     """
+    row = _WITHOUT_SINCE | row
     left, written = row["heartbeat_ttl_seconds"], row["last_heartbeat"]
-    age = since = None
+    age = None
     if left is not None and left > 0:
         age = max(0.0, ttl - left)
+    elif left == 0 and row["offline_since_exact"]:
+        age = max(0.0, now - row["offline_since"] + ttl)
     elif left == 0 and written is not None and written <= now:
         age = now - written
-        if row["state"] == State.OFFLINE:
-            since = written + ttl
-    return row | {"heartbeat_age_seconds": age, "offline_since": since}
+    return row | {"heartbeat_age_seconds": age}
 
 
 def offline_first(row: Row) -> tuple[int, str]:
@@ -143,11 +156,20 @@ class Column:
         return NOT_KNOWN if value is None else self.show(value)
 
 
+class SinceColumn(Column):
+    """The column that shows since when a node is offline."""
+
+    def text(self, row: Mapping[str, Any]) -> str:
+        """Return the time, after the word "before" if the node may have been offline earlier."""
+        text = super().text(row)
+        return f"before {text}" if row.get("offline_since_exact") is False else text
+
+
 COLUMNS: Final = (
     Column("state", "State", "state", str, number=False),
     Column("node", "Node", "node_id", printable, number=False),
     Column("heartbeat", "Heartbeat", "heartbeat_age_seconds", age),
-    Column("since", "Offline since", "offline_since", moment, number=False),
+    SinceColumn("since", "Offline since", "offline_since", moment, number=False),
     Column("portfolios", "Portfolios", "portfolios", count, short="Portf."),
     Column("queue", "Queue", "queue_size", count),
     Column("cpu", "CPU", "cpu_usage_ratio", percent),

@@ -114,6 +114,11 @@ class Snapshot:
         return self._of_each(lambda part: map(part.names.shown.__getitem__, part.positions))
 
     @property
+    def raw_ids(self) -> list[bytes]:
+        """The nodes, as Redis holds them."""
+        return self._of_each(lambda part: map(part.names.raw.__getitem__, part.positions))
+
+    @property
     def states(self) -> list[State]:
         """Their states, each one of ``EXPORTED``."""
         return self._of_each(lambda part: part.states)

@@ -258,8 +258,8 @@ def test_running_exporter_tells_for_how_long_a_node_is_offline(
     assert "dead: kept: offline for" in run(shared_redis.url, *flags, "24h").stdout
     done = run(shared_redis.url, *flags, "1ms", "--yes")
     assert "dead: deleted, offline for " in done.stdout
-    assert "long-dead: kept: the exporter does not know since when it is offline" in done.stdout
-    assert hashes(client) == {b"long-dead"}
+    assert "long-dead: deleted, offline for " in done.stdout
+    assert hashes(client) == set()
 
 
 def test_after_a_restart_from_saved_data_nobody_is_taken_for_dead(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import tracemalloc
 from collections.abc import Iterable
-from datetime import UTC
 from threading import Thread
 
 import pytest
@@ -10,11 +9,9 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from exporter.invalid_values import LINES_PER_MINUTE, PERIOD, REMEMBERED, InvalidValueLog
-from exporter.liveness.judge import Judge
-from exporter.names import names_of
-from exporter.snapshot import SnapshotMaker
 from exporter.telemetry import Telemetry
-from readings import Pair, reading_of
+from fleets import Exporter
+from readings import Pair
 
 
 class Clock:
@@ -51,15 +48,11 @@ def test_eight_thousand_nodes_with_two_invalid_fields_log_a_hundred_lines_and_on
     telemetry = Telemetry(InvalidValueLog(clock))
     fields = {"queue_size": b"many", "total_events": b"few"}
     pairs = {f"node-{number}".encode(): Pair(ttl=30, fields=fields) for number in range(8_000)}
-    names = names_of(pairs, 100_000)
-    judge = Judge(30, 10)
-    maker = SnapshotMaker(UTC, 30, judge.last_beat, telemetry.invalid)
+    exporter = Exporter(telemetry.invalid, part=1_000)
     lines: list[list[EventDict]] = []
     for _ in range(20):
-        reading = reading_of(pairs, at=clock.now - 1_000, names=names.raw)
         with capture_logs() as scrape:
-            part = maker.part(names, range(8_000), reading, judge.judge(reading))
-            maker.snapshot(names, [part], 0)
+            exporter.snapshot(pairs, clock.now - 1_000)
         lines.append(scrape)
         clock.now += 15
     assert [len(scrape) for scrape in lines] == [LINES_PER_MINUTE, 0, 0, 0, 1, *[0] * 15]

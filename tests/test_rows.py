@@ -16,31 +16,50 @@ def aged(**values: Any) -> dict[str, Any]:
 
 def test_age_of_a_living_heartbeat_comes_from_its_ttl_whatever_the_node_wrote() -> None:
     assert aged(last_heartbeat=NOW - 8 * 3600)["heartbeat_age_seconds"] == 18.0
-    assert aged(last_heartbeat=None)["offline_since"] is None
+    assert aged(heartbeat_ttl_seconds=600.0)["heartbeat_age_seconds"] == 0.0
 
 
-def test_offline_node_is_offline_since_its_last_heartbeat_ended() -> None:
-    row = aged(state="offline", heartbeat_ttl_seconds=0, last_heartbeat=NOW - 250)
+@pytest.mark.parametrize("written", [None, NOW - 8 * 3600, NOW + 3600])
+def test_age_of_a_heartbeat_that_was_seen_to_end_comes_from_its_end_whatever_the_node_wrote(
+    written: float | None,
+) -> None:
+    ended = {"offline_since": NOW - 220, "offline_since_exact": True}
+    row = aged(state="offline", heartbeat_ttl_seconds=0, last_heartbeat=written, **ended)
     assert (row["heartbeat_age_seconds"], row["offline_since"]) == (250, NOW - 220)
+
+
+def test_age_of_a_heartbeat_that_nobody_saw_end_comes_from_what_the_node_wrote() -> None:
+    first_seen = {"offline_since": NOW - 20, "offline_since_exact": False}
+    row = aged(state="offline", heartbeat_ttl_seconds=0, last_heartbeat=NOW - 250, **first_seen)
+    assert row["heartbeat_age_seconds"] == 250
+    assert aged(state="undecided", heartbeat_ttl_seconds=0, last_heartbeat=NOW)["heartbeat_age_seconds"] == 0
 
 
 @pytest.mark.parametrize(
     "values",
     [
         {"last_heartbeat": None},
-        {"last_heartbeat": NOW + 3600},
+        {"last_heartbeat": NOW + 0.001},
         {"last_heartbeat": NOW - 250, "heartbeat_ttl_seconds": -1},
+        {"last_heartbeat": NOW - 250, "heartbeat_ttl_seconds": None},
     ],
-    ids=["never seen", "a time in the future", "a heartbeat that never expires"],
+    ids=["never seen", "a time in the future", "a heartbeat that never expires", "an unknown TTL"],
 )
-def test_what_cannot_be_known_of_an_offline_node_is_not_guessed(values: dict[str, Any]) -> None:
+def test_age_that_is_unknown_is_not_guessed(values: dict[str, Any]) -> None:
     row = aged(**{"state": "offline", "heartbeat_ttl_seconds": 0, **values})
-    assert (row["heartbeat_age_seconds"], row["offline_since"]) == (None, None)
+    assert row["heartbeat_age_seconds"] is None
 
 
-def test_undecided_node_is_not_said_to_be_offline_since_anything() -> None:
-    row = aged(state="undecided", heartbeat_ttl_seconds=0, last_heartbeat=NOW - 40)
-    assert (row["heartbeat_age_seconds"], row["offline_since"]) == (40, None)
+def test_row_of_an_exporter_that_does_not_say_since_when_a_node_is_offline_has_no_time() -> None:
+    row = aged(state="offline", heartbeat_ttl_seconds=0, last_heartbeat=NOW - 250)
+    assert (row["offline_since"], row["offline_since_exact"]) == (None, None)
+
+
+def test_time_that_is_a_bound_is_shown_as_one() -> None:
+    column = next(column for column in COLUMNS if column.name == "since")
+    assert column.text({"offline_since": NOW, "offline_since_exact": True}) == "1970-01-12 13:46:40"
+    assert column.text({"offline_since": NOW, "offline_since_exact": False}) == "before 1970-01-12 13:46:40"
+    assert column.text({"offline_since": None, "offline_since_exact": None}) == "–"  # noqa: RUF001
 
 
 def test_offline_nodes_come_first_then_undecided_ones_then_by_id() -> None:

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from exporter.errors import ExporterError, SettingsError, SourceError
 from exporter.fleet import Fleet
+from exporter.offline import OfflineSince, judged, unknown
 from exporter.plain import printable
 from exporter.rows import Row, rows_of, with_ages
 from exporter.settings import Settings
@@ -29,10 +30,10 @@ class Sight:
     """All nodes at one moment.
 
     Attributes:
-        wall: Unix time, by the clock of who read Redis.
+        wall: Unix time, by the clock of the reader.
         rows: The nodes, with ages, sorted by id.
         place: Where they were read.
-        remembers: Whether who read them had watched them before, and so may know since when one is offline.
+        remembers: Whether the reader had watched the nodes before, and so may know since when a node is offline.
     """
 
     wall: float
@@ -45,11 +46,17 @@ See = Callable[[], Sight]
 """Looks again. Raises an ExporterError, in one line, when nothing can be seen."""
 
 
-def sight_of(snapshot: Snapshot, settings: Settings, *, remembers: bool) -> Sight:
-    """Return what a read of Redis saw."""
+def sight_of(snapshot: Snapshot, settings: Settings, offline_since: OfflineSince | None = None) -> Sight:
+    """Return what a read of Redis saw.
+
+    Args:
+        snapshot: What was read.
+        settings: Where it was read.
+        offline_since: Returns since when a node is offline; None if the reader had not watched the nodes before.
+    """
     ttl, wall = settings.heartbeat.ttl, snapshot.wall
-    rows = [with_ages(row, ttl, wall) for row in rows_of(snapshot)]
-    return Sight(wall, rows, redis_place(settings), remembers)
+    rows = [with_ages(row, ttl, wall) for row in rows_of(snapshot, offline_since or unknown)]
+    return Sight(wall, rows, redis_place(settings), remembers=offline_since is not None)
 
 
 def look_once(settings: Settings) -> See:
@@ -58,7 +65,7 @@ def look_once(settings: Settings) -> See:
     def see() -> Sight:
         fleet = Fleet(settings)
         try:
-            return sight_of(fleet.look(), settings, remembers=False)
+            return sight_of(fleet.look(), settings)
         finally:
             fleet.close()
 
@@ -67,7 +74,7 @@ def look_once(settings: Settings) -> See:
 
 def watch(fleet: Fleet) -> See:
     """Return a function that looks through a started fleet."""
-    return lambda: sight_of(fleet.read(), fleet.settings, remembers=True)
+    return lambda: sight_of(fleet.read(), fleet.settings, judged(fleet.judge))
 
 
 def ask(url: str, ttl: float) -> See:

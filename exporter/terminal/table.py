@@ -36,7 +36,8 @@ def render(sight: Sight, rows: Sequence[Row], width: int) -> RenderableType:
     if not sight.remembers and any(row["state"] == State.OFFLINE for row in rows):
         parts.append(
             Text(
-                "Since when a node is offline its keys do not say; a running exporter may know: --exporter.url",
+                "The keys of an offline node do not say since when it is offline."
+                " A running exporter may know: --exporter.url",
                 "dim",
             )
         )

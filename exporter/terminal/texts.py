@@ -15,13 +15,14 @@ KEYS: Final = (
     *(metric.json for metric in NODE_METRICS if metric.json),
     "heartbeat_age_seconds",
     "offline_since",
+    "offline_since_exact",
     "events_per_second",
 )
-"""Those of ``/api/v1/nodes``, and what is reckoned from them."""
+"""The keys of ``/api/v1/nodes``, and those that are calculated from them."""
 
 
 def json_of(rows: Iterable[Row]) -> str:
-    """Return what ``/api/v1/nodes`` answers, with the keys that are reckoned from it."""
+    """Return what ``/api/v1/nodes`` answers, with the keys that are calculated from it."""
     nodes = [{key: row.get(key) for key in KEYS} for row in rows]
     return printable_json({"redis_up": True, "nodes": nodes})
 

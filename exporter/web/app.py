@@ -12,6 +12,7 @@ from tornado.web import Application, RequestHandler
 
 from exporter.errors import SourceError
 from exporter.fleet import Fleet
+from exporter.offline import OfflineSince, judged
 from exporter.rows import rows_of
 from exporter.snapshot import Snapshot
 from exporter.web import page
@@ -176,7 +177,8 @@ class Nodes(Handler):
     async def get(self) -> None:
         """Answer with ``{"redis_up": …, "nodes": […]}``."""
         snapshot = await self.snapshot()
-        await self.send([await asyncio.to_thread(_nodes_json, snapshot)], "application/json; charset=utf-8")
+        body = await asyncio.to_thread(_nodes_json, snapshot, judged(self.fleet.judge))
+        await self.send([body], "application/json; charset=utf-8")
 
 
 class StatusPage(Handler):
@@ -191,7 +193,7 @@ class StatusPage(Handler):
         """Answer with the table of all nodes."""
         snapshot = await self.snapshot()
         alerts = self.pushed() if self.pushed else None
-        body = await asyncio.to_thread(page.render, snapshot, self.fleet.settings, alerts)
+        body = await asyncio.to_thread(page.render, snapshot, self.fleet.settings, alerts, judged(self.fleet.judge))
         for name, value in page.HEADERS.items():
             self.set_header(name, value)
         await self.send([body], "text/html; charset=utf-8")
@@ -230,8 +232,8 @@ class NotFound(Handler):
         self.text("404 Not Found")
 
 
-def _nodes_json(snapshot: Snapshot | None) -> bytes:
-    nodes = list(rows_of(snapshot)) if snapshot else []
+def _nodes_json(snapshot: Snapshot | None, offline_since: OfflineSince) -> bytes:
+    nodes = list(rows_of(snapshot, offline_since)) if snapshot else []
     answer = {"redis_up": snapshot is not None, "nodes": nodes}
     return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
 

@@ -11,6 +11,7 @@ from tornado.template import Loader
 
 from exporter import __version__
 from exporter.liveness.judge import State
+from exporter.offline import OfflineSince, unknown
 from exporter.plain import printable
 from exporter.rows import COLUMNS, age, count_states, moment, offline_first, rows_of, with_ages
 from exporter.settings import Settings
@@ -23,7 +24,7 @@ MOST_ROWS: Final = 1000
 """Rows that are shown; more would neither be read nor be swift. The filter finds the others."""
 README: Final = "https://github.com/ginkgo-trading/ginkgo-exporter#readme"
 _HERE: Final = Path(__file__).parent
-_LEFT_OUT: Final = ("since", "events")
+_LEFT_OUT: Final = ("events",)
 
 
 def _source(name: str) -> str:
@@ -46,16 +47,22 @@ HEADERS: Final = {
 _TEMPLATE: Final = Loader(str(_HERE / "templates"), autoescape="xhtml_escape").load("status.html")
 
 
-def render(snapshot: Snapshot | None, settings: Settings, pushed: Sequence[Mapping[str, Any]] | None) -> bytes:
+def render(
+    snapshot: Snapshot | None,
+    settings: Settings,
+    pushed: Sequence[Mapping[str, Any]] | None,
+    offline_since: OfflineSince = unknown,
+) -> bytes:
     """Return the page.
 
     Args:
         snapshot: The nodes; None if Redis could not be read.
         settings: Those that the exporter runs with.
         pushed: The alerts that are being pushed; None if push is off.
+        offline_since: Returns since when a node is offline.
     """
     ttl, now = settings.heartbeat.ttl, snapshot.wall if snapshot else time.time()
-    rows = [with_ages(row, ttl, now) for row in rows_of(snapshot)] if snapshot else []
+    rows = [with_ages(row, ttl, now) for row in rows_of(snapshot, offline_since)] if snapshot else []
     rows.sort(key=offline_first)
     return _TEMPLATE.generate(
         columns=[column for column in COLUMNS if column.name not in _LEFT_OUT],

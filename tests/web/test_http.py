@@ -45,6 +45,8 @@ NODE_TYPES: dict[str, tuple[type, ...]] = {
     "backpressure": NUMBER,
     "dropped_events": NUMBER,
     "status": (str, type(None)),
+    "offline_since": (*NUMBER, type(None)),
+    "offline_since_exact": (bool, type(None)),
 }
 PROMETHEUS_ACCEPT = (
     "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,"
@@ -180,13 +182,15 @@ def test_json_lists_all_nodes_sorted_with_all_keys(exporter: Exporter) -> None:
     assert [node["node_id"] for node in reply["nodes"]] == ["a", "b", "dead"]
     for node in reply["nodes"]:
         assert list(node) == list(NODE_TYPES)
-        assert all(
-            isinstance(node[key], types) and not isinstance(node[key], bool) for key, types in NODE_TYPES.items()
-        )
+        assert all(isinstance(node[key], types) for key, types in NODE_TYPES.items())
+        assert not any(isinstance(node[key], bool) for key in NODE_TYPES.keys() - {"offline_since_exact"})
     a, b, dead = reply["nodes"]
     assert (a["state"], a["status"], b["status"], dead["state"]) == ("online", None, "RUNNING", "offline")
     assert (b["portfolios"], b["events"], b["memory_usage_bytes"]) == (3, 15000, 512 * 1048576)
     assert (dead["portfolios"], dead["events"], dead["heartbeat_ttl_seconds"]) == (None, 15000, -1)
+    assert a["offline_since"] is a["offline_since_exact"] is None
+    assert time.time() - 600 < dead["offline_since"] <= time.time()
+    assert dead["offline_since_exact"] is False, "it was offline when the exporter first looked"
 
 
 def test_offline_nodes_keep_their_counters_and_lose_their_gauges(exporter: Exporter) -> None:

@@ -1,8 +1,10 @@
 """The status page in a real browser: what it shows, and that it keeps itself current."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -135,8 +137,9 @@ def test_page_shows_all_nodes_offline_first_and_counts_them(
     opened(browser, exporter)
     rows = table(browser)
     assert [row[:2] for row in rows] == [["offline", "node-3"], ["online", "node-1"], ["online", "node-2"]]
-    assert rows[0][8] == "1,234"
-    assert rows[1] == ["online", "node-1", "0s ago", "4", "15", "12.5 %", "512 MiB", "–", "5", "2", "RUNNING"]  # noqa: RUF001
+    assert rows[0][9] == "1,234"
+    assert re.fullmatch(r"before \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", rows[0][3])
+    assert rows[1] == ["online", "node-1", "0s ago", "–", "4", "15", "12.5 %", "512 MiB", "–", "5", "2", "RUNNING"]  # noqa: RUF001
     assert text(browser, "#counts").split() == ["2", "online", "1", "offline", "Redis", "answers"]
     assert browser.title.startswith("1 offline, 2 online")
     links = [link.get_dom_attribute("href") for link in browser.find_elements(By.CSS_SELECTOR, "nav a")]
@@ -188,7 +191,11 @@ def test_crash_shows_by_itself_in_the_same_row(browser: Chrome, exporter: Export
     assert order(browser) == ["node-2", "node-1"]
     row = browser.find_element(By.CSS_SELECTOR, "tr[data-id=node-2]")
     assert row.get_dom_attribute("data-mark") == "same"
-    assert row.find_elements(By.CSS_SELECTOR, "td")[1].text.endswith("s ago")
+    cells = row.find_elements(By.CSS_SELECTOR, "td")
+    assert cells[1].text.endswith("s ago")
+    with urlopen(f"{exporter.url}/api/v1/nodes") as answer:  # noqa: S310
+        since = json.load(answer)["nodes"][1]["offline_since"]
+    assert cells[2].text == f"{datetime.fromtimestamp(since, UTC):%Y-%m-%d %H:%M:%S}"
     assert "1 offline" in text(browser, "#counts")
 
 
@@ -238,7 +245,7 @@ def test_a_thousand_nodes_are_all_there_and_sort_at_once(
     assert len(table(browser)) == 1000
     assert not browser.find_element(By.ID, "more").is_displayed()
     sort_by(browser, "queue_size")
-    assert [int(row[4]) for row in table(browser)] == list(range(1000))
+    assert [int(row[5]) for row in table(browser)] == list(range(1000))
     # Only what is in view costs anything: with all rows laid out, an operator waits at each refresh.
     laid_out = browser.execute_script(  # type: ignore[no-untyped-call]
         "return [...document.querySelectorAll('#nodes tbody td')]"
@@ -302,9 +309,9 @@ def test_events_per_second_come_from_two_beats(browser: Chrome, exporter: Export
     wait_for(lambda: known(exporter, 1))
     opened(browser, exporter)
     beat(own_client, "node-1", ttl=28, total_events=3000)
-    wait_for(lambda: table(browser)[0][7] != "–")  # noqa: RUF001
+    wait_for(lambda: table(browser)[0][8] != "–")  # noqa: RUF001
     # Eight seconds by the TTL, and the little that has passed since.
-    assert 2000 / 20 < float(table(browser)[0][7].replace(",", "")) <= 2000 / 8
+    assert 2000 / 20 < float(table(browser)[0][8].replace(",", "")) <= 2000 / 8
 
 
 def test_no_node_is_said_in_words(browser: Chrome, exporter: Exporter) -> None:

@@ -33,16 +33,22 @@
     if (code > 0xff) return `\\u${code.toString(16).padStart(4, "0")}`;
     return { 9: "\\t", 10: "\\n", 13: "\\r" }[code] ?? `\\x${code.toString(16).padStart(2, "0")}`;
   };
+  const moment = (unix) => new Date(unix * 1000).toISOString().slice(0, 19).replace("T", " ");
   const printable = (text) => text.replace(/(?! )[\p{C}\p{Z}]/gu, escape);
   const shows = {
     state: String,
     node_id: printable,
     heartbeat_age_seconds: (seconds) => `${duration(seconds)} ago`,
+    offline_since: moment,
     cpu_usage_ratio: (ratio) => `${count(ratio * 100)} %`,
     memory_usage_bytes: memory,
     status: String,
   };
-  const text = (node, key) => (node[key] == null ? UNKNOWN : (shows[key] ?? count)(node[key]));
+  const text = (node, key) => {
+    if (node[key] == null) return UNKNOWN;
+    const before = key === "offline_since" && !node.offline_since_exact ? "before " : "";
+    return before + (shows[key] ?? count)(node[key]);
+  };
 
   let nodes = null;
   let sortKey = null;
@@ -50,12 +56,14 @@
   const rows = new Map(); // by node id
   let beats = new Map(); // by node id: when it last wrote, the events then, events per second since the beat before
 
-  // A living heartbeat's age comes from its TTL, whatever clock the node has; else from what the node wrote.
+  // The age of a living heartbeat comes from its TTL, and of one that was seen to end from its end,
+  // whatever clock the node has. Any other age comes from the time that the node wrote.
   const withAges = (node, now) => {
     const left = node.heartbeat_ttl_seconds;
     const written = node.last_heartbeat;
     let age = null;
     if (left > 0) age = Math.max(0, ttl - left);
+    else if (left === 0 && node.offline_since_exact) age = Math.max(0, now - node.offline_since + ttl);
     else if (left === 0 && written !== null && written <= now) age = now - written;
     return { ...node, heartbeat_age_seconds: age };
   };
