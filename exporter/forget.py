@@ -1,63 +1,60 @@
-"""``ginkgo-exporter forget``: deletes what crashed nodes left that will not return.
+"""``ginkgo-exporter forget``: deletes the hashes of crashed nodes that will not return.
 
-A node's hash is deleted only in one transaction with the check that it has no
-heartbeat: the heartbeat is watched, so that a beat between check and deletion
-undoes the deletion (https://redis.io/docs/latest/develop/using-commands/transactions/).
+The command decides which nodes may be deleted and says so line by line; ``exporter.deletion`` deletes.
 """
 
 import argparse
 import os
-import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from redis import RedisError, ResponseError
-from redis.exceptions import NoPermissionError
-
-from exporter.errors import ExporterError, SettingsError, SourceError
+from exporter.deletion import NEVER_EXPIRES, Deleter, NodeKeys
+from exporter.errors import SettingsError, SourceError
+from exporter.liveness.judge import State
 from exporter.names import shown_id
 from exporter.plain import printable
-from exporter.rows import duration
+from exporter.rows import Row, duration
 from exporter.settings import Settings
-from exporter.source.connection import Link, linked, plain_error, pool_of
-from exporter.source.discovery import discover
-from exporter.source.reading import MISSING, NO_EXPIRY
-from exporter.source.requests import CHUNK, KeyNames, pack
-from exporter.source.standalone import StandaloneReader
+from exporter.source.requests import CHUNK
 from exporter.terminal.sight import ask
 
 WOULD: Final = "would be deleted"
 DELETED: Final = "deleted"
-_BEAT: Final = "kept: it is online"
-_NEVER_EXPIRES: Final = "kept: its heartbeat never expires; delete that key first if the node is dead"
-_NO_HASH: Final = "kept: it left nothing"
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
-    """What a node left in Redis.
+class Decision:
+    """What happens to one node.
 
     Attributes:
-        name: Its id, as Redis holds it.
-        ttl_ms: Its heartbeat's PTTL.
-        hashed: Whether its hash is there.
-        idle: Seconds for which nobody read or wrote the hash; None if Redis does not tell.
+        shown: The node as the user named it, or as it is shown.
+        name: Its id as Redis holds it if it may be deleted; None if it is kept.
+        text: What to say of it.
     """
 
-    name: bytes
-    ttl_ms: int
-    hashed: bool
-    idle: int | None
+    shown: str
+    name: bytes | None
+    text: str
 
-    @property
-    def refusal(self) -> str | None:
-        """Why it is not to be deleted, if it is not."""
-        if self.ttl_ms == NO_EXPIRY:
-            return _NEVER_EXPIRES
-        if self.ttl_ms != MISSING:
-            return _BEAT
-        return None if self.hashed else _NO_HASH
+
+@dataclass(frozen=True, slots=True)
+class Age:
+    """For how long a node has been offline.
+
+    Attributes:
+        seconds: Seconds for which it has surely been offline; None if unknown.
+        text: What to say of a node that is deleted.
+        doubt: What to say of a node that is kept, since this is too short or unknown.
+    """
+
+    seconds: float | None
+    text: str
+    doubt: str
+
+
+AgeOf = Callable[[NodeKeys], Age]
+"""Returns for how long a node without heartbeat has been offline."""
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -73,177 +70,143 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
             "forget: --redis.mode must be standalone: with Sentinel, give the master's own address; in a cluster"
             " a node's two keys lie on different servers, and no transaction spans them"
         )
-    since = None
-    if limit and options["exporter.url"]:
-        sight = ask(options["exporter.url"], settings.heartbeat.ttl)()
-        since = {row["node_id"]: sight.wall - row["offline_since"] for row in sight.rows if row["offline_since"]}
-    broom = Broom(settings)
+    ttl = settings.heartbeat.ttl
+    url = options["exporter.url"]
+    age_of = ages_by_exporter(url, ttl) if url else ages_by_idle_time(ttl)
+    deleter = Deleter(settings)
     try:
-        found = broom.found()
-        verdicts = broom.offline_for(found, limit, since) if limit else broom.named(found, options["node"])
-        return _go_through(broom, verdicts, sure=options["yes"], strict=not limit)
+        found = deleter.found()
+        if limit:
+            decisions = offline_for(deleter, found, limit, age_of, idle=not url)
+        else:
+            decisions = named(deleter, found, options["node"])
+        return _carry_out(deleter, decisions, sure=options["yes"], strict=not limit)
     finally:
-        broom.close()
+        deleter.close()
 
 
-def _go_through(broom: "Broom", verdicts: Iterator[tuple[str, bytes | None, str]], *, sure: bool, strict: bool) -> int:
+def _carry_out(deleter: Deleter, decisions: Iterator[Decision], *, sure: bool, strict: bool) -> int:
+    """Delete what may be deleted, or say what would be deleted, and return the exit code."""
     done = kept = 0
-    for shown, name, what in verdicts:
-        said = what
-        if sure and name is not None:
-            refused = broom.delete(name)
-            said = refused or what.replace(WOULD, DELETED)
-        took = said.startswith((WOULD, DELETED))
-        done, kept = done + took, kept + (not took)
-        print(f"{printable(shown)}: {said}")  # noqa: T201
+    refused: Mapping[str, str] | None = None
+    for decision in decisions:
+        text = decision.text
+        if decision.name is None:
+            kept += 1
+        else:
+            if refused is None:
+                refused = deleter.refused(decision.name)
+                if sure and refused:
+                    raise SourceError(_said_of(refused))
+            refusal = deleter.delete(decision.name) if sure else None
+            done, kept = done + (refusal is None), kept + (refusal is not None)
+            text = refusal or (text.replace(WOULD, DELETED) if sure else text)
+        print(f"{printable(decision.shown)}: {text}")  # noqa: T201
     nodes = f"{done} node{'' if done == 1 else 's'}"
     print(  # noqa: T201
         f"{nodes} deleted, {kept} not" if sure else f"Dry run: {nodes} would be deleted, {kept} not; --yes deletes"
     )
+    if refused:
+        raise SourceError(f"--yes would fail: {_said_of(refused)}")
     return 1 if kept and strict else 0
 
 
-class Broom:
-    """Looks at what nodes left, and deletes it.
+def _said_of(refused: Mapping[str, str]) -> str:
+    return f"Redis refuses {', '.join(refused)}: {next(iter(refused.values())).removeprefix('Redis: ')}"
+
+
+def named(deleter: Deleter, found: Collection[bytes], texts: Sequence[str]) -> Iterator[Decision]:
+    """Yield a decision for each node that was named.
 
     Args:
-        settings: Where Redis is, and what its keys are called.
+        deleter: Looks at the nodes' keys.
+        found: All nodes.
+        texts: The nodes' ids, as Redis holds them or as they are shown.
+    """
+    for text in texts:
+        name, refusal = _matching(found, text)
+        if name is not None:
+            (keys,) = deleter.look([name])
+            refusal = keys.refusal
+        yield Decision(text, None if refusal else name, refusal or WOULD)
+
+
+def offline_for(
+    deleter: Deleter, found: Collection[bytes], limit: float, age_of: AgeOf, *, idle: bool
+) -> Iterator[Decision]:
+    """Yield a decision for each node without a heartbeat that expires.
+
+    Args:
+        deleter: Looks at the nodes' keys.
+        found: All nodes.
+        limit: Seconds for which a node must have been offline to be deleted.
+        age_of: Returns for how long a node has been offline.
+        idle: Whether ``age_of`` needs the idle time.
+    """
+    names = sorted(found)
+    for start in range(0, len(names), CHUNK):
+        for keys in deleter.look(names[start : start + CHUNK], idle=idle):
+            shown = shown_id(keys.name)
+            if keys.refusal == NEVER_EXPIRES:
+                yield Decision(shown, None, keys.refusal)
+            if keys.refusal:
+                continue
+            age = age_of(keys)
+            if age.seconds is not None and age.seconds > limit:
+                yield Decision(shown, keys.name, f"{WOULD}, {age.text}")
+            else:
+                yield Decision(shown, None, f"kept: {age.doubt}")
+
+
+def ages_by_idle_time(ttl: float) -> AgeOf:
+    """Return a function that takes the age from the idle time of a node's hash.
+
+    The keys do not say for how long a node has been offline. The last beat wrote the hash, so the last
+    beat is at least as long ago as the last use of the hash, and its heartbeat lived for a TTL.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._pool = pool_of(settings.redis)
-        self._keys = KeyNames.of(settings.keys)
-        self._timeout = settings.redis.timeout
-        self._ttl = settings.heartbeat.ttl
-        self._grace = settings.heartbeat.ttl + settings.heartbeat.beat
+    def age_of(keys: NodeKeys) -> Age:
+        if keys.idle is None:
+            doubt = "Redis does not tell for how long its hash was not used; name the node, or use --exporter.url"
+            return Age(None, "", doubt)
+        seconds = max(0.0, keys.idle - ttl)
+        doubt = f"its hash was read or written {duration(keys.idle)} ago; name the node, or use --exporter.url"
+        return Age(seconds, f"offline for at least {duration(seconds)}", doubt)
 
-    def close(self) -> None:
-        """Close all connections."""
-        self._pool.disconnect()
-
-    def found(self) -> Collection[bytes]:
-        """Return the ids of all nodes that have keys.
-
-        Raises:
-            ExporterError: Redis cannot be read, or holds old data to which living nodes may not have beaten yet.
-        """
-        server = StandaloneReader(self._pool, self._keys).read((), self._deadline()).server
-        if not server.told:
-            raise ExporterError("forget: Redis refuses INFO to this user; grant +info, which tells old data from new")
-        if server.restored and server.uptime < self._grace:
-            raise ExporterError(
-                f"Redis started {duration(server.uptime)} ago from saved data, so that living nodes may look dead:"
-                f" try again in {duration(self._grace - server.uptime + 1)}"
-            )
-        return discover(self._pool, self._keys, self._timeout).names
-
-    def named(self, found: Collection[bytes], texts: Sequence[str]) -> Iterator[tuple[str, bytes | None, str]]:
-        """Yield for each node that was named: how it shows, its id if it may be deleted, and what becomes of it."""
-        for text in texts:
-            name, refusal = _matching(found, text)
-            if name is not None:
-                (left,) = self.look([name])
-                refusal = left.refusal
-            yield text, None if refusal else name, refusal or WOULD
-
-    def offline_for(
-        self, found: Collection[bytes], limit: float, since: Mapping[str, float] | None
-    ) -> Iterator[tuple[str, bytes | None, str]]:
-        """Yield the same for each node without heartbeat.
-
-        For how long a node is offline its keys do not say. Redis tells for how long nobody
-        touched the hash, which is never longer ago than the last beat: surely long enough,
-        or not known.
-
-        Args:
-            found: All nodes.
-            limit: Seconds after which they may go.
-            since: Seconds for which nodes are offline, by the id that is shown, as a running exporter tells.
-        """
-        names = sorted(found)
-        for start in range(0, len(names), CHUNK):
-            for left in self.look(names[start : start + CHUNK], idle=since is None):
-                shown = shown_id(left.name)
-                if left.refusal:
-                    if left.refusal == _NEVER_EXPIRES:
-                        yield shown, None, left.refusal
-                    continue
-                seconds, doubt = self._offline_seconds(left, since)
-                if seconds is not None and seconds > limit:
-                    yield (
-                        shown,
-                        left.name,
-                        f"{WOULD}, offline for {'at least ' if since is None else ''}{duration(seconds)}",
-                    )
-                else:
-                    yield shown, None, f"kept: {doubt}"
-
-    def _offline_seconds(self, left: Left, since: Mapping[str, float] | None) -> tuple[float | None, str]:
-        """Return for how long a node is offline, if it is known, and what to say if that is too short."""
-        if since is not None:
-            seconds = since.get(shown_id(left.name))
-            if seconds is None:
-                return None, "the exporter does not know since when it is offline"
-            return seconds, f"offline for {duration(seconds)}"
-        if left.idle is None:
-            return None, "Redis does not tell for how long its hash was not used; name the node, or use --exporter.url"
-        return (
-            max(0.0, left.idle - self._ttl),
-            f"its hash was read or written {duration(left.idle)} ago; name the node, or use --exporter.url",
-        )
-
-    def look(self, names: Sequence[bytes], *, idle: bool = False) -> list[Left]:
-        """Return what some nodes left, and touch none of it: PTTL, EXISTS and OBJECT leave the idle time alone."""
-        request = b"".join(
-            self._keys.pttl(name)
-            + pack(b"EXISTS", self._keys.metrics + name)
-            + (pack(b"OBJECT", b"IDLETIME", self._keys.metrics + name) if idle else b"")
-            for name in names
-        )
-        each = 3 if idle else 2
-        with linked(self._pool, self._deadline()) as link:
-            replies = link.ask(request, each * len(names))
-        return [
-            Left(name, _number(ttl), bool(_number(exists)), _idle(rest[0]) if rest else None)
-            for name, (ttl, exists, *rest) in zip(names, zip(*[iter(replies)] * each, strict=True), strict=True)
-        ]
-
-    def delete(self, name: bytes) -> str | None:
-        """Delete a node's hash if it has no heartbeat, and return why not if it is kept.
-
-        Raises:
-            SourceError: Redis could not be asked, or refused.
-        """
-        with linked(self._pool, self._deadline()) as link:
-            return delete(link, self._keys, name)
-
-    def _deadline(self) -> float:
-        return time.monotonic() + self._timeout
+    return age_of
 
 
-def delete(link: Link, keys: KeyNames, name: bytes) -> str | None:
-    """Delete a node's hash in one transaction with the check that it has no heartbeat.
+def ages_by_exporter(url: str, ttl: float) -> AgeOf:
+    """Return a function that takes the age from a running exporter, which is asked once, now.
 
-    Returns:
-        None if it is deleted, else why it is kept.
+    The question makes the exporter judge all nodes, so it needs neither scrapes nor push.
 
     Raises:
-        SourceError: Redis refused.
+        ExporterError: The exporter does not answer, or cannot read Redis.
     """
-    heartbeat, metrics = keys.heartbeat + name, keys.metrics + name
-    watched, ttl, exists = link.ask(pack(b"WATCH", heartbeat, metrics) + keys.pttl(name) + pack(b"EXISTS", metrics), 3)
-    _refuse_errors(watched)
-    refusal = Left(name, _number(ttl), bool(_number(exists)), None).refusal
-    if refusal:
-        _refuse_errors(*link.ask(pack(b"UNWATCH"), 1))
-        return refusal
-    *queued, done = link.ask(pack(b"MULTI") + pack(b"UNLINK", metrics) + pack(b"EXEC"), 3)
-    _refuse_errors(*queued, done)
-    return None if done is not None else "kept: a node wrote to its keys at this moment"
+    answer = ask(url, ttl)()
+    rows = {row["node_id"]: row for row in answer.rows}
+
+    def age_of(keys: NodeKeys) -> Age:
+        return _age_of_row(rows.get(shown_id(keys.name)), answer.wall)
+
+    return age_of
+
+
+def _age_of_row(row: Row | None, now: float) -> Age:
+    if row is None:
+        return Age(None, "", "the exporter does not list it: see its --redis.url and --nodes.forget-after")
+    if row["state"] != State.OFFLINE:
+        return Age(None, "", f"the exporter says that it is {row['state']}")
+    if row["offline_since"] is None:
+        return Age(None, "", "the exporter does not say since when it is offline")
+    seconds = max(0.0, now - row["offline_since"])
+    text = f"offline for {'' if row['offline_since_exact'] else 'at least '}{duration(seconds)}"
+    return Age(seconds, text, text)
 
 
 def _matching(found: Collection[bytes], text: str) -> tuple[bytes | None, str | None]:
-    """Return the node that a text names, or why there is none."""
+    """Return the node that a text names, or why it names none."""
     exact = os.fsencode(text)
     if exact in found:
         return exact, None
@@ -251,23 +214,3 @@ def _matching(found: Collection[bytes], text: str) -> tuple[bytes | None, str | 
     if len(alike) == 1:
         return alike[0], None
     return None, "kept: several nodes show like that" if alike else "not found in Redis"
-
-
-def _number(reply: Any) -> int:
-    _refuse_errors(reply)
-    return int(reply)
-
-
-def _idle(reply: Any) -> int | None:
-    """Return the idle time; None if the server keeps none (an LFU policy) or the key has just gone."""
-    if isinstance(reply, ResponseError) and not isinstance(reply, NoPermissionError):
-        return None
-    return None if reply is None else _number(reply)
-
-
-def _refuse_errors(*replies: Any) -> None:
-    for reply in replies:
-        if isinstance(reply, RedisError):
-            raise plain_error(reply)
-        if isinstance(reply, Exception):
-            raise SourceError(f"Redis gave an answer of an unexpected kind: {type(reply).__name__}")

@@ -1,26 +1,30 @@
 """``forget``: deletes what dead nodes left, and nothing of a living one, whatever happens meanwhile."""
 
+import argparse
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Event, Thread
-from typing import Any
+from threading import Thread
+from typing import Any, ClassVar
 from urllib.request import urlopen
 
 import pytest
 import redis
 
-from exporter.forget import Broom, delete
+from exporter import forget
+from exporter.deletion import NEVER_EXPIRES, WROTE, Deleter, NodeKeys
+from exporter.forget import Age, Decision, ages_by_exporter, ages_by_idle_time, offline_for
+from exporter.rows import duration
 from exporter.settings import load
-from exporter.source.connection import Link, linked, pool_of
-from exporter.source.requests import KeyNames
+from exporter.source.reading import MISSING
+from exporter.source.requests import CHUNK
 from nodes import beat
-from servers import Exporter, RedisServer, wait_for
-
-KEYS = KeyNames(b"node:metrics:", b"heartbeat:node:")
+from servers import Exporter, RedisServer, running_exporter, wait_for
 
 
 def run(url: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -33,6 +37,13 @@ def leave(client: "redis.Redis", node_id: str | bytes) -> None:
     beat(client, node_id, ttl=600)
     name = node_id.encode() if isinstance(node_id, str) else node_id
     client.delete(b"heartbeat:node:" + name)
+
+
+@pytest.fixture
+def deleter(shared_redis: RedisServer) -> Iterator[Deleter]:
+    deleter = Deleter(load({"redis.url": [shared_redis.url]}))
+    yield deleter
+    deleter.close()
 
 
 def hashes(client: "redis.Redis") -> set[bytes]:
@@ -92,106 +103,40 @@ def test_heartbeat_that_never_expires_keeps_the_hash(shared_redis: RedisServer, 
     assert hashes(client) == {b"odd"}
 
 
-class RacingLink(Link):
-    """A link on which a node beats right after the check and before the deletion."""
-
-    def __init__(self, link: Link, between: Any) -> None:
-        self._link = link
-        self._between = between
-        self._asked = 0
-
-    def ask(self, request: bytes, count: int) -> list[Any]:
-        self._asked += 1
-        if self._asked == 2:
-            self._between()
-        return self._link.ask(request, count)
+RIGHTS = "+info +scan +pttl +exists +object|idletime +watch +unwatch +multi +exec +unlink"
 
 
-def race(server: RedisServer, between: Any) -> str | None:
-    pool = pool_of(load({"redis.url": [server.url]}).redis)
-    try:
-        with linked(pool, time.monotonic() + 5) as link:
-            return delete(RacingLink(link, between), KEYS, b"n")
-    finally:
-        pool.disconnect()
+def url_of(server: RedisServer, client: "redis.Redis", *rights: str) -> str:
+    """Return the URL for a user that has these rights."""
+    client.execute_command("acl", "setuser", "sweeper", "reset", "on", ">pw", *rights)
+    return server.url.replace("127.0.0.1", "sweeper:pw@127.0.0.1")
 
 
-def test_beat_between_check_and_deletion_undoes_the_deletion(shared_redis: RedisServer, client: "redis.Redis") -> None:
-    leave(client, "n")
-    refused = race(shared_redis, lambda: client.set("heartbeat:node:n", "now", px=30_000))
-    assert refused == "kept: a node wrote to its keys at this moment"
-    assert hashes(client) == {b"n"}
-
-
-def test_start_that_rewrites_the_hash_at_that_moment_undoes_it_too(
-    shared_redis: RedisServer, client: "redis.Redis"
-) -> None:
-    leave(client, "n")
-    assert race(shared_redis, lambda: client.hset("node:metrics:n", "total_events", "0")) is not None
-    assert hashes(client) == {b"n"}
-
-
-def test_no_hash_ever_goes_while_its_heartbeat_is_there(shared_redis: RedisServer, client: "redis.Redis") -> None:
-    broom = Broom(load({"redis.url": [shared_redis.url]}))
-    over = Event()
-    torn: list[bool] = []
-
-    def live_and_die() -> None:
-        with shared_redis.client() as own:
-            while not over.is_set():
-                own.hset("node:metrics:n", "total_events", "0")
-                own.set("heartbeat:node:n", "now", px=30_000)
-                before, after = own.exists("node:metrics:n"), own.exists("node:metrics:n")
-                torn.append(before != after)
-                own.delete("heartbeat:node:n")
-
-    leave(client, "n")
-    node = Thread(target=live_and_die)
-    node.start()
-    outcomes = set()
-    try:
-        for _ in range(2000):
-            outcomes.add(broom.delete(b"n"))
-    finally:
-        over.set()
-        node.join()
-        broom.close()
-    assert None in outcomes
-    assert len(outcomes) > 2, "there was no race"
-    assert not any(torn)
-
-
-def test_just_enough_rights_are_enough_and_less_is_said_in_one_line(redis_server: RedisServer) -> None:
-    rights = "+info +scan +pttl +exists +object|idletime +watch +unwatch +multi +exec +unlink"
+def test_just_enough_rights_are_enough(redis_server: RedisServer) -> None:
     with redis_server.client() as client:
         leave(client, "dead")
-        acl = ["acl", "setuser", "sweeper", "on", ">pw", "%R~heartbeat:node:*", "%RW~node:metrics:*", *rights.split()]
-        client.execute_command(*acl)
-        client.execute_command(
-            "acl",
-            "setuser",
-            "reader",
-            "on",
-            ">pw",
-            "~*",
-            "+info",
-            "+scan",
-            "+pttl",
-            "+exists",
-            "+watch",
-            "+unwatch",
-            "+multi",
-            "+exec",
-        )
-        url = redis_server.url.replace("127.0.0.1", "reader:pw@127.0.0.1")
-        done = run(url, "dead", "--yes")
-        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
-        assert "unlink" in done.stderr
-        assert hashes(client) == {b"dead"}
-        url = redis_server.url.replace("127.0.0.1", "sweeper:pw@127.0.0.1")
+        url = url_of(redis_server, client, "%R~heartbeat:node:*", "%RW~node:metrics:*", *RIGHTS.split())
         assert run(url, "--offline-longer-than", "1h").returncode == 0
+        assert run(url, "dead").returncode == 0
         assert run(url, "dead", "--yes").returncode == 0
         assert hashes(client) == set()
+
+
+def test_dry_run_names_the_rights_that_deleting_needs_and_that_are_missing(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        leave(client, "dead")
+        rights = [right for right in RIGHTS.split() if right not in ("+watch", "+unlink")]
+        url = url_of(redis_server, client, "~*", *rights)
+        dry, done = run(url, "dead"), run(url, "dead", "--yes")
+        assert (dry.returncode, done.returncode) == (1, 1)
+        reason = (
+            "Redis refuses WATCH, UNLINK: User sweeper has no permissions to run the 'watch' command"
+            " (the README lists the rights that are needed)"
+        )
+        assert dry.stdout.startswith("dead: would be deleted\nDry run: 1 node would be deleted, 0 not")
+        assert dry.stderr == f"ginkgo-exporter: --yes would fail: {reason}\n"
+        assert (done.stdout, done.stderr) == ("", f"ginkgo-exporter: {reason}\n")
+        assert hashes(client) == {b"dead"}
 
 
 def restored(client: "redis.Redis", node_id: str, idle: int) -> None:
@@ -258,7 +203,7 @@ def test_running_exporter_tells_for_how_long_a_node_is_offline(
     assert "dead: kept: offline for" in run(shared_redis.url, *flags, "24h").stdout
     done = run(shared_redis.url, *flags, "1ms", "--yes")
     assert "dead: deleted, offline for " in done.stdout
-    assert "long-dead: deleted, offline for " in done.stdout
+    assert "long-dead: deleted, offline for at least " in done.stdout
     assert hashes(client) == set()
 
 
@@ -279,6 +224,182 @@ def test_after_a_restart_from_saved_data_nobody_is_taken_for_dead(tmp_path: Path
         server.kill()
 
 
+def test_clock_of_the_node_makes_it_no_longer_offline(
+    exporter: Exporter, shared_redis: RedisServer, client: "redis.Redis"
+) -> None:
+    def beat_behind() -> bool:
+        client.hset("node:metrics:behind", "total_events", "1")
+        client.set("heartbeat:node:behind", f"{datetime.now(UTC) - timedelta(hours=8):%Y-%m-%dT%H:%M:%S.%f}", px=2_000)
+        return states(exporter).get("behind") == "online"
+
+    wait_for(beat_behind)
+    wait_for(lambda: states(exporter).get("behind") == "offline")
+    flags = ("--exporter.url", exporter.url, "--heartbeat.ttl", "2s", "--offline-longer-than", "1h", "--yes")
+    assert "behind: kept: offline for 0s" in run(shared_redis.url, *flags).stdout
+    assert b"behind" in hashes(client)
+
+
+class FeignedExporter(BaseHTTPRequestHandler):
+    """Answers as an exporter does that sees these nodes."""
+
+    rows: ClassVar[list[dict[str, Any]]] = []
+
+    def do_GET(self) -> None:
+        body = json.dumps({"redis_up": True, "nodes": self.rows}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def feigned() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), FeignedExporter) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def row(state: str, **since: object) -> dict[str, Any]:
+    return {"node_id": "n", "state": state, "heartbeat_ttl_seconds": 0, "last_heartbeat": None, **since}
+
+
+HOURS_AGO = time.time() - 7_200
+UNLISTED = "the exporter does not list it: see its --redis.url and --nodes.forget-after"
+
+
+@pytest.mark.parametrize(
+    ("rows", "least", "text", "doubt"),
+    [
+        ([], None, "", UNLISTED),
+        ([row("undecided")], None, "", "the exporter says that it is undecided"),
+        ([row("online", offline_since=HOURS_AGO)], None, "", "the exporter says that it is online"),
+        ([row("offline")], None, "", "the exporter does not say since when it is offline"),
+        (
+            [row("offline", offline_since=HOURS_AGO, offline_since_exact=True)],
+            7_200, "offline for 2h 0m", "offline for 2h 0m",
+        ),
+        (
+            [row("offline", offline_since=HOURS_AGO, offline_since_exact=False)],
+            7_200, "offline for at least 2h 0m", "offline for at least 2h 0m",
+        ),
+        (
+            [row("offline", offline_since=HOURS_AGO + 86_400, offline_since_exact=True)],
+            0, "offline for 0s", "offline for 0s",
+        ),
+    ],
+    ids=["not listed", "undecided", "online", "older exporter", "seen to die", "dead before", "a time in the future"],
+)  # fmt: skip
+def test_what_an_exporter_says_of_a_node_is_taken_as_it_is(
+    feigned: str, rows: list[dict[str, Any]], least: float | None, text: str, doubt: str
+) -> None:
+    FeignedExporter.rows = rows
+    age = ages_by_exporter(feigned, 30)(NodeKeys(b"n", MISSING, has_hash=True))
+    assert (age.text, age.doubt) == (text, doubt)
+    assert age.seconds is None if least is None else age.seconds is not None and least <= age.seconds < least + 1_000
+
+
+@pytest.mark.parametrize(
+    ("idle", "seconds", "text"), [(3_630, 3_600, "1h 0m"), (31, 1, "1s"), (30, 0, "0s"), (12, 0, "0s")]
+)
+def test_idle_time_less_a_heartbeats_life_is_the_least_time_offline(idle: int, seconds: float, text: str) -> None:
+    age = ages_by_idle_time(30)(NodeKeys(b"n", MISSING, has_hash=True, idle=idle))
+    assert (age.seconds, age.text) == (seconds, f"offline for at least {text}")
+    assert age.doubt.startswith(f"its hash was read or written {duration(idle)} ago; name the node")
+
+
+def test_idle_time_that_is_unknown_makes_no_age() -> None:
+    age = ages_by_idle_time(30)(NodeKeys(b"n", MISSING, has_hash=True))
+    assert age.seconds is None
+    assert age.doubt.startswith("Redis does not tell")
+
+
+def test_nodes_that_are_too_young_or_may_live_are_kept(deleter: Deleter, client: "redis.Redis") -> None:
+    ages = {b"old": 60.1, b"young": 60.0, b"unknown": None}
+    for name in ages:
+        leave(client, name)
+    beat(client, "alive", ttl=600)
+    beat(client, "zombie", ttl=600)
+    client.delete("node:metrics:zombie")
+    client.set("heartbeat:node:endless", "now")
+    found = [*deleter.found(), b"gone meanwhile"]
+
+    def age_of(keys: NodeKeys) -> Age:
+        return Age(ages[keys.name], "old enough", "not sure")
+
+    decisions = offline_for(deleter, found, 60.0, age_of, idle=True)
+    assert list(decisions) == [
+        Decision("endless", None, NEVER_EXPIRES),
+        Decision("old", b"old", "would be deleted, old enough"),
+        Decision("unknown", None, "kept: not sure"),
+        Decision("young", None, "kept: not sure"),
+    ]
+
+
+def test_every_node_of_a_large_fleet_is_looked_at(deleter: Deleter, client: "redis.Redis") -> None:
+    with client.pipeline() as pipeline:
+        for number in range(CHUNK + 1):
+            pipeline.hset(f"node:metrics:n-{number:04}", "total_events", "1")
+        pipeline.execute()
+    decisions = offline_for(deleter, deleter.found(), 1.0, lambda _: Age(2.0, "", ""), idle=False)
+    assert [decision.name for decision in decisions] == [b"n-%04d" % number for number in range(CHUNK + 1)]
+
+
+def test_living_node_without_a_hash_is_passed_over(shared_redis: RedisServer, client: "redis.Redis") -> None:
+    beat(client, "zombie", ttl=600)
+    client.delete("node:metrics:zombie")
+    done = run(shared_redis.url, "--offline-longer-than", "1h", "--yes")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0 nodes deleted, 0 not\n", "")
+
+
+@pytest.mark.parametrize("sure", [False, True])
+def test_lines_count_what_is_deleted_and_what_is_kept(
+    sure: bool,  # noqa: FBT001 - a parameter of the test
+    shared_redis: RedisServer,
+    client: "redis.Redis",
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    leave(client, "a")
+    leave(client, "b")
+    beat(client, "c", ttl=600)
+    code = forget.run(
+        load({"redis.url": [shared_redis.url]}),
+        argparse.Namespace(**{"node": ["a", "b", "c"], "offline_longer_than": None, "exporter.url": None, "yes": sure}),
+    )
+    done = "deleted" if sure else "would be deleted"
+    assert code == 1
+    assert capsys.readouterr().out.splitlines() == [
+        f"a: {done}",
+        f"b: {done}",
+        "c: kept: it is online",
+        "2 nodes deleted, 1 not" if sure else "Dry run: 2 nodes would be deleted, 1 not; --yes deletes",
+    ]
+
+
+def test_node_that_beats_at_the_last_moment_is_counted_as_kept(
+    shared_redis: RedisServer,
+    client: "redis.Redis",
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[bytes] = []
+    monkeypatch.setattr(Deleter, "delete", lambda _, name: WROTE if name == b"a" else None)
+    monkeypatch.setattr(Deleter, "refused", lambda _, name: asked.append(name) or {})
+    leave(client, "a")
+    leave(client, "b")
+    code = forget.run(
+        load({"redis.url": [shared_redis.url]}),
+        argparse.Namespace(**{"node": ["a", "b"], "offline_longer_than": None, "exporter.url": None, "yes": True}),
+    )
+    assert (code, asked) == (1, [b"a"]), "rights are asked for once"
+    assert capsys.readouterr().out.splitlines() == [f"a: {WROTE}", "b: deleted", "1 node deleted, 1 not"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -293,3 +414,15 @@ def test_misuse_is_one_line_and_exit_2(arguments: list[str], words: str) -> None
     done = run("redis://localhost:1", *arguments)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert words in done.stderr
+
+
+def test_exporter_that_nobody_scrapes_judges_when_forget_asks(
+    shared_redis: RedisServer, client: "redis.Redis", tmp_path: Path
+) -> None:
+    leave(client, "long-dead")
+    with running_exporter(tmp_path, "--redis.url", shared_redis.url) as exporter:
+        flags = ("--exporter.url", exporter.url, "--offline-longer-than")
+        first = run(shared_redis.url, *flags, "1h").stdout
+        assert "long-dead: kept: offline for at least 0s" in first
+        assert "long-dead: deleted, offline for at least" in run(shared_redis.url, *flags, "1ms", "--yes").stdout
+    assert hashes(client) == set()

@@ -1,0 +1,198 @@
+"""The keys of nodes on one Redis server, looked at and deleted.
+
+A node's hash is deleted in one transaction with the check that the node has no heartbeat. Both keys
+are watched, so a beat between the check and the deletion undoes the deletion
+(https://redis.io/docs/latest/develop/using-commands/transactions/).
+"""
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis import RedisError, ResponseError
+from redis.exceptions import NoPermissionError
+
+from exporter.errors import ExporterError, SourceError
+from exporter.rows import duration
+from exporter.settings import Settings
+from exporter.source.connection import Link, linked, plain_error, pool_of
+from exporter.source.discovery import discover
+from exporter.source.reading import MISSING, NO_EXPIRY
+from exporter.source.requests import KeyNames, pack
+from exporter.source.standalone import StandaloneReader
+
+ONLINE: Final = "kept: it is online"
+NEVER_EXPIRES: Final = "kept: its heartbeat never expires; delete that key first if the node is dead"
+NO_HASH: Final = "kept: it left nothing"
+WROTE: Final = "kept: a node wrote to its keys at this moment"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeKeys:
+    """The keys of one node at one moment.
+
+    Attributes:
+        name: The node's id, as Redis holds it.
+        ttl_ms: The heartbeat's PTTL.
+        has_hash: Whether the hash is there.
+        idle: Seconds since a client last read or wrote the hash; None if unknown.
+    """
+
+    name: bytes
+    ttl_ms: int
+    has_hash: bool
+    idle: int | None = None
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the hash must not be deleted; None if it may be deleted."""
+        if self.ttl_ms == NO_EXPIRY:
+            return NEVER_EXPIRES
+        if self.ttl_ms != MISSING:
+            return ONLINE
+        return None if self.has_hash else NO_HASH
+
+
+class Deleter:
+    """Finds nodes on one Redis server, looks at their keys, and deletes their hashes.
+
+    Args:
+        settings: The address of Redis, and the names of its keys.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._pool = pool_of(settings.redis)
+        self._keys = KeyNames.of(settings.keys)
+        self._timeout = settings.redis.timeout
+        self._grace = settings.heartbeat.ttl + settings.heartbeat.beat
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.disconnect()
+
+    def found(self) -> Collection[bytes]:
+        """Return the ids of all nodes that have keys.
+
+        Raises:
+            ExporterError: Redis cannot be read, or has just started from saved data, so that a living
+                node may not have beaten yet.
+        """
+        server = StandaloneReader(self._pool, self._keys).read((), self._deadline()).server
+        if not server.told:
+            raise ExporterError("forget: Redis refuses INFO to this user; grant +info, which tells old data from new")
+        if server.restored and server.uptime < self._grace:
+            raise ExporterError(
+                f"Redis started {duration(server.uptime)} ago from saved data, so that living nodes may look dead:"
+                f" try again in {duration(self._grace - server.uptime + 1)}"
+            )
+        return discover(self._pool, self._keys, self._timeout).names
+
+    def look(self, names: Sequence[bytes], *, idle: bool = False) -> list[NodeKeys]:
+        """Return the keys of some nodes. PTTL, EXISTS and OBJECT leave the idle time as it is.
+
+        Args:
+            names: The nodes.
+            idle: Whether to ask for the idle time too.
+        """
+        request = b"".join(
+            self._keys.pttl(name)
+            + self._keys.exists(name)
+            + (pack(b"OBJECT", b"IDLETIME", self._keys.metrics + name) if idle else b"")
+            for name in names
+        )
+        each = 3 if idle else 2
+        with linked(self._pool, self._deadline()) as link:
+            replies = link.ask(request, each * len(names))
+        return [
+            NodeKeys(name, _number(ttl), bool(_number(exists)), _idle(rest[0]) if rest else None)
+            for name, (ttl, exists, *rest) in zip(names, zip(*[iter(replies)] * each, strict=True), strict=True)
+        ]
+
+    def delete(self, name: bytes) -> str | None:
+        """Delete a node's hash if the node has no heartbeat.
+
+        Returns:
+            None if the hash is deleted, else why it is kept.
+
+        Raises:
+            SourceError: Redis did not answer, or refused a command.
+        """
+        with linked(self._pool, self._deadline()) as link:
+            return delete(link, self._keys, name)
+
+    def refused(self, name: bytes) -> dict[str, str]:
+        """Return what Redis says to each command that ``delete`` needs and that it refuses; nothing is changed.
+
+        Args:
+            name: A node that may be deleted, since rights may depend on the key.
+
+        Raises:
+            SourceError: Redis did not answer.
+        """
+        try:
+            with linked(self._pool, self._deadline()) as link:
+                return refused_commands(link, self._keys, name)
+        finally:
+            self._pool.disconnect()  # a connection that closes inside of a transaction discards the transaction
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self._timeout
+
+
+def delete(link: Link, keys: KeyNames, name: bytes) -> str | None:
+    """Delete a node's hash in one transaction with the check that the node has no heartbeat.
+
+    Returns:
+        None if the hash is deleted, else why it is kept.
+
+    Raises:
+        SourceError: Redis refused a command; then the hash is kept.
+    """
+    heartbeat, metrics = keys.heartbeat + name, keys.metrics + name
+    watched, ttl, exists = link.ask(pack(b"WATCH", heartbeat, metrics) + keys.pttl(name) + keys.exists(name), 3)
+    _raise_errors(watched)
+    if refusal := NodeKeys(name, _number(ttl), bool(_number(exists))).refusal:
+        _raise_errors(*link.ask(pack(b"UNWATCH"), 1))
+        return refusal
+    # Without the right to MULTI, Redis would execute UNLINK at once, whether the node has beaten or not.
+    _raise_errors(*link.ask(pack(b"MULTI"), 1))
+    queued, done = link.ask(pack(b"UNLINK", metrics) + pack(b"EXEC"), 2)
+    _raise_errors(queued, done)
+    return None if done is not None else WROTE
+
+
+def refused_commands(link: Link, keys: KeyNames, name: bytes) -> dict[str, str]:
+    """Return what Redis says to each command of ``delete`` that it refuses.
+
+    EXEC is tried on an empty transaction. UNLINK is tried inside of a transaction that is never executed,
+    and is not tried without the right to MULTI. The connection must be closed afterwards.
+    """
+    heartbeat, metrics = keys.heartbeat + name, keys.metrics + name
+    start = pack(b"WATCH", heartbeat, metrics) + pack(b"UNWATCH") + pack(b"MULTI")
+    replies = dict(zip(("WATCH", "UNWATCH", "MULTI"), link.ask(start, 3), strict=True))
+    if not isinstance(replies["MULTI"], Exception):
+        replies["EXEC"], replies["MULTI"] = link.ask(pack(b"EXEC") + pack(b"MULTI"), 2)
+    if not isinstance(replies["MULTI"], Exception):
+        (replies["UNLINK"],) = link.ask(pack(b"UNLINK", metrics), 1)
+    return {command: str(plain_error(reply)) for command, reply in replies.items() if isinstance(reply, Exception)}
+
+
+def _number(reply: Any) -> int:
+    _raise_errors(reply)
+    return int(reply)
+
+
+def _idle(reply: Any) -> int | None:
+    """Return the idle time; None if the server keeps none (an LFU policy) or the key is missing."""
+    if isinstance(reply, ResponseError) and not isinstance(reply, NoPermissionError):
+        return None
+    return None if reply is None else _number(reply)
+
+
+def _raise_errors(*replies: Any) -> None:
+    for reply in replies:
+        if isinstance(reply, RedisError):
+            raise plain_error(reply)
+        if isinstance(reply, Exception):
+            raise SourceError(f"Redis gave an answer of an unexpected kind: {type(reply).__name__}")
