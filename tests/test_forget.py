@@ -2,10 +2,11 @@
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +19,7 @@ import redis
 
 from exporter import forget
 from exporter.deletion import NEVER_EXPIRES, WROTE, Deleter, NodeKeys
+from exporter.errors import SettingsError, SourceError
 from exporter.forget import Age, Decision, ages_by_exporter, ages_by_idle_time, offline_for
 from exporter.rows import duration
 from exporter.settings import load
@@ -235,7 +237,7 @@ def test_clock_of_the_node_makes_it_no_longer_offline(
     wait_for(beat_behind)
     wait_for(lambda: states(exporter).get("behind") == "offline")
     flags = ("--exporter.url", exporter.url, "--heartbeat.ttl", "2s", "--offline-longer-than", "1h", "--yes")
-    assert "behind: kept: offline for 0s" in run(shared_redis.url, *flags).stdout
+    assert re.search(r"^behind: kept: offline for \d+s$", run(shared_redis.url, *flags).stdout, re.MULTILINE)
     assert b"behind" in hashes(client)
 
 
@@ -357,47 +359,96 @@ def test_living_node_without_a_hash_is_passed_over(shared_redis: RedisServer, cl
     assert (done.returncode, done.stdout, done.stderr) == (0, "0 nodes deleted, 0 not\n", "")
 
 
-@pytest.mark.parametrize("sure", [False, True])
-def test_lines_count_what_is_deleted_and_what_is_kept(
-    sure: bool,  # noqa: FBT001 - a parameter of the test
-    shared_redis: RedisServer,
-    client: "redis.Redis",
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+# --- in this process, line by line -------------------------------------------------------------
+
+
+Said = Callable[..., tuple[int, list[str]]]
+
+
+@pytest.fixture
+def said(shared_redis: RedisServer, client: "redis.Redis", capsys: pytest.CaptureFixture[str]) -> Said:  # noqa: ARG001
+    """Run the command in this process, and return its exit code and its lines."""
+
+    def call(*nodes: str, longer: float | None = None, url: str | None = None, yes: bool = False) -> Any:
+        options = {"node": list(nodes), "offline_longer_than": longer, "exporter.url": url, "yes": yes}
+        code = forget.run(load({"redis.url": [shared_redis.url]}), argparse.Namespace(**options))
+        return code, capsys.readouterr().out.splitlines()
+
+    return call
+
+
+def test_lines_count_what_is_deleted_and_what_is_kept(said: Said, client: "redis.Redis") -> None:
     leave(client, "a")
     leave(client, "b")
     beat(client, "c", ttl=600)
-    code = forget.run(
-        load({"redis.url": [shared_redis.url]}),
-        argparse.Namespace(**{"node": ["a", "b", "c"], "offline_longer_than": None, "exporter.url": None, "yes": sure}),
-    )
-    done = "deleted" if sure else "would be deleted"
-    assert code == 1
-    assert capsys.readouterr().out.splitlines() == [
-        f"a: {done}",
-        f"b: {done}",
-        "c: kept: it is online",
-        "2 nodes deleted, 1 not" if sure else "Dry run: 2 nodes would be deleted, 1 not; --yes deletes",
-    ]
+    kept = "c: kept: it is online"
+    dry = ["a: would be deleted", "b: would be deleted", kept]
+    assert said("a", "b", "c") == (1, [*dry, "Dry run: 2 nodes would be deleted, 1 not; --yes deletes"])
+    assert said("a", "c", yes=True) == (1, ["a: deleted", kept, "1 node deleted, 1 not"])
+    assert said("b") == (0, ["b: would be deleted", "Dry run: 1 node would be deleted, 0 not; --yes deletes"])
+    assert said("b", yes=True) == (0, ["b: deleted", "1 node deleted, 0 not"])
+    assert said("b") == (1, ["b: not found in Redis", "Dry run: 0 nodes would be deleted, 1 not; --yes deletes"])
+
+
+def test_node_that_is_kept_is_no_failure_where_nobody_named_it(said: Said, client: "redis.Redis") -> None:
+    leave(client, "young")
+    code, lines = said(longer=60.0, yes=True)
+    assert (code, len(lines), lines[-1]) == (0, 2, "0 nodes deleted, 1 not")
+
+
+def test_exporter_decides_where_it_is_asked(said: Said, client: "redis.Redis", feigned: str) -> None:
+    leave(client, "n")
+    leave(client, "other")
+    FeignedExporter.rows = [row("offline", offline_since=HOURS_AGO, offline_since_exact=True)]
+    lines = ["n: deleted, offline for 2h 0m", f"other: kept: {UNLISTED}", "1 node deleted, 1 not"]
+    assert said(longer=3_600.0, url=feigned, yes=True) == (0, lines)
+    assert hashes(client) == {b"other"}
+
+
+def test_idle_time_decides_where_no_exporter_is_asked(said: Said, client: "redis.Redis") -> None:
+    restored(client, "old", 2 * 3600 + 60)
+    assert said(longer=3_600.0, yes=True) == (0, ["old: deleted, offline for at least 2h 0m", "1 node deleted, 0 not"])
+
+
+def test_id_is_what_redis_holds_before_it_is_what_the_table_shows(deleter: Deleter, client: "redis.Redis") -> None:
+    for name in (b"a\x1b", b"b\t", b"b\xff", rb"b\xff", b"c\x1b", rb"c\u200b", "c\u200b".encode()):
+        leave(client, name)
+    texts = [r"a\x1b", r"b\t", r"b\xff", "b\udcff", r"c\x1b", r"c\u200b", "c\x1b", "unheard-of"]
+    named = forget.named(deleter, deleter.found(), texts)
+    names = [b"a\x1b", b"b\t", rb"b\xff", b"b\xff", b"c\x1b", rb"c\u200b", b"c\x1b", None]
+    assert [(decision.shown, decision.name) for decision in named] == list(zip(texts, names, strict=True))
+
+
+def test_text_that_several_nodes_show_as_names_none_of_them(deleter: Deleter, client: "redis.Redis") -> None:
+    leave(client, b"\xff\n")
+    leave(client, rb"\xff" + b"\n")
+    (decision,) = forget.named(deleter, deleter.found(), [r"\xff\n"])
+    assert (decision.name, decision.text) == (None, "kept: several nodes show like that")
 
 
 def test_node_that_beats_at_the_last_moment_is_counted_as_kept(
-    shared_redis: RedisServer,
-    client: "redis.Redis",
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    said: Said, client: "redis.Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bytes] = []
     monkeypatch.setattr(Deleter, "delete", lambda _, name: WROTE if name == b"a" else None)
     monkeypatch.setattr(Deleter, "refused", lambda _, name: asked.append(name) or {})
     leave(client, "a")
     leave(client, "b")
-    code = forget.run(
-        load({"redis.url": [shared_redis.url]}),
-        argparse.Namespace(**{"node": ["a", "b"], "offline_longer_than": None, "exporter.url": None, "yes": True}),
-    )
-    assert (code, asked) == (1, [b"a"]), "rights are asked for once"
-    assert capsys.readouterr().out.splitlines() == [f"a: {WROTE}", "b: deleted", "1 node deleted, 1 not"]
+    assert said("a", "b", yes=True) == (1, [f"a: {WROTE}", "b: deleted", "1 node deleted, 1 not"])
+    assert asked == [b"a"], "rights are asked for once"
+
+
+@pytest.mark.parametrize("yes", [False, True])
+def test_commands_that_redis_refuses_are_named_and_nothing_is_deleted(
+    said: Said, client: "redis.Redis", monkeypatch: pytest.MonkeyPatch, *, yes: bool
+) -> None:
+    refused = {"WATCH": "Redis: no watch", "UNLINK": "Redis: no unlink"}
+    monkeypatch.setattr(Deleter, "refused", lambda *_: refused)
+    leave(client, "a")
+    with pytest.raises(SourceError) as caught:
+        said("a", yes=yes)
+    assert str(caught.value) == f"{'' if yes else '--yes would fail: '}Redis refuses WATCH, UNLINK: no watch"
+    assert hashes(client) == {b"a"}
 
 
 @pytest.mark.parametrize(
@@ -416,6 +467,30 @@ def test_misuse_is_one_line_and_exit_2(arguments: list[str], words: str) -> None
     assert words in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "name nodes, or give"),
+        ({"node": ["n"], "offline_longer_than": 1.0}, "name nodes, or give"),
+        ({"node": ["n"], "exporter.url": "http://localhost:1"}, "goes with --offline-longer-than"),
+    ],
+)
+def test_misuse_is_said_before_anything_is_opened(options: dict[str, Any], words: str) -> None:
+    given = {"node": [], "offline_longer_than": None, "exporter.url": None, "yes": True, **options}
+    with pytest.raises(SettingsError, match=words):
+        forget.run(load({"redis.url": ["redis://localhost:1"]}), argparse.Namespace(**given))
+
+
+@pytest.mark.parametrize("mode", ["cluster", "sentinel"])
+def test_server_that_is_none_of_its_own_is_refused(mode: str) -> None:
+    options = {"node": ["n"], "offline_longer_than": None, "exporter.url": None, "yes": True}
+    values: dict[str, Any] = {"redis.url": ["redis://localhost:1"], "redis.mode": mode}
+    if mode == "sentinel":
+        values["redis.sentinel-master"] = "m"
+    with pytest.raises(SettingsError, match=r"--redis\.mode must be standalone"):
+        forget.run(load(values), argparse.Namespace(**options))
+
+
 def test_exporter_that_nobody_scrapes_judges_when_forget_asks(
     shared_redis: RedisServer, client: "redis.Redis", tmp_path: Path
 ) -> None:
@@ -423,6 +498,6 @@ def test_exporter_that_nobody_scrapes_judges_when_forget_asks(
     with running_exporter(tmp_path, "--redis.url", shared_redis.url) as exporter:
         flags = ("--exporter.url", exporter.url, "--offline-longer-than")
         first = run(shared_redis.url, *flags, "1h").stdout
-        assert "long-dead: kept: offline for at least 0s" in first
+        assert re.search(r"^long-dead: kept: offline for at least \d+s$", first, re.MULTILINE)
         assert "long-dead: deleted, offline for at least" in run(shared_redis.url, *flags, "1ms", "--yes").stdout
     assert hashes(client) == set()
