@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import signal
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -79,7 +80,12 @@ def test_reporter_beats_as_long_as_its_block_lasts(client: "redis.Redis") -> Non
         wait_for(lambda: client.hget(metrics_key("node-7"), "total_events") == b"41")
         assert cast("int", client.pttl(heartbeat_key("node-7"))) > 0
 
-    exec(program.text, {"redis": client, "taken": 41, "run_the_node": run_the_node})  # noqa: S102 - the README's
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        exec(program.text, {"redis": client, "taken": 41, "run_the_node": run_the_node})  # noqa: S102 - the README's
+        assert signal.getsignal(signal.SIGTERM) != before
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert not client.keys()
 
 

@@ -1,0 +1,29 @@
+"""The writing half: tells Redis every ten seconds that a node lives, and what the node is doing.
+
+This package is for the nodes of the platform. It needs redis-py, whose client a node has already,
+and psutil (``pip install 'ginkgo-exporter[reporter]'``)::
+
+    def measure() -> NodeMetrics:
+        return NodeMetrics(portfolio_count=len(portfolios), queue_size=queue.average(), ...)
+
+    stop_on_sigterm()       # containers and service managers end a node with SIGTERM
+    with NodeReporter(redis, "node-7", measure):
+        node.run()          # beats from here on
+        node.shut_down()    # and through a slow stop as well
+    # both keys are deleted: a graceful stop
+
+The way in which the block ends decides what the platform sees:
+
+- A graceful stop deletes both keys. It is the end of the block, ``KeyboardInterrupt`` (Ctrl-C),
+  ``SystemExit``, ``asyncio.CancelledError`` (Ctrl-C under ``asyncio.run``) and ``GeneratorExit``.
+- A crash deletes nothing, and the heartbeat expires. It is any other exception that leaves the
+  block, SIGKILL, SIGTERM without a handler, and an interpreter that ends within the block.
+
+Read ``node.py`` first.
+"""
+
+from exporter.reporter.endings import stop_on_sigterm
+from exporter.reporter.metrics import NodeMetrics
+from exporter.reporter.node import BEAT, TTL, NodeReporter
+
+__all__ = ["BEAT", "TTL", "NodeMetrics", "NodeReporter", "stop_on_sigterm"]
