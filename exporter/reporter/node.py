@@ -123,9 +123,13 @@ class NodeReporter:
         reason: list[Exception] = []
         if not self._crashed and not self._deleted and not sys.is_finalizing():
             # The reporter's thread may hang in measure(), and the caller must not hang in Redis.
-            deleter = Thread(target=self._delete_until, args=(time.monotonic() + timeout, reason), daemon=True)
-            deleter.start()
-            deleter.join(timeout)
+            deadline, over = time.monotonic() + timeout, Event()
+            Thread(target=self._delete_until, args=(deadline, reason, over), daemon=True).start()
+            try:
+                over.wait(timeout)
+            except BaseException:  # a second Ctrl-C: the thread ends with the program that this ends
+                over.wait(deadline - time.monotonic())
+                raise
         if not self._deleted:
             message = "node %r: its keys could not be deleted, so that it will look crashed: %s"
             log.warning(message, self.node_id, reason[-1] if reason else "no answer in time")
@@ -157,19 +161,20 @@ class NodeReporter:
             log.info("node %r: its keys stay, since another process started the reporter", self.node_id)
         return self._started_by == os.getpid()
 
-    def _delete_until(self, deadline: float, reason: list[Exception]) -> None:
-        """Delete the keys in a thread of ``stop``, and append to ``reason`` why it fails."""
+    def _delete_until(self, deadline: float, reason: list[Exception], over: Event) -> None:
+        """Delete the keys in a thread of ``stop``, append to ``reason`` why it fails, and set ``over`` at the end."""
         while (left := deadline - time.monotonic()) > 0 and self._writing.acquire(timeout=left):
             try:
                 self._delete()
+                self._deleted = True
             except Exception as error:  # noqa: BLE001 - ``stop`` logs it
                 reason.append(error)
-            else:
-                self._deleted = True
-                return
             finally:
                 self._writing.release()
+            if self._deleted:
+                break
             time.sleep(_DELETE_AGAIN)
+        over.set()
 
     def _live(self) -> None:
         process = ProcessUse()

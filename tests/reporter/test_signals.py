@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,27 @@ with node():
     client.set("go on", 1)
     assert process.wait() == 0
     assert client.exists("shut down")
+    assert keys_left(client) == 0
+
+
+def test_second_ctrl_c_does_not_cut_the_deletion_short(client: "redis.Redis", tmp_path: Path) -> None:
+    """Redis holds all writes for two seconds; both signals come in this time."""
+    text = """
+with node():
+    ready()
+    try:
+        time.sleep(60)
+    finally:
+        print("leaving", flush=True)
+"""
+    process = program(client, tmp_path, text)
+    client.execute_command("CLIENT PAUSE", 2000, "WRITE")
+    wait_for(lambda: client.info("clients")["blocked_clients"], "for a write that waits")
+    process.send(signal.SIGINT)
+    wait_for(lambda: "leaving" in process.output())
+    time.sleep(0.2)  # nothing shows that the main thread waits for the deletion
+    process.send(signal.SIGINT)
+    assert process.wait() == -signal.SIGINT
     assert keys_left(client) == 0
 
 
