@@ -25,6 +25,7 @@ import redis
 from exporter import reporter
 from exporter.reporter import NodeMetrics, NodeReporter
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts programs in the background without
 client = redis.Redis(port=int(sys.argv[1]))
 
 def node():
