@@ -1,12 +1,13 @@
 """Fleets of any kind for the property tests, and snapshots of them without a Redis."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
 from exporter.contract import FIELDS, STATUSES
-from exporter.liveness.judge import Judge
+from exporter.liveness.judge import LOOK_AGAIN, Judge
 from exporter.names import Names, names_of
 from exporter.snapshot import Invalid, Snapshot, SnapshotMaker
 from exporter.source.reading import Reading
@@ -85,7 +86,8 @@ class Exporter:
         names, parts, start = self._names, [], 0
         for reading in parts_of(reading_of(pairs, at, names=names.raw), self._part):
             positions = range(start, start + len(reading.names))
-            verdicts = self._judge.judge(reading, sure=True)
+            self._judge.judge(replace(reading, asked=at - LOOK_AGAIN, at=at - LOOK_AGAIN))
+            verdicts = self._judge.judge(reading, of=len(names.raw))
             parts.append(self._maker.part(names, positions, reading, verdicts))
             start = positions.stop
         return self._maker.snapshot(names, parts, 0.25)

@@ -134,7 +134,7 @@ def test_full_memory_makes_nobody_dead(stack: Stack) -> None:
         with server.client() as client:
             client.config_set("maxmemory", limit)
 
-    refuse_and_take_again(stack, server, lambda: set_limit("1mb"), lambda: set_limit("0"))
+    refuse_and_take_again(stack, server, lambda: set_limit("100kb"), lambda: set_limit("0"))
 
 
 @beside_others
@@ -157,7 +157,7 @@ def test_node_that_dies_while_some_writes_are_refused_is_found(stack: Stack) -> 
     def hover() -> None:
         with server.client() as client:
             while not stop.wait(BEAT / 4):
-                client.config_set("maxmemory", "1mb")
+                client.config_set("maxmemory", "100kb")
                 with suppress(redis.ResponseError):
                     client.set("cache", "x")  # the platform's caches write, too
                 if stop.wait(BEAT / 4):
@@ -179,7 +179,7 @@ def test_exporter_that_starts_while_writes_are_refused_calls_nobody_dead(stack: 
     webhook = stack.webhook()
     stack.nodes(server.port, *FLEET)
     with server.client() as client:
-        client.config_set("maxmemory", "1mb")
+        client.config_set("maxmemory", "100kb")
         wait_for(lambda: not client.keys("heartbeat:*"), "for all heartbeats to end")
         exporter = stack.exporter(server.port, stack.alertmanager(webhook))
         exporter.knows(len(FLEET))
