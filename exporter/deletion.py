@@ -16,8 +16,10 @@ from redis.exceptions import NoPermissionError
 from exporter.errors import ExporterError, SourceError
 from exporter.rows import duration
 from exporter.settings import Settings
-from exporter.source.connection import Link, linked, plain_error, pool_of
+from exporter.source.connection import Link, linked
 from exporter.source.discovery import discover
+from exporter.source.options import pool_of
+from exporter.source.plain_error import plain_error
 from exporter.source.reading import MISSING, NO_EXPIRY
 from exporter.source.requests import KeyNames, pack
 from exporter.source.standalone import StandaloneReader

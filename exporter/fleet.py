@@ -286,6 +286,8 @@ class Fleet:
         self.judge.found(found.names, start)
         # A name stays for one more round: a restarting node may have had no keys during the scan.
         known = found.names | self._found | frozenset(self.judge.awaited(self._clock()))
+        if not found.complete:  # a server that was not scanned may hold any name known so far
+            known |= self._known
         self._found = found.names
         if known != self._known:
             self._take_over(known)

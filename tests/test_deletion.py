@@ -13,7 +13,8 @@ from redis.exceptions import ResponseError
 from exporter.deletion import NEVER_EXPIRES, NO_HASH, ONLINE, WROTE, Deleter, NodeKeys, delete
 from exporter.errors import ExporterError, SourceError
 from exporter.settings import load
-from exporter.source.connection import Link, linked, pool_of
+from exporter.source.connection import Link, linked
+from exporter.source.options import pool_of
 from exporter.source.reading import Server
 from exporter.source.requests import KeyNames
 from exporter.source.standalone import StandaloneReader

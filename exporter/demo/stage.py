@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from pydantic import BaseModel, SecretStr
-from redis import Redis
+from redis import ConnectionPool, Redis
 
 from exporter import logs
 from exporter.demo import Serving
@@ -27,7 +27,7 @@ from exporter.demo.watch import watch
 from exporter.errors import SettingsError
 from exporter.reporter import BEAT, TTL
 from exporter.settings import ListenAddress, Settings
-from exporter.source.connection import pool_of
+from exporter.source.options import options_of
 from exporter.web.config import WebConfig
 from exporter.web.server import Server
 
@@ -141,7 +141,8 @@ class _Nodes:
     """All simulated nodes; they live while its block lasts, and leave nothing in Redis."""
 
     def __init__(self, settings: Settings, count: int, clock: Clock) -> None:
-        self._redis = Redis(connection_pool=pool_of(settings.redis))
+        options = options_of(settings.redis, settings.redis.url[0].get_secret_value())
+        self._redis = Redis(connection_pool=ConnectionPool(**options))
         self.all = [SimulatedNode(self._redis, number, settings.keys, clock) for number in range(count)]
 
     async def __aenter__(self) -> Self:

@@ -1,112 +1,45 @@
-"""Connections to Redis: redis-py's, with replies taken in batches and one deadline for all of them."""
+"""Connections to Redis: redis-py's, with one deadline for connecting, requests and replies."""
 
-import re
-import ssl
+import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import islice
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotDone
+from contextlib import contextmanager, suppress
+from threading import Lock, Thread
+from typing import Any, Final, Self
 
-from redis import ConnectionPool, RedisError
-from redis import Redis as Client
-from redis._parsers.hiredis import NOT_ENOUGH_DATA, _HiredisParser
-from redis.backoff import NoBackoff
-from redis.connection import Connection, parse_url
-from redis.credentials import CredentialProvider
-from redis.exceptions import AuthenticationError, BusyLoadingError, NoPermissionError
+from redis import RedisError
+from redis.connection import Connection
 from redis.exceptions import TimeoutError as RedisTimeout
-from redis.retry import Retry
-from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
-from exporter.errors import SourceError, SourceTimeoutError
-from exporter.settings import Redis
+from exporter.source.parser import until
+from exporter.source.plain_error import plain_error
 
-_READ_SIZE: Final = 262_144
-_SENTINEL_TIMEOUT: Final = 1.0  # seconds: there are others to ask
-_NOT_CONNECTED: Final = re.compile(r"Error -?\d+ connecting to (.+?)\. (.+?)\.")
-_FORMS: Final = {
-    AuthenticationError: "Redis refused the user or the password: {} (see --redis.username, --redis.password-file)",
-    NoPermissionError: "Redis: {} (the README lists the rights that are needed)",
-    MasterNotFoundError: "Redis: {} (do the Sentinels run there, and know it?"
-    " see --redis.url and --redis.sentinel-master)",
-}
-
-
-_HINTS: Final = {
-    "unknown command 'SENTINEL'": "what answers is no Sentinel: see --redis.mode",
-    "Cluster mode is not enabled": "what answers is no cluster: see --redis.mode",
-    "DB index is out of range": "see the number at the end of --redis.url",
-}
-
-
-class BatchParser(_HiredisParser):
-    """redis-py's hiredis parser, which also takes many replies at once.
-
-    ``Connection.read_response`` costs about a microsecond a reply; at 20,000
-    replies a scrape that is as much as all that hiredis does.
-    """
-
-    def can_read(self, timeout: float = 0) -> bool:
-        """Return whether an unread reply is waiting, which a connection fit for use has not.
-
-        TLS 1.3 sends its session tickets after the handshake: they make the
-        socket readable and hold no reply, so over TLS only a read can tell.
-        """
-        if not isinstance(self._sock, ssl.SSLSocket):
-            return bool(super().can_read(timeout))
-        return bool(self._reader.has_data() or self.read_from_socket(timeout=timeout, raise_on_timeout=False))  # type: ignore[no-untyped-call]
-
-    def read_batch(self, count: int, deadline: float) -> list[Any]:
-        """Return the next ``count`` replies; error replies stand among them as ``ResponseError``.
-
-        Raises:
-            RedisTimeout: ``deadline`` (monotonic seconds) has passed.
-            RedisError: The connection broke.
-        """
-        replies: list[Any] = []
-        while True:
-            replies += islice(iter(self._reader.gets, NOT_ENOUGH_DATA), count - len(replies))
-            if len(replies) == count:
-                return replies
-            self.read_from_socket(timeout=_until(deadline))  # type: ignore[no-untyped-call]
-
-
-class FileCredentials(CredentialProvider):
-    """A user name, and a password in a file that is read at every connect, as it may be rotated."""
-
-    def __init__(self, username: str | None, password_file: Path) -> None:
-        self._username = username
-        self._password_file = password_file
-
-    def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """Return what AUTH is sent, as redis-py wants it.
-
-        Raises:
-            SourceError: The file holds no text.
-        """
-        try:
-            password = self._password_file.read_text(encoding="utf-8").rstrip("\r\n")
-        except UnicodeDecodeError:
-            raise SourceError(f"--redis.password-file: {self._password_file} is no text in UTF-8") from None
-        return (self._username, password) if self._username else (password,)
+FAILURES: Final = (RedisError, OSError)
+"""What redis-py and sockets raise."""
 
 
 class Link:
-    """One connection for one piece of work: requests go out, batches of replies come back."""
+    """One connection for one piece of work: requests go out, batches of replies come back.
+
+    Attributes:
+        deadline: Until when requests and replies may take, in monotonic seconds.
+    """
 
     def __init__(self, connection: Connection, deadline: float) -> None:
         self._connection = connection
-        self._deadline = deadline
+        self.deadline = deadline
 
     def send(self, request: bytes) -> None:
         """Send packed commands."""
-        self._connection.send_packed_command([request])
+        if sock := _socket_of(self._connection):
+            sock.settimeout(until(self.deadline))
+        self._connection.send_packed_command([request], check_health=False)
 
     def receive(self, count: int) -> list[Any]:
         """Return the next ``count`` replies."""
-        replies: list[Any] = self._connection._parser.read_batch(count, self._deadline)  # noqa: SLF001
+        replies: list[Any] = self._connection._parser.read_batch(count, self.deadline)  # noqa: SLF001
         return replies
 
     def ask(self, request: bytes, count: int) -> list[Any]:
@@ -115,123 +48,171 @@ class Link:
         return self.receive(count)
 
 
+class Pool:
+    """Connections to one server, each lent to one thread at a time. Its state has one lock.
+
+    Args:
+        make: Returns a connection that is not connected yet, given the deadline in monotonic seconds; it may ask
+            another server for the address.
+    """
+
+    def __init__(self, make: Callable[[float], Connection]) -> None:
+        self._make = make
+        self._lock = Lock()
+        self._idle: list[Connection] = []
+        self._lent: set[Connection] = set()
+
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> Self:
+        """Return connections made with redis-py's options; nothing is connected yet."""
+        return cls(lambda _: connection_of(options))
+
+    def begin(self, deadline: float) -> Callable[[], Connection]:
+        """Begin to take a connection, and return a function that waits for it.
+
+        The function returns a connection that is ready, and raises one of
+        ``FAILURES`` or a SourceError; ``RedisTimeout`` at the deadline in monotonic
+        seconds, whatever the host does.
+        """
+        while True:
+            with self._lock:
+                idle = self._idle.pop() if self._idle else None
+            if idle is None:
+                attempt = _Attempt(self._make, deadline)
+                return lambda: self._lend(attempt.result())
+            if _is_fit(idle):
+                return lambda: self._lend(idle)
+            idle.disconnect()
+
+    def give_back(self, connection: Connection, *, sound: bool) -> None:
+        """Take a connection back.
+
+        Args:
+            connection: A connection that was lent.
+            sound: All replies to its requests were received; else it is closed, since replies may be under way that
+                the next request must not take for its own.
+        """
+        with self._lock:
+            current = connection in self._lent  # else the pool was closed meanwhile
+            self._lent.discard(connection)
+            if sound and current:
+                self._idle.append(connection)
+                return
+        connection.disconnect()
+
+    def disconnect_idle(self) -> None:
+        """Close all connections that are not lent; the lent ones are closed as they come back."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+            self._lent.clear()
+        for connection in idle:
+            connection.disconnect()
+
+    def disconnect(self) -> None:
+        """Close all connections, and cut those that are lent."""
+        with self._lock:
+            lent = tuple(self._lent)
+        self.disconnect_idle()
+        for connection in lent:
+            _cut(connection)
+
+    def _lend(self, connection: Connection) -> Connection:
+        with self._lock:
+            self._lent.add(connection)
+        return connection
+
+
+class _Attempt:
+    """One connect, in a thread of its own, which the caller need not wait for to its end.
+
+    redis-py's time limits are for single calls: one for each address of the host
+    and for each reply, however slowly it trickles; and none bounds the resolver.
+    """
+
+    def __init__(self, make: Callable[[float], Connection], deadline: float) -> None:
+        self._make = make
+        self._deadline = deadline
+        self._lock = Lock()  # of the next
+        self._given_up = False
+        self._connection: Connection | None = None
+        self._done: Future[Connection] = Future()
+        Thread(target=self._run, name="connect", daemon=True).start()
+
+    def result(self) -> Connection:
+        """Return the connection once it is ready.
+
+        Raises:
+            RedisTimeout: The deadline has passed.
+        """
+        with suppress(NotDone):
+            return self._done.result(max(0.0, self._deadline - time.monotonic()))
+        with self._lock:
+            if self._done.done():
+                return self._done.result()
+            self._given_up = True
+            if self._connection:
+                _cut(self._connection)
+        raise RedisTimeout("Timeout connecting to server")
+
+    def _run(self) -> None:
+        connection = None
+        try:
+            connection = self._connection = self._make(self._deadline)
+            connection.socket_connect_timeout = until(self._deadline)
+            connection.connect()
+        except BaseException as error:  # noqa: BLE001 - raised where the result is waited for
+            if connection:
+                connection.disconnect()
+            self._done.set_exception(error)
+            return
+        with self._lock:
+            if not self._given_up:
+                self._done.set_result(connection)
+                return
+        connection.disconnect()
+
+
 @contextmanager
-def linked(pool: ConnectionPool, deadline: float) -> Iterator[Link]:
-    """Lend a connection of a pool until the block ends; one that failed is closed, not lent again.
+def linked(pool: Pool, deadline: float) -> Iterator[Link]:
+    """Lend a connection of a pool until the block ends or the deadline (monotonic seconds) passes.
 
     Raises:
-        SourceError: What redis-py raised in the block, in one line.
+        SourceError: What redis-py or the socket raised in the block, in one line.
     """
-    connection = None
+    connection, sound = None, False
     try:
-        connection = pool.get_connection()
+        connection = pool.begin(deadline)()
         yield Link(connection, deadline)
-    except BaseException as error:
-        if connection is not None:
-            connection.disconnect()  # replies may be under way that the next one must not take for its own
-        if isinstance(error, RedisError | OSError):
-            raise plain_error(error) from error
-        raise
+        sound = True
+    except FAILURES as error:
+        raise plain_error(error) from error
     finally:
         if connection is not None:
-            pool.release(connection)
+            pool.give_back(connection, sound=sound)
 
 
-def plain_error(error: Exception) -> SourceError:
-    """Return what redis-py or the socket raised as one line without secrets."""
-    if isinstance(error, RedisTimeout):
-        return SourceTimeoutError("Redis did not answer in time")
-    if isinstance(error, BusyLoadingError):
-        return SourceError("Redis is loading its data")
-    text = " ".join(str(error).split()) or type(error).__name__
-    if hint := next((hint for part, hint in _HINTS.items() if part in text), ""):
-        text = f"{text.partition(', with args')[0]} ({hint})"
-    if refused := _NOT_CONNECTED.fullmatch(text):
-        where, why = refused.groups()
-        return SourceError(f"cannot connect to Redis at {where}: {why} (is it running there? see --redis.url)")
-    if text.startswith("Protocol error"):
-        return SourceError("what answers does not speak Redis's protocol (see --redis.url)")
-    for kind, form in _FORMS.items():
-        if isinstance(error, kind):
-            return SourceError(form.format(text.partition(" : <")[0]))
-    return SourceError(text if isinstance(error, OSError) else f"Redis: {text}")
+def connection_of(options: dict[str, Any]) -> Connection:
+    """Return a connection with redis-py's options, not connected yet."""
+    kind = options.get("connection_class", Connection)
+    return kind(**{name: value for name, value in options.items() if name != "connection_class"})  # type: ignore[no-any-return]
 
 
-def connection_options(redis: Redis) -> dict[str, Any]:
-    """Return what every connection of the settings is made with, whatever the mode."""
-    options: dict[str, Any] = {
-        "parser_class": BatchParser,
-        "protocol": 2,
-        "socket_timeout": redis.timeout,
-        "socket_connect_timeout": redis.timeout,
-        "socket_read_size": _READ_SIZE,
-        "retry": Retry(NoBackoff(), 0),
-        "driver_info": None,  # CLIENT SETINFO would be one more right to grant
-    }
-    if redis.password_file:
-        options["credential_provider"] = FileCredentials(redis.username, redis.password_file)
-    elif redis.username:
-        options["username"] = redis.username
-    if redis.url[0].get_secret_value().startswith("rediss://"):
-        files = {
-            "ssl_ca_certs": redis.tls_ca_file,
-            "ssl_certfile": redis.tls_cert_file,
-            "ssl_keyfile": redis.tls_key_file,
-        }
-        options |= {name: str(path) for name, path in files.items() if path}
-    return options
+def _is_fit(connection: Connection) -> bool:
+    """Return whether a connection is open and holds no unread reply."""
+    try:
+        return connection.is_connected and not connection._parser.can_read()  # noqa: SLF001
+    except FAILURES:
+        return False
 
 
-def options_of(redis: Redis, url: str) -> dict[str, Any]:
-    """Return what a pool of connections to one address is made with; the settings' credentials over the address's."""
-    options: dict[str, Any] = parse_url(url) | connection_options(redis)
-    if redis.password_file:
-        username = redis.username or options.pop("username", None)
-        options["credential_provider"] = FileCredentials(username, redis.password_file)
-        for name in ("username", "password"):
-            options.pop(name, None)
-    return options
+def _cut(connection: Connection) -> None:
+    """Let a thread that waits on a connection's socket find it closed."""
+    if sock := _socket_of(connection):
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
 
 
-def pool_of(redis: Redis) -> ConnectionPool:
-    """Return the pool of a server, or of the master that Sentinel names; nothing is connected yet."""
-    if redis.mode == "sentinel":
-        return _sentinel_pool(redis)
-    return ConnectionPool(**options_of(redis, redis.url[0].get_secret_value()))
-
-
-def _sentinel_pool(redis: Redis) -> SentinelConnectionPool:
-    """Return a pool that asks Sentinel for the master at every connect.
-
-    The addresses are the Sentinels', and what credentials they hold is for these;
-    the master's are ``--redis.username`` and ``--redis.password-file``. TLS is for both.
-    """
-    options = connection_options(redis)
-    timeout = min(redis.timeout, _SENTINEL_TIMEOUT)
-    sentinels = Sentinel([])
-    for url in redis.url:
-        address = parse_url(url.get_secret_value())
-        tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
-        sentinels.sentinels.append(
-            Client(
-                connection_pool=ConnectionPool(
-                    **{name: value for name, value in address.items() if name != "db"},
-                    **tls,
-                    protocol=2,
-                    socket_timeout=timeout,
-                    socket_connect_timeout=timeout,
-                    retry=options["retry"],
-                    driver_info=None,
-                )
-            )
-        )
-    first = parse_url(redis.url[0].get_secret_value())
-    options |= {"db": first.get("db", 0), "ssl": "connection_class" in first}
-    return SentinelConnectionPool(redis.sentinel_master, sentinels, **options)
-
-
-def _until(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise RedisTimeout("Timeout reading from socket")
-    return left
+def _socket_of(connection: Any) -> socket.socket | None:
+    """Return a connection's socket, for which redis-py has no public name; None if it is not connected."""
+    sock: socket.socket | None = connection._sock  # noqa: SLF001
+    return sock

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from redis import ConnectionPool
 from redis.exceptions import NoPermissionError
 
 from exporter.errors import SourceError
-from exporter.source.connection import linked, plain_error
+from exporter.source.connection import Pool, linked
+from exporter.source.plain_error import plain_error
 from exporter.source.requests import KeyNames, pack
 from exporter.source.rights import Rights
 
@@ -22,15 +22,17 @@ SHARE: Final = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The result of one complete scan.
+    """The result of one scan.
 
     Attributes:
         names: The ids of all nodes that have a hash or a heartbeat.
         busy: Seconds of Redis's time that it took; a Redis that hung meanwhile adds nothing.
+        complete: Whether all servers were scanned; else names that were found before may still have keys.
     """
 
     names: frozenset[bytes]
     busy: float
+    complete: bool = True
 
 
 def pause_after(busy: float, interval: float) -> float:
@@ -38,9 +40,7 @@ def pause_after(busy: float, interval: float) -> float:
     return max(interval, busy / SHARE)
 
 
-def discover(
-    pool: ConnectionPool, keys: KeyNames, timeout: float, rights: Rights | None = None, server: str = ""
-) -> Found:
+def discover(pool: Pool, keys: KeyNames, timeout: float, rights: Rights | None = None, server: str = "") -> Found:
     """Scan one server for node names; no call takes Redis longer than ``COUNT`` keys.
 
     Args:
@@ -66,7 +66,7 @@ def discover(
 
 
 def _pages(
-    pool: ConnectionPool, pattern: bytes, timeout: float, rights: Rights, server: str
+    pool: Pool, pattern: bytes, timeout: float, rights: Rights, server: str
 ) -> Iterator[tuple[list[bytes], float]]:
     cursor = b"0"
     while True:

@@ -104,6 +104,7 @@ class Reading:
             ttl_ms=self.ttl_ms[some],
             beats=self.beats[some],
             without_hash=frozenset(i - positions.start for i in self.without_hash.intersection(positions)),
+            unread=frozenset(i - positions.start for i in self.unread.intersection(positions)),
         )
 
     def amended(self, positions: Sequence[int], other: "Reading") -> "Reading":
@@ -116,12 +117,14 @@ class Reading:
             return amended
 
         gone = {positions[i] for i in other.without_hash}
+        unread = {positions[i] for i in other.unread}
         return replace(
             self,
             fields=tuple(put(mine, others) for mine, others in zip(self.fields, other.fields, strict=True)),
             ttl_ms=put(self.ttl_ms, other.ttl_ms),
             beats=put(self.beats, other.beats),
             without_hash=self.without_hash.difference(positions) | gone,
+            unread=self.unread.difference(positions) | unread,
         )
 
 
@@ -130,9 +133,11 @@ def joined(names: Sequence[bytes], parts: Sequence[Reading]) -> Reading:
     if len(parts) == 1:
         return replace(parts[0], names=names)
     without_hash: set[int] = set()
+    unread: set[int] = set()
     start = 0
     for part in parts:
         without_hash.update(start + position for position in part.without_hash)
+        unread.update(start + position for position in part.unread)
         start += len(part.names)
     return replace(
         parts[-1],
@@ -142,6 +147,7 @@ def joined(names: Sequence[bytes], parts: Sequence[Reading]) -> Reading:
         ttl_ms=_concatenated(part.ttl_ms for part in parts),
         beats=_concatenated(part.beats for part in parts),
         without_hash=frozenset(without_hash),
+        unread=frozenset(unread),
     )
 
 

@@ -7,7 +7,7 @@ from redis import RedisError
 
 from exporter.contract import FIELDS
 from exporter.errors import SourceError
-from exporter.source.connection import plain_error
+from exporter.source.plain_error import plain_error
 
 NO_FIELDS: Final = [None] * len(FIELDS)
 """What HMGET answers for a hash that is missing, or has none of the fields."""

@@ -4,24 +4,85 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from threading import Lock
-from typing import Final
+from typing import Any, Final
 
 import structlog
-from redis import ConnectionPool, RedisError
-from redis.sentinel import SentinelConnectionPool
+from redis import Connection, RedisError, SSLConnection
+from redis.connection import parse_url
 
-from exporter.errors import SourceError
-from exporter.settings import Settings
+from exporter.errors import SourceError, SourceTimeoutError
+from exporter.settings import Redis, Settings
+from exporter.source.connection import Pool, connection_of, linked
 from exporter.source.discovery import Found
+from exporter.source.options import connection_options
+from exporter.source.plain_error import plain_error
 from exporter.source.reading import Reading
-from exporter.source.requests import KeyNames
+from exporter.source.requests import KeyNames, pack
 from exporter.source.rights import Rights
 from exporter.source.standalone import StandaloneReader, StandaloneSource
 
 FOLLOW: Final = 5.0
 """Seconds between two questions to Sentinel while the connections hold: well within a heartbeat's TTL."""
+_TIMEOUT: Final = 1.0
+"""Seconds that each Sentinel gets, as there are others to ask."""
+_OF_SERVERS: Final = ("username", "password", "credential_provider")
 
 log = structlog.get_logger(__name__)
+
+
+class Sentinels:
+    """The Sentinels at the addresses of the settings. Their order has one lock.
+
+    Credentials in the addresses are for the Sentinels; the master's are
+    ``--redis.username`` and ``--redis.password-file``. TLS is for both.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._master = redis.sentinel_master or ""
+        self._request = pack(b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", self._master.encode())
+        common = {name: value for name, value in connection_options(redis).items() if name not in _OF_SERVERS}
+        self._lock = Lock()  # of the next, the one that answered last in front
+        self._pools = [
+            Pool.of({name: value for name, value in parse_url(url.get_secret_value()).items() if name != "db"} | common)
+            for url in redis.url
+        ]
+
+    def master(self, deadline: float) -> tuple[str, int]:
+        """Return host and port of the master, from the first Sentinel that knows it.
+
+        Raises:
+            SourceError: No Sentinel names it before the deadline in monotonic seconds.
+        """
+        reason = ""
+        with self._lock:
+            pools = tuple(self._pools)
+        for pool in pools:
+            try:
+                with linked(pool, min(deadline, time.monotonic() + _TIMEOUT)) as link:
+                    (reply,) = link.ask(self._request, 1)
+                address = _address(reply)
+            except SourceTimeoutError:
+                if time.monotonic() >= deadline:
+                    raise
+                continue
+            except SourceError as error:
+                reason = reason or str(error)
+                continue
+            if address:
+                with self._lock:
+                    self._pools.sort(key=lambda other: other is not pool)
+                return address
+        because = f": {reason}" if reason else ""
+        raise SourceError(
+            f"Redis: No master found for {self._master!r}{because} (do the Sentinels run there, and know it?"
+            " see --redis.url and --redis.sentinel-master)"
+        )
+
+    def close(self) -> None:
+        """Close all connections to Sentinels."""
+        with self._lock:
+            for pool in self._pools:
+                pool.disconnect()
 
 
 class SentinelSource(StandaloneSource):
@@ -34,10 +95,16 @@ class SentinelSource(StandaloneSource):
     """
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self._pool: SentinelConnectionPool
-        self._lock = Lock()  # of the next
+        redis = settings.redis
+        first = parse_url(redis.url[0].get_secret_value())
+        self._options = connection_options(redis) | {"db": first.get("db", 0)}
+        if "connection_class" in first:
+            self._options["connection_class"] = SSLConnection
+        self._sentinels = Sentinels(redis)
+        super().__init__(settings, Pool(self._connection))
+        self._lock = Lock()  # of the next two
         self._follow_at = 0.0
+        self._address: tuple[str, int] | None = None
 
     def reader(self) -> "SentinelReader":
         """Return a new reader."""
@@ -45,22 +112,43 @@ class SentinelSource(StandaloneSource):
 
     def discover(self, timeout: float) -> Found:
         """Return the names of all nodes that have keys; ``timeout`` in seconds for each call."""
-        self.follow()
+        self.follow(time.monotonic() + timeout)
         return super().discover(timeout)
 
-    def follow(self) -> None:
-        """Ask Sentinel now and then who the master is; connections to another are closed.
+    def follow(self, deadline: float) -> None:
+        """Ask Sentinel now and then for the master; idle connections to another one are closed.
 
-        That no Sentinel answers changes nothing while the master does.
+        A Sentinel that does not answer changes nothing while the master does.
+
+        Args:
+            deadline: Monotonic seconds.
         """
         with self._lock:
             if time.monotonic() < self._follow_at:
                 return
             self._follow_at = time.monotonic() + FOLLOW
         try:
-            self._pool.get_master_address()
-        except RedisError as error:
+            self._master(min(deadline, time.monotonic() + _TIMEOUT))
+        except SourceError as error:
             log.debug("no Sentinel names the master", error=str(error))
+
+    def close(self) -> None:
+        """Close all connections."""
+        super().close()
+        self._sentinels.close()
+
+    def _connection(self, deadline: float) -> Connection:
+        host, port = self._master(deadline)
+        return connection_of(self._options | {"host": host, "port": port})
+
+    def _master(self, deadline: float) -> tuple[str, int]:
+        address = self._sentinels.master(deadline)
+        with self._lock:
+            moved = self._address not in (address, None)
+            self._address = address
+        if moved:
+            self._pool.disconnect_idle()
+        return address
 
 
 class SentinelReader(StandaloneReader):
@@ -70,18 +158,30 @@ class SentinelReader(StandaloneReader):
         pool: Connections to the master.
         keys: Where nodes' keys are.
         rights: Where missing rights are noted.
-        follow: Called before each read; it closes connections to a master of the past.
+        follow: Called with the deadline before each read; it closes connections to a master of the past.
     """
 
-    def __init__(self, pool: ConnectionPool, keys: KeyNames, rights: Rights, follow: Callable[[], None]) -> None:
+    def __init__(self, pool: Pool, keys: KeyNames, rights: Rights, follow: Callable[[float], None]) -> None:
         super().__init__(pool, keys, rights)
         self._follow = follow
 
     def parts(self, names: Sequence[bytes], deadline: float) -> Generator[Reading, None, None]:
         """Read these nodes chunk by chunk, from the master only."""
-        self._follow()
+        self._follow(deadline)
         with closing(super().parts(names, deadline)) as parts:
             for part in parts:
                 if part.server.told and part.server.role != "master":
                     raise SourceError("Redis is a replica, and no master since Sentinel named it: a failover")
                 yield part
+
+
+def _address(reply: Any) -> tuple[str, int] | None:
+    """Return the address in a Sentinel's reply; None if the Sentinel does not know the master."""
+    match reply:
+        case [bytes(host), bytes(port)] if port.isdigit():
+            return host.decode("utf-8", "replace"), int(port)
+        case None:
+            return None
+        case RedisError():
+            raise plain_error(reply)
+    raise SourceError(f"Sentinel gave an answer of an unexpected kind: {type(reply).__name__}")

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from redis import ConnectionPool
 from redis.exceptions import BusyLoadingError, NoPermissionError
 
 from exporter.errors import SourceError
-from exporter.source.connection import linked, plain_error
+from exporter.source.connection import Pool, linked
+from exporter.source.plain_error import plain_error
 from exporter.source.reading import REFUSALS, Server
 from exporter.source.replies import checked
 from exporter.source.requests import pack
@@ -33,9 +33,7 @@ _HAS_ERRORSTATS: Final = b"# Errorstats"
 _STOPS_WRITES: Final = pack(b"CONFIG", b"GET", b"stop-writes-on-bgsave-error") + pack(b"CONFIG", b"GET", b"save")
 
 
-def seen_server(
-    replies: Sequence[Any], pool: ConnectionPool, deadline: float, rights: Rights, where: str = ""
-) -> Server:
+def seen_server(replies: Sequence[Any], pool: Pool, deadline: float, rights: Rights, where: str = "") -> Server:
     """Return the server that gave these replies to ``SERVER``, and note whether it may be asked.
 
     Servers older than Redis 6.2 do not count refused writes. After a failed
@@ -117,7 +115,7 @@ def _count(text: bytes, name: bytes) -> int:
     return int(rest.partition(b",")[0])
 
 
-def _stops_writes(pool: ConnectionPool, deadline: float) -> bool:
+def _stops_writes(pool: Pool, deadline: float) -> bool:
     """Return whether the configuration makes a failed snapshot stop all writes; False if it may not be read."""
     with linked(pool, deadline) as link:
         replies = link.ask(_STOPS_WRITES, 2)

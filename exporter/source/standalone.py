@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from redis import ConnectionPool
-
 from exporter.settings import Settings
-from exporter.source.connection import Link, linked, pool_of
+from exporter.source.connection import Link, Pool, linked
 from exporter.source.discovery import Found, discover
+from exporter.source.options import pool_of
 from exporter.source.reading import MISSING, Reading, Server, joined
 from exporter.source.replies import NO_FIELDS, checked, columns_of, is_wrong_type, refuse
 from exporter.source.requests import SERVER, SERVER_REPLIES, Chunk, KeyNames, chunks_of
@@ -19,10 +18,15 @@ from exporter.source.server import seen_server
 
 
 class StandaloneSource:
-    """One Redis server."""
+    """One Redis server.
 
-    def __init__(self, settings: Settings) -> None:
-        self._pool = pool_of(settings.redis)
+    Args:
+        settings: Where the server is, and what its keys are called.
+        pool: Connections to the server; None for the address of the settings.
+    """
+
+    def __init__(self, settings: Settings, pool: Pool | None = None) -> None:
+        self._pool = pool or pool_of(settings.redis)
         self._keys = KeyNames.of(settings.keys)
         self._rights = Rights()
 
@@ -52,7 +56,7 @@ class StandaloneReader:
         rights: Where missing rights are noted; None if nobody asks for them.
     """
 
-    def __init__(self, pool: ConnectionPool, keys: KeyNames, rights: Rights | None = None) -> None:
+    def __init__(self, pool: Pool, keys: KeyNames, rights: Rights | None = None) -> None:
         self._pool = pool
         self._keys = keys
         self._rights = rights or Rights()

@@ -1,25 +1,40 @@
 """Which primary of a Redis Cluster serves which slot, and connections to all of them."""
 
-from dataclasses import dataclass
-from hashlib import sha256
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Final
 
-from redis import ConnectionPool, RedisError, ResponseError
-from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode, RedisCluster
+import structlog
+from redis import RedisError
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
-from redis.exceptions import RedisClusterException
-from redis.retry import Retry
 
-from exporter.errors import SourceError
+from exporter.errors import SourceError, SourceTimeoutError
 from exporter.settings import Settings
-from exporter.source.connection import options_of, plain_error
+from exporter.source.connection import Link, Pool, linked
+from exporter.source.options import options_of
+from exporter.source.plain_error import plain_error
 from exporter.source.reading import Server
-from exporter.source.requests import KeyNames
+from exporter.source.requests import KeyNames, pack
+from exporter.source.rights import Rights
+
+PATIENCE: Final = 0.5
+"""Seconds that a primary gets which did not answer at the last look.
+
+A hung primary, or a host that drops packets, would else delay the other
+primaries' nodes at every read. Discovery gives each primary its full time: a
+primary on a slow network is read again after the next discovery at the latest.
+"""
+FIRST_SHARE: Final = 0.75
+"""Share of the time left to a read that a primary gets which answered at the last look: the rest is for the others."""
+NOWHERE: Final = ""
+"""The address of a slot's primary where none is known."""
+
+log = structlog.get_logger(__name__)
 
 _SEED_TIMEOUT: Final = 1.0  # seconds: there are others to ask
-_REDIRECTIONS: Final = 3
+_SLOTS: Final = pack(b"CLUSTER", b"SLOTS")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,59 +42,55 @@ class Topology:
     """Which primary serves which slot.
 
     Attributes:
-        addresses: Host and port of each primary.
-        slots: The index of each slot's primary.
+        slots: The address ``host:port`` of each slot's primary; ``NOWHERE`` where no primary is known.
+        addresses: All primaries.
     """
 
-    addresses: tuple[tuple[str, int], ...]
-    slots: tuple[int, ...]
+    slots: tuple[str, ...]
+    addresses: tuple[str, ...] = field(init=False)
 
-    def index(self, key: bytes) -> int:
-        """Return the index of the primary that serves a key."""
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "addresses", tuple(sorted(set(self.slots) - {NOWHERE})))
+
+    def primary(self, key: bytes) -> str:
+        """Return the address of the primary that serves a key."""
         return self.slots[key_slot(key)]
 
-    def same(self, other: "Topology") -> bool:
-        """Return whether every slot has the same primary in both."""
-        return self.addresses == other.addresses and self.slots == other.slots
 
-
-_NOWHERE: Final = Topology((), ())
+_UNKNOWN: Final = Topology((NOWHERE,) * REDIS_CLUSTER_HASH_SLOTS)
 _NO_KEYS: Final = KeyNames(b"", b"")
 
 
 @dataclass(frozen=True, slots=True)
 class Primaries(Server):
-    """All primaries of a cluster; its ``run_id`` changes when any slot's primary does.
+    """The primaries of a cluster that answered at one look.
 
     Attributes:
-        members: The primaries, in the topology's order.
-        topology: Which of them serves which slot.
+        members: The primaries by address.
+        topology: Which primary serves which slot, whether it answered or not.
         keys: Where nodes' keys are.
     """
 
-    members: tuple[Server, ...] = ()
-    topology: Topology = _NOWHERE
+    members: Mapping[str, Server] = field(default_factory=dict)
+    topology: Topology = _UNKNOWN
     keys: KeyNames = _NO_KEYS
 
     @classmethod
-    def of(cls, members: tuple[Server, ...], topology: Topology, keys: KeyNames) -> "Primaries":
+    def of(cls, members: Mapping[str, Server], topology: Topology, keys: KeyNames) -> "Primaries":
         """Return the primaries as one server."""
-        serving = ",".join(members[index].run_id for index in topology.slots)
+        silent = len(topology.addresses) - len(members)
         return cls(
-            run_id=sha256(serving.encode()).hexdigest(),
-            role=f"cluster of {len(members)} primaries",
-            uptime=min((member.uptime for member in members if member.restored), default=float("inf")),
-            restored=any(member.restored for member in members),
-            evicted=sum(member.evicted for member in members),
+            run_id=",".join(members[address].run_id for address in sorted(members)),
+            role=f"cluster of {len(topology.addresses)} primaries" + (f", {silent} of them silent" if silent else ""),
+            told=all(member.told for member in members.values()),
             members=members,
             topology=topology,
             keys=keys,
         )
 
-    def holders(self, name: bytes) -> tuple[Server, ...]:
-        """Return the primaries that hold a node's hash and heartbeat."""
-        keys = (self.keys.metrics + name, self.keys.heartbeat + name)
-        return tuple(self.members[self.topology.index(key)] for key in keys)
+    def holders(self, name: bytes) -> tuple[str, ...]:
+        """Return the addresses of the primaries of a node's hash and heartbeat, whether they answered or not."""
+        return (self.topology.primary(self.keys.metrics + name), self.topology.primary(self.keys.heartbeat + name))
 
 
 class Cluster:
@@ -87,110 +98,154 @@ class Cluster:
 
     Args:
         settings: Where the cluster's seeds are.
+
+    Attributes:
+        keys: Where nodes' keys are.
+        rights: The rights that the exporter's user lacks.
     """
 
     def __init__(self, settings: Settings) -> None:
         redis = settings.redis
         urls = [url.get_secret_value() for url in redis.url]
-        self._options = options_of(redis, urls[0])
-        self._seeds = [(seed["host"], seed.get("port", 6379)) for seed in (options_of(redis, url) for url in urls)]
+        self._options = {name: value for name, value in options_of(redis, urls[0]).items() if name != "db"}
+        self._seeds = {}
+        for url in urls:
+            options = {name: value for name, value in options_of(redis, url).items() if name != "db"}
+            host, port = options.setdefault("host", "localhost"), options.setdefault("port", 6379)
+            self._seeds[f"{host}:{port}"] = Pool.of(options)
         self._timeout = min(redis.timeout, _SEED_TIMEOUT)
-        self._lock = Lock()
-        self._client: RedisCluster | None = None
-        self._topology: Topology | None = None
-        self._pools: dict[tuple[str, int], ConnectionPool] = {}
+        self.keys = KeyNames.of(settings.keys)
+        self.rights = Rights()
+        self._lock = Lock()  # of what follows
+        self._topology = _UNKNOWN
+        self._pools: dict[str, Pool] = {}
+        self._silent: set[str] = set()
+        self._failing: set[tuple[str, str]] = set()
 
-    def topology(self) -> Topology:
+    def topology(self, deadline: float) -> Topology:
         """Return the topology; the seeds are asked for it if it is not known.
 
         Raises:
-            SourceError: No seed answers, or a slot is not served.
+            SourceError: No seed tells it before the deadline in monotonic seconds.
         """
-        with self._lock:
-            return self._topology or self._look()
+        return self._topology if self._topology.addresses else self.ask_seeds(deadline)
 
-    def refresh(self, seen: Topology) -> bool:
-        """Ask for the topology anew, unless another thread has, and return whether it is not the one seen.
+    def ask_seeds(self, deadline: float) -> Topology:
+        """Return the topology that the first seed tells which answers.
 
         Raises:
-            SourceError: No seed answers, or a slot is not served.
+            SourceError: No seed tells it before the deadline in monotonic seconds.
         """
-        with self._lock:
-            now = self._look() if self._topology in (seen, None) else self._topology
-            return now is not None and not now.same(seen)
+        errors: list[SourceError] = []
+        for address, pool in self._seeds.items():
+            limit = min(deadline, time.monotonic() + self._timeout)
+            try:
+                with linked(pool, limit) as link:
+                    topology = self.ask(link, address)
+            except SourceError as error:
+                errors.append(error)
+                continue
+            if topology.addresses:
+                return topology
+        raise next(
+            (error for error in errors if not isinstance(error, SourceTimeoutError)),
+            errors[0] if errors else SourceError("no slot of the Redis Cluster has a primary"),
+        )
 
-    def pool(self, address: tuple[str, int]) -> ConnectionPool:
+    def ask(self, link: Link, address: str) -> Topology:
+        """Ask one server of the cluster for the topology, and return it; a slot without primary keeps its last one.
+
+        Args:
+            link: A connection to the server.
+            address: The server's address.
+
+        Raises:
+            SourceError: It did not tell.
+        """
+        (reply,) = link.ask(_SLOTS, 1)
+        told = dict(_owners(reply, address.rpartition(":")[0]))
+        with self._lock:
+            slots = tuple(told.get(slot, last) for slot, last in enumerate(self._topology.slots))
+            if slots != self._topology.slots:
+                self._topology = Topology(slots)
+                gone = [self._pools.pop(old) for old in self._pools.keys() - set(self._topology.addresses)]
+                self._silent.intersection_update(self._topology.addresses)
+                self._failing = {key for key in self._failing if key[0] in self._topology.addresses}
+            else:
+                gone = []
+            topology = self._topology
+        for pool in gone:
+            pool.disconnect()
+        return topology
+
+    def pool(self, address: str) -> Pool:
         """Return the connections to a primary."""
         with self._lock:
             if address not in self._pools:
-                host, port = address
-                options = {name: value for name, value in self._options.items() if name != "db"}
-                self._pools[address] = ConnectionPool(**options | {"host": host, "port": port})
+                host, _, port = address.rpartition(":")
+                self._pools[address] = Pool.of(self._options | {"host": host, "port": int(port)})
             return self._pools[address]
 
-    def ask(self, *words: bytes | str) -> Any:
-        """Send one command through ``RedisCluster``, which follows MOVED and ASK, and return its reply.
+    def is_silent(self, address: str) -> bool:
+        """Return whether a primary did not answer in time when it was last asked."""
+        return address in self._silent
 
-        An error reply is returned, as it is in a batch.
+    def patience(self, address: str, deadline: float) -> float:
+        """Return until when to wait for a primary in a read that ends at a deadline, in monotonic seconds."""
+        now = time.monotonic()
+        if address in self._silent:
+            return min(deadline, now + PATIENCE)
+        return now + FIRST_SHARE * (deadline - now)
 
-        Raises:
-            SourceError: No reply could be had.
+    def note(self, address: str, work: str, error: SourceError | None) -> None:
+        """Note whether a primary did its part of some work; each change is logged once.
+
+        Args:
+            address: The primary's address.
+            work: What it was asked for.
+            error: Why it failed; None if it did not.
         """
-        self.topology()
-        client = self._client
-        try:
-            return client.execute_command(*words) if client else None
-        except ResponseError as error:
-            return error
-        except (RedisError, RedisClusterException, OSError) as error:
-            raise plain_error(error) from error
+        key = (address, work)
+        with self._lock:
+            changed = (key in self._failing) != (error is not None)
+            if error is None:
+                self._failing.discard(key)
+                self._silent.discard(address)
+            else:
+                self._failing.add(key)
+                if isinstance(error, SourceTimeoutError):
+                    self._silent.add(address)
+        if changed and error:
+            log.error("a primary of the Redis Cluster cannot be read", address=address, work=work, error=str(error))
+        elif changed:
+            log.info("a primary of the Redis Cluster is read again", address=address, work=work)
 
     def close(self) -> None:
         """Close all connections."""
         with self._lock:
-            self._forget()
-            for pool in self._pools.values():
-                pool.disconnect()
+            pools = (*self._pools.values(), *self._seeds.values())
+        for pool in pools:
+            pool.disconnect()
 
-    def _look(self) -> Topology:
-        try:
-            if self._client is None:
-                self._client = self._connect()
-            else:
-                self._client.nodes_manager.initialize()
-            slots = dict(self._client.nodes_manager.slots_cache)
-        except (RedisError, RedisClusterException, OSError) as error:
-            self._forget()  # its addresses may all be of the past: the next one starts from the seeds
-            raise plain_error(error) from error
-        if len(slots) < REDIS_CLUSTER_HASH_SLOTS:
-            missing = REDIS_CLUSTER_HASH_SLOTS - len(slots)
-            raise SourceError(f"Redis Cluster does not serve all slots: {missing} have no primary")
-        serving = [(slots[slot][0].host, slots[slot][0].port) for slot in range(REDIS_CLUSTER_HASH_SLOTS)]
-        addresses = tuple(sorted(set(serving)))
-        index = {address: position for position, address in enumerate(addresses)}
-        now = Topology(addresses, tuple(index[address] for address in serving))
-        if self._topology is None or not now.same(self._topology):
-            self._topology = now
-        for address in self._pools.keys() - set(addresses):
-            self._pools.pop(address).disconnect()
-        return self._topology
 
-    def _connect(self) -> RedisCluster:
-        ours = ("host", "port", "db", "path", "connection_class", "parser_class", "retry")
-        options = {name: value for name, value in self._options.items() if name not in ours}
-        options |= {
-            "ssl": "connection_class" in self._options,
-            "socket_timeout": self._timeout,
-            "socket_connect_timeout": self._timeout,
-        }
-        return RedisCluster(
-            startup_nodes=[ClusterNode(host, port) for host, port in self._seeds],
-            require_full_coverage=False,
-            retry=Retry(NoBackoff(), _REDIRECTIONS),
-            **options,
-        )
+def _owners(reply: Any, asked: str) -> Iterable[tuple[int, str]]:
+    """Yield each slot and the address of its primary, from the reply to CLUSTER SLOTS.
 
-    def _forget(self) -> None:
-        client, self._client, self._topology = self._client, None, None
-        if client:
-            client.close()
+    A server that does not know its own host leaves it out: it is the host that was
+    asked (https://redis.io/docs/latest/commands/cluster-slots/).
+
+    Raises:
+        SourceError: The reply is something else.
+    """
+    if isinstance(reply, RedisError):
+        raise plain_error(reply)
+    for entry in reply if isinstance(reply, list) else [reply]:
+        match entry:
+            case [int(first), int(last), [host, int(port), *_], *_] if (
+                0 <= first <= last < REDIS_CLUSTER_HASH_SLOTS and 0 < port < 65536  # noqa: PLR2004
+            ):
+                name = host.decode("utf-8", "replace") if isinstance(host, bytes) else ""
+                if name != "?":  # a primary whose host is not known yet
+                    yield from ((slot, f"{name or asked}:{port}") for slot in range(first, last + 1))
+            case _:
+                raise SourceError("Redis gave an unexpected answer to CLUSTER SLOTS")

@@ -11,9 +11,10 @@ import pytest
 import redis
 from redis.cluster import ClusterNode, RedisCluster
 from redis.crc import key_slot
+from structlog.testing import capture_logs
 
 from exporter.contract import FIELDS
-from exporter.errors import SourceError
+from exporter.errors import SourceError, SourceTimeoutError
 from exporter.fleet import Fleet
 from exporter.liveness.judge import Judge, State
 from exporter.names import names_of
@@ -35,24 +36,33 @@ KEYS = KeyNames(b"node:metrics:", b"heartbeat:node:")
 class RunningCluster:
     """Three primaries and three replicas, made by ``redis-cli --cluster create``."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, *arguments: str, replicas: int = 1) -> None:
         self.servers: dict[int, RedisServer] = {}
-        for _ in range(6):
+        for _ in range(3 + 3 * replicas):
             # The cluster bus listens 10,000 ports higher unless it is told otherwise.
             options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", str(free_port()))
             at_once = ("--repl-diskless-sync-delay", "0")
-            server = RedisServer(folder / str(len(self.servers)), "redis-server", *options, *at_once)
+            server = RedisServer(folder / str(len(self.servers)), "redis-server", *options, *at_once, *arguments)
             stack.callback(server.kill)
             self.servers[server.port] = server
         addresses = [f"127.0.0.1:{port}" for port in self.servers]
         subprocess.run(
-            [binary("redis-cli"), "--cluster", "create", *addresses, "--cluster-replicas", "1", "--cluster-yes"],
+            [
+                binary("redis-cli"),
+                "--cluster",
+                "create",
+                *addresses,
+                "--cluster-replicas",
+                str(replicas),
+                "--cluster-yes",
+            ],
             check=True,
             capture_output=True,
             timeout=60,
         )
         self.client = stack.enter_context(self.new_client())
         wait_for(self.replicated, "for the replicas")
+        wait_for(self.agreed, "for all servers to know all slots")
 
     def new_client(self) -> RedisCluster:
         return RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", port) for port in self.servers])
@@ -68,7 +78,20 @@ class RunningCluster:
         for server in self.servers.values():
             with server.client() as client:
                 links.append(client.info("replication").get("master_link_status"))
-        return sorted(links, key=str) == [None, None, None, "up", "up", "up"]
+        return links.count(None) == 3 and links.count("up") == len(links) - 3
+
+    def agreed(self) -> bool:
+        """Return whether every server serves."""
+        states = []
+        for server in self.servers.values():
+            with server.client() as client:
+                states.append(client.execute_command("CLUSTER INFO")["cluster_state"])
+        return set(states) == {"ok"}
+
+    def master_of(self, port: int) -> int | None:
+        """Return the port of a replica's primary; None if it is a primary."""
+        with self.servers[port].client() as client:
+            return client.info("replication").get("master_port")
 
     def primaries(self) -> list[int]:
         self.client.nodes_manager.initialize()
@@ -188,32 +211,155 @@ def test_key_that_moves_is_read_where_it_is(
     assert after.ttl_ms[0] > 0
     assert not after.without_hash
     # Once the slot has another primary, that is noted; a move under way is no change.
-    assert (read(reader, node_id).server.run_id != before.server.run_id) == finish
+    name = node_id.encode()
+    assert (read(reader, node_id).server.holders(name) != before.server.holders(name)) == finish
 
 
-def test_primary_that_does_not_answer_makes_the_read_fail(quiet_cluster: RunningCluster, reader: Reader) -> None:
-    beat(quiet_cluster.client, "node-1")
-    read(reader, "node-1")
-    server = quiet_cluster.servers[quiet_cluster.primaries()[0]]
+def holders_of(topology: Topology, node_id: str) -> set[str]:
+    """Return the addresses of the primaries that hold a node's keys."""
+    return {topology.primary(key) for key in (metrics_key(node_id), heartbeat_key(node_id))}
+
+
+def assert_costs_its_own_nodes(reading: Reading, address: str, node_ids: list[str]) -> None:
+    """Check a reading from which one primary is missing."""
+    assert isinstance(reading.server, Primaries)
+    assert address not in reading.server.members
+    lost = {i for i, node_id in enumerate(node_ids) if address in holders_of(reading.server.topology, node_id)}
+    assert 0 < len(lost) < len(node_ids)
+    assert reading.unread == lost
+    assert not reading.without_hash
+    for position, node_id in enumerate(node_ids):
+        there = position not in lost
+        assert (reading.ttl_ms[position] > 0) == there
+        assert (reading.beats[position] is not None) == there
+        assert all((column[position] is not None) == there for column in reading.fields)
+        assert set(reading.server.holders(node_id.encode())) == holders_of(reading.server.topology, node_id)
+
+
+def test_primary_that_hangs_costs_its_own_nodes_and_little_time(quiet_cluster: RunningCluster, reader: Reader) -> None:
+    for node_id in NODES:
+        beat(quiet_cluster.client, node_id, 600)
+    assert not read(reader, *NODES).unread
+    port = quiet_cluster.primaries()[0]
+    server = quiet_cluster.servers[port]
     server.pause()
     try:
-        with pytest.raises(SourceError):
-            reader.read([b"node-1"], time.monotonic() + 0.3)
+        with capture_logs() as logs:
+            # The first read waits for it; the next ones know better.
+            for longest in (0.75, 0.6, 0.6):
+                start = time.monotonic()
+                reading = reader.read([node_id.encode() for node_id in NODES], start + 1)
+                assert time.monotonic() - start < longest + 0.4
+                assert_costs_its_own_nodes(reading, f"127.0.0.1:{port}", NODES)
+        assert [line["log_level"] for line in logs] == ["error"]
     finally:
         server.resume()
-    assert wait_for(lambda: _readable(reader), "for the cluster to be read again")
+    wait_for(lambda: _is_read_in_full(reader), "for the cluster to be read again")
 
 
-def _readable(reader: Reader) -> bool:
+def _is_read_in_full(reader: Reader) -> bool:
     try:
-        return read(reader, "node-1").ttl_ms[0] > 0
+        return not read(reader, *NODES).unread
     except SourceError:
         return False
 
 
+def test_cluster_of_which_no_primary_answers_cannot_be_read(quiet_cluster: RunningCluster, reader: Reader) -> None:
+    read(reader)
+    for server in quiet_cluster.servers.values():
+        server.pause()
+    try:
+        with pytest.raises(SourceTimeoutError):
+            reader.read([b"node-1"], time.monotonic() + 0.5)
+    finally:
+        for server in quiet_cluster.servers.values():
+            server.resume()
+    wait_for(lambda: _is_read_in_full(reader), "for the cluster to be read again")
+
+
+@pytest.fixture
+def partial(tmp_path: Path) -> Iterator[RunningCluster]:
+    """A cluster without replicas that serves the slots that it can."""
+    with ExitStack() as stack:
+        yield RunningCluster(tmp_path, stack, "--cluster-require-full-coverage", "no", replicas=0)
+
+
+def test_dead_primary_costs_its_own_nodes_alone(partial: RunningCluster) -> None:
+    for node_id in NODES:
+        beat(partial.client, node_id, 600)
+    source = open_source(partial.settings)
+    reader = source.reader()
+    try:
+        assert len(source.discover(2).names) == len(NODES)
+        assert not read(reader, *NODES).unread
+        victim = partial.primary_of(metrics_key(NODES[0]))
+        partial.servers[victim].kill()
+        for _ in range(3):
+            start = time.monotonic()
+            reading = read(reader, *NODES)
+            assert time.monotonic() - start < 1
+            assert_costs_its_own_nodes(reading, f"127.0.0.1:{victim}", NODES)
+        others = RedisCluster(
+            startup_nodes=[ClusterNode("127.0.0.1", port) for port in partial.servers if port != victim]
+        )
+        wait_for(lambda: others.cluster_info(target_nodes=RedisCluster.RANDOM)["cluster_state"] == "ok", "for the rest")
+        found = source.discover(2)
+        assert not found.complete
+        assert found.names < {node_id.encode() for node_id in NODES}
+        beat(others, next(n for n in NODES if reading.ttl_ms[NODES.index(n)] > 0), 700)
+        after = read(reader, *NODES)
+        assert_costs_its_own_nodes(after, f"127.0.0.1:{victim}", NODES)
+        assert max(after.ttl_ms) > 600_000
+        others.close()
+        partial.servers[victim].start()
+        wait_for(lambda: _is_read_in_full(reader), "for the primary to be back")
+        assert source.discover(2).complete
+    finally:
+        source.close()
+
+
+def test_names_on_a_primary_that_cannot_be_scanned_stay_known(partial: RunningCluster) -> None:
+    for node_id in NODES:
+        beat(partial.client, node_id, 600)
+    fleet = Fleet(partial.settings)
+    try:
+        fleet._discover(10)
+        victim = partial.primary_of(heartbeat_key(NODES[0]))
+        partial.servers[victim].kill()
+        for _ in range(3):  # a name that is missing from two complete scans is dropped
+            fleet._discover(10)
+            assert set(fleet.names.raw) == {node_id.encode() for node_id in NODES}
+    finally:
+        fleet.close()
+
+
+def test_primary_that_has_become_a_replica_costs_its_own_nodes_until_the_topology_is_known(
+    cluster: RunningCluster,
+) -> None:
+    for node_id in NODES:
+        beat(cluster.client, node_id, 600)
+    source = open_source(cluster.settings)
+    reader = source.reader()
+    try:
+        before = read(reader, *NODES)
+        victim = cluster.primary_of(metrics_key(NODES[0]))
+        replica = next(port for port in cluster.servers if cluster.master_of(port) == victim)
+        with cluster.servers[replica].client() as client:
+            client.execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
+            wait_for(lambda: client.info("replication")["role"] == "master", "for the replica to take over")
+        wait_for(lambda: _is_read_in_full(reader), "for the new topology")
+        after = read(reader, *NODES)
+        name = NODES[0].encode()
+        assert f"127.0.0.1:{victim}" in before.server.holders(name)
+        assert f"127.0.0.1:{replica}" in after.server.holders(name)
+        assert all(ttl > 0 for ttl in after.ttl_ms)
+    finally:
+        source.close()
+
+
 def test_seed_that_is_no_cluster_is_refused_in_one_line(redis_server: RedisServer) -> None:
     source = open_source(load({"redis.mode": "cluster", "redis.url": [redis_server.url]}))
-    with pytest.raises(SourceError, match="Cluster mode is not enabled"):
+    with pytest.raises(SourceError, match=r"cluster support disabled \(what answers is no cluster: see --redis.mode\)"):
         source.discover(1)
     source.close()
 
@@ -266,8 +412,8 @@ def test_living_node_is_never_called_dead_while_its_primary_fails_over(cluster: 
 
 def primaries(run_ids: dict[int, str]) -> Primaries:
     """Return a cluster of two primaries that serve the even and the odd slots."""
-    topology = Topology((("a", 1), ("b", 2)), tuple(slot % 2 for slot in range(16384)))
-    return Primaries.of(tuple(Server(run_ids[i], "master") for i in (0, 1)), topology, KEYS)
+    topology = Topology(tuple("ab"[slot % 2] for slot in range(16384)))
+    return Primaries.of({"ab"[i]: Server(run_ids[i], "master") for i in (0, 1)}, topology, KEYS)
 
 
 def reading(server: Server, at: float, names: tuple[bytes, ...], *, alive: bool) -> Reading:
@@ -295,9 +441,3 @@ def test_only_nodes_of_slots_whose_primary_changed_are_undecided() -> None:
     assert len(set(on_second)) == 2
     assert verdicts.states == [State.UNDECIDED if hit else State.OFFLINE for hit in on_second]
     assert set(judge.awaited()) <= {name for name, hit in zip(names, on_second, strict=True) if hit}
-
-
-def test_topology_that_lists_the_same_primaries_in_another_order_is_no_change() -> None:
-    same = Topology((("b", 2), ("a", 1)), tuple(1 - slot % 2 for slot in range(16384)))
-    members = (Server("y", "master"), Server("x", "master"))
-    assert Primaries.of(members, same, KEYS).run_id == primaries({0: "x", 1: "y"}).run_id

@@ -1,0 +1,77 @@
+"""Options that connections to Redis are made with, from the settings."""
+
+from pathlib import Path
+from typing import Any, Final
+
+from redis.backoff import NoBackoff
+from redis.connection import parse_url
+from redis.credentials import CredentialProvider
+from redis.retry import Retry
+
+from exporter.errors import SourceError
+from exporter.settings import Redis
+from exporter.source.connection import Pool
+from exporter.source.parser import BatchParser
+
+_READ_SIZE: Final = 262_144
+
+
+class FileCredentials(CredentialProvider):
+    """A user name, and a password in a file that is read at every connect, as it may be rotated."""
+
+    def __init__(self, username: str | None, password_file: Path) -> None:
+        self._username = username
+        self._password_file = password_file
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        """Return what AUTH is sent, as redis-py wants it.
+
+        Raises:
+            SourceError: The file holds no text.
+        """
+        try:
+            password = self._password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise SourceError(f"--redis.password-file: {self._password_file} is no text in UTF-8") from None
+        return (self._username, password) if self._username else (password,)
+
+
+def connection_options(redis: Redis) -> dict[str, Any]:
+    """Return what every connection of the settings is made with, whatever the mode."""
+    options: dict[str, Any] = {
+        "parser_class": BatchParser,
+        "protocol": 2,
+        "socket_timeout": redis.timeout,
+        "socket_connect_timeout": redis.timeout,
+        "socket_read_size": _READ_SIZE,
+        "retry": Retry(NoBackoff(), 0),
+        "driver_info": None,  # CLIENT SETINFO would be one more right to grant
+    }
+    if redis.password_file:
+        options["credential_provider"] = FileCredentials(redis.username, redis.password_file)
+    elif redis.username:
+        options["username"] = redis.username
+    if redis.url[0].get_secret_value().startswith("rediss://"):
+        files = {
+            "ssl_ca_certs": redis.tls_ca_file,
+            "ssl_certfile": redis.tls_cert_file,
+            "ssl_keyfile": redis.tls_key_file,
+        }
+        options |= {name: str(path) for name, path in files.items() if path}
+    return options
+
+
+def options_of(redis: Redis, url: str) -> dict[str, Any]:
+    """Return what a pool of connections to one address is made with; the settings' credentials over the address's."""
+    options: dict[str, Any] = parse_url(url) | connection_options(redis)
+    if redis.password_file:
+        username = redis.username or options.pop("username", None)
+        options["credential_provider"] = FileCredentials(username, redis.password_file)
+        for name in ("username", "password"):
+            options.pop(name, None)
+    return options
+
+
+def pool_of(redis: Redis) -> Pool:
+    """Return connections to the server at the first address; nothing is connected yet."""
+    return Pool.of(options_of(redis, redis.url[0].get_secret_value()))

@@ -1,0 +1,40 @@
+"""Errors of redis-py and of sockets as one line for the user, without secrets."""
+
+import re
+from typing import Final
+
+from redis.exceptions import AuthenticationError, BusyLoadingError, NoPermissionError
+from redis.exceptions import TimeoutError as RedisTimeout
+
+from exporter.errors import SourceError, SourceTimeoutError
+
+_NOT_CONNECTED: Final = re.compile(r"Error -?\d+ connecting to (.+?)\. (.+?)\.")
+_FORMS: Final = {
+    AuthenticationError: "Redis refused the user or the password: {} (see --redis.username, --redis.password-file)",
+    NoPermissionError: "Redis: {} (the README lists the rights that are needed)",
+}
+_HINTS: Final = {
+    "unknown command 'SENTINEL'": "what answers is no Sentinel: see --redis.mode",
+    "cluster support disabled": "what answers is no cluster: see --redis.mode",
+    "DB index is out of range": "see the number at the end of --redis.url",
+}
+
+
+def plain_error(error: Exception) -> SourceError:
+    """Return what redis-py or the socket raised as one line without secrets."""
+    if isinstance(error, RedisTimeout):
+        return SourceTimeoutError("Redis did not answer in time")
+    if isinstance(error, BusyLoadingError):
+        return SourceError("Redis is loading its data")
+    text = " ".join(str(error).split()) or type(error).__name__
+    if hint := next((hint for part, hint in _HINTS.items() if part in text), ""):
+        text = f"{text.partition(', with args')[0]} ({hint})"
+    if refused := _NOT_CONNECTED.fullmatch(text):
+        where, why = refused.groups()
+        return SourceError(f"cannot connect to Redis at {where}: {why} (is it running there? see --redis.url)")
+    if text.startswith("Protocol error"):
+        return SourceError("what answers does not speak Redis's protocol (see --redis.url)")
+    for kind, form in _FORMS.items():
+        if isinstance(error, kind):
+            return SourceError(form.format(text.partition(" : <")[0]))
+    return SourceError(text if isinstance(error, OSError) else f"Redis: {text}")

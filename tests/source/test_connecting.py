@@ -1,0 +1,144 @@
+"""Hosts that let nobody in: whatever they do, a read, a scan and the exporter's word of it come in time."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import pytest
+
+from exporter.errors import SourceTimeoutError
+from exporter.fleet import Fleet
+from exporter.settings import load
+from exporter.source import open_source
+from servers import wait_for
+
+PATIENT = "30s"
+"""The timeout of the settings: more than the test waits, so that only the read's deadline can end it."""
+DEADLINE = 0.5
+LATE = 1.0
+"""Seconds beyond the deadline that a busy machine may take."""
+
+Host = Callable[[ExitStack], int]
+"""Starts a host and returns its port."""
+
+
+def drops_packets(stack: ExitStack) -> int:
+    """Listen with a backlog that is full: the kernel answers no further SYN, like a host that is not there."""
+    listener = stack.enter_context(socket.socket())
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    for _ in range(4):
+        filler = stack.enter_context(socket.socket())
+        filler.setblocking(False)
+        with suppress(BlockingIOError):
+            filler.connect(listener.getsockname())
+    port: int = listener.getsockname()[1]
+    return port
+
+
+def accepts_nobody(stack: ExitStack) -> int:
+    """Listen and never accept: the kernel completes the connection, and nothing is ever said."""
+    listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=100))
+    port: int = listener.getsockname()[1]
+    return port
+
+
+def trickles(stack: ExitStack) -> int:
+    """Answer whatever comes first with a line that goes on for ever, a byte each time."""
+    return stack.enter_context(trickling())
+
+
+@contextmanager
+def trickling() -> Iterator[int]:
+    over = threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+
+    def answer(near: socket.socket) -> None:
+        with near, suppress(OSError):
+            near.recv(4096)
+            near.sendall(b"+")
+            while not over.wait(0.05):
+                near.sendall(b"O")
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                threading.Thread(target=answer, args=(near,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        over.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+HOSTS = [drops_packets, accepts_nobody, trickles]
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def assert_in_time(**settings: Any) -> None:
+    """Read and scan with little time through a source that has all time in the world."""
+    given = {name.replace("_", ".", 1).replace("_", "-"): value for name, value in settings.items()}
+    source = open_source(load({"redis.timeout": PATIENT, **given}))
+    reader = source.reader()
+    try:
+        for _ in range(2):
+            start = time.monotonic()
+            with pytest.raises(SourceTimeoutError):
+                reader.read([b"a"], start + DEADLINE)
+            assert time.monotonic() - start < DEADLINE + LATE
+        start = time.monotonic()
+        with pytest.raises(SourceTimeoutError):
+            source.discover(DEADLINE)
+        assert time.monotonic() - start < DEADLINE + LATE
+    finally:
+        source.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "scheme"),
+    [*((host, "redis") for host in HOSTS), (drops_packets, "rediss"), (accepts_nobody, "rediss")],
+)
+def test_server_that_lets_nobody_in_is_given_up_at_the_deadline(host: Host, scheme: str, stack: ExitStack) -> None:
+    assert_in_time(redis_url=[f"{scheme}://user:password@127.0.0.1:{host(stack)}/3"])
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_seed_of_a_cluster_that_lets_nobody_in_is_given_up_at_the_deadline(host: Host, stack: ExitStack) -> None:
+    seeds = [f"redis://:password@127.0.0.1:{host(stack)}" for _ in range(2)]
+    assert_in_time(redis_mode="cluster", redis_url=seeds)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_sentinel_that_lets_nobody_in_is_given_up_at_the_deadline(host: Host, stack: ExitStack) -> None:
+    sentinels = [f"redis://:password@127.0.0.1:{host(stack)}" for _ in range(2)]
+    assert_in_time(redis_mode="sentinel", redis_url=sentinels, redis_sentinel_master="m")
+
+
+def test_exporter_tells_of_a_server_that_answers_auth_a_byte_at_a_time(stack: ExitStack) -> None:
+    settings = load({"redis.url": [f"redis://:password@127.0.0.1:{trickles(stack)}"], "redis.timeout": "500ms"})
+    with Fleet(settings) as fleet:
+        wait_for(lambda: fleet.unreadable_since, "for the probe to give up", patience=5)
+        assert not fleet.ready
+
+
+def test_connects_that_were_given_up_end(stack: ExitStack) -> None:
+    for port in (trickles(stack), accepts_nobody(stack)):
+        source = open_source(load({"redis.url": [f"redis://:password@127.0.0.1:{port}"], "redis.timeout": PATIENT}))
+        reader = source.reader()
+        for _ in range(3):
+            with pytest.raises(SourceTimeoutError):
+                reader.read((), time.monotonic() + 0.1)
+        source.close()
+    wait_for(lambda: "connect" not in {thread.name for thread in threading.enumerate()}, "for the threads", patience=10)
