@@ -1,6 +1,6 @@
 """Discovery of node names: which nodes have keys in Redis, found by SCAN in the background."""
 
-import statistics
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +19,9 @@ COUNT: Final = 1000
 SHARE: Final = 0.02
 """Share of Redis's time that discovery may take."""
 
+_STATISTICS: Final = pack(b"INFO", b"commandstats")
+_SCANS: Final = re.compile(rb"\ncmdstat_scan:calls=(\d+),usec=(\d+)")
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -26,7 +29,8 @@ class Found:
 
     Attributes:
         names: The ids of all nodes that have a hash or a heartbeat.
-        busy: Seconds of Redis's time that it took; a Redis that hung meanwhile adds nothing.
+        busy: Seconds of Redis's time that it took, by Redis's own statistics; where these cannot be read, the way to
+            Redis and back counts too. A Redis that hung meanwhile adds nothing.
         complete: Whether all servers were scanned; else names that were found before may still have keys.
     """
 
@@ -56,13 +60,31 @@ def discover(pool: Pool, keys: KeyNames, timeout: float, rights: Rights | None =
     names: set[bytes] = set()
     calls: list[float] = []
     rights = rights or Rights()
+    before = _scans(pool, timeout)
     for page, seconds in _pages(pool, _pattern(keys.metrics, keys.heartbeat), timeout, rights, server):
         calls.append(seconds)
         names.update(key[len(keys.metrics) :] for key in page if key.startswith(keys.metrics))
         names.update(key[len(keys.heartbeat) :] for key in page if key.startswith(keys.heartbeat))
     names.discard(b"")
-    # The median keeps a call during which Redis hung from counting as work.
-    return Found(frozenset(names), statistics.median(calls) * len(calls))
+    # The lower quartile leaves out calls during which Redis hung, but not the way to Redis and back.
+    each = min(sorted(calls)[len(calls) // 4], _mean(before, _scans(pool, timeout)))
+    return Found(frozenset(names), each * len(calls))
+
+
+def _scans(pool: Pool, timeout: float) -> tuple[int, int]:
+    """Return how often Redis has run SCAN, and the microseconds that it took; zeros where Redis does not tell."""
+    with linked(pool, time.monotonic() + timeout) as link:
+        (reply,) = link.ask(_STATISTICS, 1)
+    found = _SCANS.search(reply) if isinstance(reply, bytes) else None
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def _mean(before: tuple[int, int], after: tuple[int, int]) -> float:
+    """Return the seconds that Redis took for a SCAN, whoever asked for it; infinity where that is not known."""
+    if after[0] <= before[0]:  # the statistics were reset, so that all of them are new
+        before = (0, 0)
+    calls, microseconds = after[0] - before[0], after[1] - before[1]
+    return microseconds / calls / 1e6 if calls > 0 and microseconds >= 0 else float("inf")
 
 
 def _pages(

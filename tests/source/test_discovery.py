@@ -1,6 +1,9 @@
 """Discovery on a real Redis that a million keys of others share: what it finds, and what it may cost them."""
 
+import time
 from collections.abc import Iterator
+from itertools import count
+from threading import Event, Thread, Timer
 
 import pytest
 
@@ -9,6 +12,7 @@ from exporter.settings import load
 from exporter.source import open_source
 from exporter.source.discovery import COUNT, SHARE, pause_after
 from nodes import beat
+from proxy import Fault, Proxy
 from servers import RedisServer, running_redis, wait_for
 
 OTHERS = 1_000_000
@@ -50,3 +54,60 @@ def test_new_node_among_a_million_other_keys_is_seen_within_a_minute(crowded: Re
         wait_for(lambda: not fleet.not_ready, "for the first discovery")
         beat(client, "new", ttl=120)
         wait_for(lambda: b"new" in fleet.names.raw, "for the new node", patience=60)
+
+
+@pytest.fixture
+def distant(redis_server: RedisServer) -> Iterator[Proxy]:
+    """A server with 20,000 keys of others at the far end of a link, 50 ms away."""
+    with redis_server.client() as client:
+        client.mset({f"ginkgo_func_cache_{number}": "x" for number in range(20_000)})
+        beat(client, "node-1")
+    with Proxy(redis_server.port) as proxy:
+        proxy.fault = Fault(delay=0.05)
+        yield proxy
+
+
+def busy_of_a_scan(proxy: Proxy) -> float:
+    source = open_source(load({"redis.url": [f"redis://127.0.0.1:{proxy.port}"]}))
+    start = time.monotonic()
+    found = source.discover(30)
+    assert time.monotonic() - start > 20 * 0.05
+    source.close()
+    assert found.names == {b"node-1"}
+    return found.busy
+
+
+def test_time_on_the_way_to_redis_is_no_time_of_redis(distant: Proxy) -> None:
+    busy = busy_of_a_scan(distant)
+    assert 0 < busy < 0.2
+    assert pause_after(busy, interval=10) == 10
+
+
+def test_time_in_which_redis_hangs_is_no_time_of_redis(distant: Proxy, redis_server: RedisServer) -> None:
+    def hang() -> None:
+        redis_server.pause()
+        Timer(1, redis_server.resume).start()
+
+    Timer(0.3, hang).start()
+    assert 0 < busy_of_a_scan(distant) < 0.2
+
+
+def test_scans_of_others_and_reset_statistics_are_no_time_of_ours(distant: Proxy, redis_server: RedisServer) -> None:
+    stop = Event()
+
+    def scan() -> None:
+        with redis_server.client() as client:
+            for number in count():
+                client.scan(0, count=10_000)
+                if number % 50 == 49:
+                    client.config_resetstat()
+                if stop.wait(0.01):
+                    return
+
+    other = Thread(target=scan)
+    other.start()
+    try:
+        assert 0 < busy_of_a_scan(distant) < 0.5
+    finally:
+        stop.set()
+        other.join()
