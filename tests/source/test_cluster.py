@@ -21,7 +21,7 @@ from exporter.names import names_of
 from exporter.settings import Settings, load
 from exporter.source import open_source
 from exporter.source.reading import MISSING, Reader, Reading, Server
-from exporter.source.requests import KeyNames
+from exporter.source.requests import KeyNames, pack
 from exporter.source.topology import Primaries, Topology
 from nodes import FIELDS as WRITTEN
 from nodes import beat, heartbeat_key, metrics_key, stop
@@ -213,6 +213,24 @@ def test_key_that_moves_is_read_where_it_is(
     # Once the slot has another primary, that is noted; a move under way is no change.
     name = node_id.encode()
     assert (read(reader, node_id).server.holders(name) != before.server.holders(name)) == finish
+
+
+def test_heartbeat_that_is_written_between_its_two_reads_is_read_once_more(
+    quiet_cluster: RunningCluster, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script stands for GET: it beats first, as the node may between PTTL and GET."""
+
+    def heartbeat_of(keys: KeyNames, name: bytes) -> bytes:
+        script = b"redis.call('SET', KEYS[1], 'beat', 'PX', 30000) return redis.call('GET', KEYS[1])"
+        return keys.pttl(name) + pack(b"EVAL", script, b"1", keys.heartbeat + name)
+
+    monkeypatch.setattr(KeyNames, "heartbeat_of", heartbeat_of)
+    beat(quiet_cluster.client, "node-1")
+    quiet_cluster.client.delete(heartbeat_key("node-1"))
+    reading = read(reader, "node-1")
+    assert reading.beats == [b"beat"]
+    assert reading.ttl_ms[0] > 0
+    assert not reading.unread
 
 
 def holders_of(topology: Topology, node_id: str) -> set[str]:

@@ -1,6 +1,7 @@
 """Reading of one server, chunk by chunk: what comes out does not depend on where a chunk ends."""
 
 import time
+from collections.abc import Sequence
 from itertools import product
 
 import pytest
@@ -89,3 +90,32 @@ def test_flush_during_a_read_is_told_with_the_nodes_that_it_took(
     assert {part.server.flushes for part in taken} == {1}
     flushes = [part.server.flushes for part in rest]
     assert flushes == sorted(flushes), "no part is told by an earlier look than the part before"
+
+
+@pytest.mark.parametrize(
+    ("between", "before", "lives"),
+    [
+        ("redis.call('SET', KEYS[1], 'beat', 'PX', 30000)", "crashed", True),
+        ("redis.call('DEL', KEYS[1])", "alive", False),
+    ],
+    ids=["written", "expired"],
+)
+def test_heartbeat_that_comes_or_goes_between_its_two_reads_is_read_once_more(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, between: str, before: str, *, lives: bool
+) -> None:
+    """A script stands for MGET: it does first what another client may do between PTTL and MGET."""
+    script = f"{between} return redis.call('MGET', unpack(KEYS))".encode()
+
+    def mget(keys: requests.KeyNames, names: Sequence[bytes]) -> bytes:
+        hearts = [keys.heartbeat + name for name in names]
+        return requests.pack(b"EVAL", script, b"%d" % len(hearts), *hearts)
+
+    monkeypatch.setattr(requests.KeyNames, "mget", mget)
+    names = [f"0/{before}", "1/alive"]
+    fill(redis_server, names)
+    source = open_source(load({"redis.url": [redis_server.url]}))
+    reading = source.reader().read([name.encode() for name in names], time.monotonic() + 5)
+    source.close()
+    assert [ttl > 0 for ttl in reading.ttl_ms] == [lives, True]
+    assert [beat is not None for beat in reading.beats] == [lives, True]
+    assert not reading.without_hash
