@@ -13,6 +13,7 @@ from redis import RedisError
 from redis.connection import Connection
 from redis.exceptions import TimeoutError as RedisTimeout
 
+from exporter.errors import SourceError
 from exporter.source.parser import until
 from exporter.source.plain_error import plain_error
 
@@ -163,6 +164,8 @@ class _Attempt:
         except BaseException as error:  # noqa: BLE001 - raised where the result is waited for
             if connection:
                 connection.disconnect()
+            if isinstance(error, ValueError | OverflowError):  # how sockets refuse a host's name and a port
+                error = SourceError(f"cannot connect to Redis: {error}")
             self._done.set_exception(error)
             return
         with self._lock:

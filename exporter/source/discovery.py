@@ -97,7 +97,7 @@ def _pages(
         with linked(pool, start + timeout) as link:
             (reply,) = link.ask(pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % COUNT), 1)
         match reply:
-            case [bytes(cursor), list(page)]:
+            case [bytes(cursor), list(page)] if set(map(type, page)) <= {bytes}:
                 rights.granted("scan", server)
             case NoPermissionError():
                 raise rights.refused("scan", server)

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 from redis._parsers.hiredis import NOT_ENOUGH_DATA, _HiredisParser
+from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 
 
@@ -25,6 +26,15 @@ class BatchParser(_HiredisParser):
         if not isinstance(self._sock, ssl.SSLSocket):
             return bool(super().can_read(timeout))
         return bool(self._reader.has_data() or self.read_from_socket(timeout=timeout, raise_on_timeout=False))  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def parse_error(cls, response: str) -> RedisError:
+        """Return an error reply as an exception; redis-py's own way raises for a redirection without an address."""
+        try:
+            error: RedisError = super().parse_error(response)  # type: ignore[no-untyped-call]
+        except (ValueError, IndexError):
+            return ResponseError(response)
+        return error
 
     def read_batch(self, count: int, deadline: float) -> list[Any]:
         """Return the next ``count`` replies; error replies stand among them as ``ResponseError``.

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from exporter.errors import SourceTimeoutError
+from exporter.errors import SourceError, SourceTimeoutError
 from exporter.fleet import Fleet
 from exporter.settings import load
 from exporter.source import open_source
+from exporter.source.connection import Pool, linked
 from servers import wait_for
 
 PATIENT = "30s"
@@ -142,3 +143,19 @@ def test_connects_that_were_given_up_end(stack: ExitStack) -> None:
                 reader.read((), time.monotonic() + 0.1)
         source.close()
     wait_for(lambda: "connect" not in {thread.name for thread in threading.enumerate()}, "for the threads", patience=10)
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, "a\0b"])
+def test_host_whose_name_is_impossible_is_said_in_one_line(host: str) -> None:
+    source = open_source(load({"redis.url": [f"redis://{host}:6379"]}))
+    with pytest.raises(SourceError, match="cannot connect"):
+        source.discover(1)
+    source.close()
+
+
+def test_port_that_a_redirection_cannot_mean_is_said_in_one_line() -> None:
+    with (
+        pytest.raises(SourceError, match="cannot connect"),
+        linked(Pool.of({"host": "127.0.0.1", "port": 99_999}), time.monotonic() + 1),
+    ):
+        pass
