@@ -20,7 +20,7 @@ def test_tables_of_metrics_and_flags_are_those_of_the_code(name: str) -> None:
 
 def test_acl_user_of_the_readme_is_the_one_that_the_tests_run_as() -> None:
     sys.path.insert(0, str(ROOT / "tests" / "source"))
-    from test_connection import ACL_RIGHTS  # noqa: PLC0415 - the tests' own list
+    from rights import ACL_RIGHTS  # noqa: PLC0415 - the tests' own list
 
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     (line,) = [line for line in lines if line.startswith("ACL SETUSER ginkgo-exporter")]

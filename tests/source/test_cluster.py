@@ -1,6 +1,5 @@
 """A real cluster of three primaries, each with a replica: slots that move, and a primary that dies under scraping."""
 
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -9,6 +8,7 @@ from threading import Event, Thread
 
 import pytest
 import redis
+from clusters import RunningCluster
 from redis.cluster import ClusterNode, RedisCluster
 from redis.crc import key_slot
 from structlog.testing import capture_logs
@@ -18,113 +18,19 @@ from exporter.errors import SourceError, SourceTimeoutError
 from exporter.fleet import Fleet
 from exporter.liveness.judge import Judge, State
 from exporter.names import names_of
-from exporter.settings import Settings, load
+from exporter.settings import load
 from exporter.source import open_source
 from exporter.source.reading import MISSING, Reader, Reading, Server
 from exporter.source.requests import KeyNames, pack
 from exporter.source.topology import Primaries, Topology
 from nodes import FIELDS as WRITTEN
 from nodes import beat, heartbeat_key, metrics_key, stop
-from servers import RedisServer, binary, free_port, wait_for
+from servers import RedisServer, wait_for
 
 pytestmark = [pytest.mark.server("redis-server"), pytest.mark.server("redis-cli")]
 
 NODES = [f"node-{number}" for number in range(30)]
 KEYS = KeyNames(b"node:metrics:", b"heartbeat:node:")
-
-
-class RunningCluster:
-    """Three primaries and three replicas, made by ``redis-cli --cluster create``."""
-
-    def __init__(self, folder: Path, stack: ExitStack, *arguments: str, replicas: int = 1) -> None:
-        self.servers: dict[int, RedisServer] = {}
-        for _ in range(3 + 3 * replicas):
-            # The cluster bus listens 10,000 ports higher unless it is told otherwise.
-            options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", str(free_port()))
-            at_once = ("--repl-diskless-sync-delay", "0")
-            server = RedisServer(folder / str(len(self.servers)), "redis-server", *options, *at_once, *arguments)
-            stack.callback(server.kill)
-            self.servers[server.port] = server
-        addresses = [f"127.0.0.1:{port}" for port in self.servers]
-        subprocess.run(
-            [
-                binary("redis-cli"),
-                "--cluster",
-                "create",
-                *addresses,
-                "--cluster-replicas",
-                str(replicas),
-                "--cluster-yes",
-            ],
-            check=True,
-            capture_output=True,
-            timeout=60,
-        )
-        self.client = stack.enter_context(self.new_client())
-        wait_for(self.replicated, "for the replicas")
-        wait_for(self.agreed, "for all servers to know all slots")
-
-    def new_client(self) -> RedisCluster:
-        return RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", port) for port in self.servers])
-
-    @property
-    def settings(self) -> Settings:
-        urls = [server.url for server in self.servers.values()]
-        return load({"redis.mode": "cluster", "redis.url": urls, "redis.timeout": "2s", "discovery.interval": "200ms"})
-
-    def replicated(self) -> bool:
-        """Return whether each replica has its primary's data; before that it may not take over."""
-        links = []
-        for server in self.servers.values():
-            with server.client() as client:
-                links.append(client.info("replication").get("master_link_status"))
-        return links.count(None) == 3 and links.count("up") == len(links) - 3
-
-    def agreed(self) -> bool:
-        """Return whether every server serves."""
-        states = []
-        for server in self.servers.values():
-            with server.client() as client:
-                states.append(client.execute_command("CLUSTER INFO")["cluster_state"])
-        return set(states) == {"ok"}
-
-    def master_of(self, port: int) -> int | None:
-        """Return the port of a replica's primary; None if it is a primary."""
-        with self.servers[port].client() as client:
-            return client.info("replication").get("master_port")
-
-    def primaries(self) -> list[int]:
-        self.client.nodes_manager.initialize()
-        return [node.port for node in self.client.get_primaries()]
-
-    def primary_of(self, key: bytes) -> int:
-        self.client.nodes_manager.initialize()
-        port: int = self.client.get_node_from_key(key).port
-        return port
-
-    def shift(self, key: bytes, *, finish: bool) -> None:
-        """Move a key, and its slot if the move is to be finished, to another primary."""
-        slot, source = key_slot(key), self.primary_of(key)
-        target = next(port for port in self.primaries() if port != source)
-        with self.servers[source].client() as old, self.servers[target].client() as new:
-            ids = {source: old.execute_command("CLUSTER MYID"), target: new.execute_command("CLUSTER MYID")}
-            new.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
-            old.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
-            old.execute_command("MIGRATE", "127.0.0.1", target, "", 0, 5000, "KEYS", key)
-            if finish:
-                for port in (target, source):
-                    with self.servers[port].client() as client:
-                        client.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[target])
-                wait_for(lambda: self._owners(slot) == {target}, "for all servers to hear of the move")
-
-    def _owners(self, slot: int) -> set[int]:
-        """Return the ports of those that are a slot's primary in the eyes of any server."""
-        owners = set()
-        for server in self.servers.values():
-            with server.client() as client:
-                slots = client.execute_command("CLUSTER SLOTS")
-                owners.update(primary[1] for first, last, primary, *_ in slots if first <= slot <= last)
-        return owners
 
 
 @pytest.fixture

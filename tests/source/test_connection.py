@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import redis
-import trustme
+from rights import ACL_RIGHTS
+from tls import Certificates
 
 from exporter.errors import SourceError
 from exporter.settings import Redis, Settings
@@ -20,20 +20,6 @@ REDIS = pytest.param("redis-server", marks=pytest.mark.server("redis-server"))
 VALKEY = pytest.param("valkey-server", marks=pytest.mark.server("valkey-server"))
 PASSWORD: Final = "s3cret-Pa55"  # noqa: S105 - of a server that lives for a test
 
-ACL_RIGHTS: Final = [
-    "resetchannels",
-    "-@all",
-    "+info",
-    "+scan",
-    "+hmget",
-    "+pttl",
-    "+mget",
-    "+get",
-    "+exists",
-    "%R~node:metrics:*",
-    "%R~heartbeat:node:*",
-]
-"""All that the exporter's user may do, as the documentation gives it."""
 LONG: Final = ("--heartbeat.ttl", "10m")
 
 
@@ -124,35 +110,6 @@ def test_database_other_than_0(client: "redis.Redis", shared_redis: RedisServer)
 
 
 # --- TLS ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Certificates:
-    """Files for a server on 127.0.0.1, one that is called otherwise, and a client."""
-
-    ca: Path
-    client_cert: Path
-    client_key: Path
-    server: Callable[[str], list[str]]
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    folder = tmp_path_factory.mktemp("tls")
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-    client = authority.issue_cert("exporter@example.org")
-    client.private_key_pem.write_to_path(str(folder / "client.key"))
-    client.cert_chain_pems[0].write_to_path(str(folder / "client.pem"))
-
-    def server(host: str) -> list[str]:
-        issued = authority.issue_cert(host)
-        issued.private_key_pem.write_to_path(str(folder / f"{host}.key"))
-        issued.cert_chain_pems[0].write_to_path(str(folder / f"{host}.pem"))
-        files = {"ca-cert": "ca.pem", "cert": f"{host}.pem", "key": f"{host}.key"}
-        return [part for name, file in files.items() for part in (f"--tls-{name}-file", str(folder / file))]
-
-    return Certificates(folder / "ca.pem", folder / "client.pem", folder / "client.key", server)
 
 
 @pytest.fixture(params=[REDIS, VALKEY])

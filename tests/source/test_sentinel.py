@@ -4,89 +4,19 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
 
 import pytest
-import redis
+from sentinels import Watched
 
 from exporter.errors import SourceError
 from exporter.fleet import Fleet
 from exporter.liveness.judge import State
-from exporter.settings import Settings, load
 from exporter.source import open_source, sentinel
 from exporter.source.reading import Reader, Reading
 from nodes import beat
-from servers import Process, RedisServer, free_port, wait_for
+from servers import wait_for
 
 pytestmark = pytest.mark.server("redis-server")
-
-MASTER = "platform"
-PASSWORD = "of-the-sentinels"  # noqa: S105
-
-
-class Watched:
-    """A master, its replica, and a Sentinel with a password of its own that watches them."""
-
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        at_once = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
-        self.first = RedisServer(folder / "first", "redis-server", *at_once)
-        stack.callback(self.first.kill)
-        replicaof = ("--replicaof", f"127.0.0.1 {self.first.port}")
-        self.second = RedisServer(folder / "second", "redis-server", *at_once, *replicaof)
-        stack.callback(self.second.kill)
-        port = free_port()
-        configuration = folder / "sentinel.conf"
-        configuration.write_text(
-            f"sentinel monitor {MASTER} 127.0.0.1 {self.first.port} 1\n"
-            f"sentinel down-after-milliseconds {MASTER} 500\n"
-            f"sentinel failover-timeout {MASTER} 2000\n"
-            f"requirepass {PASSWORD}\n"
-        )
-        self.sentinel = _Sentinel(folder / "sentinel", configuration, port)
-        stack.callback(self.sentinel.kill)
-        self.asked = stack.enter_context(redis.Redis(port=port, password=PASSWORD, decode_responses=True))
-        wait_for(lambda: self.asked.sentinel_slaves(MASTER), "for the Sentinel to see the replica")
-        wait_for(lambda: self.link() == "up", "for the replica to have the data")
-        self.settings: Settings = load(
-            {
-                "redis.mode": "sentinel",
-                "redis.url": [f"redis://:{PASSWORD}@127.0.0.1:{port}"],
-                "redis.sentinel-master": MASTER,
-                "redis.timeout": "2s",
-                "discovery.interval": "200ms",
-            }
-        )
-
-    def name_second_as_master(self) -> None:
-        """Let the replica take over with the old master alive and well, as after one that was cut off."""
-        self.asked.execute_command("SENTINEL", "REMOVE", MASTER)
-        with self.second.client() as client:
-            client.execute_command("REPLICAOF", "NO", "ONE")
-        self.asked.execute_command("SENTINEL", "MONITOR", MASTER, "127.0.0.1", self.second.port, 1)
-
-    def link(self) -> str:
-        with self.second.client() as client:
-            return str(client.info("replication").get("master_link_status"))
-
-    def master(self) -> int:
-        return int(self.asked.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", MASTER)[1])
-
-    def promoted(self) -> bool:
-        with self.second.client() as client:
-            return self.master() == self.second.port and client.info("replication")["role"] == "master"
-
-
-class _Sentinel(RedisServer):
-    def __init__(self, folder: Path, configuration: Path, port: int) -> None:
-        # Its configuration is the first argument of all, and is written to as things change.
-        self._configuration = configuration
-        super().__init__(folder, "redis-server", port=port)
-
-    def start(self) -> Self:
-        command = [self.program, str(self._configuration), "--sentinel", "--port", str(self.port)]
-        self.process = Process([*command, "--bind", "127.0.0.1"], self.folder / "server.log")
-        wait_for(self.answers, "for the Sentinel")
-        return self
 
 
 @pytest.fixture
