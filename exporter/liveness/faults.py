@@ -250,7 +250,7 @@ class Faults:
             return []
         before, self.server, self._at = self.server, server, at
         new: list[tuple[Kind, Hit]] = []
-        if before and before.placement is not server.placement:
+        if before and before.placement != server.placement:
             new.append(self._note_move(before, server, at))
         for address, member in server.members.items():
             each = self._by_address.setdefault(address, ServerFaults(self._ttl, self._beat))

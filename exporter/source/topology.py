@@ -88,6 +88,11 @@ class Primaries(Server):
             keys=keys,
         )
 
+    @property
+    def placement(self) -> object:
+        """The map of slots."""
+        return self.topology.slots
+
     def holders(self, name: bytes) -> tuple[str, ...]:
         """Return the addresses of the primaries of a node's hash and heartbeat, whether they answered or not."""
         return (self.topology.primary(self.keys.metrics + name), self.topology.primary(self.keys.heartbeat + name))
