@@ -11,7 +11,8 @@ from enum import StrEnum
 from threading import Lock
 from typing import Final
 
-from exporter.liveness.faults import LOSES_DATA, NEVER, Faults, Kind, chance
+from exporter.liveness.all_faults import Faults
+from exporter.liveness.faults import LOSES_DATA, NEVER, Kind, chance
 from exporter.liveness.heartbeats import Heartbeats
 from exporter.liveness.mass_loss import MassLoss, Ruling, Thresholds
 from exporter.source.reading import NO_EXPIRY, Reading, Server
@@ -211,9 +212,12 @@ class Judge:
         return awaited
 
     def undecided(self) -> list[bytes]:
-        """Return the nodes whose next look may decide."""
+        """Return the nodes whose next look may decide: those without heartbeat that are not offline.
+
+        A node whose heartbeat vanished before its time is among them, so that its next beat is seen.
+        """
         with self._lock:
-            return [name for name, node in self._missing.items() if node.state in (State.UNDECIDED, None)]
+            return [name for name, node in self._missing.items() if not node.offline]
 
     def ending_soon(self, now: float) -> list[bytes]:
         """Return the nodes that die within a beat, as far as is known, unless they have beaten since."""

@@ -1,6 +1,6 @@
 """What Redis held of some nodes, column by column, not yet judged; and who can tell."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
@@ -55,6 +55,11 @@ class Server:
     def members(self) -> "Mapping[str, Server]":
         """The servers that answered, by address; a single server has the address ``""``."""
         return {"": self}
+
+    @property
+    def addresses(self) -> Collection[str]:
+        """The addresses of all servers that hold keys, whether they answered or not."""
+        return self.members
 
     @property
     def placement(self) -> object:

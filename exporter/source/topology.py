@@ -1,7 +1,7 @@
 """Which primary of a Redis Cluster serves which slot, and connections to all of them."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Final
@@ -87,6 +87,11 @@ class Primaries(Server):
             topology=topology,
             keys=keys,
         )
+
+    @property
+    def addresses(self) -> Collection[str]:
+        """The addresses of all primaries."""
+        return self.topology.addresses
 
     @property
     def placement(self) -> object:

@@ -53,7 +53,8 @@ def run(stack: Stack, folder: Path, others: int) -> Run:
     fill(redis, others)
     names = [f"node-{i:05}" for i in range(KNOWN)]
     nodes = stack.nodes(redis.port, *names, ttl=TTL, beat=10)
-    urls = ("--alertmanager.url", good.url, "--alertmanager.url", bad.url)
+    # So many deaths within a TTL would be a mass loss, with one page.
+    urls = ("--alertmanager.url", good.url, "--alertmanager.url", bad.url, "--mass-loss.many", str(KNOWN))
     exporters = {
         name: Exporter(folder / name, "--redis.url", redis.url, *flags)
         for name, flags in (("plain", ()), ("push", urls))

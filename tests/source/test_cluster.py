@@ -364,4 +364,4 @@ def test_only_nodes_of_slots_whose_primary_changed_are_undecided() -> None:
     on_second = [1 in {key_slot(key) % 2 for key in (metrics_key(name), heartbeat_key(name))} for name in names]
     assert len(set(on_second)) == 2
     assert verdicts.states == [State.UNDECIDED if hit else State.OFFLINE for hit in on_second]
-    assert set(judge.awaited()) <= {name for name, hit in zip(names, on_second, strict=True) if hit}
+    assert set(judge.awaited(31)) <= {name for name, hit in zip(names, on_second, strict=True) if hit}

@@ -130,7 +130,7 @@ def test_sentinel_that_lets_nobody_in_is_given_up_at_the_deadline(host: Host, st
 def test_exporter_tells_of_a_server_that_answers_auth_a_byte_at_a_time(stack: ExitStack) -> None:
     settings = load({"redis.url": [f"redis://:password@127.0.0.1:{trickles(stack)}"], "redis.timeout": "500ms"})
     with Fleet(settings) as fleet:
-        wait_for(lambda: fleet.unreadable_since, "for the probe to give up", patience=5)
+        wait_for(lambda: fleet.outages.since, "for the probe to give up", patience=5)
         assert not fleet.ready
 
 

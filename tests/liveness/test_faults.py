@@ -1,0 +1,341 @@
+"""Redis's faults: which looks show one, when it begins and ends, and how much chance it leaves. Time is passed in."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from exporter.liveness.all_faults import Faults
+from exporter.liveness.faults import HALF, LASTS, Fault, Kind, ServerFaults, chance
+from exporter.source.reading import Server
+
+TTL, BEAT = 30.0, 10.0
+SHORT, CUT_OFF = 15.0, 12.0
+SERVER = Server("run-1", "master", refused={"MISCONF": 0, "OOM": 0, "NOREPLICAS": 0})
+
+
+def refusing(count: int) -> Server:
+    return replace(SERVER, refused={"MISCONF": count, "OOM": 0, "NOREPLICAS": 0})
+
+
+class Looks:
+    """Looks at one Redis, a second apart unless it is said otherwise."""
+
+    def __init__(self, first: Server = SERVER) -> None:
+        self.faults = ServerFaults(TTL, BEAT)
+        self.now = 100.0
+        self.faults.note(first, self.now)
+
+    def see(self, server: Server, after: float = 1.0) -> list[Kind]:
+        self.now += after
+        return self.faults.note(server, self.now)
+
+    @property
+    def spans(self) -> list[tuple[Kind, float, float]]:
+        return [(fault.kind, fault.start, fault.end) for fault in self.faults.faults]
+
+
+# --- chance ------------------------------------------------------------------------------------
+
+
+def test_time_without_faults_is_all_chance() -> None:
+    assert chance([], 3, 10) == 7
+
+
+def test_faults_that_overlap_count_once() -> None:
+    faults = [Fault(Kind.SILENT, 4, 6), Fault(Kind.RESTARTED, 5, 8), Fault(Kind.ROLE, 20, 30)]
+    assert chance(faults, 0, 10) == 6
+
+
+def test_fault_that_lasts_gives_no_chance_until_now() -> None:
+    assert chance([Fault(Kind.REFUSED, 4)], 0, 10) == 4
+
+
+def test_fault_of_before_counts_from_the_beat_on() -> None:
+    assert chance([Fault(Kind.SILENT, 0, 5)], 3, 10) == 5
+
+
+def test_half_a_fault_gives_half_a_chance() -> None:
+    assert chance([Fault(Kind.REFUSED, 2, 6, share=HALF)], 0, 10) == 8
+
+
+# --- sudden faults -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("server", "after", "kind"),
+    [
+        (SERVER, 5.1, Kind.SILENT),
+        (replace(SERVER, run_id="run-2"), 1.0, Kind.RESTARTED),
+        (replace(SERVER, role="slave"), 1.0, Kind.ROLE),
+        (replace(SERVER, flushes=1), 1.0, Kind.FLUSHED),
+    ],
+)
+def test_sudden_fault_lasts_from_the_last_answer_to_this_one(server: Server, after: float, kind: Kind) -> None:
+    looks = Looks()
+    assert looks.see(server, after) == [kind]
+    assert looks.spans == [(kind, 100, 100 + after)]
+
+
+def test_silence_of_five_seconds_is_no_fault() -> None:
+    looks = Looks()
+    assert looks.see(SERVER, 5.0) == []
+    assert looks.spans == []
+
+
+def test_look_that_is_taken_in_late_is_ignored() -> None:
+    looks = Looks()
+    looks.see(replace(SERVER, run_id="run-2"), 10)
+    assert looks.faults.note(SERVER, 105) == []
+    assert looks.see(replace(SERVER, run_id="run-2")) == []
+
+
+def test_server_that_may_not_be_asked_shows_no_restart() -> None:
+    looks = Looks(Server("", "", told=False))
+    assert looks.see(SERVER) == []
+    assert looks.see(Server("", "", told=False)) == []
+    assert looks.see(Server("", "", told=False), 6) == [Kind.SILENT]
+
+
+def test_fault_is_dropped_when_every_node_has_had_its_chance() -> None:
+    looks = Looks()
+    looks.see(SERVER, 6)
+    for _ in range(39):
+        looks.see(SERVER)
+        assert looks.spans
+    looks.see(SERVER)
+    assert looks.spans == []
+
+
+# --- runs --------------------------------------------------------------------------------------
+
+
+def test_short_run_is_joined_with_the_outages_around_it() -> None:
+    looks = Looks()
+    for run in range(2, 6):
+        looks.see(replace(SERVER, run_id=f"run-{run}", uptime=0.0), 20)
+        looks.see(replace(SERVER, run_id=f"run-{run}", uptime=4.0), 4)
+    looks.see(replace(SERVER, run_id="run-6", uptime=0.0), 20)
+    assert looks.spans == [(Kind.RESTARTED, 100, looks.now), (Kind.SHORT, looks.now, LASTS)]
+
+
+def test_run_that_lasts_was_a_chance_from_its_first_second_on() -> None:
+    looks = Looks()
+    looks.see(replace(SERVER, run_id="run-2", uptime=0.0), 20)
+    for second in range(1, 15):
+        looks.see(replace(SERVER, run_id="run-2", uptime=second))
+    assert looks.spans[-1] == (Kind.SHORT, 120, LASTS)
+    looks.see(replace(SERVER, run_id="run-2", uptime=15.0))
+    assert looks.spans == [(Kind.RESTARTED, 100, 120)]
+
+
+def test_run_that_was_going_on_before_it_was_seen_is_not_short() -> None:
+    looks = Looks()
+    looks.see(replace(SERVER, run_id="promoted", uptime=9000.0), 8)
+    assert looks.spans == [(Kind.RESTARTED, 100, 108)]
+
+
+def test_redis_that_has_just_started_with_old_data_was_at_fault_before_the_first_look() -> None:
+    looks = Looks(replace(SERVER, uptime=7, restored=True))
+    assert looks.spans == [(Kind.RESTARTED, 93, 93), (Kind.SHORT, 93, LASTS)]
+    assert Looks(replace(SERVER, uptime=7)).spans == []
+    assert Looks(replace(SERVER, uptime=TTL + BEAT, restored=True)).spans == []
+
+
+# --- refused writes ----------------------------------------------------------------------------
+
+
+def test_refused_write_begins_a_refusal_at_the_look_before() -> None:
+    looks = Looks()
+    assert looks.see(refusing(1)) == [Kind.REFUSED]
+    assert looks.faults.writes_refused_since == 100
+    assert looks.see(refusing(2)) == []
+    assert looks.spans == [(Kind.REFUSED, 100, LASTS)]
+
+
+def test_refusals_of_long_ago_are_none_of_now() -> None:
+    looks = Looks(refusing(3))
+    looks.see(refusing(3))
+    assert looks.faults.writes_refused_since is None
+
+
+@pytest.mark.parametrize(
+    ("server", "refuses"),
+    [
+        (SERVER, False),
+        (refusing(3), False),
+        (replace(refusing(3), last_save_ok=False), True),
+        (replace(SERVER, last_save_ok=False), False),
+        (replace(SERVER, refused={"OOM": 1}), False),
+        (replace(SERVER, refused={"OOM": 1}, memory_used_ratio=0.96), True),
+        (replace(SERVER, refused={"NOREPLICAS": 1}), True),
+        (Server("run-1", "master", blocked=True), True),
+        (Server("run-1", "master", last_save_ok=False), False),
+    ],
+)
+def test_first_look_shows_a_refusal_that_may_still_last(server: Server, refuses: bool) -> None:  # noqa: FBT001
+    assert (Looks(server).faults.writes_refused_since is not None) is refuses
+
+
+def test_counts_of_another_run_begin_at_nothing() -> None:
+    looks = Looks(refusing(3))
+    looks.see(replace(refusing(1), run_id="run-2"))
+    assert looks.faults.writes_refused_since is not None
+
+
+def test_refusal_ends_when_no_write_was_refused_for_half_a_ttl() -> None:
+    looks = Looks()
+    looks.see(refusing(1))
+    looks.see(refusing(1), SHORT - 0.1)
+    assert looks.faults.writes_refused_since is not None
+    looks.see(refusing(1), 0.1)
+    assert looks.faults.writes_refused_since is None
+    assert looks.spans[-1] == (Kind.REFUSED, 100, looks.now) or looks.spans[-1][0] is Kind.SILENT
+
+
+def test_heartbeat_that_is_renewed_ends_a_refusal_that_began_before_it() -> None:
+    looks = Looks()
+    looks.see(refusing(1))
+    looks.faults.renewed(100.9)  # before the look that showed the refusal
+    assert looks.faults.writes_refused_since == 100
+    for count in range(2, 30):
+        looks.see(refusing(count))
+    looks.faults.renewed(128.5)
+    assert looks.spans == [(Kind.REFUSED, 100, 128.5)]
+    assert chance(looks.faults.faults, 100, 130) == 1.5
+
+
+def test_refusal_between_beats_that_succeed_gives_half_a_chance() -> None:
+    looks = Looks()
+    looks.see(refusing(1))
+    looks.faults.renewed(104)
+    assert chance(looks.faults.faults, 100, 110) == 8
+    looks.see(refusing(2), 9)
+    assert looks.faults.writes_refused_since == 101
+
+
+def test_old_redis_that_says_so_refuses_writes_as_long_as_it_says_so() -> None:
+    old = Server("run-1", "master")
+    looks = Looks(old)
+    assert looks.see(replace(old, blocked=True)) == [Kind.REFUSED]
+    looks.see(replace(old, blocked=True), 4)
+    assert looks.faults.writes_refused_since == 100
+    for _ in range(15):
+        looks.see(old)
+    assert looks.faults.writes_refused_since is None
+
+
+# --- pauses and replicas -----------------------------------------------------------------------
+
+
+def test_pause_lasts_while_the_server_says_so() -> None:
+    looks = Looks()
+    assert looks.see(replace(SERVER, paused=True)) == [Kind.PAUSED]
+    assert looks.see(replace(SERVER, paused=True)) == []
+    looks.see(SERVER)
+    assert looks.spans == [(Kind.PAUSED, 100, 103)]
+
+
+def test_replica_that_hears_nothing_is_at_fault_since_its_masters_last_word() -> None:
+    replica = replace(SERVER, role="slave")
+    looks = Looks(replica)
+    for second in range(1, 13):
+        assert looks.see(replace(replica, silence=second)) == []
+    assert looks.see(replace(replica, silence=13)) == [Kind.CUT_OFF]
+    assert looks.spans == [(Kind.CUT_OFF, 100, LASTS)]
+    looks.see(replica)
+    assert looks.spans == [(Kind.CUT_OFF, 100, 114)]
+
+
+def test_replica_that_lost_its_link_was_silent_since_its_masters_last_word() -> None:
+    looks = Looks(replace(SERVER, role="slave", silence=8))
+    looks.see(replace(SERVER, role="slave"), 30)
+    assert looks.spans == [(Kind.SILENT, 92, 130)]
+
+
+# --- a cluster ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster(Server):
+    """Primaries that each hold the nodes whose name begins with their letter."""
+
+    members: Mapping[str, Server] = field(default_factory=dict)
+    owners: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def addresses(self) -> Collection[str]:
+        return self.owners.values()
+
+    @property
+    def placement(self) -> object:
+        return self.owners
+
+    def holders(self, name: bytes) -> tuple[str, ...]:
+        return (self.owners.get(name.decode()[:1], ""),)
+
+
+def cluster(*silent: str, owners: Mapping[str, str] | None = None, **members: Server) -> Cluster:
+    owners = owners or {"a": "A", "b": "B"}
+    there = {name: members.get(name, replace(SERVER, run_id=name)) for name in owners.values() if name not in silent}
+    return Cluster("", "cluster", members=there, owners=owners)
+
+
+def test_fault_of_one_primary_hits_only_its_nodes() -> None:
+    faults = Faults(TTL, BEAT)
+    faults.note(cluster(), 100)
+    ((kind, hit),) = faults.note(cluster(B=replace(SERVER, run_id="B2")), 101)
+    assert kind is Kind.RESTARTED
+    assert (hit(b"a1"), hit(b"b1")) == (False, True)
+    assert faults.of(b"a1") == []
+    assert [fault.kind for fault in faults.of(b"b1")] == [Kind.RESTARTED]
+
+
+def test_primary_that_did_not_answer_was_silent_and_the_other_was_not() -> None:
+    faults = Faults(TTL, BEAT)
+    faults.note(cluster(), 100)
+    for second in range(101, 120):
+        faults.note(cluster("B"), second)
+    faults.note(cluster(), 120)
+    assert faults.of(b"a1") == []
+    assert [(fault.kind, fault.start, fault.end) for fault in faults.of(b"b1")] == [(Kind.SILENT, 100, 120)]
+
+
+def test_slots_that_went_to_another_primary_had_no_chance_since_the_old_ones_last_answer() -> None:
+    faults = Faults(TTL, BEAT)
+    faults.note(cluster(), 100)
+    for second in range(101, 110):
+        faults.note(cluster("B"), second)
+    told = faults.note(cluster(owners={"a": "A", "b": "C"}), 110)
+    assert [kind for kind, _ in told] == [Kind.MOVED]
+    assert faults.of(b"a1") == []
+    assert [(fault.kind, fault.start, fault.end) for fault in faults.of(b"b1")] == [(Kind.MOVED, 100, 110)]
+
+
+def test_each_failover_costs_the_time_since_the_old_primarys_last_answer() -> None:
+    faults = Faults(TTL, BEAT)
+    for second, owner in ((100, "B"), (101, "C"), (115, "C"), (116, "D")):
+        faults.note(cluster(owners={"a": "A", "b": owner}), second)
+    assert [(fault.start, fault.end) for fault in faults.of(b"b1") if fault.kind is Kind.MOVED] == [
+        (100, 101),
+        (115, 116),
+    ]
+    assert chance([fault for fault in faults.of(b"b1") if fault.kind is Kind.MOVED], 100, 140) == 38
+
+
+def test_refusal_of_one_primary_is_ended_by_its_own_nodes_only() -> None:
+    faults = Faults(TTL, BEAT)
+    faults.note(cluster(), 100)
+    faults.note(cluster(B=replace(refusing(1), run_id="B")), 101)
+    faults.renewed(b"a1", 105)
+    assert faults.writes_refused_since == 100
+    faults.renewed(b"b1", 105)
+    assert faults.writes_refused_since is None
+
+
+def test_evictions_are_each_primarys_own() -> None:
+    faults = Faults(TTL, BEAT)
+    faults.note(cluster(), 100)
+    faults.note(cluster(B=replace(SERVER, run_id="B", evicted=5)), 101)
+    assert faults.evicted_at(b"b1") == 101
+    assert faults.evicted_at(b"a1") < 0
