@@ -140,6 +140,20 @@ def test_halt_returns_in_time_though_measure_hangs_and_nothing_is_written_afterw
     assert not fields(client)
 
 
+def refused(client: "redis.Redis") -> int:
+    """Return how many writes the server has refused since it started, for want of replicas."""
+    return int(client.info("errorstats").get("errorstat_NOREPLICAS", {"count": 0})["count"])
+
+
+def test_halt_waits_for_the_write_that_is_under_way(client: "redis.Redis") -> None:
+    reporter = NodeReporter(client, "n1", busy, interval=0.05, ttl=60).start()
+    wait_for_beats(client)
+    client.execute_command("CLIENT PAUSE", 500, "WRITE")
+    wait_for(lambda: client.info("clients")["blocked_clients"], "for a write that waits")
+    reporter.halt()
+    assert not client.info("clients")["blocked_clients"]
+
+
 def test_stop_tries_again_while_redis_refuses_writes(client: "redis.Redis") -> None:
     reporter = NodeReporter(client, "n1", busy).start()
     wait_for(lambda: fields(client))
@@ -148,9 +162,8 @@ def test_stop_tries_again_while_redis_refuses_writes(client: "redis.Redis") -> N
         results: list[bool] = []
         stopping = Thread(target=lambda: results.append(reporter.stop(timeout=60)))
         stopping.start()
-        refused = lambda: client.info("errorstats").get("errorstat_NOREPLICAS", {"count": 0})["count"]  # noqa: E731
-        before = refused()
-        wait_for(lambda: refused() >= before + 2, "for two refused deletions")
+        before = refused(client)
+        wait_for(lambda: refused(client) >= before + 2, "for two refused deletions")
     finally:
         client.config_set("min-replicas-to-write", 0)
     stopping.join()
@@ -164,10 +177,12 @@ def test_stop_gives_up_when_its_time_is_over_says_why_and_writes_nothing_more(
     reporter = NodeReporter(client, "n1", busy, interval=10, ttl=30).start()
     wait_for(lambda: fields(client))
     client.config_set("min-replicas-to-write", 1)
+    before = refused(client)
     try:
         assert reporter.stop(timeout=0.5) is False
     finally:
         client.config_set("min-replicas-to-write", 0)
+    assert 1 <= refused(client) - before < 10, "a refused deletion is tried again every quarter of a second"
     (record,) = caplog.records
     assert "'n1': its keys could not be deleted" in record.getMessage()
     assert "NOREPLICAS" in record.getMessage()
