@@ -19,13 +19,16 @@ from nodes import heartbeat_key
 from servers import wait_for
 
 
+BUFFER = bytearray(1 << 24)
+
+
 def compute() -> None:
     sum(range(100_000))
 
 
 def read_zeros() -> None:
     with open("/dev/zero", "rb", buffering=0) as zeros:  # noqa: PTH123 - no buffer, so that the kernel does the work
-        zeros.readinto(bytearray(1 << 24))
+        zeros.readinto(BUFFER)
 
 
 @pytest.mark.parametrize("work", [compute, read_zeros])
