@@ -18,7 +18,6 @@ from exporter.reporter import NodeMetrics, NodeReporter
 from nodes import heartbeat_key
 from servers import wait_for
 
-
 BUFFER = bytearray(1 << 24)
 
 
