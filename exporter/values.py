@@ -1,9 +1,9 @@
-"""Columns of texts from Redis into columns of texts that Prometheus can read.
+"""Reads columns of texts from Redis into columns of texts that Prometheus can read.
 
 A number is ASCII decimal: optional sign, digits, optional fraction, optional
-exponent; finite and not negative, after scaling too. What is none is left out
-and its position reported. The usual column is checked in bulk, at some
-ten nanoseconds a value; a value that has been seen is not parsed again.
+exponent. It is finite and not negative, after scaling too. Invalid values are
+dropped and their positions reported. A usual column is checked in bulk, at some
+ten nanoseconds a value. A value that was parsed before is not parsed again.
 """
 
 import math
@@ -17,25 +17,25 @@ from prometheus_client.utils import floatToGoString
 from exporter.contract import Metric
 
 _NUMBER: Final = re.compile(rb"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-_WINDOW: Final = 150  # digits: one of 309, as the largest double has, fills a window wherever it begins
+_WINDOW: Final = 150  # digits: a number of 309, as the largest double has, fills a window wherever it begins
 _MEMO_ITEMS: Final = 65_536
 _MEMO_LENGTH: Final = 64
 
 Texts = Sequence[bytes | None]
 Packed = bytes
-"""Texts in one piece: each one and a line end, or the line end alone where there is none.
+"""Texts in one piece: a line for each node, which is empty if the text is missing.
 
-A text is some 40 bytes as an object of its own, scattered, and 10,000 nodes have 100,000 of them: more than a
-processor's cache holds. In one piece they are a tenth of that."""
+A text as an object of its own takes some 40 bytes, and 10,000 nodes have 100,000 texts: more than a processor's
+cache holds. In one piece they take a tenth of that."""
 
 
 class Column(NamedTuple):
-    """Texts that Prometheus can read, one a node; None where there is none.
+    """A text for each node that Prometheus can read; None if the node has no value.
 
     Attributes:
         texts: The texts.
         packed: The same in one piece.
-        missing: Positions where there is none.
+        missing: Positions of the nodes without a value.
     """
 
     texts: Texts
@@ -43,7 +43,7 @@ class Column(NamedTuple):
     missing: tuple[int, ...] = ()
 
     def amended(self, texts: Mapping[int, bytes | None]) -> "Column":
-        """Return the column with other texts, or none, at some positions."""
+        """Return the column with other texts at some positions; None removes a text."""
         changed = [*self.texts]
         for position, text in texts.items():
             changed[position] = text
@@ -51,7 +51,7 @@ class Column(NamedTuple):
         return _with_gaps(changed, sorted(missing.union(position for position, text in texts.items() if text is None)))
 
     def without(self, positions: Iterable[int]) -> "Column":
-        """Return the column with none at these positions."""
+        """Return the column without the texts at these positions."""
         return self.amended(dict.fromkeys(positions))
 
 
@@ -59,7 +59,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 def parse_number(text: bytes) -> float | None:
-    """Return the number that a text is, or None if it is none, infinite or negative."""
+    """Return the number that a text says; None if the text is not a number, infinite or negative."""
     if not _NUMBER.fullmatch(text):
         return None
     number = float(text)
@@ -73,7 +73,7 @@ def format_number(number: float) -> bytes:
 
 
 class Memo(dict[K, bytes | None]):
-    """Results of a pure function by its argument: filled as it is asked, and bounded."""
+    """The results of a pure function by its argument, each calculated at its first use; bounded."""
 
     def __init__(self, function: Callable[[K], bytes | None]) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class NumberColumn:
         self._memo = Memo(self._text_of)
 
     def read(self, raw: Texts) -> tuple[Column, Sequence[int]]:
-        """Return a text for each value, none where there is none, and the positions of the unreadable."""
+        """Return a text for each value, None if it is missing or invalid, and the positions of invalid values."""
         if not self._scaled and (numbers := whole_numbers(raw)):
             return numbers, ()
         return checked(raw, list(map(self._memo.__getitem__, raw)))
@@ -112,7 +112,10 @@ class NumberColumn:
 
 
 def whole_numbers(raw: Texts) -> Column | None:
-    """Return a column in which all that is there is digits, and not too many of them, by one look at all; else None."""
+    """Return the column if every value is missing or all digits, and not too many of them; else None.
+
+    One look at all values together decides.
+    """
     present = _present(raw)
     full = present is raw
     lines = b"\n".join([*present, b""])
@@ -120,25 +123,25 @@ def whole_numbers(raw: Texts) -> Column | None:
     if not (full or all(present)) or not digits.isdigit() or len(lines) != len(digits) + len(present):
         return None
     if any(b"\n" not in lines[start : start + _WINDOW] for start in range(0, len(lines), _WINDOW)):
-        return None  # one may have too many digits
+        return None  # a value may have too many digits
     return Column(raw, lines) if full else column_of(raw)
 
 
 def _present(raw: Texts) -> Sequence[bytes]:
-    """Return the values that are there: the same sequence if all are, and none is empty."""
+    """Return the values that are not missing: the same sequence if no value is missing or empty."""
     return cast("Sequence[bytes]", raw if all(raw) else [value for value in raw if value is not None])
 
 
 def checked(raw: Texts, texts: Texts) -> tuple[Column, Sequence[int]]:
-    """Return the texts made of some values as a column, and the positions of those of which none was made."""
+    """Return the texts made of some values as a column, and the positions of values that made no text."""
     column = column_of(texts)
     return column, [position for position in column.missing if raw[position] is not None]
 
 
 def column_of(texts: Texts) -> Column:
-    """Return these texts as a column; none of them is empty, or holds a line end."""
+    """Return these texts as a column; no text is empty, or holds a line end."""
     try:
-        return Column(texts, b"\n".join([*texts, b""]))  # type: ignore[list-item] # as a rule, none is None
+        return Column(texts, b"\n".join([*texts, b""]))  # type: ignore[list-item] # as a rule, no text is None
     except TypeError:
         return _with_gaps(texts, [position for position, text in enumerate(texts) if text is None])
 
@@ -151,16 +154,16 @@ def _with_gaps(texts: Texts, missing: Sequence[int]) -> Column:
 
 
 def unpacked(column: Packed) -> list[bytes]:
-    """Return the texts of a column; empty where there is none."""
+    """Return the texts of a column; an empty text where a value is missing."""
     texts = column.split(b"\n")
     texts.pop()
     return texts
 
 
 class HeartbeatTimes:
-    """Reads what nodes write as heartbeat: ISO 8601, naive in the given zone or with an offset.
+    """Reads the times that nodes write as heartbeats: ISO 8601, naive in the given zone or with an offset.
 
-    A second's Unix time is reckoned once, for all nodes that beat in it.
+    The Unix time of a second is calculated once for all nodes that beat in that second.
     """
 
     _TENS: Final = len("2026-01-06T12:30:4")
@@ -176,7 +179,7 @@ class HeartbeatTimes:
         self._memo = Memo(self._second_of)
 
     def read_all(self, raw: Texts) -> tuple[Column, Sequence[int]]:
-        """Return the Unix time of each as a text, none where there is none, and the positions of the unreadable."""
+        """Return each Unix time as a text, None if missing or invalid, and the positions of invalid times."""
         present = _present(raw)
         if (times := self._read_alike(present)) is None:
             read = self.read
@@ -188,11 +191,11 @@ class HeartbeatTimes:
         return column_of([None if text is None else next(following) for text in raw]), ()
 
     def _read_alike(self, raw: Sequence[bytes]) -> Packed | None:
-        """Return the times if all are written alike: microseconds, and one offset or none; else None.
+        """Return the times if all are written alike: with microseconds, and with the same offset or without; else None.
 
-        What stands before a second's last digit is replaced by its Unix time's wherever
-        it stands, as the last digit is the same in both. Whether that made a time of
-        every line, and of nothing else, the result's form tells.
+        The last digit of a second is the same in ISO 8601 and in Unix time. So whatever
+        stands before that digit is replaced everywhere by the first digits of the Unix
+        time. The form of the result shows whether every line became a time.
         """
         if not raw:
             return None
@@ -221,7 +224,7 @@ class HeartbeatTimes:
         return None
 
     def read(self, text: bytes) -> bytes | None:
-        """Return the Unix time as a text, or None if the text is no time."""
+        """Return the Unix time as a text; None if the text is not a time."""
         whole, micros, offset = text[: self._WHOLE], text[self._WHOLE : 26], text[26:]
         if len(micros) == self._MICROS and micros[1:].isdigit() and micros[:1] == b".":
             second = self._memo[whole + offset]
