@@ -55,9 +55,9 @@ def test_eight_thousand_nodes_with_two_invalid_fields_log_a_hundred_lines_and_on
             exporter.snapshot(pairs, clock.now - 1_000)
         lines.append(scrape)
         clock.now += 15
-    assert [len(scrape) for scrape in lines] == [LINES_PER_MINUTE, 0, 0, 0, 1, *[0] * 15]
+    assert [len(scrape) for scrape in lines] == [100, 0, 0, 0, 1, *[0] * 15]
     (count,) = lines[4]
-    assert (count["event"], count["not_logged"]) == ("more invalid values dropped", 16_000 - LINES_PER_MINUTE)
+    assert (count["event"], count["not_logged"]) == ("more invalid values dropped", 15_900)
     for field in fields:
         value = telemetry.registry.get_sample_value("ginkgo_exporter_invalid_values_total", {"field": field})
         assert value == 20 * 8_000, "every one is counted"
@@ -86,6 +86,12 @@ def test_lines_are_limited_anew_in_each_minute_and_a_minute_within_its_limit_tel
     assert (count["not_logged"], line["node_id"]) == (2, "a")
     clock.now += 60
     assert len(logged(invalid, "memory_usage", ["b"])) == 1, "a count is told once"
+
+
+def test_minute_without_invalid_values_is_a_minute_too(invalid: InvalidValueLog, clock: Clock) -> None:
+    assert len(logged(invalid, "queue_size", ids(LINES_PER_MINUTE))) == LINES_PER_MINUTE
+    clock.now += 1_030
+    assert len(logged(invalid, "cpu_usage", ["a"])) == 1
 
 
 def test_pair_that_stays_invalid_is_logged_once_in_a_day(invalid: InvalidValueLog, clock: Clock) -> None:

@@ -147,6 +147,17 @@ def test_bulk_check_says_yes_only_to_digits(raw: Sequence[bytes | None]) -> None
     assert whole_numbers(raw) == (column_of(raw) if plain else None)
 
 
+@pytest.mark.parametrize("count", [1, 25, 150, 1_000])
+def test_bulk_check_is_enough_for_usual_columns_of_any_length(count: int) -> None:
+    assert whole_numbers([b"12345"] * count) == column_of([b"12345"] * count)
+    assert whole_numbers([None, *[b"12345"] * count]) == column_of([None, *[b"12345"] * count])
+
+
+@pytest.mark.parametrize("raw", [[b""], [b"5", b""], [b"", None, b"5"], [None], []])
+def test_bulk_check_leaves_empty_values_to_the_check_of_each(raw: list[bytes | None]) -> None:
+    assert whole_numbers(raw) is None
+
+
 @given(st.lists(st.one_of(st.none(), st.binary(min_size=1, max_size=4).filter(lambda text: b"\n" not in text))))
 def test_column_in_one_piece_is_unpacked_as_it_was(column: Sequence[bytes | None]) -> None:
     assert texts_of(column_of(column)) == column
@@ -165,9 +176,11 @@ def test_column_is_amended_at_the_positions_given_and_nowhere_else(data: st.Data
 
 def test_memo_is_bounded_in_items() -> None:
     memo = Memo[int](lambda number: b"%d" % number)
-    for number in range(_MEMO_ITEMS + 10):
+    for number in range(_MEMO_ITEMS):
         assert memo[number] == b"%d" % number
-    assert len(memo) <= _MEMO_ITEMS
+    assert len(memo) == _MEMO_ITEMS, "nothing is forgotten before the memo is full"
+    assert memo[-1] == b"-1"
+    assert memo == {-1: b"-1"}
 
 
 def test_memo_keeps_no_long_texts() -> None:
