@@ -45,6 +45,10 @@ def test_node_that_was_offline_before_is_offline_at_least_since_the_first_look(p
     assert told(fleet.read(pair, 3_607)) == (WALL + 7, False)
 
 
+def test_time_is_told_to_the_millisecond() -> None:
+    assert told(Fleet().read(CRASHED, 7.12345)) == (WALL + 7.123, False)
+
+
 def test_node_that_is_back_is_offline_since_no_time() -> None:
     fleet = Fleet()
     fleet.read(CRASHED, 0)

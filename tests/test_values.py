@@ -275,3 +275,22 @@ def test_thousand_beats_in_one_second_are_reckoned_once() -> None:
     for micros in range(1000):
         times.read(b"2026-01-06T12:30:45.%06d" % micros)
     assert len(times._memo) == 1
+
+
+@pytest.mark.parametrize("ending", ["", "+00:00", "+08:00", "Z"])
+@pytest.mark.parametrize("gaps", [False, True], ids=["all there", "some missing"])
+def test_times_written_alike_are_read_without_a_look_at_each(
+    ending: str, monkeypatch: pytest.MonkeyPatch, *, gaps: bool
+) -> None:
+    times = HeartbeatTimes(ZoneInfo("UTC"))
+    first = datetime(2026, 1, 6, 12, 30, 35, 1, UTC)
+    moments = [first + timedelta(seconds=number / 20, microseconds=number) for number in range(500)]
+    written: list[bytes | None] = [f"{moment:%Y-%m-%dT%H:%M:%S.%f}{ending}".encode() for moment in moments]
+    shift = 8 * 3600 if ending == "+08:00" else 0
+    expected: list[float | None] = [moment.timestamp() - shift for moment in moments]
+    if gaps:
+        written, expected = [None, *written, None], [None, *expected, None]
+    monkeypatch.setattr(times, "read", None)
+    column, invalid = times.read_all(written)
+    assert [seconds(text) for text in texts_of(column)] == expected
+    assert not invalid
