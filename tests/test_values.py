@@ -294,3 +294,38 @@ def test_times_written_alike_are_read_without_a_look_at_each(
     column, invalid = times.read_all(written)
     assert [seconds(text) for text in texts_of(column)] == expected
     assert not invalid
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"2026-01-06T12:30:45.x23456",
+        b"2026-01-06T12:30:45.12345x",
+        b"2026-01-06T12:30:45.1234.6",
+        b"2026-01-06T12:30:45/123456",
+        b"2026-01-06T12:30:451.23456",
+        b"2026-01-06T12:30:4.5123456",
+        b"2026-01-06T12:30:4\n.123456",
+        b"2026-01-06T12:30:45\n123456",
+        b"2026-01-06T12:30:45.12345\n",
+        b"2026-01-06T12:30:4x.123456",
+        b"2026-01-06T12:30:45.123T56",
+        b"T026-01-06T12:30:45.123456",
+        b"2026-01-0T12:30:45.1234567",
+    ],
+)
+def test_text_that_is_almost_a_time_is_found_among_good_ones(text: bytes) -> None:
+    good = b"2026-01-06T12:30:45.123456"
+    times = HeartbeatTimes(ZoneInfo("UTC"))
+    assert times.read(text) is None
+    for raw in ([text], [good, text], [text, good], [good, text, good], [text, text]):
+        column, invalid = times.read_all(raw)
+        assert texts_of(column) == [None if beat is text else b"1767702645.123456" for beat in raw]
+        assert list(invalid) == [i for i, beat in enumerate(raw) if beat is text]
+
+
+def test_offset_with_seconds_is_read_for_each_time_alone() -> None:
+    raw = [b"2026-01-06T12:30:45.123456+00:00:07", b"2026-01-06T12:30:46.000001+00:00:07"]
+    column, invalid = HeartbeatTimes(ZoneInfo("UTC")).read_all(raw)
+    assert texts_of(column) == [b"1767702638.123456", b"1767702639.000001"]
+    assert not invalid
