@@ -137,7 +137,10 @@ class _Attempt:
         self._given_up = False
         self._connection: Connection | None = None
         self._done: Future[Connection] = Future()
-        Thread(target=self._run, name="connect", daemon=True).start()
+        try:
+            Thread(target=self._run, name="connect", daemon=True).start()
+        except RuntimeError as error:  # the machine has no thread left
+            self._done.set_exception(SourceError(f"cannot connect to Redis: {error}"))
 
     def result(self) -> Connection:
         """Return the connection once it is ready.

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import Any, Self
 
-from redis.exceptions import AskError, MovedError
+from redis.exceptions import AskError, ClusterDownError, MovedError
 
 from exporter.contract import FIELDS
 from exporter.errors import SourceError
@@ -169,7 +169,7 @@ class Look:
             return None if value is None or is_wrong_type(value) else checked(value, kind)
         except SourceError as error:
             self._unread.add(position)
-            if not moved:
+            if not (moved or _is_unserved(reply)):
                 primary.fail(error)
             return None
 
@@ -180,6 +180,11 @@ class Look:
         except SourceError:
             self._unread.add(position)
             return None
+
+
+def _is_unserved(reply: Any) -> bool:
+    """Return whether a key's slot has no primary, which costs that key only: the primary serves its other slots."""
+    return isinstance(reply, ClusterDownError) and "Hash slot not served" in str(reply)
 
 
 class _Follow:

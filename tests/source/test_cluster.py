@@ -242,6 +242,25 @@ def test_dead_primary_costs_its_own_nodes_alone(partial: RunningCluster) -> None
         source.close()
 
 
+def test_slot_that_lost_its_primary_costs_its_own_node_alone(partial: RunningCluster) -> None:
+    for node_id in NODES:
+        beat(partial.client, node_id, 600)
+    source = open_source(partial.settings)
+    reader = source.reader()
+    before = read(reader, *NODES)
+    slot = key_slot(heartbeat_key(NODES[0]))
+    for server in partial.servers.values():
+        with server.client() as client:
+            client.execute_command("CLUSTER", "DELSLOTS", slot)
+    for _ in range(2):
+        reading = read(reader, *NODES)
+        assert reading.unread == {0}
+        # The slot keeps its last primary, and all primaries answered.
+        assert reading.server.holders(NODES[0].encode()) == before.server.holders(NODES[0].encode())
+        assert len(reading.server.members) == 3
+    source.close()
+
+
 def test_names_on_a_primary_that_cannot_be_scanned_stay_known(partial: RunningCluster) -> None:
     for node_id in NODES:
         beat(partial.client, node_id, 600)

@@ -1,0 +1,74 @@
+"""Connections that threads share: each is lent to one at a time, and no reply goes to another's request."""
+
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import redis
+
+from exporter.errors import SourceError
+from exporter.settings import load
+from exporter.source.connection import linked
+from exporter.source.options import pool_of
+from exporter.source.requests import pack
+from servers import RedisServer
+
+THREADS = 8
+ROUNDS = 150
+GIVEN_UP = "given up"
+
+
+def _give_up() -> None:
+    raise SourceError(GIVEN_UP)
+
+
+def test_threads_that_share_a_pool_get_their_own_replies(shared_redis: RedisServer, client: "redis.Redis") -> None:
+    pool = pool_of(load({"redis.url": [shared_redis.url]}).redis)
+    before = len(client.client_list())
+
+    def work(number: int) -> int:
+        chance = random.Random(number)  # noqa: S311 - the same in every run
+        right = 0
+        for turn in range(ROUNDS):
+            word = b"%d of %d" % (turn, number)
+            try:
+                with linked(pool, time.monotonic() + 10) as link:
+                    link.send(pack(b"ECHO", word))
+                    if chance.random() < 0.1:
+                        raise SourceError("given up")
+                    right += link.receive(1) == [word]
+            except SourceError as error:
+                right += str(error) == "given up"
+            if chance.random() < 0.02:
+                pool.disconnect_idle()
+        return right
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        assert list(threads.map(work, range(THREADS))) == [ROUNDS] * THREADS
+    assert len(client.client_list()) - before <= THREADS
+    pool.disconnect()
+
+
+def test_connection_that_a_server_closed_is_made_anew(shared_redis: RedisServer, client: "redis.Redis") -> None:
+    pool = pool_of(load({"redis.url": [shared_redis.url]}).redis)
+    for _ in range(3):
+        with linked(pool, time.monotonic() + 5) as link:
+            assert link.ask(pack(b"PING"), 1) == [b"PONG"]
+        client.client_kill_filter(_type="normal", skipme=True)
+    pool.disconnect()
+
+
+def test_pool_that_is_closed_cuts_connections_that_are_lent(shared_redis: RedisServer) -> None:
+    pool = pool_of(load({"redis.url": [shared_redis.url]}).redis)
+
+    def wait_for_nothing() -> None:
+        with linked(pool, time.monotonic() + 30) as link:
+            link.send(pack(b"BLPOP", b"nothing", b"30"))
+            pool.disconnect()
+            link.receive(1)
+
+    start = time.monotonic()
+    with pytest.raises(SourceError):
+        wait_for_nothing()
+    assert time.monotonic() - start < 10
