@@ -29,6 +29,7 @@ _FIELDS: Final = (
 )
 _LINES: Final = re.compile(rb"\n(%b):([^\r\n]*)" % b"|".join(_FIELDS))
 """All fields in one pass: it takes a quarter of the time of a dictionary of all 200 lines."""
+_OUTCOMES: Final = {b"ok": True, b"err": False}
 _HAS_ERRORSTATS: Final = b"# Errorstats"
 _STOPS_WRITES: Final = pack(b"CONFIG", b"GET", b"stop-writes-on-bgsave-error") + pack(b"CONFIG", b"GET", b"save")
 
@@ -82,10 +83,10 @@ def server_of(replies: Sequence[Any]) -> Server:
 
 
 def _server(info: Mapping[bytes, bytes], *, counts_errors: bool) -> Server:
-    saved, limit = info.get(b"rdb_last_bgsave_status"), int(info.get(b"maxmemory", b"0"))
-    role = info.get(b"role", b"").decode("utf-8", "replace")
+    limit = int(info.get(b"maxmemory", b"0"))
+    role = info.get(b"role", b"").decode("ascii")
     return Server(
-        run_id=info.get(b"run_id", b"").decode("utf-8", "replace"),
+        run_id=info.get(b"run_id", b"").decode("ascii"),
         role=role,
         uptime=float(info.get(b"uptime_in_seconds", b"inf")),
         # What was loaded from an append-only file is told nowhere, so that any may have held nodes.
@@ -95,7 +96,7 @@ def _server(info: Mapping[bytes, bytes], *, counts_errors: bool) -> Server:
         flushes=sum(_count(info[wipe], b"calls=") for wipe in _WIPES if wipe in info),
         paused=info.get(b"paused_actions") in (b"write", b"all"),
         silence=max(0.0, float(info.get(b"master_last_io_seconds_ago", b"0"))) if role == "slave" else 0.0,
-        last_save_ok=None if saved is None else saved == b"ok",
+        last_save_ok=_OUTCOMES.get(info.get(b"rdb_last_bgsave_status", b"")),
         memory_used_ratio=int(info.get(b"used_memory", b"0")) / limit if limit else None,
     )
 

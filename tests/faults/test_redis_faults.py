@@ -116,7 +116,7 @@ FAULTS: Final[dict[str, tuple[Break, Seen]]] = {
     "connections swallowed": (on_the_way(SWALLOWS), "down"),
     "replies delayed": (on_the_way(Fault(delay=0.1)), "up"),
     "replies delayed beyond the timeout": (on_the_way(Fault(delay=2.5)), "down"),
-    "replies cut": (on_the_way(Fault(cut_within=6000)), "now and then"),
+    "replies cut": (on_the_way(Fault(cut_within=40_000)), "now and then"),
     "replies corrupted": (on_the_way(Fault(corrupt_within=4000)), "now and then"),
     "replies trickling": (on_the_way(Fault(delay=0.002, piece=50)), "up"),
 }

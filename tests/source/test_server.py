@@ -166,7 +166,14 @@ def test_silence_before_the_first_word_of_a_master_is_none() -> None:
 @pytest.mark.parametrize(
     "garbled",
     [
-        *(b"uptime_in_seconds:1\xb2", b"evicted_keys:\xb3", b"evicted_keys:0M", b"loading:1"),
+        *(
+            b"run_id:ab\xe3",
+            b"role:m\xe1ster",
+            b"uptime_in_seconds:1\xb2",
+            b"evicted_keys:\xb3",
+            b"evicted_keys:0M",
+            b"loading:1",
+        ),
         *(b"maxmemory:\xb1", b"used_memory:x\r\nmaxmemory:1", b"role:slave\r\nmaster_last_io_seconds_ago:\xb1"),
         *(b"# Errorstats\r\nerrorstat_OOM:cou\xeet=1", b"# Errorstats\r\nerrorstat_OOM:count=", b"cmdstat_flushall:x"),
     ],
