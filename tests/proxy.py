@@ -6,7 +6,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Self
@@ -26,6 +26,7 @@ class Fault:
         corrupt_within: One byte in so many of the replies has its highest bit turned; 0 for none.
         refuses: Connections are reset when they come, and those that are there at the next byte.
         swallows: Whatever comes, from either side, is never passed on.
+        turn: What becomes of each piece of a reply before anything else is done to it.
     """
 
     delay: float = 0.0
@@ -34,6 +35,7 @@ class Fault:
     corrupt_within: int = 0
     refuses: bool = False
     swallows: bool = False
+    turn: Callable[[bytes], bytes] = bytes
 
 
 NONE: Final = Fault()
@@ -94,6 +96,7 @@ class Proxy(threading.Thread):
                 if source is near:
                     far.sendall(data)
                     continue
+                data = fault.turn(data)
                 if fault.corrupt_within:
                     data, sound = self._corrupted(data, sound, fault.corrupt_within)
                 for piece in _pieces(data, fault):

@@ -29,6 +29,7 @@ from typing import Any, Self, TypeVar
 
 import redis
 
+import exporter
 from exporter.bundled import bundled
 from exporter.source.requests import pack
 from nodes import FIELDS, heartbeat_key, metrics_key
@@ -46,6 +47,7 @@ BLIND = 120 * SCALE
 GROUP_INTERVAL = 2.0
 KEEP_FIRING = 150 * SCALE
 RESEND = 60 * SCALE
+RESOLVE_TIMEOUT = 300 * SCALE
 STARTING = 60.0
 """Seconds to wait for programs to start on a busy machine."""
 SETTLED = LASTS + GROUP_INTERVAL + 2
@@ -114,13 +116,14 @@ class Webhook:
 class Alertmanager:
     """An Alertmanager of the test's own, to be killed, paused and restarted with its notification log."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each has a default
         self,
         folder: Path,
         webhook: Webhook,
         *,
         group_wait: float = TTL,
         group_interval: float = GROUP_INTERVAL,
+        resolve_timeout: float = RESOLVE_TIMEOUT,
         flags: Sequence[str] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -129,6 +132,7 @@ class Alertmanager:
         self.url = f"http://127.0.0.1:{self.port}"
         self.program = binary("prometheus-alertmanager")
         config = {
+            "global": {"resolve_timeout": f"{resolve_timeout:.0f}s"},
             "route": {
                 "receiver": "test",
                 "group_by": ["alertname", "node_id"],
@@ -390,6 +394,7 @@ class Nursery:
     def __init__(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, Path(__file__).with_name("bridge_entry.py")],
+            env={**os.environ, "PYTHONPATH": str(Path(exporter.__file__).parents[1])},  # the code that is tested here
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

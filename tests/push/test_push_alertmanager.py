@@ -1,105 +1,15 @@
-"""One Alertmanager, as the bridge posts to it: when, what, in whose time, and what of it is never sent."""
+"""One Alertmanager, as the bridge posts to it: when, what, and what of it is never sent."""
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
-from email.utils import format_datetime
-from typing import Any
 
 import pytest
+from fake_alertmanager import HOUR, LASTS, RETRY, Fake, dead, posting, run, unix, until
+from structlog.testing import capture_logs
 
-from exporter.push import alertmanager as module
-from exporter.push.alertmanager import BATCH, FRESH, Alertmanager
-from exporter.push.alerts import NODE_OFFLINE, Alert, Texts
+from exporter.push.alertmanager import BATCH, Alertmanager, Pace
+from exporter.push.alerts import Texts
 from exporter.push.config import HttpConfig
-
-LASTS = 120.0
-HOUR = 3600.0
-
-
-class Fake:
-    """An Alertmanager that keeps what it is sent, and answers as it is told."""
-
-    def __init__(self) -> None:
-        self.posts: list[list[dict[str, Any]]] = []
-        self.taken: list[bool] = []
-        self.status = 200
-        self.date: datetime | str | None = ""  # its clock; right if empty, not told if None
-        self.hangs = False
-        self.url = ""
-        self.connections: set[asyncio.StreamWriter] = set()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections.add(writer)
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            assert head.startswith("POST /api/v2/alerts HTTP/1.1\r\n")
-            length = next(int(line[15:]) for line in head.splitlines() if line.lower().startswith("content-length:"))
-            self.posts.append(json.loads(await reader.readexactly(length)))
-            await until(lambda: not self.hangs)
-            now = datetime.now(UTC) if self.date == "" else self.date
-            date = b"" if now is None else b"Date: %b\r\n" % (now if isinstance(now, str) else http_date(now)).encode()
-            text = b"no, for a reason"
-            writer.write(b"HTTP/1.1 %d Told\r\n%bContent-Length: %d\r\n\r\n%b" % (self.status, date, len(text), text))
-            await writer.drain()
-        writer.close()
-        self.connections.discard(writer)
-
-    def sent(self) -> list[str]:
-        """Return the node ids in all posts, one post after another."""
-        return [alert["labels"]["node_id"] for post in self.posts for alert in post]
-
-    def last(self, node_id: str) -> dict[str, Any]:
-        return next(alert for post in self.posts[::-1] for alert in post if alert["labels"]["node_id"] == node_id)
-
-
-@asynccontextmanager
-async def posting(fake: Fake, *, run: bool = True) -> AsyncIterator[Alertmanager]:
-    server = await asyncio.start_server(fake.serve, "127.0.0.1", 0)
-    fake.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-    def posted(_: Alertmanager, taken: bool, __: Iterable[Alert]) -> None:  # noqa: FBT001
-        fake.taken.append(taken)
-
-    alertmanager = Alertmanager(fake.url, Texts({}), config=HttpConfig(), posted=posted, lasts=LASTS)
-    task = asyncio.create_task(alertmanager.run()) if run else None
-    try:
-        yield alertmanager
-    finally:
-        if task:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-        fake.hangs = False
-        await until(lambda: not fake.connections)
-        await asyncio.sleep(0.05)  # the client's side of a connection that it gave up
-        alertmanager.close()
-        server.close()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - any condition
-            await asyncio.sleep(0.005)
-
-
-def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(scenario())  # type: ignore[arg-type]
-
-
-def dead(node_id: str, ago: float = 30.0) -> Alert:
-    return Alert(NODE_OFFLINE, node_id, time.monotonic() - ago)
-
-
-def http_date(moment: datetime) -> str:
-    return format_datetime(moment, usegmt=True)
-
-
-def unix(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
 
 
 def test_an_empty_post_is_sent_at_once_to_learn_its_time() -> None:
@@ -113,12 +23,10 @@ def test_an_empty_post_is_sent_at_once_to_learn_its_time() -> None:
     run(scenario)
 
 
-def test_with_nothing_to_push_an_empty_post_is_sent_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "IDLE", 0.05)
-
+def test_with_nothing_to_push_an_empty_post_is_sent_again_and_again() -> None:
     async def scenario() -> None:
         fake = Fake()
-        async with posting(fake):
+        async with posting(fake, pace=Pace(idle=0.05)):
             await until(lambda: len(fake.posts) >= 4)
         assert fake.posts[:4] == [[], [], [], []]
 
@@ -132,48 +40,21 @@ def test_an_alert_begins_at_the_last_heartbeat_and_ends_two_minutes_on() -> None
             alertmanager.offer([dead("a", ago=30)], time.monotonic())
             await until(lambda: "a" in fake.sent())
         sent = fake.last("a")
-        # Date is cut to the second: never too late, and too early by less than two.
+        # Date is cut to the second: an alert never starts too late, and too early by less than two.
         assert -32 < unix(sent["startsAt"]) - time.time() < -29.99
-        assert LASTS - 2 < unix(sent["endsAt"]) - time.time() <= LASTS
+        assert LASTS - 1 < unix(sent["endsAt"]) - time.time() <= LASTS
 
     run(scenario)
 
 
-@pytest.mark.parametrize("off", [-HOUR, HOUR])
-def test_times_are_alertmanagers_whatever_our_clock_says(off: float) -> None:
+def test_a_clock_that_was_set_is_noticed_before_the_next_alert_is_posted() -> None:
+    # A machine that slept: its monotonic clock stood still, and what is known of Alertmanager's time is old.
     async def scenario() -> None:
         fake = Fake()
-        fake.date = datetime.fromtimestamp(time.time() + off, UTC)
-        async with posting(fake) as alertmanager:
-            alertmanager.offer([dead("a")], time.monotonic())
-            await until(lambda: "a" in fake.sent())
-        assert unix(fake.last("a")["startsAt"]) == pytest.approx(time.time() + off - 30, abs=3)
-        assert unix(fake.last("a")["endsAt"]) == pytest.approx(time.time() + off + LASTS, abs=3)
-
-    run(scenario)
-
-
-@pytest.mark.parametrize("date", [None, "yesterday"])
-def test_without_a_readable_date_our_own_clock_is_taken(date: str | None) -> None:
-    async def scenario() -> None:
-        fake = Fake()
-        fake.date = date
-        async with posting(fake) as alertmanager:
-            alertmanager.offer([dead("a")], time.monotonic())
-            await until(lambda: "a" in fake.sent())
-        assert unix(fake.last("a")["startsAt"]) == pytest.approx(time.time() - 30, abs=3)
-
-    run(scenario)
-
-
-def test_a_clock_that_was_set_is_noticed_before_the_next_alert_is_posted(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A machine that slept: its monotonic clock stood still, and with it what we take for Alertmanager's time.
-    async def scenario() -> None:
-        fake = Fake()
-        async with posting(fake) as alertmanager:
+        off = 0.0
+        async with posting(fake, wall=lambda: time.time() + off) as alertmanager:
             await until(lambda: fake.taken)
-            real = time.time
-            monkeypatch.setattr(time, "time", lambda: real() + HOUR)
+            off = HOUR
             alertmanager.offer([dead("a")], time.monotonic())
             await until(lambda: "a" in fake.sent())
         assert [len(post) for post in fake.posts] == [0, 0, 1]
@@ -214,7 +95,7 @@ def test_what_is_not_fresh_is_not_sent_until_it_is_offered_anew() -> None:
         fake = Fake()
         async with posting(fake) as alertmanager:
             await until(lambda: fake.taken)
-            alertmanager.offer([dead("a")], time.monotonic() - FRESH - 0.01)
+            alertmanager.offer([dead("a")], time.monotonic() - Pace().fresh - 0.01)
             alertmanager.offer([dead("b")], time.monotonic())
             await until(lambda: "b" in fake.sent())
             assert fake.sent() == ["b"]
@@ -224,31 +105,50 @@ def test_what_is_not_fresh_is_not_sent_until_it_is_offered_anew() -> None:
     run(scenario)
 
 
-def test_an_alert_that_ended_while_alertmanager_failed_is_never_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_BACKOFF", (0.01, 0.05))
-
+def test_an_alert_that_ended_while_alertmanager_failed_is_never_sent() -> None:
     async def scenario() -> None:
         fake = Fake()
         fake.status = 503
-        async with posting(fake) as alertmanager:
-            alert = dead("a")
-            alertmanager.offer([alert], time.monotonic())
-            await until(lambda: len(fake.taken) >= 3)
-            alertmanager.end([alert], resolve=False)
+        # However long the test takes, it is the end that keeps the alert back, and not its age.
+        async with posting(fake, pace=Pace(fresh=float("inf"), backoff=(0.01, 0.05))) as alertmanager:
+            alerts = [dead("ended"), dead("lasting")]
+            alertmanager.offer(alerts, time.monotonic())
+            await until(lambda: len(fake.sent()) >= 4)
+            alertmanager.end(alerts[:1], resolve=False)
+            under_way = len(fake.posts) + 1
+            await until(lambda: len(fake.posts) > under_way + 2)
             fake.status = 200
-            alertmanager.offer([dead("b")], time.monotonic())
-            await until(lambda: "b" in fake.sent())
-            assert "a" not in fake.sent()[fake.sent().index("b") :]
+            await until(lambda: fake.taken[-1])
+            later = [alert["labels"]["node_id"] for post in fake.posts[under_way:] for alert in post]
+            assert "lasting" in later
+            assert "ended" not in later
+
+    run(scenario)
+
+
+def test_an_alert_that_ended_before_it_could_be_sent_is_never_sent() -> None:
+    async def scenario() -> None:
+        fake = Fake()
+        async with posting(fake) as alertmanager:
+            await until(lambda: fake.taken)
+            alerts = [dead("ended"), dead("lasting")]
+            alertmanager.offer(alerts, time.monotonic())
+            alertmanager.end(alerts[:1], resolve=False)
+            await until(lambda: "lasting" in fake.sent())
+            alertmanager.offer([dead("new")], time.monotonic())
+            await until(lambda: "new" in fake.sent())
+            assert fake.sent() == ["lasting", "new"]
 
     run(scenario)
 
 
 def test_a_refusal_is_tried_again_after_a_growing_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, longest = Pace().backoff
     pauses: list[float] = []
     real = asyncio.sleep
 
     async def sleep(seconds: float) -> None:
-        if seconds >= 0.1:
+        if seconds >= first / 2:
             pauses.append(seconds)
         await real(min(seconds, 0.01))
 
@@ -262,29 +162,62 @@ def test_a_refusal_is_tried_again_after_a_growing_pause(monkeypatch: pytest.Monk
             assert not any(fake.taken)
 
     run(scenario)
-    bounds = (0.25, 0.5, 1, 2, 2)
-    for pause, bound in zip(pauses, bounds, strict=False):
+    for pause, bound in zip(pauses[:5], (first, 2 * first, longest, longest, longest), strict=True):
         assert 0.5 * bound <= pause <= 1.5 * bound
+        assert pause != bound, "several exporters must not post in step"
 
 
-def test_one_that_hangs_is_sent_an_empty_post_first_when_it_wakes_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    # What it was sent meanwhile waits in its socket, and is read then: it must not be an alert long over.
-    monkeypatch.setattr(module, "_REQUEST", 0.1)
-    monkeypatch.setattr(module, "_BACKOFF", (0.01, 0.05))
-
+def test_every_other_post_to_one_that_hangs_is_empty() -> None:
+    # Posts wait in its socket and are read when it wakes up: few of them should tell old alerts.
     async def scenario() -> None:
         fake = Fake()
-        async with posting(fake) as alertmanager:
+        async with posting(fake, pace=RETRY, patience=(0.1, 0.1)) as alertmanager:
             await until(lambda: fake.taken)
             fake.hangs = True
-            for _ in range(5):
+            for _ in range(8):
                 alertmanager.offer([dead("a")], time.monotonic())
                 await asyncio.sleep(0.1)
-            assert fake.sent() == ["a"]
-            assert fake.posts[-1] == []
+            sizes = [len(post) for post in fake.posts[1:]]
+            assert sizes[:4] == [1, 0, 1, 0]
             fake.hangs = False
+            alertmanager.offer([dead("b")], time.monotonic())
+            await until(lambda: "b" in fake.sent())
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("fault", ["slow", "cut"])
+def test_alerts_are_posted_although_no_empty_post_was_ever_answered(fault: str) -> None:
+    async def scenario() -> None:
+        fake = Fake()
+        fake.cuts, fake.slow = fault == "cut", 0.5 if fault == "slow" else 0.0
+        async with posting(fake, pace=RETRY, patience=(0.1, 0.1)) as alertmanager:
+            await until(lambda: len(fake.taken) >= 3)
+            assert not any(fake.taken)
             alertmanager.offer([dead("a")], time.monotonic())
-            await until(lambda: len(fake.sent()) == 2)
+            await until(lambda: "a" in fake.sent())
+            assert unix(fake.last("a")["startsAt"]) == pytest.approx(time.time() - 30, abs=3)
+            assert "endsAt" not in fake.last("a")
+
+    run(scenario)
+
+
+def test_no_empty_post_is_in_the_way_of_alerts_that_wait_for_a_fresh_observation() -> None:
+    async def scenario() -> None:
+        fake = Fake()
+        fake.status = 503
+        async with posting(fake, pace=Pace(fresh=0.1, idle=0.0, backoff=(0.01, 0.01))) as alertmanager:
+            await until(lambda: fake.taken)
+            alertmanager.offer([dead("a")], time.monotonic())
+            await until(lambda: "a" in fake.sent())
+            await asyncio.sleep(0.15)  # the observation is old by now
+            posts = len(fake.posts)
+            await asyncio.sleep(0.1)
+            assert len(fake.posts) == posts
+            fake.status = 200
+            alertmanager.offer([dead("a")], time.monotonic())
+            await until(lambda: len(fake.posts) > posts)
+            assert fake.posts[posts][0]["labels"]["node_id"] == "a"
 
     run(scenario)
 
@@ -329,8 +262,11 @@ def test_an_end_is_posted_by_the_sole_writer_only() -> None:
             alertmanager.offer([ended, kept], time.monotonic())
             await until(lambda: len(fake.sent()) == 2)
             alertmanager.end([kept], resolve=False)
+            await asyncio.sleep(0.05)  # it has nothing to post, and waits
+            start = time.monotonic()
             alertmanager.end([ended], resolve=True)
             await until(lambda: len(fake.sent()) == 3)
+            assert time.monotonic() - start < 5, "an end is posted at once"
         assert fake.sent()[2] == "ended"
         assert time.time() - 2 < unix(fake.last("ended")["endsAt"]) <= time.time()
 
@@ -378,5 +314,28 @@ def test_a_refusal_is_said_in_one_line() -> None:
         nobody.close()
         assert "refused" in problem
         assert "\n" not in problem
+
+    run(scenario)
+
+
+def test_a_failure_is_logged_once_and_its_end_too() -> None:
+    async def scenario() -> None:
+        fake = Fake()
+        with capture_logs() as logs:
+            async with posting(fake, pace=RETRY) as alertmanager:
+                await until(lambda: fake.taken)
+                assert not logs
+                fake.status = 503
+                alertmanager.offer([dead("a")], time.monotonic())
+                await until(lambda: len(fake.taken) >= 4)
+                fake.status = 200
+                await until(lambda: fake.taken[-1])
+                alertmanager.offer([dead("b")], time.monotonic())
+                await until(lambda: "b" in fake.sent())
+        error = "HTTP 503 no, for a reason"
+        assert logs == [
+            {"event": "Alertmanager takes no alerts", "log_level": "error", "url": fake.url, "error": error},
+            {"event": "Alertmanager takes alerts again", "log_level": "info", "url": fake.url},
+        ]
 
     run(scenario)

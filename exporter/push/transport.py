@@ -1,0 +1,113 @@
+"""The way to one Alertmanager: posts over HTTP or HTTPS, with a timeout that follows how slowly it answers."""
+
+import json
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
+from tornado.simple_httpclient import HTTPTimeoutError
+
+from exporter.push.config import HttpConfig
+
+CONNECT: Final = 2.0
+"""Seconds for a TCP connection. Over TLS the handshake counts too, so there the request's timeout holds."""
+PATIENCE: Final = (5.0, 80.0)
+"""The shortest and the longest timeout of a request, in seconds.
+
+Each timeout doubles the next one, up to the longest; an answer sets it to twice the
+time that the answer took. A lost connection costs 5 s as long as Alertmanager answers
+quickly, and an Alertmanager that needs 30 s for an answer is waited for.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came of a post.
+
+    Attributes:
+        problem: What was wrong, in one line; empty if the post was accepted.
+        answered: Whether there was an answer over HTTP, whatever it said.
+        timed_out: Whether nothing came in time: what was sent may still be read, minutes later.
+        date: The answer's ``Date`` header; None if there is none.
+        sent: Monotonic time at which the post was begun.
+        received: Monotonic time of its end.
+    """
+
+    problem: str
+    answered: bool
+    timed_out: bool
+    date: str | None
+    sent: float
+    received: float
+
+
+class Transport:
+    """Sends posts to one Alertmanager. For the event loop.
+
+    Args:
+        url: Its address, with the path prefix if it has one.
+        config: Authentication and TLS.
+        connect: See ``CONNECT``.
+        patience: See ``PATIENCE``.
+    """
+
+    def __init__(
+        self, url: str, config: HttpConfig, *, connect: float = CONNECT, patience: tuple[float, float] = PATIENCE
+    ) -> None:
+        self._url, self._config, self._connect = url, config, connect
+        self._shortest, self._longest = patience
+        self._timeout = self._shortest
+        self._http = AsyncHTTPClient(force_instance=True)
+
+    async def post(self, alerts: Sequence[dict[str, Any]]) -> Reply:
+        """Send alerts, none to learn whether they would be accepted, and return what came of it."""
+        sent = time.monotonic()
+        problem, date, answered, timed_out = "", None, False, False
+        try:
+            response = await self._http.fetch(self._request(alerts), raise_error=False)
+        except HTTPTimeoutError as error:
+            problem, timed_out = _line(error), True
+        except (ConnectionError, socket.gaierror) as error:
+            problem = f"cannot connect: {error.strerror or error} (is it running there? see --alertmanager.url)"
+        except (HTTPClientError, OSError, ValueError) as error:
+            problem = _line(error)
+        else:
+            problem, date, answered = _refusal(response), response.headers.get("Date"), True
+        received = time.monotonic()
+        if timed_out:
+            self._timeout = min(2 * self._timeout, self._longest)
+        elif answered:
+            self._timeout = min(max(2 * (received - sent), self._shortest), self._longest)
+        return Reply(problem, answered, timed_out, date, sent, received)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _request(self, alerts: Sequence[dict[str, Any]]) -> HTTPRequest:
+        tls = self._url.startswith("https:")
+        return HTTPRequest(
+            f"{self._url}/api/v2/alerts",
+            method="POST",
+            body=json.dumps(alerts, ensure_ascii=False).encode(),
+            headers={"Content-Type": "application/json", **self._config.headers()},
+            connect_timeout=self._timeout if tls else self._connect,
+            request_timeout=self._timeout,
+            follow_redirects=False,
+            ssl_options=self._config.context() if tls else None,
+        )
+
+
+def _refusal(response: HTTPResponse) -> str:
+    """Return why a post was refused; empty if it was accepted."""
+    if response.code == 200:  # noqa: PLR2004
+        return ""
+    text = (response.body or b"")[:200].decode("utf-8", "replace")
+    return " ".join(f"HTTP {response.code} {text}".split())
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
