@@ -11,6 +11,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HT
 from tornado.simple_httpclient import HTTPTimeoutError
 
 from exporter.push.config import HttpConfig
+from exporter.push.lookup import Lookup
 
 CONNECT: Final = 2.0
 """Seconds for a TCP connection. Over TLS the handshake counts too, so there the request's timeout holds."""
@@ -60,7 +61,7 @@ class Transport:
         self._url, self._config, self._connect = url, config, connect
         self._shortest, self._longest = patience
         self._timeout = self._shortest
-        self._http = AsyncHTTPClient(force_instance=True)
+        self._http = AsyncHTTPClient(force_instance=True, resolver=Lookup())
 
     async def post(self, alerts: Sequence[dict[str, Any]]) -> Reply:
         """Send alerts, none to learn whether they would be accepted, and return what came of it."""

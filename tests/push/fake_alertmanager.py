@@ -31,7 +31,8 @@ class Fake:
         self.date: datetime | str | None = ""  # its clock; right if empty, not told if None
         self.hangs = False
         self.slow = 0.0  # seconds before it answers
-        self.cuts = False  # what it answers is cut off
+        self.cuts = False  # its answers are cut off
+        self.text = b"no, for a reason"
         self.url = ""
         self.connections: set[asyncio.StreamWriter] = set()
 
@@ -40,13 +41,14 @@ class Fake:
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             assert head.startswith("POST /api/v2/alerts HTTP/1.1\r\n")
+            assert "\r\nContent-Type: application/json\r\n" in head
             length = next(int(line[15:]) for line in head.splitlines() if line.lower().startswith("content-length:"))
             self.posts.append(json.loads(await reader.readexactly(length)))
             await asyncio.sleep(self.slow)
             await until(lambda: not self.hangs)
             now = datetime.now(UTC) if self.date == "" else self.date
             date = b"" if now is None else b"Date: %b\r\n" % (now if isinstance(now, str) else http_date(now)).encode()
-            text = b"no, for a reason"
+            text = self.text
             whole = b"HTTP/1.1 %d Told\r\n%bContent-Length: %d\r\n\r\n%b" % (self.status, date, len(text), text)
             writer.write(whole[:-5] if self.cuts else whole)
             await writer.drain()
@@ -62,6 +64,19 @@ class Fake:
 
 
 @asynccontextmanager
+async def serving(fake: Fake) -> AsyncIterator[None]:
+    """Have a fake one listen; its connections are over at the end."""
+    server = await asyncio.start_server(fake.serve, "127.0.0.1", 0)
+    fake.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield
+    finally:
+        fake.hangs = False
+        await until(lambda: not fake.connections)
+        server.close()
+
+
+@asynccontextmanager
 async def posting(
     fake: Fake,
     *,
@@ -71,36 +86,32 @@ async def posting(
     patience: tuple[float, float] = PATIENCE,
 ) -> AsyncIterator[Alertmanager]:
     """Lend an Alertmanager client that posts to a fake one; it runs unless told otherwise."""
-    server = await asyncio.start_server(fake.serve, "127.0.0.1", 0)
-    fake.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
     def posted(_: Alertmanager, taken: bool, __: Iterable[Alert]) -> None:  # noqa: FBT001
         fake.taken.append(taken)
 
     config = HttpConfig()
-    alertmanager = Alertmanager(
-        fake.url,
-        Texts({}),
-        config=config,
-        posted=posted,
-        lasts=LASTS,
-        pace=pace,
-        clocks=Clocks(fake.url, wall=wall),
-        transport=Transport(fake.url, config, patience=patience),
-    )
-    task = asyncio.create_task(alertmanager.run()) if run else None
-    try:
-        yield alertmanager
-    finally:
-        if task:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-        fake.hangs = False
-        await until(lambda: not fake.connections)
-        await asyncio.sleep(0.05)  # the client's side of a connection that it gave up
-        alertmanager.close()
-        server.close()
+    async with serving(fake):
+        alertmanager = Alertmanager(
+            fake.url,
+            Texts({}),
+            config=config,
+            posted=posted,
+            lasts=LASTS,
+            pace=pace,
+            clocks=Clocks(fake.url, wall=wall),
+            transport=Transport(fake.url, config, patience=patience),
+        )
+        task = asyncio.create_task(alertmanager.run()) if run else None
+        try:
+            yield alertmanager
+        finally:
+            if task:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+            await asyncio.sleep(0.05)  # the client closes the connections that it gave up
+            alertmanager.close()
 
 
 async def until(condition: Callable[[], object]) -> None:

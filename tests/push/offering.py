@@ -50,16 +50,18 @@ class Offering:
 
 
 @asynccontextmanager
-async def offering(*urls: str, config: HttpConfig | None = None) -> AsyncIterator[Offering]:
+async def offering(*urls: str, config: HttpConfig | None = None, posting: bool = True) -> AsyncIterator[Offering]:
     """Lend dead nodes whose alerts are posted to Alertmanagers."""
     offered = Offering(*urls, config=config)
-    tasks = [asyncio.create_task(work) for work in (offered.refresh(), *(one.run() for one in offered.alertmanagers))]
+    work = (offered.refresh(), *(one.run() for one in offered.alertmanagers)) if posting else ()
+    tasks = [asyncio.create_task(each) for each in work]
     try:
         yield offered
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.05)  # the client closes the connections that it gave up
         for one in offered.alertmanagers:
             one.close()
 
