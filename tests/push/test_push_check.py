@@ -1,6 +1,7 @@
 """``check`` against an Alertmanager that is well, one that is not there, and one that wants another password."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import bcrypt
 import pytest
 from push_stack import Stack
 
+from proxy import Fault
 from servers import free_port
 
 pytestmark = pytest.mark.server("prometheus-alertmanager")
@@ -32,7 +34,7 @@ def guarded(tmp_path: Path) -> str:
 def test_check_says_that_alertmanager_takes_posts(stack: Stack) -> None:
     alertmanager = stack.alertmanager(stack.webhook())
     code, text = check(stack, "--alertmanager.url", alertmanager.url)
-    assert f"alertmanager {alertmanager.url}: good" in text
+    assert f"alertmanager {alertmanager.url}: good, it took an empty post\n" in text
     assert code == 0
 
 
@@ -42,8 +44,25 @@ def test_check_fails_where_no_alertmanager_listens(stack: Stack) -> None:
     code, text = check(stack, "--alertmanager.url", url, "--alertmanager.url", good.url)
     assert f"alertmanager {url}: " in text
     assert "refused" in text
+    assert "Date" not in text
     assert f"alertmanager {good.url}: good" in text
     assert code == 1
+
+
+@pytest.mark.parametrize(
+    ("date", "said"),
+    [
+        (b"Wed, 25 Nov 2020 12:00:00 GMT", r"good, it took an empty post; but the Date of its answers is \d+ s behind"),
+        (None, "good, it took an empty post; but its answers have no readable Date"),
+    ],
+)
+def test_check_says_that_a_clock_is_wrong(stack: Stack, date: bytes | None, said: str) -> None:
+    proxy = stack.proxy(stack.alertmanager(stack.webhook()).port)
+    proxy.fault = Fault(turn=lambda reply: re.sub(rb"\r\nDate: [^\r]*", b"\r\nDate: " + date if date else b"", reply))
+    code, text = check(stack, "--alertmanager.url", f"http://127.0.0.1:{proxy.port}")
+    assert re.search(said, text)
+    assert "so alerts end by its resolve_timeout" in text
+    assert code == 0
 
 
 @pytest.mark.parametrize(("password", "expected"), [("right", 0), ("wrong", 1)])
