@@ -74,6 +74,10 @@ def read_families(snapshot: Snapshot | None, info: ReadInfo) -> Iterator[MetricF
     yield GaugeMetricFamily("ginkgo_redis_up", "1 if this scrape read Redis in full, else 0.", value=float(up))
     if snapshot:
         yield from _redis_families(info)
+    if info.expected is not None:
+        yield GaugeMetricFamily(
+            "ginkgo_nodes_expected", "Nodes that there should be (--nodes.expected).", value=info.expected
+        )
     rights = GaugeMetricFamily(
         "ginkgo_exporter_missing_rights",
         "1 for each command that Redis refuses to the exporter's user, else 0.",

@@ -60,6 +60,7 @@ class ReadInfo:
         server: What Redis said of itself at the last look; None before the first.
         writes_refused: Whether Redis is taken to refuse writes.
         missing_rights: Commands that Redis refuses to the exporter's user.
+        expected: How many nodes there should be; None if that is not set.
     """
 
     collect_duration: float | None = None
@@ -67,6 +68,7 @@ class ReadInfo:
     server: Server | None = None
     writes_refused: bool = False
     missing_rights: frozenset[str] = frozenset()
+    expected: int | None = None
 
 
 class Fleet:
@@ -171,6 +173,7 @@ class Fleet:
             self.judge.server,
             self.judge.writes_refused_since() is not None,
             self._source.missing_rights(),
+            self.settings.nodes.expected,
         )
 
     def attend(self, attendant: Attendant, refresh: float) -> None:

@@ -103,10 +103,13 @@ class Discovery(_Section):
 
 
 class Nodes(_Section):
-    """How long nodes are remembered."""
+    """How many nodes there should be, and how long they are remembered."""
 
     forget_after: OptionalDuration = Field(
         default=None, description="leave out nodes that are offline for longer, such as 24h"
+    )
+    expected: int | None = Field(
+        default=None, ge=1, description="how many nodes there should be, for GinkgoNodesMissing"
     )
 
 
