@@ -81,10 +81,9 @@ def value_rows(values: str) -> Iterator[tuple[str, str, str]]:
 def threshold_rows(thresholds: str) -> Iterator[tuple[str, str, str]]:
     """Yield alert, name and default of each threshold that can be changed for one alert."""
     for alert, places in yaml.safe_load(thresholds).items():
-        if ":" in alert:  # a recording rule: values of their own set its thresholds
-            continue
         for name, place in places.items():
-            yield alert, name, place.partition("{")[2].partition("}")[0]
+            text = place if isinstance(place, str) else place["place"]
+            yield alert, name, text.partition("{")[2].partition("}")[0]
 
 
 def table(head: tuple[str, str, str], rows: Iterator[tuple[str, str, str]]) -> str:

@@ -102,7 +102,7 @@ def _rules() -> stat.Panel:
         "Alert rules",
         "Whether Prometheus evaluates the alert rules: their watchdog always fires. If not, no alert comes "
         "from it, and panels that use recorded series are empty.",
-        'max(ALERTS{alertname="Watchdog", alertstate="firing", severity="info"})',
+        'max(ALERTS{alertname="GinkgoWatchdog", alertstate="firing", severity="none"})',
         limits=thresholds((1, WELL)),
         words=words({"1": ("evaluated", WELL)}),
         absent="not loaded",

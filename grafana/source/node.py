@@ -152,11 +152,12 @@ def _events() -> timeseries.Panel:
 
 
 def _backpressure() -> timeseries.Panel:
-    usual = worst_recorded(LINES, "node:ginkgo_node_backpressure:avg1h_rate5m", _CHOSEN)
+    usual = worst_recorded(LINES, "node:ginkgo_node_backpressure:usual_rate5m", _CHOSEN)
     return lines(
         "Backpressure",
         "How often a full queue pushed back, per second, and the level above which it is a spike: "
-        f"{BACKPRESSURE_SPIKE} times the node's own average of the hour before, and more than the line." + _ONLY_SOME,
+        f"{BACKPRESSURE_SPIKE} times the node's own average of the hour before and its rate at the same time "
+        "yesterday, and more than the line." + _ONLY_SOME,
         Query(worst_recorded(LINES, "node:ginkgo_node_backpressure:rate5m", _CHOSEN), "{{node_id}}"),
         Query(f"{BACKPRESSURE_SPIKE} * ({usual})", "{{node_id}}: spike above"),
         unit="cps",

@@ -107,6 +107,10 @@ class Prometheus(Process):
         }
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 1000  # Alertmanager sends all groups at once
+
+
 class Webhook:
     """A receiver that takes notifications; what it was told is kept in ``told``, alert by alert, with the time."""
 
@@ -124,7 +128,7 @@ class Webhook:
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 

@@ -1,18 +1,20 @@
 """The example configuration for Alertmanager: valid, and it tells the right people the right things."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from alert_rules import ALERTS, alerts
-from stack import Alertmanager, Labels
+from alert_rules import ALERTS, alerts, severities
+from stack import Alertmanager, Labels, Webhook
 
-from servers import wait_for
+from nodes import beat
+from servers import RedisServer, running_exporter, wait_for
 
 EXAMPLE = ALERTS / "alertmanager.example.yml"
-RECEIVERS = {"critical": "pager", "warning": "tickets", "info": "chat"}
+RECEIVERS = {"critical": "pager", "warning": "tickets", "info": "chat", "none": "dead-mans-switch"}
 
 
 @pytest.mark.server("amtool")
@@ -22,46 +24,57 @@ def test_amtool_accepts_it() -> None:
 
 
 @pytest.mark.server("amtool")
-@pytest.mark.parametrize("name", alerts())
-def test_each_alert_goes_to_the_receiver_of_its_severity(name: str) -> None:
-    severity = alerts()[name]["labels"]["severity"]
-    receiver = "dead-mans-switch" if name == "Watchdog" else RECEIVERS[severity]
+@pytest.mark.parametrize(("name", "severity"), [(name, severity) for name in alerts() for severity in severities(name)])
+def test_each_alert_goes_to_the_receiver_of_its_severity(name: str, severity: str) -> None:
     labels = (f"alertname={name}", f"severity={severity}", "node_id=n1")
-    run = _amtool("config", "routes", "test", f"--config.file={EXAMPLE}", f"--verify.receivers={receiver}", *labels)
+    receiver = f"--verify.receivers={RECEIVERS[severity]}"
+    run = _amtool("config", "routes", "test", f"--config.file={EXAMPLE}", receiver, *labels)
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-def test_each_offline_node_is_a_group_of_its_own_that_waits_no_longer_than_the_pushed_alert_is_old() -> None:
+def test_each_offline_node_is_a_group_of_its_own_that_waits_for_nothing() -> None:
     route = next(route for route in _config()["route"]["routes"] if "GinkgoNodeOffline" in str(route["matchers"]))
     assert route["group_by"][:2] == ["alertname", "node_id"]
-    assert route["group_wait"] == "5s"
+    assert route["group_wait"] == "0s"
+
+
+@pytest.mark.server("amtool")
+def test_the_old_name_of_the_watchdog_still_reaches_the_dead_mans_switch() -> None:
+    labels = ("alertname=Watchdog", "severity=info")
+    run = _amtool(
+        "config", "routes", "test", f"--config.file={EXAMPLE}", "--verify.receivers=dead-mans-switch", *labels
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 SYMPTOMS = {
     *("GinkgoNodeFlapping", "GinkgoHeartbeatLate", "GinkgoNodeZombie", "GinkgoNodeStalled"),
     *("GinkgoBackpressureSpike", "GinkgoBackpressureHigh", "GinkgoQueueGrowing"),
 }
-OF_ONE_CAUSE = {*SYMPTOMS, "GinkgoNodeOffline", "GinkgoNodesDisappeared", "GinkgoPortfolioImbalance"}
-ABOUT_NODES = {
-    *(*OF_ONE_CAUSE, "GinkgoEventsDropped", "GinkgoNoNodes"),
-    *("GinkgoMassHeartbeatLoss", "GinkgoAllNodesOffline"),
-}
+OF_ALL_NODES = {"GinkgoNodesDisappeared", "GinkgoNodesMissing", "GinkgoPortfolioImbalance"}
 HELD_BACK = {
-    "GinkgoRedisUnreachable": ABOUT_NODES,
-    "GinkgoExporterDown": ABOUT_NODES,
-    "GinkgoMassHeartbeatLoss": OF_ONE_CAUSE,
-    "GinkgoAllNodesOffline": OF_ONE_CAUSE,
-    "GinkgoNoNodes": {"GinkgoNodesDisappeared"},
+    "GinkgoAllNodesOffline": OF_ALL_NODES,
+    "GinkgoNoNodes": OF_ALL_NODES,
     "GinkgoNodeOffline": SYMPTOMS,
     "GinkgoEventsDropped": {"GinkgoBackpressureSpike", "GinkgoBackpressureHigh"},
 }
+DEATHS = {name for name, rule in alerts().items() if rule["labels"]["severity"] == "critical"} | {"GinkgoNoNodes"}
+"""Alerts that tell of a death, of lost events, or that nobody can see deaths."""
 
 
 @pytest.fixture(scope="module")
-def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmanager]:
-    """Alertmanager with the example's routes and inhibition, and receivers that tell nobody."""
+def webhook() -> Iterator[Webhook]:
+    """The receiver of everything."""
+    with Webhook() as webhook:
+        yield webhook
+
+
+@pytest.fixture(scope="module")
+def alertmanager(tmp_path_factory: pytest.TempPathFactory, webhook: Webhook) -> Iterator[Alertmanager]:
+    """Alertmanager with the example's routes and inhibition, and receivers that tell the webhook."""
     config = _config()
-    config["receivers"] = [{"name": receiver["name"]} for receiver in config["receivers"]]
+    told = {"webhook_configs": [{"url": webhook.url, "send_resolved": True}]}
+    config["receivers"] = [{"name": receiver["name"], **told} for receiver in config["receivers"]]
     del config["global"]
     server = Alertmanager(tmp_path_factory.mktemp("alertmanager"), config)
     yield server
@@ -69,20 +82,18 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmana
 
 
 @pytest.mark.server("prometheus-alertmanager")
-def test_each_alert_holds_back_these_and_no_others(alertmanager: Alertmanager) -> None:
-    # Each pair of alerts is alone in a cluster of its own.
+def test_each_alert_holds_back_these_and_no_others_and_no_death_is_lost(
+    alertmanager: Alertmanager, webhook: Webhook
+) -> None:
+    # Each pair of alerts is alone in a cluster of its own; the source comes first.
     pairs = [(source, target) for source in alerts() for target in alerts() if source != target]
-    fired = [
-        _labels(name, cluster=f"{source} and {target}", which=which)
-        for source, target in pairs
-        for name, which in ((source, "source"), (target, "target"))
-    ]
-    held_back = [(source, target) for source, targets in HELD_BACK.items() for target in targets if source != target]
-    alertmanager.post(fired)
+    held_back = {(source, target) for source, targets in HELD_BACK.items() for target in targets}
+    alertmanager.post([_labels(source, cluster=f"{source} and {target}", which="source") for source, target in pairs])
+    alertmanager.post([_labels(target, cluster=f"{source} and {target}") for source, target in pairs])
     wait_for(lambda: len(_inhibited(alertmanager)) >= len(held_back), "for Alertmanager to hold back alerts")
-    assert {cluster for cluster in _inhibited(alertmanager) if " and " in cluster} == {
-        f"{source} and {target}" for source, target in held_back
-    }
+    assert _inhibited(alertmanager) == {f"{source} and {target}" for source, target in held_back}
+    lost = {f"{source} and {target}" for source, target in pairs if target in DEATHS}
+    wait_for(lambda: not lost - _told(webhook, DEATHS), "for every death to be told")
 
 
 @pytest.mark.server("prometheus-alertmanager")
@@ -93,15 +104,46 @@ def test_an_alert_holds_back_nothing_of_another_node_or_another_installation(ale
         _labels("GinkgoBackpressureHigh", cluster="b"),
         {**_labels("GinkgoNodeOffline", cluster="c", which="source"), "job": "another"},
         _labels("GinkgoBackpressureHigh", cluster="c"),
-        _labels("GinkgoRedisUnreachable", cluster="d", which="source"),
-        {**_labels("GinkgoNodeOffline", cluster="d"), "environment": "test"},
-        {**_labels("GinkgoNodeOffline", cluster="d"), "namespace": "test"},
-        _labels("GinkgoNodeOffline", cluster="e, held back"),
-        _labels("GinkgoRedisUnreachable", cluster="e, held back", which="source"),
+        _labels("GinkgoNoNodes", cluster="d", which="source"),
+        {**_labels("GinkgoNodesMissing", cluster="d"), "environment": "test"},
+        {**_labels("GinkgoNodesMissing", cluster="d"), "namespace": "test"},
+        _labels("GinkgoNodesMissing", cluster="e, held back"),
+        _labels("GinkgoNoNodes", cluster="e, held back", which="source"),
     ]
     alertmanager.post(fired)
     wait_for(lambda: "e, held back" in _inhibited(alertmanager), "for Alertmanager to hold back an alert")
     assert _inhibited(alertmanager).isdisjoint("abcd")
+
+
+@pytest.mark.server("prometheus-alertmanager")
+def test_of_two_exporters_one_that_is_down_or_blind_hides_no_death_that_the_other_pushes(
+    alertmanager: Alertmanager, webhook: Webhook, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    # What Prometheus, or the other exporter, says of an exporter that can't be scraped and can't read Redis.
+    cluster = "two exporters"
+    of_the_other = ("GinkgoExporterDown", "GinkgoExporterDegraded", "GinkgoRedisUnreachable", "GinkgoMassHeartbeatLoss")
+    alertmanager.post([_labels(name, cluster=cluster, which="source") for name in of_the_other])
+    flags = ("--redis.url", redis_server.url, "--heartbeat.ttl", "2s", "--discovery.interval", "500ms")
+    push = ("--alertmanager.url", f"http://127.0.0.1:{alertmanager.port}", "--alertmanager.label", f"cluster={cluster}")
+    with redis_server.client() as client:
+        for node in ("n1", "n2", "n3", "n4", "n5"):
+            beat(client, node, ttl=60 if node != "n1" else 2)
+        with running_exporter(tmp_path, *flags, *push):
+            wait_for(lambda: _told_of(webhook, cluster, "n1"), "for the dead node to be told")
+
+
+def _told(webhook: Webhook, names: Collection[str]) -> set[str]:
+    """Return the clusters whose target was told."""
+    return {
+        alert["labels"]["cluster"]
+        for alert in webhook.messages("firing")
+        if alert["labels"].get("which") == "target" and alert["labels"]["alertname"] in names
+    }
+
+
+def _told_of(webhook: Webhook, cluster: str, node_id: str) -> bool:
+    told = webhook.messages("firing", "GinkgoNodeOffline", node_id)
+    return any(alert["labels"]["cluster"] == cluster for alert in told)
 
 
 def _inhibited(alertmanager: Alertmanager) -> set[str]:
@@ -117,7 +159,7 @@ def _labels(name: str, cluster: str, which: str = "target") -> Labels:
     labels = {"alertname": name, "job": "ginkgo-exporter", "cluster": cluster, "which": which}
     if "node_id" in str(alerts()[name]["annotations"]):
         labels["node_id"] = "n1"
-    return labels | alerts()[name]["labels"]
+    return labels | {"severity": severities(name)[0]}
 
 
 def _config() -> dict[str, Any]:

@@ -91,7 +91,7 @@ def test_crash_and_return_are_one_firing_and_one_resolved_notice(stack: Callable
     fired = wait_for_line(running, r"^\[ *(\d+):(\d+)\] pager is told: FIRING GinkgoNodeOffline", 90)
     assert (int(fired[1]), int(fired[2])) < (1, 0)
     wait_for_line(running, r"pager is told: RESOLVED GinkgoNodeOffline \(critical\): Node demo-node-2", 400)
-    wait_for_line(running, r"dead-mans-switch is told: FIRING Watchdog")
+    wait_for_line(running, r"dead-mans-switch is told: FIRING GinkgoWatchdog")
     assert running.output().count("FIRING GinkgoNodeOffline") == 1
 
 

@@ -152,52 +152,37 @@ def test_links_lead_to_the_reader_s_own_grafana_and_runbooks(
     }
 
 
-def thresholds() -> Iterator[tuple[str, str, str]]:
+def by_name(groups: list[Object]) -> dict[str, Object]:
+    return {r.get("alert") or r["record"]: r for g in groups for r in g["rules"]}
+
+
+def thresholds() -> Iterator[tuple[str, str, str, str]]:
+    """Yield alert, threshold, the rule that holds the number, and the place of the number in its expression."""
     file = Path(__file__).parents[2] / "helm" / "ginkgo-exporter" / "files" / "thresholds.yml"
     for alert, places in yaml.safe_load(file.read_text(encoding="utf-8")).items():
         for name, place in places.items():
-            if ":" not in alert:
-                yield alert, name, place
+            rule, text = (alert, place) if isinstance(place, str) else (place["rule"], place["place"])
+            yield alert, name, rule, text
 
 
 @pytest.mark.parametrize("threshold", list(thresholds()), ids=lambda found: ".".join(found[:2]))
 def test_a_threshold_changes_one_number_of_its_rule(
     groups: Callable[..., list[Object]],
     source: list[Object],
-    threshold: tuple[str, str, str],
+    threshold: tuple[str, str, str, str],
     tmp_path: Path,
 ) -> None:
-    alert, name, place = threshold
+    alert, name, rule, place = threshold
     made = groups({"alerts": {"rules": {alert: {"thresholds": {name: 123.5}}}}})
     before, rest = place.split("{")
     number, after = rest.split("}")
-    expected = alerts(source)[alert]["expr"].replace(before + number + after, before + "123.5" + after)
+    expected = by_name(source)[rule]["expr"].replace(before + number + after, before + "123.5" + after)
 
     assert float(number) != 123.5
-    assert alerts(made)[alert]["expr"] == expected
-    assert alerts(made)[alert]["expr"] != alerts(source)[alert]["expr"]
+    assert by_name(made)[rule]["expr"] == expected
+    assert by_name(made)[rule]["expr"] != by_name(source)[rule]["expr"]
+    assert [each for each in by_name(made) if by_name(made)[each] != by_name(source)[each]] == [rule]
     assert promtool("check", "rules", write(tmp_path / "rules.yml", {"groups": made})).returncode == 0
-
-
-def test_a_mass_loss_is_the_same_for_the_rule_and_the_push(
-    render: Render, one: Callable[..., Object], source: list[Object]
-) -> None:
-    push = {"alertmanager": {"urls": ["http://a"]}}
-    made = render(RULES | push | {"alerts": {"pushed": {"massLoss": {"ratio": 0.25, "nodes": 7, "hold": "20s"}}}})
-    config = yaml.safe_load(base64.b64decode(one(made, "Secret")["data"]["config.yaml"]))["alertmanager"]
-
-    def lost(groups: list[Object]) -> str:
-        found = (r["expr"] for g in groups for r in g["rules"] if r.get("record", "").endswith("nodes_lost:count30s"))
-        return str(next(found))
-
-    assert {name: value for name, value in config.items() if name.startswith("mass-loss")} == {
-        "mass-loss-ratio": 0.25,
-        "mass-loss-nodes": 7,
-        "mass-loss-hold": "20s",
-    }
-    assert lost(one(made, "PrometheusRule")["spec"]["groups"]) == lost(source).replace(">= 3", ">= 7").replace(
-        "0.5", "0.25"
-    )
 
 
 # --- alerts that are pushed as well ----------------------------------------------------------
@@ -282,17 +267,14 @@ def test_a_pushed_alert_and_its_rule_have_equal_labels(
     target = target_labels(made, one)
     assert target["job"] == "ginkgo-exporter"
     up = [series("ginkgo_redis_up", "1x40 0x20", target)]
-    up += [series("ginkgo_node_up", "1x20 0x20 stale", target | {"node_id": str(n)}) for n in range(4)]
-    for state, values in (
-        ("online", "4x20 0x20 stale"),
-        ("offline", "0x20 4x20 stale"),
-        ("undecided", "0x40 stale"),
-    ):
-        up.append(series("ginkgo_nodes", values, target | {"state": state}))
+    up += [series("ginkgo_node_up", "1x20 0x20 stale", target | {"node_id": str(n)}) for n in range(7)]
+    up += [series("ginkgo_node_mass_lost", "_x20 1x20 stale", target | {"node_id": str(n)}) for n in range(4, 7)]
+    up.append(series("ginkgo_redis_writes_refused", "0x20 1x20 stale", target))
     expected = []
     for name, minutes, nodes in (
         ("GinkgoMassHeartbeatLoss", 6, [""]),
         ("GinkgoNodeOffline", 6, [str(number) for number in range(4)]),
+        ("GinkgoRedisWritesRefused", 6, [""]),
         ("GinkgoRedisUnreachable", 15, [""]),
     ):
         exp_alerts = [pushed(made, one, name, node_id) for node_id in nodes]

@@ -184,5 +184,5 @@ def test_the_services_work_together_as_processes(root: Path, services: dict[str,
         # The rule that always fires has come through.
         wait_for(lambda: get(f"http://{alertmanager}/api/v2/alerts"), "for the watchdog")
 
-    assert {rule["name"] for group in rules for rule in group["rules"]} >= {"GinkgoNodeOffline", "Watchdog"}
+    assert {rule["name"] for group in rules for rule in group["rules"]} >= {"GinkgoNodeOffline", "GinkgoWatchdog"}
     assert [found["url"] for found in known] == [f"http://{alertmanager}/api/v2/alerts"]

@@ -1,11 +1,12 @@
 {{/* The alerts that the exporter pushes as well as Prometheus. */}}
 {{- define "ginkgo-exporter.pushedAlerts" -}}
-{{- list "GinkgoNodeOffline" "GinkgoMassHeartbeatLoss" "GinkgoRedisUnreachable" | toJson -}}
+{{- list "GinkgoNodeOffline" "GinkgoMassHeartbeatLoss" "GinkgoRedisUnreachable" "GinkgoRedisWritesRefused" | toJson -}}
 {{- end -}}
 
 {{/*
-An expression with other thresholds. A list of the chart's files, the rule, its
-expression and the thresholds by name; files/thresholds.yml says where they are.
+An expression with other thresholds. A list of the chart's files, the alert, the
+expression, the alert's thresholds by name, and the rule that has the expression:
+the alert itself or a recording. files/thresholds.yml says where the numbers are.
 */}}
 {{- define "ginkgo-exporter.expr" -}}
 {{- $alert := index . 1 -}}
@@ -16,11 +17,18 @@ expression and the thresholds by name; files/thresholds.yml says where they are.
 {{- if not $place -}}
 {{- fail (printf "alerts.rules.%s.thresholds.%s: there is no such threshold; there are: %s" $alert $name (keys $places | sortAlpha | join ", " | default "none")) -}}
 {{- end -}}
+{{- $rule := $alert -}}
+{{- if kindIs "map" $place -}}
+{{- $rule = $place.rule -}}
+{{- $place = $place.place -}}
+{{- end -}}
+{{- if eq $rule (index $ 4) -}}
 {{- $found := regexReplaceAll `[{}]` $place "" -}}
 {{- if ne (splitList $found $expr | len) 2 -}}
 {{- fail (printf "alerts.rules.%s.thresholds.%s: the expression does not hold %q once" $alert $name $found) -}}
 {{- end -}}
 {{- $expr = replace $found (regexReplaceAll `\{.*\}` $place (toString $number)) $expr -}}
+{{- end -}}
 {{- end -}}
 {{- $expr -}}
 {{- end -}}
@@ -67,9 +75,11 @@ anew and never go through the template engine, so {{ $labels }} stays.
 {{- $_ := set $rule $field (get $change $key) -}}
 {{- end -}}
 {{- end -}}
-{{- $_ := set $rule "expr" (include "ginkgo-exporter.expr" (list $.Files $rule.alert $rule.expr (dig "thresholds" dict $change))) -}}
-{{- else if eq $rule.record "installation:ginkgo_nodes_lost:count30s" -}}
-{{- $_ := set $rule "expr" (include "ginkgo-exporter.expr" (list $.Files $rule.record $rule.expr (omit $.Values.alerts.pushed.massLoss "hold"))) -}}
+{{- $_ := set $rule "expr" (include "ginkgo-exporter.expr" (list $.Files $rule.alert $rule.expr (dig "thresholds" dict $change) $rule.alert)) -}}
+{{- else -}}
+{{- range $alert, $change := $.Values.alerts.rules -}}
+{{- $_ := set $rule "expr" (include "ginkgo-exporter.expr" (list $.Files $alert $rule.expr (dig "thresholds" dict $change) $rule.record)) -}}
+{{- end -}}
 {{- end -}}
 {{- if $keep -}}
 {{- $rules = append $rules $rule -}}
