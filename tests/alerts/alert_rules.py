@@ -19,6 +19,8 @@ RUNBOOKS = ALERTS / "runbooks"
 
 Rule = dict[str, Any]
 Groups = list[dict[str, Any]]
+Tests = dict[str, str]
+"""Files of unit tests: content by name."""
 
 
 @cache
@@ -37,6 +39,12 @@ def rules() -> Iterator[Rule]:
 def alerts() -> dict[str, Rule]:
     """Return the alerts by name."""
     return {rule["alert"]: rule for rule in rules() if "alert" in rule}
+
+
+def severities(name: str) -> list[str]:
+    """Return the severities that an alert may have: one, or those that a template chooses from."""
+    label: str = alerts()[name]["labels"]["severity"]
+    return re.findall(r"}}(\w+){{", label) or [label]
 
 
 def recordings() -> dict[str, Rule]:
@@ -79,19 +87,20 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([binary("promtool"), *arguments], capture_output=True, text=True, check=False)
 
 
-def unit_tests(name: str) -> list[Path]:
-    """Return the files with the unit tests of an alert, or of the recordings; the quick one first."""
-    return sorted(UNIT_TESTS.glob(f"{name}.*test.yml"), key=lambda path: len(path.name))
+def unit_tests(name: str) -> Tests:
+    """Return the hand-written unit tests of an alert, or of the recordings; the quick one first."""
+    files = sorted(UNIT_TESTS.glob(f"{name}.*test.yml"), key=lambda path: len(path.name))
+    return {path.name: path.read_text() for path in files}
 
 
-def first_failure(tests: list[Path], tested: Groups, folder: Path) -> str:
-    """Run files of unit tests on other rules than the rule file's; return what promtool said, "" if all pass."""
+def first_failure(tests: Tests, tested: Groups, folder: Path) -> str:
+    """Run unit tests on other rules than the rule file's; return what promtool said, "" if all pass."""
     (folder / "tests").mkdir(parents=True)
     (folder / RULES.name).write_text(yaml.safe_dump({"groups": tested}, sort_keys=False))
-    for test in tests:
-        copy = folder / "tests" / test.name
-        copy.write_text(test.read_text())
-        run = promtool("test", "rules", copy)
+    for name, text in tests.items():
+        path = folder / "tests" / name
+        path.write_text(text)
+        run = promtool("test", "rules", path)
         if run.returncode:
             return run.stdout + run.stderr
     return ""

@@ -67,7 +67,7 @@ def evaluation_times(folder: Path, exporter: Exporter) -> list[float]:
                 taken[group["lastEvaluation"]] = float(group["evaluationTime"])
             assert time.monotonic() < deadline
         assert prometheus.value("count(node:ginkgo_node_events:rate5m)") == NODES
-        assert not prometheus.value("count(ALERTS{alertname!='Watchdog'})")
+        assert not prometheus.value("count(ALERTS{alertname!='GinkgoWatchdog'})")
     return list(taken.values())
 
 

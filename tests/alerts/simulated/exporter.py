@@ -1,0 +1,149 @@
+"""A simulated exporter: the real judge, snapshot and exposition, on a simulated Redis."""
+
+from collections.abc import Iterator
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from prometheus_client import generate_latest
+from prometheus_client.metrics_core import Metric as MetricFamily
+from prometheus_client.registry import Collector
+from simulated.redis_server import TTL, SimulatedRedis
+from simulated.timeline import Timeline
+
+from exporter.collector import read_families
+from exporter.exposition import Format, exposition
+from exporter.fleet import Discovered, ReadInfo
+from exporter.liveness.judge import Judge, Verdicts
+from exporter.liveness.watch import Watch
+from exporter.names import Names, names_of
+from exporter.snapshot import Snapshot, SnapshotMaker
+from exporter.source.reading import Reading
+from exporter.telemetry import Telemetry
+
+LOOK: Final = 1.0
+"""Seconds between two looks at Redis. The real exporter looks four times as often, with the same verdicts."""
+DISCOVERY: Final = 10.0
+
+
+class Liveness:
+    """The real judge and the real watch; only this class knows how they are made and asked."""
+
+    def __init__(self, redis: SimulatedRedis, timeline: Timeline) -> None:
+        self.judge = Judge(TTL, TTL / 3)
+        self._redis, self._timeline = redis, timeline
+        self._watch = Watch(self.judge, redis, timeout=5.0, clock=lambda: timeline.now)
+
+    def look(self, names: Names) -> None:
+        """Look at Redis, and at the nodes whose state may change."""
+        if self._watch.probe():
+            self._watch.look(names.raw)
+
+    def known(self, found: frozenset[bytes], before: Names) -> frozenset[bytes]:
+        """Return the nodes found together with those that the judge still waits for; new ones are judged once."""
+        now = self._timeline.now
+        self.judge.answered(self._redis.server(), now)
+        self.judge.found(found, now)
+        known = found | frozenset(self.judge.awaited(now))
+        if new := sorted(known.difference(before.raw)):
+            self.judge.judge(self._redis.read(new, now))
+        self.judge.keep(known)
+        return known
+
+    def read(self, names: Names) -> tuple[Reading, Verdicts]:
+        """Read and judge nodes."""
+        reading = self._redis.read(names.raw, self._timeline.now)
+        return reading, self.judge.judge(reading)
+
+    def info(self, discovered: Discovered | None, expected: int | None) -> ReadInfo:
+        """Return what is known beside the nodes' values."""
+        refused = self.judge.writes_refused_since() is not None
+        return ReadInfo(0.01, discovered, self.judge.server, refused, expected=expected)
+
+
+class SimulatedExporter:
+    """One exporter: it looks at Redis, discovers names and answers scrapes.
+
+    Args:
+        redis: What it reads.
+        timeline: The simulated time.
+        max_nodes: ``--collector.max-nodes``.
+        expected: ``--nodes.expected``.
+        stale_gauges: ``--collector.stale-gauges``.
+    """
+
+    def __init__(
+        self,
+        redis: SimulatedRedis,
+        timeline: Timeline,
+        *,
+        max_nodes: int = 100_000,
+        expected: int | None = None,
+        stale_gauges: bool = False,
+    ) -> None:
+        self._redis, self._timeline, self._stale_gauges = redis, timeline, stale_gauges
+        self._max_nodes, self._expected = max_nodes, expected
+        self.running = False
+        self.reads_redis = True
+        self.discovers = True
+        timeline.every(LOOK, timeline.now, self._look)
+        timeline.every(DISCOVERY, timeline.now, self._discover)
+        self.start()
+
+    def start(self) -> None:
+        """Start as a new process, which knows nothing."""
+        self.running = True
+        self.telemetry = Telemetry()
+        self._liveness = Liveness(self._redis, self._timeline)
+        self._maker = SnapshotMaker(
+            ZoneInfo("UTC"), TTL, self._liveness.judge, self.telemetry.invalid, stale_gauges=self._stale_gauges
+        )
+        self._found: frozenset[bytes] = frozenset()
+        self._known: frozenset[bytes] = frozenset()
+        self._names = Names()
+        self._discovered: Discovered | None = None
+        self._discover()
+
+    def scrape(self) -> str | None:
+        """Return what it exports now; None if it is down."""
+        if not self.running:
+            return None
+        snapshot = self._snapshot() if self._readable and self._discovered else None
+        info = self._liveness.info(self._discovered, self._expected)
+        own = _Families([*read_families(snapshot, info), *self._internal_errors()])
+        pieces = [*(exposition(snapshot, Format.TEXT) if snapshot else ()), generate_latest(own)]
+        return b"".join(pieces).decode()
+
+    @property
+    def _readable(self) -> bool:
+        return self.running and self.reads_redis and not self._redis.down
+
+    def _look(self) -> None:
+        if self._readable:
+            self._liveness.look(self._names)
+
+    def _discover(self) -> None:
+        if self._readable and self.discovers:
+            found = self._redis.names()
+            known = self._liveness.known(found | self._found, self._names)
+            self._found = found
+            if known != self._known:
+                self._known = known
+                self._names = names_of(known, self._max_nodes)
+            self._discovered = Discovered(0.01, self._timeline.now, self._names.over_limit)
+
+    def _snapshot(self) -> Snapshot:
+        names = self._names
+        reading, verdicts = self._liveness.read(names)
+        part = self._maker.part(names, range(len(names.raw)), reading, verdicts)
+        return self._maker.snapshot(names, [part], 0.01)
+
+    def _internal_errors(self) -> Iterator[MetricFamily]:
+        return (family for family in self.telemetry.registry.collect() if "internal_errors" in family.name)
+
+
+class _Families(Collector):
+    def __init__(self, families: list[MetricFamily]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[MetricFamily]:
+        yield from self._families

@@ -1,0 +1,106 @@
+"""A simulated Redis: the two keys of each node, expiry, outages, restarts and refused writes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from exporter.source.reading import REFUSALS, Reading, Server
+from readings import WALL, Pair, reading_of
+
+TTL: Final = 30.0
+"""Seconds that a heartbeat lives."""
+
+
+class SimulatedRedis:
+    """What Redis holds, and whether it answers.
+
+    Args:
+        clock: Returns the simulated time in seconds.
+
+    Attributes:
+        down: It does not answer.
+        refusing: The error with which it refuses writes; None while it takes them.
+        memory_used_ratio: used_memory / maxmemory; None without a limit.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._hashes: dict[str, Mapping[str, str]] = {}
+        self._heartbeats: dict[str, float] = {}  # when each one expires
+        self._dump: tuple[dict[str, Mapping[str, str]], dict[str, float]] = {}, {}
+        self._run, self._started, self._restored = 1, clock() - 86_400, False
+        self._refused = dict.fromkeys(REFUSALS, 0)
+        self.down = False
+        self.refusing: str | None = None
+        self.memory_used_ratio: float | None = None
+
+    @property
+    def writable(self) -> bool:
+        """Whether a write would succeed now; a refused write is counted."""
+        if self.down:
+            return False
+        if self.refusing:
+            self._refused[self.refusing] += 1
+        return self.refusing is None
+
+    def beat(self, name: str, fields: Mapping[str, str] | None) -> None:
+        """Write what a node writes at a beat: the heartbeat, then the hash unless it is None."""
+        if self.writable:
+            self._heartbeats[name] = self._clock() + TTL
+            if fields is not None:
+                self._hashes[name] = fields
+
+    def delete(self, name: str) -> None:
+        """Delete both keys of a node."""
+        if self.writable:
+            self._heartbeats.pop(name, None)
+            self._hashes.pop(name, None)
+
+    def delete_hash(self, name: str) -> None:
+        """Delete a node's hash alone."""
+        self._hashes.pop(name, None)
+
+    def save(self) -> None:
+        """Take a snapshot, from which a later restart restores."""
+        self._dump = dict(self._hashes), dict(self._heartbeats)
+
+    def restart(self, *, data: str) -> None:
+        """Answer again as another run: with ``data`` "kept", "saved" (of the last snapshot) or "lost"."""
+        if data == "saved":
+            self._hashes, self._heartbeats = dict(self._dump[0]), dict(self._dump[1])
+        elif data == "lost":
+            self._hashes, self._heartbeats = {}, {}
+        self._run, self._started, self._restored = self._run + 1, self._clock(), data != "lost"
+        self._refused = dict.fromkeys(REFUSALS, 0)
+        self.down = False
+
+    def names(self) -> frozenset[bytes]:
+        """Return the names of all nodes that have keys."""
+        now = self._clock()
+        living = {name for name, end in self._heartbeats.items() if end > now}
+        return frozenset(name.encode() for name in living | self._hashes.keys())
+
+    def server(self) -> Server:
+        """Return what it says of itself."""
+        return Server(
+            run_id=f"run-{self._run}",
+            role="master",
+            uptime=self._clock() - self._started,
+            restored=self._restored,
+            refused=dict(self._refused),
+            last_save_ok=self.refusing != "MISCONF",
+            memory_used_ratio=self.memory_used_ratio,
+        )
+
+    def read(self, names: Sequence[bytes], deadline: float) -> Reading:  # noqa: ARG002 - simulated Redis answers at once
+        """Return what it holds of some nodes, as the exporter's ``Reader`` does."""
+        return reading_of({name: self._pair(name.decode()) for name in names}, self._clock(), self.server(), names)
+
+    def _pair(self, name: str) -> Pair:
+        end = self._heartbeats.get(name, 0.0)
+        fields = self._hashes.get(name)
+        return Pair(
+            ttl=end - self._clock() if end > self._clock() else None,
+            fields=None if fields is None else {field: text.encode() for field, text in fields.items()},
+            beat=datetime.fromtimestamp(WALL + end - TTL, UTC).isoformat().encode(),
+        )

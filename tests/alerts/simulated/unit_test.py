@@ -1,0 +1,107 @@
+"""A story as a file of promtool's unit tests."""
+
+from typing import Any, Final
+
+from simulated.story import Labels, Story
+
+PATIENCE: Final = 15
+"""Scrape interval in seconds for which the stories' times hold; with a longer one alerts may turn so much later."""
+LATE_BY: Final = 2
+"""Twice the difference: once for the scrape, once for the evaluations that ``for`` and ``keep_firing_for`` count."""
+
+
+class UnitTest:
+    """Writes a story's expectations as queries for the series ``ALERTS``.
+
+    Args:
+        story: What happens, and what is expected.
+        rule: The alerting rule as it is in the rules file.
+        interval: Seconds between two scrapes, and two evaluations.
+    """
+
+    def __init__(self, story: Story, rule: dict[str, Any], interval: int) -> None:
+        self._story, self._rule, self._interval = story, rule, interval
+        self._step = story.evaluation or interval
+        self._slack = LATE_BY * max(self._step - PATIENCE, interval - PATIENCE)
+
+    def document(self, title: str, groups: list[str]) -> dict[str, Any]:
+        """Return the file's content; ``groups`` are the rule groups in the order of their evaluation."""
+        queries = [*self._turns(), self._fires_for_nothing_else()]
+        return {
+            "rule_files": ["../ginkgo.rules.yml"],
+            "evaluation_interval": f"{self._step}s",
+            "group_eval_order": groups,
+            "tests": [
+                {
+                    "name": title.replace("_", " "),
+                    "interval": f"{self._interval}s",
+                    "input_series": self._story.series(self._interval),
+                    "promql_expr_test": queries,
+                    # Texts may hold values, which depend on the scrapes: they are compared at one interval.
+                    "alert_rule_test": [self._text(*said) for said in self._story.says if self._interval == PATIENCE],
+                }
+            ],
+        }
+
+    def _turns(self) -> list[dict[str, Any]]:
+        queries = []
+        for labels, turns in self._story.turns.items():
+            end = self._floor(self._story.length)
+            ends = [*(turn.not_before for turn in turns[1:]), end]
+            queries += self._silence(labels, -self._step, self._floor(turns[0].not_before))
+            for turn, until in zip(turns, ends, strict=True):
+                since = self._ceil(turn.by + self._slack)
+                check = self._firing if turn.fires else self._silence
+                queries += check(labels, since - self._step, self._floor(until))
+        return queries
+
+    def _firing(self, labels: Labels, after: int, until: int) -> list[dict[str, Any]]:
+        """Return the query that an alert fires at every evaluation of a span."""
+        assert until > after, f"{self._story.alert}: {labels} has no time to fire between {after} s and {until} s"
+        times = (until - after) // self._step
+        query = f"count(count_over_time({_alerts(self._story.alert, labels)}[{until - after - 1}s]) == {times})"
+        return [_query(query, until, 1)]
+
+    def _silence(self, labels: Labels, after: int, until: int) -> list[dict[str, Any]]:
+        """Return the query that an alert does not fire in a span."""
+        if until <= after:
+            return []
+        return [_query(f"count_over_time({_alerts(self._story.alert, labels)}[{until - after - 1}s])", until, None)]
+
+    def _fires_for_nothing_else(self) -> dict[str, Any]:
+        end = self._floor(self._story.length)
+        # The severity is part of the expectation: a rule without it would page nobody.
+        query = f"count(count_over_time({_alerts(self._story.alert, ())}[{end}s]))"
+        return _query(query, end, len(self._story.turns) or None)
+
+    def _text(self, at: float, labels: dict[str, str], summary: str, description: str) -> dict[str, Any]:
+        annotations = {
+            name: text.replace("{{ $labels.node_id | urlquery }}", labels.get("node_id", ""))
+            for name, text in self._rule["annotations"].items()
+        }
+        return {
+            "eval_time": f"{self._floor(at)}s",
+            "alertname": self._story.alert,
+            "exp_alerts": [
+                {
+                    "exp_labels": {"job": "ginkgo-exporter", **self._rule["labels"], **labels},
+                    "exp_annotations": {**annotations, "summary": summary, "description": description},
+                }
+            ],
+        }
+
+    def _floor(self, time: float) -> int:
+        return int(time // self._step) * self._step
+
+    def _ceil(self, time: float) -> int:
+        return -int(-time // self._step) * self._step
+
+
+def _alerts(alert: str, labels: Labels) -> str:
+    matchers = "".join(f', {name}="{value}"' for name, value in labels)
+    return f'ALERTS{{alertname="{alert}", alertstate="firing"{matchers}}}'
+
+
+def _query(query: str, at: int, value: int | None) -> dict[str, Any]:
+    samples = [] if value is None else [{"value": value}]
+    return {"expr": query, "eval_time": f"{at}s", "exp_samples": samples}

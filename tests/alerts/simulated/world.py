@@ -1,0 +1,102 @@
+"""The simulated installation: nodes, a Redis, exporters, and the Prometheus that scrapes them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from simulated.exporter import SimulatedExporter
+from simulated.node import Node
+from simulated.prometheus import Target
+from simulated.redis_server import SimulatedRedis
+from simulated.timeline import Timeline
+
+WARM_UP = 120.0
+"""Seconds for which nodes and exporters run before the first scrape."""
+OLD = 12_000, 40, 7
+"""Counters of a node that has run for a while: events, backpressure, drops."""
+
+
+@dataclass
+class Scraped:
+    """An exporter and the target under which Prometheus knows it.
+
+    Attributes:
+        exporter: The process.
+        target: The target that is scraped now.
+        found: Whether service discovery finds it.
+    """
+
+    exporter: SimulatedExporter
+    target: Target
+    found: bool = True
+
+
+class World:
+    """One run of an installation.
+
+    Args:
+        nodes: How many nodes there are at the beginning: n1, n2, …
+        exporters: Their names: the host part of ``instance``.
+        interval: Seconds between two scrapes.
+        labels: What Prometheus adds to all series, beside ``job`` and ``instance``.
+        settings: Settings of the exporters; see ``SimulatedExporter``.
+    """
+
+    def __init__(
+        self, nodes: int, exporters: tuple[str, ...], interval: float, labels: Mapping[str, str], **settings: Any
+    ) -> None:
+        self._labels, self._settings = labels, settings
+        self.timeline = Timeline(-WARM_UP)
+        self.redis = SimulatedRedis(lambda: self.timeline.now)
+        self.prometheus_away = False
+        self.nodes: dict[str, Node] = {}
+        for number in range(1, nodes + 1):
+            node = self.nodes[f"n{number}"] = Node(f"n{number}", self.redis, self.timeline, OLD)
+            # Beats are spread over the period, as those of nodes that started at different times.
+            first = -WARM_UP + number * 3.7 % 10
+            self.timeline.at(first, lambda node=node: node.start(fresh=False))
+        self.exporters: dict[str, Scraped] = {}
+        self._past: list[Target] = []
+        self._scrapes = 0
+        for name in exporters:
+            self._add(name)
+        self.timeline.every(interval, 0.0, self._scrape, last=True)
+
+    def node(self, name: str) -> Node:
+        """Return a node; a new one if the name is new."""
+        return self.nodes.setdefault(name, Node(name, self.redis, self.timeline))
+
+    def move(self, name: str, to: str) -> None:
+        """Let an exporter start anew under another ``instance``; its old target is gone."""
+        scraped = self.exporters.pop(name)
+        scraped.exporter.running = False
+        self._past.append(scraped.target)
+        self._add(to)
+
+    def run(self, until: float) -> list[dict[str, str]]:
+        """Run the installation, and return what Prometheus stored."""
+        self.timeline.run(until)
+        targets = [*self._past, *(scraped.target for scraped in self.exporters.values())]
+        return [series for target in targets for series in target.series()]
+
+    def _add(self, name: str) -> None:
+        target = Target({**self._labels, "instance": f"{name}:19121"})
+        for _ in range(self._scrapes):
+            target.unscraped()
+        self.exporters[name] = Scraped(SimulatedExporter(self.redis, self.timeline, **self._settings), target)
+
+    def _scrape(self) -> None:
+        self._scrapes += 1
+        for target in self._past:
+            target.vanished()
+        for scraped in self.exporters.values():
+            if self.prometheus_away:
+                scraped.target.unscraped()
+            elif scraped.found:
+                scraped.target.scraped(scraped.exporter.scrape())
+            else:
+                scraped.target.vanished()
+
+
+Deed = Callable[[World], None]
+"""Something that happens in a world."""
