@@ -185,6 +185,42 @@ def test_a_threshold_changes_one_number_of_its_rule(
     assert promtool("check", "rules", write(tmp_path / "rules.yml", {"groups": made})).returncode == 0
 
 
+OLD_MASS_LOSS = {"pushed": {"massLoss": {"ratio": 0.5, "nodes": 7, "hold": "20s"}}}
+
+
+@pytest.mark.parametrize("push", [{}, {"alertmanager": {"urls": ["http://a"]}}], ids=["rules alone", "with push"])
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, {"nodes": 3, "ratio": 0.25, "many": 10}),
+        ({"massLoss": {"nodes": 5, "ratio": 0.4, "many": 50}}, {"nodes": 5, "ratio": 0.4, "many": 50}),
+        ({"massLoss": {"nodes": 5}, "alerts": OLD_MASS_LOSS}, {"nodes": 7, "ratio": 0.5, "many": 10}),
+        ({"massLoss": None, "alerts": OLD_MASS_LOSS}, {"nodes": 7, "ratio": 0.5}),
+        ({"alerts": {"pushed": {"massLoss": None}}}, {"nodes": 3, "ratio": 0.25, "many": 10}),
+    ],
+    ids=["by default", "by massLoss", "by the value of 0.1", "by values of 0.1 alone", "without the value of 0.1"],
+)
+def test_the_exporter_is_told_what_a_mass_loss_is(
+    render: Render, one: Callable[..., Object], values: Object, push: Object, expected: Object
+) -> None:
+    config = yaml.safe_load(base64.b64decode(one(render(values | push), "Secret")["data"]["config.yaml"]))
+
+    assert config["mass-loss"] == expected
+    assert not [name for name in config.get("alertmanager", {}) if name.startswith("mass-loss")]
+
+
+def test_the_exporters_defaults_of_a_mass_loss_are_the_charts(render: Render, one: Callable[..., Object]) -> None:
+    config = yaml.safe_load(base64.b64decode(one(render(), "Secret")["data"]["config.yaml"]))
+
+    assert config["mass-loss"] == settings.load({}).mass_loss.model_dump()
+
+
+def test_the_rules_have_no_definition_of_a_mass_loss_of_their_own(
+    groups: Callable[..., list[Object]], source: list[Object]
+) -> None:
+    assert groups({"massLoss": {"nodes": 7, "ratio": 0.4}, "alerts": OLD_MASS_LOSS}) == source
+
+
 # --- alerts that are pushed as well ----------------------------------------------------------
 
 

@@ -69,3 +69,13 @@ def test_the_notes_do_not_propose_what_is_on_already(notes: Notes) -> None:
     assert "alertmanager.urls" not in notes(everything)
     assert "prometheusRule.enabled" in notes({})
     assert "alertmanager.urls" in notes({"prometheusRule": {"enabled": True}})
+
+
+def test_the_notes_warn_of_the_old_place_of_a_mass_loss(notes: Notes) -> None:
+    old = {"alerts": {"pushed": {"massLoss": {"ratio": 0.5, "hold": "20s"}}}}
+
+    assert "WARNING" not in notes({"massLoss": {"ratio": 0.5}})
+    warning = notes(old).partition("WARNING: ")[2]
+    assert "alerts.pushed.massLoss is now massLoss" in warning
+    assert "hold has no effect" in warning
+    assert "hold" not in notes({"alerts": {"pushed": {"massLoss": {"ratio": 0.5}}}})

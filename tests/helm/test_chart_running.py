@@ -153,6 +153,8 @@ def test_the_exporter_takes_every_setting_that_the_chart_writes(
     assert loaded.redis.sentinel_master == redis.get("sentinelMaster")
     assert loaded.redis.username == redis.get("username")
     assert loaded.web.listen_address.port == ci_values.get("containerPort", 19121)
+    mass_loss = {"nodes": 3, "ratio": 0.25, "many": 10} | ci_values.get("massLoss", {})
+    assert loaded.mass_loss.model_dump() == mass_loss
     push = ci_values.get("alertmanager", {})
     assert list(loaded.alertmanager.url) == push.get("urls", [])
     assert loaded.alertmanager.sole_writer == push.get("soleWriter", False)
@@ -186,6 +188,8 @@ def test_the_schema_of_config_names_the_exporter_s_settings(chart_folder: Path) 
     chart = {f"redis.{name}" for name in ("url", "mode", "sentinel-master", "username", "password-file")}
     chart |= {"redis.tls-ca-file", "redis.tls-cert-file", "redis.tls-key-file"}
     chart |= {f"alertmanager.{name}" for name in ("url", "label", "config-file", "sole-writer")}
+    chart |= {f"mass-loss.{name}" for name in ("nodes", "ratio", "many")}
+    # Names of 0.1, which the chart does not write.
     chart |= {f"alertmanager.mass-loss-{name}" for name in ("ratio", "nodes", "hold")}
     chart |= {"config.file", "web.config.file", "web.listen-address"}
 

@@ -59,11 +59,21 @@ WRONG: list[tuple[str, Object, str]] = [
     ("a duration without a unit", {"config": {"heartbeat": {"ttl": "30"}}}, "'/config/heartbeat/ttl'"),
     ("a flag of the chart", {"extraArgs": ["--redis.url=redis://b"]}, "extraArgs: --redis.url is set by"),
     ("a flag of push", {"extraArgs": ["--alertmanager.label=a=b"]}, "--alertmanager.label is set by"),
+    ("a flag of mass losses", {"extraArgs": ["--mass-loss.nodes=5"]}, "--mass-loss.nodes is set by"),
+    ("a share of all nodes", {"massLoss": {"ratio": 1}}, "'/massLoss/ratio'"),
+    ("a mass loss of no node", {"massLoss": {"many": 0}}, "'/massLoss/many'"),
+    ("an unknown part of a mass loss", {"massLoss": {"hold": "15s"}}, "'hold' not allowed"),
+    ("a mass loss among the settings", {"config": {"mass-loss": {"nodes": 5}}}, "'mass-loss' not allowed"),
     ("a flag in two parts", {"extraArgs": ["--log.level debug"]}, "'/extraArgs/0'"),
     (
         "a variable of the chart",
         {"extraEnv": [{"name": "GINKGO_EXPORTER_REDIS_URL", "value": "redis://b"}]},
         "extraEnv: GINKGO_EXPORTER_REDIS_URL is set by",
+    ),
+    (
+        "a variable of mass losses",
+        {"extraEnv": [{"name": "GINKGO_EXPORTER_MASS_LOSS_NODES", "value": "5"}]},
+        "GINKGO_EXPORTER_MASS_LOSS_NODES is set by",
     ),
     (
         "two monitors",
@@ -182,6 +192,8 @@ def test_schema_and_values_name_the_same_keys(chart_folder: Path) -> None:
                 yield from schema_keys(inner, (*path, key))
 
     ours = {k for k in keys(values) if not free & set(k[:-1])}
+    # Values of 0.1 that still work.
+    ours |= {("alerts", "pushed", "massLoss", name) for name in ("ratio", "nodes", "hold")}
 
     assert ours == {k for k in schema_keys(schema) if k != ("global",)}
 

@@ -50,7 +50,9 @@ wins as it does there.
 {{- with .Values.web.existingSecret -}}
 {{- $_ := set $web "config" (dict "file" (printf "%s/web/%s" $root $.Values.web.existingSecretKey)) -}}
 {{- end -}}
-{{- $own := dict "redis" $redis "web" $web -}}
+{{- /* The old value wins: its default is empty. After `helm upgrade --reuse-values` it is there and massLoss is null. */ -}}
+{{- $massLoss := mergeOverwrite (deepCopy (.Values.massLoss | default dict)) (pick (.Values.alerts.pushed.massLoss | default dict) "nodes" "ratio") -}}
+{{- $own := dict "redis" $redis "web" $web "mass-loss" $massLoss -}}
 {{- if .Values.alertmanager.urls -}}
 {{- $labels := list -}}
 {{- range $name, $value := include "ginkgo-exporter.pushLabels" . | fromYaml -}}
@@ -64,9 +66,6 @@ wins as it does there.
 {{- end -}}
 {{- if .Values.alertmanager.soleWriter -}}
 {{- $_ := set $push "sole-writer" true -}}
-{{- end -}}
-{{- range $name, $value := .Values.alerts.pushed.massLoss -}}
-{{- $_ := set $push (printf "mass-loss-%s" $name) $value -}}
 {{- end -}}
 {{- $_ := set $own "alertmanager" $push -}}
 {{- end -}}

@@ -55,13 +55,13 @@
 {{- end -}}
 {{- range .Values.extraArgs -}}
 {{- $flag := . | trimPrefix "--" | splitList "=" | first -}}
-{{- if or (has $flag (list "config.file" "web.listen-address" "web.config.file")) (hasPrefix "redis." $flag | and (ne $flag "redis.timeout")) (hasPrefix "alertmanager." $flag) -}}
-{{- fail (printf "extraArgs: --%s is set by the chart's own values (redis, alertmanager, web, containerPort)" $flag) -}}
+{{- if or (has $flag (list "config.file" "web.listen-address" "web.config.file")) (hasPrefix "redis." $flag | and (ne $flag "redis.timeout")) (hasPrefix "alertmanager." $flag) (hasPrefix "mass-loss." $flag) -}}
+{{- fail (printf "extraArgs: --%s is set by the chart's own values (redis, massLoss, alertmanager, web, containerPort)" $flag) -}}
 {{- end -}}
 {{- end -}}
 {{- range .Values.extraEnv -}}
-{{- if or (hasPrefix "GINKGO_EXPORTER_REDIS_" .name | and (ne .name "GINKGO_EXPORTER_REDIS_TIMEOUT")) (hasPrefix "GINKGO_EXPORTER_ALERTMANAGER_" .name) (has .name (list "GINKGO_EXPORTER_CONFIG_FILE" "GINKGO_EXPORTER_WEB_LISTEN_ADDRESS" "GINKGO_EXPORTER_WEB_CONFIG_FILE")) -}}
-{{- fail (printf "extraEnv: %s is set by the chart's own values (redis, alertmanager, web, containerPort)" .name) -}}
+{{- if or (hasPrefix "GINKGO_EXPORTER_REDIS_" .name | and (ne .name "GINKGO_EXPORTER_REDIS_TIMEOUT")) (hasPrefix "GINKGO_EXPORTER_ALERTMANAGER_" .name) (hasPrefix "GINKGO_EXPORTER_MASS_LOSS_" .name) (has .name (list "GINKGO_EXPORTER_CONFIG_FILE" "GINKGO_EXPORTER_WEB_LISTEN_ADDRESS" "GINKGO_EXPORTER_WEB_CONFIG_FILE")) -}}
+{{- fail (printf "extraEnv: %s is set by the chart's own values (redis, massLoss, alertmanager, web, containerPort)" .name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
