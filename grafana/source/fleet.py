@@ -99,8 +99,9 @@ def _online() -> stat.Panel:
 def _undecided() -> stat.Panel:
     return big_number(
         "Undecided",
-        "Nodes without heartbeat just after Redis itself failed, restarted or changed its master: they get "
-        "one TTL and one beat to show that they live.",
+        "Nodes without a heartbeat that may be dead or alive, because Redis failed, restarted or refuses writes. "
+        "They get one TTL and one beat in which Redis can be read and takes writes to show that they live. "
+        "In a mass loss, dead nodes are undecided for up to 15 s.",
         _nodes_in("undecided"),
         limits=thresholds((0, WELL), (1, LATE)),
     )
