@@ -69,6 +69,7 @@ def test_each_fault_that_is_tested_is_in_the_table() -> None:
     for path in (
         "tests/faults/test_redis_faults.py",
         "tests/faults/test_machine_faults.py",
+        "tests/push/test_push_redis_faults.py",
         "tests/web/test_pressure.py",
     ):
         source = (ROOT / path).read_text(encoding="utf-8")
