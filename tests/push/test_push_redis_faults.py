@@ -234,6 +234,21 @@ def test_paused_writes_on_valkey_make_nobody_dead(stack: Stack) -> None:
 
 
 @beside_others
+def test_paused_writes_on_redis_are_told_as_one_mass_loss(stack: Stack) -> None:
+    """Redis 8.0 does not say that writes are paused: living nodes read as dead, and people are told once."""
+    server = stack.redis(program="redis-server")
+    scene = Scene(stack, server)
+    with server.client() as client:
+        client.execute_command("CLIENT", "PAUSE", round(90_000 * SCALE), "WRITE")
+        wait_for(lambda: scene.is_all("offline"), "for all heartbeats to end")
+        wait_for(lambda: scene.is_all("online"), "for all nodes to beat again")
+    scene.webhook.wait("", "firing", "resolved", name="GinkgoMassHeartbeatLoss")
+    time.sleep(SETTLED)
+    assert scene.told() == {"GinkgoMassHeartbeatLoss"}
+    assert scene.webhook.of("", name="GinkgoMassHeartbeatLoss") == ["firing", "resolved"]
+
+
+@beside_others
 def test_hung_master_behind_a_replica_makes_nobody_dead(stack: Stack) -> None:
     master = stack.redis(program="redis-server")
     replica = stack.redis("--replicaof", f"127.0.0.1 {master.port}", program="redis-server")
