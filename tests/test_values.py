@@ -243,7 +243,7 @@ def test_any_bytes_are_a_time_to_both_or_to_neither(text: bytes) -> None:
     "text",
     [b"", b"noon", b"1767702645", b"2026-13-01T00:00:00", b"2026-01-06T25:00:00", b"20260106T12:30:45.0.123456",
      b"\xff",
-     b"2026-01-06T12:30:45.12345\xb2", b"x" * 1_000_000],
+     b"2026-01-06T12:30:45.12345\xb2", b"2026-01-06T12:30:45.x23456", b"x" * 1_000_000],
 )  # fmt: skip
 def test_what_is_no_time_is_left_out(text: bytes) -> None:
     assert HeartbeatTimes(ZoneInfo("UTC")).read(text) is None
@@ -329,3 +329,21 @@ def test_offset_with_seconds_is_read_for_each_time_alone() -> None:
     column, invalid = HeartbeatTimes(ZoneInfo("UTC")).read_all(raw)
     assert texts_of(column) == [b"1767702638.123456", b"1767702639.000001"]
     assert not invalid
+
+
+@pytest.mark.parametrize("offset", [b"", b"+00:00"])
+@pytest.mark.parametrize("other", [b"x", b"9", b".", b"T", b"\n"])
+def test_column_in_which_one_time_has_a_wrong_character_is_read_as_each_is_alone(offset: bytes, other: bytes) -> None:
+    times = HeartbeatTimes(ZONES[0])
+    usual = b"2026-01-06T12:30:45.123456" + offset
+    for position in range(len(usual)):
+        wrong = usual[:position] + other + usual[position + 1 :]
+        for raw in ([usual, wrong, usual], [wrong, usual], [usual, wrong]):
+            alone = list(map(HeartbeatTimes(ZONES[0]).read, raw))
+            assert texts_of(times.read_all(raw)[0]) == alone
+
+
+def test_fraction_of_a_second_before_1970_is_read() -> None:
+    times = HeartbeatTimes(ZONES[0])
+    assert seconds(times.read(b"1969-12-31T23:59:59.500000")) == -0.5
+    assert seconds(times.read(b"1970-01-01T00:00:00.500000")) == 0.5
