@@ -11,7 +11,7 @@ STACK := $(shell command -v prometheus >/dev/null && \
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url pyproject.toml
 
-.PHONY: help demo test lint format bench soak fuzz dashboards dashboard-pictures chart sbom dist docs lock servers clean
+.PHONY: help demo test lint format bench soak fuzz mutants dashboards dashboard-pictures chart sbom dist docs lock servers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -39,6 +39,9 @@ soak: $(VENV)/dev servers ## an hour of faults and of nodes that come and go, ev
 
 fuzz: $(VENV)/dev servers ## let every property look for new examples; ARGS="--examples 100000" for hours
 	$(BIN)/python -m pytest -m hypothesis --timeout 0 --examples 5000 $(ARGS)
+
+mutants: $(VENV)/dev servers ## build faults into modules and see that tests notice; ARGS="exporter/values.py", say
+	$(BIN)/python -m mutants $(ARGS)
 
 dashboards: $(VENV)/dev ## write the Grafana dashboards from their code
 	$(BIN)/python -m grafana.source
