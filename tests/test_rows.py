@@ -4,7 +4,20 @@ from typing import Any
 
 import pytest
 
-from exporter.rows import COLUMNS, count, duration, memory, offline_first, percent, with_ages
+from exporter.rows import (
+    COLUMNS,
+    count,
+    count_states,
+    duration,
+    memory,
+    moment,
+    offline_first,
+    percent,
+    rows_of,
+    with_ages,
+)
+from fleets import snapshot_of
+from readings import WALL, Pair
 
 NOW = 1_000_000.0
 
@@ -62,11 +75,93 @@ def test_time_that_is_a_bound_is_shown_as_one() -> None:
     assert column.text({"offline_since": None, "offline_since_exact": None}) == "–"  # noqa: RUF001
 
 
+def test_first_second_of_a_heartbeat_and_its_last_one_have_an_age() -> None:
+    assert aged(heartbeat_ttl_seconds=30.0)["heartbeat_age_seconds"] == 0
+    assert aged(heartbeat_ttl_seconds=31.0)["heartbeat_age_seconds"] == 0
+    assert aged(heartbeat_ttl_seconds=0.5)["heartbeat_age_seconds"] == 29.5
+    assert aged(heartbeat_ttl_seconds=0, last_heartbeat=NOW)["heartbeat_age_seconds"] == 0
+
+
+def test_undecided_node_is_not_said_to_be_offline_since_anything() -> None:
+    row = aged(state="undecided", heartbeat_ttl_seconds=0, last_heartbeat=NOW - 40)
+    assert (row["heartbeat_age_seconds"], row["offline_since"]) == (40, None)
+
+
+def test_row_holds_each_value_of_the_contract() -> None:
+    fields = {
+        "portfolio_count": b"3",
+        "queue_size": b"1.5",
+        "cpu_usage": b"12.5",
+        "memory_usage": b"2",
+        "total_events": b"9007199254740993",
+        "backpressure_count": b"1e16",
+        "dropped_events": b"2.0",
+        "status": b"PAUSED",
+    }
+    full, bare = rows_of(snapshot_of({b"a": Pair(ttl=12.5, fields=fields), b"b": Pair(ttl=30, fields={})}))
+    assert full == {
+        "node_id": "a",
+        "state": "online",
+        "heartbeat_ttl_seconds": 12.5,
+        "last_heartbeat": WALL + 0.123456,
+        "portfolios": 3,
+        "queue_size": 1.5,
+        "cpu_usage_ratio": 0.125,
+        "memory_usage_bytes": 2 * 2**20,
+        "events": 9007199254740993,
+        "backpressure": 1e16,
+        "dropped_events": 2,
+        "status": "PAUSED",
+        "offline_since": None,
+        "offline_since_exact": None,
+    }
+    assert [type(full[key]) for key in ("events", "backpressure", "dropped_events")] == [int, float, int]
+    assert {key for key, value in bare.items() if value is None} == set(full) - {
+        "node_id",
+        "state",
+        "heartbeat_ttl_seconds",
+        "last_heartbeat",
+    }
+
+
+def test_each_state_is_counted_and_the_worst_comes_first() -> None:
+    rows = [{"state": state} for state in ("online", "online", "offline")]
+    assert list(count_states(rows).items()) == [("offline", 1), ("undecided", 0), ("online", 2)]
+
+
 def test_offline_nodes_come_first_then_undecided_ones_then_by_id() -> None:
     rows = [
         {"state": s, "node_id": n} for s, n in [("online", "a"), ("undecided", "b"), ("offline", "d"), ("offline", "c")]
     ]
     assert [row["node_id"] for row in sorted(rows, key=offline_first)] == ["c", "d", "b", "a"]
+
+
+def test_duration_moves_to_the_next_unit_when_one_is_full() -> None:
+    assert [duration(s) for s in (59, 60, 3599, 3600, 86_399, 86_400)] == [
+        "59s",
+        "1m 0s",
+        "59m 59s",
+        "1h 0m",
+        "23h 59m",
+        "1d 0h",
+    ]
+
+
+def test_memory_of_a_gibibyte_is_said_in_gib() -> None:
+    assert [memory(m * 2**20) for m in (1023, 1024)] == ["1,023 MiB", "1 GiB"]
+
+
+def test_number_is_written_out_up_to_a_quadrillion() -> None:
+    assert [count(1e15 - 1), count(1e15)] == ["999,999,999,999,999", "1.000e+15"]
+
+
+@pytest.mark.parametrize("unix", [1e18, 1e12, float("inf"), float("nan")])
+def test_time_that_no_calendar_has_shows_as_unknown(unix: float) -> None:
+    assert moment(unix) == "–"  # noqa: RUF001
+
+
+def test_texts_are_set_to_the_left_and_quantities_to_the_right() -> None:
+    assert {column.name for column in COLUMNS if not column.number} == {"state", "node", "since", "status"}
 
 
 def test_values_read_as_people_say_them() -> None:

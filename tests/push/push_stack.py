@@ -398,7 +398,6 @@ class Nursery:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},  # of this checkout, and no other
         )
         self._lock = threading.Lock()
 
