@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from exporter.liveness.faults import Kind
-from exporter.liveness.judge import Judge, State, Verdicts
+from exporter.liveness.judge import Change, Judge, State, Verdicts
 from exporter.source.reading import Server
 from readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, ZOMBIE, Pair, reading_of
 
@@ -535,3 +535,44 @@ def test_run_that_lasts_gives_its_first_seconds_as_chance_and_no_more(court: Cou
         state = court.look(CRASHED, back + second, Server("run-2", "master", uptime=second))
         assert state is State.UNDECIDED, second
     assert court.look(CRASHED, back + GRACE, Server("run-2", "master", uptime=40)) is State.OFFLINE
+
+
+def test_node_that_a_scan_saw_on_the_new_redis_and_that_is_gone_afterwards_stopped(court: Court) -> None:
+    court.look(ALIVE, 0)
+    court.judge.answered(RESTARTED, 5)
+    court.judge.found({b"n"}, since=6)
+    assert court.judge.awaited(7) == ()
+    court.answered, court.server = 7, RESTARTED
+    assert court.look(GONE, 8, RESTARTED) is State.GONE
+
+
+def test_scan_that_began_before_redis_lost_its_data_proves_nothing(court: Court) -> None:
+    court.look(ALIVE, 0)
+    court.judge.answered(RESTARTED, 5)
+    court.judge.found({b"n"}, since=4)
+    assert court.judge.awaited(7) == (b"n",)
+
+
+def test_changes_are_told_once_each_with_what_was_before(court: Court) -> None:
+    told: list[Change] = []
+    court.judge.tell(told.extend)
+    court.look(ALIVE, 0)
+    court.look(CRASHED, TTL)
+    court.look(CRASHED, TTL + 1)
+    court.look(ALIVE, TTL + 2)
+    assert told == [
+        Change(b"n", State.ONLINE, State.OFFLINE, TTL),
+        Change(b"n", State.OFFLINE, State.ONLINE, TTL + 2),
+    ]
+
+
+def test_death_that_was_held_back_is_excused_by_a_fault_that_follows() -> None:
+    judge = Judge(TTL, BEAT)
+    names = (b"a", b"b", b"c", b"d")
+    judge.judge(reading_of({b"a": Pair(ttl=1), b"b": Pair(ttl=8), b"c": Pair(ttl=9), b"d": ALIVE}, 0, names=names))
+    later = {b"a": CRASHED, b"b": Pair(ttl=6), b"c": Pair(ttl=7), b"d": ALIVE}
+    assert judge.judge(reading_of(later, 2, names=names)).states[0] is State.UNDECIDED
+    lost = dict.fromkeys(names, CRASHED)
+    assert set(judge.judge(reading_of(lost, 3, RESTARTED, names)).states) == {State.UNDECIDED}
+    assert judge.judge(reading_of(later | {b"a": ALIVE}, 4, RESTARTED, names)).states == [State.ONLINE] * 4
+    assert judge.members() == set()

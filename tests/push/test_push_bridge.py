@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from exporter.errors import SourceError
 from exporter.liveness.judge import Judge
@@ -347,3 +348,19 @@ def test_push_is_active_while_a_post_was_taken_in_the_last_minute_and_the_watch_
     world.last_taken = world.now
     world.bridge._stepped = world.now - 31
     assert not world.bridge.active
+
+
+def test_a_node_is_back_when_it_beats_and_not_when_it_is_forgotten() -> None:
+    world = World({}, ("nodes.forget-after", 60.0))
+    world.start(b"a", b"b")
+    world.find()
+    world.live(BEAT)
+    with capture_logs() as logs:
+        world.crash(b"a")
+        world.live(150)
+    told = [entry["event"] for entry in logs if entry.get("node_id") == "a"]
+    assert told == ["a node is offline"]
+    with capture_logs() as logs:
+        world.start(b"a")
+        world.live(BEAT + 1)
+    assert [entry["event"] for entry in logs if entry.get("node_id") == "a"] == ["a node is back"]

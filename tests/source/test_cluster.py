@@ -242,6 +242,39 @@ def test_dead_primary_costs_its_own_nodes_alone(partial: RunningCluster) -> None
         source.close()
 
 
+def test_death_on_a_living_primary_is_known_in_time_while_another_primary_is_dead(partial: RunningCluster) -> None:
+    ttl = 6.0
+    victim = partial.primary_of(metrics_key(NODES[0]))
+    safe = [
+        n for n in NODES if victim not in {partial.primary_of(metrics_key(n)), partial.primary_of(heartbeat_key(n))}
+    ]
+    for node_id in NODES:
+        beat(partial.client, node_id, 600)
+    settings = load(
+        {
+            "redis.url": [f"redis://127.0.0.1:{port}" for port in partial.servers],
+            "redis.mode": "cluster",
+            "heartbeat.ttl": "10m",
+            "discovery.interval": "1s",
+        }
+    )
+    died: list[tuple[bytes, float]] = []
+    with Fleet(settings) as fleet:
+        fleet.judge.tell(lambda changes: died.extend((c.name, c.at) for c in changes if c.after is State.OFFLINE))
+        fleet.attend(lambda _: None, 1.0)
+        wait_for(lambda: len(fleet.names.raw) == len(NODES) and not fleet.not_ready, "for all nodes")
+        beat(partial.client, safe[0], ttl)
+        deadline = time.monotonic() + ttl
+        partial.servers[victim].kill()
+        wait_for(lambda: not fleet.read().complete, "for the dead primary to be seen")
+        snapshot = fleet.read()
+        assert set(safe) <= set(snapshot.ids)
+        wait_for(lambda: died, "for the death", ttl + 5)
+    ((name, at),) = died
+    assert name == safe[0].encode()
+    assert at - deadline < 2  # a look at the dead primary may take half a second
+
+
 def test_slot_that_lost_its_primary_costs_its_own_node_alone(partial: RunningCluster) -> None:
     for node_id in NODES:
         beat(partial.client, node_id, 600)
