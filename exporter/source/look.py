@@ -154,7 +154,7 @@ class Look:
                     yield primary, position, some
 
     def _value(self, primary: Primary, position: int, reply: Any, kind: type, words: Sequence[bytes]) -> Any:
-        """Return a value of the kind that was asked for, wherever the key has moved; None if there is none.
+        """Return a value of the kind that was asked for, wherever the key has moved; None if there is no such value.
 
         Args:
             primary: The primary that was asked.

@@ -241,8 +241,7 @@ class Cluster:
 def _owners(reply: Any, asked: str) -> Iterable[tuple[int, str]]:
     """Yield each slot and the address of its primary, from the reply to CLUSTER SLOTS.
 
-    A server that does not know its own host leaves it out: it is the host that was
-    asked (https://redis.io/docs/latest/commands/cluster-slots/).
+    A host that is left out is the one that was asked (https://redis.io/docs/latest/commands/cluster-slots/).
 
     Raises:
         SourceError: The reply is something else.

@@ -48,7 +48,7 @@ def accepts_nobody(stack: ExitStack) -> int:
 
 
 def trickles(stack: ExitStack) -> int:
-    """Answer whatever comes first with a line that goes on for ever, a byte each time."""
+    """Answer the first request with a line that never ends, one byte at a time."""
     return stack.enter_context(trickling())
 
 

@@ -102,7 +102,7 @@ def test_any_reply_is_at_worst_a_source_error(mode: str, reply: bytes) -> None:
             reader.read((), time.monotonic() + 0.3)
         with suppress(SourceError):
             reader.read([b"a", b"b"], time.monotonic() + 0.3)
-        if not reply.endswith(b"*0\r\n") or mode == "sentinel":  # a cursor that never ends is scanned for ever
+        if not reply.endswith(b"*0\r\n") or mode == "sentinel":  # its cursor never ends
             with suppress(SourceError):
                 source.discover(0.3)
         source.close()
