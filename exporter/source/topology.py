@@ -1,23 +1,22 @@
 """Which primary of a Redis Cluster serves which slot, and connections to all of them."""
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, Final
+from typing import Final
 
 import structlog
-from redis import RedisError
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from exporter.errors import SourceError, SourceTimeoutError
 from exporter.settings import Settings
 from exporter.source.connection import Link, Pool, linked
 from exporter.source.options import options_of
-from exporter.source.plain_error import plain_error
 from exporter.source.reading import Server
 from exporter.source.requests import KeyNames, pack
 from exporter.source.rights import Rights
+from exporter.source.slots import owners_of
 
 PATIENCE: Final = 0.5
 """Seconds that a primary gets which did not answer at the last look.
@@ -173,7 +172,7 @@ class Cluster:
             SourceError: It did not tell.
         """
         (reply,) = link.ask(_SLOTS, 1)
-        told = dict(_owners(reply, address.rpartition(":")[0]))
+        told = dict(owners_of(reply, address.rpartition(":")[0]))
         with self._lock:
             slots = tuple(told.get(slot, last) for slot, last in enumerate(self._topology.slots))
             if slots != self._topology.slots:
@@ -236,25 +235,3 @@ class Cluster:
             pools = (*self._pools.values(), *self._seeds.values())
         for pool in pools:
             pool.disconnect()
-
-
-def _owners(reply: Any, asked: str) -> Iterable[tuple[int, str]]:
-    """Yield each slot and the address of its primary, from the reply to CLUSTER SLOTS.
-
-    A host that is left out is the one that was asked (https://redis.io/docs/latest/commands/cluster-slots/).
-
-    Raises:
-        SourceError: The reply is something else.
-    """
-    if isinstance(reply, RedisError):
-        raise plain_error(reply)
-    for entry in reply if isinstance(reply, list) else [reply]:
-        match entry:
-            case [int(first), int(last), [host, int(port), *_], *_] if (
-                0 <= first <= last < REDIS_CLUSTER_HASH_SLOTS and 0 < port < 65536  # noqa: PLR2004
-            ):
-                name = host.decode("utf-8", "replace") if isinstance(host, bytes) else ""
-                if name != "?":  # a primary whose host is not known yet
-                    yield from ((slot, f"{name or asked}:{port}") for slot in range(first, last + 1))
-            case _:
-                raise SourceError("Redis gave an unexpected answer to CLUSTER SLOTS")

@@ -1,0 +1,32 @@
+"""The reply to CLUSTER SLOTS: which primary serves which slot."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from redis import RedisError
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS
+
+from exporter.errors import SourceError
+from exporter.source.plain_error import plain_error
+
+
+def owners_of(reply: Any, asked: str) -> Iterable[tuple[int, str]]:
+    """Yield each slot and the address of its primary, from the reply to CLUSTER SLOTS.
+
+    A host that is left out is the one that was asked (https://redis.io/docs/latest/commands/cluster-slots/).
+
+    Raises:
+        SourceError: The reply is something else.
+    """
+    if isinstance(reply, RedisError):
+        raise plain_error(reply)
+    for entry in reply if isinstance(reply, list) else [reply]:
+        match entry:
+            case [int(first), int(last), [host, int(port), *_], *_] if (
+                0 <= first <= last < REDIS_CLUSTER_HASH_SLOTS and 0 < port < 65536  # noqa: PLR2004
+            ):
+                name = host.decode("utf-8", "replace") if isinstance(host, bytes) else ""
+                if name != "?":  # a primary whose host is not known yet
+                    yield from ((slot, f"{name or asked}:{port}") for slot in range(first, last + 1))
+            case _:
+                raise SourceError("Redis gave an unexpected answer to CLUSTER SLOTS")
