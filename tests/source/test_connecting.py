@@ -131,7 +131,7 @@ def test_exporter_tells_of_a_server_that_answers_auth_a_byte_at_a_time(stack: Ex
     settings = load({"redis.url": [f"redis://:password@127.0.0.1:{trickles(stack)}"], "redis.timeout": "500ms"})
     with Fleet(settings) as fleet:
         wait_for(lambda: fleet.outages.since, "for the probe to give up", patience=5)
-        assert not fleet.ready
+        assert fleet.not_ready
 
 
 def test_connects_that_were_given_up_end(stack: ExitStack) -> None:
