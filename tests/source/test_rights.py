@@ -7,7 +7,8 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from exporter.errors import SourceError
+from exporter.deletion import Deleter
+from exporter.errors import ExporterError, SourceError
 from exporter.fleet import Fleet
 from exporter.liveness.judge import State
 from exporter.settings import Settings, load
@@ -75,3 +76,11 @@ def test_user_without_the_right_to_scan_is_told_which_right_to_grant(limited: "r
         assert source.missing_rights() == frozenset()
     finally:
         source.close()
+
+
+def test_forget_refuses_to_delete_without_the_right_to_info(limited: "redis.Redis") -> None:
+    """Without INFO nobody can tell a Redis that has just started from saved data, where living nodes look dead."""
+    deleter = Deleter(settings_of(limited, "+info"))
+    with pytest.raises(ExporterError, match=r"\+info"):
+        deleter.found()
+    deleter.close()
