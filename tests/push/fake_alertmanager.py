@@ -33,6 +33,7 @@ class Fake:
         self.slow = 0.0  # seconds before it answers
         self.cuts = False  # its answers are cut off
         self.text = b"no, for a reason"
+        self.headers = b""
         self.url = ""
         self.connections: set[asyncio.StreamWriter] = set()
 
@@ -47,9 +48,11 @@ class Fake:
             await asyncio.sleep(self.slow)
             await until(lambda: not self.hangs)
             now = datetime.now(UTC) if self.date == "" else self.date
-            date = b"" if now is None else b"Date: %b\r\n" % (now if isinstance(now, str) else http_date(now)).encode()
+            lines = self.headers
+            if now is not None:
+                lines += b"Date: %b\r\n" % (now if isinstance(now, str) else http_date(now)).encode()
             text = self.text
-            whole = b"HTTP/1.1 %d Told\r\n%bContent-Length: %d\r\n\r\n%b" % (self.status, date, len(text), text)
+            whole = b"HTTP/1.1 %d Told\r\n%bContent-Length: %d\r\n\r\n%b" % (self.status, lines, len(text), text)
             writer.write(whole[:-5] if self.cuts else whole)
             await writer.drain()
         writer.close()

@@ -56,6 +56,19 @@ def test_any_other_answer_is_a_refusal_said_in_one_line(status: int) -> None:
     run(scenario)
 
 
+def test_a_redirect_is_not_followed() -> None:
+    # It would be answered by something else than this Alertmanager, and with a GET that posts nothing.
+    async def scenario() -> None:
+        fake, other = Fake(), Fake()
+        async with serving(fake), serving(other):
+            fake.status, fake.headers = 307, f"Location: {other.url}/api/v2/alerts\r\n".encode()
+            with closing(transport(fake)) as way:
+                assert (await way.post([])).problem.startswith("HTTP 307")
+        assert other.posts == []
+
+    run(scenario)
+
+
 def test_an_answer_without_a_text_is_a_refusal_with_its_number() -> None:
     async def scenario() -> None:
         fake = Fake()
@@ -96,6 +109,10 @@ def test_each_timeout_doubles_the_next_one_and_an_answer_sets_it() -> None:
                 assert (await way.post([])).answered
                 fake.slow = 0.25  # less than twice as long
                 assert (await way.post([])).answered
+                fake.slow = 0.15
+                assert (await way.post([])).answered
+                fake.slow = 0.38  # more than twice as long
+                assert (await way.post([])).timed_out
                 fake.slow = 0.0
                 assert (await way.post([])).answered
                 fake.hangs = True
