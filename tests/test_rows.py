@@ -94,8 +94,8 @@ def test_row_holds_each_value_of_the_contract() -> None:
         "cpu_usage": b"12.5",
         "memory_usage": b"2",
         "total_events": b"9007199254740993",
-        "backpressure_count": b"1e16",
-        "dropped_events": b"2.0",
+        "backpressure_count": b"9007199254740992.0",
+        "dropped_events": b"9007199254740991.0",
         "status": b"PAUSED",
     }
     full, bare = rows_of(snapshot_of({b"a": Pair(ttl=12.5, fields=fields), b"b": Pair(ttl=30, fields={})}))
@@ -109,8 +109,8 @@ def test_row_holds_each_value_of_the_contract() -> None:
         "cpu_usage_ratio": 0.125,
         "memory_usage_bytes": 2 * 2**20,
         "events": 9007199254740993,
-        "backpressure": 1e16,
-        "dropped_events": 2,
+        "backpressure": 2.0**53,
+        "dropped_events": 2**53 - 1,
         "status": "PAUSED",
         "offline_since": None,
         "offline_since_exact": None,
@@ -137,12 +137,14 @@ def test_offline_nodes_come_first_then_undecided_ones_then_by_id() -> None:
 
 
 def test_duration_moves_to_the_next_unit_when_one_is_full() -> None:
-    assert [duration(s) for s in (59, 60, 3599, 3600, 86_399, 86_400)] == [
+    assert [duration(s) for s in (59, 60, 3599, 3600, 3660, 86_399, 86_400, 89_999)] == [
         "59s",
         "1m 0s",
         "59m 59s",
         "1h 0m",
+        "1h 1m",
         "23h 59m",
+        "1d 0h",
         "1d 0h",
     ]
 
