@@ -1,4 +1,4 @@
-"""The kinds of faults: Cosmic Ray's, less those that every test notices or that repeat another, and one of our own."""
+"""The kinds of faults: Cosmic Ray's, less those that every test notices or that repeat another, and two of our own."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -9,7 +9,6 @@ from parso.python.tree import Keyword, PythonNode
 from parso.tree import NodeOrLeaf
 
 _COSMIC_RAY: Final = (
-    "ExceptionReplacer",
     "NumberReplacer",
     "RemoveDecorator",
     "ReplaceAndWithOr",
@@ -67,6 +66,28 @@ class RemoveStatement(Operator):  # type: ignore[misc]
         )
 
 
+class CatchNothing(Operator):  # type: ignore[misc]
+    """Replaces the exceptions that a clause catches by none; Cosmic Ray's own operator fails on dotted names."""
+
+    def mutation_positions(self, node: NodeOrLeaf) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+        """Yield the position of the exceptions if the node is a clause that names some."""
+        if isinstance(node, PythonNode) and node.type == "except_clause":
+            yield node.children[1].start_pos, node.children[1].end_pos
+
+    def mutate(self, node: PythonNode, _index: int) -> PythonNode:
+        """Return the clause with an empty tuple of exceptions."""
+        node.children[1] = Keyword("()", node.children[1].start_pos, " ")
+        return node
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return examples, which the tests of this operator check."""
+        return (
+            Example("try:\n    f()\nexcept E:\n    g()\n", "try:\n    f()\nexcept ():\n    g()\n"),
+            Example("try:\n    f()\nexcept (a.E, F) as e:\n    g()\n", "try:\n    f()\nexcept () as e:\n    g()\n"),
+        )
+
+
 def _acts(statement: NodeOrLeaf) -> bool:
     if statement.type in _DROPPED:
         return True
@@ -82,4 +103,5 @@ def _acts(statement: NodeOrLeaf) -> bool:
 
 def operators() -> Mapping[str, Any]:
     """Return all operators by the name that a report shows."""
-    return {name: get_operator(f"core/{name}")() for name in _COSMIC_RAY} | {"RemoveStatement": RemoveStatement()}
+    ours = {operator.__name__: operator() for operator in (RemoveStatement, CatchNothing)}
+    return ours | {name: get_operator(f"core/{name}")() for name in _COSMIC_RAY}

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from mutants.mutation import Key, mutants_of
-from mutants.operators import RemoveStatement, operators
+from mutants.operators import CatchNothing, RemoveStatement, operators
 from mutants.survivors import listed, written
 from mutants.targets import targets
 from mutants.tree import Outcome, Tree
@@ -22,8 +22,12 @@ def changes(text: str) -> set[str]:
     return {mutant.key.becomes for mutant in mutants_of("m.py", text)}
 
 
-@pytest.mark.parametrize("example", RemoveStatement.examples(), ids=lambda example: example.pre_mutation_code)
-def test_statement_that_acts_is_removed(example: object) -> None:
+@pytest.mark.parametrize(
+    "example",
+    [*RemoveStatement.examples(), *CatchNothing.examples()],
+    ids=lambda example: example.pre_mutation_code,
+)
+def test_our_own_operators_do_what_their_examples_say(example: object) -> None:
     text, expected = example.pre_mutation_code, example.post_mutation_code  # type: ignore[attr-defined]
     assert expected in {mutant.text for mutant in mutants_of("m.py", text)}
 
@@ -33,10 +37,9 @@ def test_statement_that_only_says_or_names_stays(text: str) -> None:
     assert "pass" not in changes(text)
 
 
-def test_each_kind_of_fault_is_cosmic_rays_but_one() -> None:
-    assert [name for name, each in operators().items() if not type(each).__module__.startswith("cosmic_ray")] == [
-        "RemoveStatement"
-    ]
+def test_each_kind_of_fault_is_cosmic_rays_but_two() -> None:
+    ours = [name for name, each in operators().items() if not type(each).__module__.startswith("cosmic_ray")]
+    assert ours == ["RemoveStatement", "CatchNothing"]
 
 
 def test_mutants_say_where_they_are() -> None:
