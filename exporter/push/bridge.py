@@ -17,6 +17,7 @@ from exporter.liveness.judge import Change, State
 from exporter.names import shown_id
 from exporter.push.alertmanager import LASTS, Alertmanager
 from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, PUSHED, REDIS_UNREACHABLE, WRITES_REFUSED, Alert, Texts
+from exporter.push.clock import offsets
 from exporter.push.config import HttpConfig
 
 REFRESH: Final = 4.0
@@ -148,6 +149,7 @@ class Bridge(Collector):
         for name in PUSHED:
             alerts.add_metric((name,), count[name])
         yield alerts
+        yield offsets(alertmanager.clocks for alertmanager in self._alertmanagers)
 
     def step(self, refreshed: bool) -> None:  # noqa: FBT001 - the attendant of the fleet's watch
         """Offer what follows from the verdicts of now, after each look of the watch.

@@ -15,6 +15,7 @@ from exporter.liveness.watch import Watch
 from exporter.names import Names, names_of
 from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, REDIS_UNREACHABLE, WRITES_REFUSED, Alert
 from exporter.push.bridge import ACTIVE, BLIND, REFRESH, UNREACHABLE_FOR, Bridge
+from exporter.push.clock import Clocks
 from exporter.settings import load
 from exporter.source.reading import Reading
 from exporter.telemetry import Telemetry
@@ -37,6 +38,7 @@ class World:
         self.beating: dict[bytes, float] = {}
         self.broken_since: float | None = None
         self.last_taken = float("-inf")
+        self.clocks = Clocks("http://127.0.0.1:1")
         self.server = replace(SERVER, refused={"MISCONF": 0})
         self.settings = load({"alertmanager.url": ["http://127.0.0.1:1"], **dict(flags)})
         self.judge = Judge(TTL, BEAT, self.settings.nodes.forget_after)
