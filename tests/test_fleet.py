@@ -96,7 +96,7 @@ def states(fleet: Fleet) -> dict[str, State]:
 
 def test_node_that_a_scan_missed_before_redis_lost_its_data_is_not_gone() -> None:
     world = World({b"a": ALIVE})
-    fleet = Fleet(load({}), source=world)
+    fleet = Fleet(load({}), source=world, clock=lambda: world.at)
     assert states(fleet) == {"a": State.ONLINE}
     world.pairs, world.at = {}, 1  # it was restarting: its keys were gone for a moment
     fleet._discover(10)

@@ -50,7 +50,7 @@ class Court:
 
     def remembers(self) -> bool:
         judge = self.judge
-        memories = (judge._heartbeats.names(), judge._missing, judge._lost)
+        memories = (judge._rules.heartbeats.names(), judge._rules.missing, judge._rules.lost)
         return any(b"n" in memory for memory in memories)
 
 

@@ -176,13 +176,13 @@ class World(RuleBasedStateMachine):
             told = name in self.hashes or self.now < self.lost_at.get(name, float("-inf")) + REMEMBER_LOST
             if not node.alive and name in self.known and told:
                 due = max(node.deadline, self.steady_since + GRACE, node.died + TTL) + 0.001
-                decided = self.states.get(name) is State.OFFLINE or name in self.judge._mass_loss.held
+                decided = self.states.get(name) is State.OFFLINE or name in self.judge._rules.mass_loss.held
                 assert self.now < due or decided, name
 
     @invariant()
     def memory_holds_nothing_of_nodes_that_are_gone(self) -> None:
         judge = self.judge
-        memories = (judge._heartbeats.names(), judge._missing, judge._lost)
+        memories = (judge._rules.heartbeats.names(), judge._rules.missing, judge._rules.lost)
         remembered: set[bytes] = set().union(*memories)
         assert remembered <= self.hashes | self.heartbeats.keys() | self.lost_at.keys()
 

@@ -1,0 +1,264 @@
+"""The rules of who is alive, in the order in which they are asked: one reading in, a state for each node out.
+
+1. A node with a heartbeat is online.
+2. A node without heartbeat and hash is gone, unless Redis lost its data meanwhile.
+3. An offline node stays offline, and is only counted after ``--nodes.forget-after``.
+4. A heartbeat that never expires proves no life: its node is dead.
+5. A node that was never seen alive is dead when two looks say so, and it had its chance after the last fault.
+6. A node is dead when it had its chance since its last beat if Redis was at fault since, and at its deadline if not.
+7. A death is a node's own, or part of a mass loss, or held back until that is clear.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from exporter.liveness.all_faults import Faults
+from exporter.liveness.faults import LOSES_DATA, NEVER, Kind, chance
+from exporter.liveness.heartbeats import Heartbeats
+from exporter.liveness.mass_loss import MassLoss, Ruling, Thresholds
+from exporter.liveness.states import Change, Missing, State, Verdicts
+from exporter.source.reading import NO_EXPIRY, Reading, Server
+
+LOOK_AGAIN: Final = 0.02
+"""Seconds after which a pair of keys is read once more that was never seen before and reads as crashed."""
+REMEMBER_LOST: Final = 3600.0
+"""Seconds for which a node is remembered that Redis lost the data of."""
+LATE: Final = 0.4
+"""Share of a TTL: a heartbeat with less left has missed two beats, and its node is likely to die."""
+FRESH: Final = 1.0
+"""Seconds for which it is remembered how many nodes were late."""
+
+
+class Rules:
+    """What is known of all nodes, and the rules that decide on them. Its owner lets one thread at a time use it.
+
+    Args:
+        ttl: Seconds that a heartbeat lives.
+        beat: Seconds between two beats.
+        forget_after: Seconds after which an offline node is only counted; None for never.
+        thresholds: How many nodes must die together to be a mass loss.
+
+    Attributes:
+        faults: Redis's faults.
+        mass_loss: The mass losses that last.
+        heartbeats: The last living heartbeat of each node.
+        missing: The nodes without heartbeat.
+        lost: Nodes whose keys Redis lost, and when; not seen since.
+        late: When nodes were last looked at to see how many are late, and how many were.
+        changes: Changes of nodes' states that were not taken yet.
+    """
+
+    def __init__(self, ttl: float, beat: float, forget_after: float | None, thresholds: Thresholds) -> None:
+        self.faults = Faults(ttl, beat)
+        self.mass_loss = MassLoss(ttl, beat, thresholds)
+        self.heartbeats = Heartbeats()
+        self.missing: dict[bytes, Missing] = {}
+        self.lost: dict[bytes, float] = {}
+        self.late = NEVER, 0.0
+        self.changes: list[Change] = []
+        self._ttl, self._beat = ttl, beat
+        self._grace = ttl + beat
+        self._forget_after = forget_after
+
+    def take_changes(self) -> list[Change]:
+        """Return the changes since they were taken last."""
+        changes, self.changes = self.changes, []
+        return changes
+
+    def note(self, server: Server, at: float) -> list[Kind]:
+        """Take note of what Redis said of itself at ``at``, and return the faults that this is the first to show."""
+        new = self.faults.note(server, at)
+        for kind, hit in new:
+            if kind in LOSES_DATA:
+                for name in self.known():
+                    if hit(name):
+                        self.lost.setdefault(name, at)
+        return [kind for kind, _ in new]
+
+    def judge(self, reading: Reading, of: int) -> Verdicts:
+        """Return the state of each node read; ``of`` says how many nodes the reading is a fair sample of."""
+        ttl_ms = reading.ttl_ms
+        odd = [position for position, ttl in enumerate(ttl_ms) if ttl <= 0] if min(ttl_ms, default=1) <= 0 else []
+        states = [State.ONLINE] * len(ttl_ms)
+        self.heartbeats.note(reading, odd)
+        if self.faults.writes_refused_since is not None:
+            self._note_renewed(reading)
+        if self.missing or self.lost:
+            living = set(reading.names).difference(reading.names[position] for position in odd)
+            for name in living.intersection(self.lost):
+                del self.lost[name]
+            for name in living.intersection(self.missing):
+                self.leave(name, State.ONLINE, reading.asked)
+        deaths = []
+        for position in odd:
+            state = self._without_heartbeat(reading, position)
+            if state is None:
+                deaths.append(position)
+            else:
+                states[position] = state
+        if deaths:
+            self._declare(reading, deaths, of)
+            for position in deaths:
+                states[position] = self.missing[reading.names[position]].state or State.UNDECIDED
+        return Verdicts(states, odd)
+
+    def _without_heartbeat(self, reading: Reading, position: int) -> State | None:
+        """Return the state of a node without heartbeat; None if it has just died."""
+        # As of when Redis was asked: its answer may have waited for long.
+        name, at = reading.names[position], reading.asked
+        if position in reading.unread:
+            return State.UNDECIDED
+        never_expires = reading.ttl_ms[position] == NO_EXPIRY
+        if never_expires or position not in reading.without_hash:
+            self.lost.pop(name, None)
+        elif name not in self.lost or at - self.lost[name] >= REMEMBER_LOST:
+            self.leave(name, State.GONE, at)
+            self.drop(name)
+            return State.GONE
+        node = self.missing.get(name) or self._first_missed(name, at)
+        if not node.offline:
+            state = None if never_expires else self._waits(name, node, at)
+            if state and node.died is not None:
+                node.died = None  # its death was held back, and now a fault excuses it
+                self.mass_loss.leave(name)
+            return state and self._set(name, node, state, at)
+        return self._set_offline(name, node, at)
+
+    def _first_missed(self, name: bytes, at: float) -> Missing:
+        """Return the record of a node that is seen without heartbeat for the first time.
+
+        Its chance counts from its last beat that was seen. But if nobody looked when that
+        heartbeat ended, and a fault began later, it may have beaten until the fault.
+        """
+        end, faults = self._end(name), self.faults.of(name)
+        if end == NEVER:
+            node = Missing(at, max((fault.start for fault in faults), default=None), None)
+        else:
+            unseen = [fault.start for fault in faults if chance(faults, end, fault.start) > 0]
+            node = Missing(at, max([end - self._ttl, *unseen]), State.ONLINE)
+        self.missing[name] = node
+        return node
+
+    def _waits(self, name: bytes, node: Missing, at: float) -> State | None:
+        """Return the state of a node that is not dead yet; None if it is."""
+        faults = self.faults.of(name)
+        end = self._end(name)
+        if end == NEVER:
+            seen_twice = at - node.first >= LOOK_AGAIN
+            excused = node.since is not None and chance(faults, node.since, at) < self._grace
+            return None if seen_twice and not excused else State.UNDECIDED
+        excused = node.since is not None and (
+            node.since > end - self._ttl or any(fault.end > node.since for fault in faults)
+        )
+        if node.since is not None and excused:
+            return None if chance(faults, node.since, at) >= self._grace else State.UNDECIDED
+        deadline = self.deadline(name)
+        return node.state if deadline is not None and at < deadline else None
+
+    def may_die(self, name: bytes, at: float) -> bool:
+        """Return whether a node without heartbeat may be declared dead at ``at``."""
+        node = self.missing.get(name)
+        if node and node.state is not State.ONLINE:
+            return not node.offline and node.died is not None
+        deadline = self.deadline(name)
+        return deadline is not None and at >= deadline
+
+    def _declare(self, reading: Reading, deaths: Sequence[int], of: int) -> None:
+        """Declare nodes dead, each by itself or as part of a mass loss; or wait until that is clear."""
+        at = reading.asked
+        dead: dict[bytes, float] = {}
+        for position in deaths:
+            name = reading.names[position]
+            node, end = self.missing[name], self._end(name)
+            if node.died is None:
+                # A heartbeat that ended long before anybody looked may have been renewed in between.
+                node.ended = node.state is State.ONLINE and at - self._ttl <= end <= at
+                node.died = end if node.ended else at
+            if end == NEVER:
+                self._set_offline(name, node, at)
+            else:
+                dead[name] = node.died
+        if not dead:
+            return
+        alive = len(self.heartbeats) - sum(
+            node.offline and name in self.heartbeats for name, node in self.missing.items()
+        )
+        late = self._late_now(reading, of)
+        for name, ruling in self.mass_loss.rule(dead, at, alive=alive, late=late).items():
+            if ruling is Ruling.HELD:
+                self._set(name, self.missing[name], State.UNDECIDED, at)
+            else:
+                self._set_offline(name, self.missing[name], at)
+
+    def _late_now(self, reading: Reading, of: int) -> float:
+        """Return how many living nodes are likely to die within a beat."""
+        at = reading.asked
+        seen, late = self.late
+        count = self.count_late(reading, of)
+        if at - seen <= FRESH:
+            count = max(count, late)
+        for name, node in self.missing.items():
+            if node.state is State.UNDECIDED and node.since is not None and name not in self.mass_loss.held:
+                count += chance(self.faults.of(name), node.since, at) >= self._ttl
+        return count
+
+    def count_late(self, reading: Reading, of: int) -> float:
+        """Return how many nodes are late by two beats, out of ``of`` that the reading is a fair sample of."""
+        least = LATE * self._ttl * 1000
+        return sum(0 < ms < least for ms in reading.ttl_ms) * of / max(1, len(reading.ttl_ms))
+
+    def _note_renewed(self, reading: Reading) -> None:
+        """Tell the faults of the latest beats: a beat shows that Redis takes writes."""
+        for name, ms in zip(reading.names, reading.ttl_ms, strict=True):
+            if ms > 0:
+                self.faults.renewed(name, reading.asked - self._ttl + min(ms / 1000, self._ttl))
+
+    def deadline(self, name: bytes) -> float | None:
+        """Return when a node that does not beat is dead; None if it was never seen alive.
+
+        A heartbeat may have been renewed since it was seen, and then evicted. So if Redis
+        evicted anything meanwhile, the node has one more beat.
+        """
+        end = self._end(name)
+        if self.faults.evicted_at(name) > end - self._ttl:
+            end += self._beat
+        return None if end == NEVER else end
+
+    def _end(self, name: bytes) -> float:
+        """Return when a node's last heartbeat ended or will end; ``NEVER`` if none was seen.
+
+        One that lives for longer than it should is seen again before it ends.
+        """
+        heartbeat = self.heartbeats.get(name)
+        return min(heartbeat.deadline, heartbeat.seen + self._ttl) if heartbeat else NEVER
+
+    def _set_offline(self, name: bytes, node: Missing, at: float) -> State:
+        node.offline = True
+        if self._forget_after is None or node.died is None or at - node.died <= self._forget_after:
+            return self._set(name, node, State.OFFLINE, at)
+        self.mass_loss.leave(name)
+        return self._set(name, node, State.FORGOTTEN, at)
+
+    def _set(self, name: bytes, node: Missing, state: State, at: float) -> State:
+        if node.state is not state:
+            self.changes.append(Change(name, node.state, state, at))
+            node.state = state
+        node.looked = max(node.looked, at)
+        return state
+
+    def leave(self, name: bytes, state: State, at: float) -> None:
+        """Drop the record of a node that beats again, or is gone."""
+        if node := self.missing.pop(name, None):
+            self.mass_loss.leave(name)
+            self._set(name, node, state, at)
+
+    def known(self) -> set[bytes]:
+        """Return all nodes that anything is remembered of."""
+        return self.heartbeats.names() | self.missing.keys()
+
+    def drop(self, name: bytes) -> None:
+        """Remember nothing more of a node."""
+        self.heartbeats.forget(name)
+        self.mass_loss.leave(name)
+        self.missing.pop(name, None)
+        self.lost.pop(name, None)
