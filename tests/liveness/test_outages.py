@@ -1,0 +1,109 @@
+"""Outages: since when Redis cannot be read, why, and for how much of the last two minutes. Time is passed in."""
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.errors import SourceError
+from exporter.liveness.outages import PROBED, READ, WINDOW, Outages
+
+
+class Times:
+    """Outages with a clock set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.outages = Outages(lambda: self.now)
+
+    def fail(self, what: str = PROBED, why: str = "away", took: float = 0.0) -> None:
+        self.now += took
+        self.outages.failed(what, SourceError(why), self.now - took)
+
+    def succeed(self, what: str = PROBED, after: float = 0.0) -> bool:
+        self.now += after
+        return self.outages.succeeded(what)
+
+
+@pytest.fixture
+def times() -> Times:
+    return Times()
+
+
+def test_before_any_answer_nothing_has_failed_and_nothing_answered(times: Times) -> None:
+    assert times.outages.since is None
+    assert not times.outages.answered
+    assert times.outages.seconds() == 0
+
+
+def test_outage_begins_with_the_attempt_that_failed(times: Times) -> None:
+    times.fail(took=5)
+    times.fail(took=5)
+    assert times.outages.since == 1000
+    assert times.outages.seconds() == 10
+
+
+def test_outage_is_over_when_all_that_failed_has_succeeded(times: Times) -> None:
+    times.fail(READ, "too slow")
+    times.fail(PROBED)
+    assert times.outages.error(READ) == "too slow"
+    times.succeed(PROBED, after=7)
+    assert times.outages.since == 1000
+    assert times.outages.error(PROBED) == ""
+    times.succeed(READ, after=3)
+    assert times.outages.since is None
+    assert times.outages.seconds() == 10
+
+
+def test_success_without_failure_ends_nothing(times: Times) -> None:
+    times.fail(READ)
+    times.succeed(PROBED, after=5)
+    assert times.outages.since == 1000
+
+
+def test_first_success_and_first_one_after_a_failure_are_told_from_others(times: Times) -> None:
+    assert times.succeed()
+    assert not times.succeed()
+    times.fail()
+    assert times.succeed()
+    assert not times.succeed()
+    assert times.outages.answered
+
+
+def test_outages_add_up_over_two_minutes(times: Times) -> None:
+    for _ in range(6):  # up for 4 s, down for 20 s
+        times.fail()
+        times.succeed(after=20)
+        times.now += 4
+    assert times.outages.seconds() == 100  # the first one began 144 s ago, and ended at the edge of the two minutes
+
+
+def test_outages_of_long_ago_do_not_count(times: Times) -> None:
+    times.fail()
+    times.succeed(after=50)
+    times.now += WINDOW - 30
+    assert times.outages.seconds() == 30
+    times.now += 30
+    assert times.outages.seconds() == 0
+    times.succeed(after=1)
+    assert not times.outages._past
+
+
+def test_outage_that_lasts_for_longer_counts_as_two_minutes(times: Times) -> None:
+    times.fail()
+    times.now += 500
+    assert times.outages.seconds() == WINDOW
+
+
+def test_only_the_first_failure_and_the_end_are_logged(times: Times) -> None:
+    with capture_logs() as logs:
+        times.succeed()
+        times.succeed()
+        times.fail(READ, "refused")
+        times.fail(PROBED, "away")
+        times.succeed(PROBED)
+        times.succeed(READ)
+        times.succeed(READ)
+    assert [(entry["event"], entry.get("error")) for entry in logs] == [
+        ("Redis answers", None),
+        ("Redis cannot be read", "refused"),
+        ("Redis answers", None),
+    ]
