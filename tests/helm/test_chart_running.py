@@ -171,7 +171,8 @@ def test_settings_by_their_flags_names_reach_the_exporter(
 
     loaded = settings.load(flags(pod.command[1:]))
 
-    assert (loaded.redis.timeout, loaded.discovery.interval, loaded.nodes.forget_after) == (3, 15, 86_400)
+    assert (loaded.redis.timeout, loaded.discovery.interval) == (3, 15)
+    assert (loaded.nodes.forget_after, loaded.nodes.expected) == (86_400, 8)
     assert loaded.heartbeat.timezone.key == "Asia/Shanghai"
     assert (loaded.collector.stale_gauges, loaded.collector.max_nodes) == (True, 5000)
     assert loaded.web.telemetry_path == "/scrape"
