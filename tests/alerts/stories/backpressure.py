@@ -55,6 +55,8 @@ def drops_in_an_outage_of_forty_minutes_are_told_after_it_and_old_ones_are_not(t
 
 @story("GinkgoEventsDropped", length=6600, evaluation=60)
 def an_outage_longer_than_the_memory_makes_no_old_drops_new(tale: Story) -> None:
+    tale.cluster = "live"
+    tale.beside("test")
     tale.redis_hangs(at=600, lasts=4500)
 
 
