@@ -6,8 +6,9 @@ import time
 from exporter.errors import SourceError
 from exporter.names import names_of
 from exporter.push.alertmanager import Alertmanager
-from exporter.push.alerts import Texts
+from exporter.push.alerts import PUSHED, Texts
 from exporter.push.config import HttpConfig
+from exporter.push.rules import load_rules
 from exporter.settings import Settings
 from exporter.source import open_source
 from exporter.web.config import WebConfig, tls_context
@@ -20,6 +21,7 @@ def check(settings: Settings) -> int:
         SettingsError: A file that the settings name cannot be used.
     """
     config = HttpConfig.load(settings.alertmanager.config_file)
+    load_rules(settings.alertmanager.rules_file, PUSHED)
     web = WebConfig.load(settings.web.config.file)
     if web.tls_server_config:
         tls_context(web.tls_server_config)

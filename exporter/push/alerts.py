@@ -1,22 +1,17 @@
 """The alerts that are pushed, with the labels and annotations of the Prometheus rules of the same name."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
-import yaml
-
-from exporter.bundled import bundled
+from exporter.push.rules import LABEL, load_rules
 
 NODE_OFFLINE: Final = "GinkgoNodeOffline"
 MASS_LOSS: Final = "GinkgoMassHeartbeatLoss"
 REDIS_UNREACHABLE: Final = "GinkgoRedisUnreachable"
 WRITES_REFUSED: Final = "GinkgoRedisWritesRefused"
 PUSHED: Final = (NODE_OFFLINE, MASS_LOSS, REDIS_UNREACHABLE, WRITES_REFUSED)
-
-_RULES: Final = "alerts/ginkgo.rules.yml"
-_LABEL: Final = re.compile(r"\{\{\s*\$labels\.([a-zA-Z_][a-zA-Z0-9_]*)\s*\}\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +37,27 @@ class Alert:
 
 
 class Texts:
-    """Labels and annotations of alerts, from the bundled rules.
+    """Labels and annotations of alerts, from Prometheus rules.
 
     Args:
         labels: Labels to add to every alert; those that a rule sets itself are overridden.
+        rules_file: The rules that Prometheus uses; None for the bundled ones.
+
+    Raises:
+        SettingsError: The file cannot be used; one line saying why.
     """
 
-    def __init__(self, labels: Mapping[str, str]) -> None:
-        groups = yaml.safe_load(bundled(_RULES).read_text(encoding="utf-8"))["groups"]
-        self._rules = {
-            rule["alert"]: rule for group in groups for rule in group["rules"] if rule.get("alert") in PUSHED
-        }
+    def __init__(self, labels: Mapping[str, str], rules_file: Path | None = None) -> None:
+        self._rules = load_rules(rules_file, PUSHED)
         self._labels = dict(labels)
 
     def labels(self, alert: Alert) -> dict[str, str]:
         """Return an alert's label set: what Prometheus would give it."""
         node = {"node_id": alert.node_id} if alert.node_id else {}
-        return {"alertname": alert.name, **self._rules[alert.name]["labels"], **self._labels, **node}
+        return {"alertname": alert.name, **self._rules[alert.name].labels, **self._labels, **node}
 
     def annotations(self, alert: Alert) -> dict[str, str]:
         """Return an alert's annotations, the rule's templates filled in."""
         labels = self.labels(alert)
-        texts: dict[str, Any] = self._rules[alert.name]["annotations"]
-        return {name: _LABEL.sub(lambda match: labels.get(match[1], ""), text) for name, text in texts.items()}
+        texts = self._rules[alert.name].annotations
+        return {name: LABEL.sub(lambda match: labels.get(match[1], ""), text) for name, text in texts.items()}

@@ -73,7 +73,7 @@ class Bridge(Collector):
         settings = fleet.settings.alertmanager
         self._ttl = fleet.settings.heartbeat.ttl
         self._resolve = settings.sole_writer
-        self._texts = Texts(settings.labels)
+        self._texts = Texts(settings.labels, settings.rules_file)
         config = HttpConfig.load(settings.config_file)
         self._alertmanagers = [
             Alertmanager(url, self._texts, config=config, posted=self._posted, lasts=lasts) for url in settings.url

@@ -141,6 +141,9 @@ class Alertmanager(_Section):
     config_file: FilePath | None = Field(
         default=None, description="YAML file with authentication and TLS towards Alertmanager"
     )
+    rules_file: FilePath | None = Field(
+        default=None, description="the rules that Prometheus uses, for pushed labels and texts; else the bundled ones"
+    )
     sole_writer: bool = Field(default=False, description="nobody else writes these alerts: resolve them at once")
     mass_loss_ratio: float | None = Field(default=None, gt=0, lt=1, description="old name of --mass-loss.ratio")
     mass_loss_nodes: int | None = Field(default=None, ge=1, description="old name of --mass-loss.nodes")

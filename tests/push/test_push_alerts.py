@@ -1,11 +1,13 @@
 """Labels and annotations of pushed alerts: those that Prometheus gives to the same alert."""
 
 import re
+from pathlib import Path
 
 import pytest
 import yaml
 
 from exporter.bundled import bundled
+from exporter.errors import SettingsError
 from exporter.names import shown_id
 from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, PUSHED, REDIS_UNREACHABLE, Alert, Texts
 from exporter.settings.model import Alertmanager
@@ -78,3 +80,67 @@ def test_any_id_is_a_label_and_stands_in_the_annotations_as_it_is(raw: bytes) ->
     alert, texts = Alert(NODE_OFFLINE, node_id, 0.0), Texts({"job": "j"})
     assert texts.labels(alert)["node_id"] == node_id
     assert texts.annotations(alert)["summary"] == f"Node {node_id} is offline"
+
+
+def changed_rules(folder: Path, old: str, new: str, *, as_object: bool = False) -> Path:
+    """Return the bundled rules with one text replaced, as a file of rules or as a PrometheusRule."""
+    text = bundled("alerts/ginkgo.rules.yml").read_text(encoding="utf-8")
+    assert old in text
+    content = yaml.safe_load(text.replace(old, new))
+    file = folder / "rules.yml"
+    file.write_text(yaml.safe_dump({"kind": "PrometheusRule", "spec": content} if as_object else content))
+    return file
+
+
+@pytest.mark.parametrize("as_object", [False, True])
+@pytest.mark.parametrize("name", PUSHED)
+def test_links_that_the_operator_changed_in_the_rules_are_pushed(name: str, *, as_object: bool, tmp_path: Path) -> None:
+    old = "https://github.com/ginkgo-trading/ginkgo-exporter/blob/main/alerts/runbooks/"
+    rules = changed_rules(tmp_path, old, "https://wiki.example.org/", as_object=as_object)
+    pushed = Texts({}, rules).annotations(Alert(name, "n" if name == NODE_OFFLINE else "", 0.0))
+    assert pushed["runbook_url"] == f"https://wiki.example.org/{name}.md"
+    assert pushed["dashboard_url"] == RULES[name]["annotations"]["dashboard_url"]
+
+
+def test_a_label_that_the_operator_added_to_the_rule_is_pushed(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yml"
+    content = [{"alert": name, "expr": "vector(1)", "labels": {"team": "trading"}} for name in PUSHED]
+    rules.write_text(yaml.safe_dump({"groups": [{"name": "own", "rules": content}]}))
+    assert Texts({}, rules).labels(Alert(NODE_OFFLINE, "n", 0.0))["team"] == "trading"
+
+
+def rules_with(of_node_offline: str) -> str:
+    """Return rules of all pushed alerts, the one of GinkgoNodeOffline with something more."""
+    others = ", ".join(f"{{alert: {name}}}" for name in PUSHED if name != NODE_OFFLINE)
+    return f"groups: [{{rules: [{others}, {{alert: {NODE_OFFLINE}, {of_node_offline}}}]}}]"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("groups: []", "it has no alert GinkgoNodeOffline"),
+        ("[]", "it is no file of Prometheus rules"),
+        ("groups: [{rules: 1}]", "it is no file of Prometheus rules"),
+        ("", "it is no file of Prometheus rules"),
+        (
+            rules_with("labels: {a: 1}"),
+            "GinkgoNodeOffline: its labels are no texts",
+        ),
+        (
+            rules_with("annotations: {summary: '{{ $value }}'}"),
+            "GinkgoNodeOffline: summary: a pushed alert can't fill in this template",
+        ),
+        (
+            rules_with("labels: {a: '{{ $labels.node_id }}'}"),
+            "GinkgoNodeOffline: a: a pushed alert can't fill in this template",
+        ),
+        ("a: [", "while parsing"),
+    ],
+)
+def test_rules_that_cannot_be_pushed_are_refused_in_one_line(text: str, said: str, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yml"
+    rules.write_text(text)
+    with pytest.raises(SettingsError) as refused:
+        Texts({}, rules)
+    assert str(refused.value).startswith(f"--alertmanager.rules-file: {said}")
+    assert "\n" not in str(refused.value)

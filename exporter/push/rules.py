@@ -1,0 +1,70 @@
+"""Labels and annotations of the alerts that are pushed, read from a file of Prometheus rules."""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from exporter.bundled import bundled
+from exporter.errors import SettingsError
+from exporter.yaml_file import read_yaml
+
+LABEL: Final = re.compile(r"\{\{\s*\$labels\.([a-zA-Z_][a-zA-Z0-9_]*)\s*\}\}")
+"""The one template that a pushed alert may use."""
+
+_BUNDLED: Final = "alerts/ginkgo.rules.yml"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What the rule of an alert says beside its expression.
+
+    Attributes:
+        labels: Labels, without templates.
+        annotations: Annotations; of templates only ``{{ $labels.NAME }}``.
+    """
+
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+
+
+def load_rules(path: Path | None, wanted: Collection[str]) -> dict[str, Rule]:
+    """Return the rules of some alerts.
+
+    Args:
+        path: A rules file, or a PrometheusRule object; None for the bundled rules.
+        wanted: Names of the alerts.
+
+    Raises:
+        SettingsError: The file cannot be used for these alerts; one line saying why.
+    """
+    try:
+        content = read_yaml(path or bundled(_BUNDLED))
+        return {name: _rule(name, rule) for name, rule in _alerts(content, wanted).items()}
+    except ValueError as error:
+        raise SettingsError(f"--alertmanager.rules-file: {error}") from None
+
+
+def _alerts(content: Any, wanted: Collection[str]) -> dict[str, dict[str, Any]]:
+    try:
+        rules = [rule for group in content.get("spec", content)["groups"] for rule in group["rules"]]
+        found = {rule["alert"]: rule for rule in rules if rule.get("alert") in wanted}
+    except (AttributeError, KeyError, TypeError):
+        raise ValueError("it is no file of Prometheus rules") from None
+    if missing := [name for name in wanted if name not in found]:
+        raise ValueError(f"it has no alert {missing[0]}")
+    return found
+
+
+def _rule(name: str, rule: dict[str, Any]) -> Rule:
+    texts: dict[str, dict[str, str]] = {}
+    for field in ("labels", "annotations"):
+        given = rule.get(field) or {}
+        if not isinstance(given, dict) or not all(isinstance(text, str) for text in given.values()):
+            raise ValueError(f"{name}: its {field} are no texts")
+        texts[field] = given
+        for key, text in given.items():
+            if "{{" in (text if field == "labels" else LABEL.sub("", text)):
+                raise ValueError(f"{name}: {key}: a pushed alert can't fill in this template")
+    return Rule(texts["labels"], texts["annotations"])
