@@ -258,10 +258,14 @@ def series(name: str, values: str, labels: dict[str, str]) -> Object:
     return {"series": f"{name}{{{pairs}}}", "values": values}
 
 
-def pushed(made: list[Object], one: Callable[..., Object], name: str, node_id: str = "") -> Object:
+def pushed(made: list[Object], one: Callable[..., Object], folder: Path, name: str, node_id: str = "") -> Object:
     """Return an alert as the exporter pushes it with the rendered configuration, in promtool's words."""
-    config = yaml.safe_load(base64.b64decode(one(made, "Secret")["data"]["config.yaml"]))
-    texts = Texts(settings.load({"alertmanager.label": config["alertmanager"]["label"]}).alertmanager.labels)
+    secret = one(made, "Secret")["data"]
+    config = yaml.safe_load(base64.b64decode(secret["config.yaml"]))["alertmanager"]
+    assert config["rules-file"] == "/etc/ginkgo-exporter/config/rules.yaml"
+    rules = folder / "pushed.yaml"
+    rules.write_bytes(base64.b64decode(secret["rules.yaml"]))
+    texts = Texts(settings.load({"alertmanager.label": config["label"]}).alertmanager.labels, rules)
     alert = Alert(name, node_id, began=0.0)
     labels = texts.labels(alert)
     assert labels.pop("alertname") == name
@@ -280,6 +284,7 @@ MONITORS: list[Object] = [
 ]
 CHANGES: list[Object] = [
     {},
+    {"runbookUrlPrefix": "https://wiki.example.org", "dashboardUrlPrefix": "https://grafana.example.org"},
     {"labels": {"team": "trading"}},
     {
         "pushed": {"severity": "warning", "labels": {"channel": "nodes", "team": "nodes"}},
@@ -289,7 +294,7 @@ CHANGES: list[Object] = [
 
 
 @pytest.mark.parametrize("monitor_and_change", list(itertools.product(MONITORS, CHANGES)))
-def test_a_pushed_alert_and_its_rule_have_equal_labels(
+def test_a_pushed_alert_and_its_rule_have_equal_labels_texts_and_links(
     render: Render,
     one: Callable[..., Object],
     monitor_and_change: tuple[Object, Object],
@@ -313,7 +318,7 @@ def test_a_pushed_alert_and_its_rule_have_equal_labels(
         ("GinkgoRedisWritesRefused", 6, [""]),
         ("GinkgoRedisUnreachable", 15, [""]),
     ):
-        exp_alerts = [pushed(made, one, name, node_id) for node_id in nodes]
+        exp_alerts = [pushed(made, one, tmp_path, name, node_id) for node_id in nodes]
         for alert in exp_alerts:
             # Prometheus adds its external labels when it sends.
             assert alert["exp_labels"].pop("cluster") == "tokyo"
@@ -348,7 +353,7 @@ def test_labels_that_differ_are_noticed(render: Render, one: Callable[..., Objec
                     {
                         "eval_time": "5m",
                         "alertname": "GinkgoRedisUnreachable",
-                        "exp_alerts": [pushed(made, one, "GinkgoRedisUnreachable")],
+                        "exp_alerts": [pushed(made, one, tmp_path, "GinkgoRedisUnreachable")],
                     }
                 ],
             }

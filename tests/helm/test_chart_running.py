@@ -188,7 +188,7 @@ def test_the_schema_of_config_names_the_exporter_s_settings(chart_folder: Path) 
     # These have values of their own.
     chart = {f"redis.{name}" for name in ("url", "mode", "sentinel-master", "username", "password-file")}
     chart |= {"redis.tls-ca-file", "redis.tls-cert-file", "redis.tls-key-file"}
-    chart |= {f"alertmanager.{name}" for name in ("url", "label", "config-file", "sole-writer")}
+    chart |= {f"alertmanager.{name}" for name in ("url", "label", "config-file", "rules-file", "sole-writer")}
     chart |= {f"mass-loss.{name}" for name in ("nodes", "ratio", "many")}
     # Names of 0.1, which the chart does not write.
     chart |= {f"alertmanager.mass-loss-{name}" for name in ("ratio", "nodes", "hold")}

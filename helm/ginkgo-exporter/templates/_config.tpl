@@ -60,7 +60,7 @@ wins as it does there.
 {{- $labels = append $labels (printf "%s=%s" $name $value) -}}
 {{- end -}}
 {{- end -}}
-{{- $push := dict "url" .Values.alertmanager.urls "label" $labels -}}
+{{- $push := dict "url" .Values.alertmanager.urls "label" $labels "rules-file" (printf "%s/config/rules.yaml" $root) -}}
 {{- if .Values.alertmanager.existingSecret -}}
 {{- $_ := set $push "config-file" (printf "%s/alertmanager/%s" $root .Values.alertmanager.existingSecretKey) -}}
 {{- end -}}

@@ -100,3 +100,17 @@ anew and never go through the template engine, so {{ $labels }} stays.
 {{- end -}}
 {{- toYaml $groups -}}
 {{- end -}}
+
+{{/* The rules of the alerts that the exporter pushes: their labels, texts and links are pushed too. */}}
+{{- define "ginkgo-exporter.pushedRules" -}}
+{{- $pushed := include "ginkgo-exporter.pushedAlerts" . | fromJsonArray -}}
+{{- $rules := list -}}
+{{- range $group := include "ginkgo-exporter.ruleGroups" . | fromYamlArray -}}
+{{- range $rule := $group.rules -}}
+{{- if has ($rule.alert | default "") $pushed -}}
+{{- $rules = append $rules $rule -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml (dict "groups" (list (dict "name" "pushed" "rules" $rules))) -}}
+{{- end -}}
