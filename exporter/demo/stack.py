@@ -12,8 +12,8 @@ import yaml
 
 from exporter.bundled import bundled
 from exporter.demo.children import Children, free_port
-from exporter.durations import format_duration
 from exporter.errors import ExporterError
+from exporter.settings.durations import format_duration
 
 RULES: Final = "alerts/ginkgo.rules.yml"
 ROUTES: Final = "alerts/alertmanager.example.yml"

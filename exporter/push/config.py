@@ -15,7 +15,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, FilePath, SecretStr, ValidationError, model_validator
 
 from exporter.errors import SettingsError
-from exporter.yaml_file import read_yaml
+from exporter.settings.yaml_file import read_yaml
 
 
 class _Strict(BaseModel):

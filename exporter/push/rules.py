@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from exporter.bundled import bundled
 from exporter.errors import SettingsError
-from exporter.yaml_file import read_yaml
+from exporter.settings.yaml_file import read_yaml
 
 LABEL: Final = re.compile(r"\{\{\s*\$labels\.([a-zA-Z_][a-zA-Z0-9_]*)\s*\}\}")
 """The one template that a pushed alert may use."""

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from redis.connection import parse_url
 
-from exporter.durations import parse_duration
+from exporter.settings.durations import parse_duration
 
 
 class ListenAddress(NamedTuple):

@@ -17,11 +17,11 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from exporter.durations import format_duration
 from exporter.errors import SettingsError
+from exporter.settings.durations import format_duration
 from exporter.settings.kinds import IS_DURATION
 from exporter.settings.model import Redis, Settings, kebab
-from exporter.yaml_file import read_yaml
+from exporter.settings.yaml_file import read_yaml
 
 ENV_PREFIX: Final = "GINKGO_EXPORTER_"
 

@@ -3,8 +3,8 @@
 import argparse
 from typing import Final
 
-from exporter.durations import parse_duration
 from exporter.rows import COLUMNS
+from exporter.settings.durations import parse_duration
 
 SOME_OFFLINE: Final = 3
 """Exit code with ``nodes --fail-offline`` when a node is offline."""

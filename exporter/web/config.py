@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from exporter.errors import SettingsError
-from exporter.yaml_file import read_yaml
+from exporter.settings.yaml_file import read_yaml
 
 _VERSIONS: Final = {
     "TLS10": ssl.TLSVersion.TLSv1,

@@ -18,7 +18,7 @@ import yaml
 from alert_rules import ALERTS, RULES
 from stack import Alertmanager, Prometheus, Webhook
 
-from exporter.durations import format_duration, parse_duration
+from exporter.settings.durations import format_duration, parse_duration
 from nodes import beat, crash, stop
 from servers import Exporter, RedisServer, running_redis, wait_for
 
