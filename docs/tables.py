@@ -10,10 +10,10 @@ from prometheus_client.metrics_core import Metric as MetricFamily
 from exporter.collector import read_families
 from exporter.contract import NODE_METRICS, STATUS
 from exporter.fleet import Discovered, Fleet, ReadInfo
-from exporter.names import Names
 from exporter.push.bridge import Bridge
 from exporter.settings import all_settings, load
 from exporter.snapshot import COUNTED, Part, Snapshot
+from exporter.source.names import Names
 from exporter.source.reading import Server
 
 

@@ -4,13 +4,13 @@ import asyncio
 import time
 
 from exporter.errors import SourceError
-from exporter.names import names_of
 from exporter.push.alertmanager import Alertmanager
 from exporter.push.alerts import PUSHED, Texts
 from exporter.push.config import HttpConfig
 from exporter.push.rules import load_rules
 from exporter.settings import Settings
 from exporter.source import open_source
+from exporter.source.names import names_of
 from exporter.web.config import WebConfig, tls_context
 
 

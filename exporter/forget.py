@@ -12,10 +12,10 @@ from typing import Final
 from exporter.deletion import NEVER_EXPIRES, Deleter, NodeKeys
 from exporter.errors import SettingsError, SourceError
 from exporter.liveness.judge import State
-from exporter.names import shown_id
 from exporter.plain import printable
 from exporter.rows import Row, duration
 from exporter.settings import Settings
+from exporter.source.names import shown_id
 from exporter.source.requests import CHUNK
 from exporter.terminal.sight import ask
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from exporter.contract import NODE_METRICS, STATUS, STATUSES
-from exporter.names import Names
+from exporter.source.names import Names
 from exporter.values import Column, Packed
 
 _NAME: Final = b"\xff"

@@ -24,7 +24,7 @@ from exporter.contract import (
 )
 from exporter.lines import Lines, LineWriter
 from exporter.liveness.judge import Judge, State, Verdicts
-from exporter.names import Names, shown_id
+from exporter.source.names import Names, shown_id
 from exporter.source.reading import MISSING, NO_EXPIRY, Reading
 from exporter.values import (
     Column,

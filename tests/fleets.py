@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from exporter.contract import FIELDS, STATUSES
 from exporter.liveness.judge import LOOK_AGAIN, Judge
-from exporter.names import Names, names_of
 from exporter.snapshot import Invalid, Snapshot, SnapshotMaker
+from exporter.source.names import Names, names_of
 from exporter.source.reading import Reading
 from readings import Pair, reading_of
 

@@ -14,11 +14,11 @@ from prometheus_client.registry import Collector
 
 from exporter.fleet import Fleet
 from exporter.liveness.judge import Change, State
-from exporter.names import shown_id
 from exporter.push.alertmanager import LASTS, Alertmanager
 from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, PUSHED, REDIS_UNREACHABLE, WRITES_REFUSED, Alert, Texts
 from exporter.push.clock import offsets
 from exporter.push.config import HttpConfig
+from exporter.source.names import shown_id
 
 REFRESH: Final = 4.0
 """Seconds between two posts of an alert that lasts; all offline nodes are looked at right before."""

@@ -8,9 +8,9 @@ import yaml
 
 from exporter.bundled import bundled
 from exporter.errors import SettingsError
-from exporter.names import shown_id
 from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, PUSHED, REDIS_UNREACHABLE, Alert, Texts
 from exporter.settings.model import Alertmanager
+from exporter.source.names import shown_id
 
 RULES = {
     rule["alert"]: rule

@@ -12,11 +12,11 @@ from exporter.errors import SourceError
 from exporter.liveness.judge import Judge
 from exporter.liveness.outages import PROBED, Outages
 from exporter.liveness.watch import Watch
-from exporter.names import Names, names_of
 from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, REDIS_UNREACHABLE, WRITES_REFUSED, Alert
 from exporter.push.bridge import ACTIVE, BLIND, REFRESH, UNREACHABLE_FOR, Bridge
 from exporter.push.clock import Clocks
 from exporter.settings import load
+from exporter.source.names import Names, names_of
 from exporter.source.reading import Reading
 from exporter.telemetry import Telemetry
 from readings import ALIVE, CRASHED, GONE, SERVER, Pair, reading_of

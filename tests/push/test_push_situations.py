@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 from push_stack import BEAT, LASTS, RESEND, SETTLED, TTL, Bridging, Nodes, Stack, Webhook
 
-from exporter.names import shown_id
+from exporter.source.names import shown_id
 from nodes import heartbeat_key
 from proxy import REFUSES
 from servers import wait_for

@@ -17,9 +17,9 @@ from exporter.contract import FIELDS
 from exporter.errors import SourceError, SourceTimeoutError
 from exporter.fleet import Fleet
 from exporter.liveness.judge import Judge, State
-from exporter.names import names_of
 from exporter.settings import load
 from exporter.source import open_source
+from exporter.source.names import names_of
 from exporter.source.reading import MISSING, Reader, Reading, Server
 from exporter.source.requests import KeyNames, pack
 from exporter.source.topology import Primaries, Topology

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.names import Names, names_of, shown_id
+from exporter.source.names import Names, names_of, shown_id
 from fleets import NODE_IDS
 
 
