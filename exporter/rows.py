@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from exporter.contract import NODE_METRICS, STATUS
 from exporter.liveness.judge import State
-from exporter.offline import OfflineSince, unknown
+from exporter.liveness.offline import OfflineSince, unknown
 from exporter.plain import printable
 from exporter.snapshot import Snapshot
 

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from exporter.errors import ExporterError, SettingsError, SourceError
 from exporter.fleet import Fleet
-from exporter.offline import OfflineSince, judged, unknown
+from exporter.liveness.offline import OfflineSince, judged, unknown
 from exporter.plain import printable
 from exporter.rows import Row, rows_of, with_ages
 from exporter.settings import Settings

@@ -12,7 +12,7 @@ from tornado.web import Application, RequestHandler
 
 from exporter.errors import SourceError
 from exporter.fleet import Fleet
-from exporter.offline import OfflineSince, judged
+from exporter.liveness.offline import OfflineSince, judged
 from exporter.rows import rows_of
 from exporter.snapshot import Snapshot
 from exporter.web import page

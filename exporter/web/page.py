@@ -11,7 +11,7 @@ from tornado.template import Loader
 
 from exporter import __version__
 from exporter.liveness.judge import State
-from exporter.offline import OfflineSince, unknown
+from exporter.liveness.offline import OfflineSince, unknown
 from exporter.plain import printable
 from exporter.rows import COLUMNS, age, count_states, moment, offline_first, rows_of, with_ages
 from exporter.settings import Settings

@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.offline import OfflineSince, judged
+from exporter.liveness.offline import OfflineSince, judged
 from exporter.rows import Row, rows_of
 from fleets import Exporter
 from readings import ALIVE, CRASHED, ENDLESS, SERVER, WALL, Pair
