@@ -40,7 +40,7 @@ soak: $(VENV)/dev servers ## an hour of faults and of nodes that come and go, ev
 fuzz: $(VENV)/dev servers ## let every property look for new examples; ARGS="--examples 100000" for hours
 	$(BIN)/python -m pytest -m hypothesis --timeout 0 --examples 5000 $(ARGS)
 
-mutants: $(VENV)/dev servers ## build faults into modules and see that tests notice; ARGS="exporter/values.py", say
+mutants: $(VENV)/dev servers ## build faults into modules and see that tests notice; ARGS="exporter/snapshot/values.py", say
 	$(BIN)/python -m mutants $(ARGS)
 
 dashboards: $(VENV)/dev ## write the Grafana dashboards from their code

@@ -12,7 +12,7 @@ from exporter.contract import NODE_METRICS, STATUS
 from exporter.fleet import Discovered, Fleet, ReadInfo
 from exporter.push.bridge import Bridge
 from exporter.settings import all_settings, load
-from exporter.snapshot import COUNTED, Part, Snapshot
+from exporter.snapshot.snapshot import COUNTED, Part, Snapshot
 from exporter.source.names import Names
 from exporter.source.reading import Server
 

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from exporter.contract import NODE_METRICS, STATUS, STATUSES, Metric
 from exporter.errors import SourceError
 from exporter.fleet import Fleet, ReadInfo
-from exporter.snapshot import Snapshot
+from exporter.snapshot.snapshot import Snapshot
 from exporter.source.reading import REFUSALS, RIGHTS
 
 

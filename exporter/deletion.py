@@ -14,8 +14,8 @@ from redis import RedisError, ResponseError
 from redis.exceptions import NoPermissionError
 
 from exporter.errors import ExporterError, SourceError
-from exporter.rows import duration
 from exporter.settings import Settings
+from exporter.snapshot.rows import duration
 from exporter.source.connection import Link, linked
 from exporter.source.discovery import discover
 from exporter.source.options import pool_of

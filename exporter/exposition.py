@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from enum import Enum
 
 from exporter.contract import NODE_METRICS, Metric
-from exporter.snapshot import Snapshot
+from exporter.snapshot.snapshot import Snapshot
 
 
 class Format(Enum):

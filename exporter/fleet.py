@@ -19,7 +19,7 @@ from exporter.liveness.mass_loss import Thresholds
 from exporter.liveness.outages import PROBED, READ, Outages
 from exporter.liveness.watch import PROBE, Watch
 from exporter.settings import Settings
-from exporter.snapshot import Part, Snapshot, SnapshotMaker
+from exporter.snapshot.snapshot import Part, Snapshot, SnapshotMaker
 from exporter.source import open_source
 from exporter.source.discovery import pause_after
 from exporter.source.names import Names, names_of

@@ -13,8 +13,8 @@ from exporter.deletion import NEVER_EXPIRES, Deleter, NodeKeys
 from exporter.errors import SettingsError, SourceError
 from exporter.liveness.judge import State
 from exporter.plain import printable
-from exporter.rows import Row, duration
 from exporter.settings import Settings
+from exporter.snapshot.rows import Row, duration
 from exporter.source.names import shown_id
 from exporter.source.requests import CHUNK
 from exporter.terminal.sight import ask

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from exporter.contract import NODE_METRICS, STATUS, STATUSES
+from exporter.snapshot.values import Column, Packed
 from exporter.source.names import Names
-from exporter.values import Column, Packed
 
 _NAME: Final = b"\xff"
 """Where a family's name goes; no byte of UTF-8, so that no label has it."""

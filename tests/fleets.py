@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from exporter.contract import FIELDS, STATUSES
 from exporter.liveness.judge import LOOK_AGAIN, Judge
-from exporter.snapshot import Invalid, Snapshot, SnapshotMaker
+from exporter.snapshot.snapshot import Invalid, Snapshot, SnapshotMaker
 from exporter.source.names import Names, names_of
 from exporter.source.reading import Reading
 from readings import Pair, reading_of

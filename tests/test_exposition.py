@@ -20,7 +20,7 @@ from exporter.collector import node_families
 from exporter.contract import MASS_LOST, NODE_METRICS
 from exporter.exposition import Format, exposition
 from exporter.liveness.judge import State
-from exporter.snapshot import Snapshot
+from exporter.snapshot.snapshot import Snapshot
 from exporter.source.names import names_of
 from fleets import FLEETS, Exporter, snapshot_of
 from readings import ALIVE, CRASHED, ENDLESS, GONE, ZOMBIE, Pair

@@ -21,8 +21,8 @@ from exporter import forget
 from exporter.deletion import NEVER_EXPIRES, WROTE, Deleter, NodeKeys
 from exporter.errors import SettingsError, SourceError
 from exporter.forget import Age, Decision, ages_by_exporter, ages_by_idle_time, offline_for
-from exporter.rows import duration
 from exporter.settings import load
+from exporter.snapshot.rows import duration
 from exporter.source.reading import MISSING
 from exporter.source.requests import CHUNK
 from nodes import beat

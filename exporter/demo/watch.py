@@ -9,7 +9,7 @@ from exporter.demo.terminal import Terminal
 from exporter.errors import SourceError
 from exporter.fleet import Fleet
 from exporter.liveness.judge import State
-from exporter.rows import Row, rows_of
+from exporter.snapshot.rows import Row, rows_of
 
 _CHANGES: Final[Mapping[tuple[State | None, State | None], str]] = {
     (State.ONLINE, State.OFFLINE): "offline: its ginkgo_node_up went from 1 to 0",

@@ -15,8 +15,8 @@ from rich.text import Text
 from exporter.errors import ExporterError, SettingsError
 from exporter.fleet import Fleet
 from exporter.liveness.judge import State
-from exporter.rows import COLUMNS, Row, offline_first
 from exporter.settings import Settings
+from exporter.snapshot.rows import COLUMNS, Row, offline_first
 from exporter.terminal import sight as seeing
 from exporter.terminal.options import SOME_OFFLINE
 from exporter.terminal.rates import Rates

@@ -3,8 +3,8 @@
 import argparse
 from typing import Final
 
-from exporter.rows import COLUMNS
 from exporter.settings.durations import parse_duration
+from exporter.snapshot.rows import COLUMNS
 
 SOME_OFFLINE: Final = 3
 """Exit code with ``nodes --fail-offline`` when a node is offline."""

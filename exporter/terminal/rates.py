@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Final
 
-from exporter.rows import Row
+from exporter.snapshot.rows import Row
 from exporter.terminal.sight import Sight
 
 _SAME_BEAT: Final = 1 / 30

@@ -17,9 +17,9 @@ from exporter.errors import ExporterError, SettingsError, SourceError
 from exporter.fleet import Fleet
 from exporter.liveness.offline import OfflineSince, judged, unknown
 from exporter.plain import printable
-from exporter.rows import Row, rows_of, with_ages
 from exporter.settings import Settings
-from exporter.snapshot import Snapshot
+from exporter.snapshot.rows import Row, rows_of, with_ages
+from exporter.snapshot.snapshot import Snapshot
 
 _TIMEOUT: Final = 10.0
 _LONGEST: Final = 256 * 1024 * 1024

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.liveness.judge import State
-from exporter.rows import COLUMNS, Column, Row, count_states, moment
+from exporter.snapshot.rows import COLUMNS, Column, Row, count_states, moment
 from exporter.terminal.sight import Sight
 
 _STYLES: Final = {State.OFFLINE: "bold red", State.UNDECIDED: "yellow", State.ONLINE: "green"}

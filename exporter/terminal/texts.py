@@ -7,7 +7,7 @@ from typing import Final
 
 from exporter.contract import NODE_METRICS
 from exporter.plain import cell, printable_json
-from exporter.rows import Row
+from exporter.snapshot.rows import Row
 
 KEYS: Final = (
     "node_id",

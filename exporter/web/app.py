@@ -13,8 +13,8 @@ from tornado.web import Application, RequestHandler
 from exporter.errors import SourceError
 from exporter.fleet import Fleet
 from exporter.liveness.offline import OfflineSince, judged
-from exporter.rows import rows_of
-from exporter.snapshot import Snapshot
+from exporter.snapshot.rows import rows_of
+from exporter.snapshot.snapshot import Snapshot
 from exporter.web import page
 from exporter.web.door import Door
 from exporter.web.negotiation import CONTENT_TYPES, accepts_gzip, choose_format, time_limit

@@ -13,9 +13,9 @@ from exporter import __version__
 from exporter.liveness.judge import State
 from exporter.liveness.offline import OfflineSince, unknown
 from exporter.plain import printable
-from exporter.rows import COLUMNS, age, count_states, moment, offline_first, rows_of, with_ages
 from exporter.settings import Settings
-from exporter.snapshot import Snapshot
+from exporter.snapshot.rows import COLUMNS, age, count_states, moment, offline_first, rows_of, with_ages
+from exporter.snapshot.snapshot import Snapshot
 
 Pushed = Callable[[], Sequence[Mapping[str, Any]]]
 """Returns the alerts that are being pushed: the ``labels`` of each, and the Unix time ``since``."""

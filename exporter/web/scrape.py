@@ -18,7 +18,7 @@ from exporter.collector import read_families
 from exporter.errors import SourceError
 from exporter.exposition import Format, exposition
 from exporter.fleet import Fleet
-from exporter.snapshot import Snapshot
+from exporter.snapshot.snapshot import Snapshot
 
 _GZIP_LEVEL: Final = 0
 """isal's fastest: a tenth of the size, in a tenth of the time that reading takes."""

@@ -21,7 +21,7 @@ from exporter.contract import FIELDS
 from exporter.exposition import Format, exposition
 from exporter.fleet import Discovered, ReadInfo
 from exporter.liveness.judge import Judge, State
-from exporter.snapshot import SnapshotMaker
+from exporter.snapshot.snapshot import SnapshotMaker
 from exporter.source.names import Names, names_of
 from exporter.source.reading import MISSING, Reading, Server
 from grafana.proof.lives import (

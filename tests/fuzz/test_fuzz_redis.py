@@ -17,8 +17,8 @@ from rich.console import Console
 from exporter.contract import FIELDS, NODE_METRICS
 from exporter.exposition import Format, exposition
 from exporter.fleet import Fleet
-from exporter.rows import rows_of
 from exporter.settings import load
+from exporter.snapshot.rows import rows_of
 from exporter.terminal.sight import sight_of
 from exporter.terminal.table import render
 from exporter.terminal.texts import csv_of, json_of

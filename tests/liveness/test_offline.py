@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.liveness.offline import OfflineSince, judged
-from exporter.rows import Row, rows_of
+from exporter.snapshot.rows import Row, rows_of
 from fleets import Exporter
 from readings import ALIVE, CRASHED, ENDLESS, SERVER, WALL, Pair
 

@@ -15,7 +15,7 @@ from exporter.exposition import Format, exposition
 from exporter.fleet import Discovered, ReadInfo
 from exporter.liveness.judge import Judge, Verdicts
 from exporter.liveness.watch import Watch
-from exporter.snapshot import Snapshot, SnapshotMaker
+from exporter.snapshot.snapshot import Snapshot, SnapshotMaker
 from exporter.source.names import Names, names_of
 from exporter.source.reading import Reading
 from exporter.telemetry import Telemetry

@@ -24,9 +24,7 @@ from exporter.contract import (
 )
 from exporter.lines import Lines, LineWriter
 from exporter.liveness.judge import Judge, State, Verdicts
-from exporter.source.names import Names, shown_id
-from exporter.source.reading import MISSING, NO_EXPIRY, Reading
-from exporter.values import (
+from exporter.snapshot.values import (
     Column,
     HeartbeatTimes,
     Memo,
@@ -38,6 +36,8 @@ from exporter.values import (
     format_number,
     unpacked,
 )
+from exporter.source.names import Names, shown_id
+from exporter.source.reading import MISSING, NO_EXPIRY, Reading
 
 EXPORTED: Final = (State.ONLINE, State.OFFLINE, State.UNDECIDED)
 """The states of nodes that have series."""

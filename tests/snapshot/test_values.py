@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client.utils import floatToGoString
 
 from exporter.contract import NUMBERS, Metric
-from exporter.values import (
+from exporter.snapshot.values import (
     _MEMO_ITEMS,
     Column,
     HeartbeatTimes,

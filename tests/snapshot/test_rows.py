@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from exporter.rows import (
+from exporter.snapshot.rows import (
     COLUMNS,
     count,
     count_states,

@@ -9,7 +9,7 @@ from exporter.contract import NODE_METRICS, STATUS
 from exporter.liveness.judge import State
 from exporter.liveness.offline import OfflineSince, unknown
 from exporter.plain import printable
-from exporter.snapshot import Snapshot
+from exporter.snapshot.snapshot import Snapshot
 
 Row = dict[str, Any]
 """One node by the keys of ``/api/v1/nodes``; a value that is not known is None."""
