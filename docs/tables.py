@@ -7,8 +7,8 @@ from pathlib import Path
 
 from prometheus_client.metrics_core import Metric as MetricFamily
 
-from exporter.collector import read_families
 from exporter.contract import NODE_METRICS, STATUS
+from exporter.exposition.collector import read_families
 from exporter.fleet import Discovered, Fleet, ReadInfo
 from exporter.push.bridge import Bridge
 from exporter.settings import all_settings, load

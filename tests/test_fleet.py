@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from exporter.errors import SourceError
-from exporter.exposition import Format, exposition
+from exporter.exposition.text import Format, exposition
 from exporter.fleet import Fleet
 from exporter.liveness.judge import State
 from exporter.settings import load

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.contract import FIELDS
-from exporter.exposition import Format, exposition
+from exporter.exposition.text import Format, exposition
 from exporter.fleet import Fleet
 from exporter.settings import load
 from exporter.source.discovery import Found

@@ -22,7 +22,7 @@ from exporter.contract import (
     UP,
     Metric,
 )
-from exporter.lines import Lines, LineWriter
+from exporter.exposition.lines import Lines, LineWriter
 from exporter.liveness.judge import Judge, State, Verdicts
 from exporter.snapshot.values import (
     Column,

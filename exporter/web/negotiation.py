@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 
-from exporter.exposition import Format
+from exporter.exposition.text import Format
 
 CONTENT_TYPES: Mapping[Format, str] = {
     Format.TEXT: "text/plain; version=0.0.4; charset=utf-8",

@@ -14,9 +14,9 @@ from prometheus_client.metrics_core import Metric as MetricFamily
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
 
-from exporter.collector import read_families
 from exporter.errors import SourceError
-from exporter.exposition import Format, exposition
+from exporter.exposition.collector import read_families
+from exporter.exposition.text import Format, exposition
 from exporter.fleet import Fleet
 from exporter.snapshot.snapshot import Snapshot
 

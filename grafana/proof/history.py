@@ -16,9 +16,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from exporter.collector import read_families
 from exporter.contract import FIELDS
-from exporter.exposition import Format, exposition
+from exporter.exposition.collector import read_families
+from exporter.exposition.text import Format, exposition
 from exporter.fleet import Discovered, ReadInfo
 from exporter.liveness.judge import Judge, State
 from exporter.snapshot.snapshot import SnapshotMaker

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from rich.console import Console
 
 from exporter.contract import FIELDS, NODE_METRICS
-from exporter.exposition import Format, exposition
+from exporter.exposition.text import Format, exposition
 from exporter.fleet import Fleet
 from exporter.settings import load
 from exporter.snapshot.rows import rows_of

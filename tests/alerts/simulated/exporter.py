@@ -10,8 +10,8 @@ from prometheus_client.registry import Collector
 from simulated.redis_server import TTL, SimulatedRedis
 from simulated.timeline import Timeline
 
-from exporter.collector import read_families
-from exporter.exposition import Format, exposition
+from exporter.exposition.collector import read_families
+from exporter.exposition.text import Format, exposition
 from exporter.fleet import Discovered, ReadInfo
 from exporter.liveness.judge import Judge, Verdicts
 from exporter.liveness.watch import Watch

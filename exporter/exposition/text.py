@@ -1,7 +1,7 @@
 """A snapshot's per-node series, in text 0.0.4 or OpenMetrics; knows no Redis and no HTTP.
 
 What it returns reads back as what prometheus_client writes for
-``exporter.collector.NodeCollector``.
+``exporter.exposition.collector.NodeCollector``.
 """
 
 from collections.abc import Collection, Iterator

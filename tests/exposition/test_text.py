@@ -16,9 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from exporter.collector import node_families
 from exporter.contract import MASS_LOST, NODE_METRICS
-from exporter.exposition import Format, exposition
+from exporter.exposition.collector import node_families
+from exporter.exposition.text import Format, exposition
 from exporter.liveness.judge import State
 from exporter.snapshot.snapshot import Snapshot
 from exporter.source.names import names_of

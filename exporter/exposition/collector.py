@@ -1,6 +1,6 @@
 """The fleet as an ordinary prometheus_client collector, for anybody's registry.
 
-It is the reference for ``exporter.exposition``, which writes the same series
+It is the reference for ``exporter.exposition.text``, which writes the same series
 without an object for each.
 """
 
