@@ -18,14 +18,15 @@ from typing import Any, Final, NoReturn, TextIO
 import structlog
 from prometheus_client import disable_created_metrics
 
-from exporter import __revision__, __version__, demo, forget, logs, settings
-from exporter.check import check
-from exporter.completion import PrintCompletion
+from exporter import __revision__, __version__, demo, logs, settings
+from exporter.commands import forget
+from exporter.commands.check import check
+from exporter.commands.completion import PrintCompletion
+from exporter.commands.options import add_forget_options, add_nodes_options
 from exporter.errors import ExporterError, SettingsError
 from exporter.fleet import Fleet
 from exporter.push.bridge import Bridge
 from exporter.settings import Settings
-from exporter.terminal.options import add_forget_options, add_nodes_options
 from exporter.web.server import Server
 
 _GC_THRESHOLDS: Final = (50_000, 50, 100)
@@ -158,7 +159,7 @@ def _check(loaded: Settings, _: argparse.Namespace) -> int:
 def _nodes(loaded: Settings, arguments: argparse.Namespace) -> int:
     # What matters is said in the output; a log line would stand in the middle of a table.
     logging.disable(logging.NOTSET if "log.level" in arguments else logging.CRITICAL)
-    from exporter.terminal import nodes  # noqa: PLC0415 - rich is no burden for who serves
+    from exporter.commands import nodes  # noqa: PLC0415 - rich is no burden for who serves
 
     return nodes.run(loaded, arguments)
 

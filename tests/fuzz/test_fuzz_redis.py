@@ -14,14 +14,14 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from rich.console import Console
 
+from exporter.commands.sight import sight_of
+from exporter.commands.table import render
+from exporter.commands.texts import csv_of, json_of
 from exporter.contract import FIELDS, NODE_METRICS
 from exporter.exposition.text import Format, exposition
 from exporter.fleet import Fleet
 from exporter.settings import load
 from exporter.snapshot.rows import rows_of
-from exporter.terminal.sight import sight_of
-from exporter.terminal.table import render
-from exporter.terminal.texts import csv_of, json_of
 from exporter.web import page
 from fleets import NODE_IDS, STATUS_TEXTS, TIMES, VALUES
 from nodes import heartbeat_key, metrics_key

@@ -7,7 +7,7 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from exporter.deletion import Deleter
+from exporter.commands.deletion import Deleter
 from exporter.errors import ExporterError, SourceError
 from exporter.fleet import Fleet
 from exporter.liveness.judge import State

@@ -12,17 +12,17 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from exporter.commands import sight as seeing
+from exporter.commands.options import SOME_OFFLINE
+from exporter.commands.rates import Rates
+from exporter.commands.sight import See, Sight
+from exporter.commands.table import render
+from exporter.commands.texts import csv_of, json_of
 from exporter.errors import ExporterError, SettingsError
 from exporter.fleet import Fleet
 from exporter.liveness.judge import State
 from exporter.settings import Settings
 from exporter.snapshot.rows import COLUMNS, Row, offline_first
-from exporter.terminal import sight as seeing
-from exporter.terminal.options import SOME_OFFLINE
-from exporter.terminal.rates import Rates
-from exporter.terminal.sight import See, Sight
-from exporter.terminal.table import render
-from exporter.terminal.texts import csv_of, json_of
 
 _UNLIMITED: Final = 10_000
 """Columns that a pipe has: nothing is cut off for it."""

@@ -8,9 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from exporter.commands.sight import Sight
 from exporter.liveness.judge import State
 from exporter.snapshot.rows import COLUMNS, Column, Row, count_states, moment
-from exporter.terminal.sight import Sight
 
 _STYLES: Final = {State.OFFLINE: "bold red", State.UNDECIDED: "yellow", State.ONLINE: "green"}
 _LEAST_TOLD_FIRST: Final = (

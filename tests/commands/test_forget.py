@@ -17,10 +17,10 @@ from urllib.request import urlopen
 import pytest
 import redis
 
-from exporter import forget
-from exporter.deletion import NEVER_EXPIRES, WROTE, Deleter, NodeKeys
+from exporter.commands import forget
+from exporter.commands.deletion import NEVER_EXPIRES, WROTE, Deleter, NodeKeys
+from exporter.commands.forget import Age, Decision, ages_by_exporter, ages_by_idle_time, offline_for
 from exporter.errors import SettingsError, SourceError
-from exporter.forget import Age, Decision, ages_by_exporter, ages_by_idle_time, offline_for
 from exporter.settings import load
 from exporter.snapshot.rows import duration
 from exporter.source.reading import MISSING

@@ -1,6 +1,6 @@
 """``ginkgo-exporter forget``: deletes the hashes of crashed nodes that will not return.
 
-The command decides which nodes may be deleted and says so line by line; ``exporter.deletion`` deletes.
+The command decides which nodes may be deleted and says so line by line; ``exporter.commands.deletion`` deletes.
 """
 
 import argparse
@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from exporter.deletion import NEVER_EXPIRES, Deleter, NodeKeys
+from exporter.commands.deletion import NEVER_EXPIRES, Deleter, NodeKeys
+from exporter.commands.sight import ask
 from exporter.errors import SettingsError, SourceError
 from exporter.liveness.judge import State
 from exporter.plain import printable
@@ -17,7 +18,6 @@ from exporter.settings import Settings
 from exporter.snapshot.rows import Row, duration
 from exporter.source.names import shown_id
 from exporter.source.requests import CHUNK
-from exporter.terminal.sight import ask
 
 WOULD: Final = "would be deleted"
 DELETED: Final = "deleted"

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Final
 
+from exporter.commands.sight import Sight
 from exporter.snapshot.rows import Row
-from exporter.terminal.sight import Sight
 
 _SAME_BEAT: Final = 1 / 30
 """Share of the TTL by which two reckonings of one beat's time may differ."""

@@ -20,9 +20,9 @@ import redis
 from rich.cells import cell_len
 from rich.console import Console
 
-from exporter.terminal.nodes import chosen
-from exporter.terminal.sight import Sight
-from exporter.terminal.table import render
+from exporter.commands.nodes import chosen
+from exporter.commands.sight import Sight
+from exporter.commands.table import render
 from nodes import FIELDS, beat
 from servers import Exporter, Process, RedisServer, free_port, wait_for
 

@@ -10,7 +10,7 @@ import pytest
 import redis
 from redis.exceptions import ResponseError
 
-from exporter.deletion import NEVER_EXPIRES, NO_HASH, ONLINE, WROTE, Deleter, NodeKeys, delete
+from exporter.commands.deletion import NEVER_EXPIRES, NO_HASH, ONLINE, WROTE, Deleter, NodeKeys, delete
 from exporter.errors import ExporterError, SourceError
 from exporter.settings import load
 from exporter.source.connection import Link, linked

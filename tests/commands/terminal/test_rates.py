@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from exporter.terminal.rates import Rates
-from exporter.terminal.sight import Sight
+from exporter.commands.rates import Rates
+from exporter.commands.sight import Sight
 
 
 def sight(at: float, age: float, events: int | None, **values: Any) -> Sight:
