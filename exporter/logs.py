@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from exporter.plain import printable, printable_json
+from exporter.escaping import printable, printable_json
 from exporter.settings import Log
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import Final
 from exporter.commands.deletion import NEVER_EXPIRES, Deleter, NodeKeys
 from exporter.commands.sight import ask
 from exporter.errors import SettingsError, SourceError
+from exporter.escaping import printable
 from exporter.liveness.judge import State
-from exporter.plain import printable
 from exporter.settings import Settings
 from exporter.snapshot.rows import Row, duration
 from exporter.source.names import shown_id

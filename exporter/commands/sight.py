@@ -14,9 +14,9 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from exporter.errors import ExporterError, SettingsError, SourceError
+from exporter.escaping import printable
 from exporter.fleet import Fleet
 from exporter.liveness.offline import OfflineSince, judged, unknown
-from exporter.plain import printable
 from exporter.settings import Settings
 from exporter.snapshot.rows import Row, rows_of, with_ages
 from exporter.snapshot.snapshot import Snapshot

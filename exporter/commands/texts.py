@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from exporter.contract import NODE_METRICS
-from exporter.plain import cell, printable_json
+from exporter.escaping import cell, printable_json
 from exporter.snapshot.rows import Row
 
 KEYS: Final = (

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from exporter.contract import NODE_METRICS, STATUS
+from exporter.escaping import printable
 from exporter.liveness.judge import State
 from exporter.liveness.offline import OfflineSince, unknown
-from exporter.plain import printable
 from exporter.snapshot.snapshot import Snapshot
 
 Row = dict[str, Any]

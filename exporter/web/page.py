@@ -10,9 +10,9 @@ from typing import Any, Final
 from tornado.template import Loader
 
 from exporter import __version__
+from exporter.escaping import printable
 from exporter.liveness.judge import State
 from exporter.liveness.offline import OfflineSince, unknown
-from exporter.plain import printable
 from exporter.settings import Settings
 from exporter.snapshot.rows import COLUMNS, age, count_states, moment, offline_first, rows_of, with_ages
 from exporter.snapshot.snapshot import Snapshot

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.plain import cell, printable, printable_json
+from exporter.escaping import cell, printable, printable_json
 
 
 @given(st.text(st.characters(exclude_categories=("Cs",))))
