@@ -22,10 +22,11 @@ demo: $(VENV)/demo ## run simulated nodes and the exporter, with Prometheus and 
 test: $(VENV)/dev servers ## run all tests; installs the servers that they need, where it may
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-lint: $(VENV)/dev ## check style, types and generated files
+lint: $(VENV)/dev ## check style, types, and that no room imports a higher one
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(VENV)/dev ## put the code into the house's style
 	$(BIN)/ruff format .

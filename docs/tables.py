@@ -9,9 +9,10 @@ from prometheus_client.metrics_core import Metric as MetricFamily
 
 from exporter.contract import NODE_METRICS, STATUS
 from exporter.exposition.collector import read_families
-from exporter.fleet import Discovered, Fleet, ReadInfo
+from exporter.fleet import Fleet
 from exporter.push.bridge import Bridge
 from exporter.settings import all_settings, load
+from exporter.snapshot.read_info import Discovered, ReadInfo
 from exporter.snapshot.snapshot import COUNTED, Part, Snapshot
 from exporter.source.names import Names
 from exporter.source.reading import Server

@@ -6,24 +6,25 @@ Scrapes, the page, the table and the push read the fleet through this class.
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from threading import Event, Lock, Thread
 from typing import Final, Self
 
 import structlog
 
 from exporter.errors import SourceError, SourceTimeoutError
+from exporter.exposition.lines import LineWriter
 from exporter.liveness.faults import Kind
 from exporter.liveness.judge import LOOK_AGAIN, Judge
 from exporter.liveness.mass_loss import Thresholds
 from exporter.liveness.outages import PROBED, READ, Outages
 from exporter.liveness.watch import PROBE, Watch
 from exporter.settings import Settings
+from exporter.snapshot.read_info import Discovered, ReadInfo
 from exporter.snapshot.snapshot import Part, Snapshot, SnapshotMaker
 from exporter.source import open_source
 from exporter.source.discovery import pause_after
 from exporter.source.names import Names, names_of
-from exporter.source.reading import Server, Source
+from exporter.source.reading import Source
 from exporter.telemetry import Telemetry
 
 TRY_AGAIN: Final = 1.0
@@ -33,42 +34,6 @@ log = structlog.get_logger(__name__)
 
 Attendant = Callable[[bool], None]
 """Called after each look of the watch, in its thread, with whether all offline nodes were looked at."""
-
-
-@dataclass(frozen=True, slots=True)
-class Discovered:
-    """The last complete discovery of node names.
-
-    Attributes:
-        duration: Seconds that it took.
-        timestamp: Unix time of its end.
-        over_limit: Nodes that were left out because there are too many.
-    """
-
-    duration: float
-    timestamp: float
-    over_limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReadInfo:
-    """What is known beside the nodes' values: of the last read, of discovery, and of Redis.
-
-    Attributes:
-        collect_duration: Seconds that the last read took, also one that failed; None before the first.
-        discovered: The last complete discovery; None before the first.
-        server: What Redis said of itself at the last look; None before the first.
-        writes_refused: Whether Redis is taken to refuse writes.
-        missing_rights: Commands that Redis refuses to the exporter's user.
-        expected: How many nodes there should be; None if that is not set.
-    """
-
-    collect_duration: float | None = None
-    discovered: Discovered | None = None
-    server: Server | None = None
-    writes_refused: bool = False
-    missing_rights: frozenset[str] = frozenset()
-    expected: int | None = None
 
 
 class Fleet:
@@ -101,10 +66,10 @@ class Fleet:
         self._clock = clock
         self._source = source or open_source(settings)
         self._maker = SnapshotMaker(
-            settings.heartbeat.timezone,
-            settings.heartbeat.ttl,
+            settings.heartbeat,
             self.judge,
             self.telemetry.invalid,
+            LineWriter().write,
             stale_gauges=settings.collector.stale_gauges,
         )
         self._whole, self._some = self._source.reader(), self._source.reader()

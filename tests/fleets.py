@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
 from exporter.contract import FIELDS, STATUSES
+from exporter.exposition.lines import LineWriter
 from exporter.liveness.judge import LOOK_AGAIN, Judge
+from exporter.settings import Heartbeat
 from exporter.snapshot.snapshot import Invalid, Snapshot, SnapshotMaker
 from exporter.source.names import Names, names_of
 from exporter.source.reading import Reading
@@ -75,7 +76,7 @@ class Exporter:
         part: int = 2,
     ) -> None:
         self._judge = Judge(30, 10, forget_after)
-        self._maker = SnapshotMaker(ZoneInfo("UTC"), 30, self._judge, invalid, stale_gauges=stale_gauges)
+        self._maker = SnapshotMaker(Heartbeat(), self._judge, invalid, LineWriter().write, stale_gauges=stale_gauges)
         self._part = part
         self._names = Names()
 

@@ -5,6 +5,7 @@ without an object for each.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as MetricFamily
@@ -12,19 +13,30 @@ from prometheus_client.registry import Collector
 
 from exporter.contract import NODE_METRICS, STATUS, STATUSES, Metric
 from exporter.errors import SourceError
-from exporter.fleet import Fleet, ReadInfo
+from exporter.snapshot.read_info import ReadInfo
 from exporter.snapshot.snapshot import Snapshot
 from exporter.source.reading import REFUSALS, RIGHTS
+
+
+class Readable(Protocol):
+    """What a collector needs of ``exporter.fleet.Fleet``."""
+
+    def read(self) -> Snapshot:
+        """Return the fleet as it is now; raises ``SourceError``."""
+
+    @property
+    def info(self) -> ReadInfo:
+        """What is known beside the nodes' values."""
 
 
 class NodeCollector(Collector):
     """Reads the fleet at each collection.
 
     Args:
-        fleet: A started fleet.
+        fleet: A started ``exporter.fleet.Fleet``.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Readable) -> None:
         self._fleet = fleet
 
     def describe(self) -> Iterable[MetricFamily]:

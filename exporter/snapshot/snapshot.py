@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
 from itertools import compress
 from typing import Final, TypeVar
 
@@ -22,8 +21,8 @@ from exporter.contract import (
     UP,
     Metric,
 )
-from exporter.exposition.lines import Lines, LineWriter
 from exporter.liveness.judge import Judge, State, Verdicts
+from exporter.settings import Heartbeat
 from exporter.snapshot.values import (
     Column,
     HeartbeatTimes,
@@ -56,6 +55,10 @@ Invalid = Callable[[str, Collection[str]], None]
 """Told the field and the ids of nodes whose value of it could not be read."""
 
 
+Write = Callable[[Names, range, Mapping[str, Column]], Mapping[str, bytes]]
+"""Given all names, positions of some, and their columns by metric name: what is written of them, by metric name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """What is exported of a part of a reading.
@@ -66,7 +69,7 @@ class Part:
         states: The states of these.
         columns: By metric name, a number's text for each of them, none where it has none; of ``STATUS`` what it
             reports.
-        lines: The same as Prometheus reads them.
+        lines: The same as the writer wrote them, by metric name.
         counts: How many of them there are in each of the ``COUNTED`` states.
         wall: Unix time of the read.
         complete: Whether all of them could be read: in a cluster a primary may be away.
@@ -76,7 +79,7 @@ class Part:
     positions: range
     states: Sequence[State]
     columns: Mapping[str, Packed]
-    lines: Lines
+    lines: Mapping[str, bytes]
     counts: Mapping[State, int]
     wall: float
     complete: bool = True
@@ -140,33 +143,33 @@ class SnapshotMaker:
     """Makes snapshots of readings, part by part as they come. For one thread at a time.
 
     Args:
-        zone: Time zone of heartbeats that name none.
-        ttl: Seconds that a heartbeat lives.
+        heartbeat: The settings of heartbeats: their TTL, and the time zone of those that name none.
         judge: Knows what a node wrote as its last heartbeat, and which nodes are lost in a mass loss.
         invalid: Told of values that could not be read.
+        write: Writes columns as the series that scrapes are answered with.
         stale_gauges: Whether offline nodes keep their gauges.
     """
 
     def __init__(
         self,
-        zone: tzinfo,
-        ttl: float,
+        heartbeat: Heartbeat,
         judge: Judge,
         invalid: Invalid,
+        write: Write,
         *,
         stale_gauges: bool = False,
     ) -> None:
-        self._ttl = ttl
+        self._ttl = heartbeat.ttl
         self._clocks_checked: Names | None = None
         self._clock_reported = False
         self._stale_gauges = stale_gauges
         self._judge = judge
         self._invalid = invalid
         self._empty: dict[int, Column] = {}  # by length
-        self._times = HeartbeatTimes(zone)
+        self._times = HeartbeatTimes(heartbeat.timezone)
         self._numbers = {metric.field or "": NumberColumn(metric) for metric in NUMBERS}
         self._ttls: Memo[int] = Memo(_ttl_text)
-        self._writer = LineWriter()
+        self._write = write
 
     def part(self, names: Names, positions: range, reading: Reading, verdicts: Verdicts) -> Part:
         """Return what is exported of a part of a reading.
@@ -193,7 +196,7 @@ class SnapshotMaker:
             positions=positions,
             states=states,
             columns={name: column.packed for name, column in columns.items()},
-            lines=self._writer.write(names, positions, columns),
+            lines=self._write(names, positions, columns),
             counts=counts,
             wall=reading.wall,
             complete=not reading.unread,

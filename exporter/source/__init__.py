@@ -1,4 +1,8 @@
-"""Redis: connections, discovery of node names, reading of their values."""
+"""Redis → a raw reading: connections, discovery of node names, requests and replies.
+
+Comes in: the settings. Goes out: names of nodes, and ``Reading`` objects with what Redis holds of
+them and says of itself. Read ``reading`` first, then ``standalone``.
+"""
 
 from exporter.settings import Settings
 from exporter.source.cluster import ClusterSource

@@ -18,9 +18,11 @@ from prometheus_client.registry import Collector
 
 from exporter.contract import FIELDS
 from exporter.exposition.collector import read_families
+from exporter.exposition.lines import LineWriter
 from exporter.exposition.text import Format, exposition
-from exporter.fleet import Discovered, ReadInfo
 from exporter.liveness.judge import Judge, State
+from exporter.settings import Heartbeat
+from exporter.snapshot.read_info import Discovered, ReadInfo
 from exporter.snapshot.snapshot import SnapshotMaker
 from exporter.source.names import Names, names_of
 from exporter.source.reading import MISSING, Reading, Server
@@ -108,7 +110,7 @@ class _Exporter:
         self.offline = 0
         self._story = story
         self._judge = Judge(TTL, BEAT)
-        self._maker = SnapshotMaker(UTC, TTL, self._judge, lambda _field, _ids: None)
+        self._maker = SnapshotMaker(Heartbeat(ttl=TTL), self._judge, lambda _field, _ids: None, LineWriter().write)
         self._names = Names()
         self._lives = {life.node_id.encode(): life for life in story.lives}
         # Many nodes of a large fleet differ only in their name: what they write is worked out once.

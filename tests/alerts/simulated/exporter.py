@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from prometheus_client import generate_latest
 from prometheus_client.metrics_core import Metric as MetricFamily
@@ -11,10 +10,12 @@ from simulated.redis_server import TTL, SimulatedRedis
 from simulated.timeline import Timeline
 
 from exporter.exposition.collector import read_families
+from exporter.exposition.lines import LineWriter
 from exporter.exposition.text import Format, exposition
-from exporter.fleet import Discovered, ReadInfo
 from exporter.liveness.judge import Judge, Verdicts
 from exporter.liveness.watch import Watch
+from exporter.settings import Heartbeat
+from exporter.snapshot.read_info import Discovered, ReadInfo
 from exporter.snapshot.snapshot import Snapshot, SnapshotMaker
 from exporter.source.names import Names, names_of
 from exporter.source.reading import Reading
@@ -95,7 +96,11 @@ class SimulatedExporter:
         self.telemetry = Telemetry()
         self._liveness = Liveness(self._redis, self._timeline)
         self._maker = SnapshotMaker(
-            ZoneInfo("UTC"), TTL, self._liveness.judge, self.telemetry.invalid, stale_gauges=self._stale_gauges
+            Heartbeat(ttl=TTL),
+            self._liveness.judge,
+            self.telemetry.invalid,
+            LineWriter().write,
+            stale_gauges=self._stale_gauges,
         )
         self._found: frozenset[bytes] = frozenset()
         self._known: frozenset[bytes] = frozenset()
