@@ -242,12 +242,17 @@ def test_clock_of_the_node_makes_it_no_longer_offline(
 
 
 class FeignedExporter(BaseHTTPRequestHandler):
-    """Answers as an exporter does that sees these nodes."""
+    """Answers as an exporter does that sees these nodes; times are counted from the answer."""
 
     rows: ClassVar[list[dict[str, Any]]] = []
 
     def do_GET(self) -> None:
-        body = json.dumps({"redis_up": True, "nodes": self.rows}).encode()
+        now = time.time()
+        nodes = [
+            row | {"offline_since": now + row["offline_since"]} if row.get("offline_since") else row
+            for row in self.rows
+        ]
+        body = json.dumps({"redis_up": True, "nodes": nodes}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -271,7 +276,7 @@ def row(state: str, **since: object) -> dict[str, Any]:
     return {"node_id": "n", "state": state, "heartbeat_ttl_seconds": 0, "last_heartbeat": None, **since}
 
 
-HOURS_AGO = time.time() - 7_200
+HOURS_AGO = -7_200.0  # counted from the answer
 UNLISTED = "the exporter does not list it: see its --redis.url and --nodes.forget-after"
 
 

@@ -16,7 +16,7 @@ from exporter.settings import load
 from exporter.settings.loading import all_settings
 from servers import RedisServer
 
-EXAMPLE = Path(__file__).parent.parent / "config.example.yml"
+EXAMPLE = Path(__file__).parents[2] / "config.example.yml"
 SETTINGS = [setting for setting in all_settings() if setting.name != "config.file"]
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 SECRET = "hunter2"  # noqa: S105 - to be looked for
