@@ -27,6 +27,8 @@ from exporter.source.names import Names, names_of
 from exporter.source.reading import Source
 from exporter.telemetry import Telemetry
 
+TELL_AGAIN: Final = 60.0
+"""Seconds between two log lines about the same kind of fault of Redis."""
 TRY_AGAIN: Final = 1.0
 """Seconds between two tries to read all nodes after a read that failed, so that its end is noticed without a scrape."""
 
@@ -83,6 +85,7 @@ class Fleet:
         self._closed = Event()
         self._wake_discovery, self._wake_watch = Event(), Event()
         self._discovery_tried = Event()
+        self._told_of: dict[Kind, float] = {}
         self._collect_duration: float | None = None
         self._read_again_at = float("-inf")  # the watch's
         self.discovered: Discovered | None = None  # this and the next four are the discovery thread's to write
@@ -313,5 +316,8 @@ class Fleet:
         self._wake_watch.set()
 
     def _note_fault(self, kind: Kind) -> None:
-        log.warning("Redis was at fault: nodes without heartbeat get time to beat", fault=kind.value)
+        now = self._clock()
+        if now - self._told_of.get(kind, float("-inf")) >= TELL_AGAIN:
+            self._told_of[kind] = now
+            log.warning("Redis was at fault: nodes without heartbeat get time to beat", fault=kind.value)
         self._wake_discovery.set()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from exporter.errors import SourceError
 from exporter.exposition.text import Format, exposition
@@ -226,3 +227,13 @@ def test_nodes_beyond_the_limit_that_redis_lost_are_let_go_after_an_hour() -> No
         fleet._discover(10)
     assert fleet.names.raw == ()
     assert fleet.names.over_limit == 0
+
+
+def test_a_fault_that_comes_again_and_again_is_logged_once_a_minute() -> None:
+    world = World({b"a": ALIVE})
+    fleet = Fleet(load({}), source=world, clock=lambda: world.at)
+    with capture_logs() as logs:
+        for second in range(121):
+            world.at = second
+            fleet.judge.answered(Server(f"run-{second}", "master"), second)
+    assert [entry["fault"] for entry in logs] == ["another run"] * 2

@@ -23,6 +23,8 @@ SLOT: Final = 0.05
 """Seconds for which deadlines are gathered, so that many nodes cost few reads."""
 MOST: Final = 1000
 """Nodes that one look reads at most, besides those whose deadline has come: few enough for any moment."""
+SOME: Final = 100
+"""Nodes that are read with every look while Redis refuses writes."""
 LATE_EVERY: Final = 0.5
 """Seconds between two looks at how many nodes are late."""
 REST: Final = 10.0
@@ -64,6 +66,7 @@ class Watch:
         self._timers: list[tuple[float, bytes]] = []
         self._timed: set[bytes] = set()
         self._undecided: list[bytes] = []
+        self._turn = 0
         self._changed: deque[bytes] = deque()  # nodes that others saw alive again, or gone
         judge.tell(self._note)
 
@@ -106,6 +109,8 @@ class Watch:
         now = self._clock()
         undecided, self._undecided = self._undecided[:MOST], self._undecided[MOST:]
         due = dict.fromkeys(undecided)
+        if self._judge.writes_refused_since() is not None:
+            due |= dict.fromkeys(self._in_turns(names))
         refresh = self._refresh is not None and now >= self._refresh_at
         if self._refresh is not None:
             due |= dict.fromkeys(self._due(names, now))
@@ -120,6 +125,11 @@ class Watch:
                 self._time((name for name in due if name not in self._timed), now + PROBE)
                 raise
         return refresh
+
+    def _in_turns(self, names: Sequence[bytes]) -> Sequence[bytes]:
+        """Return some nodes, others each time: a beat of any of them shows that Redis takes writes again."""
+        self._turn = self._turn + SOME if self._turn + SOME < len(names) else 0
+        return names[self._turn : self._turn + SOME]
 
     def _due(self, names: Sequence[bytes], now: float) -> Iterator[bytes]:
         """Yield the nodes whose deadline has come, taking their timers away."""

@@ -280,3 +280,21 @@ def test_refresh_tells_that_all_offline_nodes_were_looked_at() -> None:
     assert world.step()
     assert world.reads_of("a") == 1
     assert not world.step()
+
+
+def test_while_writes_are_refused_some_nodes_are_read_with_every_probe() -> None:
+    world = World(deadlines=False, **{f"n{i:03}": ALIVE for i in range(250)})
+    world.judge.judge(reading_of(world.pairs, world.now, names=world.names))
+    world.live(1)
+    assert world.reads == []
+    world.server = replace(SERVER, refused={"OOM": 1})
+    world.live(4 * PROBE)
+    assert {name for read in world.reads for name in read} == set(world.names)
+    assert max(map(len, world.reads)) == 100
+    assert world.judge.writes_refused_since() is not None
+    world.beat("n042")
+    world.live(4 * PROBE)
+    assert world.judge.writes_refused_since() is None
+    reads = len(world.reads)
+    world.live(1)
+    assert len(world.reads) == reads

@@ -4,6 +4,7 @@ Nodes beat as the platform's do. While a fault lasts a second thread scrapes all
 time: no scrape may call a living node offline.
 """
 
+import random
 import shutil
 import signal
 import threading
@@ -154,13 +155,16 @@ def test_node_that_dies_while_some_writes_are_refused_is_found(stack: Stack) -> 
     scene = Scene(stack, server)
     stop = threading.Event()
 
+    dice = random.Random(1)  # noqa: S311 - repeatable
+
     def hover() -> None:
+        # Irregular, as memory is: in step with the beats, the same nodes would be refused each time.
         with server.client() as client:
-            while not stop.wait(BEAT / 4):
+            while not stop.wait(dice.uniform(0.05, 0.45) * BEAT):
                 client.config_set("maxmemory", "100kb")
                 with suppress(redis.ResponseError):
                     client.set("cache", "x")  # the platform's caches write, too
-                if stop.wait(BEAT / 4):
+                if stop.wait(dice.uniform(0.05, 0.45) * BEAT):
                     return
                 client.config_set("maxmemory", "0")
 
