@@ -66,6 +66,12 @@ def a_beat_every_twenty_five_seconds_is_late(tale: Story) -> None:
     )
 
 
+@story("GinkgoHeartbeatLate", length=240)
+def two_late_looks_are_enough_for_a_prometheus_that_has_just_started(tale: Story) -> None:
+    tale.beats_every(27, "n1", at=-100)
+    tale.fires(node_id="n1", between=(15, 30))
+
+
 @story("GinkgoHeartbeatLate")
 def one_late_beat_at_the_first_scrape_of_prometheus_is_not_often(tale: Story) -> None:
     tale.beats_every(27, *NAMES[:4], at=-30)
@@ -81,11 +87,16 @@ def beats_that_are_slow_once_crashes_and_restarts_are_not_often_late(tale: Story
     tale.start("n3", at=645)
     tale.restart("n4", at=600, takes=45)
     tale.crash("n5", at=900)
+    for at in (300, 420):
+        tale.beats_every(28, "n6", at=at)
+        tale.beats_every(10.1, "n6", at=at + 25)
     tale.redis_hangs(at=1200, lasts=25)
 
 
 @story("GinkgoHeartbeatLate", exporters=("a", "b"))
-def two_exporters_make_one_late_node(tale: Story) -> None:
+def two_exporters_make_one_late_node_beside_another_installation(tale: Story) -> None:
+    tale.cluster = "live"
+    tale.beside("test")
     tale.beats_every(25, "n1", at=300)
     tale.exporter_moves("b", "c", at=900)
     tale.fires(node_id="n1", between=(345, 480))
