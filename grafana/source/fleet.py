@@ -6,7 +6,7 @@ from grafana_foundation_sdk.builders import stat, statetimeline, table, timeseri
 from grafana_foundation_sdk.builders.dashboard import Row
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.source.frame import FLEET, begun_alerts, shell
+from grafana.source.frame import FLEET, OUR_ALERTS, begun_alerts, shell
 from grafana.source.nodes import node_table
 from grafana.source.palette import (
     BACKPRESSURE_FLOOR,
@@ -167,7 +167,6 @@ def _alive() -> statetimeline.Panel:
 
 
 def _alerts() -> table.Panel:
-    chosen = 'alertname=~"Ginkgo.*"'
     return rows(
         "Firing alerts",
         "What Prometheus's rules say now, whatever is chosen above: a variable must not hide an alert.",
@@ -177,8 +176,8 @@ def _alerts() -> table.Panel:
             Column("Node", label="node_id", width=95),
             Column(
                 "Since",
-                f"1000 * (ALERTS_FOR_STATE{{{chosen}}} and ignoring (alertstate) "
-                f'ALERTS{{{chosen}, alertstate="firing"}})',
+                f"1000 * (ALERTS_FOR_STATE{{{OUR_ALERTS}}} and ignoring (alertstate) "
+                f'ALERTS{{{OUR_ALERTS}, alertstate="firing"}})',
                 unit="dateTimeAsIsoNoDateIfToday",
                 width=85,
             ),

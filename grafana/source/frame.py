@@ -28,6 +28,8 @@ from grafana.source.queries import select
 
 TAG: Final = "ginkgo"
 FLEET: Final = "ginkgo-fleet"
+OUR_ALERTS: Final = 'alertname=~"Ginkgo.*", alertname!="GinkgoWatchdog"'
+"""Matchers of the alerts that tell of trouble: the watchdog always fires."""
 NODE: Final = "ginkgo-node"
 EXPORTER: Final = "ginkgo-exporter"
 
@@ -63,7 +65,7 @@ class PrometheusEvents(AnnotationQuery):
 
 def firing_alerts(*matchers: str) -> PrometheusEvents:
     """Marks the times at which alerts fired."""
-    chosen = ", ".join(('alertname=~"Ginkgo.*"', 'alertstate="firing"', *matchers))
+    chosen = ", ".join((OUR_ALERTS, 'alertstate="firing"', *matchers))
     return PrometheusEvents(
         "Alerts",
         f"ALERTS{{{chosen}}}",
@@ -77,7 +79,7 @@ def begun_alerts() -> PrometheusEvents:
     """Marks the times at which any alert of a kind fired: one mark a kind, not one a node."""
     return PrometheusEvents(
         "Alerts",
-        'count by (alertname, severity) (ALERTS{alertname=~"Ginkgo.*", alertstate="firing"})',
+        f'count by (alertname, severity) (ALERTS{{{OUR_ALERTS}, alertstate="firing"}})',
         title="{{alertname}} ({{severity}})",
         text="",
         colour=BAD,
