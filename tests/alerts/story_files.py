@@ -5,8 +5,8 @@ from functools import cache
 
 import stories  # noqa: F401 - importing it defines all stories
 from alert_rules import Tests, alerts, cut_down_to, needed_by
+from simulated.promtool_file import PromtoolFile
 from simulated.story import STORIES
-from simulated.unit_test import UnitTest
 
 INTERVALS = (15, 30)
 """Scrape intervals in seconds that the rules promise to work with."""
@@ -18,7 +18,7 @@ def story_test(alert: str, title: str, interval: int) -> str:
     tested = cut_down_to({alert} | needed_by(alerts()[alert]))
     # Groups are evaluated at phases of their own. This is the worst order: an alert before the recordings it reads.
     order = sorted(tested, key=lambda group: not any(rule.get("alert") == alert for rule in group["rules"]))
-    written = UnitTest(STORIES[alert][title](), alerts()[alert], interval)
+    written = PromtoolFile(STORIES[alert][title](), alerts()[alert], interval)
     return json.dumps(written.document(title, [group["name"] for group in order]))
 
 

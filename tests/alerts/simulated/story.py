@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from simulated.exporter import SimulatedExporter
+from simulated.simulated_exporter import SimulatedExporter
 from simulated.world import Deed, World
 
 

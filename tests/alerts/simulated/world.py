@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from simulated.exporter import SimulatedExporter
 from simulated.node import Node
 from simulated.prometheus import Target
 from simulated.redis_server import SimulatedRedis
+from simulated.simulated_exporter import SimulatedExporter
 from simulated.timeline import Timeline
 
 WARM_UP = 120.0

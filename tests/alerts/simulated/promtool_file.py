@@ -10,7 +10,7 @@ LATE_BY: Final = 2
 """Twice the difference: once for the scrape, once for the evaluations that ``for`` and ``keep_firing_for`` count."""
 
 
-class UnitTest:
+class PromtoolFile:
     """Writes a story's expectations as queries for the series ``ALERTS``.
 
     Args:
