@@ -213,6 +213,7 @@ def scaled_rules() -> str:
         ("[1m]", f"[{60 * SCALE:.0f}s]"),
         ("[2m]", f"[{120 * SCALE:.0f}s]"),
         ("keep_firing_for: 2m30s", f"keep_firing_for: {KEEP_FIRING:.0f}s"),
+        ("offset 1m", f"offset {60 * SCALE:.0f}s"),
         ("[1h]", "[6m]"),
     ):
         assert whole in text, f"the rules have changed: scale {whole} anew"

@@ -25,6 +25,7 @@ FLEET = tuple(f"node-{i}" for i in range(6))
 RECOVERS = BEAT + 12 * SCALE
 """Seconds in which all nodes are online again after Redis takes writes: a beat, and the machine's slowness."""
 GRACE = TTL + BEAT
+PUSH, RULES = frozenset({"push"}), frozenset({"rules"})
 
 
 def beside_others(scenario: Callable[[Stack], None]) -> Callable[..., None]:
@@ -36,16 +37,37 @@ def beside_others(scenario: Callable[[Stack], None]) -> Callable[..., None]:
 
 
 class Scene:
-    """An exporter that pushes, its nodes, and what scrapes said of them since."""
+    """An installation, and what scrapes said of its nodes since.
 
-    def __init__(
-        self, stack: Stack, server: RedisServer, read: int | None = None, fleet: tuple[str, ...] = FLEET
+    Args:
+        stack: Makes the parts.
+        server: The Redis that nodes write to.
+        read: The port of the Redis that the exporter reads, if that is another one.
+        fleet: The nodes.
+        ways: How alerts get to Alertmanager: by push, by Prometheus's rules, or both.
+        scale: How fast time goes; 1 is the platform's own pace.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a part that a scene may have otherwise
+        self,
+        stack: Stack,
+        server: RedisServer,
+        *,
+        read: int | None = None,
+        fleet: tuple[str, ...] = FLEET,
+        ways: frozenset[str] = PUSH,
+        scale: float = SCALE,
     ) -> None:
         self.server, self.fleet = server, fleet
         self.webhook: Webhook = stack.webhook()
-        self.nodes: Nodes = stack.nodes(server.port, *fleet)
-        self.exporter: Bridging = stack.exporter(read or server.port, stack.alertmanager(self.webhook))
+        self.nodes: Nodes = stack.nodes(server.port, *fleet, ttl=30 * scale, beat=10 * scale)
+        alertmanager = stack.alertmanager(self.webhook)
+        flags = ("--heartbeat.ttl", f"{30 * scale:.0f}s")
+        pushed_to = (alertmanager,) if "push" in ways else ()
+        self.exporter: Bridging = stack.exporter(read or server.port, *pushed_to, flags=flags)
         self.exporter.knows(len(fleet))
+        if "rules" in ways:
+            stack.prometheus([self.exporter], alertmanager)
         self.offline: dict[str, float] = {}
         self._stop = threading.Event()
 
@@ -83,14 +105,20 @@ class Scene:
         wait_for(lambda: self.states().get("offline") == 1, "for the scrape to agree", 15)
 
     def told(self) -> set[str]:
-        return {notice.about[0] for notice in self.webhook.notices}
+        """Return what people were woken for; thresholds in seconds make tickets of scaled heartbeats."""
+        notices = list(self.webhook.notices)
+        return {notice.about[0] for notice in notices if notice.labels.get("severity") == "critical"}
 
 
 def refuse_and_take_again(
-    stack: Stack, server: RedisServer, refuse: Callable[[], None], take: Callable[[], None]
+    stack: Stack,
+    server: RedisServer,
+    refuse: Callable[[], None],
+    take: Callable[[], None],
+    ways: frozenset[str] = PUSH,
 ) -> None:
     """Have Redis refuse writes for several TTLs, and see that nobody is called dead and one page is sent."""
-    scene = Scene(stack, server)
+    scene = Scene(stack, server, ways=ways)
     with scene.scraped():
         refuse()
         scene.webhook.wait("", "firing", name="GinkgoRedisWritesRefused")
@@ -105,7 +133,8 @@ def refuse_and_take_again(
         scene.webhook.wait("", "firing", "resolved", name="GinkgoRedisWritesRefused")
     assert scene.offline == {}
     assert scene.told() == {"GinkgoRedisWritesRefused"}
-    scene.dies("node-0", GRACE + BEAT + 2)
+    if "push" in ways:
+        scene.dies("node-0", GRACE + BEAT + 2)
 
 
 @beside_others
@@ -147,6 +176,34 @@ def test_too_few_replicas_make_nobody_dead(stack: Stack) -> None:
             client.config_set("min-replicas-to-write", replicas)
 
     refuse_and_take_again(stack, server, lambda: need(1), lambda: need(0))
+
+
+@pytest.mark.server("prometheus")
+@beside_others
+def test_refused_writes_are_one_page_through_rules_alone(stack: Stack) -> None:
+    server = stack.redis(program="redis-server")
+    with server.client() as client:
+        refuse_and_take_again(
+            stack,
+            server,
+            lambda: client.config_set("min-replicas-to-write", 1),
+            lambda: client.config_set("min-replicas-to-write", 0),
+            RULES,
+        )
+
+
+@pytest.mark.server("prometheus")
+@beside_others
+def test_refused_writes_are_one_page_through_push_and_rules(stack: Stack) -> None:
+    server = stack.redis(program="redis-server")
+    with server.client() as client:
+        refuse_and_take_again(
+            stack,
+            server,
+            lambda: client.config_set("min-replicas-to-write", 1),
+            lambda: client.config_set("min-replicas-to-write", 0),
+            PUSH | RULES,
+        )
 
 
 @beside_others
@@ -194,33 +251,59 @@ def test_exporter_that_starts_while_writes_are_refused_calls_nobody_dead(stack: 
     assert {notice.about[0] for notice in webhook.notices} == {"GinkgoRedisWritesRefused"}
 
 
-def crash_loop(stack: Stack, *, data: bool) -> None:
-    """Have Redis crash ten times, up for 0.4 s and down for 2 s, with 40 nodes; then one of them dies."""
+def crash_loop(stack: Stack, *, data: bool, ways: frozenset[str] = PUSH, scale: float = SCALE) -> Scene:
+    """Have Redis crash ten times, up for 4 s and down for 20 s, with 40 nodes, of which one dies meanwhile."""
     server = stack.redis("--appendonly", "yes" if data else "no", program="redis-server")
     fleet = tuple(f"node-{i}" for i in range(40))
-    scene = Scene(stack, server, fleet=fleet)
+    scene = Scene(stack, server, fleet=fleet, ways=ways, scale=scale)
     with scene.scraped():
-        for _ in range(10):
+        for turn in range(10):
             server.kill()
-            time.sleep(20 * SCALE)
+            time.sleep(20 * scale)
             server.start()
-            time.sleep(4 * SCALE)
+            time.sleep(4 * scale)
+            if turn == 4:
+                scene.nodes.crash("node-7")
         back = time.monotonic()
-        wait_for(lambda: scene.is_all("online"), "for all nodes to beat again")
-        assert time.monotonic() - back <= RECOVERS + 2
-    assert scene.offline == {}
-    assert scene.told() <= {"GinkgoRedisUnreachable"}
-    scene.dies("node-7", 45 * SCALE + 2)
+        wait_for(lambda: scene.states().get("online") == len(fleet) - 1, "for all others to beat again")
+        assert time.monotonic() - back <= 10 * scale + 3
+        wait_for(lambda: scene.states().get("offline") == 1, "for the dead one", 45 * scale + 2)
+        wait_for(lambda: scene.offline, "for the scrapes to show it")
+    assert scene.offline.keys() == {"node-7"}
+    return scene
 
 
 @beside_others
 def test_redis_that_crashes_in_a_loop_with_its_data_makes_nobody_dead(stack: Stack) -> None:
-    crash_loop(stack, data=True)
+    scene = crash_loop(stack, data=True)
+    scene.webhook.wait("node-7", "firing")
+    assert scene.told() == {"GinkgoNodeOffline"}
 
 
 @beside_others
 def test_redis_that_crashes_in_a_loop_without_its_data_makes_nobody_dead(stack: Stack) -> None:
-    crash_loop(stack, data=False)
+    scene = crash_loop(stack, data=False)
+    scene.webhook.wait("node-7", "firing")
+    assert scene.told() == {"GinkgoNodeOffline"}
+
+
+@pytest.mark.server("prometheus")
+@beside_others
+def test_redis_that_crashes_in_a_loop_is_one_page_through_rules_alone(stack: Stack) -> None:
+    scene = crash_loop(stack, data=True, ways=RULES)
+    scene.webhook.wait("node-7", "firing")
+    scene.webhook.wait("", "firing", name="GinkgoRedisUnreachable")
+    assert scene.told() == {"GinkgoNodeOffline", "GinkgoRedisUnreachable"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("data", [True, False], ids=["with its data", "without"])
+def test_redis_that_crashes_in_a_loop_at_the_platforms_own_pace_is_one_page(stack: Stack, *, data: bool) -> None:
+    scene = crash_loop(stack, data=data, scale=1.0)
+    scene.webhook.wait("node-7", "firing")
+    assert scene.told() == {"GinkgoNodeOffline", "GinkgoRedisUnreachable"}
+    assert scene.webhook.of("", "GinkgoRedisUnreachable")[0] == "firing"
 
 
 @beside_others
