@@ -54,7 +54,15 @@ def nobody(_field: str, _node_ids: object) -> None:
 def parts_of(reading: Reading, size: int) -> Iterator[Reading]:
     """Yield a reading in parts of that many nodes, as they come from Redis."""
     for start in range(0, len(reading.names) or 1, size):
-        yield reading.part(range(start, start + size))
+        some = slice(start, start + size)
+        yield replace(
+            reading,
+            names=reading.names[some],
+            fields=tuple(column[some] for column in reading.fields),
+            ttl_ms=reading.ttl_ms[some],
+            beats=reading.beats[some],
+            without_hash=frozenset(i - start for i in reading.without_hash if start <= i < start + size),
+        )
 
 
 class Exporter:

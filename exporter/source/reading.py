@@ -99,39 +99,6 @@ class Reading:
     without_hash: frozenset[int] = frozenset()
     unread: frozenset[int] = frozenset()
 
-    def part(self, positions: range) -> "Reading":
-        """Return what was read of some of the nodes, in a row."""
-        some = slice(positions.start, positions.stop)
-        return replace(
-            self,
-            names=self.names[some],
-            fields=tuple(column[some] for column in self.fields),
-            ttl_ms=self.ttl_ms[some],
-            beats=self.beats[some],
-            without_hash=frozenset(i - positions.start for i in self.without_hash.intersection(positions)),
-            unread=frozenset(i - positions.start for i in self.unread.intersection(positions)),
-        )
-
-    def amended(self, positions: Sequence[int], other: "Reading") -> "Reading":
-        """Return this reading with some nodes' values taken from another one of just those nodes."""
-
-        def put(column: Sequence[T], values: Sequence[T]) -> Sequence[T]:
-            amended = list(column)
-            for position, value in zip(positions, values, strict=True):
-                amended[position] = value
-            return amended
-
-        gone = {positions[i] for i in other.without_hash}
-        unread = {positions[i] for i in other.unread}
-        return replace(
-            self,
-            fields=tuple(put(mine, others) for mine, others in zip(self.fields, other.fields, strict=True)),
-            ttl_ms=put(self.ttl_ms, other.ttl_ms),
-            beats=put(self.beats, other.beats),
-            without_hash=self.without_hash.difference(positions) | gone,
-            unread=self.unread.difference(positions) | unread,
-        )
-
 
 def joined(names: Sequence[bytes], parts: Sequence[Reading]) -> Reading:
     """Return the parts of a reading of these nodes as one; it is as late as the last of them."""
