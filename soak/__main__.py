@@ -17,10 +17,11 @@ def main() -> None:
     seed = random.SystemRandom().randrange(10**6)
     parser.add_argument("--seed", type=int, default=seed, help="decides what happens [random]")
     parser.add_argument("--server", help="program of the Redis to use [one that is installed, or the embedded one]")
+    parser.add_argument("--busy", type=int, default=0, help="processes that keep the machine busy [0]")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # nothing is left behind
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        soak = Soak(Path(folder), arguments.minutes * 60, arguments.seed, arguments.server)
+        soak = Soak(Path(folder), arguments.minutes * 60, arguments.seed, arguments.server, arguments.busy)
         try:
             soak.run()
         finally:

@@ -1,6 +1,7 @@
-"""What goes wrong with Redis in the soak: each fault begins, lasts a while, and ends with all as it was."""
+"""Faults of Redis in the soak: each begins, lasts a while, and ends with Redis as it was before."""
 
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,10 +33,10 @@ Act = Callable[[Stage, Fault, float], Acting]
 
 
 def _kill(stage: Stage, fault: Fault, seconds: float, *, wipe: bool = False) -> Acting:
-    fault.restart = True
+    fault.restart, begun = True, time.monotonic()
     stage.redis.kill()
-    fault.down_from = time.monotonic()
-    back = stage.platform.lose(fault.since) if wipe else None
+    fault.down_from = min(fault.down_from, time.monotonic())
+    back = stage.platform.lose(begun) if wipe else None
     yield seconds
     if wipe:
         stage.redis.wipe()
@@ -47,6 +48,20 @@ def _kill(stage: Stage, fault: Fault, seconds: float, *, wipe: bool = False) -> 
 
 def _kill_and_wipe(stage: Stage, fault: Fault, seconds: float) -> Acting:
     return _kill(stage, fault, seconds, wipe=True)
+
+
+def _crash_loop(stage: Stage, fault: Fault, seconds: float, *, wipe: bool = False) -> Acting:
+    """Kill Redis again and again: its runs are too short for nodes to beat in."""
+    for _ in range(_CRASHES):
+        started = time.monotonic()
+        if started - fault.down_until > _SHORT_RUN:
+            fault.down_from = started  # the machine was slow, and the last run was long enough
+        yield from _kill(stage, fault, seconds, wipe=wipe)
+        yield _UP
+
+
+def _crash_loop_and_wipe(stage: Stage, fault: Fault, seconds: float) -> Acting:
+    return _crash_loop(stage, fault, seconds, wipe=True)
 
 
 def _hang(stage: Stage, fault: Fault, seconds: float) -> Acting:
@@ -105,17 +120,70 @@ def _rotate(stage: Stage, fault: Fault, seconds: float) -> Acting:
     stage.redis.file_password()
 
 
+def _refuse(setting: str) -> Act:
+    """Return a fault in which a setting makes Redis refuse writes; the refused writes say for how long."""
+
+    def act(stage: Stage, fault: Fault, seconds: float) -> Acting:
+        fault.readable = True
+        stage.redis.control.config_set(setting, 1)
+        yield seconds
+        stage.redis.control.config_set(setting, 0)
+
+    return act
+
+
+def _fail_to_save(stage: Stage, fault: Fault, seconds: float) -> Acting:
+    """Have a snapshot fail: Redis refuses all writes until another one succeeds."""
+    fault.readable = True
+    stage.redis.snapshot.unlink(missing_ok=True)
+    (stage.redis.snapshot / "in the way").mkdir(parents=True)
+    stage.redis.control.config_set("save", "3600 1000000")
+    stage.redis.control.bgsave()
+    yield seconds
+    shutil.rmtree(stage.redis.snapshot)
+    stage.redis.control.bgsave()
+    while stage.redis.control.info("persistence")["rdb_last_bgsave_status"] != "ok":
+        yield _SOON
+    stage.redis.control.config_set("save", "")
+
+
+def _pause(stage: Stage, fault: Fault, seconds: float) -> Acting:
+    """Pause writes: nodes wait, heartbeats expire."""
+    fault.readable = fault.paused = True
+    stage.redis.control.execute_command("CLIENT", "PAUSE", round(seconds * 1000), "WRITE")
+    fault.down_from = time.monotonic()
+    fault.down_until = fault.down_from + seconds - _SOON
+    yield seconds
+
+
+def _flush(stage: Stage, fault: Fault, seconds: float) -> Acting:
+    fault.readable = fault.flush = True
+    stage.platform.flush(stage.redis.control.flushall)
+    yield seconds
+
+
 SHORT: Final = (0.2, 0.9)
 """Less than a node's reserve: its heartbeat lives for three beats."""
 LONG: Final = (6.0, 8.0)
 """More than the five seconds after which the contract gives nodes time to beat."""
+AWAY: Final = (66.0, 68.0)
+"""Long enough for GinkgoRedisUnreachable: Redis could not be read for 60 s of two minutes."""
+_CRASHES: Final = 6
+_UP: Final = 0.4
+_SHORT_RUN: Final = 1.4
+_SOON: Final = 0.05
+FAR_AWAY: Final = "away for over a minute"
+PAUSED: Final = "writes paused"
 FAULTS: Final[Mapping[str, tuple[Act, tuple[float, float]]]] = {
     "killed, back with its data": (_kill, SHORT),
     "killed, back after a while": (_kill, LONG),
     "killed, back empty": (_kill_and_wipe, SHORT),
     "killed, back empty after a while": (_kill_and_wipe, LONG),
+    "crash loop": (_crash_loop, (1.6, 2.0)),
+    "crash loop, back empty": (_crash_loop_and_wipe, (1.6, 2.0)),
     "hangs for a moment": (_hang, SHORT),
     "hangs": (_hang, LONG),
+    FAR_AWAY: (_hang, AWAY),
     "connections cut": (_cut, (0.0, 0.0)),
     "asleep": (_sleep, SHORT),
     "busy with a script": (_script, LONG),
@@ -123,8 +191,14 @@ FAULTS: Final[Mapping[str, tuple[Act, tuple[float, float]]]] = {
     "full for a while": (_full, LONG),
     "password rotated": (_rotate, (0.0, 0.1)),
     "password rotated, file late": (_rotate, LONG),
+    "writes refused, memory full": (_refuse("maxmemory"), LONG),
+    "writes refused for a moment": (_refuse("maxmemory"), SHORT),
+    "writes refused, no replica": (_refuse("min-replicas-to-write"), LONG),
+    "writes refused, snapshot failed": (_fail_to_save, LONG),
+    PAUSED: (_pause, LONG),
+    "all data deleted": (_flush, (0.0, 0.1)),
 }
-"""By name: what is done, and for how many seconds at least and at most."""
+"""By name: the act, and for how many seconds at least and at most."""
 
 
 def strike(stage: Stage, kind: str, dice: random.Random) -> tuple[Fault, Acting]:

@@ -2,21 +2,22 @@
 
 import random
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from threading import Event, RLock, Thread
+from threading import Event, Lock, RLock, Thread
 from typing import Any, Final
 
-from redis import Redis, RedisError
+from redis import Redis, RedisError, ResponseError
 
 from exporter.contract import MEGABYTE, STATUSES
 from soak.servers import BEAT, TTL
-from soak.truth import Key, Write
+from soak.truth import Key, Span, Write
 
 NAMES: Final = (
-    *(f"node-{number}" for number in range(8)),
+    *(f"node-{number}" for number in range(18)),
     "with space",
     'with "quotes" and \\',
     "with\nline",
@@ -24,6 +25,8 @@ NAMES: Final = (
     "节点-1",
     "<b>bold</b> & co",
 )
+_REFUSALS: Final = ("MISCONF", "NOREPLICAS", "command not allowed when used memory")
+"""How the errors begin with which Redis refuses writes; redis-py leaves ``OOM`` out."""
 _LOOK: Final = 0.02
 _AGAIN: Final = 0.25
 
@@ -82,6 +85,10 @@ class Platform:
     Args:
         connect: Returns a client of Redis's.
         seed: Of all that nodes count.
+
+    Attributes:
+        refused: When each of the writes was sent that Redis refused, and when it said so.
+        writing: Held while a node writes.
     """
 
     def __init__(self, connect: "Callable[[], Redis]", seed: int) -> None:
@@ -89,6 +96,8 @@ class Platform:
         self.nodes = {name: Node(name, number) for number, name in enumerate(NAMES)}
         self.beats = 0
         self.failed = 0
+        self.refused: deque[Span] = deque(maxlen=2000)
+        self.writing = Lock()
         self._client = connect()
         self._random = random.Random(seed)  # noqa: S311 - the same load for the same seed
         self._over = Event()
@@ -140,12 +149,25 @@ class Platform:
 
         return back
 
+    def flush(self, execute: Callable[[], object]) -> None:
+        """Have Redis delete all data while no node writes."""
+        with self.writing:
+            back = self.lose(time.monotonic())
+            execute()
+            back()
+
     def _live(self) -> None:
         while not self._over.wait(_LOOK):
             for node in self.nodes.values():
                 if node.due <= time.monotonic() and not self._over.is_set():
+                    begun = time.monotonic()
                     try:
-                        self._turn(node)
+                        with self.writing:
+                            self._turn(node)
+                    except ResponseError as error:
+                        self.failed += 1
+                        if str(error).startswith(_REFUSALS):
+                            self.refused.append((begun, time.monotonic()))
                     except RedisError:
                         self.failed += 1
 

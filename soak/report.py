@@ -3,11 +3,11 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from soak.servers import ExporterUnderTest
+from soak.exporters import ExporterUnderTest
 
 MEMORY_GROWTH: Final = 0.05
 MEMORY_ROOM: Final = 4 * 2**20
@@ -73,6 +73,7 @@ class Report:
     Attributes:
         head: What was run.
         slowest: Seconds of the slowest scrape.
+        late: Seconds of the latest wake-up of the soak's own threads.
         wrong: What the exporter said or did that it must not.
     """
 
@@ -86,12 +87,18 @@ class Report:
     acts: Counter[str] = field(default_factory=Counter)
     states: Counter[str] = field(default_factory=Counter)
     agreements: Counter[str] = field(default_factory=Counter)
+    deaths: Counter[str] = field(default_factory=Counter)
+    pages: Counter[str] = field(default_factory=Counter)
+    verdicts: Counter[str] = field(default_factory=Counter)
     processes: list[Process] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     beats: int = 0
+    failed: int = 0
+    late: float = 0.0
 
     def accuse(self, source: str, what: str, last_fault: str) -> None:
         """Note that something was wrong, when, and after which fault; say so at once."""
+        self.verdicts[source] += 1
         self.wrong.append(f"{time.monotonic() - self.began:8.2f} s  {source}: {what}  [last fault: {last_fault}]")
         if len(self.wrong) <= _TOLD:
             print(self.wrong[-1], file=sys.stderr, flush=True)  # noqa: T201
@@ -102,12 +109,16 @@ class Report:
             self.head,
             f"lasted             {time.monotonic() - self.began:,.0f} s",
             f"scrapes            {self.scrapes:,}, {self.unreadable:,} of them while Redis could not be read",
-            f"slowest scrape     {self.slowest:.2f} s",
-            f"values judged      {self.values:,}; beats written {self.beats:,}",
+            f"slowest scrape     {self.slowest:.2f} s; latest wake-up of the soak's own threads {self.late:.2f} s",
+            f"values judged      {self.values:,}; beats written {self.beats:,}, refused or failed {self.failed:,}",
             f"states seen        {_counted(self.states)}",
-            f"faults             {_counted(self.faults)}",
-            f"node events        {_counted(self.acts)}",
             f"agreement checks   {_counted(self.agreements)}",
+            "",
+            *_table("faults", self.faults),
+            *_table("node events", self.acts),
+            *_table("deaths", self.deaths),
+            *_table("pages", self.pages),
+            *_table("wrong, by source", self.verdicts),
         ]
         for number, process in enumerate(self.processes, 1):
             if process.first and process.last:
@@ -123,3 +134,11 @@ class Report:
 
 def _counted(counter: Counter[str]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in sorted(counter.items())) or "none"
+
+
+def _table(head: str, counter: Counter[str]) -> Iterator[str]:
+    """Yield the lines of a table of counts."""
+    yield f"{head:<50}{sum(counter.values()):>8,}"
+    for name, count in sorted(counter.items()):
+        yield f"  {name:<48}{count:>8,}"
+    yield ""

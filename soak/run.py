@@ -1,7 +1,6 @@
 """The course of a soak: what happens when, on one thread beside the platform's own."""
 
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -11,99 +10,133 @@ from pathlib import Path
 from typing import Final
 
 from exporter.liveness.judge import State
-from soak.faults import FAULTS, Acting, Stage, strike
-from soak.model import GRACE, Model
+from soak.alertmanager import Alertmanager, Webhook, alertmanager_binary
+from soak.exporters import Exporters
+from soak.faults import FAR_AWAY, FAULTS, PAUSED, Acting, Stage, strike
+from soak.incidents import BOTH_RESTARTED, INCIDENTS, PUSH_INCIDENTS, RESTARTED, Scene, restart_exporter
+from soak.model import Model
 from soak.nodes import ACTS, Platform
+from soak.pages import Pages
 from soak.report import Process, Report
-from soak.servers import STOP_WITHIN, ExporterUnderTest, RedisUnderFaults
+from soak.servers import RedisUnderFaults
+from soak.strain import Strain
 from soak.witness import Table, Witness
 
 SCRAPE_EVERY: Final = (0.1, 0.6)
-ACT_EVERY: Final = (0.1, 1.0)
+ACT_EVERY: Final = (0.3, 2.0)
 COMPARE_EVERY: Final = (0.5, 2.0)
 TABLE_EVERY: Final = 10.0
-STEADY: Final = GRACE + 1.5
-"""Seconds from one fault to the next, at least."""
-QUIET: Final = 1.0
-"""Seconds to the next fault after one that gives nodes no time."""
-LIVES: Final = 3
-"""Processes of the exporter in one run: the last must grow old."""
-RESTARTED: Final = "exporter restarted"
-BOTH_RESTARTED: Final = "killed, and the exporter restarted meanwhile"
+JUDGE_PAGES_EVERY: Final = 0.2
+FAULT_EVERY: Final = (1.0, 8.0)
+"""Seconds from the end of one fault to the next. Faults may come before nodes have had their chance."""
+FIRST_FAULT: Final = 6.0
+FAR_AWAY_EVERY: Final = 4
+"""Decks of faults for one fault that lasts over a minute."""
+LONG_RUN: Final = 600.0
+"""Seconds from which on a run is long enough for such a fault."""
 _SOON: Final = 0.05
 _WARM_WITHIN: Final = 600.0
 """Seconds in which memory may find its size: Python looks for garbage after so many allocations."""
+_BUSY: Final = "while True: pass"
 
 
 class Soak:
     """One run.
 
     Args:
-        folder: For Redis's data.
+        folder: For the servers' data.
         seconds: How long.
         seed: Decides what happens; the moments are the machine's.
         server: Program of the Redis; None for one that is installed.
+        busy: Processes that do nothing but keep the machine busy.
     """
 
-    def __init__(self, folder: Path, seconds: float, seed: int, server: str | None = None) -> None:
+    def __init__(self, folder: Path, seconds: float, seed: int, server: str | None = None, busy: int = 0) -> None:
         self._seconds = seconds
         self._warm = min(_WARM_WITHIN, seconds / 5)
         self._dice = random.Random(seed)  # noqa: S311 - no secret
+        self._parts = ExitStack()
+        self._strain = Strain()
+        self._parts.callback(self._strain.close)
+        for _ in range(busy):
+            self._parts.callback(subprocess.Popen([sys.executable, "-c", _BUSY]).kill)  # noqa: S603
         self._redis = RedisUnderFaults(folder, server)
         self._platform = Platform(self._redis.client, seed)
+        self._parts.callback(self._platform.close)
+        self._parts.callback(self._redis.kill)  # before the platform, whose thread may wait for it
+        self._webhook = Webhook()
+        self._parts.callback(self._webhook.close)
+        program = alertmanager_binary()
+        alertmanager = Alertmanager(folder, program, self._webhook) if program else None
+        if alertmanager:
+            self._parts.callback(alertmanager.kill)
         self._stage = Stage(self._redis, self._platform)
-        self._model = Model(self._platform)
-        self.report = Report(f"soak, seed {seed}, {self._redis.version}, Python {sys.version.split()[0]}")
-        self._witness = Witness(self._model, self.report)
-        self._exporter = self._started()
+        self._model = Model(self._platform, self._strain)
+        python = f"Python {sys.version.split()[0]}, {busy} busy loops, {'push' if alertmanager else 'no push'}"
+        self.report = Report(f"soak, seed {seed}, {self._redis.version}, {python}")
+        self._pages = Pages(self._model, self.report) if alertmanager else None
+        self._witness = Witness(self._model, self.report, self._pages)
+        url = alertmanager.url if alertmanager else None
+        self._exporters = Exporters(
+            self._redis, url, self._exporter_started, lambda wrong: self._witness.accuse("exporter", wrong)
+        )
+        self._parts.callback(self._exporters.kill)
+        self._scene = Scene(
+            self._platform, self._exporters, self._model, self._witness, self._pages, alertmanager, self._dice
+        )
         self._table: Table | None = None
         self._course: Acting | None = None
-        self._course_since = 0.0
+        self._decks = 0
         self._deck: list[str] = []
         self._ending = False
 
     def close(self) -> None:
-        """End all processes, the last one here first."""
-        with ExitStack() as parts:
-            parts.callback(self._exporter.stop)
-            parts.callback(self._platform.close)
-            parts.callback(self._redis.kill)  # before the platform, whose thread may wait for it
-            if self._table:
-                parts.callback(self._table.kill)
+        """End all processes, the last one that was started first."""
+        if self._table:
+            self._table.kill()
+        self._parts.close()
 
     def run(self) -> None:
         """Let things happen, then let what is under way end."""
-        end = time.monotonic() + self._seconds
+        self._end = time.monotonic() + self._seconds
         turns: dict[Callable[[], float], float] = dict.fromkeys(
-            (self._scrape, self._let_node_act, self._fail, self._compare, self._show_table), 0.0
+            (self._scrape, self._let_node_act, self._fail, self._compare, self._show_table, self._judge_pages), 0.0
         )
-        turns[self._fail] = time.monotonic() + GRACE
+        turns[self._fail] = time.monotonic() + FIRST_FAULT
         while not self._ending or self._course or self._table:
-            self._ending = time.monotonic() >= end
+            self._ending = time.monotonic() >= self._end
             for turn, due in turns.items():
                 if time.monotonic() >= due:
                     turns[turn] = turn() + time.monotonic()
             time.sleep(0.01)
         self._scrape()
+        self._judge_pages()
         for process in self.report.processes:
             for leak in process.leaks():
                 self._witness.accuse("exporter", leak)
-        self.report.beats = self._platform.beats
+        self.report.beats, self.report.failed = self._platform.beats, self._platform.failed
+        self.report.late = self._strain.worst
 
     # --- turns: each returns the seconds until it is its turn again -------------------------
 
     def _scrape(self) -> float:
-        if self._exporter.alive:
-            self._witness.scrape(self._exporter, steady=self._course is None)
+        if self._exporters.ready:
+            self._witness.scrape(self._exporters.current, steady=self._course is None)
         elif self._course is None:
-            self._witness.accuse("exporter", f"ended by itself: {self._exporter.output[-2000:]}")
-            self._exporter = self._started()
+            output = self._exporters.current.output[-2000:]
+            self._witness.accuse("exporter", f"ended by itself: {output}")
+            self._exporters.start()
         return self._dice.uniform(*SCRAPE_EVERY)
 
     def _compare(self) -> float:
-        if self._course is None and self._exporter.alive:
-            self._witness.compare(self._exporter)
+        if self._course is None and self._exporters.ready:
+            self._witness.compare(self._exporters.current)
         return self._dice.uniform(*COMPARE_EVERY)
+
+    def _judge_pages(self) -> float:
+        for wrong in self._pages.judge(self._webhook.notices) if self._pages else ():
+            self._witness.accuse("page", wrong)
+        return JUDGE_PAGES_EVERY
 
     def _show_table(self) -> float:
         if self._table:
@@ -116,6 +149,8 @@ class Soak:
         return _SOON
 
     def _let_node_act(self) -> float:
+        if self._scene.calm:
+            return _SOON
         acts = {act: self._platform.in_mode(before) for act, (before, *_) in ACTS.items()}
         # A stop that Redis hears nothing of, or of a node that the exporter has not seen, is as good as a crash.
         last = self._witness.last
@@ -130,66 +165,58 @@ class Soak:
     def _fail(self) -> float:
         """Let the fault under way go on, or begin one."""
         if self._course is None:
-            if self._ending or self._table or not self._platform.settled or not self._all_decided:
+            if self._ending or self._table or not self._platform.settled:
                 return _SOON
-            self._course, self._course_since = self._next_course(), time.monotonic()
+            self._course = self._next_course()
         try:
             return next(self._course)
         except StopIteration:
             self._course = None
-            grave = any(fault.extends and fault.since >= self._course_since for fault in self._model.faults)
-            return STEADY if grave else QUIET
-
-    @property
-    def _all_decided(self) -> bool:
-        """Whether everybody has shown what it is: the contract gives a node time to beat once in five minutes."""
-        last = self._witness.last
-        return (
-            last is not None
-            and last.nodes is not None
-            and all(seen.state is not State.UNDECIDED for seen in last.nodes.values())
-        )
+            return self._dice.uniform(*FAULT_EVERY)
 
     # --- faults ----------------------------------------------------------------------------
 
     def _next_course(self) -> Acting:
         if not self._deck:
-            restarts = (RESTARTED, BOTH_RESTARTED) if len(self.report.processes) < LIVES else ()
-            self._deck = [*FAULTS, *restarts]
-            self._dice.shuffle(self._deck)
+            self._deck = self._shuffled()
         kind = self._deck.pop()
         self.report.faults[kind] += 1
         self._witness.last_fault = f"{kind}, {time.monotonic() - self.report.began:.2f} s"
         if kind == RESTARTED:
-            return self._restart_exporter()
-        return self._restart_both() if kind == BOTH_RESTARTED else self._strike(kind)
+            return restart_exporter(self._scene)
+        if kind == BOTH_RESTARTED:
+            return self._restart_both()
+        incident = INCIDENTS.get(kind) or PUSH_INCIDENTS.get(kind)
+        return incident(self._scene) if incident else self._strike(kind)
+
+    def _shuffled(self) -> list[str]:
+        """Return each kind of fault once, in a random order."""
+        self._decks += 1
+        deck = [*FAULTS, *INCIDENTS, *(PUSH_INCIDENTS if self._pages else ())]
+        if self._decks % FAR_AWAY_EVERY != 1 or self._seconds < LONG_RUN:
+            deck.remove(FAR_AWAY)
+        if not self._redis.tells_of_pauses:
+            deck.remove(PAUSED)
+        if self._end - time.monotonic() > self._seconds / 2:  # the last process must grow old
+            deck += [RESTARTED, BOTH_RESTARTED]
+        self._dice.shuffle(deck)
+        return deck
 
     def _strike(self, kind: str) -> Acting:
         fault, course = strike(self._stage, kind, self._dice)
-        self._model.faults.append(fault)
+        self._model.chance.faults.append(fault)
         return course
 
     def _restart_both(self) -> Acting:
         course = self._strike("killed, back after a while")
         down = next(course)
-        yield from self._restart_exporter()
+        yield from restart_exporter(self._scene)
         yield down
         yield from course
 
-    def _restart_exporter(self) -> Acting:
-        self._exporter.send(signal.SIGTERM)
-        try:
-            if code := self._exporter.wait(STOP_WITHIN):
-                self._witness.accuse("exporter", f"ended with {code} when told to: {self._exporter.output[-500:]}")
-        except subprocess.TimeoutExpired:
-            self._witness.accuse("exporter", f"did not end within {STOP_WITHIN:g} s")
-        self._exporter.stop()
-        yield 0.0
-        self._exporter = self._started()
-
-    def _started(self) -> ExporterUnderTest:
-        exporter = ExporterUnderTest(self._redis)
+    def _exporter_started(self) -> None:
         self._model.exporter_started(time.monotonic())
         self._witness.forget()
+        if self._pages:
+            self._pages.exporter_started()
         self.report.processes.append(Process(time.monotonic(), self._warm))
-        return exporter

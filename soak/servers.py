@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Final
@@ -110,6 +109,16 @@ class RedisUnderFaults:
         """Lose its data; it must not run."""
         shutil.rmtree(self._data)
 
+    @property
+    def snapshot(self) -> Path:
+        """Where it saves snapshots."""
+        return self._data / "dump.rdb"
+
+    @property
+    def tells_of_pauses(self) -> bool:
+        """Whether ``INFO`` says that writes are paused; Redis 8.0 does not."""
+        return "paused_actions" in self.control.info("clients")
+
     def cut(self) -> None:
         """Close all connections but the soak's own."""
         self.control.client_kill_filter(_type="normal", skipme=True)
@@ -140,39 +149,3 @@ class RedisUnderFaults:
         info = self.control.info("server")
         name = info.get("server_name", "redis")
         return f"{name} {info.get(f'{name}_version', info['redis_version'])}"
-
-
-class ExporterUnderTest(Daemon):
-    """The exporter, with its times a tenth of the defaults."""
-
-    def __init__(self, server: RedisUnderFaults) -> None:
-        port = free_port()
-        times = (f"--heartbeat.ttl={TTL:g}s", f"--discovery.interval={DISCOVERY:g}s")
-        flags = (*server.flags(), *times, f"--redis.timeout={READ_TIMEOUT:g}s")
-        self.started = time.monotonic()
-        address = f"--web.listen-address=127.0.0.1:{port}"
-        super().__init__([sys.executable, "-m", "exporter", address, *flags], port)
-
-    @property
-    def url(self) -> str:
-        """Where it serves."""
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def memory(self) -> int:
-        """Bytes of memory that it has now."""
-        lines = self._proc("status").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
-
-    @property
-    def descriptors(self) -> int:
-        """Open files and sockets."""
-        return len(list(self._proc("fd").iterdir()))
-
-    @property
-    def threads(self) -> int:
-        """Threads."""
-        return len(list(self._proc("task").iterdir()))
-
-    def _proc(self, name: str) -> Path:
-        return Path(f"/proc/{self.pid}/{name}")

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.contract import MEGABYTE, NODE_METRICS, STATUS, UP
+from exporter.contract import MASS_LOST, MEGABYTE, NODE_METRICS, STATUS, UP
 from exporter.liveness.judge import State
 
 SCRAPE_TIMEOUT: Final = 5.0
@@ -43,7 +43,8 @@ class Sight:
         nodes: By id; None if it says that Redis cannot be read.
         shows: The API's keys that this way shows.
         own: The exporter's own samples, if they are part of it, by name and labels.
-        fresh: Whether who answered had never looked at Redis before.
+        fresh: Whether the process that answered had never looked at Redis before.
+        mass_lost: The members of mass losses; None if this way does not show them.
     """
 
     source: str
@@ -53,6 +54,7 @@ class Sight:
     shows: frozenset[str] = frozenset(filter(None, _KEYS.values()))
     own: Mapping[tuple[str, ...], float] = field(default_factory=dict)
     fresh: bool = False
+    mass_lost: frozenset[str] | None = None
 
 
 class BrokenAnswer(Exception):  # noqa: N818 - it is no error of the soak's
@@ -87,6 +89,7 @@ def scrape(port: int) -> Sight:
     values: dict[str, dict[str, Any]] = {}
     ups: dict[str, float] = {}
     own: dict[tuple[str, ...], float] = {}
+    mass_lost = set()
     for family in text_string_to_metric_families(body):
         for sample in family.samples:
             node_id = sample.labels.get("node_id")
@@ -94,6 +97,8 @@ def scrape(port: int) -> Sight:
                 own[sample.name, *(f"{name}={value}" for name, value in sorted(sample.labels.items()))] = sample.value
             elif sample.name == UP.name:
                 ups[node_id] = sample.value
+            elif sample.name == MASS_LOST.name:
+                mass_lost.add(node_id)
             elif sample.name == STATUS.name:
                 if sample.value:
                     values.setdefault(node_id, {})["status"] = sample.labels["status"]
@@ -106,7 +111,7 @@ def scrape(port: int) -> Sight:
     up = own.get(("ginkgo_redis_up",))
     if up not in (0, 1) or (not up and nodes):
         raise BrokenAnswer(f"/metrics says ginkgo_redis_up {up} beside {len(nodes)} nodes")
-    return Sight("scrape", since, until, nodes if up else None, own=own)
+    return Sight("scrape", since, until, nodes if up else None, own=own, mass_lost=frozenset(mass_lost) if up else None)
 
 
 def ask_api(port: int) -> Sight:

@@ -7,8 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from redis import ResponseError
+
 UNREADABLE: Final = 5.0
 """Seconds without an answer that make a fault."""
+Span = tuple[float, float]
+"""Two moments, in monotonic seconds."""
 _REMEMBERED: Final = 200
 """Writes to a key that are kept: minutes of them, while a question is about seconds."""
 
@@ -40,12 +44,15 @@ class Key:
     writes: deque[Write] = field(default_factory=lambda: deque([_NEVER], _REMEMBERED))
 
     def write(self, value: Any, execute: Callable[[], object]) -> None:
-        """Write and note it; what ``execute`` raises leaves it unknown whether it was written."""
+        """Write and note it. After an error other than a refusal it is unknown whether it was written."""
         write = Write(value, time.monotonic())
         self.writes.append(write)
         try:
             execute()
             write.sure = True
+        except ResponseError:
+            self.writes.remove(write)
+            raise
         finally:
             write.ended = time.monotonic()
 
@@ -58,7 +65,7 @@ class Key:
             values_only: Leave deletions out, as if there were none.
         """
         found = []
-        for write in reversed(self.writes):
+        for write in reversed(tuple(self.writes)):
             if write.begun > until or (values_only and write.value is None):
                 continue
             found.append(write)
@@ -69,15 +76,19 @@ class Key:
 
 @dataclass(slots=True)
 class Fault:
-    """Something that was done to Redis. Times are monotonic.
+    """One fault that was made. Times are monotonic.
 
     Attributes:
-        kind: What.
-        since: From when on it may have been felt.
-        down_from: From when on Redis could not be read for sure.
-        down_until: Until when it could not for sure.
-        until: From when on it can be read again for sure.
-        restart: Whether it came back as another.
+        kind: Name of the fault.
+        since: First moment at which the exporter may feel it.
+        down_from: Moment from which on nodes surely had no chance to beat, or the exporter surely could not see them.
+        down_until: Moment until which that surely lasted.
+        until: Moment from which on all is surely well again.
+        restart: Whether Redis came back as another run.
+        flush: Whether Redis deleted all data.
+        readable: Whether Redis can be read all the while.
+        paused: Whether Redis says that writes are paused.
+        suspended: Whether the exporter was suspended, and Redis was well.
     """
 
     kind: str
@@ -86,12 +97,21 @@ class Fault:
     down_until: float = -math.inf
     until: float = math.inf
     restart: bool = False
+    flush: bool = False
+    readable: bool = False
+    paused: bool = False
+    suspended: bool = False
 
     def hits(self, since: float, until: float) -> bool:
-        """Return whether it may have been felt in a span."""
-        return self.since <= until and since <= self.until
+        """Return whether Redis may have been unreadable in a span because of it."""
+        return not self.readable and self.since <= until and since <= self.until
+
+    @property
+    def loses(self) -> bool:
+        """Whether Redis may have lost data that no node deleted."""
+        return self.restart or self.flush
 
     @property
     def extends(self) -> bool:
-        """Whether nodes must get time to beat for its sake."""
-        return self.restart or self.down_until - self.down_from > UNREADABLE
+        """Whether nodes must get time to beat because of it."""
+        return self.loses or self.paused or self.down_until - self.down_from > UNREADABLE

@@ -8,9 +8,11 @@ from typing import Final
 
 from exporter.liveness.judge import State
 from soak import sights
+from soak.exporters import ExporterUnderTest
 from soak.model import Model
+from soak.pages import Pages
 from soak.report import Report, Resources
-from soak.servers import TTL, ExporterUnderTest, RedisUnderFaults
+from soak.servers import TTL, RedisUnderFaults
 from soak.sights import BrokenAnswer, Seen, Sight
 
 MUST_NOT_RISE: Final = ("ginkgo_exporter_invalid_values_total", "ginkgo_exporter_internal_errors_total")
@@ -25,18 +27,22 @@ class Witness:
 
     Args:
         model: Knows what may be said of each node.
-        report: Where everything is counted.
+        report: The counts.
+        pages: The judge of the pages; None without push.
 
     Attributes:
         last: The last answer of the exporter's; a command that looks at Redis for the first time waits for nobody.
         last_fault: What went wrong last, for the report.
+        mass_lost: The members of mass losses in the last scrape that read Redis.
     """
 
-    def __init__(self, model: Model, report: Report) -> None:
+    def __init__(self, model: Model, report: Report, pages: Pages | None = None) -> None:
         self.last: Sight | None = None
         self.last_fault = "none yet"
+        self.mass_lost: frozenset[str] = frozenset()
         self._model = model
         self._report = report
+        self._pages = pages
         self._own: Mapping[tuple[str, ...], float] = {}
 
     def accuse(self, source: str, what: str) -> None:
@@ -79,6 +85,10 @@ class Witness:
             self._report.states[seen.state] += 1
         if not sight.fresh:
             self.last = sight
+        if sight.mass_lost is not None:
+            self.mass_lost = sight.mass_lost
+        if self._pages:
+            self._pages.saw(sight)
 
     def agreed(self, source: str) -> None:
         """Count an answer that was judged for its agreement with what was written."""

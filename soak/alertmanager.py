@@ -1,0 +1,128 @@
+"""A real Alertmanager, and the receiver of its notifications."""
+
+import json
+import shutil
+import signal
+import time
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Final
+
+from benchmarks.servers import free_port
+from soak.servers import Daemon
+
+_GROUP_INTERVAL: Final = "200ms"
+"""How soon a page follows another of the same node."""
+_SAVE_EVERY: Final = "500ms"
+"""How often it saves which pages it has sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One alert of one notification.
+
+    Attributes:
+        at: Arrival in monotonic seconds.
+        firing: Whether it is a page, and not the end of an alert.
+        alertname: Name of the alert.
+        node_id: Node of the alert; empty if the alert is not about a node.
+    """
+
+    at: float
+    firing: bool
+    alertname: str
+    node_id: str
+
+
+class Webhook:
+    """Receives notifications and keeps them.
+
+    Attributes:
+        notices: All of them, in the order of their arrival.
+        url: Address for Alertmanager's configuration.
+    """
+
+    def __init__(self) -> None:
+        self.notices: list[Notice] = []
+        notices = self.notices
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                now = time.monotonic()
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                for alert in body["alerts"]:
+                    labels = alert["labels"]
+                    firing = alert["status"] == "firing"
+                    notices.append(Notice(now, firing, labels["alertname"], labels.get("node_id", "")))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Log nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+        Thread(target=self._server.serve_forever, name="webhook", daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more notifications."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def alertmanager_binary() -> str | None:
+    """Return the program of an installed Alertmanager; None if there is no such program."""
+    return shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
+
+
+class Alertmanager:
+    """An Alertmanager that pages at once, each node by itself.
+
+    Args:
+        folder: Folder for its configuration and data.
+        program: Its program.
+        webhook: Receiver of its notifications.
+    """
+
+    def __init__(self, folder: Path, program: str, webhook: Webhook) -> None:
+        self._folder, self._program = folder / "alertmanager", program
+        self._folder.mkdir()
+        self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+        route = {
+            "receiver": "soak",
+            "group_by": ["alertname", "node_id"],
+            "group_wait": "0s",
+            "group_interval": _GROUP_INTERVAL,
+            "repeat_interval": "4h",
+        }
+        receivers = [{"name": "soak", "webhook_configs": [{"url": webhook.url, "max_alerts": 0}]}]
+        (self._folder / "alertmanager.yml").write_text(json.dumps({"route": route, "receivers": receivers}))
+        self.start()
+
+    def start(self) -> None:
+        """Start it with the notification log of its last run."""
+        command = (
+            self._program,
+            f"--config.file={self._folder / 'alertmanager.yml'}",
+            f"--storage.path={self._folder}",
+            f"--web.listen-address=127.0.0.1:{self._port}",
+            "--cluster.listen-address=",
+            f"--data.maintenance-interval={_SAVE_EVERY}",
+        )
+        self._process = Daemon(list(command), self._port)
+
+    def kill(self) -> None:
+        """Kill it; it forgets its alerts."""
+        self._process.stop()
+
+    def suspend(self) -> None:
+        """Suspend it."""
+        self._process.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._process.send(signal.SIGCONT)

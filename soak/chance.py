@@ -1,0 +1,120 @@
+"""How much chance nodes had to beat, at least and at most, from what was really done to Redis.
+
+Chance is time in which Redis could be read and took writes. The exporter learns of a
+fault a little later than it happens, and cannot know its exact moments. So there are
+two answers: spans that surely gave no chance, and spans that possibly gave none.
+"""
+
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from soak.nodes import Platform
+from soak.servers import BEAT, TTL
+from soak.strain import Strain
+from soak.truth import UNREADABLE, Fault, Span
+
+GRACE: Final = TTL + BEAT
+"""Seconds of chance after which a node that was hit by a fault is dead."""
+QUIET_REFUSAL: Final = TTL / 2
+"""Seconds without a refused write after which the exporter takes Redis to accept writes again."""
+PROBE: Final = 0.25
+"""Seconds between two looks of the exporter at Redis."""
+_SURE_GAP: Final = 0.8 * QUIET_REFUSAL
+_REMEMBERED: Final = 240.0
+"""Seconds after which a fault is history: longer than any fault, and than the window of GinkgoRedisUnreachable."""
+
+
+def covered(spans: Iterable[Span], since: float, until: float) -> float:
+    """Return how many seconds of a time some spans cover."""
+    total, end = 0.0, since
+    for start, stop in sorted(spans):
+        first, last = max(start, end), min(stop, until)
+        if last > first:
+            total += last - first
+            end = last
+    return total
+
+
+class Chance:
+    """Knows the faults, and so how much chance there was.
+
+    Args:
+        platform: The nodes, whose refused writes show when Redis refused.
+        strain: How late the exporter may be.
+
+    Attributes:
+        faults: All faults that may still matter, the latest last.
+    """
+
+    def __init__(self, platform: Platform, strain: Strain | None) -> None:
+        self.faults: list[Fault] = []
+        self._platform, self._strain = platform, strain
+        self._refusals: list[Span] = []
+        self._last_refused: Span | None = None
+
+    @property
+    def slack(self) -> float:
+        """Seconds that the exporter may need to notice something."""
+        return self._strain.slack if self._strain else 0.0
+
+    def least(self, since: float, until: float) -> float:
+        """Return the seconds of chance that there were at least."""
+        return max(0.0, until - since - covered(self.possible(), since, until))
+
+    def most(self, since: float, until: float) -> float:
+        """Return the seconds of chance that there were at most."""
+        return until - since - covered(self.sure(), since, until)
+
+    def may_be_faulted(self, since: float, until: float) -> bool:
+        """Return whether the exporter may know of a fault in a span."""
+        return any(start <= until and since <= stop for start, stop in self.possible())
+
+    def sure_after(self, since: float, until: float) -> list[Span]:
+        """Return the spans without chance that the exporter must know of, as far as they end after ``since``."""
+        return [(start, stop) for start, stop in self.sure() if start < until and stop > since]
+
+    def sure(self) -> list[Span]:
+        """Return the spans in which nodes surely had no chance, and the exporter knows it."""
+        return [(f.down_from, f.down_until) for f in self.faults if f.extends and f.down_from < f.down_until] + [
+            (start, stop) for start, stop in self.refusals() if stop - start > QUIET_REFUSAL + PROBE
+        ]
+
+    def possible(self) -> list[Span]:
+        """Return the spans in which the exporter may think that nodes had no chance."""
+        slack = self.slack
+        spans = [(start - PROBE - slack, stop + QUIET_REFUSAL + PROBE + slack) for start, stop in self.refusals()]
+        for fault in self.faults:
+            if fault.extends or fault.readable or fault.until - fault.since > UNREADABLE - PROBE - slack:
+                # The exporter sees deleted data when it looks at a node that is gone: at its deadline at the latest.
+                late = TTL if fault.flush else QUIET_REFUSAL if fault.readable else 0.0
+                spans.append((fault.since - PROBE - slack, fault.until + late + PROBE + slack))
+        return spans
+
+    def refusals(self) -> list[Span]:
+        """Return the spans from the first to the last of refused writes that came one soon after the other."""
+        refused = tuple(self._platform.refused)
+        if self._refusals and refused[-1] == self._last_refused:
+            return self._refusals
+        spans: list[Span] = []
+        for begun, ended in refused:
+            if spans and begun - spans[-1][1] <= _SURE_GAP:
+                spans[-1] = spans[-1][0], ended
+            else:
+                spans.append((begun, ended))
+        if refused:
+            self._refusals, self._last_refused = spans, refused[-1]
+        return spans
+
+    def unreadable(self, since: float, until: float, *, surely: bool) -> float:
+        """Return for how many seconds of a span the exporter could not read Redis, at least or at most."""
+        faults = [fault for fault in self.faults if not fault.readable]
+        if surely:
+            down = ((fault.down_from, fault.down_until) for fault in faults if not fault.suspended)
+            return covered(down, since, until)
+        late = 2 * PROBE + self.slack
+        return covered(((fault.since - late, fault.until + late) for fault in faults), since, until)
+
+    def tidy(self) -> None:
+        """Drop the faults that are history."""
+        self.faults = [fault for fault in self.faults if fault.until > time.monotonic() - _REMEMBERED]

@@ -1,0 +1,120 @@
+"""The exporter under test: one process after the other, restarted and suspended."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.servers import free_port
+from soak.servers import DISCOVERY, READ_TIMEOUT, STOP_WITHIN, TTL, Daemon, RedisUnderFaults
+
+
+class ExporterUnderTest(Daemon):
+    """The exporter, with its times a tenth of the defaults.
+
+    Args:
+        server: The Redis that it reads.
+        alertmanager: URL of the Alertmanager that it pushes to; None for no push.
+    """
+
+    def __init__(self, server: RedisUnderFaults, alertmanager: str | None = None) -> None:
+        port = free_port()
+        times = (f"--heartbeat.ttl={TTL:g}s", f"--discovery.interval={DISCOVERY:g}s")
+        # Nobody else writes alerts here, so that each death can have a page of its own.
+        pushing = (f"--alertmanager.url={alertmanager}", "--alertmanager.sole-writer") if alertmanager else ()
+        flags = (*server.flags(), *times, f"--redis.timeout={READ_TIMEOUT:g}s", *pushing)
+        self.started = time.monotonic()
+        address = f"--web.listen-address=127.0.0.1:{port}"
+        super().__init__([sys.executable, "-m", "exporter", address, *flags], port)
+
+    @property
+    def url(self) -> str:
+        """Where it serves."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that it has now."""
+        lines = self._proc("status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+
+    @property
+    def descriptors(self) -> int:
+        """Open files and sockets."""
+        return len(list(self._proc("fd").iterdir()))
+
+    @property
+    def threads(self) -> int:
+        """Threads."""
+        return len(list(self._proc("task").iterdir()))
+
+    def _proc(self, name: str) -> Path:
+        return Path(f"/proc/{self.pid}/{name}")
+
+
+class Exporters:
+    """Starts one exporter after the other; one lives at a time.
+
+    Args:
+        server: The Redis that they read.
+        alertmanager: URL of the Alertmanager that they push to; None for no push.
+        started: Called after each start.
+        accuse: Called with what an exporter did wrong.
+
+    Attributes:
+        current: The exporter that was started last.
+        suspended: Whether it is suspended.
+    """
+
+    def __init__(
+        self,
+        server: RedisUnderFaults,
+        alertmanager: str | None,
+        started: Callable[[], None],
+        accuse: Callable[[str], None],
+    ) -> None:
+        self._server, self._alertmanager, self._started, self._accuse = server, alertmanager, started, accuse
+        self.suspended = False
+        self.current = self.start()
+
+    def start(self) -> ExporterUnderTest:
+        """Start another one."""
+        self.current = ExporterUnderTest(self._server, self._alertmanager)
+        self._started()
+        return self.current
+
+    def stop(self) -> None:
+        """Have the current one end as an operator does."""
+        self.current.send(signal.SIGTERM)
+        try:
+            if code := self.current.wait(STOP_WITHIN):
+                self._accuse(f"ended with {code} when told to: {self.current.output[-500:]}")
+        except subprocess.TimeoutExpired:
+            self._accuse(f"did not end within {STOP_WITHIN:g} s")
+        self.current.stop()
+
+    def kill(self) -> None:
+        """Kill the current one."""
+        self.current.stop()
+
+    def suspend(self) -> None:
+        """Suspend the current one."""
+        self.suspended = True
+        self.current.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let the current one go on."""
+        self.current.send(signal.SIGCONT)
+        self.suspended = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether the current one can be asked."""
+        return self.current.alive and not self.suspended
+
+    @property
+    def age(self) -> float:
+        """Seconds since the current one was started."""
+        return time.monotonic() - self.current.started

@@ -1,0 +1,117 @@
+"""Whether the values in an answer are the ones that a node wrote."""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from exporter.contract import COUNTERS, GAUGES
+from exporter.liveness.judge import State
+from soak.nodes import Node
+from soak.servers import TTL
+from soak.sights import Seen, Sight
+from soak.truth import Write
+
+TOLERANCE: Final = 0.05
+"""Seconds by which Redis's clock may differ from ours: it is cached, and in milliseconds."""
+
+_GAUGES: Final = frozenset((*(metric.json for metric in GAUGES), "status"))
+_COUNTERS: Final = frozenset(metric.json for metric in COUNTERS)
+_OF_HASH: Final = _GAUGES | _COUNTERS
+
+
+@dataclass(slots=True)
+class Memory:
+    """What this exporter process knows of a node, as its answers show.
+
+    Attributes:
+        known: It may have read it, and not seen it gone since.
+        alive: It has seen it online, and not gone since.
+        offline_at: When it first said offline, with no beat since.
+        seen: The last answer with the node in it.
+        since: When that answer was asked for.
+        beaten: When the last beat was written that it may have seen: no more is known of what came and went between two
+            answers.
+        beat: When the last beat was written that it surely has seen.
+        unseen: It was alive in the last answer before Redis came back as another run or lost its data. It may have
+            stopped before that, or its keys may have been lost.
+        deadline: Until when its heartbeat may be thought to live: what it had left, reckoned from the answer.
+        states: The last states, each with the time of the question.
+    """
+
+    known: bool = False
+    alive: bool = False
+    offline_at: float | None = None
+    seen: Seen | None = None
+    since: float = -math.inf
+    beaten: float = -math.inf
+    beat: float = -math.inf
+    unseen: bool = False
+    deadline: float = -math.inf
+    states: deque[tuple[float, State]] = field(default_factory=lambda: deque(maxlen=4))
+
+    def told(self, at: float) -> str:
+        """Return the last states, each with the seconds since."""
+        return ", ".join(f"{state} {at - then:.3f}" for then, state in self.states)
+
+
+def judge_values(sight: Sight, node: Node, seen: Seen, since: float, memory: Memory) -> Iterator[str]:
+    """Yield what is wrong with the values of a node in an answer."""
+    until = sight.until
+    hashes = node.hash.possible(since, until)
+    beats = node.heartbeat.possible(since, until)
+    for key in sorted(sight.shows & _OF_HASH):
+        value = seen.values.get(key)
+        possible = {write.value and write.value[key] for write in hashes}
+        if key in _GAUGES and seen.state is not State.ONLINE:
+            possible = {None}
+        if value not in possible:
+            yield f"{key} is {value} instead of {possible}"
+    if "heartbeat_ttl_seconds" in sight.shows:
+        ttl = seen.values["heartbeat_ttl_seconds"]
+        if not any(_may_be_left(beat, ttl, since, until) for beat in beats):
+            yield f"heartbeat_ttl_seconds is {ttl} ({told(node, since, until)})"
+    if "last_heartbeat" in sight.shows:
+        written = seen.values.get("last_heartbeat")
+        remembered = node.heartbeat.possible(min(since, memory.since), until, values_only=True)
+        possible = {beat.value for beat in remembered} | {memory.seen and memory.seen.values.get("last_heartbeat")}
+        if not memory.alive:
+            possible.add(None)
+        if written not in possible:
+            yield f"last_heartbeat is {written} instead of {possible}"
+
+
+def gone_back(before: Seen, now: Seen) -> Iterator[str]:
+    """Yield the counters that went back between two answers."""
+    for key in _COUNTERS & before.values.keys() & now.values.keys():
+        if now.values[key] < before.values[key]:
+            yield f"{key} went back from {before.values[key]} to {now.values[key]}"
+
+
+def may_live(beat: Write, since: float) -> bool:
+    """Return whether a heartbeat may live at a moment or after it."""
+    return beat.value is not None and beat.ended + TTL >= since - TOLERANCE
+
+
+def may_be_over(beat: Write, until: float) -> bool:
+    """Return whether a heartbeat may have ended by a moment."""
+    return beat.value is None or beat.begun + TTL <= until + TOLERANCE
+
+
+def _may_be_left(beat: Write, ttl: float, since: float, until: float) -> bool:
+    if ttl == 0:
+        return may_be_over(beat, until)
+    least, most = TTL - (until - beat.begun), TTL - max(0.0, since - beat.ended)
+    return beat.value is not None and ttl > 0 and least - TOLERANCE <= ttl <= most + TOLERANCE
+
+
+def told(node: Node, since: float, until: float) -> str:
+    """Return a node's last writes, in seconds before the answer."""
+    last = [write for write in node.heartbeat.writes if write.begun <= until][-3:]
+    texts = ", ".join(
+        f"{'beat' if write.value else 'lost' if write.lost else 'deleted'}"
+        f" {until - write.begun:.3f}-{until - write.ended:.3f}{'' if write.sure else '?'}"
+        for write in last
+    )
+    return f"asked {until - since:.3f} s before; {node.mode}; heartbeat: {texts}"
