@@ -5,7 +5,6 @@ fault a little later than it happens, and cannot know its exact moments. So ther
 two answers: spans that surely gave no chance, and spans that possibly gave none.
 """
 
-import time
 from collections.abc import Iterable
 from typing import Final
 
@@ -115,6 +114,6 @@ class Chance:
         late = 2 * PROBE + self.slack
         return covered(((fault.since - late, fault.until + late) for fault in faults), since, until)
 
-    def tidy(self) -> None:
+    def tidy(self, now: float) -> None:
         """Drop the faults that are history."""
-        self.faults = [fault for fault in self.faults if fault.until > time.monotonic() - _REMEMBERED]
+        self.faults = [fault for fault in self.faults if fault.until > now - _REMEMBERED]

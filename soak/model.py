@@ -64,7 +64,7 @@ class Model:
                 yield "it read a Redis that was down"
             if not sight.fresh:
                 self._waiting_since = None
-                self.chance.tidy()
+                self.chance.tidy(since)
             if found := sight.own.get(("ginkgo_exporter_discovery_duration_seconds",)):
                 self._found_within = max(DISCOVERY, found / SHARE) + BUSY_MACHINE
             for name, node in self.platform.nodes.items():
@@ -216,9 +216,9 @@ class Model:
     def _may_be_undecided(self, sight: Sight, beats: list[Write], since: float, *, known: bool) -> bool:
         """Return whether a node may still wait for its chance, or its death be held back."""
         chance = self.chance
-        if beats and beats[0].ended < math.inf:
-            limit = GRACE if chance.may_be_faulted(beats[0].begun, since) else TTL
-            if chance.least(beats[0].ended, since) < limit + HOLD + chance.slack:
+        for beat in beats:
+            limit = GRACE if chance.may_be_faulted(beat.begun, since) else TTL
+            if beat.ended < math.inf and chance.least(beat.ended, since) < limit + HOLD + chance.slack:
                 return True
         if known:
             return False

@@ -1,7 +1,7 @@
 """The judge of the pages: one for each death, and no page for a living node."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,34 +46,35 @@ class Pages:
     Args:
         model: The truth about each node.
         report: The counts.
+        clock: Returns monotonic seconds.
     """
 
-    def __init__(self, model: Model, report: Report) -> None:
-        self._model, self._report = model, report
+    def __init__(self, model: Model, report: Report, clock: Callable[[], float] = time.monotonic) -> None:
+        self._model, self._report, self._clock = model, report, clock
         self._open: dict[tuple[str, str], float] = {}  # pages whose alert has not ended, and when they came
         self._last: dict[tuple[str, str], float] = {}
         self._deaths: dict[str, Death] = {}
         self._disturbed: list[list[float]] = []  # spans in which pages could not be delivered
         self._log_lost: list[Span] = []  # spans whose pages Alertmanager may not remember to have sent
-        self._restarted = time.monotonic()
+        self._restarted = self._clock()
         self._heard = 0
 
     def disturb(self) -> None:
         """Take note that from now on pages may be late."""
-        self._disturbed.append([time.monotonic(), float("inf")])
+        self._disturbed.append([self._clock(), float("inf")])
 
     def undisturb(self) -> None:
         """Take note that from now on pages can be delivered again."""
-        self._disturbed[-1][1] = time.monotonic()
+        self._disturbed[-1][1] = self._clock()
 
     def alertmanager_killed(self) -> None:
         """Take note that Alertmanager may have lost the last lines of its notification log."""
-        now = time.monotonic()
+        now = self._clock()
         self._log_lost.append((now - _LOG_SAVED_WITHIN - self._model.chance.slack, now))
 
     def exporter_started(self) -> None:
         """Take note of another process, which knows nothing of earlier mass losses."""
-        self._restarted = time.monotonic()
+        self._restarted = self._clock()
         for death in self._deaths.values():
             death.member = False
 
@@ -102,7 +103,7 @@ class Pages:
         for notice in notices[self._heard :]:
             yield from self._hear(notice)
         self._heard = len(notices)
-        now = time.monotonic()
+        now = self._clock()
         for name, death in self._deaths.items():
             if death.paged:
                 continue
@@ -191,14 +192,15 @@ class Pages:
             since = max(now - WINDOW, self._restarted)
             unreadable = chance.unreadable(since, now, surely=True)
             if unreadable > UNREACHABLE_FOR + self._delay(now) + 1:
-                yield from self._expected(REDIS_UNREACHABLE, f"could not be read for {unreadable:.1f} s")
+                yield from self._expected(REDIS_UNREACHABLE, since, f"could not be read for {unreadable:.1f} s")
             for start, stop in chance.refusals():
                 if now - stop < TTL / 3 and stop - max(start, self._restarted) > TTL / 2 + self._delay(now):
-                    yield from self._expected(WRITES_REFUSED, f"refused writes for {stop - start:.1f} s")
+                    yield from self._expected(WRITES_REFUSED, start, f"refused writes for {stop - start:.1f} s")
 
-    def _expected(self, alertname: str, why: str) -> Iterator[str]:
-        if (alertname, "") not in self._open:
-            self._open[alertname, ""] = time.monotonic()  # it is said once
+    def _expected(self, alertname: str, since: float, why: str) -> Iterator[str]:
+        key = alertname, ""
+        if key not in self._open and self._last.get(key, since) <= since:
+            self._last[key] = self._clock()  # it is said once
             yield f"no {alertname}, though Redis {why}"
 
     def _due(self, said: float, now: float) -> float:

@@ -138,7 +138,7 @@ def _counted(counter: Counter[str]) -> str:
 
 def _table(head: str, counter: Counter[str]) -> Iterator[str]:
     """Yield the lines of a table of counts."""
-    yield f"{head:<50}{sum(counter.values()):>8,}"
+    yield head
     for name, count in sorted(counter.items()):
         yield f"  {name:<48}{count:>8,}"
     yield ""

@@ -13,7 +13,7 @@ from soak.model import Model
 from soak.nodes import Node
 from soak.servers import TTL
 from soak.sights import Seen, Sight
-from soak.truth import Fault, Write
+from soak.truth import Fault, Span, Write
 
 HASH: Mapping[str, Any] = {
     "portfolios": 3,
@@ -37,6 +37,7 @@ class Truth:
 
     def __post_init__(self) -> None:
         self.lock = RLock()
+        self.refused: list[Span] = []
         self.nodes = {"a": self.node}
         self.model = Model(self)  # type: ignore[arg-type] # its truth is all that the model asks for
         self.model.exporter_started(0.0)
@@ -77,7 +78,8 @@ def seen_online() -> Truth:
         (101, GONE, False),
         (103.5, State.OFFLINE, True),
         (103.5, State.ONLINE, False),
-        (103.5, State.UNDECIDED, False),
+        (103.5, State.UNDECIDED, True),  # it may be part of a mass loss
+        (104.6, State.UNDECIDED, False),
         (103.5, GONE, False),
     ],
 )
@@ -115,7 +117,7 @@ def test_gauge_of_a_dead_node_is_wrong() -> None:
     assert seen_online().accusations(103.5, State.OFFLINE, queue_size=15)
 
 
-def test_new_node_may_be_found_late_but_not_for_ever() -> None:
+def test_new_node_may_be_found_late_but_not_very_late() -> None:
     truth = Truth()
     truth.beat(100)
     assert not truth.accusations(100.5, GONE)
@@ -133,13 +135,74 @@ def test_counter_that_goes_back_is_wrong_without_another_life() -> None:
     assert not truth.accusations(102.1, State.ONLINE, events=7)
 
 
-@pytest.mark.parametrize(("seconds", "right"), [(6, State.UNDECIDED), (4, State.OFFLINE)])
-def test_grace_after_a_hang_is_for_long_hangs_alone(seconds: float, right: State) -> None:
+@pytest.mark.parametrize(
+    ("at", "state", "right"),
+    [
+        (106.3, State.OFFLINE, False),
+        (106.3, State.UNDECIDED, True),
+        (109.8, State.OFFLINE, False),
+        (110.1, State.OFFLINE, True),
+        (112.5, State.UNDECIDED, False),
+    ],
+)
+def test_long_hang_excuses_a_missing_heartbeat_until_the_node_has_had_its_chance(
+    at: float, state: State, *, right: bool
+) -> None:
     truth = seen_online()
-    end = 100.2 + seconds
-    truth.model.faults.append(Fault("hangs", 100.2, 100.2, end, end))
-    for state in (State.UNDECIDED, State.OFFLINE):
-        assert (not truth.accusations(end + 0.1, state)) is (state is right), state
+    truth.model.chance.faults.append(Fault("hangs", 100.2, 100.2, 106.2, 106.2))
+    assert (not truth.accusations(at, state)) is right
+
+
+def test_short_hang_excuses_nothing() -> None:
+    truth = seen_online()
+    truth.model.chance.faults.append(Fault("hangs", 100.2, 100.2, 104.2, 104.2))
+    assert not truth.accusations(104.3, State.OFFLINE)
+    assert seen_online().accusations(104.6, State.UNDECIDED)
+
+
+@pytest.mark.parametrize(
+    ("at", "state", "right"),
+    [
+        (107.1, State.UNDECIDED, True),
+        (110, State.OFFLINE, False),
+        (110.6, State.OFFLINE, True),
+        (112, State.UNDECIDED, True),
+        (113.5, State.UNDECIDED, False),
+    ],
+)
+def test_chance_adds_up_over_faults(at: float, state: State, *, right: bool) -> None:
+    truth = seen_online()
+    restart = Fault("killed", 108.5, 108.5, 109, 109, restart=True)
+    truth.model.chance.faults += [Fault("hangs", 101, 101, 107, 107), restart]
+    assert (not truth.accusations(at, state)) is right
+
+
+@pytest.mark.parametrize("at", [104, 110, 129])
+@pytest.mark.parametrize(("state", "right"), [(State.UNDECIDED, True), (State.OFFLINE, False)])
+def test_refused_writes_excuse_a_missing_heartbeat_for_as_long_as_they_last(
+    at: float, state: State, *, right: bool
+) -> None:
+    truth = seen_online()
+    truth.refused += [(100.5 + second, 100.501 + second) for second in range(30)]
+    assert (not truth.accusations(at, state)) is right
+
+
+@pytest.mark.parametrize(("at", "state", "right"), [(113.1, State.OFFLINE, True), (118, State.UNDECIDED, False)])
+def test_refused_writes_that_stop_excuse_nothing_later(at: float, state: State, *, right: bool) -> None:
+    truth = seen_online()
+    truth.refused += [(100.5 + second, 100.501 + second) for second in range(10)]
+    assert (not truth.accusations(at, state)) is right
+
+
+@pytest.mark.parametrize(("at", "state", "right"), [(101.5, GONE, False), (105, State.OFFLINE, True)])
+def test_node_whose_data_were_deleted_after_its_crash_is_offline_and_not_gone(
+    at: float, state: State | None, *, right: bool
+) -> None:
+    truth = seen_online()
+    truth.model.chance.faults.append(Fault("all data deleted", 101, until=101.01, flush=True, readable=True))
+    for key in (truth.node.heartbeat, truth.node.hash):
+        key.writes.append(Write(None, 101, 101.01, sure=True, lost=True))
+    assert (not truth.accusations(at, state, without=COUNTERS)) is right
 
 
 @pytest.mark.parametrize("state", [State.UNDECIDED, GONE])
@@ -147,7 +210,7 @@ def test_beat_and_stop_between_two_answers_after_a_loss_need_not_be_noticed(stat
     truth = seen_online()
     for key in (truth.node.heartbeat, truth.node.hash):
         key.writes.append(Write(None, 100.2, 100.4, sure=True, lost=True))
-    truth.model.faults.append(Fault("killed, back empty", 100.2, 100.2, 100.3, 100.4, restart=True))
+    truth.model.chance.faults.append(Fault("killed, back empty", 100.2, 100.2, 100.3, 100.4, restart=True))
     truth.beat(100.5)
     truth.stop(100.6)
     assert not truth.accusations(100.7, state, without=COUNTERS)
@@ -158,14 +221,14 @@ def test_beat_and_stop_between_two_answers_after_a_loss_need_not_be_noticed(stat
 def test_stop_between_the_last_answer_and_a_restart_may_be_taken_for_a_loss(state: State | None) -> None:
     truth = seen_online()
     truth.stop(100.2)
-    truth.model.faults.append(Fault("killed", 100.3, 100.3, 100.4, 100.5, restart=True))
+    truth.model.chance.faults.append(Fault("killed", 100.3, 100.3, 100.4, 100.5, restart=True))
     assert not truth.accusations(100.7, state, without=COUNTERS)
     assert not truth.accusations(100.8, state, without=COUNTERS)
 
 
 def test_nobody_is_undecided_for_longer_than_the_grace() -> None:
     truth = seen_online()
-    truth.model.faults.append(Fault("killed", 100.2, 100.2, 101, 101, restart=True))
+    truth.model.chance.faults.append(Fault("killed", 100.2, 100.2, 101, 101, restart=True))
     assert not truth.accusations(103.1, State.UNDECIDED)
     assert truth.accusations(108, State.UNDECIDED)
 
@@ -174,14 +237,14 @@ def test_redis_that_is_well_must_be_read_and_one_that_is_down_cannot_be() -> Non
     truth = seen_online()
     unreadable = Sight("scrape", 101, 101.01, None)
     assert list(truth.model.judge(unreadable))
-    truth.model.faults.append(Fault("hangs", 100.5, 100.6, math.inf, math.inf))
+    truth.model.chance.faults.append(Fault("hangs", 100.5, 100.6, math.inf, math.inf))
     assert not list(truth.model.judge(unreadable))
     assert truth.accusations(101.1, State.ONLINE)
 
 
 def test_what_was_written_after_an_answer_does_not_count() -> None:
     truth = seen_online()
-    truth.model.faults.append(Fault("killed, back empty", 100.2, 100.2, 101, 101, restart=True))
+    truth.model.chance.faults.append(Fault("killed, back empty", 100.2, 100.2, 101, 101, restart=True))
     for key in (truth.node.heartbeat, truth.node.hash):
         key.writes.append(Write(None, 100.2, 101, sure=True, lost=True))
     truth.beat(102)
