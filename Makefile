@@ -35,7 +35,7 @@ format: $(VENV)/dev ## put the code into the house's style
 bench: $(VENV)/dev servers ## measure scrapes against the plain way, redis_exporter and Redis's own limit
 	$(BIN)/python -m benchmarks $(ARGS)
 
-soak: $(VENV)/dev servers ## an hour of faults and of nodes that come and go, every answer judged
+soak: $(VENV)/dev servers ## an hour of faults, every answer and page judged; ARGS="--busy 2" beside two busy loops
 	$(BIN)/python -m soak $(ARGS)
 
 fuzz: $(VENV)/dev servers ## let every property look for new examples; ARGS="--examples 100000" for hours

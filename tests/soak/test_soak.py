@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from soak.alertmanager import alertmanager_binary
+
 
 @pytest.mark.timeout(400)
 def test_exporter_is_never_wrong_through_a_minute_of_faults() -> None:
@@ -20,5 +22,7 @@ def test_exporter_is_never_wrong_through_a_minute_of_faults() -> None:
     )
     assert soak.returncode == 0, soak.stdout + soak.stderr
     assert re.search(r"^wrong +0$", soak.stdout, re.MULTILINE), soak.stdout
-    for line in ("faults", "node events", "agreement checks", "states seen"):
+    for line in ("states seen", "agreement checks"):
         assert re.search(rf"^{line} +\S+.* [1-9]", soak.stdout, re.MULTILINE), soak.stdout
+    for table in ("faults", "node events", "deaths", "pages") if alertmanager_binary() else ("faults", "node events"):
+        assert re.search(rf"^{table}\n  .* [1-9]", soak.stdout, re.MULTILINE), soak.stdout
