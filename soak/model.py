@@ -87,7 +87,8 @@ class Model:
             return False
         beats = [write for write in tuple(node.heartbeat.writes) if write.value is not None and write.begun <= until]
         stops = [write for write in tuple(node.hash.writes) if write.value is None and not write.lost]
-        for beat, after in zip(beats, [*beats[1:], None], strict=True):
+        for number, beat in enumerate(beats, 1):
+            after = beats[number] if number < len(beats) else None
             ends = [after.ended if after.sure else math.inf] if after else []
             ends += [stop.ended for stop in stops if stop.begun >= beat.begun and stop.sure][:1]
             last = min([until, *ends])

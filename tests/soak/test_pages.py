@@ -119,7 +119,9 @@ def test_member_of_a_mass_loss_has_the_common_page_and_no_other() -> None:
 
 
 def test_mass_loss_needs_three_deaths() -> None:
-    assert Desk().page(103.2, MASS_LOSS)
+    desk = Desk()
+    desk.truth.nodes["b"] = Node("b", 2)
+    assert desk.page(103.2, MASS_LOSS)
 
 
 def test_unreachable_redis_needs_a_minute() -> None:
