@@ -53,11 +53,13 @@ class Pages:
         self._model, self._report, self._clock = model, report, clock
         self._open: dict[tuple[str, str], float] = {}  # pages whose alert has not ended, and when they came
         self._last: dict[tuple[str, str], float] = {}
+        self._resolved: dict[tuple[str, str], float] = {}
         self._deaths: dict[str, Death] = {}
         self._disturbed: list[list[float]] = []  # spans in which pages could not be delivered
         self._log_lost: list[Span] = []  # spans whose pages Alertmanager may not remember to have sent
         self._restarted = self._clock()
         self._heard = 0
+        self._notices: Sequence[Notice] = ()
 
     def disturb(self) -> None:
         """Take note that from now on pages may be late."""
@@ -100,6 +102,7 @@ class Pages:
         Args:
             notices: All notices so far.
         """
+        self._notices = notices
         for notice in notices[self._heard :]:
             yield from self._hear(notice)
         self._heard = len(notices)
@@ -114,9 +117,15 @@ class Pages:
             elif death.member and (MASS_LOSS, "") in self._open:
                 death.paged = True
                 self._report.deaths["paged in common"] += 1
-            elif now > self._due(death.said, now):
+            elif now <= self._due(death.said, now):
+                continue
+            elif self._may_be_swallowed(name):
                 death.paged = True
-                yield f"{name!r}: no page for its death, {now - death.said:.1f} s ago (member {death.member})"
+                self._report.deaths["not paged, after Alertmanager lost its log"] += 1
+            else:
+                death.paged = True
+                told = self._history((NODE_OFFLINE, name), now)
+                yield f"{name!r}: no page for its death, {now - death.said:.1f} s ago (member {death.member}; {told})"
         yield from self._missing(now)
 
     # --- pages that came -------------------------------------------------------------------
@@ -125,6 +134,7 @@ class Pages:
         key = notice.alertname, notice.node_id
         if not notice.firing:
             self._open.pop(key, None)
+            self._resolved[key] = notice.at
             self._report.pages[f"{notice.alertname} resolved"] += 1
             return
         self._report.pages[notice.alertname] += 1
@@ -167,6 +177,19 @@ class Pages:
             refused = any(stop > since - TTL / 2 for _, stop in model.chance.refusals())
             return "" if refused else "Redis refused no write"
         return "there is no such alert"
+
+    def _may_be_swallowed(self, name: str) -> bool:
+        """Return whether Alertmanager may believe that it has paged already, having lost its log of the end."""
+        keys = (NODE_OFFLINE, name), (MASS_LOSS, "")
+        return any(key in self._resolved and self._log_may_be_lost(self._resolved[key]) for key in keys)
+
+    def _history(self, key: tuple[str, str], now: float) -> str:
+        """Return in words the last notices of an alert, and when Alertmanager was killed."""
+        about = [notice for notice in self._notices if (notice.alertname, notice.node_id) == key][-4:]
+        told = [f"{'firing' if notice.firing else 'resolved'} {now - notice.at:.2f}" for notice in about]
+        killed = [f"Alertmanager killed {now - stop:.2f}" for _, stop in self._log_lost[-1:]]
+        disturbed = [f"disturbed {now - start:.2f}-{now - stop:.2f}" for start, stop in self._disturbed[-2:]]
+        return ", ".join((*told, *killed, *disturbed))
 
     def _log_may_be_lost(self, at: float) -> bool:
         return any(start <= at <= stop for start, stop in self._log_lost)

@@ -87,6 +87,16 @@ def test_death_needs_no_page_while_alertmanager_is_away() -> None:
     assert desk.wrong(140)
 
 
+def test_alertmanager_that_lost_its_log_may_swallow_a_page() -> None:
+    desk = Desk()
+    desk.page(103.2)
+    desk.page(105, firing=False)
+    desk.now = 105.2
+    desk.pages.alertmanager_killed()
+    desk.say(108.1, State.OFFLINE)
+    assert not desk.wrong(120)
+
+
 def test_second_page_for_one_death_is_wrong() -> None:
     desk = Desk()
     desk.say(103.1, State.OFFLINE)
