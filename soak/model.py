@@ -85,6 +85,7 @@ class Model:
         node = self.platform.nodes.get(name)
         if node is None:
             return False
+        memory = self._memories.get(name) or Memory()
         beats = [write for write in tuple(node.heartbeat.writes) if write.value is not None and write.begun <= until]
         stops = [write for write in tuple(node.hash.writes) if write.value is None and not write.lost]
         for number, beat in enumerate(beats, 1):
@@ -92,7 +93,10 @@ class Model:
             ends = [after.ended if after.sure else math.inf] if after else []
             ends += [stop.ended for stop in stops if stop.begun >= beat.begun and stop.sure][:1]
             last = min([until, *ends])
-            if last >= since and self._may_be_dead(beat.begun, since - TTL, last):
+            # The exporter counts from the last beat that it has seen, and that may be an earlier one.
+            if last >= max(since, beat.begun + TTL) and self._may_be_dead(
+                memory.seen_beat(beat.begun), since - TTL, last
+            ):
                 return True
         return False
 
@@ -158,7 +162,7 @@ class Model:
             beats = node.heartbeat.possible(since, sight.until, values_only=True)
             most = min(TTL, max(beat.ended for beat in beats) + TTL - since) if beats else 0.0
             memory.deadline = max(memory.deadline, sight.until + seen.values.get("heartbeat_ttl_seconds", most))
-            memory.beat = max([memory.beat, *(beat.begun for beat in beats if beat.sure and beat.ended <= since)])
+            memory.beats += [beat.begun for beat in beats if beat.sure and beat.ended <= since][:1]
         elif state is State.OFFLINE:
             memory.offline_at = memory.offline_at or since
         elif state is State.GONE:
@@ -240,7 +244,7 @@ class Model:
                 beaten > fault.down_from or until >= fault.down_until + GRACE - FULL_SECONDS for fault in restarts
             )
         last = memory.states[-1][0] if memory.states else -math.inf
-        return self._may_be_dead(min(memory.beat, beats[-1].begun), last, until)
+        return self._may_be_dead(memory.seen_beat(beats[-1].begun), last, until)
 
     def _may_be_dead(self, beaten: float, since: float, until: float) -> bool:
         """Return whether a node with that last beat has had its chance at any moment of a span."""

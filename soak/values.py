@@ -33,7 +33,7 @@ class Memory:
         since: When that answer was asked for.
         beaten: When the last beat was written that it may have seen: no more is known of what came and went between two
             answers.
-        beat: When the last beat was written that it surely has seen.
+        beats: When the last beats were written that it surely has seen.
         unseen: It was alive in the last answer before Redis came back as another run or lost its data. It may have
             stopped before that, or its keys may have been lost.
         deadline: Until when its heartbeat may be thought to live: what it had left, reckoned from the answer.
@@ -46,10 +46,14 @@ class Memory:
     seen: Seen | None = None
     since: float = -math.inf
     beaten: float = -math.inf
-    beat: float = -math.inf
+    beats: deque[float] = field(default_factory=lambda: deque([-math.inf], maxlen=60))
     unseen: bool = False
     deadline: float = -math.inf
     states: deque[tuple[float, State]] = field(default_factory=lambda: deque(maxlen=4))
+
+    def seen_beat(self, by: float) -> float:
+        """Return when the last beat up to a moment was written that it surely has seen."""
+        return max((beat for beat in self.beats if beat <= by), default=-math.inf)
 
     def told(self, at: float) -> str:
         """Return the last states, each with the seconds since."""
