@@ -5,13 +5,14 @@ fault a little later than it happens, and cannot know its exact moments. So ther
 two answers: spans that surely gave no chance, and spans that possibly gave none.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Final
 
 from soak.nodes import Platform
 from soak.servers import BEAT, TTL
 from soak.strain import Strain
-from soak.truth import UNREADABLE, Fault, Span
+from soak.truth import TOLERANCE, UNREADABLE, Fault, Span
 
 GRACE: Final = TTL + BEAT
 """Seconds of chance after which a node that was hit by a fault is dead."""
@@ -68,6 +69,25 @@ class Chance:
     def may_be_faulted(self, since: float, until: float) -> bool:
         """Return whether the exporter may know of a fault in a span."""
         return any(start <= until and since <= stop for start, stop in self.possible())
+
+    def may_be_over(self, beaten: float, since: float, until: float) -> bool:
+        """Return whether the chance of a node may have been over at any moment of a span.
+
+        Without a fault since its last beat that is at its deadline.
+
+        Args:
+            beaten: When its last beat was written that the exporter has seen.
+            since: Where the span begins.
+            until: Where it ends.
+        """
+        faults = self.sure_after(beaten, until)
+        moments = [until, *(start + 2 * TOLERANCE for start, _ in faults if since <= start)]
+        for moment in moments:
+            before = [fault for fault in faults if fault[0] + TOLERANCE < moment - TOLERANCE]
+            chance = self.most(beaten, moment) if before else math.inf
+            if moment >= beaten + TTL - TOLERANCE and chance >= GRACE - TOLERANCE:
+                return True
+        return False
 
     def sure_after(self, since: float, until: float) -> list[Span]:
         """Return the spans without chance that the exporter must know of, as far as they end after ``since``."""

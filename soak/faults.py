@@ -100,7 +100,7 @@ def _occupied(stage: Stage, fault: Fault, seconds: float, *words: str) -> Acting
 
 
 def _full(stage: Stage, fault: Fault, seconds: float) -> Acting:
-    """Let nobody in but who is there already, which is the soak alone."""
+    """Refuse all connections but the soak's own."""
     before = stage.redis.control.config_get("maxclients")["maxclients"] or ""
     stage.redis.control.config_set("maxclients", 1)
     stage.redis.cut()
@@ -111,7 +111,7 @@ def _full(stage: Stage, fault: Fault, seconds: float) -> Acting:
 
 
 def _rotate(stage: Stage, fault: Fault, seconds: float) -> Acting:
-    """Change the password; its clients learn it later, and until then have the old one."""
+    """Change the password. The clients have the old one until they are told the new one."""
     stage.redis.control.config_set("requirepass", stage.redis.new_password())
     stage.redis.cut()
     fault.down_from = time.monotonic()

@@ -16,8 +16,8 @@ from soak.nodes import Node, Platform
 from soak.servers import BEAT, DISCOVERY, READ_TIMEOUT, TTL
 from soak.sights import Seen, Sight
 from soak.strain import Strain
-from soak.truth import Write
-from soak.values import TOLERANCE, Memory, gone_back, judge_values, may_be_over, may_live, told
+from soak.truth import TOLERANCE, Write
+from soak.values import Memory, gone_back, judge_values, lost_since_beat, may_be_over, may_live, told
 
 HOLD: Final = 1.5 * BEAT
 """Seconds for which a death may be held back until it is clear whether it is part of a mass loss."""
@@ -94,7 +94,7 @@ class Model:
             ends += [stop.ended for stop in stops if stop.begun >= beat.begun and stop.sure][:1]
             last = min([until, *ends])
             # The exporter counts from the last beat that it has seen, and that may be an earlier one.
-            if last >= max(since, beat.begun + TTL) and self._may_be_dead(
+            if last >= max(since, beat.begun + TTL) and self.chance.may_be_over(
                 memory.seen_beat(beat.begun), since - TTL, last
             ):
                 return True
@@ -121,7 +121,7 @@ class Model:
                 self._memories.setdefault(name, Memory()).known = True
 
     def _judge_mass_loss(self, sight: Sight, since: float) -> Iterator[str]:
-        """A mass loss has members that are offline, and began with at least three deaths."""
+        """Yield the members of mass losses that are not offline."""
         for name in sorted(sight.mass_lost or ()):
             seen = (sight.nodes or {}).get(name)
             if seen is None or seen.state is not State.OFFLINE:
@@ -178,7 +178,7 @@ class Model:
             if any(write.value is not None for write in hashes):
                 allowed |= self._without_beat(sight, node, memory, since)
             if missing := [write for write in hashes if write.value is None]:
-                lost = memory.known and (memory.unseen or _lost_since_beat(node, memory.beaten, until))
+                lost = memory.known and (memory.unseen or lost_since_beat(node, memory.beaten, until))
                 if lost or (memory.offline_at is not None and any(write.lost for write in missing)):
                     allowed |= self._without_beat(sight, node, memory, since)
                 if not (lost and memory.alive) or any(not write.lost for write in missing):
@@ -244,25 +244,4 @@ class Model:
                 beaten > fault.down_from or until >= fault.down_until + GRACE - FULL_SECONDS for fault in restarts
             )
         last = memory.states[-1][0] if memory.states else -math.inf
-        return self._may_be_dead(memory.seen_beat(beats[-1].begun), last, until)
-
-    def _may_be_dead(self, beaten: float, since: float, until: float) -> bool:
-        """Return whether a node with that last beat has had its chance at any moment of a span."""
-        faults = self.chance.sure_after(beaten, until)
-        moments = [until, *(start + 2 * TOLERANCE for start, _ in faults if since <= start)]
-        for moment in moments:
-            before = [fault for fault in faults if fault[0] + TOLERANCE < moment - TOLERANCE]
-            chance = self.chance.most(beaten, moment) if before else math.inf
-            if moment >= beaten + TTL - TOLERANCE and chance >= GRACE - TOLERANCE:
-                return True
-        return False
-
-
-def _lost_since_beat(node: Node, beaten: float, until: float) -> bool:
-    """Return whether Redis may have lost what a node wrote, and no beat have been seen since."""
-    for write in reversed(node.heartbeat.writes):
-        if write.lost and write.begun <= until:
-            return True
-        if write.value is not None and write.sure and write.ended <= beaten:
-            return False
-    return False
+        return self.chance.may_be_over(memory.seen_beat(beats[-1].begun), last, until)

@@ -32,7 +32,7 @@ _AGAIN: Final = 0.25
 
 
 class Mode(StrEnum):
-    """What a node is doing."""
+    """What a node does."""
 
     GONE = "gone"
     STARTING = "starting"
@@ -58,9 +58,9 @@ class Node:
     """One id and all lives under it.
 
     Attributes:
-        appeared: When it had its first beat in Redis after it had none.
-        births: When its lives began and nothing was left of the one before, the latest last.
-        number: Gives it a style of its own.
+        appeared: When its first beat was written after a time without heartbeat.
+        births: When its lives began, with all keys of the life before deleted; the latest last.
+        number: Decides which values it writes.
     """
 
     name: str
@@ -105,12 +105,12 @@ class Platform:
         self._thread.start()
 
     def close(self) -> None:
-        """Let all nodes crash; Redis must not hang."""
+        """End all nodes as by a crash; Redis must not hang."""
         self._over.set()
         self._thread.join(TTL)
 
     def act(self, name: str, act: str) -> None:
-        """Let something happen to a node; what needs Redis happens as soon as it can."""
+        """Change what a node does. Its writes follow as soon as Redis takes them."""
         with self.lock:
             node = self.nodes[name]
             before, after, _ = ACTS[act]
@@ -119,7 +119,7 @@ class Platform:
             node.mode, node.due = after, time.monotonic()
 
     def in_mode(self, *modes: Mode) -> list[str]:
-        """Return the names of the nodes that are doing that."""
+        """Return the names of the nodes in one of these modes."""
         with self.lock:
             return [name for name, node in self.nodes.items() if node.mode in modes]
 
@@ -129,10 +129,10 @@ class Platform:
         return not self.in_mode(Mode.STARTING, Mode.STOPPING)
 
     def lose(self, begun: float) -> Callable[[], None]:
-        """Note that Redis has lost everything; call what is returned when it has come back.
+        """Note that Redis has lost all keys, and return a function to call when Redis is back.
 
         Args:
-            begun: From when on; it must be over, so that all that it acknowledged was written before.
+            begun: Earliest moment of the loss. All writes that Redis confirmed were before it.
         """
         losses = []
         with self.lock:
@@ -214,7 +214,7 @@ class Platform:
         self.beats += 1
 
     def _measure(self, node: Node) -> tuple[dict[Any, Any], dict[str, Any]]:
-        """Return what a node writes, and what is to be shown of that."""
+        """Return the fields that a node writes, and the values that the exporter must show for them."""
         pick = self._random.randrange
         events, pushed_back, dropped = node.counters = (
             node.counters[0] + pick(1, 5000),

@@ -12,8 +12,7 @@ from soak.model import HOLD, Model
 from soak.report import Report
 from soak.servers import READ_TIMEOUT, TTL
 from soak.sights import Sight
-from soak.truth import Span
-from soak.values import TOLERANCE
+from soak.truth import TOLERANCE, Span
 
 DELIVERED_WITHIN: Final = 3.0 + READ_TIMEOUT
 """Seconds from a verdict to its page: a read that fails meanwhile, post, Alertmanager's groups, webhook."""

@@ -1,4 +1,4 @@
-"""What the soak counted and found wrong, and the report of it."""
+"""Counts of what the soak did and of what was wrong, and their report."""
 
 import sys
 import time
@@ -20,7 +20,7 @@ _TOLD: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a process holds."""
+    """Memory, descriptors and threads of a process."""
 
     memory: int
     descriptors: int
@@ -28,13 +28,13 @@ class Resources:
 
     @classmethod
     def of(cls, exporter: ExporterUnderTest) -> "Resources":
-        """Return what it holds now."""
+        """Return the resources of an exporter now."""
         return cls(exporter.memory, exporter.descriptors, exporter.threads)
 
 
 @dataclass(slots=True)
 class Process:
-    """One process of the exporter: what it held when it was warm, and what it held last.
+    """One process of the exporter: its resources when it was warm, and at the end.
 
     Attributes:
         started: When it was started.
@@ -47,14 +47,14 @@ class Process:
     last: Resources | None = None
 
     def note(self, held: Resources) -> None:
-        """Note what it holds while nothing is wrong."""
+        """Note its resources at a moment without a fault."""
         if time.monotonic() - self.started < self.warm:
             return
         self.first = self.first or held
         self.last = held
 
     def leaks(self) -> Iterable[str]:
-        """Yield what it holds more of than it should."""
+        """Yield each resource that grew too much."""
         if not self.first or not self.last:
             return
         first, last = self.first, self.last
@@ -68,13 +68,13 @@ class Process:
 
 @dataclass(slots=True)
 class Report:
-    """All that was counted.
+    """All counts.
 
     Attributes:
-        head: What was run.
+        head: Seed, servers and machine.
         slowest: Seconds of the slowest scrape.
         late: Seconds of the latest wake-up of the soak's own threads.
-        wrong: What the exporter said or did that it must not.
+        wrong: What the exporter said or did against the contract.
     """
 
     head: str
@@ -97,7 +97,7 @@ class Report:
     late: float = 0.0
 
     def accuse(self, source: str, what: str, last_fault: str) -> None:
-        """Note that something was wrong, when, and after which fault; say so at once."""
+        """Note what was wrong, when, and after which fault, and print it."""
         self.verdicts[source] += 1
         self.wrong.append(f"{time.monotonic() - self.began:8.2f} s  {source}: {what}  [last fault: {last_fault}]")
         if len(self.wrong) <= _TOLD:

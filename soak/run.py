@@ -91,13 +91,13 @@ class Soak:
         self._ending = False
 
     def close(self) -> None:
-        """End all processes, the last one that was started first."""
+        """End all processes, in the reverse order of their start."""
         if self._table:
             self._table.kill()
         self._parts.close()
 
     def run(self) -> None:
-        """Let things happen, then let what is under way end."""
+        """Run until the time is over, then until the fault under way has ended."""
         self._end = time.monotonic() + self._seconds
         turns: dict[Callable[[], float], float] = dict.fromkeys(
             (self._scrape, self._let_node_act, self._fail, self._compare, self._show_table, self._judge_pages), 0.0
@@ -152,7 +152,7 @@ class Soak:
         if self._scene.calm:
             return _SOON
         acts = {act: self._platform.in_mode(before) for act, (before, *_) in ACTS.items()}
-        # A stop that Redis hears nothing of, or of a node that the exporter has not seen, is as good as a crash.
+        # A stop that does not reach Redis looks like a crash, and so does the stop of a node that was never seen.
         last = self._witness.last
         seen = last.nodes if last and last.nodes and not self._course else {}
         acts["stop"] = [name for name in acts["stop"] if name in seen and seen[name].state is State.ONLINE]
@@ -163,7 +163,7 @@ class Soak:
         return self._dice.uniform(*ACT_EVERY)
 
     def _fail(self) -> float:
-        """Let the fault under way go on, or begin one."""
+        """Continue the fault under way, or begin another one."""
         if self._course is None:
             if self._ending or self._table or not self._platform.settled:
                 return _SOON

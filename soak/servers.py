@@ -124,7 +124,7 @@ class RedisUnderFaults:
         self.control.client_kill_filter(_type="normal", skipme=True)
 
     def new_password(self) -> str:
-        """Think of another password, for now and for the next start."""
+        """Make another password, for now and for the next start."""
         self._password = os.urandom(8).hex()
         return self._password
 

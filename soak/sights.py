@@ -1,4 +1,4 @@
-"""What the exporter says, whichever way it is asked: scrape, JSON, page and table all become the same kind of sight."""
+"""The exporter's answers: scrape, JSON, page and table all become the same kind of sight."""
 
 import html.parser
 import http.client

@@ -1,4 +1,4 @@
-"""What really happened: writes and faults, each with the times between which it did, and so what Redis may hold."""
+"""What really happened: writes and faults, each with its earliest and latest time, and so what Redis may hold."""
 
 import math
 import time
@@ -13,18 +13,20 @@ UNREADABLE: Final = 5.0
 """Seconds without an answer that make a fault."""
 Span = tuple[float, float]
 """Two moments, in monotonic seconds."""
+TOLERANCE: Final = 0.05
+"""Seconds by which Redis's clock may differ from ours: it is cached, and in milliseconds."""
 _REMEMBERED: Final = 200
 """Writes to a key that are kept: minutes of them, while a question is about seconds."""
 
 
 @dataclass(slots=True, eq=False)
 class Write:
-    """One write to one key. Times are monotonic; somewhere between them it happened.
+    """One write to one key. It happened between two monotonic times.
 
     Attributes:
         value: What was written; None for a deletion.
-        sure: Whether it happened at all: Redis said so.
-        lost: It was no deletion of the platform's: Redis lost its data.
+        sure: Whether Redis confirmed it.
+        lost: Whether no node deleted the key, and Redis lost its data.
     """
 
     value: Any

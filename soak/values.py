@@ -11,10 +11,7 @@ from exporter.liveness.judge import State
 from soak.nodes import Node
 from soak.servers import TTL
 from soak.sights import Seen, Sight
-from soak.truth import Write
-
-TOLERANCE: Final = 0.05
-"""Seconds by which Redis's clock may differ from ours: it is cached, and in milliseconds."""
+from soak.truth import TOLERANCE, Write
 
 _GAUGES: Final = frozenset((*(metric.json for metric in GAUGES), "status"))
 _COUNTERS: Final = frozenset(metric.json for metric in COUNTERS)
@@ -23,20 +20,19 @@ _OF_HASH: Final = _GAUGES | _COUNTERS
 
 @dataclass(slots=True)
 class Memory:
-    """What this exporter process knows of a node, as its answers show.
+    """What the exporter process knows of a node, as its answers show.
 
     Attributes:
-        known: It may have read it, and not seen it gone since.
-        alive: It has seen it online, and not gone since.
-        offline_at: When it first said offline, with no beat since.
+        known: Whether the exporter may have read the node, and has not seen it gone since.
+        alive: Whether the exporter has seen the node online, and not gone since.
+        offline_at: When the exporter first said offline; None if the node was seen to beat since.
         seen: The last answer with the node in it.
         since: When that answer was asked for.
-        beaten: When the last beat was written that it may have seen: no more is known of what came and went between two
-            answers.
-        beats: When the last beats were written that it surely has seen.
-        unseen: It was alive in the last answer before Redis came back as another run or lost its data. It may have
-            stopped before that, or its keys may have been lost.
-        deadline: Until when its heartbeat may be thought to live: what it had left, reckoned from the answer.
+        beaten: When the last beat was written that the exporter may have seen.
+        beats: When the last beats were written that the exporter surely has seen.
+        unseen: Whether the node was alive in the last answer before Redis came back as another run or lost its data.
+            It may have stopped before that, or its keys may have been lost.
+        deadline: Until when the exporter may take the heartbeat to live, by the TTL in its answer.
         states: The last states, each with the time of the question.
     """
 
@@ -108,6 +104,16 @@ def _may_be_left(beat: Write, ttl: float, since: float, until: float) -> bool:
         return may_be_over(beat, until)
     least, most = TTL - (until - beat.begun), TTL - max(0.0, since - beat.ended)
     return beat.value is not None and ttl > 0 and least - TOLERANCE <= ttl <= most + TOLERANCE
+
+
+def lost_since_beat(node: Node, beaten: float, until: float) -> bool:
+    """Return whether Redis may have lost what a node wrote, without a beat since that the exporter has seen."""
+    for write in reversed(node.heartbeat.writes):
+        if write.lost and write.begun <= until:
+            return True
+        if write.value is not None and write.sure and write.ended <= beaten:
+            return False
+    return False
 
 
 def told(node: Node, since: float, until: float) -> str:

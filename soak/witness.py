@@ -1,4 +1,4 @@
-"""Asks the exporter in all ways that there are, and has every answer judged."""
+"""Asks the exporter by scrape, JSON, page and table, and has every answer judged."""
 
 import subprocess
 import sys
@@ -23,15 +23,15 @@ _SHOWN: Final = (State.ONLINE, State.OFFLINE, State.UNDECIDED)
 
 
 class Witness:
-    """Looks, and accuses.
+    """Asks the exporter, and reports what is wrong.
 
     Args:
-        model: Knows what may be said of each node.
+        model: The judge of the answers.
         report: The counts.
         pages: The judge of the pages; None without push.
 
     Attributes:
-        last: The last answer of the exporter's; a command that looks at Redis for the first time waits for nobody.
+        last: The last answer of the exporter; the table is no answer of the exporter.
         last_fault: What went wrong last, for the report.
         mass_lost: The members of mass losses in the last scrape that read Redis.
     """
@@ -46,15 +46,15 @@ class Witness:
         self._own: Mapping[tuple[str, ...], float] = {}
 
     def accuse(self, source: str, what: str) -> None:
-        """Say that something is wrong."""
+        """Report that something is wrong."""
         self._report.accuse(source, what, self.last_fault)
 
     def forget(self) -> None:
-        """Begin anew with the counters of another process of the exporter."""
+        """Forget the counters of the last process of the exporter."""
         self._own = {}
 
     def scrape(self, exporter: ExporterUnderTest, *, steady: bool) -> None:
-        """Scrape once, and look at what the process holds while nothing is wrong."""
+        """Scrape once. While no fault is under way, note the memory of the process too."""
         sight = self._see(sights.scrape, exporter)
         if sight is None:
             return
@@ -77,7 +77,7 @@ class Witness:
                     self.accuse(other.source, wrong)
 
     def judge(self, sight: Sight) -> None:
-        """Have one answer judged."""
+        """Judge one answer."""
         for wrong in self._model.judge(sight):
             self.accuse(sight.source, wrong)
         for seen in (sight.nodes or {}).values():
