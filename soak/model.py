@@ -17,7 +17,7 @@ from soak.servers import BEAT, DISCOVERY, READ_TIMEOUT, TTL
 from soak.sights import Seen, Sight
 from soak.strain import Strain
 from soak.truth import TOLERANCE, Write
-from soak.values import Memory, gone_back, judge_values, lost_since_beat, may_be_over, may_live, told
+from soak.values import Memory, gone_back, judge_values, lost_since_beat, may_be_over, may_live, told, was_lost
 
 HOLD: Final = 1.5 * BEAT
 """Seconds for which a death may be held back until it is clear whether it is part of a mass loss."""
@@ -87,6 +87,7 @@ class Model:
             return False
         memory = self._memories.get(name) or Memory()
         beats = [write for write in tuple(node.heartbeat.writes) if write.value is not None and write.begun <= until]
+        beats = [beat for beat in beats if not was_lost(node, beat) or beat.begun in memory.beats]
         stops = [write for write in tuple(node.hash.writes) if write.value is None and not write.lost]
         for number, beat in enumerate(beats, 1):
             after = beats[number] if number < len(beats) else None
@@ -178,7 +179,9 @@ class Model:
             if any(write.value is not None for write in hashes):
                 allowed |= self._without_beat(sight, node, memory, since)
             if missing := [write for write in hashes if write.value is None]:
-                lost = memory.known and (memory.unseen or lost_since_beat(node, memory.beaten, until))
+                lost = self._may_know(node, memory, until) and (
+                    memory.unseen or lost_since_beat(node, memory.beaten, until)
+                )
                 if lost or (memory.offline_at is not None and any(write.lost for write in missing)):
                     allowed |= self._without_beat(sight, node, memory, since)
                 if not (lost and memory.alive) or any(not write.lost for write in missing):
@@ -187,6 +190,11 @@ class Model:
         if not memory.alive and memory.offline_at is None and since < self._findable(node, sight) + looked:
             allowed.add(State.GONE)
         return allowed
+
+    def _may_know(self, node: Node, memory: Memory, until: float) -> bool:
+        """Return whether the exporter may have read a node, though its answers did not show it yet."""
+        last = memory.states[-1][0] if memory.states else until
+        return memory.known or any(write.value is not None for write in node.heartbeat.possible(last, until))
 
     def _lost_since(self, memory: Memory, until: float) -> bool:
         """Return whether Redis may have lost data since the last answer about a node."""
@@ -202,6 +210,10 @@ class Model:
         """Return what may be said of a node whose hash alone is there, or whose keys were lost."""
         until = sight.until
         beats = node.heartbeat.possible(since, until, values_only=True)
+        if beats and was_lost(node, beats[-1]) and beats[-1].begun not in memory.beats:
+            seen = memory.seen_beat(until)  # the exporter may not know of the beats since, which Redis lost
+            before = [write for write in tuple(node.heartbeat.writes) if write.value and seen <= write.begun <= since]
+            beats += reversed(before)
         allowed = set()
         if memory.offline_at is not None:
             allowed.add(State.OFFLINE)  # and so it stays, unless it was seen to beat

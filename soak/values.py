@@ -116,6 +116,12 @@ def lost_since_beat(node: Node, beaten: float, until: float) -> bool:
     return False
 
 
+def was_lost(node: Node, beat: Write) -> bool:
+    """Return whether Redis may have lost a heartbeat before the node's next beat."""
+    writes = [write for write in tuple(node.heartbeat.writes) if write.begun > beat.begun]
+    return bool(writes) and writes[0].lost
+
+
 def told(node: Node, since: float, until: float) -> str:
     """Return a node's last writes, in seconds before the answer."""
     last = [write for write in node.heartbeat.writes if write.begun <= until][-3:]

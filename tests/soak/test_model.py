@@ -226,6 +226,31 @@ def test_stop_between_the_last_answer_and_a_restart_may_be_taken_for_a_loss(stat
     assert not truth.accusations(100.8, state, without=COUNTERS)
 
 
+def lose(truth: Truth, at: float) -> None:
+    """Have all data deleted."""
+    truth.model.chance.faults.append(Fault("all data deleted", at, until=at + 0.01, flush=True, readable=True))
+    for key in (truth.node.heartbeat, truth.node.hash):
+        key.writes.append(Write(None, at, at + 0.01, sure=True, lost=True))
+
+
+@pytest.mark.parametrize("state", [State.UNDECIDED, GONE])
+def test_node_that_came_and_was_lost_between_two_answers_may_be_known(state: State | None) -> None:
+    truth = Truth()
+    assert not truth.accusations(99.9, GONE)
+    truth.beat(100)
+    lose(truth, 100.5)
+    assert not truth.accusations(100.6, state, without=COUNTERS, last_heartbeat=None)
+
+
+def test_beat_that_was_lost_before_an_answer_need_not_be_known() -> None:
+    truth = seen_online()
+    lose(truth, 101)
+    assert not truth.accusations(104.2, State.UNDECIDED, without=COUNTERS)
+    truth.beat(104.4)
+    lose(truth, 104.5)
+    assert not truth.accusations(105.2, State.OFFLINE, without=COUNTERS, last_heartbeat=1100)
+
+
 def test_nobody_is_undecided_for_longer_than_the_grace() -> None:
     truth = seen_online()
     truth.model.chance.faults.append(Fault("killed", 100.2, 100.2, 101, 101, restart=True))
