@@ -148,26 +148,7 @@ class Model:
                 yield from gone_back(memory.seen, seen)
             if "last_heartbeat" in sight.shows:
                 memory.seen, memory.since = seen, since
-        self._remember(memory, sight, node, seen, since)
-
-    def _remember(self, memory: Memory, sight: Sight, node: Node, seen: Seen | None, since: float) -> None:
-        state = seen.state if seen else State.GONE
-        memory.known = state is not State.GONE
-        there = [write.ended for write in node.heartbeat.possible(since, sight.until) if write.value is not None]
-        memory.beaten = max([memory.beaten, *there])
-        memory.states.append((since, state))
-        if state in (State.ONLINE, State.GONE):
-            memory.unseen = False
-        if seen and state is State.ONLINE:
-            memory.alive, memory.offline_at = True, None
-            beats = node.heartbeat.possible(since, sight.until, values_only=True)
-            most = min(TTL, max(beat.ended for beat in beats) + TTL - since) if beats else 0.0
-            memory.deadline = max(memory.deadline, sight.until + seen.values.get("heartbeat_ttl_seconds", most))
-            memory.beats += [beat.begun for beat in beats if beat.sure and beat.ended <= since][:1]
-        elif state is State.OFFLINE:
-            memory.offline_at = memory.offline_at or since
-        elif state is State.GONE:
-            memory.alive, memory.offline_at = False, None
+        memory.remember(sight, node, seen, since)
 
     def _allowed(self, sight: Sight, node: Node, memory: Memory, since: float) -> set[State]:
         until = sight.until

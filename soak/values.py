@@ -1,4 +1,4 @@
-"""Whether the values in an answer are the ones that a node wrote."""
+"""One node in an answer: whether its values are the ones that it wrote, and what the exporter knows of it since."""
 
 import math
 from collections import deque
@@ -50,6 +50,26 @@ class Memory:
     def seen_beat(self, by: float) -> float:
         """Return when the last beat up to a moment was written that it surely has seen."""
         return max((beat for beat in self.beats if beat <= by), default=-math.inf)
+
+    def remember(self, sight: Sight, node: Node, seen: Seen | None, since: float) -> None:
+        """Take over what an answer showed of the node, asked for at ``since``."""
+        state = seen.state if seen else State.GONE
+        self.known = state is not State.GONE
+        there = [write.ended for write in node.heartbeat.possible(since, sight.until) if write.value is not None]
+        self.beaten = max([self.beaten, *there])
+        self.states.append((since, state))
+        if state in (State.ONLINE, State.GONE):
+            self.unseen = False
+        if seen and state is State.ONLINE:
+            self.alive, self.offline_at = True, None
+            beats = node.heartbeat.possible(since, sight.until, values_only=True)
+            most = min(TTL, max(beat.ended for beat in beats) + TTL - since) if beats else 0.0
+            self.deadline = max(self.deadline, sight.until + seen.values.get("heartbeat_ttl_seconds", most))
+            self.beats += [beat.begun for beat in beats if beat.sure and beat.ended <= since][:1]
+        elif state is State.OFFLINE:
+            self.offline_at = self.offline_at or since
+        elif state is State.GONE:
+            self.alive, self.offline_at = False, None
 
     def told(self, at: float) -> str:
         """Return the last states, each with the seconds since."""

@@ -1,72 +1,14 @@
 """The soak's model accuses the exporter of what the contract forbids, and of nothing else."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from threading import RLock
 from typing import Any
 
 import pytest
+from by_hand import COUNTERS, GONE, Truth, lose, seen_online
 
 from exporter.liveness.judge import State
-from soak.model import Model
-from soak.nodes import Node
-from soak.servers import TTL
-from soak.sights import Seen, Sight
-from soak.truth import Fault, Span, Write
-
-HASH: Mapping[str, Any] = {
-    "portfolios": 3,
-    "queue_size": 15,
-    "cpu_usage_ratio": 0.5,
-    "memory_usage_bytes": 2**20,
-    "events": 100,
-    "backpressure": 1,
-    "dropped_events": 0,
-    "status": "RUNNING",
-}
-COUNTERS = {key: HASH[key] for key in ("events", "backpressure", "dropped_events")}
-GONE = None
-
-
-@dataclass
-class Truth:
-    """One node without a thread that writes for it."""
-
-    node: Node = field(default_factory=lambda: Node("a", 1))
-
-    def __post_init__(self) -> None:
-        self.lock = RLock()
-        self.refused: list[Span] = []
-        self.nodes = {"a": self.node}
-        self.model = Model(self)  # type: ignore[arg-type] # its truth is all that the model asks for
-        self.model.exporter_started(0.0)
-
-    def beat(self, at: float, **changed: Any) -> None:
-        self.node.heartbeat.writes.append(Write(1000 + at, at, at + 0.001, sure=True))
-        self.node.hash.writes.append(Write({**HASH, **changed}, at, at + 0.002, sure=True))
-        self.node.appeared = self.node.appeared or at
-
-    def stop(self, at: float) -> None:
-        for key in (self.node.heartbeat, self.node.hash):
-            key.writes.append(Write(None, at, at + 0.001, sure=True))
-
-    def accusations(self, at: float, state: State | None, without: Iterable[str] = (), **values: Any) -> list[str]:
-        """Return what is wrong with an answer in which the node is in that state."""
-        beats = [write for write in self.node.heartbeat.writes if write.value and write.begun <= at]
-        left = max(0.0, beats[-1].ended + TTL - at) if beats and state is State.ONLINE else 0
-        shown: dict[str, Any] = {"heartbeat_ttl_seconds": left, "last_heartbeat": beats[-1].value if beats else None}
-        shown |= (HASH if state is State.ONLINE else COUNTERS) | values
-        shown = {key: value for key, value in shown.items() if key not in without}
-        nodes = {"a": Seen(state, shown)} if state else {}
-        return list(self.model.judge(Sight("scrape", at, at + 0.01, nodes)))
-
-
-def seen_online() -> Truth:
-    truth = Truth()
-    truth.beat(100)
-    assert not truth.accusations(100.1, State.ONLINE)
-    return truth
+from soak.sights import Sight
+from soak.truth import Fault, Write
 
 
 @pytest.mark.parametrize(
@@ -135,65 +77,6 @@ def test_counter_that_goes_back_is_wrong_without_another_life() -> None:
     assert not truth.accusations(102.1, State.ONLINE, events=7)
 
 
-@pytest.mark.parametrize(
-    ("at", "state", "right"),
-    [
-        (106.3, State.OFFLINE, False),
-        (106.3, State.UNDECIDED, True),
-        (109.8, State.OFFLINE, False),
-        (110.1, State.OFFLINE, True),
-        (112.5, State.UNDECIDED, False),
-    ],
-)
-def test_long_hang_excuses_a_missing_heartbeat_until_the_node_has_had_its_chance(
-    at: float, state: State, *, right: bool
-) -> None:
-    truth = seen_online()
-    truth.model.chance.faults.append(Fault("hangs", 100.2, 100.2, 106.2, 106.2))
-    assert (not truth.accusations(at, state)) is right
-
-
-def test_short_hang_excuses_nothing() -> None:
-    truth = seen_online()
-    truth.model.chance.faults.append(Fault("hangs", 100.2, 100.2, 104.2, 104.2))
-    assert not truth.accusations(104.3, State.OFFLINE)
-    assert seen_online().accusations(104.6, State.UNDECIDED)
-
-
-@pytest.mark.parametrize(
-    ("at", "state", "right"),
-    [
-        (107.1, State.UNDECIDED, True),
-        (110, State.OFFLINE, False),
-        (110.6, State.OFFLINE, True),
-        (112, State.UNDECIDED, True),
-        (113.5, State.UNDECIDED, False),
-    ],
-)
-def test_chance_adds_up_over_faults(at: float, state: State, *, right: bool) -> None:
-    truth = seen_online()
-    restart = Fault("killed", 108.5, 108.5, 109, 109, restart=True)
-    truth.model.chance.faults += [Fault("hangs", 101, 101, 107, 107), restart]
-    assert (not truth.accusations(at, state)) is right
-
-
-@pytest.mark.parametrize("at", [104, 110, 129])
-@pytest.mark.parametrize(("state", "right"), [(State.UNDECIDED, True), (State.OFFLINE, False)])
-def test_refused_writes_excuse_a_missing_heartbeat_for_as_long_as_they_last(
-    at: float, state: State, *, right: bool
-) -> None:
-    truth = seen_online()
-    truth.refused += [(100.5 + second, 100.501 + second) for second in range(30)]
-    assert (not truth.accusations(at, state)) is right
-
-
-@pytest.mark.parametrize(("at", "state", "right"), [(113.1, State.OFFLINE, True), (118, State.UNDECIDED, False)])
-def test_refused_writes_that_stop_excuse_nothing_later(at: float, state: State, *, right: bool) -> None:
-    truth = seen_online()
-    truth.refused += [(100.5 + second, 100.501 + second) for second in range(10)]
-    assert (not truth.accusations(at, state)) is right
-
-
 @pytest.mark.parametrize(("at", "state", "right"), [(101.5, GONE, False), (105, State.OFFLINE, True)])
 def test_node_whose_data_were_deleted_after_its_crash_is_offline_and_not_gone(
     at: float, state: State | None, *, right: bool
@@ -226,13 +109,6 @@ def test_stop_between_the_last_answer_and_a_restart_may_be_taken_for_a_loss(stat
     assert not truth.accusations(100.8, state, without=COUNTERS)
 
 
-def lose(truth: Truth, at: float) -> None:
-    """Have all data deleted."""
-    truth.model.chance.faults.append(Fault("all data deleted", at, until=at + 0.01, flush=True, readable=True))
-    for key in (truth.node.heartbeat, truth.node.hash):
-        key.writes.append(Write(None, at, at + 0.01, sure=True, lost=True))
-
-
 @pytest.mark.parametrize("state", [State.UNDECIDED, GONE])
 def test_node_that_came_and_was_lost_between_two_answers_may_be_known(state: State | None) -> None:
     truth = Truth()
@@ -249,13 +125,6 @@ def test_beat_that_was_lost_before_an_answer_need_not_be_known() -> None:
     truth.beat(104.4)
     lose(truth, 104.5)
     assert not truth.accusations(105.2, State.OFFLINE, without=COUNTERS, last_heartbeat=1100)
-
-
-def test_nobody_is_undecided_for_longer_than_the_grace() -> None:
-    truth = seen_online()
-    truth.model.chance.faults.append(Fault("killed", 100.2, 100.2, 101, 101, restart=True))
-    assert not truth.accusations(103.1, State.UNDECIDED)
-    assert truth.accusations(108, State.UNDECIDED)
 
 
 def test_redis_that_is_well_must_be_read_and_one_that_is_down_cannot_be() -> None:

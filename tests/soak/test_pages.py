@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from test_model import COUNTERS, HASH, Truth, seen_online
+from by_hand import COUNTERS, HASH, Truth, seen_online
 
 from exporter.liveness.judge import State
 from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, REDIS_UNREACHABLE, WRITES_REFUSED

@@ -1,0 +1,73 @@
+"""The soak's model gives a node its chance: Redis's faults excuse a missing heartbeat, and not for longer."""
+
+import pytest
+from by_hand import seen_online
+
+from exporter.liveness.judge import State
+from soak.truth import Fault
+
+
+@pytest.mark.parametrize(
+    ("at", "state", "right"),
+    [
+        (106.3, State.OFFLINE, False),
+        (106.3, State.UNDECIDED, True),
+        (109.8, State.OFFLINE, False),
+        (110.1, State.OFFLINE, True),
+        (112.5, State.UNDECIDED, False),
+    ],
+)
+def test_long_hang_excuses_a_missing_heartbeat_until_the_node_has_had_its_chance(
+    at: float, state: State, *, right: bool
+) -> None:
+    truth = seen_online()
+    truth.model.chance.faults.append(Fault("hangs", 100.2, 100.2, 106.2, 106.2))
+    assert (not truth.accusations(at, state)) is right
+
+
+def test_short_hang_excuses_nothing() -> None:
+    truth = seen_online()
+    truth.model.chance.faults.append(Fault("hangs", 100.2, 100.2, 104.2, 104.2))
+    assert not truth.accusations(104.3, State.OFFLINE)
+    assert seen_online().accusations(104.6, State.UNDECIDED)
+
+
+@pytest.mark.parametrize(
+    ("at", "state", "right"),
+    [
+        (107.1, State.UNDECIDED, True),
+        (110, State.OFFLINE, False),
+        (110.6, State.OFFLINE, True),
+        (112, State.UNDECIDED, True),
+        (113.5, State.UNDECIDED, False),
+    ],
+)
+def test_chance_adds_up_over_faults(at: float, state: State, *, right: bool) -> None:
+    truth = seen_online()
+    restart = Fault("killed", 108.5, 108.5, 109, 109, restart=True)
+    truth.model.chance.faults += [Fault("hangs", 101, 101, 107, 107), restart]
+    assert (not truth.accusations(at, state)) is right
+
+
+@pytest.mark.parametrize("at", [104, 110, 129])
+@pytest.mark.parametrize(("state", "right"), [(State.UNDECIDED, True), (State.OFFLINE, False)])
+def test_refused_writes_excuse_a_missing_heartbeat_for_as_long_as_they_last(
+    at: float, state: State, *, right: bool
+) -> None:
+    truth = seen_online()
+    truth.refused += [(100.5 + second, 100.501 + second) for second in range(30)]
+    assert (not truth.accusations(at, state)) is right
+
+
+@pytest.mark.parametrize(("at", "state", "right"), [(113.1, State.OFFLINE, True), (118, State.UNDECIDED, False)])
+def test_refused_writes_that_stop_excuse_nothing_later(at: float, state: State, *, right: bool) -> None:
+    truth = seen_online()
+    truth.refused += [(100.5 + second, 100.501 + second) for second in range(10)]
+    assert (not truth.accusations(at, state)) is right
+
+
+def test_nobody_is_undecided_for_longer_than_the_grace() -> None:
+    truth = seen_online()
+    truth.model.chance.faults.append(Fault("killed", 100.2, 100.2, 101, 101, restart=True))
+    assert not truth.accusations(103.1, State.UNDECIDED)
+    assert truth.accusations(108, State.UNDECIDED)
