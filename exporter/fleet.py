@@ -250,13 +250,14 @@ class Fleet:
     def _discover(self, interval: float) -> float:
         """Look for names once, and return the seconds to leave Redis alone."""
         start = self._clock()
+        awaited = frozenset(self.judge.awaited(start))  # a node that beats during the scan may not be found by it
         found = self._source.discover(self.settings.redis.timeout)
         # The judge must know of a Redis that has lost its data before names are taken for gone.
         seen = self._some.read((), self._clock() + self.settings.redis.timeout)
         self.judge.answered(seen.server, seen.at)
         self.judge.found(found.names, start)
         # A name stays for one more round: a restarting node may have had no keys during the scan.
-        known = found.names | self._found | frozenset(self.judge.awaited(self._clock()))
+        known = found.names | self._found | awaited | frozenset(self.judge.awaited(self._clock()))
         if not found.complete:  # a server that was not scanned may hold any name known so far
             known |= self._known
         self._found = found.names

@@ -1,4 +1,4 @@
-"""The fleet over a real Redis: what a thousand reads leave behind; and names, whatever befalls Redis meanwhile."""
+"""The fleet over a real Redis: what a thousand reads leave behind; and names, whatever happens to Redis meanwhile."""
 
 import gc
 import tracemalloc
@@ -60,6 +60,7 @@ class World:
     asked: list[Sequence[bytes]] = field(default_factory=list)
     hidden: str = ""
     meanwhile: Callable[[], None] = lambda: None
+    scanned: Callable[[], None] = lambda: None
 
     def reader(self) -> "World":
         return self
@@ -67,7 +68,9 @@ class World:
     def discover(self, timeout: float) -> Found:  # noqa: ARG002
         if self.hidden:
             raise SourceError(self.hidden)
-        return Found(frozenset(self.pairs), 0.0)
+        found = Found(frozenset(self.pairs), 0.0)
+        self.scanned()
+        return found
 
     def parts(self, names: Sequence[bytes], deadline: float) -> Iterator[Reading]:
         reading = self.read(names, deadline)
@@ -109,6 +112,23 @@ def test_node_that_a_scan_missed_before_redis_lost_its_data_is_not_gone() -> Non
         fleet.judge.answered(world.server, second)
     world.at = 44
     assert states(fleet) == {"a": State.OFFLINE}
+
+
+def test_node_that_beats_during_a_scan_after_redis_lost_its_data_is_not_gone() -> None:
+    world = World({b"a": ALIVE})
+    fleet = Fleet(load({}), source=world, clock=lambda: world.at)
+    assert states(fleet) == {"a": State.ONLINE}
+    world.pairs, world.server, world.at = {}, Server("run-2", "master"), 1
+    for _ in range(2):
+        assert states(fleet) == {"a": State.UNDECIDED}
+
+    def beat_and_be_read() -> None:
+        world.pairs = {b"a": ALIVE}
+        world.at = 2
+        assert fleet._read().states == [State.ONLINE]
+
+    world.scanned = beat_and_be_read
+    assert states(fleet) == {"a": State.ONLINE}
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
