@@ -95,6 +95,8 @@ class Soak:
         if self._table:
             self._table.kill()
         self._parts.close()
+        self.report.beats, self.report.failed = self._platform.beats, self._platform.failed
+        self.report.late = self._strain.worst
 
     def run(self) -> None:
         """Run until the time is over, then until the fault under way has ended."""
@@ -114,8 +116,6 @@ class Soak:
         for process in self.report.processes:
             for leak in process.leaks():
                 self._witness.accuse("exporter", leak)
-        self.report.beats, self.report.failed = self._platform.beats, self._platform.failed
-        self.report.late = self._strain.worst
 
     # --- turns: each returns the seconds until it is its turn again -------------------------
 
