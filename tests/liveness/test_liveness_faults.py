@@ -119,6 +119,22 @@ def test_short_run_is_joined_with_the_outages_around_it() -> None:
     assert looks.spans == [(Kind.RESTARTED, 100, looks.now), (Kind.SHORT, looks.now, LASTS)]
 
 
+def test_short_runs_are_joined_although_an_outage_of_before_is_remembered() -> None:
+    looks = Looks()
+    looks.see(SERVER, 6)
+    for _ in range(10):
+        looks.see(SERVER)
+    for run in range(2, 6):
+        looks.see(replace(SERVER, run_id=f"run-{run}", uptime=0.0), 20)
+        looks.see(replace(SERVER, run_id=f"run-{run}", uptime=4.0), 4)
+    looks.see(replace(SERVER, run_id="run-6", uptime=0.0), 20)
+    assert looks.spans == [
+        (Kind.SILENT, 100, 106),
+        (Kind.RESTARTED, 116, looks.now),
+        (Kind.SHORT, looks.now, LASTS),
+    ]
+
+
 def test_run_that_lasts_was_a_chance_from_its_first_second_on() -> None:
     looks = Looks()
     looks.see(replace(SERVER, run_id="run-2", uptime=0.0), 20)
@@ -247,10 +263,11 @@ def test_replica_that_hears_nothing_is_at_fault_since_its_masters_last_word() ->
     assert looks.spans == [(Kind.CUT_OFF, 100, 114)]
 
 
-def test_replica_that_lost_its_link_was_silent_since_its_masters_last_word() -> None:
-    looks = Looks(replace(SERVER, role="slave", silence=8))
+@pytest.mark.parametrize(("silence", "start"), [(8, 92), (2, 98), (1, 100), (0, 100)])
+def test_replica_that_lost_its_link_was_silent_since_its_masters_last_word(silence: float, start: float) -> None:
+    looks = Looks(replace(SERVER, role="slave", silence=silence))
     looks.see(replace(SERVER, role="slave"), 30)
-    assert looks.spans == [(Kind.SILENT, 92, 130)]
+    assert looks.spans == [(Kind.SILENT, start, 130)]
 
 
 # --- a cluster ---------------------------------------------------------------------------------
@@ -312,15 +329,29 @@ def test_slots_that_went_to_another_primary_had_no_chance_since_the_old_ones_las
     assert [(fault.kind, fault.start, fault.end) for fault in faults.of(b"b1")] == [(Kind.MOVED, 100, 110)]
 
 
-def test_each_failover_costs_the_time_since_the_old_primarys_last_answer() -> None:
-    faults = Faults(TTL, BEAT)
-    for second, owner in ((100, "B"), (101, "C"), (115, "C"), (116, "D")):
+def fail_over(*moments: float, until: float) -> Faults:
+    """Return the faults of a cluster that answers every second, and where B's slots go to another primary each time."""
+    faults, second = Faults(TTL, BEAT), 100.0
+    while second <= until:
+        owner = "B" + "'" * sum(moment <= second for moment in moments)
         faults.note(cluster(owners={"a": "A", "b": owner}), second)
-    assert [(fault.start, fault.end) for fault in faults.of(b"b1") if fault.kind is Kind.MOVED] == [
-        (100, 101),
-        (115, 116),
-    ]
-    assert chance([fault for fault in faults.of(b"b1") if fault.kind is Kind.MOVED], 100, 140) == 38
+        second += 1
+    return faults
+
+
+def moves(faults: Faults) -> list[Fault]:
+    return [fault for fault in faults.of(b"b1") if fault.kind is Kind.MOVED]
+
+
+def test_each_failover_costs_the_time_since_the_old_primarys_last_answer() -> None:
+    faults = fail_over(101, 116, until=116)
+    assert [(fault.start, fault.end) for fault in moves(faults)] == [(100, 101), (115, 116)]
+    assert chance(moves(faults), 100, 140) == 38
+
+
+def test_failover_is_remembered_until_every_node_has_had_its_chance() -> None:
+    assert [fault.end for fault in moves(fail_over(101, 140, until=140))] == [101, 140]
+    assert [fault.end for fault in moves(fail_over(101, 141, until=141))] == [141]
 
 
 def test_refusal_of_one_primary_is_ended_by_its_own_nodes_only() -> None:

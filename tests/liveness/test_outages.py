@@ -90,7 +90,22 @@ def test_outages_of_long_ago_do_not_count(times: Times) -> None:
 def test_outage_that_lasts_for_longer_counts_as_two_minutes(times: Times) -> None:
     times.fail()
     times.now += 500
-    assert times.outages.seconds() == WINDOW
+    assert times.outages.seconds() == 120
+
+
+def test_outage_of_the_last_two_minutes_counts_although_it_began_before_and_redis_answers_since(times: Times) -> None:
+    times.fail()
+    times.succeed(after=100)
+    times.succeed(after=60)
+    assert times.outages.seconds() == 60
+
+
+def test_outages_of_long_ago_are_dropped_although_others_follow(times: Times) -> None:
+    for _ in range(100):
+        times.fail()
+        times.succeed(after=20)
+        times.now += 4
+    assert len(times.outages._past) == 6
 
 
 def test_only_the_first_failure_and_the_end_are_logged(times: Times) -> None:
