@@ -183,7 +183,8 @@ def test_refusals_of_long_ago_are_none_of_now() -> None:
         (replace(refusing(3), last_save_ok=False), True),
         (replace(SERVER, last_save_ok=False), False),
         (replace(SERVER, refused={"OOM": 1}), False),
-        (replace(SERVER, refused={"OOM": 1}, memory_used_ratio=0.96), True),
+        (replace(SERVER, refused={"OOM": 1}, memory_used_ratio=0.94), False),
+        (replace(SERVER, refused={"OOM": 1}, memory_used_ratio=0.95), True),
         (replace(SERVER, refused={"NOREPLICAS": 1}), True),
         (Server("run-1", "master", blocked=True), True),
         (Server("run-1", "master", last_save_ok=False), False),
@@ -212,7 +213,7 @@ def test_refusal_ends_when_no_write_was_refused_for_half_a_ttl() -> None:
 def test_heartbeat_that_is_renewed_ends_a_refusal_that_began_before_it() -> None:
     looks = Looks()
     looks.see(refusing(1))
-    looks.faults.renewed(100.9)  # before the look that showed the refusal
+    looks.faults.renewed(101)  # no later than the look that showed the refusal
     assert looks.faults.writes_refused_since == 100
     for count in range(2, 30):
         looks.see(refusing(count))
@@ -228,6 +229,14 @@ def test_refusal_between_beats_that_succeed_gives_half_a_chance() -> None:
     assert chance(looks.faults.faults, 100, 110) == 8
     looks.see(refusing(2), 9)
     assert looks.faults.writes_refused_since == 101
+
+
+def test_refusal_of_half_a_ttl_before_a_beat_gives_no_chance() -> None:
+    looks = Looks()
+    for count in range(1, 17):
+        looks.see(refusing(count))
+    looks.faults.renewed(100 + SHORT)
+    assert chance(looks.faults.faults, 100, 120) == 120 - 100 - SHORT
 
 
 def test_old_redis_that_says_so_refuses_writes_as_long_as_it_says_so() -> None:
