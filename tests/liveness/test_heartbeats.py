@@ -93,3 +93,33 @@ def test_heartbeat_that_is_written_to_live_shorter_ends_sooner() -> None:
     look(heartbeats, {b"a": Pair(ttl=60, beat=b"before")}, 0)
     look(heartbeats, {b"a": Pair(ttl=30, beat=b"after")}, 10)
     assert heartbeats.get(b"a") == Heartbeat(40, 10, b"after")
+
+
+def test_node_that_is_read_alone_between_readings_of_all_is_known_as_each_saw_it() -> None:
+    heartbeats, all_of_them = Heartbeats(), {b"a": Pair(ttl=20), b"b": Pair(ttl=20)}
+    look(heartbeats, all_of_them, 0)
+    look(heartbeats, {b"a": Pair(ttl=20, beat=b"alone")}, 1)
+    assert heartbeats.get(b"a") == Heartbeat(21, 1, b"alone")
+    look(heartbeats, all_of_them, 2)
+    assert heartbeats.get(b"a") == Heartbeat(22, 2, Pair().beat)
+
+
+def test_heartbeat_of_a_node_that_is_always_read_alone_is_known_after_it_is_missing() -> None:
+    heartbeats = Heartbeats()
+    look(heartbeats, {b"a": Pair(ttl=20, beat=b"last")}, 0)
+    look(heartbeats, {b"a": Pair()}, 25)
+    assert heartbeats.get(b"a") == Heartbeat(20, 0, b"last")
+
+
+def test_heartbeat_that_a_reading_of_its_node_alone_sees_end_sooner_ends_sooner() -> None:
+    heartbeats = Heartbeats()
+    look(heartbeats, {b"a": Pair(ttl=60), b"b": Pair(ttl=60)}, 0)
+    look(heartbeats, {b"a": Pair(ttl=30, beat=b"after")}, 10)
+    assert heartbeats.get(b"a") == Heartbeat(40, 10, b"after")
+
+
+def test_heartbeats_that_end_in_a_time_are_told_the_first_first() -> None:
+    heartbeats = Heartbeats()
+    look(heartbeats, {b"a": Pair(ttl=20), b"b": Pair(ttl=30), b"c": Pair(ttl=25)}, 0)
+    assert heartbeats.ending(19, 29) == [b"a", b"c"]
+    assert heartbeats.ending(20, 30) == [b"c", b"b"]

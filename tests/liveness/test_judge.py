@@ -348,6 +348,43 @@ def test_node_that_stops_gracefully_after_a_fault_is_gone(court: Court) -> None:
     assert not court.remembers()
 
 
+# --- refused writes ----------------------------------------------------------------------------
+
+
+def refusing(writes: int) -> Server:
+    """Return a Redis that has refused so many writes since it started."""
+    return replace(SERVER, refused={"MISCONF": 0, "OOM": writes, "NOREPLICAS": 0})
+
+
+def test_beat_that_another_node_wrote_ends_a_refusal_and_the_chance_counts_from_that_beat_on(court: Court) -> None:
+    names = (b"n", b"other")
+    court.judge.judge(reading_of({b"n": Pair(ttl=25), b"other": ALIVE}, 100, refusing(0), names))
+    court.judge.answered(refusing(1), 101)
+    assert court.judge.writes_refused_since() == 100
+    court.judge.judge(reading_of({b"n": Pair(ttl=23), b"other": Pair(ttl=28)}, 102, refusing(2), names))
+    assert court.judge.writes_refused_since() == 100  # both beats are older than the refusal
+    for writes in range(3, 21):
+        court.judge.answered(refusing(writes), 100 + writes)
+    court.judge.judge(reading_of({b"n": Pair(ttl=4), b"other": Pair(ttl=25)}, 121, refusing(20), names))
+    assert court.judge.writes_refused_since() is None
+    court.names, court.answered, court.server = names[:1], 121, refusing(20)
+    # n beat at 95. It had 5 s of chance before the refusal, and the rest since the other node's beat at 116.
+    assert court.look(CRASHED, 116 + GRACE - 5 - 0.01, refusing(20)) is State.UNDECIDED
+    assert court.look(CRASHED, 116 + GRACE - 5, refusing(20)) is State.OFFLINE
+
+
+def test_heartbeat_that_lives_for_an_hour_ends_a_refusal_now_and_no_later(court: Court) -> None:
+    names = (b"n", b"other")
+    court.judge.judge(reading_of({b"n": ALIVE, b"other": ALIVE}, 100, refusing(0), names))
+    court.judge.answered(refusing(1), 101)
+    court.judge.judge(reading_of({b"n": CRASHED, b"other": Pair(ttl=HOUR)}, 104, refusing(1), names))
+    assert court.judge.writes_refused_since() is None
+    court.names, court.answered, court.server = names[:1], 104, refusing(1)
+    # Half of the 4 s gave no chance, since the refusal was over so soon.
+    assert court.look(CRASHED, 100 + GRACE + 2 - 0.01, refusing(1)) is State.UNDECIDED
+    assert court.look(CRASHED, 100 + GRACE + 2, refusing(1)) is State.OFFLINE
+
+
 # --- lost data ---------------------------------------------------------------------------------
 
 
