@@ -110,6 +110,13 @@ def test_heartbeat_in_its_last_millisecond_does_not_make_a_node_dead_early(court
     assert court.look(Pair(ttl=0.0), TTL - 0.0005) is State.ONLINE
 
 
+def test_heartbeat_in_its_last_milliseconds_counts_as_long_as_redis_says_that_any_is_left() -> None:
+    names = (b"none", b"one", b"crashed")
+    reading = reading_of({b"none": Pair(ttl=0.0), b"one": Pair(ttl=0.001), b"crashed": CRASHED}, names=names)
+    assert Judge(TTL, BEAT).judge(reading).states == [State.UNDECIDED, State.ONLINE, State.UNDECIDED]
+    assert Judge(TTL, BEAT).judge(reading.part(range(1))).states == [State.UNDECIDED]
+
+
 # --- deadlines ---------------------------------------------------------------------------------
 
 
@@ -146,6 +153,17 @@ def test_evicted_heartbeat_that_is_written_anew_goes_unnoticed(court: Court) -> 
     assert court.look(CRASHED, 9) is State.ONLINE
     assert court.look(ALIVE, 10) is State.ONLINE
     assert court.look(CRASHED, 10 + TTL - 0.1) is State.ONLINE
+
+
+def test_reading_may_show_a_death_of_a_node_without_heartbeat_whose_deadline_is_over(court: Court) -> None:
+    court.look(Pair(ttl=7), 0)
+    assert not court.judge.may_die(reading_of({b"n": CRASHED}, 6.9))
+    assert court.judge.may_die(reading_of({b"n": CRASHED}, 7))
+    assert court.judge.may_die(reading_of({b"n": Pair(ttl=0.0)}, 7))
+    assert not court.judge.may_die(reading_of({b"n": Pair(ttl=0.001)}, 7))
+    assert not court.judge.may_die(reading_of({b"never seen": CRASHED}, 7))
+    court.look(CRASHED, 7)
+    assert not court.judge.may_die(reading_of({b"n": CRASHED}, 8))  # it is dead already
 
 
 # --- the second look ---------------------------------------------------------------------------
@@ -221,9 +239,13 @@ def test_after_a_fault_a_node_that_was_offline_stays_offline(court: Court, serve
 
 @FAULTS
 def test_probe_that_notes_a_fault_first_says_so(court: Court, server: Server, silence: float) -> None:
+    told: list[Kind] = []
+    court.judge.tell_of_faults(told.append)
     court.look(ALIVE, 0)
-    assert court.judge.answered(server, silence)
+    faults = court.judge.answered(server, silence)
+    assert len(faults) == 1
     assert not court.judge.answered(server, silence + 0.25)
+    assert told == faults
     court.answered, court.server = silence, server
     assert court.look(CRASHED, TTL + 1, server) is State.UNDECIDED
 
@@ -420,6 +442,19 @@ def test_node_whose_data_redis_lost_is_remembered_for_an_hour_and_then_gone(cour
     assert court.look(GONE, 5 + HOUR + 1, RESTARTED) is State.GONE
 
 
+def test_node_whose_data_redis_lost_is_gone_after_an_hour_although_nobody_reads_it(court: Court) -> None:
+    told: list[Change] = []
+    court.look(ALIVE, 0)
+    court.look(GONE, 5, RESTARTED)
+    court.look(GONE, 5 + GRACE, RESTARTED)
+    court.judge.tell(told.extend)
+    assert court.judge.awaited(5 + HOUR - 0.1) == (b"n",)
+    assert told == []
+    assert court.judge.awaited(5 + HOUR) == ()
+    assert told == [Change(b"n", State.OFFLINE, State.GONE, 5 + HOUR)]
+    assert not court.remembers()
+
+
 def test_second_loss_does_not_lengthen_the_hour(court: Court) -> None:
     court.look(ALIVE, 0)
     court.look(GONE, 5, RESTARTED)
@@ -537,6 +572,13 @@ def test_node_never_seen_alive_is_offline_since_it_was_seen_so_for_sure_and_no_h
     court.look(CRASHED, 5)
     court.judge.judge(replace(reading_of({b"n": CRASHED}, 7, names=court.names), asked=6))
     assert court.judge.offline_since(b"n") == (6, None)
+
+
+def test_judge_tells_what_redis_said_of_itself_last(court: Court) -> None:
+    assert court.judge.server is None
+    court.judge.answered(SERVER, 0)
+    court.look(ALIVE, 1, DEMOTED)
+    assert court.judge.server == DEMOTED
 
 
 def test_unknown_node_is_neither_due_nor_offline(court: Court) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from exporter.errors import SourceError
+from exporter.liveness.faults import NEVER
 from exporter.liveness.judge import Change, Judge, State
 from exporter.liveness.watch import PROBE, SLACK, SLOT, Watch
 from exporter.source.reading import Reading
@@ -272,6 +273,25 @@ def test_first_death_of_a_mass_loss_is_not_declared_before_the_others_were_looke
     assert not [change for change in world.changes if change.after is State.OFFLINE and change.at < 1000 + 22]
 
 
+def test_second_death_of_a_mass_loss_is_held_back_too_although_it_follows_at_once() -> None:
+    world = World(**{f"n{i}": Pair(ttl=left) for i, left in enumerate((20, 20.2, 25, 26, 29, 30))})
+    world.live(60, "n4", "n5")
+    assert {name.decode() for name in world.judge.members()} == {"n0", "n1", "n2", "n3"}
+    assert not [change for change in world.changes if change.after is State.OFFLINE and change.at < 1000 + 25]
+
+
+def test_look_that_fails_says_so_and_what_was_due_is_read_soon() -> None:
+    world = World(a=ALIVE)
+    world.now += TTL + SLACK
+    world.broken = True
+    with pytest.raises(SourceError, match="broken"):
+        world.watch.look(world.names)
+    world.broken = False
+    world.pairs[b"a"] = CRASHED
+    world.live(PROBE + SLOT)
+    assert world.offline == {"a"}
+
+
 def test_refresh_tells_that_all_offline_nodes_were_looked_at() -> None:
     world = World(a=CRASHED)
     world.live(2 * AGAIN)
@@ -298,3 +318,42 @@ def test_while_writes_are_refused_some_nodes_are_read_with_every_probe() -> None
     reads = len(world.reads)
     world.live(1)
     assert len(world.reads) == reads
+
+
+def test_watch_tells_when_redis_last_answered_a_look() -> None:
+    world = World(deadlines=False)
+    assert Watch(world.judge, world, 5.0, lambda: world.now).looked == NEVER
+    world.live(1)
+    assert world.now - world.watch.looked < PROBE
+    answered = world.watch.looked
+    world.broken = True
+    world.live(1)
+    assert world.watch.looked == answered
+
+
+def test_look_at_nodes_is_an_answer_of_redis_too() -> None:
+    world = World(a=ALIVE)
+    world.now += TTL + SLACK
+    world.watch.look(world.names)
+    assert world.watch.looked == world.now
+
+
+def test_node_that_a_scrape_saw_come_back_before_the_watch_knew_it_is_watched_once_it_is_known() -> None:
+    world = World()
+    for pair in (CRASHED, ALIVE):
+        world.judge.judge(reading_of({b"a": pair}, world.now))
+    world.beat("a")
+    world.live(1)
+    assert world.reads == []
+    world.names = (b"a",)
+    world.live(TTL)
+    assert world.offline == {"a"}
+
+
+def test_many_deaths_cost_few_reads() -> None:
+    world = World(**{f"n{i:03}": Pair(ttl=20 + i / 100) for i in range(200)})
+    world.live(21.9)
+    assert len(world.judge.members()) > 100
+    late_looks = world.reads_of("n199") - 1
+    assert late_looks <= 4  # for 2 s, every LATE_EVERY
+    assert len(world.reads) - late_looks <= 1 + 2 / SLOT
