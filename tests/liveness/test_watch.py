@@ -282,12 +282,12 @@ def test_second_death_of_a_mass_loss_is_held_back_too_although_it_follows_at_onc
 
 def test_look_that_fails_says_so_and_what_was_due_is_read_soon() -> None:
     world = World(a=ALIVE)
-    world.now += TTL + SLACK
+    world.live(TTL)
+    world.now += SLACK
     world.broken = True
     with pytest.raises(SourceError, match="broken"):
         world.watch.look(world.names)
     world.broken = False
-    world.pairs[b"a"] = CRASHED
     world.live(PROBE + SLOT)
     assert world.offline == {"a"}
 
@@ -357,3 +357,9 @@ def test_many_deaths_cost_few_reads() -> None:
     late_looks = world.reads_of("n199") - 1
     assert late_looks <= 4  # for 2 s, every LATE_EVERY
     assert len(world.reads) - late_looks <= 1 + 2 / SLOT
+
+
+def test_look_that_is_overdue_is_due_now() -> None:
+    world = World(a=ALIVE)
+    world.now += 60
+    assert world.watch.wait() == 0
