@@ -47,13 +47,11 @@ class Loss:
 
     Attributes:
         first: When the first heartbeat of it ended, in monotonic seconds.
-        seen: When it was seen to be a mass loss.
         members: The nodes lost with it, less those that are back, gone or forgotten.
         left: Nodes that were members and are not any more: a second death is their own.
     """
 
     first: float
-    seen: float
     members: set[bytes] = field(default_factory=set)
     left: set[bytes] = field(default_factory=set)
 
@@ -113,7 +111,7 @@ class MassLoss:
             if not self._thresholds.met(dead, before):
                 may_be = self._thresholds.met(dead + late, before) and now - since < self._hold
                 return Ruling.HELD if may_be else Ruling.SINGLE
-            loss = Loss(min([*singles, *held]), now)
+            loss = Loss(min([*singles, *held]))
             self.losses.append(loss)
         loss.members.add(name)
         return Ruling.MEMBER

@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.liveness.judge import Change, Judge, State
-from exporter.liveness.mass_loss import Thresholds
+from exporter.liveness.mass_loss import MassLoss, Ruling, Thresholds
 from readings import CRASHED, GONE, SERVER, Pair, reading_of
 
 TTL, BEAT = 30.0, 10.0
@@ -263,3 +263,60 @@ def test_thresholds_are_settings(nodes: int, ratio: float, many: int) -> None:
     fleet.kill(*dead)
     fleet.live(TTL + BEAT)
     assert fleet.members == set(dead)
+
+
+# --- the edges, each ruling by itself ----------------------------------------------------------
+
+
+@pytest.fixture
+def rules() -> MassLoss:
+    return MassLoss(TTL, BEAT, Thresholds())
+
+
+@pytest.mark.parametrize(
+    ("dead", "before", "met"),
+    [(2, 2, False), (3, 11, True), (3, 12, False), (4, 16, False), (5, 16, True), (9, 100, False), (10, 100, True)],
+)
+def test_three_and_more_than_a_quarter_or_ten_are_a_mass_loss(dead: int, before: int, met: bool) -> None:  # noqa: FBT001
+    assert Thresholds().met(dead, before) is met
+
+
+@pytest.mark.parametrize(("ended", "ruling"), [(TTL, Ruling.MEMBER), (TTL + 0.1, Ruling.SINGLE)])
+def test_deaths_within_a_ttl_of_each_other_count_together(rules: MassLoss, ended: float, ruling: Ruling) -> None:
+    assert rules.rule({b"a": 0.0}, 0.0, alive=6, late=0) == {b"a": Ruling.SINGLE}
+    both = {b"b": ended, b"c": ended}
+    assert rules.rule(both, ended, alive=5, late=0) == dict.fromkeys(both, ruling)
+
+
+def test_death_of_before_counts_in_a_fleet_that_is_read_rarely(rules: MassLoss) -> None:
+    rules.rule({b"a": 0.0}, 10.0, alive=6, late=0)
+    both = {b"b": 25.0, b"c": 26.0}
+    assert rules.rule(both, 40.0, alive=5, late=0) == dict.fromkeys(both, Ruling.MEMBER)
+
+
+def test_share_is_taken_of_the_nodes_that_were_alive_before_the_first_death(rules: MassLoss) -> None:
+    rules.rule({b"a": 0.0}, 0.0, alive=12, late=0)
+    both = {b"b": 5.0, b"c": 5.0}
+    assert rules.rule(both, 5.0, alive=11, late=0) == dict.fromkeys(both, Ruling.SINGLE)
+
+
+def test_node_with_a_page_of_its_own_that_is_back_counts_no_longer(rules: MassLoss) -> None:
+    rules.rule({b"a": 0.0}, 0.0, alive=6, late=0)
+    rules.leave(b"a")
+    both = {b"b": 5.0, b"c": 5.0}
+    assert rules.rule(both, 5.0, alive=6, late=0) == dict.fromkeys(both, Ruling.SINGLE)
+
+
+def test_node_whose_death_was_held_back_and_that_is_back_counts_no_longer(rules: MassLoss) -> None:
+    assert rules.rule({b"a": 0.0}, 0.0, alive=6, late=3) == {b"a": Ruling.HELD}
+    assert rules.held == {b"a"}
+    rules.leave(b"a")
+    assert rules.held == set()
+    both = {b"b": 5.0, b"c": 5.0}
+    assert rules.rule(both, 5.0, alive=6, late=0) == dict.fromkeys(both, Ruling.SINGLE)
+
+
+def test_death_is_held_back_for_a_beat_and_a_half_at_most(rules: MassLoss) -> None:
+    for now in (0.0, 10.0, 14.9):
+        assert rules.rule({b"a": 0.0}, now, alive=6, late=3) == {b"a": Ruling.HELD}
+    assert rules.rule({b"a": 0.0}, 15.0, alive=6, late=3) == {b"a": Ruling.SINGLE}

@@ -115,8 +115,8 @@ def test_node_is_found_dead_at_its_deadline_and_not_before() -> None:
 
 
 def test_death_is_found_within_a_slot_of_its_deadline() -> None:
-    world = World(a=Pair(ttl=12.345))
-    world.live(13)
+    world = World(a=Pair(ttl=12.345), b=ALIVE)
+    world.live(13, "b")
     (death,) = [change for change in world.changes if change.after is State.OFFLINE]
     assert 12.345 <= death.at - 1000 <= 12.345 + SLOT
 
