@@ -30,6 +30,7 @@ class World:
         self.now = 1000.0
         self.pairs = {name.encode(): pair for name, pair in pairs.items()}
         self.broken = False
+        self.refused: list[Sequence[bytes]] | None = None  # reads that Redis refused, once it refuses all but INFO
         self.server = SERVER
         self.reads: list[Sequence[bytes]] = []
         self.judge = Judge(TTL, BEAT, forget_after)
@@ -45,6 +46,9 @@ class World:
         assert deadline > self.now
         if self.broken:
             raise SourceError("broken")
+        if names and self.refused is not None:
+            self.refused.append(names)
+            raise SourceError("refused")
         if names:
             self.reads.append(tuple(names))
         return reading_of({name: self.pairs.get(name, GONE) for name in names}, self.now, self.server, names)
@@ -119,6 +123,7 @@ def test_death_is_found_within_a_slot_of_its_deadline() -> None:
     world.live(13, "b")
     (death,) = [change for change in world.changes if change.after is State.OFFLINE]
     assert 12.345 <= death.at - 1000 <= 12.345 + SLOT
+    assert world.reads_of("a") == 2
 
 
 def test_dead_node_that_beats_is_back_at_the_next_look_at_all_offline_nodes() -> None:
@@ -290,6 +295,14 @@ def test_look_that_fails_says_so_and_what_was_due_is_read_soon() -> None:
     world.broken = False
     world.live(PROBE + SLOT)
     assert world.offline == {"a"}
+
+
+def test_read_that_fails_is_tried_again_with_the_probes_and_no_more_often() -> None:
+    world = World(a=ALIVE)
+    world.live(TTL - 1)
+    world.refused = []
+    world.live(3)
+    assert 2 / PROBE <= len(world.refused) + 1 <= 2 / PROBE + 2
 
 
 def test_refresh_tells_that_all_offline_nodes_were_looked_at() -> None:
