@@ -307,7 +307,11 @@ def test_read_that_fails_is_tried_again_with_the_probes_and_no_more_often() -> N
 
 def test_refresh_tells_that_all_offline_nodes_were_looked_at() -> None:
     world = World(a=CRASHED)
-    world.live(2 * AGAIN)
+    world.now += AGAIN / 2
+    assert not world.step()
+    world.now += AGAIN / 2
+    assert world.step()
+    assert world.offline == {"a"}
     world.reads.clear()
     world.now += AGAIN
     assert world.step()
