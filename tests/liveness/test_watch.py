@@ -348,6 +348,14 @@ def test_watch_tells_when_redis_last_answered_a_look() -> None:
     assert world.watch.looked == answered
 
 
+def test_probe_says_whether_it_was_due() -> None:
+    world = World()
+    assert not world.watch.probe()
+    world.now += PROBE
+    assert world.watch.probe()
+    assert not world.watch.probe()
+
+
 def test_look_at_nodes_is_an_answer_of_redis_too() -> None:
     world = World(a=ALIVE)
     world.now += TTL + SLACK
