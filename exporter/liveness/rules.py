@@ -243,7 +243,6 @@ class Rules:
         if node.state is not state:
             self.changes.append(Change(name, node.state, state, at))
             node.state = state
-        node.looked = max(node.looked, at)
         return state
 
     def leave(self, name: bytes, state: State, at: float) -> None:

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from exporter.liveness.faults import NEVER
-
 
 class State(StrEnum):
     """What a node is."""
@@ -61,7 +59,6 @@ class Missing:
         died: When it died: the end of its heartbeat, or when its chance was over; None while it may be alive.
         ended: Whether that is the end of its heartbeat.
         offline: Whether its death was declared, and not held back.
-        looked: The last look at it.
     """
 
     first: float
@@ -70,4 +67,3 @@ class Missing:
     died: float | None = None
     ended: bool = False
     offline: bool = False
-    looked: float = NEVER

@@ -1,5 +1,6 @@
 """The judge, sentence by sentence of what a pair of keys means; time is passed in."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -284,12 +285,24 @@ def test_chance_adds_up_over_faults(court: Court) -> None:
     assert court.look(CRASHED, 70) is State.OFFLINE
 
 
-def test_node_that_nobody_looked_at_before_a_fault_gets_its_whole_chance_after_it(court: Court) -> None:
+@pytest.mark.parametrize("began", [TTL + 0.5, 300])
+def test_node_that_nobody_looked_at_before_a_fault_gets_its_whole_chance_after_it(court: Court, began: float) -> None:
     court.look(ALIVE, 0)
-    court.answer_until(300)  # it may have beaten all the time
-    assert court.look_after_silence(CRASHED, 301, RESTARTED) is State.UNDECIDED
-    assert court.look(CRASHED, 301 + GRACE - 0.1, RESTARTED) is State.UNDECIDED
-    assert court.look(CRASHED, 301 + GRACE, RESTARTED) is State.OFFLINE
+    court.answer_until(began)  # it may have beaten all the time
+    over = began + 1
+    assert court.look_after_silence(CRASHED, over, RESTARTED) is State.UNDECIDED
+    assert court.look(CRASHED, over + GRACE - 0.1, RESTARTED) is State.UNDECIDED
+    assert court.look(CRASHED, over + GRACE, RESTARTED) is State.OFFLINE
+
+
+@pytest.mark.parametrize("began", [TTL - 0.5, TTL])
+def test_chance_before_a_fault_counts_if_it_began_while_the_last_heartbeat_lived(court: Court, began: float) -> None:
+    court.look(ALIVE, 0)
+    court.answer_until(began)
+    over = began + 1
+    assert court.look_after_silence(CRASHED, over, RESTARTED) is State.UNDECIDED
+    assert court.look(CRASHED, over + GRACE - began - 0.1, RESTARTED) is State.UNDECIDED
+    assert court.look(CRASHED, over + GRACE - began, RESTARTED) is State.OFFLINE
 
 
 def test_node_that_nobody_looked_at_is_offline_since_it_was_seen_so(court: Court) -> None:
@@ -645,6 +658,15 @@ def test_changes_are_told_once_each_with_what_was_before(court: Court) -> None:
     ]
 
 
+def test_offline_node_whose_hash_is_deleted_is_told_to_be_gone(court: Court) -> None:
+    court.look(ALIVE, 0)
+    court.look(CRASHED, TTL)
+    told: list[Change] = []
+    court.judge.tell(told.extend)
+    court.look(GONE, TTL + 1)
+    assert told == [Change(b"n", State.OFFLINE, State.GONE, TTL + 1)]
+
+
 def test_death_that_was_held_back_is_excused_by_a_fault_that_follows() -> None:
     judge = Judge(TTL, BEAT)
     names = (b"a", b"b", b"c", b"d")
@@ -655,3 +677,28 @@ def test_death_that_was_held_back_is_excused_by_a_fault_that_follows() -> None:
     assert set(judge.judge(reading_of(lost, 3, RESTARTED, names)).states) == {State.UNDECIDED}
     assert judge.judge(reading_of(later | {b"a": ALIVE}, 4, RESTARTED, names)).states == [State.ONLINE] * 4
     assert judge.members() == set()
+
+
+def test_node_whose_death_was_held_back_before_a_fault_dies_anew_after_it() -> None:
+    judge = Judge(TTL, BEAT)
+    names = (b"a", b"b", b"c", b"d")
+
+    def states(at: float, server: Server, *ttls: float | None) -> Sequence[State]:
+        pairs = {name: Pair(ttl=ttl) for name, ttl in zip(names, ttls, strict=True)}
+        return judge.judge(reading_of(pairs, at, server, names)).states
+
+    states(0, SERVER, 1, 8, 9, 30)
+    assert states(2, SERVER, None, 6, 7, 28)[0] is State.UNDECIDED  # two others are late
+    assert states(3, RESTARTED, None, 15, 16, 30)[0] is State.UNDECIDED
+    for second in range(4, 12):
+        assert states(second, RESTARTED, None, 18 - second, 19 - second, 30)[0] is State.UNDECIDED
+    # It had 32 s of chance before the fault, and 8 s since: it is dead, and held back since the same two are late.
+    assert states(11.9, RESTARTED, None, 6.1, 7.1, 30)[0] is State.UNDECIDED
+    assert not judge.may_die(reading_of({b"a": CRASHED}, 11.9))
+    assert states(12, RESTARTED, None, 6, 7, 30)[0] is State.UNDECIDED
+    assert judge.may_die(reading_of({b"a": CRASHED}, 12))
+    for second in range(13, 18):
+        states(second, RESTARTED, None, 18 - second, 19 - second, 30)
+    assert states(17.5, RESTARTED, None, 0.5, 1.5, 30)[0] is State.UNDECIDED  # a beat and a half since its first death
+    assert states(17.6, RESTARTED, None, 30, 30, 30)[0] is State.OFFLINE
+    assert judge.offline_since(b"a") == (12, None)

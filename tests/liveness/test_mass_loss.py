@@ -244,6 +244,16 @@ def test_member_that_is_gone_or_forgotten_is_no_member() -> None:
     assert fleet.judge.mass_loss_since() is None
 
 
+def test_member_that_discovery_finds_no_longer_is_no_member() -> None:
+    fleet = Fleet(6)
+    fleet.kill(0, 2, 3, 5)
+    fleet.live(60)
+    fleet.judge.keep(fleet.names[1:])
+    assert fleet.members == {2, 3, 5}
+    assert set(fleet.judge.offline()) == {fleet.names[number] for number in (2, 3, 5)}
+    assert fleet.judge.offline_since(fleet.names[0]) == (None, None)
+
+
 def test_nodes_that_redis_lost_and_that_died_are_declared_together() -> None:
     fleet = Fleet(5)
     restarted = type(SERVER)("run-2", "master")
