@@ -205,7 +205,7 @@ class Rules:
     def count_late(self, reading: Reading, of: int) -> float:
         """Return how many nodes are late by two beats, out of ``of`` that the reading is a fair sample of."""
         least = LATE * self._ttl * 1000
-        return sum(0 < ms < least for ms in reading.ttl_ms) * of / max(1, len(reading.ttl_ms))
+        return sum(0 < ms < least for ms in reading.ttl_ms) * of / len(reading.ttl_ms)
 
     def _note_renewed(self, reading: Reading) -> None:
         """Tell the faults of the latest beats: a beat shows that Redis takes writes."""

@@ -702,3 +702,34 @@ def test_node_whose_death_was_held_back_before_a_fault_dies_anew_after_it() -> N
     assert states(17.5, RESTARTED, None, 0.5, 1.5, 30)[0] is State.UNDECIDED  # a beat and a half since its first death
     assert states(17.6, RESTARTED, None, 30, 30, 30)[0] is State.OFFLINE
     assert judge.offline_since(b"a") == (12, None)
+
+
+@pytest.mark.parametrize(
+    ("left", "state"),
+    [(12.0, State.OFFLINE), (11.999, State.UNDECIDED), (0.001, State.UNDECIDED)],
+)
+def test_death_is_held_back_while_enough_others_have_missed_two_beats(left: float, state: State) -> None:
+    judge = Judge(TTL, BEAT)
+    names = (b"a", b"b", b"c", b"d")
+    alive = dict.fromkeys(names, ALIVE)
+    judge.judge(reading_of(alive | {b"a": Pair(ttl=1)}, 0, names=names))
+    others = {b"b": Pair(ttl=left), b"c": Pair(ttl=left)}
+    assert judge.judge(reading_of(alive | {b"a": CRASHED} | others, 1, names=names)).states[0] is state
+
+
+def test_node_in_its_last_millisecond_is_counted_once_among_the_dead() -> None:
+    judge = Judge(TTL, BEAT)
+    names = (b"a", b"b", b"c", b"d")
+    alive = dict.fromkeys(names, ALIVE)
+    judge.judge(reading_of(alive | dict.fromkeys(names[:2], Pair(ttl=1)), 0, names=names))
+    reading = reading_of(alive | {b"a": CRASHED, b"b": Pair(ttl=0.0)}, 1, names=names)
+    assert judge.judge(reading).states == [State.OFFLINE, State.OFFLINE, State.ONLINE, State.ONLINE]
+
+
+def test_one_late_node_that_is_read_alone_counts_as_one() -> None:
+    judge = Judge(TTL, BEAT)
+    names = (b"a", b"b", b"c", b"d")
+    both = {b"a": Pair(ttl=1), b"b": Pair(ttl=1)}
+    judge.judge(reading_of(dict.fromkeys(names, ALIVE) | both, 0, names=names))
+    judge.look_for_late(reading_of({b"c": Pair(ttl=5)}, 1), of=1)
+    assert judge.judge(reading_of(dict.fromkeys(both, CRASHED), 1)).states == [State.UNDECIDED, State.UNDECIDED]
