@@ -267,12 +267,13 @@ def test_silence_of_up_to_five_seconds_changes_nothing(court: Court) -> None:
     assert court.look_after_silence(CRASHED, TTL, SERVER) is State.OFFLINE
 
 
-def test_fault_before_the_last_beat_excuses_nothing(court: Court) -> None:
+@pytest.mark.parametrize("beat", [6, 7])
+def test_fault_before_the_last_beat_excuses_nothing(court: Court, beat: float) -> None:
     court.look(ALIVE, 0)
     court.look_after_silence(ALIVE, 6)
-    court.look(ALIVE, 7)
-    assert court.look(CRASHED, 7 + TTL - 0.1) is State.ONLINE  # early, by its own deadline
-    assert court.look(CRASHED, 7 + TTL) is State.OFFLINE
+    court.look(ALIVE, beat)
+    assert court.look(CRASHED, beat + TTL - 0.1) is State.ONLINE  # early, by its own deadline
+    assert court.look(CRASHED, beat + TTL) is State.OFFLINE
 
 
 def test_chance_adds_up_over_faults(court: Court) -> None:
@@ -293,6 +294,14 @@ def test_node_that_nobody_looked_at_before_a_fault_gets_its_whole_chance_after_i
     assert court.look_after_silence(CRASHED, over, RESTARTED) is State.UNDECIDED
     assert court.look(CRASHED, over + GRACE - 0.1, RESTARTED) is State.UNDECIDED
     assert court.look(CRASHED, over + GRACE, RESTARTED) is State.OFFLINE
+
+
+def test_node_nobody_looked_at_gets_its_whole_chance_from_the_first_second_of_a_run_that_lasts(court: Court) -> None:
+    court.look(ALIVE, 0)
+    for uptime in (0, 14, 16, 39):
+        server = replace(RESTARTED, uptime=uptime)
+        assert court.look(CRASHED, TTL + 1 + uptime, server) is State.UNDECIDED
+    assert court.look(CRASHED, TTL + 1 + GRACE, replace(RESTARTED, uptime=GRACE)) is State.OFFLINE
 
 
 @pytest.mark.parametrize("began", [TTL - 0.5, TTL])
@@ -715,6 +724,15 @@ def test_death_is_held_back_while_enough_others_have_missed_two_beats(left: floa
     judge.judge(reading_of(alive | {b"a": Pair(ttl=1)}, 0, names=names))
     others = {b"b": Pair(ttl=left), b"c": Pair(ttl=left)}
     assert judge.judge(reading_of(alive | {b"a": CRASHED} | others, 1, names=names)).states[0] is state
+
+
+def test_death_is_not_held_back_for_one_late_node_of_four() -> None:
+    judge = Judge(TTL, BEAT)
+    names = (b"a", b"b", b"c", b"d")
+    alive = dict.fromkeys(names, ALIVE)
+    judge.judge(reading_of(alive | {b"a": Pair(ttl=1)}, 0, names=names))
+    reading = reading_of(alive | {b"a": CRASHED, b"b": Pair(ttl=5)}, 1, names=names)
+    assert judge.judge(reading).states[0] is State.OFFLINE
 
 
 def test_node_in_its_last_millisecond_is_counted_once_among_the_dead() -> None:

@@ -206,6 +206,16 @@ def test_node_that_was_offline_before_the_loss_does_not_count() -> None:
     assert fleet.singles == {0, 1, 2}
 
 
+def test_share_is_not_taken_of_the_nodes_that_were_offline_before() -> None:
+    fleet = Fleet(11)
+    fleet.kill(0, 1)
+    fleet.live(120)
+    fleet.kill(4, 6, 8)  # of nine
+    fleet.live(TTL + BEAT)
+    assert fleet.singles == {0, 1}
+    assert fleet.members == {4, 6, 8}
+
+
 def test_nodes_that_are_offline_at_the_start_are_no_mass_loss() -> None:
     fleet = Fleet(1)
     names = tuple(b"left%d" % i for i in range(20))
@@ -324,6 +334,16 @@ def test_node_whose_death_was_held_back_and_that_is_back_counts_no_longer(rules:
     assert rules.held == set()
     both = {b"b": 5.0, b"c": 5.0}
     assert rules.rule(both, 5.0, alive=6, late=0) == dict.fromkeys(both, Ruling.SINGLE)
+
+
+def test_member_that_is_back_and_dies_again_at_once_has_a_page_of_its_own(rules: MassLoss) -> None:
+    three = {b"a": 0.0, b"b": 1.0, b"c": 2.0}
+    assert rules.rule(three, 2.0, alive=6, late=0) == dict.fromkeys(three, Ruling.MEMBER)
+    rules.leave(b"a")
+    assert rules.rule({b"a": 20.0}, 20.0, alive=4, late=0) == {
+        b"a": Ruling.SINGLE
+    }  # its TTL is shorter than the set one
+    assert rules.members == {b"b", b"c"}
 
 
 def test_death_is_held_back_for_a_beat_and_a_half_at_most(rules: MassLoss) -> None:
