@@ -620,12 +620,14 @@ def test_a_node_whose_renewed_heartbeat_may_have_been_evicted_has_one_more_beat(
     assert court.look(CRASHED, TTL + BEAT, Server("run-1", "master", evicted=1)) is State.OFFLINE
 
 
-def test_evictions_before_a_heartbeat_was_written_give_no_more_time() -> None:
+@pytest.mark.parametrize("beat", [25, 26])
+def test_evictions_before_a_heartbeat_was_written_give_no_more_time(beat: float) -> None:
     court = Court()
+    evicted = Server("run-1", "master", evicted=1)
     court.look(ALIVE, 0)
-    court.look(ALIVE, 25, Server("run-1", "master", evicted=1))
-    court.look(ALIVE, 26, Server("run-1", "master", evicted=1))
-    assert court.look(CRASHED, 26 + TTL, Server("run-1", "master", evicted=1)) is State.OFFLINE
+    court.look(ALIVE, 25, evicted)
+    court.look(ALIVE, beat, evicted)
+    assert court.look(CRASHED, beat + TTL, evicted) is State.OFFLINE
 
 
 def test_run_that_lasts_gives_its_first_seconds_as_chance_and_no_more(court: Court) -> None:
