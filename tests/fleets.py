@@ -95,7 +95,8 @@ class Exporter:
         names, parts, start = self._names, [], 0
         for reading in parts_of(reading_of(pairs, at, names=names.raw), self._part):
             positions = range(start, start + len(reading.names))
-            self._judge.judge(replace(reading, asked=at - LOOK_AGAIN, at=at - LOOK_AGAIN))
+            before = at - 2 * LOOK_AGAIN
+            self._judge.judge(replace(reading, asked=before, at=before))
             verdicts = self._judge.judge(reading, of=len(names.raw))
             parts.append(self._maker.part(names, positions, reading, verdicts))
             start = positions.stop
