@@ -1,9 +1,8 @@
 """The fleet over a real Redis: what a thousand reads leave behind; and names, whatever happens to Redis meanwhile."""
 
 import gc
+import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 import pytest
 import redis
@@ -11,14 +10,16 @@ from structlog.testing import capture_logs
 
 from exporter.errors import SourceError
 from exporter.exposition.text import Format, exposition
-from exporter.fleet import Fleet
-from exporter.liveness.judge import State
+from exporter.fleet import Fleet, ReadInfo
+from exporter.liveness.faults import Kind
+from exporter.liveness.judge import LOOK_AGAIN, State
+from exporter.liveness.outages import PROBED
 from exporter.settings import load
-from exporter.source.discovery import Found
-from exporter.source.reading import Reading, Server
-from fleets import parts_of
+from exporter.source.reading import Server
+from exporter.telemetry import Telemetry
+from fleet_world import World, states
 from nodes import beat
-from readings import ALIVE, CRASHED, GONE, Pair, reading_of
+from readings import ALIVE, CRASHED, GONE, reading_of
 from servers import RedisServer, wait_for
 
 
@@ -45,57 +46,6 @@ def test_reads_leave_nothing_in_memory(client: "redis.Redis", shared_redis: Redi
             tracemalloc.stop()
     # The texts of the TTLs seen are kept, some 100 bytes each, up to a bound.
     assert after - before < 100 * 50 * 200
-
-
-@dataclass
-class World:
-    """A Redis that holds what the test says, and is read in parts of so many nodes; it notes who was read at once."""
-
-    pairs: dict[bytes, Pair]
-    server: Server = field(default_factory=lambda: Server("run-1", "master"))
-    at: float = 0.0
-    refused: bool = False
-    size: int = 100
-    reads: list[Sequence[bytes]] = field(default_factory=list)
-    asked: list[Sequence[bytes]] = field(default_factory=list)
-    hidden: str = ""
-    meanwhile: Callable[[], None] = lambda: None
-    scanned: Callable[[], None] = lambda: None
-
-    def reader(self) -> "World":
-        return self
-
-    def discover(self, timeout: float) -> Found:  # noqa: ARG002
-        if self.hidden:
-            raise SourceError(self.hidden)
-        found = Found(frozenset(self.pairs), 0.0)
-        self.scanned()
-        return found
-
-    def parts(self, names: Sequence[bytes], deadline: float) -> Iterator[Reading]:
-        reading = self.read(names, deadline)
-        self.meanwhile()
-        yield from parts_of(reading, self.size)
-
-    def read(self, names: Sequence[bytes], deadline: float) -> Reading:  # noqa: ARG002
-        self.asked.append(names)
-        if names and self.refused:
-            raise SourceError("no permission")
-        self.reads += [names] if names else []
-        return reading_of({name: self.pairs.get(name, GONE) for name in names}, self.at, self.server, names)
-
-    def missing_rights(self) -> frozenset[str]:
-        return frozenset()
-
-    def close(self) -> None:
-        pass
-
-
-def states(fleet: Fleet) -> dict[str, State]:
-    """Look for names, read them, and return the state of each."""
-    fleet._discover(10)
-    snapshot = fleet._read()
-    return dict(zip(snapshot.ids, snapshot.states, strict=True))
 
 
 def test_node_that_a_scan_missed_before_redis_lost_its_data_is_not_gone() -> None:
@@ -257,3 +207,208 @@ def test_a_fault_that_comes_again_and_again_is_logged_once_a_minute() -> None:
             world.at = second
             fleet.judge.answered(Server(f"run-{second}", "master"), second)
     assert [entry["fault"] for entry in logs] == ["another run"] * 2
+
+
+def test_a_discovery_is_told_with_its_duration_its_end_and_the_nodes_left_out() -> None:
+    now = [100.0]
+    world = World({b"a": ALIVE, b"b": ALIVE, b"c": ALIVE})
+
+    def scan() -> None:
+        now[0] += 3
+
+    world.scanned = scan
+    fleet = Fleet(load({"collector.max-nodes": "2"}), source=world, clock=lambda: now[0])
+    before = time.time()
+    fleet._discover(10)
+    found = fleet.discovered
+    assert found
+    assert (found.duration, found.over_limit) == (3, 1)
+    assert before <= found.timestamp <= time.time()
+    assert fleet.info.discovered is found
+
+
+def test_every_question_has_the_timeout_of_redis() -> None:
+    world = World({b"a": ALIVE})
+    now = [100.0]
+    fleet = Fleet(load({"redis.timeout": "2s"}), source=world, clock=lambda: now[0])
+    states(fleet)
+    fleet._look()
+    assert set(world.deadlines) == {102}
+
+
+def test_too_many_nodes_are_logged_once_and_only_then() -> None:
+    world = World({b"a": ALIVE, b"b": ALIVE})
+    fleet = Fleet(load({"collector.max-nodes": "2"}), source=world)
+    with capture_logs() as logs:
+        fleet._discover(10)
+        assert not logs
+        world.pairs[b"c"] = ALIVE
+        fleet._discover(10)
+        fleet._discover(10)
+    assert [(entry["log_level"], entry["left_out"]) for entry in logs if "too many" in entry["event"]] == [("error", 1)]
+
+
+def test_why_names_cannot_be_discovered_is_logged_once_and_not_during_an_outage() -> None:
+    world = World({b"a": ALIVE})
+    fleet = Fleet(load({}), source=world)
+    with capture_logs() as logs:
+        for error in ("no right", "no right", "no memory"):
+            fleet._note_failed_discovery(error)
+        fleet._discover(10)
+        fleet._note_failed_discovery("no memory")
+        fleet.outages.failed(PROBED, SourceError("gone"), 1)
+        fleet._note_failed_discovery("gone")
+        fleet.outages.succeeded(PROBED)
+        fleet.close()
+        fleet._note_failed_discovery("closed")
+    told = [entry["error"] for entry in logs if entry["event"] == "node names cannot be discovered"]
+    assert told == ["no right", "no memory", "no memory"]
+
+
+def test_a_node_that_is_gone_is_read_for_one_more_round_and_then_nothing_is_kept_of_it() -> None:
+    world = World({b"a": ALIVE, b"b": ALIVE})
+    fleet = Fleet(load({}), source=world)
+    states(fleet)
+    del world.pairs[b"a"]
+    fleet._discover(10)
+    assert fleet.names.raw == (b"a", b"b")
+    fleet._discover(10)
+    assert fleet.names.raw == (b"b",)
+    assert not fleet.judge.last_beat(b"a")
+
+
+def test_names_stay_known_while_a_server_cannot_be_scanned() -> None:
+    world = World({b"a": ALIVE, b"b": ALIVE})
+    fleet = Fleet(load({}), source=world)
+    states(fleet)
+    world.pairs, world.complete = {b"a": ALIVE}, False
+    for _ in range(4):
+        fleet._discover(10)
+    assert fleet.names.raw == (b"a", b"b")
+
+
+def test_a_node_that_discovery_saw_on_a_redis_without_data_and_that_stopped_is_gone() -> None:
+    world = World({b"a": ALIVE})
+    fleet = Fleet(load({}), source=world, clock=lambda: world.at)
+    states(fleet)
+    world.pairs, world.server, world.at = {}, Server("run-2", "master"), 1
+    fleet._discover(10)
+    world.pairs, world.at = {b"a": ALIVE}, 11
+    fleet._discover(10)
+    world.pairs = {}
+    for second in range(12, 60):
+        fleet.judge.answered(world.server, second)
+    world.at = 60
+    assert states(fleet) == {}
+    assert fleet._read().states == []
+
+
+def test_new_nodes_are_left_alone_for_a_moment_before_a_scrape_reads_them_again() -> None:
+    fleet = Fleet(load({}), source=World({b"a": CRASHED}))
+    start = time.monotonic()
+    fleet._discover(10)
+    assert time.monotonic() - start >= LOOK_AGAIN
+
+
+def test_what_is_known_beside_the_nodes_is_told() -> None:
+    world = World({b"a": ALIVE}, Server("run-1", "master", refused={"MISCONF": 0}))
+    telemetry = Telemetry()
+    fleet = Fleet(load({"nodes.expected": "3"}), telemetry, world, clock=lambda: world.at)
+    assert fleet.telemetry is telemetry
+    assert fleet.not_ready == "node names are not discovered yet"
+    fleet._discover(10)
+    assert fleet.not_ready == "Redis was not asked yet"
+    fleet._look()
+    assert not fleet.not_ready
+    info = fleet.info
+    assert not ReadInfo().writes_refused
+    assert (info.server, info.writes_refused, info.expected) == (world.server, False, 3)
+    world.server, world.at = Server("run-1", "master", refused={"MISCONF": 1}), 1
+    fleet._look()
+    assert fleet.info.writes_refused
+
+
+def test_a_change_wakes_the_watch_and_a_fault_is_logged() -> None:
+    world = World({b"a": ALIVE})
+    fleet = Fleet(load({}), source=world, clock=lambda: world.at)
+    states(fleet)
+    fleet._wake_watch.clear()
+    world.at = 1
+    fleet._read()
+    assert not fleet._wake_watch.is_set()
+    for second in range(2, 32):
+        fleet.judge.answered(world.server, second)
+    world.pairs[b"a"], world.at = CRASHED, 32
+    fleet._read()
+    assert fleet._wake_watch.is_set()
+    world.server, world.at = Server("run-2", "master"), 33
+    with capture_logs() as logs:
+        fleet._discover(10)
+    assert [entry["fault"] for entry in logs if "at fault" in entry["event"]] == [Kind.RESTARTED]
+
+
+def test_redis_that_answers_again_wakes_discovery() -> None:
+    world = World({b"a": ALIVE})
+    fleet = Fleet(load({}), source=world, clock=lambda: world.at)
+    fleet._look()
+    fleet._wake_discovery.clear()
+    world.at = 1
+    assert fleet._probe()
+    assert not fleet._wake_discovery.is_set(), "Redis answers as before"
+    world.down, world.at = True, 2
+    assert not fleet._probe()
+    assert fleet.not_ready == "no answer"
+    assert not fleet._look()
+    world.down, world.at = False, 3
+    assert fleet._probe()
+    assert fleet._wake_discovery.is_set()
+
+
+def test_a_fleet_that_was_not_started_looks_when_it_is_asked() -> None:
+    assert Fleet(load({}), source=World({b"a": ALIVE})).look().ids == ["a"]
+
+
+def test_a_fleet_that_is_closed_notes_no_outage() -> None:
+    world = World({b"a": ALIVE}, down=True)
+    fleet = Fleet(load({}), source=world)
+    fleet.close()
+    fleet._probe()
+    assert fleet.outages.since is None
+    assert world.closed
+
+
+def test_reading_is_tried_again_once_a_second_after_a_read_that_failed() -> None:
+    world = World({b"a": ALIVE})
+    fleet = Fleet(load({}), source=world, clock=lambda: world.at)
+    fleet._discover(10)
+
+    def live(seconds: float) -> list[float]:
+        """Return when the fleet read all nodes."""
+        times, end = [], world.at + seconds
+        while world.at < end:
+            before = len(world.asked)
+            fleet._look()
+            wait_for(lambda: fleet._current is None)
+            if b"a" in {name for names in world.asked[before:] for name in names}:
+                times.append(world.at)
+            world.at += 0.25
+        return times
+
+    assert live(2) == []
+    world.refused = True
+    with pytest.raises(SourceError):
+        fleet._read()
+    assert live(2.5) == [2, 3, 4]
+    fleet.close()
+
+
+def test_a_look_that_cannot_read_nodes_has_not_looked_at_the_offline_ones() -> None:
+    world = World({b"a": CRASHED}, at=1.0)
+    fleet = Fleet(load({}), source=world, clock=lambda: world.at)
+    fleet.attend(lambda _: None, 4)
+    states(fleet)
+    assert fleet._look()
+    world.refused, world.at = True, 6.0
+    with capture_logs() as logs:
+        assert not fleet._look()
+    assert [entry["error"] for entry in logs] == ["no permission"]

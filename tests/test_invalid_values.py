@@ -112,6 +112,16 @@ def test_pair_that_was_well_for_two_periods_is_logged_again(invalid: InvalidValu
     assert len(logged(invalid, "queue_size", ["a"])) == 1
 
 
+def test_pair_that_is_missing_for_less_than_a_period_stays_known(invalid: InvalidValueLog, clock: Clock) -> None:
+    assert len(logged(invalid, "queue_size", ["a"])) == 1
+    clock.now += PERIOD
+    assert logged(invalid, "queue_size", ["a"]) == []
+    for _ in range(4):
+        clock.now += 15
+        logged(invalid, "cpu_usage", ["b"])
+    assert logged(invalid, "queue_size", ["a"]) == []
+
+
 def test_pairs_beyond_the_memory_are_counted_and_never_logged(invalid: InvalidValueLog, clock: Clock) -> None:
     logged(invalid, "queue_size", ids(REMEMBERED))
     clock.now += 60

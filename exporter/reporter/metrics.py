@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,17 +58,28 @@ class NodeMetrics:
 
 
 class ProcessUse:
-    """CPU of this process between two measurements, the first since the process started; and its memory."""
+    """CPU of this process between two measurements, the first since the process started; and its memory.
 
-    def __init__(self) -> None:
-        self._process = psutil.Process()
-        self._last = time.monotonic() - (time.time() - self._process.create_time())
+    Args:
+        process: The process; this one if None.
+        wall: Returns Unix time.
+        monotonic: Returns monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        process: psutil.Process | None = None,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._process, self._monotonic = process or psutil.Process(), monotonic
+        self._last = monotonic() - (wall() - self._process.create_time())
         self._spent = 0.0
 
     def fields(self) -> dict[str, str]:
         """Return the hash's fields on CPU, in percent of one core, and on memory, in MB."""
         times = self._process.cpu_times()
-        spent, now = times.user + times.system, time.monotonic()
+        spent, now = times.user + times.system, self._monotonic()
         cpu_usage = 100 * max(0.0, spent - self._spent) / max(now - self._last, 0.001)
         self._last, self._spent = now, spent
         memory_usage = self._process.memory_info().rss / MEGABYTE

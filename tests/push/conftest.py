@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from bridge_world import BEAT, World
 from push_stack import Stack, running_stack
 
 from side_by_side import Crowd
@@ -35,3 +36,14 @@ def scenarios(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     scenarios = [test.scenario for test in tests if hasattr(test, "scenario")]
     with closing(Crowd(run, scenarios, tmp_path_factory, AT_ONCE)) as crowd:
         yield crowd
+
+
+@pytest.fixture
+def world() -> World:
+    """Five nodes that beat."""
+    made = World({})
+    made.start(b"a", b"b", b"c", b"d", b"e")
+    made.find()
+    made.live(BEAT)
+    assert made.offered == []
+    return made

@@ -15,10 +15,11 @@ from exporter.push.clock import Clocks
 from exporter.push.config import HttpConfig
 from exporter.push.transport import PATIENCE, Transport
 
-LASTS = 120.0
 HOUR = 3600.0
-RETRY = Pace(backoff=(0.01, 0.05))
-"""The usual pace, but for pauses that a test can wait for."""
+PACE = Pace(fresh=60.0)
+"""The usual pace, but for observations that stay fresh on a machine that is busy."""
+RETRY = Pace(fresh=60.0, backoff=(0.01, 0.05))
+"""The same, with pauses that a test can wait for."""
 
 
 class Fake:
@@ -27,6 +28,7 @@ class Fake:
     def __init__(self) -> None:
         self.posts: list[list[dict[str, Any]]] = []
         self.taken: list[bool] = []
+        self.tried: list[int] = []  # how many alerts each post held that the client sent, whether it was read or not
         self.status = 200
         self.date: datetime | str | None = ""  # its clock; right if empty, not told if None
         self.hangs = False
@@ -84,14 +86,15 @@ async def posting(
     fake: Fake,
     *,
     run: bool = True,
-    pace: Pace | None = None,
+    pace: Pace = PACE,
     wall: Callable[[], float] | None = None,
     patience: tuple[float, float] = PATIENCE,
 ) -> AsyncIterator[Alertmanager]:
     """Lend an Alertmanager client that posts to a fake one; it runs unless told otherwise."""
 
-    def posted(_: Alertmanager, taken: bool, __: Iterable[Alert]) -> None:  # noqa: FBT001
+    def posted(_: Alertmanager, taken: bool, alerts: Iterable[Alert]) -> None:  # noqa: FBT001
         fake.taken.append(taken)
+        fake.tried.append(len(list(alerts)))
 
     config = HttpConfig()
     async with serving(fake):
@@ -100,7 +103,6 @@ async def posting(
             Texts({}),
             config=config,
             posted=posted,
-            lasts=LASTS,
             pace=pace,
             clocks=Clocks(fake.url, wall=wall),
             transport=Transport(fake.url, config, patience=patience),

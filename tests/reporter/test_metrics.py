@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -15,6 +16,7 @@ import redis
 from lives import busy, fields, wait_for_beats
 
 from exporter.reporter import NodeMetrics, NodeReporter
+from exporter.reporter.metrics import ProcessUse
 from nodes import heartbeat_key
 from servers import wait_for
 
@@ -53,6 +55,7 @@ def test_first_value_of_cpu_is_that_since_the_process_started(client: "redis.Red
     program = """
 import redis, sys, time
 from exporter.reporter import NodeMetrics, NodeReporter
+from exporter.reporter.metrics import ProcessUse
 client = redis.Redis(port=int(sys.argv[1]))
 while time.process_time() < 1:
     pass
@@ -75,6 +78,44 @@ def test_memory_is_that_of_the_process(client: "redis.Redis") -> None:
         written = wait_for(lambda: fields(client))
     own = psutil.Process().memory_info().rss / 1_048_576
     assert float(written[b"memory_usage"]) == pytest.approx(own, rel=0.1)
+
+
+class Process:
+    """A process whose use a test sets."""
+
+    def __init__(self) -> None:
+        self.user = self.system = 0.0
+
+    def create_time(self) -> float:
+        return 1000.0
+
+    def cpu_times(self) -> Any:
+        return SimpleNamespace(user=self.user, system=self.system)
+
+    def memory_info(self) -> Any:
+        return SimpleNamespace(rss=3 * 1_048_576 // 2)
+
+
+def test_cpu_counts_from_the_measurement_before_and_at_first_from_the_start_of_the_process() -> None:
+    process, now = Process(), 50.0
+    use = ProcessUse(process, lambda: 1100.0, lambda: now)  # type: ignore[arg-type]
+    process.user, process.system = 2.5, 0.5
+    assert use.fields() == {"cpu_usage": "3.0", "memory_usage": "1.5"}
+    now += 10
+    process.user, process.system = 4.0, 1.0
+    assert use.fields()["cpu_usage"] == "20.0"
+    now += 10
+    assert use.fields()["cpu_usage"] == "0.0"
+    now += 0.004
+    process.user += 0.005
+    assert use.fields()["cpu_usage"] == "125.0"
+
+
+def test_cpu_of_a_moment_too_short_for_the_clock_is_a_number() -> None:
+    process = Process()
+    use = ProcessUse(process, lambda: 1100.0, lambda: 50.0)  # type: ignore[arg-type]
+    use.fields()
+    assert use.fields()["cpu_usage"] == "0.0"
 
 
 def test_node_that_measures_itself_is_believed_and_fields_it_has_not_are_left_out(client: "redis.Redis") -> None:

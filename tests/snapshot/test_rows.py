@@ -41,6 +41,11 @@ def test_age_of_a_heartbeat_that_was_seen_to_end_comes_from_its_end_whatever_the
     assert (row["heartbeat_age_seconds"], row["offline_since"]) == (250, NOW - 220)
 
 
+def test_age_is_never_negative_though_the_readers_clock_is_behind_the_exporters() -> None:
+    ended = {"offline_since": NOW + 100, "offline_since_exact": True}
+    assert aged(state="offline", heartbeat_ttl_seconds=0, **ended)["heartbeat_age_seconds"] == 0
+
+
 def test_age_of_a_heartbeat_that_nobody_saw_end_comes_from_what_the_node_wrote() -> None:
     first_seen = {"offline_since": NOW - 20, "offline_since_exact": False}
     row = aged(state="offline", heartbeat_ttl_seconds=0, last_heartbeat=NOW - 250, **first_seen)

@@ -1,0 +1,90 @@
+"""A Redis without a server for the tests of the fleet."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from exporter.errors import SourceError
+from exporter.fleet import Fleet
+from exporter.liveness.judge import State
+from exporter.source.discovery import Found
+from exporter.source.reading import Reading, Server
+from fleets import parts_of
+from readings import GONE, Pair, reading_of
+
+
+@dataclass
+class World:
+    """A Redis that holds what the test says, in front of a fleet.
+
+    Attributes:
+        pairs: The nodes' keys.
+        server: What Redis says of itself.
+        at: When it answers.
+        down: Whether it does not answer at all.
+        refused: Whether it refuses to read nodes.
+        size: How many nodes come in one part of a reading.
+        reads: The names of each reading of nodes.
+        asked: The names of each question, also of one that fails; none for a probe.
+        deadlines: The deadline of each question.
+        hidden: Why names cannot be discovered; empty if they can.
+        complete: Whether all servers are scanned.
+        discoveries: How often names were looked for.
+        meanwhile: Called before each answer to a scrape.
+        scanned: Called after each scan, before the answer to a discovery.
+        closed: Whether the fleet let go of it.
+    """
+
+    pairs: dict[bytes, Pair]
+    server: Server = field(default_factory=lambda: Server("run-1", "master"))
+    at: float = 0.0
+    down: bool = False
+    refused: bool = False
+    size: int = 100
+    reads: list[Sequence[bytes]] = field(default_factory=list)
+    asked: list[Sequence[bytes]] = field(default_factory=list)
+    deadlines: list[float] = field(default_factory=list)
+    hidden: str = ""
+    complete: bool = True
+    discoveries: int = 0
+    meanwhile: Callable[[], None] = lambda: None
+    scanned: Callable[[], None] = lambda: None
+    closed: bool = False
+
+    def reader(self) -> "World":
+        return self
+
+    def discover(self, timeout: float) -> Found:  # noqa: ARG002
+        self.discoveries += 1
+        if self.hidden:
+            raise SourceError(self.hidden)
+        found = Found(frozenset(self.pairs), 0.0, self.complete)
+        self.scanned()
+        return found
+
+    def parts(self, names: Sequence[bytes], deadline: float) -> Iterator[Reading]:
+        reading = self.read(names, deadline)
+        self.meanwhile()
+        yield from parts_of(reading, self.size)
+
+    def read(self, names: Sequence[bytes], deadline: float) -> Reading:
+        self.asked.append(names)
+        self.deadlines.append(deadline)
+        if self.down:
+            raise SourceError("no answer")
+        if names and self.refused:
+            raise SourceError("no permission")
+        self.reads += [names] if names else []
+        return reading_of({name: self.pairs.get(name, GONE) for name in names}, self.at, self.server, names)
+
+    def missing_rights(self) -> frozenset[str]:
+        return frozenset()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def states(fleet: Fleet) -> dict[str, State]:
+    """Look for names, read them, and return the state of each."""
+    fleet._discover(10)
+    snapshot = fleet._read()
+    return dict(zip(snapshot.ids, snapshot.states, strict=True))
