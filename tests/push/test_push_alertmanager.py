@@ -89,7 +89,12 @@ def test_a_new_death_goes_before_the_refresh_of_old_ones() -> None:
             fake.posts.clear()
             alertmanager.offer([*old, dead("new")], time.monotonic())
             await until(lambda: len(fake.sent()) == len(old) + 1)
-        assert fake.sent()[0] == "new"
+            assert fake.sent()[0] == "new"
+            alertmanager.end([old[7]], resolve=False)
+            fake.posts.clear()
+            alertmanager.offer(old, time.monotonic())
+            await until(lambda: len(fake.sent()) == len(old))
+            assert fake.sent()[0] == "n7", "a node that was back and died again is a new death"
 
     run(scenario)
 
