@@ -115,9 +115,14 @@ class Alertmanager:
         )
         self._process = Daemon(list(command), self._port)
 
-    def kill(self) -> None:
-        """Kill it; it forgets its alerts."""
+    def kill(self) -> float:
+        """Kill it, and return when it last saved which pages it has sent, in monotonic seconds."""
         self._process.stop()
+        try:
+            age = time.time() - (self._folder / "nflog").stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+        return time.monotonic() - age
 
     def suspend(self) -> None:
         """Suspend it."""

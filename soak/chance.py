@@ -12,7 +12,7 @@ from typing import Final
 from soak.nodes import Platform
 from soak.servers import BEAT, TTL
 from soak.strain import Strain
-from soak.truth import TOLERANCE, UNREADABLE, Fault, Span
+from soak.truth import TOLERANCE, UNREADABLE, Fault, Span, Write
 
 GRACE: Final = TTL + BEAT
 """Seconds of chance after which a node that was hit by a fault is dead."""
@@ -70,16 +70,19 @@ class Chance:
         """Return whether the exporter may know of a fault in a span."""
         return any(start <= until and since <= stop for start, stop in self.possible())
 
-    def may_be_over(self, beaten: float, since: float, until: float) -> bool:
+    def may_be_over(self, beat: Write, since: float, until: float) -> bool:
         """Return whether the chance of a node may have been over at any moment of a span.
 
         Without a fault since its last beat that is at its deadline.
 
         Args:
-            beaten: When its last beat was written that the exporter has seen.
+            beat: Its last beat that the exporter has seen. It may have been written before a fault, or at its end.
             since: Where the span begins.
             until: Where it ends.
         """
+        return any(self._may_be_over(beaten, since, until) for beaten in (beat.begun, beat.ended))
+
+    def _may_be_over(self, beaten: float, since: float, until: float) -> bool:
         faults = self.sure_after(beaten, until)
         moments = [until, *(start + 2 * TOLERANCE for start, _ in faults if since <= start)]
         for moment in moments:

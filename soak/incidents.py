@@ -81,9 +81,9 @@ def _suspend_exporter(scene: Scene, bounds: tuple[float, float]) -> Acting:
 def _kill_alertmanager(scene: Scene) -> Acting:
     assert scene.alertmanager  # noqa: S101 - these happen only with push
     scene.disturb()
-    scene.alertmanager.kill()
+    saved = scene.alertmanager.kill()
     if scene.pages:
-        scene.pages.alertmanager_killed()
+        scene.pages.alertmanager_killed(saved)
     yield scene.dice.uniform(*LONG)
     scene.alertmanager.start()
     scene.undisturb()

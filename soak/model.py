@@ -87,7 +87,7 @@ class Model:
             return False
         memory = self._memories.get(name) or Memory()
         beats = [write for write in tuple(node.heartbeat.writes) if write.value is not None and write.begun <= until]
-        beats = [beat for beat in beats if not was_lost(node, beat) or beat.begun in memory.beats]
+        beats = [beat for beat in beats if not was_lost(node, beat) or beat in memory.beats]
         stops = [write for write in tuple(node.hash.writes) if write.value is None and not write.lost]
         for number, beat in enumerate(beats, 1):
             after = beats[number] if number < len(beats) else None
@@ -191,9 +191,11 @@ class Model:
         """Return what may be said of a node whose hash alone is there, or whose keys were lost."""
         until = sight.until
         beats = node.heartbeat.possible(since, until, values_only=True)
-        if beats and was_lost(node, beats[-1]) and beats[-1].begun not in memory.beats:
+        if beats and was_lost(node, beats[-1]) and beats[-1] not in memory.beats:
             seen = memory.seen_beat(until)  # the exporter may not know of the beats since, which Redis lost
-            before = [write for write in tuple(node.heartbeat.writes) if write.value and seen <= write.begun <= since]
+            before = [
+                write for write in tuple(node.heartbeat.writes) if write.value and seen.begun <= write.begun <= since
+            ]
             beats += reversed(before)
         allowed = set()
         if memory.offline_at is not None:

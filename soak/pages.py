@@ -21,7 +21,8 @@ RECONNECTED_WITHIN: Final = 9.0
 UNREACHABLE_FOR: Final = 60.0
 WINDOW: Final = 120.0
 _MASS: Final = 3
-_LOG_SAVED_WITHIN: Final = 2.0
+_SAVES_FOR: Final = 1.0
+"""Seconds that Alertmanager may need to save its notification log."""
 
 
 @dataclass(slots=True)
@@ -57,7 +58,6 @@ class Pages:
         self._disturbed: list[list[float]] = []  # spans in which pages could not be delivered
         self._log_lost: list[Span] = []  # spans whose pages Alertmanager may not remember to have sent
         self._restarted = self._clock()
-        self._heard = 0
         self._notices: Sequence[Notice] = ()
 
     def disturb(self) -> None:
@@ -68,10 +68,13 @@ class Pages:
         """Take note that from now on pages can be delivered again."""
         self._disturbed[-1][1] = self._clock()
 
-    def alertmanager_killed(self) -> None:
-        """Take note that Alertmanager may have lost the last lines of its notification log."""
-        now = self._clock()
-        self._log_lost.append((now - _LOG_SAVED_WITHIN - self._model.chance.slack, now))
+    def alertmanager_killed(self, saved: float) -> None:
+        """Take note that Alertmanager may have lost the last lines of its notification log.
+
+        Args:
+            saved: When the log was saved last, in monotonic seconds.
+        """
+        self._log_lost.append((saved - _SAVES_FOR - self._model.chance.slack, self._clock()))
 
     def exporter_started(self) -> None:
         """Take note of another process, which knows nothing of earlier mass losses."""
@@ -101,10 +104,10 @@ class Pages:
         Args:
             notices: All notices so far.
         """
-        self._notices = notices
-        for notice in notices[self._heard :]:
+        heard = notices[len(self._notices) :]  # more may come meanwhile
+        self._notices = [*self._notices, *heard]
+        for notice in heard:
             yield from self._hear(notice)
-        self._heard = len(notices)
         now = self._clock()
         for name, death in self._deaths.items():
             if death.paged:
@@ -145,7 +148,7 @@ class Pages:
         if before is not None and self._log_may_be_lost(before):
             self._report.pages["again, after Alertmanager lost its log"] += 1
         elif again:
-            yield f"{key}: a second page while the first is open"
+            yield f"{key}: a second page while the first is open ({self._history(key, notice.at)})"
         elif before is not None and notice.node_id and not self._model.beaten_since(notice.node_id, self._died(before)):
             yield f"{key}: a second page for one death, {notice.at - before:.1f} s after the first"
         if notice.alertname == NODE_OFFLINE:

@@ -13,6 +13,7 @@ from soak.servers import TTL
 from soak.sights import Seen, Sight
 from soak.truth import TOLERANCE, Write
 
+_NEVER: Final = Write(0.0, -math.inf, -math.inf, sure=True)
 _GAUGES: Final = frozenset((*(metric.json for metric in GAUGES), "status"))
 _COUNTERS: Final = frozenset(metric.json for metric in COUNTERS)
 _OF_HASH: Final = _GAUGES | _COUNTERS
@@ -29,7 +30,7 @@ class Memory:
         seen: The last answer with the node in it.
         since: When that answer was asked for.
         beaten: When the last beat was written that the exporter may have seen.
-        beats: When the last beats were written that the exporter surely has seen.
+        beats: The last beats that the exporter surely has seen.
         unseen: Whether the node was alive in the last answer before Redis came back as another run or lost its data.
             It may have stopped before that, or its keys may have been lost.
         deadline: Until when the exporter may take the heartbeat to live, by the TTL in its answer.
@@ -42,14 +43,14 @@ class Memory:
     seen: Seen | None = None
     since: float = -math.inf
     beaten: float = -math.inf
-    beats: deque[float] = field(default_factory=lambda: deque([-math.inf], maxlen=60))
+    beats: deque[Write] = field(default_factory=lambda: deque([_NEVER], maxlen=60))
     unseen: bool = False
     deadline: float = -math.inf
     states: deque[tuple[float, State]] = field(default_factory=lambda: deque(maxlen=4))
 
-    def seen_beat(self, by: float) -> float:
-        """Return when the last beat up to a moment was written that it surely has seen."""
-        return max((beat for beat in self.beats if beat <= by), default=-math.inf)
+    def seen_beat(self, by: float) -> Write:
+        """Return the last beat up to a moment that the exporter surely has seen; one of minus infinity without any."""
+        return max((beat for beat in self.beats if beat.begun <= by), key=lambda beat: beat.begun, default=_NEVER)
 
     def remember(self, sight: Sight, node: Node, seen: Seen | None, since: float) -> None:
         """Take over what an answer showed of the node, asked for at ``since``."""
@@ -65,7 +66,7 @@ class Memory:
             beats = node.heartbeat.possible(since, sight.until, values_only=True)
             most = min(TTL, max(beat.ended for beat in beats) + TTL - since) if beats else 0.0
             self.deadline = max(self.deadline, sight.until + seen.values.get("heartbeat_ttl_seconds", most))
-            self.beats += [beat.begun for beat in beats if beat.sure and beat.ended <= since][:1]
+            self.beats += [beat for beat in beats if beat.sure and beat.ended <= since][:1]
         elif state is State.OFFLINE:
             self.offline_at = self.offline_at or since
         elif state is State.GONE:

@@ -25,6 +25,15 @@ def test_long_hang_excuses_a_missing_heartbeat_until_the_node_has_had_its_chance
     assert (not truth.accusations(at, state)) is right
 
 
+def test_beat_that_redis_wrote_at_the_end_of_a_hang_lives_for_a_ttl() -> None:
+    truth = seen_online()
+    truth.beat(100.5)
+    truth.node.heartbeat.writes[-1].ended = 110.1
+    truth.model.chance.faults.append(Fault("hangs", 100.4, 100.4, 110, 110))
+    assert not truth.accusations(111, State.ONLINE, last_heartbeat=1100.5)
+    assert not truth.accusations(113.2, State.OFFLINE, last_heartbeat=1100.5)
+
+
 def test_short_hang_excuses_nothing() -> None:
     truth = seen_online()
     truth.model.chance.faults.append(Fault("hangs", 100.2, 100.2, 104.2, 104.2))

@@ -1,6 +1,7 @@
 """The soak's judge of pages accuses the exporter of a false, a missing and a second page, and of nothing else."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from by_hand import COUNTERS, HASH, Truth, seen_online
 
@@ -92,7 +93,7 @@ def test_alertmanager_that_lost_its_log_may_swallow_a_page() -> None:
     desk.page(103.2)
     desk.page(105, firing=False)
     desk.now = 105.2
-    desk.pages.alertmanager_killed()
+    desk.pages.alertmanager_killed(saved=104.8)
     desk.say(108.1, State.OFFLINE)
     assert not desk.wrong(120)
 
@@ -126,6 +127,27 @@ def test_member_of_a_mass_loss_has_the_common_page_and_no_other() -> None:
     assert not desk.page(103.2, MASS_LOSS)
     assert not desk.wrong(112)
     assert desk.page(112.1)
+
+
+class Arriving(list[Notice]):
+    """Notices one of which comes just after the judge has taken those before it."""
+
+    late: Notice | None = None
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        if self.late:
+            self.append(self.late)
+            self.late = None
+        return found
+
+
+def test_notice_that_comes_while_others_are_judged_is_heard_later() -> None:
+    desk = Desk(notices=(notices := Arriving()))
+    desk.say(103.1, State.OFFLINE)
+    notices.late = Notice(103.2, firing=True, alertname=NODE_OFFLINE, node_id="a")
+    assert not desk.wrong(103.3)
+    assert not desk.wrong(120)
 
 
 def test_mass_loss_needs_three_deaths() -> None:
