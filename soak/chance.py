@@ -84,9 +84,11 @@ class Chance:
 
     def _may_be_over(self, beaten: float, since: float, until: float) -> bool:
         faults = self.sure_after(beaten, until)
-        moments = [until, *(start + 2 * TOLERANCE for start, _ in faults if since <= start)]
-        for moment in moments:
-            before = [fault for fault in faults if fault[0] + TOLERANCE < moment - TOLERANCE]
+        moments = [(until, faults)]  # and the last moment before each fault
+        for start, _ in faults:
+            if since <= start:
+                moments.append((start + 2 * TOLERANCE, [fault for fault in faults if fault[0] < start]))
+        for moment, before in moments:
             chance = self.most(beaten, moment) if before else math.inf
             if moment >= beaten + TTL - TOLERANCE and chance >= GRACE - TOLERANCE:
                 return True

@@ -1,10 +1,10 @@
 """The soak's model gives a node its chance: Redis's faults excuse a missing heartbeat, and not for longer."""
 
 import pytest
-from by_hand import seen_online
+from by_hand import Truth, seen_online
 
 from exporter.liveness.judge import State
-from soak.truth import Fault
+from soak.truth import Fault, Write
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,16 @@ def test_beat_that_redis_wrote_at_the_end_of_a_hang_lives_for_a_ttl() -> None:
     truth.model.chance.faults.append(Fault("hangs", 100.4, 100.4, 110, 110))
     assert not truth.accusations(111, State.ONLINE, last_heartbeat=1100.5)
     assert not truth.accusations(113.2, State.OFFLINE, last_heartbeat=1100.5)
+
+
+@pytest.mark.parametrize("beaten", [100.0, 9000.0])  # a sum of floats is rounded differently after some hours
+def test_node_that_died_just_before_a_fault_may_be_offline(beaten: float) -> None:
+    chance = Truth().model.chance
+    began = beaten + 3.1
+    chance.faults.append(Fault("writes paused", began, began, began + 9, paused=True, readable=True))
+    beat = Write(1, beaten, beaten + 0.001, sure=True)
+    assert chance.may_be_over(beat, since=began - 0.1, until=began + 0.2)
+    assert not chance.may_be_over(beat, since=began + 0.1, until=began + 0.2)
 
 
 def test_short_hang_excuses_nothing() -> None:
