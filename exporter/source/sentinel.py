@@ -72,10 +72,10 @@ class Sentinels:
                 with self._lock:
                     self._pools.sort(key=lambda other: other is not pool)
                 return address
-        because = f": {reason}" if reason else ""
+        because = f" Last answer: {reason}" if reason else ""
         raise SourceError(
-            f"Redis: No master found for {self._master!r}{because} (do the Sentinels run there, and know it?"
-            " see --redis.url and --redis.sentinel-master)"
+            f"Redis: No master found for {self._master!r} (do the Sentinels run there, and know it?"
+            f" see --redis.url and --redis.sentinel-master){because}"
         )
 
     def close(self) -> None:
