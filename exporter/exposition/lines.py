@@ -56,6 +56,8 @@ class _Row:
         self._before: dict[str, tuple[Packed, bytes]] = {}
 
     def write(self, name: str, column: Column) -> bytes:
+        if len(column.missing) == len(self._labels):
+            return b""
         before, lines = self._before.get(name, (None, b""))
         unchanged = column.packed == before
         if not (unchanged and lines):
