@@ -95,3 +95,8 @@ def test_members_of_a_loss_that_heals_in_part_have_no_page_through_push_alone(st
 @beside_others
 def test_members_of_a_loss_that_heals_in_part_have_no_page_through_both(stack: Stack) -> None:
     heals_in_part(stack, push=True, rules=True)
+
+
+@beside_others
+def test_members_of_a_loss_that_heals_in_part_have_no_page_through_rules_alone(stack: Stack) -> None:
+    heals_in_part(stack, push=False, rules=True)

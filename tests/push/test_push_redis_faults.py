@@ -296,6 +296,15 @@ def test_redis_that_crashes_in_a_loop_is_one_page_through_rules_alone(stack: Sta
     assert scene.told() == {"GinkgoNodeOffline", "GinkgoRedisUnreachable"}
 
 
+@pytest.mark.server("prometheus")
+@beside_others
+def test_redis_that_crashes_in_a_loop_is_one_page_through_push_and_rules(stack: Stack) -> None:
+    scene = crash_loop(stack, data=True, ways=PUSH | RULES)
+    scene.webhook.wait("node-7", "firing")
+    scene.webhook.wait("", "firing", name="GinkgoRedisUnreachable")
+    assert scene.told() == {"GinkgoNodeOffline", "GinkgoRedisUnreachable"}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("data", [True, False], ids=["with its data", "without"])
