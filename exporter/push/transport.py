@@ -61,10 +61,11 @@ class Transport:
         self._url, self._config, self._connect = url, config, connect
         self._shortest, self._longest = patience
         self._timeout = self._shortest
-        self._http = AsyncHTTPClient(force_instance=True, resolver=Lookup())
+        self._http: AsyncHTTPClient | None = None  # made with the first post, since it belongs to the loop
 
     async def post(self, alerts: Sequence[dict[str, Any]]) -> Reply:
         """Send alerts, none to learn whether they would be accepted, and return what came of it."""
+        self._http = self._http or AsyncHTTPClient(force_instance=True, resolver=Lookup())
         sent = time.monotonic()
         problem, date, answered, timed_out = "", None, False, False
         try:
@@ -86,7 +87,8 @@ class Transport:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        if self._http:
+            self._http.close()
 
     def _request(self, alerts: Sequence[dict[str, Any]]) -> HTTPRequest:
         tls = self._url.startswith("https:")

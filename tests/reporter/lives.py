@@ -66,9 +66,15 @@ def wait_for_beats(client: "redis.Redis", number: int = 1) -> None:
 
 
 def program(client: "redis.Redis", folder: Path, text: str) -> Process:
-    """Run a node's program that begins with ``BEGINNING``; return once it has called ``ready()``."""
+    """Run a node's program that begins with ``BEGINNING``; return once it has called ``ready()``.
+
+    From 3.12 on Python itself warns of a fork beside threads, which is no output of the reporter's.
+    """
     port = client.connection_pool.connection_kwargs["port"]
-    process = Process([sys.executable, "-c", BEGINNING + text, port], folder / "program.log")
+    process = Process(
+        [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", BEGINNING + text, port],
+        folder / "program.log",
+    )
 
     def is_ready() -> bool:
         ended = not process.alive
