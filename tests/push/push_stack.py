@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,6 +35,7 @@ from exporter.source.requests import pack
 from nodes import FIELDS, heartbeat_key, metrics_key
 from proxy import Proxy
 from servers import Process, RedisServer, binary, free_port, wait_for
+from side_by_side import Crowd
 
 T = TypeVar("T")
 
@@ -470,3 +471,13 @@ def running_stack(folder: Path) -> Iterator[Stack]:
         yield stack
     finally:
         stack.close()
+
+
+def beside_others(scenario: Callable[[Stack], None]) -> Callable[..., None]:
+    """Make a test of a scenario that runs beside the others of its module, since all of them mostly wait."""
+
+    def test(scenarios: Crowd[Callable[[Stack], None]]) -> None:
+        scenarios.hold(scenario)
+
+    test.scenario = scenario  # type: ignore[attr-defined]
+    return test

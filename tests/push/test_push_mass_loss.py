@@ -1,12 +1,9 @@
 """A mass loss through push alone, rules alone, and both: real Redis, Prometheus and Alertmanager, times a tenth."""
 
 import time
-from collections.abc import Callable
 
 import pytest
-from push_stack import BEAT, LASTS, TTL, Nodes, Stack, Webhook
-
-from side_by_side import Crowd
+from push_stack import BEAT, LASTS, TTL, Nodes, Stack, Webhook, beside_others
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -16,14 +13,6 @@ pytestmark = [
 
 FLEET = tuple(f"node-{i}" for i in range(6))
 MASS = "GinkgoMassHeartbeatLoss"
-
-
-def beside_others(scenario: Callable[[Stack], None]) -> Callable[..., None]:
-    def test(scenarios: Crowd[Callable[[Stack], None]]) -> None:
-        scenarios.hold(scenario)
-
-    test.scenario = scenario  # type: ignore[attr-defined]
-    return test
 
 
 def started(stack: Stack, fleet: tuple[str, ...], *, push: bool, rules: bool) -> tuple[Webhook, Nodes]:

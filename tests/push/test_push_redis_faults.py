@@ -14,10 +14,9 @@ from contextlib import contextmanager, suppress
 
 import pytest
 import redis
-from push_stack import BEAT, SCALE, SETTLED, TTL, Bridging, Nodes, Stack, Webhook, get
+from push_stack import BEAT, SCALE, SETTLED, TTL, Bridging, Nodes, Stack, Webhook, beside_others, get
 
 from servers import RedisServer, series_of, wait_for
-from side_by_side import Crowd
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.server("prometheus-alertmanager")]
 
@@ -26,14 +25,6 @@ RECOVERS = BEAT + 12 * SCALE
 """Seconds in which all nodes are online again after Redis takes writes: a beat, and the machine's slowness."""
 GRACE = TTL + BEAT
 PUSH, RULES = frozenset({"push"}), frozenset({"rules"})
-
-
-def beside_others(scenario: Callable[[Stack], None]) -> Callable[..., None]:
-    def test(scenarios: Crowd[Callable[[Stack], None]]) -> None:
-        scenarios.hold(scenario)
-
-    test.scenario = scenario  # type: ignore[attr-defined]
-    return test
 
 
 class Scene:
@@ -167,43 +158,32 @@ def test_full_memory_makes_nobody_dead(stack: Stack) -> None:
     refuse_and_take_again(stack, server, lambda: set_limit("100kb"), lambda: set_limit("0"))
 
 
-@beside_others
-def test_too_few_replicas_make_nobody_dead(stack: Stack) -> None:
+def need_replicas(stack: Stack, ways: frozenset[str] = PUSH) -> None:
+    """Have Redis refuse writes for want of replicas."""
     server = stack.redis(program="redis-server")
 
     def need(replicas: int) -> None:
         with server.client() as client:
             client.config_set("min-replicas-to-write", replicas)
 
-    refuse_and_take_again(stack, server, lambda: need(1), lambda: need(0))
+    refuse_and_take_again(stack, server, lambda: need(1), lambda: need(0), ways)
+
+
+@beside_others
+def test_too_few_replicas_make_nobody_dead(stack: Stack) -> None:
+    need_replicas(stack)
 
 
 @pytest.mark.server("prometheus")
 @beside_others
 def test_refused_writes_are_one_page_through_rules_alone(stack: Stack) -> None:
-    server = stack.redis(program="redis-server")
-    with server.client() as client:
-        refuse_and_take_again(
-            stack,
-            server,
-            lambda: client.config_set("min-replicas-to-write", 1),
-            lambda: client.config_set("min-replicas-to-write", 0),
-            RULES,
-        )
+    need_replicas(stack, RULES)
 
 
 @pytest.mark.server("prometheus")
 @beside_others
 def test_refused_writes_are_one_page_through_push_and_rules(stack: Stack) -> None:
-    server = stack.redis(program="redis-server")
-    with server.client() as client:
-        refuse_and_take_again(
-            stack,
-            server,
-            lambda: client.config_set("min-replicas-to-write", 1),
-            lambda: client.config_set("min-replicas-to-write", 0),
-            PUSH | RULES,
-        )
+    need_replicas(stack, PUSH | RULES)
 
 
 @beside_others

@@ -7,16 +7,14 @@ each test waits for its own.
 import signal
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
-from push_stack import BEAT, LASTS, RESEND, SETTLED, TTL, Bridging, Nodes, Stack, Webhook
+from push_stack import BEAT, LASTS, RESEND, SETTLED, TTL, Bridging, Nodes, Stack, Webhook, beside_others
 
 from exporter.source.names import shown_id
 from nodes import heartbeat_key
 from proxy import REFUSES
 from servers import wait_for
-from side_by_side import Crowd
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -29,14 +27,6 @@ STEADY = TTL + BEAT
 """Seconds after a fault of Redis's for which a missing heartbeat proves nothing."""
 LONG = 6.0
 """Seconds of an outage that is longer than Redis may be silent (5 s, not scaled)."""
-
-
-def beside_others(scenario: Callable[[Stack], None]) -> Callable[..., None]:
-    def test(scenarios: Crowd[Callable[[Stack], None]]) -> None:
-        scenarios.hold(scenario)
-
-    test.scenario = scenario  # type: ignore[attr-defined]
-    return test
 
 
 def watched(stack: Stack, **options: float) -> tuple[Webhook, Nodes, Bridging]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_server import fake_server
 
 from exporter.errors import SourceError, SourceTimeoutError
 from exporter.fleet import Fleet
@@ -57,28 +58,18 @@ def trickles(stack: ExitStack) -> int:
 @contextmanager
 def trickling() -> Iterator[int]:
     over = threading.Event()
-    listener = socket.create_server(("127.0.0.1", 0), backlog=100)
 
     def answer(near: socket.socket) -> None:
-        with near, suppress(OSError):
-            near.recv(4096)
-            near.sendall(b"+")
-            while not over.wait(0.05):
-                near.sendall(b"O")
+        near.recv(4096)
+        near.sendall(b"+")
+        while not over.wait(0.05):
+            near.sendall(b"O")
 
-    def accept() -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = listener.accept()
-                threading.Thread(target=answer, args=(near,), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        over.set()
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
+    with fake_server(answer) as port:
+        try:
+            yield port
+        finally:
+            over.set()
 
 
 HOSTS = [drops_packets, accepts_nobody, trickles]

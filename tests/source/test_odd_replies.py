@@ -1,13 +1,13 @@
 """Servers that answer with anything: whatever comes, a read and a scan raise a SourceError and nothing else."""
 
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+from fake_server import fake_server
 
 from exporter.errors import SourceError
 from exporter.settings import load
@@ -62,25 +62,13 @@ REPLIES = [
 @contextmanager
 def parrot(reply: bytes) -> Iterator[int]:
     """Serve a host that answers each command with the same, and return its port."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=100)
 
     def answer(near: socket.socket) -> None:
-        with near, suppress(OSError):
-            while data := near.recv(65536):
-                near.sendall(reply * max(1, data.count(b"*")))
+        while data := near.recv(65536):
+            near.sendall(reply * max(1, data.count(b"*")))
 
-    def accept() -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = listener.accept()
-                threading.Thread(target=answer, args=(near,), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
+    with fake_server(answer) as port:
+        yield port
 
 
 @pytest.mark.parametrize("mode", MODES)
