@@ -84,5 +84,5 @@ def _moved(before: Server, after: Server) -> Hit:
     return lambda name: before.holders(name) != after.holders(name)
 
 
-def _held_by(server: Server, address: str) -> Callable[[bytes], bool]:
+def _held_by(server: Server, address: str) -> Hit:
     return lambda name: address in server.holders(name)

@@ -1,7 +1,7 @@
 """Mass loss: so many nodes died together that one cause is likelier than many.
 
 The deaths of one cause are spread over the time between two beats, so the first of
-them come before the loss can be seen. Other nodes that are late by two beats give it
+them come before the loss can be seen. Other nodes that are late with their beat give it
 away: then a death is held back until it is clear whether it stays alone.
 """
 

@@ -24,7 +24,7 @@ LOOK_AGAIN: Final = 0.02
 REMEMBER_LOST: Final = 3600.0
 """Seconds for which a node is remembered that Redis lost the data of."""
 LATE: Final = 0.4
-"""Share of a TTL: a heartbeat with less left has missed two beats, and its node is likely to die."""
+"""Share of a TTL: a heartbeat with less left was not renewed when it should be, and its node is likely to die."""
 FRESH: Final = 1.0
 """Seconds for which it is remembered how many nodes were late."""
 
@@ -141,17 +141,13 @@ class Rules:
 
     def _waits(self, name: bytes, node: Missing, at: float) -> State | None:
         """Return the state of a node that is not dead yet; None if it is."""
-        faults = self.faults.of(name)
-        end = self._end(name)
+        faults, end, since = self.faults.of(name), self._end(name), node.since
         if end == NEVER:
             seen_twice = at - node.first >= LOOK_AGAIN
-            excused = node.since is not None and chance(faults, node.since, at) < self._grace
+            excused = since is not None and chance(faults, since, at) < self._grace
             return None if seen_twice and not excused else State.UNDECIDED
-        excused = node.since is not None and (
-            node.since > end - self._ttl or any(fault.end > node.since for fault in faults)
-        )
-        if node.since is not None and excused:
-            return None if chance(faults, node.since, at) >= self._grace else State.UNDECIDED
+        if since is not None and (since > end - self._ttl or any(fault.end > since for fault in faults)):
+            return None if chance(faults, since, at) >= self._grace else State.UNDECIDED
         deadline = self.deadline(name)
         return node.state if deadline is not None and at < deadline else None
 
@@ -203,7 +199,7 @@ class Rules:
         return count
 
     def count_late(self, reading: Reading, of: int) -> float:
-        """Return how many nodes are late by two beats, out of ``of`` that the reading is a fair sample of."""
+        """Return how many nodes are late with their beat, out of ``of`` that the reading is a fair sample of."""
         least = LATE * self._ttl * 1000
         return sum(0 < ms < least for ms in reading.ttl_ms) * of / len(reading.ttl_ms)
 

@@ -1,4 +1,4 @@
-"""What Redis held of some nodes, column by column, not yet judged; and who can tell."""
+"""What Redis held of some nodes, column by column and not judged yet; and what a source of readings offers."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -49,7 +49,7 @@ class Server:
     memory_used_ratio: float | None = None
     """used_memory / maxmemory; None without a limit."""
     told: bool = True
-    """Whether it may be asked; False: it refuses INFO to the exporter's user, and nothing else here is known."""
+    """False if it refuses INFO to the exporter's user: then nothing else here is known."""
 
     @property
     def members(self) -> "Mapping[str, Server]":
@@ -79,7 +79,7 @@ class Reading:
         asked: Monotonic time before Redis was asked: what it shows is no older.
         at: Monotonic time at which all of it had been read: what it shows is no newer.
         wall: Unix time of that moment.
-        server: Who answered.
+        server: What the server said of itself.
         names: The nodes' ids.
         fields: A column a contract field, in the order of ``contract.FIELDS``.
         ttl_ms: The heartbeats' PTTL; MISSING or NO_EXPIRY where they have none.
