@@ -159,7 +159,7 @@ def _check(loaded: Settings, _: argparse.Namespace) -> int:
 def _nodes(loaded: Settings, arguments: argparse.Namespace) -> int:
     # What matters is said in the output; a log line would stand in the middle of a table.
     logging.disable(logging.NOTSET if "log.level" in arguments else logging.CRITICAL)
-    from exporter.commands import nodes  # noqa: PLC0415 - rich is no burden for who serves
+    from exporter.commands import nodes  # noqa: PLC0415 - serving needs no rich
 
     return nodes.run(loaded, arguments)
 

@@ -165,7 +165,7 @@ class Fleet:
         return current
 
     def _let_go(self, done: "Future[Snapshot]") -> None:
-        """Leave a snapshot to those who asked for it: the next one need not fit into memory beside it."""
+        """Keep no snapshot here: the callers have it, and the next one need not fit into memory beside it."""
         with self._lock:
             if self._current is done:
                 self._current = None

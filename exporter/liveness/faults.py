@@ -199,7 +199,7 @@ class ServerFaults:
             fault.end = max(at, fault.start)
 
     def _tidy(self, now: float) -> None:
-        """Drop the faults after which every node has had its chance, and join those that are one outage."""
+        """Drop faults after which every node has had its chance, and join faults that are one outage."""
         if not self.faults:
             return
         kept: list[Fault] = []

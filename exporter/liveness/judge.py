@@ -108,7 +108,7 @@ class Judge:
                 del self._rules.lost[name]
 
     def keep(self, names: Collection[bytes]) -> None:
-        """Forget all nodes but these, which are all that are known, and those that Redis lost the data of."""
+        """Forget all nodes except these, which discovery knows, and the nodes whose keys Redis lost."""
         with self._lock:
             for name in self._rules.known().difference(names, self._rules.lost):
                 self._rules.drop(name)

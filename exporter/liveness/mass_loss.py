@@ -47,8 +47,8 @@ class Loss:
 
     Attributes:
         first: When the first heartbeat of it ended, in monotonic seconds.
-        members: The nodes lost with it, less those that are back, gone or forgotten.
-        left: Nodes that were members and are not any more: a second death is their own.
+        members: The nodes lost with it that are not back, gone or forgotten yet.
+        left: Nodes that were members once: if such a node dies again, the death is its own.
     """
 
     first: float

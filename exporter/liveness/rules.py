@@ -1,4 +1,4 @@
-"""The rules of who is alive, in the order in which they are asked: one reading in, a state for each node out.
+"""The rules on which nodes are alive, in the order in which they apply: a reading in, a state for each node out.
 
 1. A node with a heartbeat is online.
 2. A node without heartbeat and hash is gone, unless Redis lost its data meanwhile.
@@ -104,7 +104,7 @@ class Rules:
 
     def _without_heartbeat(self, reading: Reading, position: int) -> State | None:
         """Return the state of a node without heartbeat; None if it has just died."""
-        # As of when Redis was asked: its answer may have waited for long.
+        # The answer tells of the moment when Redis was asked; it may have waited since.
         name, at = reading.names[position], reading.asked
         if position in reading.unread:
             return State.UNDECIDED
@@ -223,7 +223,7 @@ class Rules:
     def _end(self, name: bytes) -> float:
         """Return when a node's last heartbeat ended or will end; ``NEVER`` if none was seen.
 
-        One that lives for longer than it should is seen again before it ends.
+        A heartbeat that lives for longer than a TTL is seen again before it ends.
         """
         heartbeat = self.heartbeats.get(name)
         return min(heartbeat.deadline, heartbeat.seen + self._ttl) if heartbeat else NEVER

@@ -121,7 +121,7 @@ class Clocks:
 
 
 def offsets(clocks: Iterable[Clocks]) -> GaugeMetricFamily:
-    """Return how far each Alertmanager's clock is ahead of ours, without those that are not known."""
+    """Return how far each Alertmanager's clock is ahead of ours; unknown distances are left out."""
     family = GaugeMetricFamily(
         "ginkgo_bridge_clock_offset_seconds",
         "Seconds by which the Date of an Alertmanager's answers is ahead of the exporter's clock.",

@@ -17,7 +17,7 @@ Address = tuple[int, Any]
 
 
 class Lookup(Resolver):
-    """Resolves names in threads of its own: one at a time for each name, awaited by all who want it."""
+    """Resolves names in threads of its own: one at a time for each name, awaited by every caller that needs it."""
 
     def initialize(self) -> None:
         """Begin without a lookup under way."""
