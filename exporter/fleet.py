@@ -95,8 +95,8 @@ class Fleet:
         self._names = Names()
         self._lock = Lock()  # of the read under way
         self._current: Future[Snapshot] | None = None
-        self.judge.tell(self._note_changes)
-        self.judge.tell_of_faults(self._note_fault)
+        self.judge.on_changes(self._note_changes)
+        self.judge.on_faults(self._note_fault)
 
     def start(self) -> Self:
         """Begin to look for names and for Redis."""
@@ -125,7 +125,7 @@ class Fleet:
             return error
         if self.discovered is None:
             return self._discovery_error or "node names are not discovered yet"
-        return "" if self.outages.answered else "Redis was not asked yet"
+        return "" if self.outages.ever_answered else "Redis was not asked yet"
 
     @property
     def names(self) -> Names:
@@ -254,7 +254,7 @@ class Fleet:
         found = self._source.discover(self.settings.redis.timeout)
         # The judge must know of a Redis that has lost its data before names are taken for gone.
         seen = self._some.read((), self._clock() + self.settings.redis.timeout)
-        self.judge.answered(seen.server, seen.at)
+        self.judge.observe(seen.server, seen.at)
         self.judge.found(found.names, start)
         # A name stays for one more round: a restarting node may have had no keys during the scan.
         known = found.names | self._found | awaited | frozenset(self.judge.awaited(self._clock()))

@@ -59,7 +59,7 @@ def test_node_that_a_scan_missed_before_redis_lost_its_data_is_not_gone() -> Non
     world.pairs, world.server, world.at = {}, Server("run-2", "master"), 2
     assert states(fleet) == {"a": State.UNDECIDED}
     for second in range(3, 45):
-        fleet.judge.answered(world.server, second)
+        fleet.judge.observe(world.server, second)
     world.at = 44
     assert states(fleet) == {"a": State.OFFLINE}
 
@@ -205,7 +205,7 @@ def test_a_fault_that_comes_again_and_again_is_logged_once_a_minute() -> None:
     with capture_logs() as logs:
         for second in range(121):
             world.at = second
-            fleet.judge.answered(Server(f"run-{second}", "master"), second)
+            fleet.judge.observe(Server(f"run-{second}", "master"), second)
     assert [entry["fault"] for entry in logs] == ["another run"] * 2
 
 
@@ -297,7 +297,7 @@ def test_a_node_that_discovery_saw_on_a_redis_without_data_and_that_stopped_is_g
     fleet._discover(10)
     world.pairs = {}
     for second in range(12, 60):
-        fleet.judge.answered(world.server, second)
+        fleet.judge.observe(world.server, second)
     world.at = 60
     assert states(fleet) == {}
     assert fleet._read().states == []
@@ -337,7 +337,7 @@ def test_a_change_wakes_the_watch_and_a_fault_is_logged() -> None:
     fleet._read()
     assert not fleet._wake_watch.is_set()
     for second in range(2, 32):
-        fleet.judge.answered(world.server, second)
+        fleet.judge.observe(world.server, second)
     world.pairs[b"a"], world.at = CRASHED, 32
     fleet._read()
     assert fleet._wake_watch.is_set()

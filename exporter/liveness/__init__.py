@@ -1,5 +1,5 @@
-"""Readings → states: which nodes are alive, and what Redis's own faults say about it.
+"""Readings → states: decides which nodes are alive, and allows for Redis's own faults.
 
-Comes in: readings of ``exporter.source``, each with what Redis said of itself. Goes
-out: one state for each node. Read ``judge`` first.
+Input: readings of ``exporter.source``, each with what Redis said about itself.
+Output: one state for each node. Read ``judge`` first, then ``rules``.
 """

@@ -1,4 +1,4 @@
-"""The faults of every Redis that holds nodes' keys: of a cluster, each primary has its own."""
+"""The faults of every Redis that holds nodes' keys: each primary of a cluster has faults of its own."""
 
 from collections.abc import Callable
 
@@ -6,18 +6,18 @@ from exporter.liveness.faults import NEVER, Fault, Kind, ServerFaults, chance
 from exporter.source.reading import Server
 
 Hit = Callable[[bytes], bool]
-"""Whether a fault hit a node: in a cluster it may be one primary's."""
+"""Returns whether a fault hit a node: a fault of one primary of a cluster hits only that primary's nodes."""
 
 
 class Faults:
-    """The faults of every Redis that holds nodes' keys. Its owner lets one thread at a time use it.
+    """The faults of every Redis that holds nodes' keys. Not thread-safe: the judge's lock guards it.
 
     Args:
         ttl: Seconds that a heartbeat lives.
         beat: Seconds between two beats.
 
     Attributes:
-        server: What Redis said of itself at the last look; None before the first.
+        server: What Redis said about itself in its last answer; None before the first answer.
     """
 
     def __init__(self, ttl: float, beat: float) -> None:
@@ -29,26 +29,26 @@ class Faults:
 
     @property
     def writes_refused_since(self) -> float | None:
-        """Since when any Redis is taken to refuse writes, in monotonic seconds; None while all take them."""
+        """Since when any Redis is assumed to refuse writes, in monotonic seconds; None while all take writes."""
         since = (each.writes_refused_since for each in self._by_address.values())
         return min((start for start in since if start is not None), default=None)
 
-    def note(self, server: Server, at: float) -> list[tuple[Kind, Hit]]:
-        """Take note of an answer, and return the faults that it is the first to show, each with the nodes it hit.
+    def observe(self, server: Server, at: float) -> list[tuple[Kind, Hit]]:
+        """Record an answer, and return the faults that it is the first to show, each with the nodes that it hit.
 
         Args:
-            server: What Redis said of itself; in a cluster, what each primary that answered said.
-            at: Monotonic time of the answer; one that is older than the last is ignored.
+            server: What Redis said about itself; in a cluster, what each primary that answered said.
+            at: Monotonic time of the answer. An answer that is older than the last one is ignored.
         """
         if at < self._at:
             return []
         before, self.server, self._at = self.server, server, at
         new: list[tuple[Kind, Hit]] = []
         if before and before.placement != server.placement:
-            new.append(self._note_move(before, server, at))
+            new.append(self._move(before, server, at))
         for address, member in server.members.items():
             each = self._by_address.setdefault(address, ServerFaults(self._ttl, self._beat))
-            new += [(kind, _held_by(server, address)) for kind in each.note(member, at)]
+            new += [(kind, _held_by(server, address)) for kind in each.observe(member, at)]
         return new
 
     def of(self, name: bytes) -> list[Fault]:
@@ -58,21 +58,24 @@ class Faults:
         ]
 
     def evicted_at(self, name: bytes) -> float:
-        """Return when a Redis that holds a node's keys was last seen to have evicted keys; ``NEVER`` if it was not."""
+        """Return when a Redis that holds a node's keys last showed new evictions; ``NEVER`` if it did not."""
         return max((each.evicted_at for each in self._holders(name)), default=NEVER)
 
-    def renewed(self, name: bytes, beat_at: float) -> None:
-        """Take note of a node's beat."""
+    def observe_beat(self, name: bytes, beat_at: float) -> None:
+        """Record a node's beat."""
         for each in self._holders(name):
-            each.renewed(beat_at)
+            each.observe_beat(beat_at)
 
     def _holders(self, name: bytes) -> list[ServerFaults]:
         addresses = self.server.holders(name) if self.server else ()
         return [self._by_address[address] for address in addresses if address in self._by_address]
 
-    def _note_move(self, before: Server, server: Server, at: float) -> tuple[Kind, Hit]:
-        """Note that slots went to other primaries: their nodes had no chance since the old primary's last answer."""
-        silent = [each.answered for address, each in self._by_address.items() if address not in server.members]
+    def _move(self, before: Server, server: Server, at: float) -> tuple[Kind, Hit]:
+        """Record that slots moved to other primaries.
+
+        The nodes of these slots have had no chance since the last answer of the old primary.
+        """
+        silent = [each.answered_at for address, each in self._by_address.items() if address not in server.members]
         self._by_address = {it: each for it, each in self._by_address.items() if it in server.addresses}
         fault = Fault(Kind.MOVED, min(silent, default=at), at)
         self._moves = [(old, hit) for old, hit in self._moves if chance([old], old.end, at) < self._ttl + self._beat]

@@ -1,8 +1,8 @@
-"""The faults of one Redis: what each look at it showed, and how much chance nodes had to beat.
+"""The faults of one Redis, and how much chance they left nodes to beat.
 
 Chance is time in which Redis could be read and took writes. A fault is a time that
-gives none. A node without heartbeat is dead when it has had its chance, however
-often Redis was at fault in between.
+gives no chance. A node without heartbeat is dead when its chance has added up to a
+TTL and a beat, however many faults interrupted it.
 """
 
 from collections.abc import Iterable
@@ -13,21 +13,26 @@ from typing import Final
 from exporter.source.reading import Server
 
 UNREADABLE_AFTER: Final = 5.0
-"""Seconds without an answer after which nodes may have missed beats because of Redis."""
+"""Seconds without an answer from Redis after which nodes may have missed beats because of Redis."""
 SHORT_RUN: Final = 0.5
-"""Share of a TTL: a run of Redis that ends sooner gives no chance, since nodes need time to connect."""
+"""Shortest run of Redis that gives chance, as a share of a TTL: nodes need time to connect."""
 CUT_OFF: Final = 0.4
-"""Share of a TTL for which a replica may hear nothing from its master before its data count as old."""
+"""Longest silence of a master, as a share of a TTL: after it the replica's data count as old."""
 HALF: Final = 0.5
-"""Share of the time that gives no chance while some writes are refused and some heartbeats are renewed."""
+"""Share of a fault's time that gives no chance, while Redis refuses some writes and takes some heartbeats."""
 FULL: Final = 0.95
-"""Share of ``maxmemory`` from which an exporter that starts takes refused writes of the past for a fault of now."""
+"""Share of ``maxmemory`` in use above which a new exporter assumes that Redis still refuses writes.
+
+The exporter sees only at its second look whether Redis refuses more writes.
+"""
 NEVER: Final = float("-inf")
-LASTS: Final = float("inf")
+"""A time before all times, in monotonic seconds."""
+ONGOING: Final = float("inf")
+"""The end of a fault that lasts."""
 
 
 class Kind(StrEnum):
-    """What was wrong with Redis."""
+    """The kind of a fault of Redis."""
 
     SILENT = "no answer"
     RESTARTED = "another run"
@@ -41,28 +46,28 @@ class Kind(StrEnum):
 
 
 LOSES_DATA: Final = frozenset((Kind.RESTARTED, Kind.MOVED, Kind.FLUSHED))
-"""Faults after which a node whose keys are gone may not have deleted them itself."""
+"""Faults that can delete a node's keys: afterwards, missing keys do not show a graceful stop."""
 
 
 @dataclass(slots=True)
 class Fault:
-    """A time in which nodes had no chance, or half a chance, to beat.
+    """A time in which Redis left nodes no chance to beat, or only half of it.
 
     Attributes:
         kind: What was wrong.
         start: Its first moment, in monotonic seconds.
-        end: Its last moment; ``LASTS`` while it lasts.
-        share: Share of that time that gives no chance.
+        end: Its last moment, in monotonic seconds; ``ONGOING`` while it lasts.
+        share: Share of its time that gives no chance.
     """
 
     kind: Kind
     start: float
-    end: float = LASTS
+    end: float = ONGOING
     share: float = 1.0
 
 
 def chance(faults: Iterable[Fault], since: float, now: float) -> float:
-    """Return the seconds between two moments in which nodes had a chance to beat."""
+    """Return how many of the seconds from ``since`` to ``now`` gave nodes a chance to beat."""
     left, covered = now - since, since
     for fault in sorted(faults, key=lambda fault: fault.start):
         start, end = max(fault.start, covered), min(fault.end, now)
@@ -81,9 +86,9 @@ class ServerFaults:
 
     Attributes:
         faults: The faults that may still excuse a missing heartbeat.
-        server: What Redis said of itself at the last look; None before the first.
-        answered: When that was, in monotonic seconds.
-        evicted_at: When Redis was last seen to have evicted keys.
+        server: What Redis said about itself in its last answer; None before the first answer.
+        answered_at: When that answer came, in monotonic seconds.
+        evicted_at: When an answer last showed new evictions, in monotonic seconds.
     """
 
     def __init__(self, ttl: float, beat: float) -> None:
@@ -92,59 +97,59 @@ class ServerFaults:
         self.evicted_at = NEVER
         self._grace = ttl + beat
         self._short, self._cut_off = SHORT_RUN * ttl, CUT_OFF * ttl
-        self.answered = NEVER
+        self.answered_at = NEVER
         self._run_started = NEVER
         self._lasting: dict[Kind, Fault] = {}
-        self._refused_at = NEVER  # the look that showed the refusal that lasts
-        self._risen_at = NEVER  # the last look that showed one more refused write
+        self._refused_at = NEVER  # when an answer first showed the refusal that lasts
+        self._risen_at = NEVER  # when an answer last showed one more refused write
 
     @property
     def writes_refused_since(self) -> float | None:
-        """Since when Redis is taken to refuse writes, in monotonic seconds; None while it takes them."""
+        """Since when Redis is assumed to refuse writes, in monotonic seconds; None while it takes writes."""
         refusal = self._lasting.get(Kind.REFUSED)
         return refusal.start if refusal else None
 
-    def note(self, server: Server, at: float) -> list[Kind]:
-        """Take note of an answer, and return the faults that it is the first to show.
+    def observe(self, server: Server, at: float) -> list[Kind]:
+        """Record an answer, and return the faults that it is the first to show.
 
         Args:
-            server: What Redis said of itself.
-            at: Monotonic time of the answer; one that is older than the last is ignored.
+            server: What Redis said about itself.
+            at: Monotonic time of the answer. An answer that is older than the last one is ignored.
         """
-        if at < self.answered:
+        if at < self.answered_at:
             return []
-        before, answered = self.server, self.answered
-        self.server, self.answered = server, at
+        before, answered = self.server, self.answered_at
+        self.server, self.answered_at = server, at
         if before is None:
-            new = self._note_first(server, at)
+            new = self._first_faults(server, at)
             answered = at
         else:
-            new = self._note_sudden(before, answered, server, at) + self._note_refusal(before, answered, server, at)
-        new += self._note_lasting(Kind.CUT_OFF, at - server.silence, at, lasts=server.silence > self._cut_off)
-        new += self._note_lasting(Kind.PAUSED, answered, at, lasts=server.paused)
+            new = self._sudden_faults(before, answered, server, at) + self._new_refusal(before, answered, server, at)
+        new += self._set_lasting(Kind.CUT_OFF, at - server.silence, at, lasts=server.silence > self._cut_off)
+        new += self._set_lasting(Kind.PAUSED, answered, at, lasts=server.paused)
         if at - self._run_started >= self._short and (fault := self._lasting.pop(Kind.SHORT, None)):
             self.faults.remove(fault)  # the run has lasted: its first seconds were a chance after all
         self._tidy(at)
         return new
 
-    def renewed(self, beat_at: float) -> None:
-        """Take note of a node's beat: a refusal of writes that began before it is over."""
+    def observe_beat(self, beat_at: float) -> None:
+        """Record a node's beat: it ends a refusal of writes that was seen before the beat."""
         refusal = self._lasting.get(Kind.REFUSED)
         if refusal and beat_at > self._refused_at:
             if beat_at - refusal.start < self._short:
-                refusal.share = HALF  # some writes are refused and some are not
+                refusal.share = HALF  # Redis refused some writes and took this one
             self._end(Kind.REFUSED, beat_at)
 
-    def _note_first(self, server: Server, at: float) -> list[Kind]:
+    def _first_faults(self, server: Server, at: float) -> list[Kind]:
         if server.restored and server.uptime < self._grace:
             self._run_started = at - server.uptime
             self.faults.append(Fault(Kind.RESTARTED, self._run_started, self._run_started))
             self._start(Kind.SHORT, self._run_started)
         if _may_refuse_writes(server):
-            self._note_rise(at, at)
+            self._refuse(at, at)
         return []
 
-    def _note_sudden(self, before: Server, answered: float, server: Server, at: float) -> list[Kind]:
+    def _sudden_faults(self, before: Server, answered: float, server: Server, at: float) -> list[Kind]:
         told = before.told and server.told
         if told and before.run_id != server.run_id:
             kind = Kind.RESTARTED
@@ -159,30 +164,30 @@ class ServerFaults:
             kind = Kind.SILENT
         else:
             return []
-        # A replica's data are as old as its master's last word; masters speak at least every second or so.
-        last_word = answered - before.silence if before.silence > 1 else answered
-        self.faults.append(Fault(kind, last_word, at))
+        # A replica's data are as old as its master's last message. A healthy master sends one about every second.
+        last_known = answered - before.silence if before.silence > 1 else answered
+        self.faults.append(Fault(kind, last_known, at))
         return [kind]
 
-    def _note_refusal(self, before: Server, answered: float, server: Server, at: float) -> list[Kind]:
+    def _new_refusal(self, before: Server, answered: float, server: Server, at: float) -> list[Kind]:
         if server.evicted > before.evicted:
             self.evicted_at = at
         counted = (before.refused or {}) if server.run_id == before.run_id else {}
         if server.blocked or any(count > counted.get(error, 0) for error, count in (server.refused or {}).items()):
             new = [] if Kind.REFUSED in self._lasting else [Kind.REFUSED]
-            self._note_rise(answered, at)
+            self._refuse(answered, at)
             return new
         if at - self._risen_at >= self._short:
             self._end(Kind.REFUSED, at)
         return []
 
-    def _note_rise(self, since: float, at: float) -> None:
+    def _refuse(self, since: float, at: float) -> None:
         if Kind.REFUSED not in self._lasting:
             self._start(Kind.REFUSED, since)
             self._refused_at = at
         self._risen_at = at
 
-    def _note_lasting(self, kind: Kind, start: float, at: float, *, lasts: bool) -> list[Kind]:
+    def _set_lasting(self, kind: Kind, start: float, at: float, *, lasts: bool) -> list[Kind]:
         if not lasts:
             self._end(kind, at)
         elif kind not in self._lasting:
@@ -199,21 +204,21 @@ class ServerFaults:
             fault.end = max(at, fault.start)
 
     def _tidy(self, now: float) -> None:
-        """Drop faults after which every node has had its chance, and join faults that are one outage."""
+        """Drop the faults after which every node has had its chance, and join faults that overlap."""
         if not self.faults:
             return
         kept: list[Fault] = []
         for fault in sorted(self.faults, key=lambda fault: fault.start):
             last = kept[-1] if kept else None
-            if last and last.end >= fault.start and LASTS not in (last.end, fault.end) and last.share == fault.share:
+            if last and last.end >= fault.start and ONGOING not in (last.end, fault.end) and last.share == fault.share:
                 last.kind, last.end = fault.kind, max(last.end, fault.end)
-            elif fault.end == LASTS or chance(self.faults, fault.end, now) < self._grace:
+            elif fault.end == ONGOING or chance(self.faults, fault.end, now) < self._grace:
                 kept.append(fault)
         self.faults = kept
 
 
 def _may_refuse_writes(server: Server) -> bool:
-    """Return whether a Redis that is seen for the first time may refuse writes now, having refused some before."""
+    """Return whether Redis may refuse writes now, judged by its first answer: it has refused some before."""
     refused = server.refused or {}
     return (
         server.blocked

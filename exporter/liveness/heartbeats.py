@@ -55,7 +55,7 @@ class Heartbeats:
         # By their names' identity, so that none is looked at. A row that no place is in any more goes by itself.
         self._rows: WeakValueDictionary[int, _Row] = WeakValueDictionary()
 
-    def note(self, reading: Reading, without: Collection[int]) -> None:
+    def update(self, reading: Reading, without: Collection[int]) -> None:
         """Take over the living heartbeats of a reading.
 
         Args:

@@ -1,8 +1,8 @@
 """The one judge of which nodes are alive, shared by scrapes, the page, the table and the push.
 
-The judge keeps the lock, and tells of changes. The rules themselves are in ``rules``:
-a crash leaves the hash and lets the heartbeat expire; a graceful stop deletes both; and
-a fault of Redis can take either from a living node, so it never makes a node dead.
+The judge holds the lock, and reports changes to its listeners. The rules themselves are in ``rules``.
+A crash leaves the hash, and the heartbeat expires. A graceful stop deletes both keys. A fault of
+Redis can take either key from a living node, so a fault alone never makes a node dead.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -16,19 +16,20 @@ from exporter.source.reading import Reading, Server
 
 __all__ = ["LOOK_AGAIN", "REMEMBER_LOST", "Change", "Judge", "Missing", "State", "Verdicts"]
 
-Told = Callable[[Sequence[Change]], None]
-"""Called with the changes of one judgement, in the thread that judged, when the judge is free again."""
+OnChanges = Callable[[Sequence[Change]], None]
+"""Called with the changes of one judgement, in the thread that judged, after the judge has released its lock."""
 
 
 class Judge:
-    """Knows each node's last heartbeat and Redis's faults since. It has no clock: time comes with the readings.
+    """Decides each node's state by its last heartbeat and by Redis's faults since then.
 
-    Its state has one lock. Nothing is kept of a node that is gone.
+    The judge has no clock: each reading carries its time. One lock guards the judge's state.
+    The judge forgets a node that is gone.
 
     Args:
         ttl: Seconds that a heartbeat lives.
         beat: Seconds between two beats.
-        forget_after: Seconds after which an offline node is only counted; None for never.
+        forget_after: Seconds after which an offline node is only counted; None counts and exports it without limit.
         thresholds: How many nodes must die together to be a mass loss.
     """
 
@@ -38,47 +39,51 @@ class Judge:
         self._rules = Rules(ttl, beat, forget_after, thresholds or Thresholds())
         self._beat = beat
         self._lock = Lock()
-        self._told: list[Told] = []
-        self._told_of_faults: list[Callable[[Kind], None]] = []
+        self._on_changes: list[OnChanges] = []
+        self._on_faults: list[Callable[[Kind], None]] = []
 
-    def tell(self, told: Told) -> None:
-        """Have ``told`` called with every change of a node's state from now on."""
-        self._told.append(told)
+    def on_changes(self, listener: OnChanges) -> None:
+        """Call ``listener`` with every change of a node's state from now on."""
+        self._on_changes.append(listener)
 
-    def tell_of_faults(self, told: Callable[[Kind], None]) -> None:
-        """Have ``told`` called with every fault of Redis that a look is the first to show."""
-        self._told_of_faults.append(told)
+    def on_faults(self, listener: Callable[[Kind], None]) -> None:
+        """Call ``listener`` once with every fault of Redis from now on."""
+        self._on_faults.append(listener)
 
-    # --- what the judge is told ----------------------------------------------------------
+    # --- what the judge learns -----------------------------------------------------------
 
-    def answered(self, server: Server, at: float) -> list[Kind]:
-        """Take note of what Redis said of itself, and return the faults that this shows.
+    def observe(self, server: Server, at: float) -> list[Kind]:
+        """Record what Redis said about itself, and return the faults that this answer is the first to show.
 
         Args:
             server: What Redis said.
             at: Monotonic time of the answer.
         """
         with self._lock:
-            faults = self._rules.note(server, at)
-        self._tell((), faults)
+            faults = self._rules.observe(server, at)
+        self._notify((), faults)
         return faults
 
     def judge(self, reading: Reading, *, of: int | None = None) -> Verdicts:
-        """Return the state of each node read, and remember what the next judgement needs.
+        """Return the state of each node in a reading, and remember what the next judgement needs.
 
         Args:
             reading: What was read.
-            of: How many nodes there are, where the reading is only a part of them; it is taken for a fair sample.
+            of: Number of nodes in the fleet, if the reading holds only some of them. The reading counts as a
+                fair sample of the fleet. None if it holds all nodes.
         """
         with self._lock:
-            faults = self._rules.note(reading.server, reading.at)
+            faults = self._rules.observe(reading.server, reading.at)
             verdicts = self._rules.judge(reading, of or len(reading.names))
             changes = self._rules.take_changes()
-        self._tell(changes, faults)
+        self._notify(changes, faults)
         return verdicts
 
     def may_die(self, reading: Reading) -> bool:
-        """Return whether nodes of this reading may be declared dead, so that it matters how many others are late."""
+        """Return whether a node of this reading may be declared dead now.
+
+        If so, the number of other nodes that are late matters: see ``look_for_late``.
+        """
         with self._lock:
             return any(
                 ms <= 0 and self._rules.may_die(name, reading.asked)
@@ -86,56 +91,56 @@ class Judge:
             )
 
     def look_for_late(self, reading: Reading, of: int) -> Verdicts:
-        """Judge nodes that were read to see how many are late, since another one has died.
+        """Count the late nodes in a reading, and judge its nodes. The caller does so when another node may be dead.
 
         Args:
-            reading: The nodes whose heartbeats were known to end next, as they are now.
-            of: How many such nodes there are.
+            reading: The nodes whose heartbeats will end next, as far as the judge knew.
+            of: Number of such nodes; the reading may hold only some of them.
         """
         with self._lock:
             self._rules.late = reading.at, self._rules.count_late(reading, of)
         return self.judge(reading)
 
     def found(self, names: Collection[bytes], since: float) -> None:
-        """Take note that keys of these nodes are in Redis.
+        """Record that keys of these nodes are in Redis: their data are not lost.
 
         Args:
             names: The nodes.
-            since: Monotonic time at which the search for them began.
+            since: Monotonic time at which the search for their keys began.
         """
         with self._lock:
             for name in [name for name, lost in self._rules.lost.items() if lost < since and name in names]:
                 del self._rules.lost[name]
 
     def keep(self, names: Collection[bytes]) -> None:
-        """Forget all nodes except these, which discovery knows, and the nodes whose keys Redis lost."""
+        """Forget all nodes except ``names``, which discovery knows, and except the nodes whose keys Redis lost."""
         with self._lock:
             for name in self._rules.known().difference(names, self._rules.lost):
                 self._rules.drop(name)
 
-    # --- what the judge is asked ---------------------------------------------------------
+    # --- what the judge answers ----------------------------------------------------------
 
     def awaited(self, now: float) -> Collection[bytes]:
-        """Return nodes whose keys Redis lost: to be read although discovery does not find them."""
+        """Return the nodes whose keys Redis lost. The caller reads them although discovery does not find them."""
         with self._lock:
             for name in [name for name, lost in self._rules.lost.items() if now - lost >= REMEMBER_LOST]:
                 self._rules.leave(name, State.GONE, now)
                 self._rules.drop(name)
             changes = self._rules.take_changes()
             awaited = tuple(self._rules.lost)
-        self._tell(changes, ())
+        self._notify(changes, ())
         return awaited
 
     def undecided(self) -> list[bytes]:
-        """Return the nodes whose next look may decide: those without heartbeat that are not offline.
+        """Return the nodes without heartbeat that are not offline: the next read may decide their state.
 
-        A node whose heartbeat vanished before its time is among them, so that its next beat is seen.
+        A node whose heartbeat vanished before its deadline is one of them. Its next beat must be seen.
         """
         with self._lock:
             return [name for name, node in self._rules.missing.items() if not node.offline]
 
     def ending_soon(self, now: float) -> list[bytes]:
-        """Return the nodes that die within a beat, as far as is known, unless they have beaten since."""
+        """Return the nodes whose last seen heartbeat ends within a beat from ``now``."""
         with self._lock:
             return self._rules.heartbeats.ending(now, now + self._beat)
 
@@ -145,53 +150,58 @@ class Judge:
             return {name: node for name, node in self._rules.missing.items() if node.state is State.OFFLINE}
 
     def members(self) -> Collection[bytes]:
-        """Return the nodes that are lost in a mass loss."""
+        """Return the members of the mass losses that last."""
         with self._lock:
             return self._rules.mass_loss.members
 
     def mass_loss_since(self) -> float | None:
-        """Return when the first heartbeat of the mass losses that last ended; None without any."""
+        """Return when the earliest mass loss that lasts began, in monotonic seconds; None without a mass loss.
+
+        A mass loss begins when the first heartbeat of its members ends.
+        """
         with self._lock:
             return min((loss.first for loss in self._rules.mass_loss.losses), default=None)
 
     def writes_refused_since(self) -> float | None:
-        """Return since when Redis is taken to refuse writes, in monotonic seconds; None while it takes them."""
+        """Return since when the judge assumes that Redis refuses writes, in monotonic seconds; None if it does not."""
         with self._lock:
             return self._rules.faults.writes_refused_since
 
     @property
     def server(self) -> Server | None:
-        """What Redis said of itself at the last look; None before the first."""
+        """What Redis said about itself in its last answer; None before the first answer."""
         return self._rules.faults.server
 
     def last_beat(self, name: bytes) -> bytes | None:
-        """Return what a node wrote as its last heartbeat that was seen; None if none was."""
+        """Return the value of a node's last heartbeat; None if no heartbeat of the node was ever seen."""
         with self._lock:
             heartbeat = self._rules.heartbeats.get(name)
             return heartbeat and heartbeat.text
 
     def due(self, name: bytes) -> float | None:
-        """Return when a node is to be looked at, in monotonic seconds.
+        """Return the deadline of an online node in monotonic seconds, which is when to read it next.
 
-        That is its deadline while it is online; None while it is offline, undecided or not known.
+        The result is None if the node is offline, undecided or unknown.
         """
         with self._lock:
             node = self._rules.missing.get(name)
             return self._rules.deadline(name) if node is None or node.state is State.ONLINE else None
 
     def offline_since(self, name: bytes) -> tuple[float | None, float | None]:
-        """Return since when a node is offline, None if it is not; and when its heartbeat ended, if that is what it is.
+        """Return since when a node is offline, and when its heartbeat ended, both in monotonic seconds.
 
-        A node may also be offline since it was first seen so, or since its time after a fault of Redis was up.
+        The first time is None if the node is not offline. The second time equals the first one if the
+        node is offline since its heartbeat ended. It is None if the node was already offline when it was
+        first seen, or was declared dead after a fault of Redis.
         """
         with self._lock:
             node = self._rules.missing.get(name)
             since = node.died if node and node.offline else None
             return since, since if node and node.ended else None
 
-    def _tell(self, changes: Sequence[Change], faults: Sequence[Kind]) -> None:
-        for told in self._told if changes else ():
-            told(changes)
-        for told_of in self._told_of_faults:
+    def _notify(self, changes: Sequence[Change], faults: Sequence[Kind]) -> None:
+        for on_changes in self._on_changes if changes else ():
+            on_changes(changes)
+        for on_fault in self._on_faults:
             for fault in faults:
-                told_of(fault)
+                on_fault(fault)

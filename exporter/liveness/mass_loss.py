@@ -1,8 +1,9 @@
 """Mass loss: so many nodes died together that one cause is likelier than many.
 
-The deaths of one cause are spread over the time between two beats, so the first of
-them come before the loss can be seen. Other nodes that are late with their beat give it
-away: then a death is held back until it is clear whether it stays alone.
+Nodes that one cause kills lose their heartbeats over the time between two beats. At
+the first deaths, the mass loss does not show yet. But then other nodes are late with
+their beats. So while many nodes are late, a death is held back until it is clear
+whether it is a single one.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,11 +12,11 @@ from enum import Enum
 from typing import Final
 
 HOLD_BEATS: Final = 1.5
-"""Beats for which a death is held back at most: the deaths of one cause come within one."""
+"""Longest time for which a death is held back, in beats: the deaths of one cause lie within one beat."""
 
 
 class Ruling(Enum):
-    """What a death is."""
+    """The decision on a death."""
 
     SINGLE = "a death of its own"
     MEMBER = "part of a mass loss"
@@ -24,12 +25,15 @@ class Ruling(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """How many nodes must die together.
+    """How many nodes must die together to be a mass loss.
+
+    At least ``nodes`` deaths that are more than ``ratio`` of the fleet are a mass loss. So are ``many`` deaths
+    in a fleet of any size.
 
     Attributes:
-        nodes: At least so many, and more than ``ratio`` of those that were online or undecided before.
-        ratio: See ``nodes``.
-        many: Or at least so many, however large the fleet is.
+        nodes: Lowest number of deaths.
+        ratio: Share of the nodes that were online or undecided before.
+        many: Number of deaths that is enough whatever their share.
     """
 
     nodes: int = 3
@@ -37,7 +41,7 @@ class Thresholds:
     many: int = 10
 
     def met(self, dead: float, before: float) -> bool:
-        """Return whether so many deaths, of so many nodes before, are a mass loss."""
+        """Return whether ``dead`` of ``before`` nodes are a mass loss."""
         return dead >= self.many or (dead >= self.nodes and dead > self.ratio * before)
 
 
@@ -46,9 +50,9 @@ class Loss:
     """One mass loss that lasts.
 
     Attributes:
-        first: When the first heartbeat of it ended, in monotonic seconds.
-        members: The nodes lost with it that are not back, gone or forgotten yet.
-        left: Nodes that were members once: if such a node dies again, the death is its own.
+        first: When the first heartbeat of its members ended, in monotonic seconds.
+        members: The nodes that died in it and are not back, gone or forgotten yet.
+        left: The former members: if such a node dies again, that is a death of its own.
     """
 
     first: float
@@ -57,10 +61,10 @@ class Loss:
 
 
 class MassLoss:
-    """Decides whether a death is part of a mass loss. Time is passed in; its owner lets one thread at a time use it.
+    """Decides whether a death is part of a mass loss. Time is passed in. Not thread-safe: the judge's lock guards it.
 
     Args:
-        ttl: Seconds that a heartbeat lives: the deaths of one loss lie no further apart.
+        ttl: Seconds that a heartbeat lives; also the longest time between the deaths of one mass loss.
         beat: Seconds between two beats.
         thresholds: How many nodes must die together.
     """
@@ -68,12 +72,12 @@ class MassLoss:
     def __init__(self, ttl: float, beat: float, thresholds: Thresholds) -> None:
         self.losses: list[Loss] = []
         self._ttl, self._hold, self._thresholds = ttl, HOLD_BEATS * beat, thresholds
-        self._singles: dict[bytes, float] = {}  # when the heartbeats of nodes ended that died a death of their own
-        self._held: dict[bytes, tuple[float, float]] = {}  # when the heartbeat ended, and since when it is held
+        self._singles: dict[bytes, float] = {}  # deaths that were single: when the node's heartbeat ended
+        self._held: dict[bytes, tuple[float, float]] = {}  # when the heartbeat ended, since when the death is held back
 
     @property
     def members(self) -> Collection[bytes]:
-        """The nodes that are lost in a mass loss."""
+        """The members of all mass losses that last."""
         return set().union(*(loss.members for loss in self.losses))
 
     @property
@@ -82,13 +86,13 @@ class MassLoss:
         return self._held.keys()
 
     def rule(self, dead: Mapping[bytes, float], now: float, *, alive: int, late: float) -> dict[bytes, Ruling]:
-        """Decide what some deaths are.
+        """Decide which deaths are single, part of a mass loss, or not clear yet.
 
         Args:
-            dead: The nodes, and when their heartbeats ended; for one that was undecided, when it was declared dead.
-            now: Monotonic time.
-            alive: Nodes that are online or undecided, these included.
-            late: How many others of them are likely to die within a beat.
+            dead: For each dead node, when its heartbeat ended. For a node that was undecided, when its chance was over.
+            now: Monotonic time, in seconds.
+            alive: Number of nodes that are online or undecided, including ``dead``.
+            late: Expected number of other nodes that die within a beat.
         """
         for name, ended in dead.items():
             self._held.setdefault(name, (ended, now))
@@ -120,7 +124,7 @@ class MassLoss:
         return abs(one - other) <= self._ttl
 
     def leave(self, name: bytes) -> None:
-        """Take note that a node is back, gone or forgotten: it is lost no longer, and its death counts no longer."""
+        """Record that a node is back, gone or forgotten: it is no member any longer, and its death does not count."""
         self._singles.pop(name, None)
         self._held.pop(name, None)
         for loss in self.losses:

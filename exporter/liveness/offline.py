@@ -1,4 +1,4 @@
-"""Since when a node is offline, in Unix time by the clock of the exporter."""
+"""The time since which a node is offline, in Unix time by the exporter's clock."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ class Offline(NamedTuple):
     Attributes:
         since: Unix time.
         exact: True if the node's heartbeat ended at that time. False if the node may have been offline
-            before: it was offline when the exporter first looked, or undecided until then.
+            earlier: it was offline at the exporter's first read, or undecided until that time.
     """
 
     since: float
@@ -25,13 +25,13 @@ OfflineSince = Callable[[bytes], Offline | None]
 
 
 def unknown(_: bytes) -> None:
-    """Return None: an ``OfflineSince`` for a reader of the keys that has not watched the nodes."""
+    """Return None: the ``OfflineSince`` of a caller that reads the keys once and has no judge."""
 
 
 def judged(
     judge: Judge, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
 ) -> OfflineSince:
-    """Return an ``OfflineSince`` that asks the judge.
+    """Return an ``OfflineSince`` that takes its times from the judge.
 
     Args:
         judge: The judge of a running fleet.

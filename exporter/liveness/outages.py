@@ -1,4 +1,4 @@
-"""When Redis could not be read: since when, why, and for how much of the last two minutes."""
+"""The outages in which Redis could not be read: their start, their cause, and their share of the last two minutes."""
 
 import time
 from collections import deque
@@ -11,25 +11,25 @@ import structlog
 from exporter.errors import SourceError
 
 READ, PROBED = "read", "probe"
-"""What failed. Redis may say which server it is, and yet not be read in time, or refuse to let its nodes be read."""
+"""The two operations that can fail. A probe can succeed while reads of nodes time out or are refused."""
 WINDOW: Final = 120.0
-"""Seconds over which outages are added up."""
+"""Length of the window over which outages are added up, in seconds."""
 
 log = structlog.get_logger(__name__)
 
 
 class Outages:
-    """Remembers failures to read Redis. Its state has one lock.
+    """Remembers failures to read Redis. One lock guards its state.
 
     Args:
         clock: Returns monotonic seconds.
 
     Attributes:
-        answered: Whether Redis ever answered.
+        ever_answered: Whether Redis has answered at least once.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.answered = False
+        self.ever_answered = False
         self._clock = clock
         self._lock = Lock()
         self._errors: dict[str, str] = {}
@@ -37,12 +37,12 @@ class Outages:
         self._past: deque[tuple[float, float]] = deque()
 
     def failed(self, what: str, error: SourceError, began: float) -> None:
-        """Take note of a failure; the first of an outage is logged.
+        """Record a failure. The first failure of an outage is logged.
 
         Args:
-            what: ``READ`` or ``PROBED``.
-            error: Why.
-            began: When the attempt began, in monotonic seconds.
+            what: The operation that failed: ``READ`` or ``PROBED``.
+            error: The cause.
+            began: When the operation began, in monotonic seconds.
         """
         with self._lock:
             first = self._since is None
@@ -53,12 +53,16 @@ class Outages:
             log.error("Redis cannot be read", error=str(error))
 
     def succeeded(self, what: str) -> bool:
-        """Take note of a success, and return whether it is the first one, or the first one after a failure."""
+        """Record a success of ``READ`` or ``PROBED``.
+
+        Returns:
+            True for the first success at all, and for the first success of this operation after a failure.
+        """
         now = self._clock()
         with self._lock:
-            first = not self.answered
+            first = not self.ever_answered
             failed = self._errors.pop(what, None) is not None
-            self.answered = True
+            self.ever_answered = True
             over = self._since is not None and not self._errors
             if self._since is not None and over:
                 self._past.append((self._since, now))
@@ -70,12 +74,12 @@ class Outages:
         return failed or first
 
     def error(self, what: str) -> str:
-        """Return why the last attempt failed; empty if it did not."""
+        """Return why the last ``READ`` or ``PROBED`` failed; empty if it succeeded."""
         return self._errors.get(what, "")
 
     @property
     def since(self) -> float | None:
-        """Monotonic time since which Redis cannot be read, or does not answer; None while it can."""
+        """Monotonic time at which the outage that lasts began; None without an outage."""
         return self._since
 
     def seconds(self) -> float:

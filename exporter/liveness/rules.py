@@ -1,12 +1,12 @@
-"""The rules on which nodes are alive, in the order in which they apply: a reading in, a state for each node out.
+"""The rules that decide which nodes are alive, in the order in which they apply.
 
 1. A node with a heartbeat is online.
-2. A node without heartbeat and hash is gone, unless Redis lost its data meanwhile.
-3. An offline node stays offline, and is only counted after ``--nodes.forget-after``.
+2. A node without heartbeat and hash is gone, unless Redis lost its data.
+3. An offline node stays offline. After ``--nodes.forget-after`` it is forgotten: only counted.
 4. A heartbeat that never expires proves no life: its node is dead.
-5. A node that was never seen alive is dead when two looks say so, and it had its chance after the last fault.
-6. A node is dead when it had its chance since its last beat if Redis was at fault since, and at its deadline if not.
-7. A death is a node's own, or part of a mass loss, or held back until that is clear.
+5. A node that was never seen alive is dead after two reads without heartbeat, and its chance after the last fault.
+6. A known node is dead at its deadline. After a fault since its last beat, it is dead when it had its chance.
+7. A death is a single one, or part of a mass loss, or held back until that is clear.
 """
 
 from collections.abc import Sequence
@@ -20,32 +20,32 @@ from exporter.liveness.states import Change, Missing, State, Verdicts
 from exporter.source.reading import NO_EXPIRY, Reading, Server
 
 LOOK_AGAIN: Final = 0.02
-"""Seconds after which a pair of keys is read once more that was never seen before and reads as crashed."""
+"""Seconds until the second read of a node that was never seen before and reads as crashed."""
 REMEMBER_LOST: Final = 3600.0
-"""Seconds for which a node is remembered that Redis lost the data of."""
+"""Seconds for which a node is remembered after Redis lost its keys."""
 LATE: Final = 0.4
-"""Share of a TTL: a heartbeat with less left was not renewed when it should be, and its node is likely to die."""
+"""Remaining life of a heartbeat, as a share of a TTL, below which its node is late with the next beat."""
 FRESH: Final = 1.0
-"""Seconds for which it is remembered how many nodes were late."""
+"""Seconds for which the number of late nodes is remembered."""
 
 
 class Rules:
-    """What is known of all nodes, and the rules that decide on them. Its owner lets one thread at a time use it.
+    """What is known of all nodes, and the rules that decide on them. Not thread-safe: the judge's lock guards it.
 
     Args:
         ttl: Seconds that a heartbeat lives.
         beat: Seconds between two beats.
-        forget_after: Seconds after which an offline node is only counted; None for never.
+        forget_after: Seconds after which an offline node is forgotten; None forgets no node.
         thresholds: How many nodes must die together to be a mass loss.
 
     Attributes:
         faults: Redis's faults.
         mass_loss: The mass losses that last.
         heartbeats: The last living heartbeat of each node.
-        missing: The nodes without heartbeat.
-        lost: Nodes whose keys Redis lost, and when; not seen since.
-        late: When nodes were last looked at to see how many are late, and how many were.
-        changes: Changes of nodes' states that were not taken yet.
+        missing: The records of the nodes without heartbeat.
+        lost: When Redis lost a node's keys, for each node that was not seen since; in monotonic seconds.
+        late: When late nodes were last counted, in monotonic seconds, and how many there were.
+        changes: Changes of nodes' states that ``take_changes`` has not returned yet.
     """
 
     def __init__(self, ttl: float, beat: float, forget_after: float | None, thresholds: Thresholds) -> None:
@@ -61,13 +61,13 @@ class Rules:
         self._forget_after = forget_after
 
     def take_changes(self) -> list[Change]:
-        """Return the changes since they were taken last."""
+        """Return the changes of state since the last call."""
         changes, self.changes = self.changes, []
         return changes
 
-    def note(self, server: Server, at: float) -> list[Kind]:
-        """Take note of what Redis said of itself at ``at``, and return the faults that this is the first to show."""
-        new = self.faults.note(server, at)
+    def observe(self, server: Server, at: float) -> list[Kind]:
+        """Record what Redis said about itself at ``at``, and return the faults that this is the first to show."""
+        new = self.faults.observe(server, at)
         for kind, hit in new:
             if kind in LOSES_DATA:
                 for name in self.known():
@@ -76,21 +76,21 @@ class Rules:
         return [kind for kind, _ in new]
 
     def judge(self, reading: Reading, of: int) -> Verdicts:
-        """Return the state of each node read; ``of`` says how many nodes the reading is a fair sample of."""
+        """Return the state of each node in a reading that is a fair sample of ``of`` nodes."""
         ttl_ms = reading.ttl_ms
-        odd = [position for position, ttl in enumerate(ttl_ms) if ttl <= 0] if min(ttl_ms, default=1) <= 0 else []
+        without = [position for position, ttl in enumerate(ttl_ms) if ttl <= 0] if min(ttl_ms, default=1) <= 0 else []
         states = [State.ONLINE] * len(ttl_ms)
-        self.heartbeats.note(reading, odd)
+        self.heartbeats.update(reading, without)
         if self.faults.writes_refused_since is not None:
-            self._note_renewed(reading)
+            self._observe_beats(reading)
         if self.missing or self.lost:
-            living = set(reading.names).difference(reading.names[position] for position in odd)
+            living = set(reading.names).difference(reading.names[position] for position in without)
             for name in living.intersection(self.lost):
                 del self.lost[name]
             for name in living.intersection(self.missing):
                 self.leave(name, State.ONLINE, reading.asked)
         deaths = []
-        for position in odd:
+        for position in without:
             state = self._without_heartbeat(reading, position)
             if state is None:
                 deaths.append(position)
@@ -100,11 +100,11 @@ class Rules:
             self._declare(reading, deaths, of)
             for position in deaths:
                 states[position] = self.missing[reading.names[position]].state or State.UNDECIDED
-        return Verdicts(states, odd)
+        return Verdicts(states, without)
 
     def _without_heartbeat(self, reading: Reading, position: int) -> State | None:
         """Return the state of a node without heartbeat; None if it has just died."""
-        # The answer tells of the moment when Redis was asked; it may have waited since.
+        # An answer shows the keys as they were when Redis was asked. It may have waited in a buffer since then.
         name, at = reading.names[position], reading.asked
         if position in reading.unread:
             return State.UNDECIDED
@@ -119,16 +119,17 @@ class Rules:
         if not node.offline:
             state = None if never_expires else self._waits(name, node, at)
             if state and node.died is not None:
-                node.died = None  # its death was held back, and now a fault excuses it
+                node.died = None  # the death was held back, and now a fault excuses the missing heartbeat
                 self.mass_loss.leave(name)
             return state and self._set(name, node, state, at)
         return self._set_offline(name, node, at)
 
     def _first_missed(self, name: bytes, at: float) -> Missing:
-        """Return the record of a node that is seen without heartbeat for the first time.
+        """Return the record of a node that is read without heartbeat for the first time.
 
-        Its chance counts from its last beat that was seen. But if nobody looked when that
-        heartbeat ended, and a fault began later, it may have beaten until the fault.
+        The node's chance counts from its last beat that was seen. But the exporter may not have
+        read it between the end of that heartbeat and a later fault. Then it may have beaten until
+        that fault, and its chance counts from there.
         """
         end, faults = self._end(name), self.faults.of(name)
         if end == NEVER:
@@ -140,7 +141,7 @@ class Rules:
         return node
 
     def _waits(self, name: bytes, node: Missing, at: float) -> State | None:
-        """Return the state of a node that is not dead yet; None if it is."""
+        """Return the state of a node that is not dead yet; None if it is dead."""
         faults, end, since = self.faults.of(name), self._end(name), node.since
         if end == NEVER:
             seen_twice = at - node.first >= LOOK_AGAIN
@@ -160,14 +161,14 @@ class Rules:
         return deadline is not None and at >= deadline
 
     def _declare(self, reading: Reading, deaths: Sequence[int], of: int) -> None:
-        """Declare nodes dead, each by itself or as part of a mass loss; or wait until that is clear."""
+        """Declare nodes dead, each as a single death or as part of a mass loss, or hold their deaths back."""
         at = reading.asked
         dead: dict[bytes, float] = {}
         for position in deaths:
             name = reading.names[position]
             node, end = self.missing[name], self._end(name)
             if node.died is None:
-                # A heartbeat that ended long before anybody looked may have been renewed in between.
+                # A heartbeat that ended long before this read may have been renewed in between.
                 node.ended = node.state is State.ONLINE and at - self._ttl <= end <= at
                 node.died = end if node.ended else at
             if end == NEVER:
@@ -187,7 +188,7 @@ class Rules:
                 self._set_offline(name, self.missing[name], at)
 
     def _late_now(self, reading: Reading, of: int) -> float:
-        """Return how many living nodes are likely to die within a beat."""
+        """Return how many living nodes are expected to die within a beat."""
         at = reading.asked
         seen, late = self.late
         count = self.count_late(reading, of)
@@ -199,21 +200,21 @@ class Rules:
         return count
 
     def count_late(self, reading: Reading, of: int) -> float:
-        """Return how many nodes are late with their beat, out of ``of`` that the reading is a fair sample of."""
+        """Return how many of ``of`` nodes are late with their beat; the reading is a fair sample of them."""
         least = LATE * self._ttl * 1000
         return sum(0 < ms < least for ms in reading.ttl_ms) * of / len(reading.ttl_ms)
 
-    def _note_renewed(self, reading: Reading) -> None:
-        """Tell the faults of the latest beats: a beat shows that Redis takes writes."""
+    def _observe_beats(self, reading: Reading) -> None:
+        """Record the beats in a reading: a beat shows that Redis takes writes."""
         for name, ms in zip(reading.names, reading.ttl_ms, strict=True):
             if ms > 0:
-                self.faults.renewed(name, reading.asked - self._ttl + min(ms / 1000, self._ttl))
+                self.faults.observe_beat(name, reading.asked - self._ttl + min(ms / 1000, self._ttl))
 
     def deadline(self, name: bytes) -> float | None:
-        """Return when a node that does not beat is dead; None if it was never seen alive.
+        """Return when a node that does not beat is dead, in monotonic seconds; None if it was never seen alive.
 
-        A heartbeat may have been renewed since it was seen, and then evicted. So if Redis
-        evicted anything meanwhile, the node has one more beat.
+        A heartbeat may have been renewed since it was seen, and evicted afterwards. So if Redis
+        has evicted keys since then, the node gets one more beat.
         """
         end = self._end(name)
         if self.faults.evicted_at(name) > end - self._ttl:
@@ -221,9 +222,9 @@ class Rules:
         return None if end == NEVER else end
 
     def _end(self, name: bytes) -> float:
-        """Return when a node's last heartbeat ended or will end; ``NEVER`` if none was seen.
+        """Return when a node's last heartbeat ended or will end, in monotonic seconds; ``NEVER`` if it had none.
 
-        A heartbeat that lives for longer than a TTL is seen again before it ends.
+        The end is at most a TTL after the read that saw the heartbeat: one that lives longer is read again before.
         """
         heartbeat = self.heartbeats.get(name)
         return min(heartbeat.deadline, heartbeat.seen + self._ttl) if heartbeat else NEVER
@@ -248,11 +249,11 @@ class Rules:
             self._set(name, node, state, at)
 
     def known(self) -> set[bytes]:
-        """Return all nodes that anything is remembered of."""
+        """Return all nodes of which this object remembers anything."""
         return self.heartbeats.names() | self.missing.keys()
 
     def drop(self, name: bytes) -> None:
-        """Remember nothing more of a node."""
+        """Forget all about a node."""
         self.heartbeats.forget(name)
         self.mass_loss.leave(name)
         self.missing.pop(name, None)

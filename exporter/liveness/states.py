@@ -1,4 +1,4 @@
-"""What a node is, and what is remembered of one that does not beat."""
+"""The states of a node, and the record of a node that has no heartbeat."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,40 +6,40 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """What a node is."""
+    """The state of a node."""
 
     ONLINE = "online"
     OFFLINE = "offline"
     UNDECIDED = "undecided"
-    """It has no heartbeat, and it cannot be said yet that it is dead."""
+    """The node has no heartbeat, but it may be alive: a fault of Redis or a mass loss may explain that."""
     FORGOTTEN = "forgotten"
-    """Offline for so long that it is only counted."""
+    """The node is offline for so long that it is only counted."""
     GONE = "gone"
-    """It stopped gracefully, or was never there: nothing is exported."""
+    """The node stopped gracefully, or never existed: nothing is exported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """A state for each node of a reading.
+    """The state of each node of a reading.
 
     Attributes:
-        states: In the order of the reading's names.
-        odd: Positions of all nodes without a living heartbeat, in order.
+        states: The states, in the order of the reading's names.
+        without_heartbeat: Positions of all nodes without a living heartbeat, in ascending order.
     """
 
     states: Sequence[State]
-    odd: Sequence[int]
+    without_heartbeat: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A node's state became another one.
+    """A change of a node's state.
 
     Attributes:
         name: The node.
-        before: Its state until then; None if it was not known.
-        after: Its state since.
-        at: Monotonic time of the look that showed it.
+        before: The old state; None if the node was unknown.
+        after: The new state.
+        at: Monotonic time of the read that showed the change.
     """
 
     name: bytes
@@ -50,15 +50,15 @@ class Change:
 
 @dataclass(slots=True)
 class Missing:
-    """A node without heartbeat.
+    """A node without heartbeat. All times are monotonic, in seconds.
 
     Attributes:
-        first: The first look that showed it so, in monotonic seconds.
-        since: From when on its chance to beat counts; None if it was never seen alive and no fault is known.
-        state: Its state at the last look; None for a node that was never seen before.
-        died: When it died: the end of its heartbeat, or when its chance was over; None while it may be alive.
-        ended: Whether that is the end of its heartbeat.
-        offline: Whether its death was declared, and not held back.
+        first: When the node was first read without a heartbeat.
+        since: When its chance to beat begins; None if it was never seen alive and no fault is known.
+        state: Its state at the last read; None for a node that was never seen before.
+        died: When it died: the end of its heartbeat, or the end of its chance; None while it may be alive.
+        ended: Whether ``died`` is the end of its heartbeat.
+        offline: Whether the node is declared dead. A death that is held back is not declared yet.
     """
 
     first: float

@@ -1,8 +1,8 @@
-"""The watch: looks at Redis four times a second, and at each node when its state may change.
+"""The watch: probes Redis four times a second, and reads each node when its state may change.
 
-Without deadlines the watch reads only the nodes that are undecided. With deadlines,
-for an exporter that pushes, it also reads each node when its heartbeat should end, and
-all offline nodes every few seconds.
+Without deadlines, the watch reads only the undecided nodes. An exporter that pushes turns
+deadlines on. Then the watch also reads each node when its heartbeat should end, and all
+offline nodes every few seconds.
 """
 
 import heapq
@@ -16,30 +16,31 @@ from exporter.liveness.judge import Change, Judge, State
 from exporter.source.reading import Reader
 
 PROBE: Final = 0.25
-"""Seconds between two looks at whether Redis answers, and as which server."""
+"""Seconds between two probes, which show whether Redis answers, and as which server."""
 SLACK: Final = 0.002
-"""Seconds after a deadline at which it is surely over."""
+"""Seconds from a deadline to the read of its node: by then Redis has surely expired the heartbeat."""
 SLOT: Final = 0.05
-"""Seconds for which deadlines are gathered, so that many nodes cost few reads."""
-MOST: Final = 1000
-"""Nodes that one look reads at most, besides those whose deadline has come: few enough for any moment."""
-SOME: Final = 100
-"""Nodes that are read with every look while Redis refuses writes."""
+"""Shortest time between two reads, in seconds: deadlines that are close together share a read."""
+MAX_NODES: Final = 1000
+"""Largest number of undecided or late nodes in one read, so that the read is short."""
+SAMPLE: Final = 100
+"""Number of nodes that each look reads while Redis refuses writes."""
 LATE_EVERY: Final = 0.5
-"""Seconds between two looks at how many nodes are late."""
-REST: Final = 10.0
-"""Seconds between two looks at a node that is gone or forgotten: a beat that it writes lasts longer."""
+"""Shortest time between two counts of the late nodes, in seconds."""
+RECHECK_AFTER: Final = 10.0
+"""Seconds between two reads of a node that is gone or forgotten: less than a heartbeat lives."""
 
 
-_LOOKED_AT: Final = (State.OFFLINE, State.UNDECIDED)
-"""States of nodes that are read without a timer: with every refresh, and with every probe."""
+_READ_WITHOUT_TIMER: Final = (State.OFFLINE, State.UNDECIDED)
+"""States that need no timer: offline nodes are read with every refresh, undecided nodes with every probe."""
 
 
 class Watch:
-    """Decides which nodes to read next, and reads them. For one thread.
+    """Decides which nodes to read next, and reads them. Not thread-safe: the fleet's watch thread owns it.
 
-    A beat that a scrape saw has moved the deadline, which the judge knows: then the
-    node is not read. Left alone, each node is read about once a TTL.
+    When a timer is due, the judge may know a later deadline, because a scrape saw a new beat.
+    Then the timer is set to that deadline, and the node is not read. Without scrapes, each node is
+    read about once a TTL.
 
     Args:
         judge: The fleet's judge.
@@ -48,7 +49,7 @@ class Watch:
         clock: Returns monotonic seconds.
 
     Attributes:
-        looked: When Redis last answered a look, in monotonic seconds.
+        looked: When Redis last answered a probe or a read of the watch, in monotonic seconds.
     """
 
     def __init__(
@@ -67,22 +68,22 @@ class Watch:
         self._timed: set[bytes] = set()
         self._undecided: list[bytes] = []
         self._turn = 0
-        self._changed: deque[bytes] = deque()  # nodes that others saw alive again, or gone
-        judge.tell(self._note)
+        self._changed: deque[bytes] = deque()  # nodes that any thread's read showed alive again, or gone
+        judge.on_changes(self._hear)
 
     def keep_deadlines(self, refresh: float) -> None:
-        """Read each node at its deadline from now on, and the offline nodes every ``refresh`` seconds."""
+        """Turn deadlines on: read each node at its deadline, and offline nodes every ``refresh`` seconds."""
         self._refresh = refresh
 
     def wait(self) -> float:
-        """Return the seconds until the next look is due."""
+        """Return the seconds until the next probe or read is due."""
         due = self._probe_at
         if self._refresh is not None:
             due = min(due, self._refresh_at, *(timer[0] for timer in self._timers[:1]))
         return max(0.0, max(due, self._not_before) - self._clock())
 
     def probe(self) -> bool:
-        """See whether Redis answers, and as which server, if that is due; return whether it was.
+        """Probe Redis if a probe is due, and return whether it was due.
 
         Raises:
             SourceError: Redis did not answer.
@@ -92,22 +93,22 @@ class Watch:
             return False
         self._probe_at = now + PROBE
         answer = self._reader.read((), now + self._timeout)
-        self._judge.answered(answer.server, answer.at)
+        self._judge.observe(answer.server, answer.at)
         self.looked = answer.at
         self._undecided = self._undecided or self._judge.undecided()
         return True
 
     def look(self, names: Sequence[bytes]) -> bool:
-        """Read and judge the nodes that are due, and return whether all offline nodes were among them.
+        """Read and judge the nodes that are due, and return whether these include all offline nodes.
 
         Args:
-            names: The nodes that are known now.
+            names: The nodes that discovery knows now.
 
         Raises:
-            SourceError: Redis could not be read; what was due stays due.
+            SourceError: Redis could not be read. The nodes that were due are read with the next probe.
         """
         now = self._clock()
-        undecided, self._undecided = self._undecided[:MOST], self._undecided[MOST:]
+        undecided, self._undecided = self._undecided[:MAX_NODES], self._undecided[MAX_NODES:]
         due = dict.fromkeys(undecided)
         if self._judge.writes_refused_since() is not None:
             due |= dict.fromkeys(self._in_turns(names))
@@ -122,30 +123,30 @@ class Watch:
             try:
                 self._read(list(due))
             except Exception:
-                self._time((name for name in due if name not in self._timed), now + PROBE)
+                self._set_timers((name for name in due if name not in self._timed), now + PROBE)
                 raise
         return refresh
 
     def _in_turns(self, names: Sequence[bytes]) -> Sequence[bytes]:
-        """Return some nodes, others each time: a beat of any of them shows that Redis takes writes again."""
-        self._turn = self._turn + SOME if self._turn + SOME < len(names) else 0
-        return names[self._turn : self._turn + SOME]
+        """Return the next ``SAMPLE`` nodes in turn: a beat of any node shows that Redis takes writes again."""
+        self._turn = self._turn + SAMPLE if self._turn + SAMPLE < len(names) else 0
+        return names[self._turn : self._turn + SAMPLE]
 
     def _due(self, names: Sequence[bytes], now: float) -> Iterator[bytes]:
-        """Yield the nodes whose deadline has come, taking their timers away."""
+        """Yield the nodes whose deadline has come, and remove their timers."""
         if names is not self._names:
             self._names, self._known = names, frozenset(names)
-            self._time((name for name in names if name not in self._timed), now)
+            self._set_timers((name for name in names if name not in self._timed), now)
         while self._changed:
             if (name := self._changed.popleft()) not in self._timed:
-                self._time((name,), now)
+                self._set_timers((name,), now)
         while self._timers and self._timers[0][0] <= now:
             _, name = heapq.heappop(self._timers)
             self._timed.discard(name)
             if name in self._known:
                 moved = self._judge.due(name)
                 if moved is not None and moved + SLACK > now:
-                    self._time((name,), moved + SLACK)
+                    self._set_timers((name,), moved + SLACK)
                 else:
                     yield name
 
@@ -158,24 +159,24 @@ class Watch:
         for name, state in zip(names, states, strict=True):
             if name not in self._timed:
                 if (at := self._judge.due(name)) is not None:
-                    self._time((name,), at + SLACK)
+                    self._set_timers((name,), at + SLACK)
                 elif state in (State.GONE, State.FORGOTTEN):
-                    self._time((name,), reading.at + REST)
-                # The offline are read with every refresh, the undecided with every probe.
+                    self._set_timers((name,), reading.at + RECHECK_AFTER)
+                # For other states see _READ_WITHOUT_TIMER.
 
     def _look_for_late(self, dead: Collection[bytes]) -> None:
-        """Read the nodes that end next, so that the judge knows whether more deaths are to come."""
+        """Read the nodes whose heartbeats end next, so that the judge knows whether more deaths will follow."""
         now = self._clock()
         if now >= self._late_at:
             self._late_at = now + LATE_EVERY
             if ending := [name for name in self._judge.ending_soon(now) if name not in dead]:
-                self._judge.look_for_late(self._reader.read(ending[:MOST], now + self._timeout), len(ending))
+                self._judge.look_for_late(self._reader.read(ending[:MAX_NODES], now + self._timeout), len(ending))
 
-    def _note(self, changes: Sequence[Change]) -> None:
+    def _hear(self, changes: Sequence[Change]) -> None:
         if self._refresh is not None:
-            self._changed += [change.name for change in changes if change.after not in _LOOKED_AT]
+            self._changed += [change.name for change in changes if change.after not in _READ_WITHOUT_TIMER]
 
-    def _time(self, names: Iterable[bytes], at: float) -> None:
+    def _set_timers(self, names: Iterable[bytes], at: float) -> None:
         if self._refresh is not None:
             for name in names:
                 self._timed.add(name)

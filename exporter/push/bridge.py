@@ -87,7 +87,7 @@ class Bridge(Collector):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
-        fleet.judge.tell(self._changes.extend)
+        fleet.judge.on_changes(self._changes.extend)
         fleet.attend(self.step, refresh)
         registry = fleet.telemetry.registry
         registry.register(self)

@@ -186,11 +186,11 @@ class SnapshotMaker:
             self._check_clocks(reading, columns[LAST_HEARTBEAT.name].texts)
         columns[UP.name] = column_of([b"1"] * len(states))
         columns[MASS_LOST.name] = self._empty.get(len(states)) or self._empty_column(len(states))
-        if verdicts.odd:
+        if verdicts.without_heartbeat:
             self._mark(columns, reading, verdicts)
-        odd = Counter(states[position] for position in verdicts.odd)
+        odd = Counter(states[position] for position in verdicts.without_heartbeat)
         counts = {state: odd[state] for state in COUNTED}
-        counts[State.ONLINE] += len(states) - len(verdicts.odd)
+        counts[State.ONLINE] += len(states) - len(verdicts.without_heartbeat)
         return Part(
             names=names,
             positions=positions,
@@ -232,7 +232,7 @@ class SnapshotMaker:
 
     def _mark(self, columns: dict[str, Column], reading: Reading, verdicts: Verdicts) -> None:
         """Show in the columns who is not alive: of them nothing may be told that only the living have."""
-        states, odd = verdicts.states, verdicts.odd
+        states, odd = verdicts.states, verdicts.without_heartbeat
         if members := self._judge.members():
             lost = [position for position in odd if reading.names[position] in members]
             columns[MASS_LOST.name] = columns[MASS_LOST.name].amended(dict.fromkeys(lost, b"1"))

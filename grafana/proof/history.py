@@ -127,7 +127,7 @@ class _Exporter:
         if known != frozenset(self._names.raw):
             self._names = names_of(known, len(self._lives))
         for second in range(STEP):
-            self._judge.answered(_REDIS, at - STEP + second)  # the exporter probes Redis all the time
+            self._judge.observe(_REDIS, at - STEP + second)  # the exporter probes Redis all the time
         reading = self._read(at)
         verdicts = self._judge.judge(reading)
         took = 0.002 + len(known) * 5e-6 * (1 + at % 3)

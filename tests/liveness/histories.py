@@ -116,7 +116,7 @@ class History:
 
     Args:
         seed: What makes it repeatable.
-        judge: The judge under test: it has ``answered`` and ``judge``.
+        judge: The judge under test: it has ``observe`` and ``judge``.
         options: What is passed to ``judge`` besides the reading.
     """
 
@@ -149,7 +149,7 @@ class History:
             self._beat()
             redis.ends = {name: ends for name, ends in redis.ends.items() if ends > redis.now}
             if redis.readable:
-                self._judge.answered(redis.server, redis.now)
+                self._judge.observe(redis.server, redis.now)
                 scrape = redis.now >= scrape_at
                 undecided = [name for name, state in self._states.items() if state is State.UNDECIDED]
                 if scrape:

@@ -29,7 +29,7 @@ def the_same(names: tuple[bytes, ...]) -> tuple[bytes, ...]:
 
 def look(heartbeats: Heartbeats, pairs: Mapping[bytes, Pair], at: float) -> None:
     reading = reading_of(pairs, at, names=the_same(tuple(sorted(pairs))))
-    heartbeats.note(reading, [i for i, ms in enumerate(reading.ttl_ms) if ms <= 0])
+    heartbeats.update(reading, [i for i, ms in enumerate(reading.ttl_ms) if ms <= 0])
 
 
 @given(STEPS)
@@ -61,7 +61,7 @@ def test_heartbeat_is_not_replaced_by_what_a_slow_reading_saw_before() -> None:
 
 def test_nothing_is_kept_of_a_reading_whose_nodes_were_all_seen_later_or_are_forgotten() -> None:
     heartbeats, beats = Heartbeats(), Beats([b"noon"] * 3)
-    heartbeats.note(replace(reading_of(dict.fromkeys(NAMES, Pair(ttl=20))), beats=beats), ())
+    heartbeats.update(replace(reading_of(dict.fromkeys(NAMES, Pair(ttl=20))), beats=beats), ())
     kept = weakref.ref(beats)
     del beats
     look(heartbeats, {b"a": Pair(ttl=20)}, 1)
@@ -73,7 +73,7 @@ def test_nothing_is_kept_of_a_reading_whose_nodes_were_all_seen_later_or_are_for
 
 def test_dead_node_keeps_nothing_of_those_that_were_read_with_it() -> None:
     heartbeats, beats = Heartbeats(), Beats([b"noon"] * 3)
-    heartbeats.note(replace(reading_of(dict.fromkeys(NAMES, Pair(ttl=20))), beats=beats), ())
+    heartbeats.update(replace(reading_of(dict.fromkeys(NAMES, Pair(ttl=20))), beats=beats), ())
     kept = weakref.ref(beats)
     del beats
     look(heartbeats, {**dict.fromkeys(NAMES, Pair(ttl=20)), b"b": Pair(), b"new": Pair(ttl=20)}, 1)
@@ -84,7 +84,7 @@ def test_dead_node_keeps_nothing_of_those_that_were_read_with_it() -> None:
 def test_heartbeat_is_not_replaced_by_an_older_one_that_was_taken_in_late() -> None:
     heartbeats = Heartbeats()
     look(heartbeats, {b"a": Pair(ttl=30, beat=b"new")}, 10)
-    heartbeats.note(replace(reading_of({b"a": Pair(ttl=20, beat=b"old")}, 10.1), asked=9.9), ())
+    heartbeats.update(replace(reading_of({b"a": Pair(ttl=20, beat=b"old")}, 10.1), asked=9.9), ())
     assert heartbeats.get(b"a") == Heartbeat(40, 10, b"new")
 
 

@@ -37,7 +37,7 @@ class Court:
         """Answer as a healthy Redis does, to the probe that asks it every second."""
         while self.answered < at:
             self.answered = min(at, self.answered + 1)
-            self.judge.answered(self.server, self.answered)
+            self.judge.observe(self.server, self.answered)
 
     def look(self, pair: Pair, at: float, server: Server = SERVER) -> State:
         """Judge the node as it is now, once, after a time in which Redis answered."""
@@ -240,11 +240,11 @@ def test_after_a_fault_a_node_that_was_offline_stays_offline(court: Court, serve
 @FAULTS
 def test_probe_that_notes_a_fault_first_says_so(court: Court, server: Server, silence: float) -> None:
     told: list[Kind] = []
-    court.judge.tell_of_faults(told.append)
+    court.judge.on_faults(told.append)
     court.look(ALIVE, 0)
-    faults = court.judge.answered(server, silence)
+    faults = court.judge.observe(server, silence)
     assert len(faults) == 1
-    assert not court.judge.answered(server, silence + 0.25)
+    assert not court.judge.observe(server, silence + 0.25)
     assert told == faults
     court.answered, court.server = silence, server
     assert court.look(CRASHED, TTL + 1, server) is State.UNDECIDED
@@ -253,7 +253,7 @@ def test_probe_that_notes_a_fault_first_says_so(court: Court, server: Server, si
 @FAULTS
 def test_fault_that_a_read_shows_first_is_told_too(court: Court, server: Server, silence: float) -> None:
     told: list[Kind] = []
-    court.judge.tell_of_faults(told.append)
+    court.judge.on_faults(told.append)
     court.look(ALIVE, 0)
     court.look_after_silence(ALIVE, silence, server)
     assert len(told) == 1
@@ -262,7 +262,7 @@ def test_fault_that_a_read_shows_first_is_told_too(court: Court, server: Server,
 def test_silence_of_up_to_five_seconds_changes_nothing(court: Court) -> None:
     court.look(ALIVE, 0)
     court.answer_until(TTL - 5.0)
-    assert not court.judge.answered(SERVER, TTL - 5.0 + 4.99)
+    assert not court.judge.observe(SERVER, TTL - 5.0 + 4.99)
     assert court.look_after_silence(CRASHED, TTL, SERVER) is State.OFFLINE
 
 
@@ -402,12 +402,12 @@ def refusing(writes: int) -> Server:
 def test_beat_that_another_node_wrote_ends_a_refusal_and_the_chance_counts_from_that_beat_on(court: Court) -> None:
     names = (b"n", b"other")
     court.judge.judge(reading_of({b"n": Pair(ttl=25), b"other": ALIVE}, 100, refusing(0), names))
-    court.judge.answered(refusing(1), 101)
+    court.judge.observe(refusing(1), 101)
     assert court.judge.writes_refused_since() == 100
     court.judge.judge(reading_of({b"n": Pair(ttl=23), b"other": Pair(ttl=28)}, 102, refusing(2), names))
     assert court.judge.writes_refused_since() == 100  # both beats are older than the refusal
     for writes in range(3, 21):
-        court.judge.answered(refusing(writes), 100 + writes)
+        court.judge.observe(refusing(writes), 100 + writes)
     court.judge.judge(reading_of({b"n": Pair(ttl=4), b"other": Pair(ttl=25)}, 121, refusing(20), names))
     assert court.judge.writes_refused_since() is None
     court.names, court.answered, court.server = names[:1], 121, refusing(20)
@@ -419,7 +419,7 @@ def test_beat_that_another_node_wrote_ends_a_refusal_and_the_chance_counts_from_
 def test_heartbeat_that_lives_for_an_hour_ends_a_refusal_now_and_no_later(court: Court) -> None:
     names = (b"n", b"other")
     court.judge.judge(reading_of({b"n": ALIVE, b"other": ALIVE}, 100, refusing(0), names))
-    court.judge.answered(refusing(1), 101)
+    court.judge.observe(refusing(1), 101)
     court.judge.judge(reading_of({b"n": CRASHED, b"other": Pair(ttl=HOUR)}, 104, refusing(1), names))
     assert court.judge.writes_refused_since() is None
     court.names, court.answered, court.server = names[:1], 104, refusing(1)
@@ -441,7 +441,7 @@ def test_node_whose_data_redis_lost_is_undecided_then_offline(court: Court) -> N
 def test_node_whose_data_redis_lost_is_awaited_although_discovery_finds_nothing(court: Court) -> None:
     court.look(ALIVE, 0)
     assert court.judge.awaited(court.answered) == ()
-    court.judge.answered(RESTARTED, 5)
+    court.judge.observe(RESTARTED, 5)
     assert court.judge.awaited(court.answered) == (b"n",)
 
 
@@ -468,7 +468,7 @@ def test_node_whose_data_redis_lost_is_gone_after_an_hour_although_nobody_reads_
     court.look(ALIVE, 0)
     court.look(GONE, 5, RESTARTED)
     court.look(GONE, 5 + GRACE, RESTARTED)
-    court.judge.tell(told.extend)
+    court.judge.on_changes(told.extend)
     assert court.judge.awaited(5 + HOUR - 0.1) == (b"n",)
     assert told == []
     assert court.judge.awaited(5 + HOUR) == ()
@@ -500,7 +500,7 @@ def test_node_that_kept_its_hash_through_a_restart_is_not_lost(court: Court) -> 
 def test_node_gone_before_redis_lost_its_data_is_not_awaited(court: Court) -> None:
     court.look(ALIVE, 0)
     assert court.look(GONE, 1) is State.GONE
-    court.judge.answered(RESTARTED, 5)
+    court.judge.observe(RESTARTED, 5)
     assert court.judge.awaited(court.answered) == ()
 
 
@@ -597,7 +597,7 @@ def test_node_never_seen_alive_is_offline_since_it_was_seen_so_for_sure_and_no_h
 
 def test_judge_tells_what_redis_said_of_itself_last(court: Court) -> None:
     assert court.judge.server is None
-    court.judge.answered(SERVER, 0)
+    court.judge.observe(SERVER, 0)
     court.look(ALIVE, 1, DEMOTED)
     assert court.judge.server == DEMOTED
 
@@ -641,7 +641,7 @@ def test_run_that_lasts_gives_its_first_seconds_as_chance_and_no_more(court: Cou
 
 def test_node_that_a_scan_saw_on_the_new_redis_and_that_is_gone_afterwards_stopped(court: Court) -> None:
     court.look(ALIVE, 0)
-    court.judge.answered(RESTARTED, 5)
+    court.judge.observe(RESTARTED, 5)
     court.judge.found({b"n"}, since=6)
     assert court.judge.awaited(7) == ()
     court.answered, court.server = 7, RESTARTED
@@ -650,14 +650,14 @@ def test_node_that_a_scan_saw_on_the_new_redis_and_that_is_gone_afterwards_stopp
 
 def test_scan_that_began_before_redis_lost_its_data_proves_nothing(court: Court) -> None:
     court.look(ALIVE, 0)
-    court.judge.answered(RESTARTED, 5)
+    court.judge.observe(RESTARTED, 5)
     court.judge.found({b"n"}, since=4)
     assert court.judge.awaited(7) == (b"n",)
 
 
 def test_changes_are_told_once_each_with_what_was_before(court: Court) -> None:
     told: list[Change] = []
-    court.judge.tell(told.extend)
+    court.judge.on_changes(told.extend)
     court.look(ALIVE, 0)
     court.look(CRASHED, TTL)
     court.look(CRASHED, TTL + 1)
@@ -672,6 +672,6 @@ def test_offline_node_whose_hash_is_deleted_is_told_to_be_gone(court: Court) -> 
     court.look(ALIVE, 0)
     court.look(CRASHED, TTL)
     told: list[Change] = []
-    court.judge.tell(told.extend)
+    court.judge.on_changes(told.extend)
     court.look(GONE, TTL + 1)
     assert told == [Change(b"n", State.OFFLINE, State.GONE, TTL + 1)]

@@ -208,7 +208,7 @@ class World(RuleBasedStateMachine):
                         node.missed += 1
             else:
                 self.let_beat()
-                self.judge.answered(self.server, self.now)
+                self.judge.observe(self.server, self.now)
         self.expire()
 
     def let_beat(self) -> None:
@@ -231,7 +231,7 @@ class World(RuleBasedStateMachine):
         for name in self.known:
             if another:
                 self.lost_at.setdefault(name, self.now)
-        self.judge.answered(self.server, self.now)
+        self.judge.observe(self.server, self.now)
         self.scrape()
 
     def pair(self, name: bytes) -> Pair:
@@ -246,7 +246,7 @@ class World(RuleBasedStateMachine):
         self.found = found
         if names != self.names:
             self.names = names
-            self.judge.answered(self.server, self.now)
+            self.judge.observe(self.server, self.now)
             self.judge.keep(names)
         pairs: Mapping[bytes, Pair] = {name: self.pair(name) for name in self.names}
         verdicts = self.judge.judge(reading_of(pairs, self.now, self.server, self.names))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from exporter.liveness.all_faults import Faults
-from exporter.liveness.faults import HALF, LASTS, Fault, Kind, ServerFaults, chance
+from exporter.liveness.faults import HALF, ONGOING, Fault, Kind, ServerFaults, chance
 from exporter.source.reading import Server
 
 TTL, BEAT = 30.0, 10.0
@@ -24,11 +24,11 @@ class Looks:
     def __init__(self, first: Server = SERVER) -> None:
         self.faults = ServerFaults(TTL, BEAT)
         self.now = 100.0
-        self.faults.note(first, self.now)
+        self.faults.observe(first, self.now)
 
     def see(self, server: Server, after: float = 1.0) -> list[Kind]:
         self.now += after
-        return self.faults.note(server, self.now)
+        return self.faults.observe(server, self.now)
 
     @property
     def spans(self) -> list[tuple[Kind, float, float]]:
@@ -86,7 +86,7 @@ def test_silence_of_five_seconds_is_no_fault() -> None:
 def test_look_that_is_taken_in_late_is_ignored() -> None:
     looks = Looks()
     looks.see(replace(SERVER, run_id="run-2"), 10)
-    assert looks.faults.note(SERVER, 105) == []
+    assert looks.faults.observe(SERVER, 105) == []
     assert looks.see(replace(SERVER, run_id="run-2")) == []
 
 
@@ -116,7 +116,7 @@ def test_short_run_is_joined_with_the_outages_around_it() -> None:
         looks.see(replace(SERVER, run_id=f"run-{run}", uptime=0.0), 20)
         looks.see(replace(SERVER, run_id=f"run-{run}", uptime=4.0), 4)
     looks.see(replace(SERVER, run_id="run-6", uptime=0.0), 20)
-    assert looks.spans == [(Kind.RESTARTED, 100, looks.now), (Kind.SHORT, looks.now, LASTS)]
+    assert looks.spans == [(Kind.RESTARTED, 100, looks.now), (Kind.SHORT, looks.now, ONGOING)]
 
 
 def test_short_runs_are_joined_although_an_outage_of_before_is_remembered() -> None:
@@ -131,7 +131,7 @@ def test_short_runs_are_joined_although_an_outage_of_before_is_remembered() -> N
     assert looks.spans == [
         (Kind.SILENT, 100, 106),
         (Kind.RESTARTED, 116, looks.now),
-        (Kind.SHORT, looks.now, LASTS),
+        (Kind.SHORT, looks.now, ONGOING),
     ]
 
 
@@ -140,7 +140,7 @@ def test_run_that_lasts_was_a_chance_from_its_first_second_on() -> None:
     looks.see(replace(SERVER, run_id="run-2", uptime=0.0), 20)
     for second in range(1, 15):
         looks.see(replace(SERVER, run_id="run-2", uptime=second))
-    assert looks.spans[-1] == (Kind.SHORT, 120, LASTS)
+    assert looks.spans[-1] == (Kind.SHORT, 120, ONGOING)
     looks.see(replace(SERVER, run_id="run-2", uptime=15.0))
     assert looks.spans == [(Kind.RESTARTED, 100, 120)]
 
@@ -153,7 +153,7 @@ def test_run_that_was_going_on_before_it_was_seen_is_not_short() -> None:
 
 def test_redis_that_has_just_started_with_old_data_was_at_fault_before_the_first_look() -> None:
     looks = Looks(replace(SERVER, uptime=7, restored=True))
-    assert looks.spans == [(Kind.RESTARTED, 93, 93), (Kind.SHORT, 93, LASTS)]
+    assert looks.spans == [(Kind.RESTARTED, 93, 93), (Kind.SHORT, 93, ONGOING)]
     assert Looks(replace(SERVER, uptime=7)).spans == []
     assert Looks(replace(SERVER, uptime=TTL + BEAT, restored=True)).spans == []
 
@@ -166,7 +166,7 @@ def test_refused_write_begins_a_refusal_at_the_look_before() -> None:
     assert looks.see(refusing(1)) == [Kind.REFUSED]
     assert looks.faults.writes_refused_since == 100
     assert looks.see(refusing(2)) == []
-    assert looks.spans == [(Kind.REFUSED, 100, LASTS)]
+    assert looks.spans == [(Kind.REFUSED, 100, ONGOING)]
 
 
 def test_refusals_of_long_ago_are_none_of_now() -> None:
@@ -213,11 +213,11 @@ def test_refusal_ends_when_no_write_was_refused_for_half_a_ttl() -> None:
 def test_heartbeat_that_is_renewed_ends_a_refusal_that_began_before_it() -> None:
     looks = Looks()
     looks.see(refusing(1))
-    looks.faults.renewed(101)  # no later than the look that showed the refusal
+    looks.faults.observe_beat(101)  # no later than the look that showed the refusal
     assert looks.faults.writes_refused_since == 100
     for count in range(2, 30):
         looks.see(refusing(count))
-    looks.faults.renewed(128.5)
+    looks.faults.observe_beat(128.5)
     assert looks.spans == [(Kind.REFUSED, 100, 128.5)]
     assert chance(looks.faults.faults, 100, 130) == 1.5
 
@@ -225,7 +225,7 @@ def test_heartbeat_that_is_renewed_ends_a_refusal_that_began_before_it() -> None
 def test_refusal_between_beats_that_succeed_gives_half_a_chance() -> None:
     looks = Looks()
     looks.see(refusing(1))
-    looks.faults.renewed(104)
+    looks.faults.observe_beat(104)
     assert chance(looks.faults.faults, 100, 110) == 8
     looks.see(refusing(2), 9)
     assert looks.faults.writes_refused_since == 101
@@ -235,7 +235,7 @@ def test_refusal_of_half_a_ttl_before_a_beat_gives_no_chance() -> None:
     looks = Looks()
     for count in range(1, 17):
         looks.see(refusing(count))
-    looks.faults.renewed(100 + SHORT)
+    looks.faults.observe_beat(100 + SHORT)
     assert chance(looks.faults.faults, 100, 120) == 120 - 100 - SHORT
 
 
@@ -267,7 +267,7 @@ def test_replica_that_hears_nothing_is_at_fault_since_its_masters_last_word() ->
     for second in range(1, 13):
         assert looks.see(replace(replica, silence=second)) == []
     assert looks.see(replace(replica, silence=13)) == [Kind.CUT_OFF]
-    assert looks.spans == [(Kind.CUT_OFF, 100, LASTS)]
+    assert looks.spans == [(Kind.CUT_OFF, 100, ONGOING)]
     looks.see(replica)
     assert looks.spans == [(Kind.CUT_OFF, 100, 114)]
 
@@ -309,8 +309,8 @@ def cluster(*silent: str, owners: Mapping[str, str] | None = None, **members: Se
 
 def test_fault_of_one_primary_hits_only_its_nodes() -> None:
     faults = Faults(TTL, BEAT)
-    faults.note(cluster(), 100)
-    ((kind, hit),) = faults.note(cluster(B=replace(SERVER, run_id="B2")), 101)
+    faults.observe(cluster(), 100)
+    ((kind, hit),) = faults.observe(cluster(B=replace(SERVER, run_id="B2")), 101)
     assert kind is Kind.RESTARTED
     assert (hit(b"a1"), hit(b"b1")) == (False, True)
     assert faults.of(b"a1") == []
@@ -319,20 +319,20 @@ def test_fault_of_one_primary_hits_only_its_nodes() -> None:
 
 def test_primary_that_did_not_answer_was_silent_and_the_other_was_not() -> None:
     faults = Faults(TTL, BEAT)
-    faults.note(cluster(), 100)
+    faults.observe(cluster(), 100)
     for second in range(101, 120):
-        faults.note(cluster("B"), second)
-    faults.note(cluster(), 120)
+        faults.observe(cluster("B"), second)
+    faults.observe(cluster(), 120)
     assert faults.of(b"a1") == []
     assert [(fault.kind, fault.start, fault.end) for fault in faults.of(b"b1")] == [(Kind.SILENT, 100, 120)]
 
 
 def test_slots_that_went_to_another_primary_had_no_chance_since_the_old_ones_last_answer() -> None:
     faults = Faults(TTL, BEAT)
-    faults.note(cluster(), 100)
+    faults.observe(cluster(), 100)
     for second in range(101, 110):
-        faults.note(cluster("B"), second)
-    told = faults.note(cluster(owners={"a": "A", "b": "C"}), 110)
+        faults.observe(cluster("B"), second)
+    told = faults.observe(cluster(owners={"a": "A", "b": "C"}), 110)
     assert [kind for kind, _ in told] == [Kind.MOVED]
     assert faults.of(b"a1") == []
     assert [(fault.kind, fault.start, fault.end) for fault in faults.of(b"b1")] == [(Kind.MOVED, 100, 110)]
@@ -343,7 +343,7 @@ def fail_over(*moments: float, until: float) -> Faults:
     faults, second = Faults(TTL, BEAT), 100.0
     while second <= until:
         owner = "B" + "'" * sum(moment <= second for moment in moments)
-        faults.note(cluster(owners={"a": "A", "b": owner}), second)
+        faults.observe(cluster(owners={"a": "A", "b": owner}), second)
         second += 1
     return faults
 
@@ -365,17 +365,17 @@ def test_failover_is_remembered_until_every_node_has_had_its_chance() -> None:
 
 def test_refusal_of_one_primary_is_ended_by_its_own_nodes_only() -> None:
     faults = Faults(TTL, BEAT)
-    faults.note(cluster(), 100)
-    faults.note(cluster(B=replace(refusing(1), run_id="B")), 101)
-    faults.renewed(b"a1", 105)
+    faults.observe(cluster(), 100)
+    faults.observe(cluster(B=replace(refusing(1), run_id="B")), 101)
+    faults.observe_beat(b"a1", 105)
     assert faults.writes_refused_since == 100
-    faults.renewed(b"b1", 105)
+    faults.observe_beat(b"b1", 105)
     assert faults.writes_refused_since is None
 
 
 def test_evictions_are_each_primarys_own() -> None:
     faults = Faults(TTL, BEAT)
-    faults.note(cluster(), 100)
-    faults.note(cluster(B=replace(SERVER, run_id="B", evicted=5)), 101)
+    faults.observe(cluster(), 100)
+    faults.observe(cluster(B=replace(SERVER, run_id="B", evicted=5)), 101)
     assert faults.evicted_at(b"b1") == 101
     assert faults.evicted_at(b"a1") < 0

@@ -20,7 +20,7 @@ class Fleet:
         self.dead: set[bytes] = set()
         self.stopped: set[bytes] = set()
         self.changes: list[Change] = []
-        self.judge.tell(self.changes.extend)
+        self.judge.on_changes(self.changes.extend)
         self.live(BEAT)
 
     def live(self, seconds: float) -> None:

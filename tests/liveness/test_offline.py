@@ -20,7 +20,7 @@ class Fleet:
     def read(self, pair: Pair, at: float) -> Row:
         while self.now < at:  # Redis answers every second: there is no fault
             self.now += 1
-            self._judge.answered(SERVER, self.now)
+            self._judge.observe(SERVER, self.now)
         (row,) = rows_of(self._exporter.snapshot({b"n": pair}, at), self.since())
         return row
 

@@ -30,7 +30,7 @@ def times() -> Times:
 
 def test_before_any_answer_nothing_has_failed_and_nothing_answered(times: Times) -> None:
     assert times.outages.since is None
-    assert not times.outages.answered
+    assert not times.outages.ever_answered
     assert times.outages.seconds() == 0
 
 
@@ -65,7 +65,7 @@ def test_first_success_and_first_one_after_a_failure_are_told_from_others(times:
     times.fail()
     assert times.succeed()
     assert not times.succeed()
-    assert times.outages.answered
+    assert times.outages.ever_answered
 
 
 def test_outages_add_up_over_two_minutes(times: Times) -> None:

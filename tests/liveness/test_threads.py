@@ -41,7 +41,7 @@ def test_judge_is_shared_by_reads_probes_discovery_and_push() -> None:
     judge = Judge(30, 10)
     names = tuple(b"n%03d" % i for i in range(200))
     changes: list[object] = []
-    judge.tell(changes.extend)
+    judge.on_changes(changes.extend)
     dice = random.Random(1)  # noqa: S311 - repeatable
 
     def read() -> None:
@@ -52,7 +52,7 @@ def test_judge_is_shared_by_reads_probes_discovery_and_push() -> None:
 
     def probe() -> None:
         run = f"run-{dice.randint(1, 3)}" if dice.random() < 0.05 else "run-1"
-        judge.answered(replace(SERVER, run_id=run), time.monotonic())
+        judge.observe(replace(SERVER, run_id=run), time.monotonic())
 
     def discover() -> None:
         judge.found(frozenset(names), time.monotonic())

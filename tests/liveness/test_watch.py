@@ -35,7 +35,7 @@ class World:
         self.reads: list[Sequence[bytes]] = []
         self.judge = Judge(TTL, BEAT, forget_after)
         self.changes: list[Change] = []
-        self.judge.tell(self.changes.extend)
+        self.judge.on_changes(self.changes.extend)
         self.watch = Watch(self.judge, self, 5.0, lambda: self.now)
         if deadlines:
             self.watch.keep_deadlines(AGAIN)

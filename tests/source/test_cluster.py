@@ -260,7 +260,7 @@ def test_death_on_a_living_primary_is_known_in_time_while_another_primary_is_dea
     )
     died: list[tuple[bytes, float]] = []
     with Fleet(settings) as fleet:
-        fleet.judge.tell(lambda changes: died.extend((c.name, c.at) for c in changes if c.after is State.OFFLINE))
+        fleet.judge.on_changes(lambda changes: died.extend((c.name, c.at) for c in changes if c.after is State.OFFLINE))
         fleet.attend(lambda _: None, 1.0)
         wait_for(lambda: len(fleet.names.raw) == len(NODES) and not fleet.not_ready, "for all nodes")
         beat(partial.client, safe[0], ttl)
@@ -415,7 +415,7 @@ def test_only_nodes_of_slots_whose_primary_changed_are_undecided() -> None:
     judge = Judge(30, 10)
     judge.judge(reading(primaries({0: "x", 1: "y"}), 0, names, alive=True))
     for second in range(1, 31):
-        judge.answered(primaries({0: "x", 1: "y"}), second)
+        judge.observe(primaries({0: "x", 1: "y"}), second)
     other = primaries({0: "x", 1: "promoted"})
     verdicts = judge.judge(reading(other, 31, names, alive=False))
     on_second = [1 in {key_slot(key) % 2 for key in (metrics_key(name), heartbeat_key(name))} for name in names]

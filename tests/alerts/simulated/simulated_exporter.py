@@ -42,7 +42,7 @@ class Liveness:
     def known(self, found: frozenset[bytes], before: Names) -> frozenset[bytes]:
         """Return the nodes found together with those that the judge still waits for; new ones are judged once."""
         now = self._timeline.now
-        self.judge.answered(self._redis.server(), now)
+        self.judge.observe(self._redis.server(), now)
         self.judge.found(found, now)
         known = found | frozenset(self.judge.awaited(now))
         if new := sorted(known.difference(before.raw)):
