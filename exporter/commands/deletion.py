@@ -81,7 +81,7 @@ class Deleter:
                 node may not have beaten yet.
         """
         server = StandaloneReader(self._pool, self._keys).read((), self._deadline()).server
-        if not server.told:
+        if not server.info_allowed:
             raise ExporterError("forget: Redis refuses INFO to this user; grant +info, which tells old data from new")
         if server.restored and server.uptime < self._grace:
             raise ExporterError(

@@ -150,7 +150,7 @@ class ServerFaults:
         return []
 
     def _sudden_faults(self, before: Server, answered: float, server: Server, at: float) -> list[Kind]:
-        told = before.told and server.told
+        told = before.info_allowed and server.info_allowed
         if told and before.run_id != server.run_id:
             kind = Kind.RESTARTED
             self._end(Kind.SHORT, at)

@@ -1,7 +1,7 @@
 """Redis → a raw reading: connections, discovery of node names, requests and replies.
 
-Comes in: the settings. Goes out: names of nodes, and ``Reading`` objects with what Redis holds of
-them and says of itself. Read ``reading`` first, then ``standalone``.
+In: the settings. Out: the names of the nodes, and ``Reading`` objects, which hold the nodes' values
+and the state of Redis. Read ``reading`` first, then ``standalone``.
 """
 
 from exporter.settings import Settings
@@ -12,7 +12,7 @@ from exporter.source.standalone import StandaloneSource
 
 
 def open_source(settings: Settings) -> Source:
-    """Return the source that the settings name; nothing is connected yet."""
+    """Return the source for the mode that the settings give; no connection is made yet."""
     match settings.redis.mode:
         case "cluster":
             return ClusterSource(settings)

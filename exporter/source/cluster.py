@@ -1,8 +1,8 @@
-"""Reading of a Redis Cluster: each key from the primary of its slot, all primaries side by side.
+"""Reads a Redis Cluster: each key from the primary of its slot, all primaries at the same time.
 
-A node's two keys lie on different primaries, so that no read of both is atomic:
-all hashes are read before the first heartbeat, and a beat in between errs
-towards a living node. A primary that cannot be read costs only its own nodes.
+The two keys of a node can be on different primaries, so no command reads both at once. All hashes
+are read before the first heartbeat. A node that beats between the two reads therefore counts as
+alive. If a primary cannot be read, only the nodes of this primary are missing from the reading.
 """
 
 import time
@@ -11,9 +11,9 @@ from contextlib import suppress
 
 from exporter.errors import SourceError
 from exporter.settings import Settings
+from exporter.source.cluster_read import ClusterRead
 from exporter.source.connection import linked
 from exporter.source.discovery import Found, discover
-from exporter.source.look import Look
 from exporter.source.primary import Batch, Batches
 from exporter.source.reading import Reading
 from exporter.source.requests import CHUNK
@@ -33,7 +33,7 @@ class ClusterSource:
     def discover(self, timeout: float) -> Found:
         """Return the names of all nodes that have keys on a primary that could be scanned.
 
-        Each primary is left alone for as long as the busiest needs.
+        The pause before the next scan follows from the busiest primary.
 
         Args:
             timeout: Seconds for each call.
@@ -51,14 +51,14 @@ class ClusterSource:
             except SourceError as error:
                 failed = error
                 errors.append(error)
-            self._cluster.note(address, "scan", failed)
+            self._cluster.record(address, "scan", failed)
         if not scans:
             raise errors[0]
         names = frozenset[bytes]().union(*(scan.names for scan in scans))
         return Found(names, max(scan.busy for scan in scans), complete=not errors)
 
     def missing_rights(self) -> frozenset[str]:
-        """Return the commands that a primary refuses to the exporter's user."""
+        """Return the commands that at least one primary refuses to the exporter's user."""
         return self._cluster.rights.missing()
 
     def close(self) -> None:
@@ -66,17 +66,17 @@ class ClusterSource:
         self._cluster.close()
 
     def _current_topology(self, timeout: float) -> Topology:
-        """Return the topology as the first primary that answers tells it, since new primaries may serve new nodes."""
+        """Read the topology from the first primary that answers, because primaries may have been added."""
         known = self._cluster.topology(time.monotonic() + timeout)
         for address in known.addresses:
-            deadline = self._cluster.patience(address, time.monotonic() + timeout)
+            deadline = self._cluster.deadline_of(address, time.monotonic() + timeout)
             with suppress(SourceError), linked(self._cluster.pool(address), deadline) as link:
                 return self._cluster.ask(link, address)
         return self._cluster.ask_seeds(time.monotonic() + timeout)
 
 
 class ClusterReader:
-    """Reads nodes' values from all primaries. For one thread at a time.
+    """Reads nodes' values from all primaries. Only one thread at a time may use it.
 
     Args:
         cluster: The topology and the connections.
@@ -90,47 +90,47 @@ class ClusterReader:
         self._heartbeats: Batches = {}
 
     def parts(self, names: Sequence[bytes], deadline: float) -> Iterator[Reading]:
-        """Read these nodes; they come in one part, as the heartbeats come last."""
+        """Yield one part with all nodes: no node is complete before the heartbeats, which are read last."""
         yield self.read(names, deadline)
 
     def read(self, names: Sequence[bytes], deadline: float) -> Reading:
-        """Read these nodes; once more if some could not be read and the topology has changed.
+        """Read these nodes; read them a second time if some could not be read and the topology has changed.
 
         Args:
             names: The nodes.
             deadline: Monotonic seconds.
 
         Returns:
-            The nodes of all primaries that answered; the others are ``unread``.
+            The nodes of all primaries that answered; the other nodes are ``unread``.
 
         Raises:
             SourceError: No primary could be read before the deadline.
         """
         topology = self._cluster.topology(deadline)
-        look = self._look(names, topology, deadline)
-        if not look.answered:
-            with suppress(SourceError):  # all primaries may be of the past
+        attempt = self._attempt(names, topology, deadline)
+        if not attempt.any_primary_read:
+            with suppress(SourceError):  # the known primaries may have left the cluster
                 self._cluster.ask_seeds(deadline)
-        if look.failed and (now := self._cluster.topology(deadline)) is not topology:
-            again = self._look(names, now, deadline)
-            look = again if again.answered else look
-        if not look.answered:
-            raise look.error
-        return look.reading()
+        if attempt.failed and (now := self._cluster.topology(deadline)) is not topology:
+            second = self._attempt(names, now, deadline)
+            attempt = second if second.any_primary_read else attempt
+        if not attempt.any_primary_read:
+            raise attempt.error
+        return attempt.reading()
 
-    def _look(self, names: Sequence[bytes], topology: Topology, deadline: float) -> Look:
+    def _attempt(self, names: Sequence[bytes], topology: Topology, deadline: float) -> ClusterRead:
         keys = self._cluster.keys
         if names is not self._names or topology is not self._topology:
             self._names, self._topology = names, topology
-            everyone = range(len(names))
-            self._hashes = self._batches(everyone, keys.metrics, keys.hmget)
-            self._heartbeats = self._batches(everyone, keys.heartbeat, keys.heartbeat_of)
-        with Look(self._cluster, names, topology, deadline) as look:
-            look.at_servers()
-            look.at_hashes(self._hashes)
-            look.at_heartbeats(self._heartbeats)
-            look.at_missing(self._batches(look.empty(), keys.metrics, keys.exists))
-        return look
+            all_nodes = range(len(names))
+            self._hashes = self._batches(all_nodes, keys.metrics, keys.hmget)
+            self._heartbeats = self._batches(all_nodes, keys.heartbeat, keys.heartbeat_of)
+        with ClusterRead(self._cluster, names, topology, deadline) as attempt:
+            attempt.read_servers()
+            attempt.read_hashes(self._hashes)
+            attempt.read_heartbeats(self._heartbeats)
+            attempt.find_missing_hashes(self._batches(attempt.without_fields(), keys.metrics, keys.exists))
+        return attempt
 
     def _batches(self, positions: Sequence[int], prefix: bytes, request: Callable[[bytes], bytes]) -> Batches:
         topology = self._topology or Topology(())

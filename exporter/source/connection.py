@@ -1,4 +1,4 @@
-"""Connections to Redis: redis-py's, with one deadline for connecting, requests and replies."""
+"""Connections of redis-py, with one deadline for the connect, the requests and the replies together."""
 
 import socket
 import time
@@ -18,14 +18,14 @@ from exporter.source.parser import until
 from exporter.source.plain_error import plain_error
 
 FAILURES: Final = (RedisError, OSError)
-"""What redis-py and sockets raise."""
+"""The errors that redis-py and sockets raise."""
 
 
 class Link:
-    """One connection for one piece of work: requests go out, batches of replies come back.
+    """A connection that is lent to its user until a deadline: it sends requests and receives their replies.
 
     Attributes:
-        deadline: Until when requests and replies may take, in monotonic seconds.
+        deadline: The time until which requests and replies are waited for, in monotonic seconds.
     """
 
     def __init__(self, connection: Connection, deadline: float) -> None:
@@ -50,11 +50,11 @@ class Link:
 
 
 class Pool:
-    """Connections to one server, each lent to one thread at a time. Its state has one lock.
+    """Connections to one server. Each connection is lent to one thread at a time. One lock guards the state.
 
     Args:
-        make: Returns a connection that is not connected yet, given the deadline in monotonic seconds; it may ask
-            another server for the address.
+        make: A function that takes the deadline in monotonic seconds and returns a connection that is not connected
+            yet. The function may ask another server for the address.
     """
 
     def __init__(self, make: Callable[[float], Connection]) -> None:
@@ -65,15 +65,14 @@ class Pool:
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> Self:
-        """Return connections made with redis-py's options; nothing is connected yet."""
+        """Return a pool whose connections are made with these options of redis-py; no connection is made yet."""
         return cls(lambda _: connection_of(options))
 
     def begin(self, deadline: float) -> Callable[[], Connection]:
-        """Begin to take a connection, and return a function that waits for it.
+        """Start to connect, or take an idle connection; return a function that waits for the connection.
 
-        The function returns a connection that is ready, and raises one of
-        ``FAILURES`` or a SourceError; ``RedisTimeout`` at the deadline in monotonic
-        seconds, whatever the host does.
+        The function returns a connected connection, or raises one of ``FAILURES`` or a SourceError. It
+        raises ``RedisTimeout`` at the deadline (monotonic seconds), whatever the host does.
         """
         while True:
             with self._lock:
@@ -90,11 +89,11 @@ class Pool:
 
         Args:
             connection: A connection that was lent.
-            sound: All replies to its requests were received; else it is closed, since replies may be under way that
-                the next request must not take for its own.
+            sound: Whether all replies to its requests were received. If not, the connection is closed: the next
+                request would take the late replies for its own.
         """
         with self._lock:
-            current = connection in self._lent  # else the pool was closed meanwhile
+            current = connection in self._lent  # False if the pool was closed in the meantime
             self._lent.discard(connection)
             if sound and current:
                 self._idle.append(connection)
@@ -102,7 +101,7 @@ class Pool:
         connection.disconnect()
 
     def disconnect_idle(self) -> None:
-        """Close all connections that are not lent; the lent ones are closed as they come back."""
+        """Close all connections that are not lent; each lent connection is closed when it is given back."""
         with self._lock:
             idle, self._idle = self._idle, []
             self._lent.clear()
@@ -110,12 +109,12 @@ class Pool:
             connection.disconnect()
 
     def disconnect(self) -> None:
-        """Close all connections, and cut those that are lent."""
+        """Close all connections; shut down the sockets of the lent ones, so that their users stop waiting."""
         with self._lock:
             lent = tuple(self._lent)
         self.disconnect_idle()
         for connection in lent:
-            _cut(connection)
+            _shut_down(connection)
 
     def _lend(self, connection: Connection) -> Connection:
         with self._lock:
@@ -124,26 +123,27 @@ class Pool:
 
 
 class _Attempt:
-    """One connect, in a thread of its own, which the caller need not wait for to its end.
+    """One connect in a thread of its own, so that the caller can stop waiting at the deadline.
 
-    redis-py's time limits are for single calls: one for each address of the host
-    and for each reply, however slowly it trickles; and none bounds the resolver.
+    redis-py limits the time of single calls only: of the connect to each address of the host, and of
+    each read from the socket. A host that sends its reply byte by byte would keep the caller waiting.
+    No limit covers the name resolver.
     """
 
     def __init__(self, make: Callable[[float], Connection], deadline: float) -> None:
         self._make = make
         self._deadline = deadline
-        self._lock = Lock()  # of the next
+        self._lock = Lock()  # for the next attribute
         self._given_up = False
         self._connection: Connection | None = None
         self._done: Future[Connection] = Future()
         try:
             Thread(target=self._run, name="connect", daemon=True).start()
-        except RuntimeError as error:  # the machine has no thread left
+        except RuntimeError as error:  # the system allows no further thread
             self._done.set_exception(SourceError(f"cannot connect to Redis: {error}"))
 
     def result(self) -> Connection:
-        """Return the connection once it is ready; to be called once.
+        """Wait for the connection and return it; may be called once only.
 
         Raises:
             RedisTimeout: The deadline has passed.
@@ -151,8 +151,8 @@ class _Attempt:
         try:
             return self._wait()
         finally:
-            # An error refers to the frames that it passed, and they to this object: kept here it would be a cycle,
-            # which lives until the garbage collector comes.
+            # Without this line, a failed connect stays in memory until the garbage collector runs: the error refers
+            # to the frames that it passed, the frames refer to this object, and this object refers to the error.
             del self._done
 
     def _wait(self) -> Connection:
@@ -163,7 +163,7 @@ class _Attempt:
                 return self._done.result()
             self._given_up = True
             if self._connection:
-                _cut(self._connection)
+                _shut_down(self._connection)
         raise RedisTimeout("Timeout connecting to server")
 
     def _run(self) -> None:
@@ -172,10 +172,10 @@ class _Attempt:
             connection = self._connection = self._make(self._deadline)
             connection.socket_connect_timeout = until(self._deadline)
             connection.connect()
-        except BaseException as error:  # noqa: BLE001 - raised where the result is waited for
+        except BaseException as error:  # noqa: BLE001 - ``result`` raises it in the thread of the caller
             if connection:
                 connection.disconnect()
-            if isinstance(error, ValueError | OverflowError):  # how sockets refuse a host's name and a port
+            if isinstance(error, ValueError | OverflowError):  # sockets raise these for an invalid host name or port
                 error = SourceError(f"cannot connect to Redis: {error}")
             _drop_frames(error)
             with self._lock:
@@ -191,10 +191,10 @@ class _Attempt:
 
 @contextmanager
 def linked(pool: Pool, deadline: float) -> Iterator[Link]:
-    """Lend a connection of a pool until the block ends or the deadline (monotonic seconds) passes.
+    """Lend a connection of a pool until the block ends; the deadline is in monotonic seconds.
 
     Raises:
-        SourceError: What redis-py or the socket raised in the block, in one line.
+        SourceError: An error of redis-py or of the socket in the block, as one line.
     """
     connection, sound = None, False
     try:
@@ -209,13 +209,13 @@ def linked(pool: Pool, deadline: float) -> Iterator[Link]:
 
 
 def connection_of(options: dict[str, Any]) -> Connection:
-    """Return a connection with redis-py's options, not connected yet."""
+    """Return a connection with these options of redis-py; it is not connected yet."""
     kind = options.get("connection_class", Connection)
     return kind(**{name: value for name, value in options.items() if name != "connection_class"})  # type: ignore[no-any-return]
 
 
 def _is_fit(connection: Connection) -> bool:
-    """Return whether a connection is open and holds no unread reply."""
+    """Return whether a connection is open and has no unread reply."""
     try:
         return connection.is_connected and not connection._parser.can_read()  # noqa: SLF001
     except FAILURES:
@@ -223,21 +223,21 @@ def _is_fit(connection: Connection) -> bool:
 
 
 def _drop_frames(error: BaseException) -> None:
-    """Drop the frames that an error passed: redis-py's keep the error, which would be a cycle."""
+    """Remove the frames from an error: frames of redis-py refer to the error, so the two would form a cycle."""
     link: BaseException | None = error
     while link:
         link.__traceback__ = None
         link = link.__context__
 
 
-def _cut(connection: Connection) -> None:
-    """Let a thread that waits on a connection's socket find it closed."""
+def _shut_down(connection: Connection) -> None:
+    """Shut down a connection's socket, so that a thread that waits on the socket stops waiting."""
     if sock := _socket_of(connection):
         with suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
 
 
 def _socket_of(connection: Any) -> socket.socket | None:
-    """Return a connection's socket, for which redis-py has no public name; None if it is not connected."""
+    """Return a connection's socket; None if it is not connected. redis-py has no public name for the socket."""
     sock: socket.socket | None = connection._sock  # noqa: SLF001
     return sock

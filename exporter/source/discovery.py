@@ -1,4 +1,4 @@
-"""Discovery of node names: which nodes have keys in Redis, found by SCAN in the background."""
+"""Discovery of node names: a SCAN in the background finds the nodes that have keys in Redis."""
 
 import re
 import time
@@ -15,9 +15,9 @@ from exporter.source.requests import KeyNames, pack
 from exporter.source.rights import Rights
 
 COUNT: Final = 1000
-"""Keys that one SCAN looks at: well under a millisecond of Redis's time."""
+"""Keys that one SCAN command examines: it blocks Redis for well under a millisecond."""
 SHARE: Final = 0.02
-"""Share of Redis's time that discovery may take."""
+"""Share of Redis's time that discovery may use."""
 
 _STATISTICS: Final = pack(b"INFO", b"commandstats")
 _SCANS: Final = re.compile(rb"\ncmdstat_scan:calls=(\d+),usec=(\d+)")
@@ -29,9 +29,9 @@ class Found:
 
     Attributes:
         names: The ids of all nodes that have a hash or a heartbeat.
-        busy: Seconds of Redis's time that it took, by Redis's own statistics; where these cannot be read, the way to
-            Redis and back counts too. A Redis that hung meanwhile adds nothing.
-        complete: Whether all servers were scanned; else names that were found before may still have keys.
+        busy: Seconds that Redis worked on the scan, by its own statistics. Where the statistics cannot be read, the
+            network's round trips count too. Time during which Redis hung does not count.
+        complete: Whether all servers were scanned. If not, names that are missing here may still have keys.
     """
 
     names: frozenset[bytes]
@@ -40,19 +40,19 @@ class Found:
 
 
 def pause_after(busy: float, interval: float) -> float:
-    """Return the seconds to wait before the next discovery, so that all of them take ``SHARE`` at most."""
+    """Return the seconds until the next discovery, so that discovery uses at most ``SHARE`` of Redis's time."""
     return max(interval, busy / SHARE)
 
 
 def discover(pool: Pool, keys: KeyNames, timeout: float, rights: Rights | None = None, server: str = "") -> Found:
-    """Scan one server for node names; no call takes Redis longer than ``COUNT`` keys.
+    """Scan one server for node names; each call examines ``COUNT`` keys.
 
     Args:
         pool: Connections to the server.
-        keys: Where nodes' keys are.
+        keys: The names of the nodes' keys.
         timeout: Seconds for each call.
-        rights: Where a missing right to SCAN is noted.
-        server: The address of the server; empty for the only one.
+        rights: Records whether SCAN is allowed; None to record nothing.
+        server: The address of the server; empty if there is only one server.
 
     Raises:
         SourceError: A call failed, or took longer than ``timeout``.
@@ -66,13 +66,14 @@ def discover(pool: Pool, keys: KeyNames, timeout: float, rights: Rights | None =
         names.update(key[len(keys.metrics) :] for key in page if key.startswith(keys.metrics))
         names.update(key[len(keys.heartbeat) :] for key in page if key.startswith(keys.heartbeat))
     names.discard(b"")
-    # The lower quartile leaves out calls during which Redis hung, but not the way to Redis and back.
+    # The lower quartile ignores calls during which Redis hung, but it contains the network's round trip. Redis's own
+    # mean contains no round trip. The smaller of the two is nearer to the time that Redis worked.
     each = min(sorted(calls)[len(calls) // 4], _mean(before, _scans(pool, timeout)))
     return Found(frozenset(names), each * len(calls))
 
 
 def _scans(pool: Pool, timeout: float) -> tuple[int, int]:
-    """Return how often Redis has run SCAN, and the microseconds that it took; zeros where Redis does not tell."""
+    """Return how often Redis has run SCAN, and the microseconds of all these calls; (0, 0) if Redis does not say."""
     with linked(pool, time.monotonic() + timeout) as link:
         (reply,) = link.ask(_STATISTICS, 1)
     found = _SCANS.search(reply) if isinstance(reply, bytes) else None
@@ -80,8 +81,8 @@ def _scans(pool: Pool, timeout: float) -> tuple[int, int]:
 
 
 def _mean(before: tuple[int, int], after: tuple[int, int]) -> float:
-    """Return the seconds that Redis took for a SCAN, whoever asked for it; infinity where that is not known."""
-    if after[0] <= before[0]:  # the statistics were reset, so that all of them are new
+    """Return the mean seconds of a SCAN between two readings of the statistics, of all clients; infinity if unknown."""
+    if after[0] <= before[0]:  # the statistics were reset in between, so all calls in them are new
         before = (0, 0)
     calls, microseconds = after[0] - before[0], after[1] - before[1]
     return microseconds / calls / 1e6 if calls > 0 and microseconds >= 0 else float("inf")
@@ -93,7 +94,7 @@ def _pages(
     cursor = b"0"
     while True:
         start = time.monotonic()
-        # A connection is lent for one page only: none is held while Redis is left alone.
+        # A connection is lent for one page only, so that a scan does not hold one while its caller works.
         with linked(pool, start + timeout) as link:
             (reply,) = link.ask(pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % COUNT), 1)
         match reply:
@@ -111,10 +112,10 @@ def _pages(
 
 
 def _pattern(first: bytes, second: bytes) -> bytes:
-    """Return one glob for both prefixes, since two scans would cost twice.
+    """Return one glob that matches both prefixes, because two scans would cost twice as much.
 
-    Letter by letter it allows what either prefix has there; the few other keys
-    that this lets in are left out afterwards.
+    At each place the glob allows the letter of the first prefix and the letter of the second. A few
+    other keys match it too; the caller drops them.
     """
     length = min(len(first), len(second))
     classes = [

@@ -1,4 +1,4 @@
-"""The ids of the known nodes: as Redis holds them, and as they are shown."""
+"""The ids of the known nodes, as bytes in Redis and as text for people."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    r"""The nodes to read, sorted by the id that is shown.
+    r"""The nodes to read, sorted by their ids as text.
 
-    The same object stands for the same nodes, so that what is derived from it
-    (requests, templates) is made once.
+    While the nodes stay the same, so does the object. Requests and templates that were made from it
+    are kept until the object changes.
 
     Attributes:
-        raw: Ids as Redis holds them.
-        shown: The same ids as text; bytes that are no UTF-8 as ``\xff``.
-        ambiguous: How many were left out because they would show like another one.
-        over_limit: How many were left out because there are too many.
+        raw: The ids as bytes in Redis.
+        shown: The same ids as text; bytes that are not valid UTF-8 become ``\xff``.
+        ambiguous: How many ids were dropped because their text equals the text of another id.
+        over_limit: How many ids were dropped because there are too many.
     """
 
     raw: tuple[bytes, ...] = ()
@@ -25,15 +25,20 @@ class Names:
 
 
 def shown_id(raw: bytes) -> str:
-    r"""Return a node's id as it is shown: bytes that are no UTF-8 become ``\\xff``."""
+    r"""Return a node's id as text; bytes that are not valid UTF-8 become ``\\xff``."""
     return raw.decode("utf-8", "backslashreplace")
 
 
 def names_of(found: Iterable[bytes], limit: int) -> Names:
-    """Return the names to read, given those found in Redis.
+    """Return the names to read.
 
-    Of two ids that would show alike, the one that is UTF-8 is kept, or the first
-    if none is. Beyond the limit, the first ones by name are kept.
+    If two ids have the same text, the id that is valid UTF-8 is kept. If neither is valid UTF-8, the
+    first id in byte order is kept. If there are too many ids, the first ones in the order of their
+    texts are kept.
+
+    Args:
+        found: The ids found in Redis.
+        limit: How many ids to keep at most.
     """
     kept: dict[str, bytes] = {}
     count = 0

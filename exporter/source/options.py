@@ -1,4 +1,4 @@
-"""Options that connections to Redis are made with, from the settings."""
+"""Options of redis-py for connections to Redis, made from the settings."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -17,17 +17,17 @@ _READ_SIZE: Final = 262_144
 
 
 class FileCredentials(CredentialProvider):
-    """A user name, and a password in a file that is read at every connect, as it may be rotated."""
+    """A user name and a password file, which is read at each connect because the password may be rotated."""
 
     def __init__(self, username: str | None, password_file: Path) -> None:
         self._username = username
         self._password_file = password_file
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """Return what AUTH is sent, as redis-py wants it.
+        """Return the arguments of AUTH, in the form that redis-py expects.
 
         Raises:
-            SourceError: The file holds no text.
+            SourceError: The file is not valid UTF-8.
         """
         try:
             password = self._password_file.read_text(encoding="utf-8").rstrip("\r\n")
@@ -37,7 +37,7 @@ class FileCredentials(CredentialProvider):
 
 
 def connection_options(redis: Redis) -> dict[str, Any]:
-    """Return what every connection of the settings is made with, whatever the mode."""
+    """Return the options that all connections share, in all modes."""
     options: dict[str, Any] = {
         "parser_class": BatchParser,
         "protocol": 2,
@@ -45,7 +45,7 @@ def connection_options(redis: Redis) -> dict[str, Any]:
         "socket_connect_timeout": redis.timeout,
         "socket_read_size": _READ_SIZE,
         "retry": Retry(NoBackoff(), 0),
-        "driver_info": None,  # CLIENT SETINFO would be one more right to grant
+        "driver_info": None,  # the user would need one more right, for CLIENT SETINFO
     }
     if redis.password_file:
         options["credential_provider"] = FileCredentials(redis.username, redis.password_file)
@@ -62,7 +62,7 @@ def connection_options(redis: Redis) -> dict[str, Any]:
 
 
 def options_of(redis: Redis, url: str) -> dict[str, Any]:
-    """Return what a pool of connections to one address is made with; the settings' credentials over the address's."""
+    """Return the options for connections to one address; credentials in the settings override those in the address."""
     options: dict[str, Any] = parse_url(url) | connection_options(redis)
     if redis.password_file:
         username = redis.username or options.pop("username", None)
@@ -73,5 +73,5 @@ def options_of(redis: Redis, url: str) -> dict[str, Any]:
 
 
 def pool_of(redis: Redis) -> Pool:
-    """Return connections to the server at the first address; nothing is connected yet."""
+    """Return a pool of connections to the server at the first address; no connection is made yet."""
     return Pool.of(options_of(redis, redis.url[0].get_secret_value()))

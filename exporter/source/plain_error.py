@@ -1,4 +1,4 @@
-"""Errors of redis-py and of sockets as one line for the user, without secrets."""
+"""Turns errors of redis-py and of sockets into one line for the user, without secrets."""
 
 import re
 from typing import Final
@@ -21,7 +21,7 @@ _HINTS: Final = {
 
 
 def plain_error(error: Exception) -> SourceError:
-    """Return what redis-py or the socket raised as one line without secrets."""
+    """Return an error of redis-py or of a socket as one line without secrets."""
     if isinstance(error, RedisTimeout):
         return SourceTimeoutError("Redis did not answer in time")
     if isinstance(error, BusyLoadingError):

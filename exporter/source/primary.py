@@ -1,4 +1,4 @@
-"""One primary of a cluster in one read: what fails there costs its own nodes, not the others'."""
+"""One primary of a cluster during one read; if the primary fails, the nodes of other primaries are still read."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from exporter.source.topology import Cluster
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Commands about some nodes for one primary.
+    """One request to one primary about some nodes.
 
     Attributes:
         positions: The nodes' positions among the names.
-        packed: As many commands for each of them.
+        packed: The packed commands; each node has the same number of commands.
     """
 
     positions: Sequence[int]
@@ -33,17 +33,17 @@ Batches = Mapping[str, Sequence[Batch]]
 
 
 class Primary:
-    """A primary that is asked in one read; once it has failed, nothing more is sent to it.
+    """A primary during one read; after its first error it gets no further command.
 
     Args:
         address: Its address.
-        cluster: Where its connections are.
-        deadline: The end of the read in monotonic seconds; the primary may get less.
-        work: What the read is for, as the log names it.
+        cluster: The owner of its connections.
+        deadline: The end of the read in monotonic seconds; the primary may have to answer earlier.
+        work: The purpose of the read, for the log.
 
     Attributes:
-        error: Why it could not be read; None while it can.
-        server: What it said of itself; None before it was asked.
+        error: Why it could not be read; None without an error.
+        server: Its state, from INFO; None before INFO was read.
     """
 
     def __init__(self, address: str, cluster: Cluster, deadline: float, work: str) -> None:
@@ -54,13 +54,13 @@ class Primary:
         self._work = work
         self._pool = cluster.pool(address)
         self._deadline = deadline
-        self._silent_until = cluster.patience(address, deadline) if cluster.is_silent(address) else None
+        self._silent_until = cluster.deadline_of(address, deadline) if cluster.is_silent(address) else None
         self._ready: Callable[[], Connection] = self._pool.begin(self._limit)
         self._connection: Connection | None = None
         self._link: Link | None = None
 
     def connect(self) -> None:
-        """Wait for the connection, which is under way since the primary was named."""
+        """Wait for the connection, which the constructor started."""
         try:
             self._connection = self._ready()
         except (*FAILURES, SourceError) as error:
@@ -70,8 +70,11 @@ class Primary:
 
     @property
     def _limit(self) -> float:
-        """Until when to wait now, in monotonic seconds: silent primaries are waited for side by side."""
-        return self._silent_until or self._cluster.patience(self.address, self._deadline)
+        """The time until which to wait, in monotonic seconds.
+
+        The time of a silent primary was fixed at the start, so that several silent primaries delay the read only once.
+        """
+        return self._silent_until or self._cluster.deadline_of(self.address, self._deadline)
 
     def send(self, request: bytes) -> None:
         """Send packed commands."""
@@ -95,7 +98,7 @@ class Primary:
             return []
 
     def receive_server(self) -> None:
-        """Take in the replies to ``SERVER``; a server that is no primary any more has failed."""
+        """Receive the replies to ``SERVER``; it is an error if the server is not a primary any more."""
         replies = self.receive(SERVER_REPLIES)
         if not replies:
             return
@@ -104,17 +107,17 @@ class Primary:
         except SourceError as error:
             self.fail(error)
             return
-        if self.server.told and self.server.role != "master":
+        if self.server.info_allowed and self.server.role != "master":
             self.fail(SourceError(f"{self.address} has become a replica"))
 
     def fail(self, error: Exception) -> None:
-        """Give the primary up for this read."""
+        """Record an error; the primary gets no further command in this read."""
         if self.error is None:
             self.error = error if isinstance(error, SourceError) else plain_error(error)
         self._link = None
 
     def ask_for_topology(self) -> bool:
-        """Let the primary tell the topology, and return whether it did."""
+        """Ask the primary for the topology, and return whether it answered."""
         if self._link is None:
             return False
         try:
@@ -124,15 +127,15 @@ class Primary:
             self.fail(error)
         return self.error is None
 
-    def leave(self) -> None:
-        """Give the connection back, and note how it went."""
-        self._cluster.note(self.address, self._work, self.error)
+    def release(self) -> None:
+        """Give the connection back, and report the outcome to the cluster."""
+        self._cluster.record(self.address, self._work, self.error)
         if self._connection is not None:
             self._pool.give_back(self._connection, sound=self._link is not None)
 
 
 def ask_servers(primaries: Sequence[Primary]) -> None:
-    """Ask all primaries side by side what they are."""
+    """Read the state of all primaries (INFO), of all at the same time."""
     for primary in primaries:
         primary.send(SERVER)
     for primary in primaries:

@@ -1,4 +1,4 @@
-"""What Redis held of some nodes, column by column and not judged yet; and what a source of readings offers."""
+"""The values of some nodes as Redis held them, before any judgement; and the interface of a source of readings."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from exporter.contract import FIELDS
 from exporter.source.discovery import Found
 
 MISSING: Final = -2
-"""PTTL of a key that is not there (https://redis.io/docs/latest/commands/pttl/)."""
+"""PTTL of a key that does not exist (https://redis.io/docs/latest/commands/pttl/)."""
 NO_EXPIRY: Final = -1
 """PTTL of a key that never expires."""
 
@@ -16,44 +16,45 @@ T = TypeVar("T")
 
 
 REFUSALS: Final = ("MISCONF", "OOM", "NOREPLICAS")
-"""The errors by which Redis refuses writes of every client: ``errorstat_*`` in INFO, Redis 6.2 and newer."""
+"""The errors with which Redis refuses the writes of all clients: ``errorstat_*`` in INFO, Redis 6.2 and newer."""
 
 RIGHTS: Final = ("info", "scan")
-"""The commands that the exporter can go on without, or must name, when Redis refuses them to its user."""
+"""The commands for which the exporter reports that Redis refuses them to its user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What one Redis said of itself, in INFO, at one look."""
+    """The state of one Redis server, from one INFO."""
 
     run_id: str
     role: str
     uptime: float = float("inf")
-    """Seconds since it started."""
+    """Seconds since the server started."""
     restored: bool = False
-    """It started with what an earlier run had saved, or may have."""
+    """Whether the server loaded, or may have loaded, data of an earlier run when it started."""
     evicted: int = 0
-    """Keys that it evicted since it started."""
+    """Keys that the server evicted since it started."""
     refused: Mapping[str, int] | None = None
-    """Writes that it refused since it started, by error (one of ``REFUSALS``); None before Redis 6.2."""
+    """Writes that the server refused since it started, by error (one of ``REFUSALS``); None before Redis 6.2."""
     blocked: bool = False
-    """It refuses writes now, told by its last snapshot and its configuration; used only where ``refused`` is None."""
+    """Whether the server refuses writes now, by its last snapshot and its configuration; set only if ``refused`` is
+    None."""
     flushes: int = 0
-    """FLUSHALL, FLUSHDB and SWAPDB that it executed since it started."""
+    """How many FLUSHALL, FLUSHDB and SWAPDB the server executed since it started."""
     paused: bool = False
-    """Writes are paused (CLIENT PAUSE), where the server says so: Valkey does, Redis 8.0 does not."""
+    """Whether writes are paused (CLIENT PAUSE). Valkey reports a pause; Redis 8.0 does not."""
     silence: float = 0.0
     """Seconds since a replica last heard from its master; 0 on a master."""
     last_save_ok: bool | None = None
-    """Whether the last snapshot succeeded; None where the server does not say."""
+    """Whether the last snapshot succeeded; None if the server does not say."""
     memory_used_ratio: float | None = None
     """used_memory / maxmemory; None without a limit."""
-    told: bool = True
-    """False if it refuses INFO to the exporter's user: then nothing else here is known."""
+    info_allowed: bool = True
+    """Whether the exporter's user may run INFO; if not, all other attributes are unknown."""
 
     @property
     def members(self) -> "Mapping[str, Server]":
-        """The servers that answered, by address; a single server has the address ``""``."""
+        """The servers that answered, by address; the address of a single server is ``""``."""
         return {"": self}
 
     @property
@@ -63,29 +64,30 @@ class Server:
 
     @property
     def placement(self) -> object:
-        """An object that stays the same while every key stays on its server: a cluster's map of slots."""
+        """An object that is equal to the last one while each key stays on its server: a cluster's map of slots."""
         return None
 
     def holders(self, name: bytes) -> tuple[str, ...]:  # noqa: ARG002 - one server holds every node's keys
-        """Return the addresses of the servers that hold a node's hash and heartbeat; not all need be ``members``."""
+        """Return the addresses of the servers of a node's hash and heartbeat; some of them may not be ``members``."""
         return ("",)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What Redis held of some nodes; every column has an item a node.
+    """The values of some nodes as Redis held them; each column has one item for each node.
 
     Attributes:
-        asked: Monotonic time before Redis was asked: what it shows is no older.
-        at: Monotonic time at which all of it had been read: what it shows is no newer.
-        wall: Unix time of that moment.
-        server: What the server said of itself.
+        asked: Monotonic time before the first request: no value is older.
+        at: Monotonic time after the last reply: no value is newer.
+        wall: Unix time of ``at``.
+        server: The state of Redis.
         names: The nodes' ids.
-        fields: A column a contract field, in the order of ``contract.FIELDS``.
-        ttl_ms: The heartbeats' PTTL; MISSING or NO_EXPIRY where they have none.
-        beats: The heartbeats' values.
+        fields: One column for each field of the contract, in the order of ``contract.FIELDS``; None for a missing
+            value.
+        ttl_ms: The PTTL of the heartbeats in milliseconds, MISSING or NO_EXPIRY.
+        beats: The values of the heartbeats; None for a missing heartbeat.
         without_hash: Positions of nodes that have no hash.
-        unread: Positions of nodes whose primary, in a cluster, could not be read: nothing is known of them.
+        unread: Positions of nodes whose primary, in a cluster, could not be read: nothing is known of these nodes.
     """
 
     asked: float
@@ -101,7 +103,7 @@ class Reading:
 
 
 def joined(names: Sequence[bytes], parts: Sequence[Reading]) -> Reading:
-    """Return the parts of a reading of these nodes as one; it is as late as the last of them."""
+    """Return one reading made of its parts; its times of the end are those of the last part."""
     if len(parts) == 1:
         return replace(parts[0], names=names)
     without_hash: set[int] = set()
@@ -131,14 +133,13 @@ def _concatenated(columns: Iterable[Sequence[T]]) -> list[T]:
 
 
 class Reader(Protocol):
-    """Reads nodes' values over connections of its source. For one thread at a time."""
+    """Reads nodes' values over connections of its source. Only one thread at a time may use it."""
 
     def parts(self, names: Sequence[bytes], deadline: float) -> Iterator[Reading]:
-        """Yield what Redis holds of these nodes, in their order, at least one part.
+        """Yield the values of these nodes in parts, in the order of the names; there is at least one part.
 
-        Each part comes as soon as it is read: while it is dealt with, Redis works on
-        the next. What is derived from the names is kept as long as the same sequence
-        is passed.
+        Each part comes as soon as it is read. While the caller works on a part, Redis works on the
+        next one. The reader keeps its packed requests while the caller passes the same sequence object.
 
         Args:
             names: The nodes.
@@ -149,11 +150,11 @@ class Reader(Protocol):
         """
 
     def read(self, names: Sequence[bytes], deadline: float) -> Reading:
-        """Return what Redis holds of these nodes, all parts in one; raises as ``parts`` does."""
+        """Return the values of these nodes as one reading; raises the same errors as ``parts``."""
 
 
 class Source(Protocol):
-    """A Redis installation that nodes write to."""
+    """A Redis installation to which nodes write."""
 
     def reader(self) -> Reader:
         """Return a new reader."""
@@ -166,7 +167,7 @@ class Source(Protocol):
         """
 
     def missing_rights(self) -> frozenset[str]:
-        """Return the commands, in lower case, that Redis refuses to the exporter's user: ``info``, ``scan``."""
+        """Return the commands of ``RIGHTS`` that Redis refuses to the exporter's user, in lower case."""
 
     def close(self) -> None:
         """Close all connections."""

@@ -1,4 +1,4 @@
-"""What Redis's replies mean: values, keys of the wrong type, refusals."""
+"""Meanings of Redis's replies: a value, a key of the wrong type, or an error."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -10,19 +10,23 @@ from exporter.errors import SourceError
 from exporter.source.plain_error import plain_error
 
 NO_FIELDS: Final = [None] * len(FIELDS)
-"""What HMGET answers for a hash that is missing, or has none of the fields."""
+"""The reply of HMGET for a hash that is missing or has no known field."""
 
 
-def checked(reply: Any, kind: type) -> Any:
-    """Return a reply of the kind that was asked for; refuse any other."""
+def expected(reply: Any, kind: type) -> Any:
+    """Return a reply if it has the expected type.
+
+    Raises:
+        SourceError: The reply has another type.
+    """
     return reply if type(reply) is kind else refuse(reply)
 
 
 def columns_of(rows: Iterable[Sequence[bytes | None]]) -> tuple[tuple[bytes | None, ...], ...]:
-    """Return the values of each field in turn, given what HMGET answered for each node.
+    """Return one column for each field, given each node's reply to HMGET.
 
     Raises:
-        SourceError: Some have fewer than others.
+        SourceError: The replies have different lengths.
     """
     try:
         return tuple(zip(*rows, strict=True)) or ((),) * len(FIELDS)
@@ -31,7 +35,7 @@ def columns_of(rows: Iterable[Sequence[bytes | None]]) -> tuple[tuple[bytes | No
 
 
 def refuse(reply: Any) -> Any:
-    """Raise what an unexpected reply means: no rights, loading, a master out of reach.
+    """Raise the error that an unexpected reply means: a missing right, Redis is loading, the master is unreachable.
 
     Raises:
         SourceError: Always.
@@ -42,5 +46,5 @@ def refuse(reply: Any) -> Any:
 
 
 def is_wrong_type(reply: Any) -> bool:
-    """Return whether a reply says that the key holds another type: it costs that key only."""
+    """Return whether a reply says that the key has the wrong type; such a reply affects this key only."""
     return isinstance(reply, RedisError) and str(reply).startswith("WRONGTYPE")

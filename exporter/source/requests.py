@@ -1,4 +1,4 @@
-"""Packed commands: what is sent to Redis for some nodes, built once while their names stay the same."""
+"""Packed commands that read nodes; the requests are built once for the same names."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from exporter.contract import FIELDS
 from exporter.settings import Keys
 
 CHUNK: Final = 1000
-"""Nodes a request: large enough to cost nothing extra, small enough that Redis serves others between."""
+"""Nodes in a request. A larger request would be no faster, and would let Redis's other clients wait longer."""
 _FIRST_CHUNK: Final = 250
-"""Nodes in the first request: until it is answered, there is nothing to do."""
+"""Nodes in the first request. The exporter is idle until the first reply comes, so the first request is small."""
 
 
 def pack(*words: bytes) -> bytes:
@@ -24,19 +24,19 @@ _PTTL: Final = b"*2\r\n$4\r\nPTTL\r\n$%d\r\n%b\r\n"
 
 _SECTIONS: Final = (
     *(b"server", b"clients", b"memory", b"persistence", b"replication", b"stats"),
-    *(b"errorstats", b"commandstats"),  # errorstats is unknown to Redis before 6.2: an empty reply
+    *(b"errorstats", b"commandstats"),  # Redis before 6.2 does not know errorstats, and gives an empty reply
 )
 SERVER: Final = b"".join(pack(b"INFO", section) for section in _SECTIONS)
-"""Which server answers, whether it is current and takes writes, what it lost; ``SERVER_REPLIES`` replies.
+"""The commands that read the state of the server; they have ``SERVER_REPLIES`` replies.
 
-One command a section: several sections in one command are known to Redis 7 and newer only.
+Each section of INFO has a command of its own, because only Redis 7 and newer take several sections in one command.
 """
 SERVER_REPLIES: Final = len(_SECTIONS)
 
 
 @dataclass(frozen=True, slots=True)
 class KeyNames:
-    """Where a node's keys are."""
+    """The names of the nodes' keys: two prefixes, each followed by the node's id."""
 
     metrics: bytes
     heartbeat: bytes
@@ -47,29 +47,29 @@ class KeyNames:
         return cls(keys.metrics_prefix.encode(), keys.heartbeat_prefix.encode())
 
     def hmget(self, name: bytes) -> bytes:
-        """Ask for a node's fields."""
+        """Return the command that reads a node's fields."""
         key = self.metrics + name
         return _HMGET % (len(key), key)
 
     def pttl(self, name: bytes) -> bytes:
-        """Ask for the time left to a node's heartbeat."""
+        """Return the command that reads the TTL of a node's heartbeat."""
         key = self.heartbeat + name
         return _PTTL % (len(key), key)
 
     def mget(self, names: Iterable[bytes]) -> bytes:
-        """Ask for the heartbeats of some nodes."""
+        """Return the command that reads the values of some nodes' heartbeats."""
         return pack(b"MGET", *(self.heartbeat + name for name in names))
 
     def exists(self, name: bytes) -> bytes:
-        """Ask whether a node's hash is there."""
+        """Return the command that reads whether a node's hash exists."""
         return pack(b"EXISTS", self.metrics + name)
 
     def heartbeat_of(self, name: bytes) -> bytes:
-        """Ask for the time left to a node's heartbeat, and for its value: two replies."""
+        """Return the commands that read the TTL and the value of a node's heartbeat: two replies."""
         return self.pttl(name) + pack(b"GET", self.heartbeat + name)
 
-    def look_closely(self, name: bytes) -> bytes:
-        """Ask whether a node's hash is there, for its fields, TTL and heartbeat: four replies."""
+    def whole_node(self, name: bytes) -> bytes:
+        """Return the commands that read one node alone: EXISTS of the hash, fields, TTL and heartbeat; four replies."""
         return self.exists(name) + self.hmget(name) + self.heartbeat_of(name)
 
 
@@ -77,9 +77,8 @@ class KeyNames:
 class Chunk:
     """One request for up to ``CHUNK`` nodes.
 
-    Its replies: an HMGET for each node, then a PTTL for each node, then one MGET.
-    The hash is read before the heartbeat, so that a beat between the two errs
-    towards a living node.
+    The replies are one HMGET for each node, then one PTTL for each node, then one MGET. Hashes are
+    read before heartbeats, so that a node that beats between the two reads counts as alive.
     """
 
     names: Sequence[bytes]
@@ -87,7 +86,7 @@ class Chunk:
 
     @property
     def replies(self) -> int:
-        """How many replies it has."""
+        """The number of replies."""
         return 2 * len(self.names) + 1
 
 

@@ -1,4 +1,4 @@
-"""Rights that the Redis user lacks: noted as Redis refuses a command, logged once."""
+"""The rights that the Redis user lacks: recorded when Redis refuses a command, and logged once."""
 
 from threading import Lock
 from typing import Final
@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 
 class Rights:
-    """The commands that Redis refuses to the exporter's user. Its state has one lock."""
+    """The commands that Redis refuses to the exporter's user. One lock guards the state."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -28,13 +28,13 @@ class Rights:
             return frozenset(self._refused)
 
     def granted(self, command: str, server: str = "") -> None:
-        """Note that a server ran a command.
+        """Record that a server ran a command.
 
         Args:
             command: The command in lower case.
-            server: The address of the server; empty for the only one.
+            server: The address of the server; empty if there is only one server.
         """
-        if command not in self._refused:  # the usual case needs no lock
+        if command not in self._refused:  # usual, and needs no lock
             return
         with self._lock:
             servers = self._refused.get(command, set())
@@ -45,7 +45,7 @@ class Rights:
         log.info("the Redis user has got a right that it lacked", command=command)
 
     def refused(self, command: str, server: str = "") -> SourceError:
-        """Note that a server refused a command, and return an error for callers that cannot go on without it."""
+        """Record that a server refused a command; return an error that callers may raise if they need the command."""
         with self._lock:
             first = command not in self._refused
             self._refused.setdefault(command, set()).add(server)

@@ -1,4 +1,4 @@
-"""Reading of the master that Sentinel names, wherever it moves."""
+"""Reads the master that Sentinel names, also after a failover."""
 
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -22,33 +22,33 @@ from exporter.source.rights import Rights
 from exporter.source.standalone import StandaloneReader, StandaloneSource
 
 FOLLOW: Final = 5.0
-"""Seconds between two questions to Sentinel while the connections hold: well within a heartbeat's TTL."""
+"""Seconds between two questions to Sentinel while the connections work: much shorter than a heartbeat's TTL."""
 _TIMEOUT: Final = 1.0
-"""Seconds that each Sentinel gets, as there are others to ask."""
-_OF_SERVERS: Final = ("username", "password", "credential_provider")
+"""Seconds for each Sentinel; short, because another Sentinel can be asked."""
+_CREDENTIALS: Final = ("username", "password", "credential_provider")
 
 log = structlog.get_logger(__name__)
 
 
 class Sentinels:
-    """The Sentinels at the addresses of the settings. Their order has one lock.
+    """The Sentinels at the addresses of the settings. One lock guards their order.
 
-    Credentials in the addresses are for the Sentinels; the master's are
-    ``--redis.username`` and ``--redis.password-file``. TLS is for both.
+    Credentials in the addresses are for the Sentinels. ``--redis.username`` and
+    ``--redis.password-file`` are for the master. The TLS settings are for both.
     """
 
     def __init__(self, redis: Redis) -> None:
         self._master = redis.sentinel_master or ""
         self._request = pack(b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", self._master.encode())
-        common = {name: value for name, value in connection_options(redis).items() if name not in _OF_SERVERS}
-        self._lock = Lock()  # of the next, the one that answered last in front
+        common = {name: value for name, value in connection_options(redis).items() if name not in _CREDENTIALS}
+        self._lock = Lock()  # for the next attribute; the Sentinel that answered last comes first
         self._pools = [
             Pool.of({name: value for name, value in parse_url(url.get_secret_value()).items() if name != "db"} | common)
             for url in redis.url
         ]
 
     def master(self, deadline: float) -> tuple[str, int]:
-        """Return host and port of the master, from the first Sentinel that knows it.
+        """Return host and port of the master, from the first Sentinel that knows the master.
 
         Raises:
             SourceError: No Sentinel names it before the deadline in monotonic seconds.
@@ -86,12 +86,12 @@ class Sentinels:
 
 
 class SentinelSource(StandaloneSource):
-    """The master of a name that Sentinel watches.
+    """The master that the Sentinels know under one name.
 
-    A connection asks Sentinel for the master as it is made. One that outlives a
-    failover is given up when its server shows that it is a replica now or when
-    Sentinel names another: a master that was cut off may still answer, and its
-    heartbeats all run out.
+    Each new connection asks Sentinel for the address of the master. A connection that is older than a
+    failover is closed when its server reports that it is a replica, or when Sentinel names another
+    master. The second rule is needed because a master that was cut off from the nodes may still answer:
+    it gets no more heartbeats, so all nodes would seem to die.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -102,7 +102,7 @@ class SentinelSource(StandaloneSource):
             self._options["connection_class"] = SSLConnection
         self._sentinels = Sentinels(redis)
         super().__init__(settings, Pool(self._connection))
-        self._lock = Lock()  # of the next two
+        self._lock = Lock()  # for the next two attributes
         self._follow_at = 0.0
         self._address: tuple[str, int] | None = None
 
@@ -111,14 +111,14 @@ class SentinelSource(StandaloneSource):
         return SentinelReader(self._pool, self._keys, self._rights, self.follow)
 
     def discover(self, timeout: float) -> Found:
-        """Return the names of all nodes that have keys; ``timeout`` in seconds for each call."""
+        """Return the names of all nodes that have keys; ``timeout`` is in seconds, for each call."""
         self.follow(time.monotonic() + timeout)
         return super().discover(timeout)
 
     def follow(self, deadline: float) -> None:
-        """Ask Sentinel now and then for the master; idle connections to another one are closed.
+        """Ask Sentinel for the master, at most every ``FOLLOW`` seconds; close idle connections to a former master.
 
-        A Sentinel that does not answer changes nothing while the master does.
+        While the master answers, a Sentinel that does not answer changes nothing.
 
         Args:
             deadline: Monotonic seconds.
@@ -152,13 +152,13 @@ class SentinelSource(StandaloneSource):
 
 
 class SentinelReader(StandaloneReader):
-    """Reads nodes' values from the master. For one thread at a time.
+    """Reads nodes' values from the master. Only one thread at a time may use it.
 
     Args:
         pool: Connections to the master.
-        keys: Where nodes' keys are.
-        rights: Where missing rights are noted.
-        follow: Called with the deadline before each read; it closes connections to a master of the past.
+        keys: The names of the nodes' keys.
+        rights: Records missing rights.
+        follow: Called with the deadline before each read; it closes idle connections to a former master.
     """
 
     def __init__(self, pool: Pool, keys: KeyNames, rights: Rights, follow: Callable[[float], None]) -> None:
@@ -166,11 +166,11 @@ class SentinelReader(StandaloneReader):
         self._follow = follow
 
     def parts(self, names: Sequence[bytes], deadline: float) -> Generator[Reading, None, None]:
-        """Read these nodes chunk by chunk, from the master only."""
+        """Yield the values of these nodes chunk by chunk, from the master only."""
         self._follow(deadline)
         with closing(super().parts(names, deadline)) as parts:
             for part in parts:
-                if part.server.told and part.server.role != "master":
+                if part.server.info_allowed and part.server.role != "master":
                     raise SourceError("Redis is a replica, and no master since Sentinel named it: a failover")
                 yield part
 

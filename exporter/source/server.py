@@ -1,4 +1,4 @@
-"""Which server answers, and in what state it is: from some sections of INFO."""
+"""The identity and the state of a server, from some sections of INFO."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,11 @@ from exporter.errors import SourceError
 from exporter.source.connection import Pool, linked
 from exporter.source.plain_error import plain_error
 from exporter.source.reading import REFUSALS, Server
-from exporter.source.replies import checked
+from exporter.source.replies import expected
 from exporter.source.requests import pack
 from exporter.source.rights import Rights
 
-UNTOLD: Final = Server(run_id="", role="server of unknown role", told=False)
+UNKNOWN_SERVER: Final = Server(run_id="", role="server of unknown role", info_allowed=False)
 """A server that refuses INFO to the exporter's user."""
 
 _WIPES: Final = (b"cmdstat_flushall", b"cmdstat_flushdb", b"cmdstat_swapdb")
@@ -28,31 +28,31 @@ _FIELDS: Final = (
     *_ERRORS.values(),
 )
 _LINES: Final = re.compile(rb"\n(%b):([^\r\n]*)" % b"|".join(_FIELDS))
-"""All fields in one pass: it takes a quarter of the time of a dictionary of all 200 lines."""
+"""Finds all fields in one pass; a dictionary of all 200 lines would take four times as long."""
 _OUTCOMES: Final = {b"ok": True, b"err": False}
 _HAS_ERRORSTATS: Final = b"# Errorstats"
 _STOPS_WRITES: Final = pack(b"CONFIG", b"GET", b"stop-writes-on-bgsave-error") + pack(b"CONFIG", b"GET", b"save")
 
 
 def seen_server(replies: Sequence[Any], pool: Pool, deadline: float, rights: Rights, where: str = "") -> Server:
-    """Return the server that gave these replies to ``SERVER``, and note whether it may be asked.
+    """Return the server that gave these replies to ``SERVER``, and record whether it allows INFO.
 
-    Servers older than Redis 6.2 do not count refused writes. After a failed
-    snapshot such a server is asked for its configuration on another connection, at
-    each look, since changing the configuration is how an operator ends the refusal.
+    Servers older than Redis 6.2 do not count refused writes. While the last snapshot of such a server
+    is a failed one, each read also asks for its configuration, on another connection. It asks each time
+    because an operator can end the refusal by a change of the configuration.
 
     Args:
         replies: The replies to ``SERVER``.
         pool: Connections to the server.
         deadline: Monotonic seconds.
-        rights: Where a missing right to INFO is noted.
-        where: The address of the server; empty for the only one.
+        rights: Records whether INFO is allowed.
+        where: The address of the server; empty if there is only one server.
 
     Raises:
-        SourceError: As ``server_of`` does.
+        SourceError: For the same reasons as ``server_of``.
     """
     server = server_of(replies)
-    if not server.told:
+    if not server.info_allowed:
         rights.refused("info", where)
         return server
     rights.granted("info", where)
@@ -65,14 +65,14 @@ def server_of(replies: Sequence[Any]) -> Server:
     """Return the server that gave these replies to ``SERVER``.
 
     Raises:
-        SourceError: It is loading its data, or a replica that has lost its master, whose data are old; or its
-            reply was garbled on the way.
+        SourceError: The server is loading its data; or it is a replica without a link to its master, so its data
+            are old; or a reply cannot be parsed.
     """
     if any(isinstance(reply, NoPermissionError) for reply in replies):
-        return UNTOLD
-    text = b"\n".join(checked(reply, bytes) for reply in replies)
+        return UNKNOWN_SERVER
+    text = b"\n".join(expected(reply, bytes) for reply in replies)
     info: dict[bytes, bytes] = dict(_LINES.findall(b"\n" + text))
-    if info.get(b"loading", b"0") != b"0":  # INFO is answered all the same
+    if info.get(b"loading", b"0") != b"0":  # a server that is loading answers INFO without an error
         raise plain_error(BusyLoadingError())
     if info.get(b"master_link_status", b"up") != b"up":
         raise SourceError("Redis is a replica whose link to its master is down")
@@ -89,7 +89,7 @@ def _server(info: Mapping[bytes, bytes], *, counts_errors: bool) -> Server:
         run_id=info.get(b"run_id", b"").decode("ascii"),
         role=role,
         uptime=float(info.get(b"uptime_in_seconds", b"inf")),
-        # What was loaded from an append-only file is told nowhere, so that any may have held nodes.
+        # INFO does not say how many keys came from an append-only file, so any such file may have held nodes.
         restored=info.get(b"rdb_last_load_keys_loaded", b"0") != b"0" or info.get(b"aof_enabled") == b"1",
         evicted=int(info.get(b"evicted_keys", b"0")),
         refused=_refused(info) if counts_errors else None,
@@ -102,14 +102,14 @@ def _server(info: Mapping[bytes, bytes], *, counts_errors: bool) -> Server:
 
 
 def _refused(info: Mapping[bytes, bytes]) -> dict[str, int] | None:
-    """Return the refused writes by error; None if the server has met too many kinds of errors to count any more."""
+    """Return the refused writes by error; None if the server stopped counting because of too many kinds of errors."""
     if b"errorstat_ERRORSTATS_DISABLED" in info:
         return None
     return {error: _count(info.get(line, b"count=0"), b"count=") for error, line in _ERRORS.items()}
 
 
 def _count(text: bytes, name: bytes) -> int:
-    """Return the number that follows a name at the start of a text."""
+    """Return the number that follows a name; the name must be at the start of the text."""
     found, _, rest = text.partition(name)
     if found:
         raise ValueError(text)
@@ -117,7 +117,7 @@ def _count(text: bytes, name: bytes) -> int:
 
 
 def _stops_writes(pool: Pool, deadline: float) -> bool:
-    """Return whether the configuration makes a failed snapshot stop all writes; False if it may not be read."""
+    """Return whether a failed snapshot stops all writes, by the configuration; False if CONFIG GET is not allowed."""
     with linked(pool, deadline) as link:
         replies = link.ask(_STOPS_WRITES, 2)
     match replies:

@@ -1,4 +1,4 @@
-"""The reply to CLUSTER SLOTS: which primary serves which slot."""
+"""Parses the reply to CLUSTER SLOTS: which primary serves which slot."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,10 +13,13 @@ from exporter.source.plain_error import plain_error
 def owners_of(reply: Any, asked: str) -> Iterable[tuple[int, str]]:
     """Yield each slot and the address of its primary, from the reply to CLUSTER SLOTS.
 
-    A host that is left out is the one that was asked (https://redis.io/docs/latest/commands/cluster-slots/).
+    Args:
+        reply: The reply.
+        asked: The host of the server that gave it. A missing host in the reply means this host
+            (https://redis.io/docs/latest/commands/cluster-slots/).
 
     Raises:
-        SourceError: The reply is something else.
+        SourceError: The reply has another form.
     """
     if isinstance(reply, RedisError):
         raise plain_error(reply)

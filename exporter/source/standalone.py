@@ -1,4 +1,4 @@
-"""Reading of one Redis server."""
+"""Reads one Redis server."""
 
 import time
 from collections.abc import Generator, Sequence
@@ -11,7 +11,7 @@ from exporter.source.connection import Link, Pool, linked
 from exporter.source.discovery import Found, discover
 from exporter.source.options import pool_of
 from exporter.source.reading import MISSING, Reading, Server, joined
-from exporter.source.replies import NO_FIELDS, checked, columns_of, is_wrong_type, refuse
+from exporter.source.replies import NO_FIELDS, columns_of, expected, is_wrong_type, refuse
 from exporter.source.requests import SERVER, SERVER_REPLIES, Chunk, KeyNames, chunks_of
 from exporter.source.rights import Rights
 from exporter.source.server import seen_server
@@ -21,8 +21,8 @@ class StandaloneSource:
     """One Redis server.
 
     Args:
-        settings: Where the server is, and what its keys are called.
-        pool: Connections to the server; None for the address of the settings.
+        settings: The address of the server, and the names of the keys.
+        pool: Connections to the server; None to connect to the address in the settings.
     """
 
     def __init__(self, settings: Settings, pool: Pool | None = None) -> None:
@@ -35,7 +35,7 @@ class StandaloneSource:
         return StandaloneReader(self._pool, self._keys, self._rights)
 
     def discover(self, timeout: float) -> Found:
-        """Return the names of all nodes that have keys; ``timeout`` in seconds for each call."""
+        """Return the names of all nodes that have keys; ``timeout`` is in seconds, for each call."""
         return discover(self._pool, self._keys, timeout, self._rights)
 
     def missing_rights(self) -> frozenset[str]:
@@ -48,12 +48,12 @@ class StandaloneSource:
 
 
 class StandaloneReader:
-    """Reads nodes' values from one server. For one thread at a time.
+    """Reads nodes' values from one server. Only one thread at a time may use it.
 
     Args:
         pool: Connections to the server.
-        keys: Where nodes' keys are.
-        rights: Where missing rights are noted; None if nobody asks for them.
+        keys: The names of the nodes' keys.
+        rights: Records missing rights; None to record nothing.
     """
 
     def __init__(self, pool: Pool, keys: KeyNames, rights: Rights | None = None) -> None:
@@ -64,14 +64,15 @@ class StandaloneReader:
         self._chunks: tuple[Chunk, ...] = ()
 
     def read(self, names: Sequence[bytes], deadline: float) -> Reading:
-        """Read these nodes in full: fields, PTTL and heartbeat of each."""
+        """Return fields, PTTL and heartbeat of each of these nodes as one reading."""
         return joined(names, list(self.parts(names, deadline)))
 
     def parts(self, names: Sequence[bytes], deadline: float) -> Generator[Reading, None, None]:
-        """Read these nodes chunk by chunk; a chunk with odd nodes comes once these were looked at more closely.
+        """Yield the values of these nodes chunk by chunk.
 
-        After the closer look the server is asked again: if a FLUSHALL took the nodes'
-        keys, the part that misses them tells of it.
+        A chunk with unclear nodes is yielded after these were read a second time, each alone. The
+        server's state is read after them: if a FLUSHALL deleted the nodes' keys, the same part that
+        misses the keys reports the FLUSHALL.
         """
         if names is not self._names:
             self._names, self._chunks = names, chunks_of(names, self._keys)
@@ -81,22 +82,22 @@ class StandaloneReader:
             if self._chunks:
                 link.send(self._chunks[0].packed)
             server = self._server(link, deadline)
-            waiting: _Answer | None = None
+            waiting: _ChunkReply | None = None
             for chunk, after in zip_longest(self._chunks, self._chunks[1:]):
                 if after:
-                    link.send(after.packed)  # Redis works on it while this one is taken in
-                answer = _Answer.of(chunk.names, link.receive(chunk.replies))
-                if answer.odd:
-                    link.send(b"".join((*(self._keys.look_closely(chunk.names[i]) for i in answer.odd), SERVER)))
+                    link.send(after.packed)  # Redis works on this request while the replies to ``chunk`` are parsed
+                reply = _ChunkReply.of(chunk.names, link.receive(chunk.replies))
+                if reply.unclear:
+                    link.send(b"".join((*(self._keys.whole_node(chunk.names[i]) for i in reply.unclear), SERVER)))
                 if waiting:
-                    waiting.amend(link)
+                    waiting.resolve(link)
                     server = self._server(link, deadline)
                     yield waiting.reading(asked, server)
-                waiting = answer if answer.odd else None  # what it sent for is answered after the next chunk
+                waiting = reply if reply.unclear else None  # its second replies come after those of the next chunk
                 if not waiting:
-                    yield answer.reading(asked, server)
+                    yield reply.reading(asked, server)
             if waiting:
-                waiting.amend(link)
+                waiting.resolve(link)
                 yield waiting.reading(asked, self._server(link, deadline))
             if not self._chunks:
                 yield Reading(asked, time.monotonic(), time.time(), server)
@@ -106,33 +107,34 @@ class StandaloneReader:
 
 
 @dataclass(slots=True)
-class _Answer:
-    """What Redis answered about the nodes of a chunk; ``odd`` are to be looked at more closely."""
+class _ChunkReply:
+    """The replies about the nodes of a chunk; ``unclear`` are the positions of nodes to read a second time."""
 
     names: Sequence[bytes]
     rows: list[Any]
     ttl_ms: list[Any]
     beats: list[Any]
-    odd: Sequence[int]
+    unclear: Sequence[int]
     without_hash: frozenset[int] = frozenset()
 
     @classmethod
-    def of(cls, names: Sequence[bytes], replies: list[Any]) -> "_Answer":
+    def of(cls, names: Sequence[bytes], replies: list[Any]) -> "_ChunkReply":
         beats = replies.pop()
         if type(beats) is not list or len(beats) != len(names):
             refuse(beats)
         rows, ttl_ms = replies[: len(names)], replies[len(names) :]
-        return cls(names, rows, ttl_ms, beats, _odd(rows, ttl_ms, beats))
+        return cls(names, rows, ttl_ms, beats, _unclear(rows, ttl_ms, beats))
 
-    def amend(self, link: Link) -> None:
-        """Put in place what the odd nodes hold, each read singly, and note which have no hash."""
-        replies = link.receive(4 * len(self.odd))
+    def resolve(self, link: Link) -> None:
+        """Receive the second replies about the unclear nodes, and take the values from these."""
+        replies = link.receive(4 * len(self.unclear))
         without_hash = set()
-        for position, (exists, row, ttl, beat) in zip(self.odd, zip(*[iter(replies)] * 4, strict=True), strict=True):
-            self.rows[position] = NO_FIELDS if is_wrong_type(row) else checked(row, list)
-            self.beats[position] = None if beat is None or is_wrong_type(beat) else checked(beat, bytes)
-            self.ttl_ms[position] = MISSING if self.beats[position] is None else checked(ttl, int)
-            if not checked(exists, int):
+        nodes = zip(*[iter(replies)] * 4, strict=True)
+        for position, (exists, row, ttl, beat) in zip(self.unclear, nodes, strict=True):
+            self.rows[position] = NO_FIELDS if is_wrong_type(row) else expected(row, list)
+            self.beats[position] = None if beat is None or is_wrong_type(beat) else expected(beat, bytes)
+            self.ttl_ms[position] = MISSING if self.beats[position] is None else expected(ttl, int)
+            if not expected(exists, int):
                 without_hash.add(position)
         self.without_hash = frozenset(without_hash)
 
@@ -150,12 +152,14 @@ class _Answer:
         )
 
 
-def _odd(rows: Sequence[Any], ttl_ms: Sequence[Any], beats: Sequence[bytes | None]) -> list[int]:
-    """Return the positions of nodes to look at more closely, having looked at all of them in bulk.
+def _unclear(rows: Sequence[Any], ttl_ms: Sequence[Any], beats: Sequence[bytes | None]) -> list[int]:
+    """Return the positions of nodes whose replies have more than one meaning.
 
-    Odd are those whose hash showed no known field (it may be missing, empty of
-    them, or no hash at all) and those whose heartbeat has a TTL and no value
-    (it may be no string).
+    A node without known fields may have no hash, a hash without these fields, or another type in the
+    place of its hash. A heartbeat with a TTL and without a value may be no string, or may have been
+    written between the two commands.
+
+    Usually no node is unclear, so a check of all nodes at once comes first.
     """
     kinds = set(map(type, rows)), set(map(type, ttl_ms))
     if kinds == ({list}, {int}) and NO_FIELDS not in rows and MISSING not in ttl_ms and all(beats):

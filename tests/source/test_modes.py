@@ -1,4 +1,4 @@
-"""Sentinel and Cluster as they are secured in the field: TLS, and a user with the rights of the documentation alone."""
+"""Secured Sentinel and Cluster: TLS, and a user with only the rights that the documentation lists."""
 
 import time
 from collections.abc import Iterator
@@ -49,13 +49,13 @@ def with_user(given: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def living(given: dict[str, Any]) -> set[bytes]:
-    """Discover and read all nodes, and return those that beat."""
+    """Discover and read all nodes, and return the nodes that have a heartbeat."""
     source = open_source(load(given))
     try:
         names = sorted(source.discover(5).names)
         reading = source.reader().read(names, time.monotonic() + 5)
         assert not reading.unread
-        assert reading.server.told
+        assert reading.server.info_allowed
         assert not source.missing_rights()
     finally:
         source.close()
@@ -71,7 +71,7 @@ def test_cluster_with_tls_is_read_by_a_user_with_few_rights(secured_cluster: Run
     assert living(with_user(secured_cluster.given, tmp_path)) == {node_id.encode() for node_id in NODES}
 
 
-def test_key_that_is_being_moved_is_read_with_these_rights(secured_cluster: RunningCluster, tmp_path: Path) -> None:
+def test_key_of_a_moving_slot_is_read_with_these_rights(secured_cluster: RunningCluster, tmp_path: Path) -> None:
     beat(secured_cluster.client, NODES[1], 600)
     for server in secured_cluster.servers.values():
         user(server, *CLUSTER_RIGHTS)

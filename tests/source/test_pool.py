@@ -1,4 +1,4 @@
-"""Connections that threads share: each is lent to one at a time, and no reply goes to another's request."""
+"""Connections shared by threads: each is lent to one thread at a time, and each thread gets its own replies."""
 
 import random
 import time
@@ -35,7 +35,7 @@ def test_threads_that_share_a_pool_get_their_own_replies(shared_redis: RedisServ
             try:
                 with linked(pool, time.monotonic() + 10) as link:
                     link.send(pack(b"ECHO", word))
-                    count = chance.choice((0, 1, 1, 1))  # now and then the reply is left under way
+                    count = chance.choice((0, 1, 1, 1))  # sometimes the reply is not received
                     right += link.receive(count) == [word] * count
                     if not count:
                         _give_up()
@@ -51,7 +51,7 @@ def test_threads_that_share_a_pool_get_their_own_replies(shared_redis: RedisServ
     pool.disconnect()
 
 
-def test_connection_that_a_server_closed_is_made_anew(shared_redis: RedisServer, client: "redis.Redis") -> None:
+def test_connection_that_the_server_closed_is_replaced(shared_redis: RedisServer, client: "redis.Redis") -> None:
     pool = pool_of(load({"redis.url": [shared_redis.url]}).redis)
     for _ in range(3):
         with linked(pool, time.monotonic() + 5) as link:
@@ -60,7 +60,7 @@ def test_connection_that_a_server_closed_is_made_anew(shared_redis: RedisServer,
     pool.disconnect()
 
 
-def test_pool_that_is_closed_cuts_connections_that_are_lent(shared_redis: RedisServer) -> None:
+def test_closing_a_pool_ends_the_waiting_of_lent_connections(shared_redis: RedisServer) -> None:
     pool = pool_of(load({"redis.url": [shared_redis.url]}).redis)
 
     def wait_for_nothing() -> None:

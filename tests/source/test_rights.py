@@ -1,4 +1,4 @@
-"""Rights that the Redis user lacks: what is read without them, and what the user is told."""
+"""Missing rights of the Redis user: what can be read without them, and how they are reported."""
 
 import time
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def limited(client: "redis.Redis") -> Iterator["redis.Redis"]:
 
 
 def settings_of(client: "redis.Redis", *without: str) -> Settings:
-    """Return settings whose user has all rights that the exporter needs but these."""
+    """Return settings whose user lacks these rights, and has all others that the exporter needs."""
     client.execute_command("ACL", "SETUSER", "less", "-@all", *(right for right in RIGHTS if right not in without))
     port = client.connection_pool.connection_kwargs["port"]
     return load({"redis.url": [f"redis://less:{PASSWORD}@127.0.0.1:{port}/0"], "discovery.interval": "200ms"})
@@ -46,23 +46,23 @@ def test_user_without_the_right_to_info_reads_all_nodes_without_delay(limited: "
     assert told[0]["log_level"] == "error"
 
 
-def test_server_that_may_not_be_asked_for_info_is_told_so(limited: "redis.Redis") -> None:
+def test_server_that_refuses_info_is_read_and_the_missing_right_is_reported(limited: "redis.Redis") -> None:
     source = open_source(settings_of(limited, "+info"))
     reader = source.reader()
     try:
         untold = reader.read([b"a"], time.monotonic() + 5)
-        assert (untold.server.told, untold.server.run_id, untold.ttl_ms[0] > 0) == (False, "", True)
+        assert (untold.server.info_allowed, untold.server.run_id, untold.ttl_ms[0] > 0) == (False, "", True)
         assert source.missing_rights() == {"info"}
         settings_of(limited)
         told = reader.read([b"a"], time.monotonic() + 5)
-        assert told.server.told
+        assert told.server.info_allowed
         assert told.server.run_id
         assert source.missing_rights() == frozenset()
     finally:
         source.close()
 
 
-def test_user_without_the_right_to_scan_is_told_which_right_to_grant(limited: "redis.Redis") -> None:
+def test_error_of_a_user_without_the_right_to_scan_names_the_right_to_grant(limited: "redis.Redis") -> None:
     source = open_source(settings_of(limited, "+scan"))
     try:
         with capture_logs() as logs:
@@ -79,7 +79,7 @@ def test_user_without_the_right_to_scan_is_told_which_right_to_grant(limited: "r
 
 
 def test_forget_refuses_to_delete_without_the_right_to_info(limited: "redis.Redis") -> None:
-    """Without INFO nobody can tell a Redis that has just started from saved data, where living nodes look dead."""
+    """A Redis that has just loaded old data shows living nodes as dead; only INFO says that it has just started."""
     deleter = Deleter(settings_of(limited, "+info"))
     with pytest.raises(ExporterError, match=r"\+info"):
         deleter.found()

@@ -1,4 +1,4 @@
-"""A real Sentinel, a master and a replica: who is read before, during and after a failover."""
+"""A real Sentinel, a master and a replica: which server is read before, during and after a failover."""
 
 import time
 from collections.abc import Iterator
@@ -63,10 +63,10 @@ def test_failover_is_followed(watched: Watched, reader: Reader) -> None:
     assert after.ttl_ms[0] > 0
 
 
-def test_server_that_was_demoted_is_not_read_on(watched: Watched, reader: Reader) -> None:
+def test_demoted_server_is_not_read_any_more(watched: Watched, reader: Reader) -> None:
     assert read(reader).server.role == "master"
     with watched.first.client() as client:
-        # The connection stays, and Sentinel has not seen it yet.
+        # The connection stays open, and Sentinel has not noticed the change yet.
         client.execute_command("REPLICAOF", "127.0.0.1", watched.second.port)
     with pytest.raises(SourceError, match="replica"):
         read(reader)
@@ -74,7 +74,7 @@ def test_server_that_was_demoted_is_not_read_on(watched: Watched, reader: Reader
     assert wait_for(lambda: try_to_read(reader), "for a master").server.role == "master"
 
 
-def test_master_that_was_cut_off_is_left_as_sentinel_names_another(
+def test_isolated_master_is_left_once_sentinel_names_another(
     watched: Watched, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sentinel, "FOLLOW", 0.0)
@@ -93,7 +93,7 @@ def test_sentinel_that_is_down_changes_nothing_while_the_master_answers(
     assert read(reader).server.run_id == before.server.run_id
 
 
-def test_master_that_sentinel_does_not_know_is_said_in_one_line(watched: Watched) -> None:
+def test_master_that_is_unknown_to_sentinel_is_reported_in_one_line(watched: Watched) -> None:
     redis_settings = watched.settings.redis.model_copy(update={"sentinel_master": "another"})
     source = open_source(watched.settings.model_copy(update={"redis": redis_settings}))
     with pytest.raises(SourceError, match="No master found for 'another'"):

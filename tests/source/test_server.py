@@ -1,4 +1,4 @@
-"""What a server says of itself: from INFO of real servers in each state, and of older servers as text."""
+"""The state of a server: from INFO of real servers in each state, and from the text of older servers' INFO."""
 
 import time
 from collections.abc import Iterator
@@ -39,11 +39,11 @@ def reader(server: RedisServer) -> Iterator[Reader]:
     source.close()
 
 
-def test_server_that_is_well_is_told_in_full(server: RedisServer, reader: Reader) -> None:
+def test_state_of_a_healthy_server_is_read_in_full(server: RedisServer, reader: Reader) -> None:
     told = seen(reader)
     with server.client() as client:
         info = client.info()
-    assert (told.run_id, told.role, told.told) == (info["run_id"], "master", True)
+    assert (told.run_id, told.role, told.info_allowed) == (info["run_id"], "master", True)
     assert 0 <= told.uptime <= info["uptime_in_seconds"]
     assert (told.restored, told.evicted, told.blocked, told.flushes, told.paused) == (False, 0, False, 0, False)
     assert told.refused == {"MISCONF": 0, "OOM": 0, "NOREPLICAS": 0}
@@ -95,7 +95,7 @@ def test_flushes_and_swaps_are_counted(server: RedisServer, reader: Reader) -> N
 
 @pytest.mark.server("valkey-server")
 @pytest.mark.parametrize("kind", [b"WRITE", b"ALL"])
-def test_valkey_says_that_writes_are_paused(tmp_path: Path, kind: bytes) -> None:
+def test_valkey_reports_paused_writes(tmp_path: Path, kind: bytes) -> None:
     with running_redis(tmp_path / "redis", "valkey-server") as server, server.client() as client:
         source = open_source(load({"redis.url": [server.url]}))
         reader = source.reader()
@@ -115,7 +115,7 @@ def test_any_pause_stops_writes(action: bytes) -> None:
 
 
 @pytest.mark.server("redis-server")
-def test_replica_tells_for_how_long_its_master_is_silent(tmp_path: Path) -> None:
+def test_replica_reports_how_long_its_master_has_been_silent(tmp_path: Path) -> None:
     with (
         running_redis(tmp_path / "master", "redis-server", "--repl-diskless-sync-delay", "0") as master,
         running_redis(tmp_path / "replica", "redis-server", "--replicaof", f"127.0.0.1 {master.port}") as replica,
@@ -134,15 +134,15 @@ def test_replica_tells_for_how_long_its_master_is_silent(tmp_path: Path) -> None
         source.close()
 
 
-# --- servers that cannot be started here, by what they answer -----------------------------------
+# --- servers that cannot be started here, by the text of their INFO ------------------------------
 
 
-def test_server_is_known_by_its_info() -> None:
+def test_server_is_identified_by_its_info() -> None:
     server = server_of([INFO])
     assert (server.run_id, server.role, server.uptime, server.evicted) == ("abc", "master", 12.0, 3)
 
 
-def test_redis_before_6_2_counts_no_refused_writes() -> None:
+def test_refused_writes_are_unknown_before_redis_6_2() -> None:
     old = server_of([INFO, b"rdb_last_bgsave_status:err\r\n", b"", b"# Commandstats\r\ncmdstat_get:calls=1,usec=2\r\n"])
     assert old.refused is None
     assert old.last_save_ok is False
@@ -150,12 +150,12 @@ def test_redis_before_6_2_counts_no_refused_writes() -> None:
     assert old.flushes == 0
 
 
-def test_server_that_met_too_many_kinds_of_errors_counts_no_refused_writes() -> None:
+def test_refused_writes_are_unknown_if_the_server_stopped_counting_errors() -> None:
     lines = b"# Errorstats\r\nerrorstat_MISCONF:count=7\r\nerrorstat_ERRORSTATS_DISABLED:count=1\r\n"
     assert server_of([INFO, lines]).refused is None
 
 
-def test_silence_before_the_first_word_of_a_master_is_none() -> None:
+def test_silence_is_zero_before_the_master_has_sent_anything() -> None:
     replica = INFO.replace(b"role:master", b"role:slave") + b"master_link_status:up\r\n"
     assert server_of([replica + b"master_last_io_seconds_ago:-1\r\n"]).silence == 0
     assert server_of([replica]).silence == 0
@@ -178,22 +178,22 @@ def test_silence_before_the_first_word_of_a_master_is_none() -> None:
         *(b"# Errorstats\r\nerrorstat_OOM:cou\xeet=1", b"# Errorstats\r\nerrorstat_OOM:count=", b"cmdstat_flushall:x"),
     ],
 )
-def test_info_that_is_garbled_or_of_a_server_that_is_loading_is_no_answer(garbled: bytes) -> None:
+def test_garbled_info_and_info_of_a_loading_server_raise_a_source_error(garbled: bytes) -> None:
     with pytest.raises(SourceError):
         server_of([INFO + garbled + b"\r\n"])
 
 
 @pytest.mark.parametrize("reply", [1, None, "text", {"a": 1}, redis.ResponseError("odd"), [b"a"]])
-def test_info_of_another_kind_is_no_answer(reply: object) -> None:
+def test_info_reply_of_another_type_raises_a_source_error(reply: object) -> None:
     with pytest.raises(SourceError):
         server_of([reply])
 
 
 @pytest.mark.parametrize("setting", ["stops", "does not stop", "saves nothing", "may not be asked"])
-def test_redis_that_counts_no_refused_writes_is_asked_for_its_configuration(
+def test_configuration_is_read_if_redis_does_not_count_refused_writes(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch, setting: str
 ) -> None:
-    """A real server whose errorstats are taken away, as Redis 6.0 has none."""
+    """A real server whose errorstats are hidden, because Redis 6.0 has no such section."""
     with server.client() as client:
         (server.folder / "dump.rdb").mkdir()
         client.config_set("stop-writes-on-bgsave-error", "no" if setting == "does not stop" else "yes")
@@ -212,8 +212,8 @@ def test_redis_that_counts_no_refused_writes_is_asked_for_its_configuration(
     assert told.blocked == (setting == "stops")
 
 
-def test_look_at_a_server_takes_under_a_third_of_a_millisecond_of_both(shared_redis: RedisServer) -> None:
-    """Measured in CPU time, since others use the machine too."""
+def test_reading_a_servers_state_costs_under_a_third_of_a_millisecond_of_cpu(shared_redis: RedisServer) -> None:
+    """Measured in CPU time, because other processes use the machine too."""
     source = open_source(load({"redis.url": [shared_redis.url]}))
     reader = source.reader()
     seen(reader)

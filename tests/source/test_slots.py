@@ -1,4 +1,4 @@
-"""What CLUSTER SLOTS may answer, by server and configuration."""
+"""The forms that a reply to CLUSTER SLOTS may have."""
 
 import pytest
 
@@ -9,7 +9,7 @@ REPLICA = [b"10.0.0.2", 6379, b"id", []]
 
 
 @pytest.mark.parametrize("host", [b"", None])
-def test_host_that_is_left_out_is_the_one_that_was_asked(host: bytes | None) -> None:
+def test_missing_host_means_the_host_that_was_asked(host: bytes | None) -> None:
     assert list(owners_of([[0, 1, [host, 6379, b"id", []], REPLICA]], "asked")) == [
         (0, "asked:6379"),
         (1, "asked:6379"),
@@ -21,7 +21,7 @@ def test_each_slot_has_the_address_of_its_primary() -> None:
     assert list(owners_of(reply, "")) == [(0, "10.0.0.1:7000"), (5, "2001:db8::1:7001"), (6, "2001:db8::1:7001")]
 
 
-def test_primary_whose_host_is_not_known_yet_is_left_out() -> None:
+def test_primary_with_unknown_host_is_ignored() -> None:
     assert not list(owners_of([[0, 5, [b"?", 6379, b"id", []]]], "asked"))
     assert not list(owners_of([], "asked"))
 
@@ -40,6 +40,6 @@ def test_primary_whose_host_is_not_known_yet_is_left_out() -> None:
         [[0, 1, b"a"]],
     ],
 )
-def test_any_other_answer_is_a_source_error(reply: object) -> None:
+def test_any_other_reply_raises_a_source_error(reply: object) -> None:
     with pytest.raises(SourceError):
         list(owners_of(reply, "asked"))

@@ -1,4 +1,4 @@
-"""Reading of one server, chunk by chunk: what comes out does not depend on where a chunk ends."""
+"""Reading one server chunk by chunk: the result does not depend on where a chunk ends."""
 
 import time
 from collections.abc import Sequence
@@ -20,9 +20,10 @@ SEEN = {
     "no hash": (None, True, True, False),
     "no text": (b"7", False, False, False),
 }
-"""What is read of each kind: events, whether its heartbeat lives and has a value, and whether it has no hash.
+"""The expected reading for each kind of node: events, whether the heartbeat has a TTL, whether the heartbeat has a
+value, and whether the hash is missing.
 
-Of the last two kinds, a key is of another type.
+In the last two kinds, a key has the wrong type.
 """
 
 
@@ -45,7 +46,7 @@ def fill(redis_server: RedisServer, names: list[str]) -> None:
 @pytest.mark.parametrize("first", [1, 3])
 @pytest.mark.parametrize("size", [1, 2, 5, 100])
 @pytest.mark.parametrize("pattern", ["".join(pattern) for pattern in product("ox", repeat=3)])
-def test_nodes_are_told_apart_whatever_chunk_they_come_in(
+def test_nodes_are_told_apart_in_any_chunk(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, first: int, size: int, pattern: str
 ) -> None:
     monkeypatch.setattr(requests, "_FIRST_CHUNK", first)
@@ -67,7 +68,7 @@ def test_nodes_are_told_apart_whatever_chunk_they_come_in(
 
 
 @pytest.mark.parametrize("last", ["alive", "crashed"])
-def test_flush_during_a_read_is_told_with_the_nodes_that_it_took(
+def test_flush_during_a_read_is_reported_together_with_the_nodes_that_it_deleted(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, last: str
 ) -> None:
     monkeypatch.setattr(requests, "_FIRST_CHUNK", 1)
@@ -100,10 +101,10 @@ def test_flush_during_a_read_is_told_with_the_nodes_that_it_took(
     ],
     ids=["written", "expired"],
 )
-def test_heartbeat_that_comes_or_goes_between_its_two_reads_is_read_once_more(
+def test_heartbeat_that_appears_or_disappears_between_pttl_and_mget_is_read_again(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, between: str, before: str, *, lives: bool
 ) -> None:
-    """A script stands for MGET: it does first what another client may do between PTTL and MGET."""
+    """A script in the place of MGET first does what another client may do between PTTL and MGET."""
     script = f"{between} return redis.call('MGET', unpack(KEYS))".encode()
 
     def mget(keys: requests.KeyNames, names: Sequence[bytes]) -> bytes:

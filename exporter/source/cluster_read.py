@@ -1,4 +1,4 @@
-"""One look at a cluster: what its primaries hold of some nodes, and which nodes could not be read."""
+"""One read of a cluster: the nodes' values from all primaries, and which nodes could not be read."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from exporter.errors import SourceError
 from exporter.source.connection import linked
 from exporter.source.primary import Batches, Primary, ask_servers
 from exporter.source.reading import MISSING, Reading
-from exporter.source.replies import NO_FIELDS, checked, columns_of, is_wrong_type
+from exporter.source.replies import NO_FIELDS, columns_of, expected, is_wrong_type
 from exporter.source.requests import pack
 from exporter.source.topology import NOWHERE, Cluster, Primaries, Topology
 
@@ -20,8 +20,8 @@ _HOPS = 3
 _FIELD_WORDS = tuple(field.encode() for field in FIELDS)
 
 
-class Look:
-    """One look; its steps are called in the order in which they stand here.
+class ClusterRead:
+    """One read; its caller calls the methods in the order in which they stand here.
 
     Args:
         cluster: The connections.
@@ -35,7 +35,7 @@ class Look:
         self._asked = time.monotonic()
         work = "read" if names else "look"
         self._primaries = {address: Primary(address, cluster, deadline, work) for address in topology.addresses}
-        self._follow = _Follow(cluster, deadline)
+        self._redirections = _Redirections(cluster, deadline)
         self._rows: list[Any] = [NO_FIELDS] * len(names)
         self._ttl_ms = [MISSING] * len(names)
         self._beats: list[bytes | None] = [None] * len(names)
@@ -49,68 +49,72 @@ class Look:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ask for the topology if anything was not where it was looked for, and give the connections back."""
-        if self._follow.redirected or self.failed:
+        """Ask for the topology if a key has moved or a primary has failed, and give the connections back."""
+        if self._redirections.any_key_moved or self.failed:
             any(primary.ask_for_topology() for primary in self._primaries.values())
         for primary in self._primaries.values():
-            primary.leave()
+            primary.release()
 
     @property
-    def answered(self) -> bool:
-        """Whether any primary could be read."""
+    def any_primary_read(self) -> bool:
+        """Whether at least one primary could be read."""
         return any(not primary.error for primary in self._primaries.values())
 
     @property
     def failed(self) -> bool:
-        """Whether anything could not be read."""
+        """Whether at least one node or primary could not be read."""
         return bool(self._unread) or any(primary.error for primary in self._primaries.values())
 
     @property
     def error(self) -> SourceError:
-        """Why nothing could be read."""
+        """The first reason why a primary could not be read."""
         errors = (primary.error for primary in self._primaries.values() if primary.error)
         return next(errors, SourceError("no primary of the Redis Cluster is known"))
 
-    def at_servers(self) -> None:
-        """Ask the primaries what they are."""
+    def read_servers(self) -> None:
+        """Read the state of the primaries (INFO)."""
         ask_servers(tuple(self._primaries.values()))
 
-    def at_hashes(self, batches: Batches) -> None:
-        """Read the hashes; the replies to each node's request are one HMGET's."""
+    def read_hashes(self, batches: Batches) -> None:
+        """Read the hashes; a node's request has one reply, of HMGET."""
         for primary, position, (reply,) in self._exchange(batches, 1):
             words = (b"HMGET", self._keys.metrics + self._names[position], *_FIELD_WORDS)
             row = self._value(primary, position, reply, list, words)
             if row is not None:
                 self._rows[position] = row
 
-    def at_heartbeats(self, batches: Batches) -> None:
-        """Read the heartbeats; the replies to each node's request are a PTTL's and a GET's."""
+    def read_heartbeats(self, batches: Batches) -> None:
+        """Read the heartbeats; a node's request has two replies, of PTTL and of GET."""
         for primary, position, (ttl, beat) in self._exchange(batches, 2):
             key = self._keys.heartbeat + self._names[position]
             text = self._value(primary, position, beat, bytes, (b"GET", key))
             if text is None:
                 continue
             ttl_ms = self._value(primary, position, ttl, int, (b"PTTL", key))
-            if ttl_ms == MISSING:  # written between the two commands
+            if ttl_ms == MISSING:  # the node wrote the heartbeat between the two commands
                 ttl_ms = self._ask_again(primary, position, (b"PTTL", key))
             if ttl_ms is not None:
                 self._beats[position], self._ttl_ms[position] = text, ttl_ms
 
-    def empty(self) -> list[int]:
-        """Return the positions of nodes whose hash showed no known field."""
+    def without_fields(self) -> list[int]:
+        """Return the positions of nodes for which no known field was read."""
         return [position for position, row in enumerate(self._rows) if row == NO_FIELDS]
 
-    def at_missing(self, batches: Batches) -> None:
-        """Ask which of the empty hashes are there; and the primaries once more, as a FLUSHALL may have come between."""
+    def find_missing_hashes(self, batches: Batches) -> None:
+        """Ask which of the hashes without known fields exist.
+
+        If keys are missing, the state of the primaries is read a second time: a FLUSHALL during the
+        read may have deleted them.
+        """
         for primary, position, (reply,) in self._exchange(batches, 1):
             key = self._keys.metrics + self._names[position]
             if self._value(primary, position, reply, int, (b"EXISTS", key)) == 0:
                 self._without_hash.add(position)
         if self._without_hash or None in self._beats:
-            self.at_servers()
+            self.read_servers()
 
     def reading(self) -> Reading:
-        """Return what was read."""
+        """Return all values that were read."""
         failed = [address for address, primary in self._primaries.items() if primary.error]
         unread = self._unread.union(
             *(
@@ -141,7 +145,7 @@ class Look:
         )
 
     def _exchange(self, batches: Batches, replies: int) -> Iterator[tuple[Primary, int, tuple[Any, ...]]]:
-        """Send each primary its batches, all side by side, and yield each node's primary, position and replies."""
+        """Send each primary its batches, to all primaries at once; yield each node's primary, position and replies."""
         self._batches.append(batches)
         primaries = tuple(self._primaries.values())
         for turn in zip_longest(*(batches[primary.address] for primary in primaries)):
@@ -154,19 +158,19 @@ class Look:
                     yield primary, position, some
 
     def _value(self, primary: Primary, position: int, reply: Any, kind: type, words: Sequence[bytes]) -> Any:
-        """Return a value of the kind that was asked for, wherever the key has moved; None if there is no such value.
+        """Return a value of the expected type, also if the key has moved; None if the value is missing or unreadable.
 
         Args:
             primary: The primary that was asked.
             position: The node's position.
             reply: The primary's reply.
-            kind: The type of a good reply.
+            kind: The type of a valid reply.
             words: The command.
         """
         moved = isinstance(reply, MovedError | AskError)
         try:
-            value = self._follow(primary.address, reply, words) if moved else reply
-            return None if value is None or is_wrong_type(value) else checked(value, kind)
+            value = self._redirections.follow(primary.address, reply, words) if moved else reply
+            return None if value is None or is_wrong_type(value) else expected(value, kind)
         except SourceError as error:
             self._unread.add(position)
             if not (moved or _is_unserved(reply)):
@@ -174,33 +178,34 @@ class Look:
             return None
 
     def _ask_again(self, primary: Primary, position: int, words: Sequence[bytes]) -> Any:
-        """Return what a primary, or where the key has moved to, answers to one more command; None if it failed."""
+        """Return the number that answers one more command, also if the key has moved; None if the command failed."""
         try:
-            return checked(self._follow(primary.address, self._follow.ask(primary.address, words), words), int)
+            reply = self._redirections.ask(primary.address, words)
+            return expected(self._redirections.follow(primary.address, reply, words), int)
         except SourceError:
             self._unread.add(position)
             return None
 
 
 def _is_unserved(reply: Any) -> bool:
-    """Return whether a key's slot has no primary, which costs that key only: the primary serves its other slots."""
+    """Return whether the key's slot has no primary; the server still serves its other slots."""
     return isinstance(reply, ClusterDownError) and "Hash slot not served" in str(reply)
 
 
-class _Follow:
-    """Reads a key again that is not where its batch went: MOVED and ASK cost one command each.
+class _Redirections:
+    """Reads each key that has moved (MOVED, ASK) from its new server, with one command a key.
 
     Attributes:
-        redirected: Whether there was any, so that the topology is to be asked for anew.
+        any_key_moved: Whether a server redirected a command; if so, the topology must be read again.
     """
 
     def __init__(self, cluster: Cluster, deadline: float) -> None:
         self._cluster = cluster
         self._deadline = deadline
-        self._failed: dict[str, SourceError] = {}  # thousands of keys may have moved to a primary that hangs
-        self.redirected = False
+        self._failed: dict[str, SourceError] = {}  # thousands of keys may have moved to one hung primary
+        self.any_key_moved = False
 
-    def __call__(self, address: str, reply: Any, words: Sequence[bytes]) -> Any:
+    def follow(self, address: str, reply: Any, words: Sequence[bytes]) -> Any:
         """Return the reply of the server that has the key.
 
         Args:
@@ -214,18 +219,18 @@ class _Follow:
         for _ in range(_HOPS):
             if not isinstance(reply, MovedError | AskError):
                 return reply
-            self.redirected = True
+            self.any_key_moved = True
             address = f"{reply.host or address.rpartition(':')[0]}:{reply.port}"
             reply = self.ask(address, words, asking=not isinstance(reply, MovedError))
         raise SourceError("a slot of the Redis Cluster is moved from one primary to the next")
 
     def ask(self, address: str, words: Sequence[bytes], *, asking: bool = False) -> Any:
-        """Ask one server; ``asking`` for a key whose slot it does not serve yet."""
+        """Send a command to one server; with ``asking`` for a key of a slot that is being moved to this server."""
         if address in self._failed:
             raise self._failed[address]
         commands = [pack(b"ASKING"), pack(*words)] if asking else [pack(*words)]
         try:
-            with linked(self._cluster.pool(address), self._cluster.patience(address, self._deadline)) as link:
+            with linked(self._cluster.pool(address), self._cluster.deadline_of(address, self._deadline)) as link:
                 return link.ask(b"".join(commands), len(commands))[-1]
         except SourceError as error:
             self._failed[address] = error

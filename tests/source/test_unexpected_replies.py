@@ -1,4 +1,4 @@
-"""Servers that answer with anything: whatever comes, a read and a scan raise a SourceError and nothing else."""
+"""Servers with arbitrary replies: a read and a scan raise a SourceError and no other error."""
 
 import socket
 import time
@@ -60,8 +60,8 @@ REPLIES = [
 
 
 @contextmanager
-def parrot(reply: bytes) -> Iterator[int]:
-    """Serve a host that answers each command with the same, and return its port."""
+def server_repeating(reply: bytes) -> Iterator[int]:
+    """Run a server that answers each command with the same reply, and return its port."""
 
     def answer(near: socket.socket) -> None:
         while data := near.recv(65536):
@@ -73,8 +73,8 @@ def parrot(reply: bytes) -> Iterator[int]:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("reply", REPLIES, ids=repr)
-def test_any_reply_is_at_worst_a_source_error(mode: str, reply: bytes) -> None:
-    with parrot(reply) as port:
+def test_any_invalid_reply_raises_a_source_error_and_nothing_else(mode: str, reply: bytes) -> None:
+    with server_repeating(reply) as port:
         source = open_source(
             load(
                 {
