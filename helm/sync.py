@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Brings into the chart what has its source elsewhere: rules, dashboards, the version, the values' table.
+"""Copies rules, dashboards and version into the chart, and writes the tables of its README.
 
-helm/sync.py            write what differs
-helm/sync.py --check    name what differs, and fail if anything does
+helm/sync.py            write the files that differ
+helm/sync.py --check    name the files that differ, and fail if there are any
 """
 
 import argparse
@@ -24,10 +24,10 @@ _PACKAGE_VERSION: Final = re.compile(r'^__version__ = "(.+)"$', re.MULTILINE)
 
 
 def copies(source: Path, pattern: str, folder: Path) -> dict[Path, str | None]:
-    """Return what the files of a folder of copies should hold; ``None`` for those that should not be.
+    """Return the text that each file of a folder of copies should have; ``None`` for a file that should not exist.
 
     Raises:
-        SystemExit: There is nothing to copy.
+        SystemExit: No file of the source matches the pattern.
     """
     wanted: dict[Path, str | None] = {path: None for path in folder.glob("*") if path.is_file()}
     found = sorted(source.glob(pattern))
@@ -50,8 +50,8 @@ def app_version() -> str:
 def value_rows(values: str) -> Iterator[tuple[str, str, str]]:
     """Yield name, default (JSON) and description of each value that a comment ``# --`` describes.
 
-    A mapping stands for everything in it unless its own keys are described.
-    The default of one that has such keys is left out: they have theirs.
+    A mapping without descriptions of its keys is one value. A mapping with them has no default of its own, since
+    each of its keys has a default.
 
     Raises:
         SystemExit: A value has no description.
@@ -79,7 +79,7 @@ def value_rows(values: str) -> Iterator[tuple[str, str, str]]:
 
 
 def threshold_rows(thresholds: str) -> Iterator[tuple[str, str, str]]:
-    """Yield alert, name and default of each threshold that can be changed for one alert."""
+    """Yield alert, name and default of each threshold that values can change."""
     for alert, places in yaml.safe_load(thresholds).items():
         for name, place in places.items():
             text = place if isinstance(place, str) else place["place"]
@@ -100,7 +100,7 @@ def readme() -> str:
     thresholds = threshold_rows((CHART / "files" / "thresholds.yml").read_text(encoding="utf-8"))
     tables = {
         "values": table(
-            ("value", "default", "what it is"),
+            ("value", "default", "meaning"),
             ((f"`{name}`", default and f"`{default}`", text) for name, default, text in values),
         ),
         "thresholds": table(

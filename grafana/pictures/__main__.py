@@ -1,6 +1,6 @@
-"""Draw the dashboards with Grafana's own components, over real Prometheus servers, and save the PNGs here.
+"""Draw the dashboards with Grafana's own components over real Prometheus servers, and save the PNGs here.
 
-Needs Node.js with npm, Chromium, Prometheus and promtool; with pngquant the PNGs get a third of the size.
+Needs Node.js with npm, Chromium, Prometheus and promtool. If pngquant is there too, it shrinks the PNGs to a third.
 """
 
 import functools
@@ -31,7 +31,7 @@ _CELL: Final = 38
 
 @dataclass(frozen=True)
 class Picture:
-    """One PNG: a dashboard over a story, whole or down to a row of its grid."""
+    """One PNG of a dashboard over a story: the whole dashboard, or its grid down to a row."""
 
     name: str
     dashboard: str
@@ -39,7 +39,7 @@ class Picture:
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def height(self) -> int:
-        """Pixels that the chosen part of the dashboard takes."""
+        """Return the height of the drawn part of the dashboard, in pixels."""
         panels = read(_file(self.dashboard))["panels"]
         whole = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
         return _HEAD + _CELL * (self.rows or whole) + 8

@@ -1,1 +1,1 @@
-"""What the dashboards are proven on: an hour of simulated nodes in a real Prometheus."""
+"""An hour of simulated nodes in a real Prometheus: the data for the dashboards' tests and pictures."""

@@ -1,4 +1,4 @@
-"""Every expression of a written dashboard, as Grafana would send it: variables filled in."""
+"""Every expression of a written dashboard as Grafana would send it, with its variables filled in."""
 
 import json
 import re
@@ -10,8 +10,7 @@ from typing import Any, Final
 from grafana.proof.lives import LENGTH, STEP
 from grafana.proof.tsdb import Prometheus
 
-# Over one hour a panel of this width or more gets one point a scrape; Grafana then takes four scrapes as
-# the rate interval.
+# Over one hour every panel gets one point for each scrape. Grafana then takes four scrapes as the rate interval.
 BUILT_IN: Final = {
     "__interval": f"{STEP}s",
     "__rate_interval": f"{4 * STEP}s",
@@ -21,7 +20,7 @@ BUILT_IN: Final = {
 
 @dataclass(frozen=True)
 class Expression:
-    """One query and where it stands."""
+    """One query, and its place in a dashboard."""
 
     dashboard: str
     where: str
@@ -30,11 +29,11 @@ class Expression:
     panel: Mapping[str, Any]
 
     def __str__(self) -> str:
-        """The place, as a test's name."""
+        """Return the place, which a test's name contains."""
         return f"{self.dashboard}: {self.where}"
 
     def run(self, prometheus: Prometheus, **variables: str) -> list[Any]:
-        """What Prometheus answers; `variables` stand for the chosen values, all when not given."""
+        """Return Prometheus's answer; `variables` are the chosen values, and a missing variable chooses all."""
         text = fill(self.text, **variables)
         if self.kind == "variable":
             return _label_values(prometheus, text)
@@ -44,19 +43,19 @@ class Expression:
 
 
 def fill(text: str, **variables: str) -> str:
-    """The expression with its variables filled in."""
+    """Return the expression with its variables filled in."""
     known = {"job": ".+", "instance": ".+", "node": ".+", **BUILT_IN, **variables}
     return re.sub(r"\$(\w+)|\$\{(\w+)\}", lambda match: known[match[1] or match[2]], text)
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A dashboard as it was written."""
+    """Return a dashboard as it is written in its file."""
     dashboard: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return dashboard
 
 
 def expressions(dashboard: Mapping[str, Any]) -> Iterator[Expression]:
-    """All queries of panels, variables and annotations."""
+    """Yield all queries of panels, variables and annotations."""
     title = dashboard["title"]
     for panel in dashboard["panels"]:
         for target in panel.get("targets", ()):

@@ -1,7 +1,7 @@
-"""The hour as a Prometheus would have scraped it: what the exporter's own code says of the simulated nodes.
+"""The hour as Prometheus would have scraped it, exported by the exporter's own code from simulated nodes.
 
-Judge, snapshot and exposition are the real ones. Only what they read, the lives of nodes in Redis, is simulated,
-and so are the metrics that tell of the exporter's process and of scrapes.
+Judge, snapshot and exposition are the real ones. Their input is simulated: the lives of nodes in Redis. The metrics
+of the exporter's process and of scrapes are simulated too.
 """
 
 import math
@@ -58,33 +58,36 @@ class Story:
     redis_lost: float = NEVER
 
     def scrapes(self, instance: str) -> tuple[float, ...]:
-        """Each exporter is scraped at its own moment; the last time is less than 15 s before the end."""
+        """Return the times of an exporter's scrapes, in seconds from the hour's start.
+
+        Each exporter has its own moments. Its last scrape is less than 15 s before the end.
+        """
         shift = 7.0 * self.instances.index(instance)
         return tuple(at - shift for at in range(STEP - BEFORE, LENGTH + 1, STEP))
 
 
 def normal() -> Story:
-    """Eight nodes, one of them offline."""
+    """Return a fleet of eight nodes, one of them offline."""
     return Story(eight_nodes())
 
 
 def one_node() -> Story:
-    """A single node and a single exporter."""
+    """Return a single node with a single exporter."""
     return Story((troubled_node(),), ("exporter-0:19121",))
 
 
 def redis_down() -> Story:
-    """The same eight, unreadable for the last ten minutes."""
+    """Return the same eight nodes, with Redis unreadable for the last ten minutes."""
     return Story(eight_nodes(), redis_lost=minutes_before_end(10))
 
 
 def thousand() -> Story:
-    """A thousand nodes."""
+    """Return a fleet of a thousand nodes with a single exporter."""
     return Story(many_nodes(1_000), ("exporter-0:19121",))
 
 
 def openmetrics(story: Story) -> Iterator[bytes]:
-    """The story's scrapes, one after the other, each sample with its time, ending in `# EOF`."""
+    """Yield the story's scrapes one after the other, each sample with its time, and `# EOF` at the end."""
     for instance in story.instances:
         exporter = _Exporter(story)
         for at in story.scrapes(instance):
@@ -92,7 +95,7 @@ def openmetrics(story: Story) -> Iterator[bytes]:
             around = "".join(f"{sample}\n" for sample in _around(story, at, exporter.offline)).encode()
             place = f'job="{_JOB}",instance="{instance}"'.encode()
             time = f" {END - LENGTH + at:.0f}\n".encode()
-            # All of the many samples have this label first; a pattern would take its time over them.
+            # A regular expression would be slow here: there are many samples, and all have this label first.
             yield _HEADERS.sub(b"", nodes).replace(b"{node_id=", b"{%b,node_id=" % place).replace(b"\n", time)
             rest = _LABELS.sub(rb"\1{%b,\2" % place, _HEADERS.sub(b"", rest) + around)
             yield _NO_LABELS.sub(rb"\1{%b} " % place, rest).replace(b"\n", time)
@@ -100,7 +103,7 @@ def openmetrics(story: Story) -> Iterator[bytes]:
 
 
 class _Exporter:
-    """One exporter's working parts, over simulated nodes instead of a Redis.
+    """The working parts of an exporter, which read simulated nodes instead of Redis.
 
     Attributes:
         offline: How many nodes were offline when Redis was last read.
@@ -113,11 +116,11 @@ class _Exporter:
         self._maker = SnapshotMaker(Heartbeat(ttl=TTL), self._judge, lambda _field, _ids: None, LineWriter().write)
         self._names = Names()
         self._lives = {life.node_id.encode(): life for life in story.lives}
-        # Many nodes of a large fleet differ only in their name: what they write is worked out once.
+        # Many nodes of a large fleet differ only in their name, so their keys are computed once.
         self._twins = {name: replace(life, node_id="") for name, life in self._lives.items()}
 
     def scrape(self, at: float) -> tuple[bytes, bytes]:
-        """What the exporter answers at a time: of nodes, and of the read; nothing yet of its process."""
+        """Return the exporter's answer at a time in two parts, nodes and read, without metrics of its process."""
         seen = min(at, self._story.redis_lost)
         discovered = Discovered(0.03 + 0.01 * math.sin(at / 300), END - LENGTH + seen // 10 * 10, 0)
         info = ReadInfo(0.002, discovered, _REDIS)
@@ -155,7 +158,7 @@ class _Exporter:
 
 @cache
 def _keys(life: Life, at: float) -> tuple[tuple[bytes | None, ...], int, bytes | None]:
-    """A node's two keys: the fields of its hash, the heartbeat's PTTL and value."""
+    """Return a node's two keys: the fields of its hash, the heartbeat's PTTL in ms, the heartbeat's value."""
     written = life.fields(at)
     fields = tuple(written[name].encode() if name in written else None for name in FIELDS)
     ttl = life.heartbeat_ttl(at)
@@ -180,7 +183,7 @@ def _text(families: Iterator[Metric]) -> bytes:
 
 
 def _around(story: Story, at: float, offline: int) -> Iterator[str]:
-    """What Prometheus says of the scrape, and the exporter of its process and its push."""
+    """Yield Prometheus's own samples of a scrape, and the exporter's samples of its process and its push."""
     nodes, readable = len(story.lives), at < story.redis_lost
     yield "up 1"
     yield f"scrape_duration_seconds {0.004 + nodes * 1.6e-5 * (1 + 0.2 * math.sin(at)):.6f}"

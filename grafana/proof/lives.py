@@ -1,16 +1,16 @@
 """The lives of simulated nodes over one hour, as the contract lets a node live.
 
-Time is fixed, so that every run and every picture shows the same hour. What happens in it, in minutes
-before its end, with eight nodes:
+Time is fixed, so that every run and every picture shows the same hour. With eight nodes, these are its events,
+in minutes before its end:
 
     node-2  25 to 19  a queue fills, pushes back and then drops events; it drains until 17
     node-3  12        crashes: its heartbeat expires, its counters stay
     node-5  28        restarts under its name: its counters begin anew
     node-6  33        is paused: it takes no events
-    node-7            is of the old kind: no status, constant 0 for CPU and memory
+    node-7            is an older node: it reports no status, and always 0 for CPU and memory
     node-8  40        stops gracefully: it vanishes
 
-Larger fleets repeat these lives, rarer ones more rarely.
+`many_nodes` repeats these lives in a larger fleet, where most nodes have no trouble.
 """
 
 import math
@@ -20,21 +20,21 @@ from typing import Final
 
 END: Final = int(datetime(2026, 1, 6, 13, 26, 0, tzinfo=UTC).timestamp())
 LENGTH: Final = 3600
-BEFORE: Final = 600  # scraped already before the hour, so that its first rates are whole
-STEP: Final = 15  # between two scrapes
+BEFORE: Final = 600  # seconds of scrapes before the hour, so that its first rates are complete
+STEP: Final = 15  # seconds between two scrapes
 BEAT: Final = 10
 TTL: Final = 30
 NEVER: Final = math.inf
 
 
 def minutes_before_end(minutes: float) -> float:
-    """Seconds from the hour's start."""
+    """Return a time before the hour's end as seconds from the hour's start."""
     return LENGTH - 60 * minutes
 
 
 @dataclass(frozen=True)
 class Life:
-    """What one node does in the hour; times in seconds from its start."""
+    """One node's life in the hour; times are in seconds from the hour's start."""
 
     node_id: str
     number: int
@@ -46,25 +46,25 @@ class Life:
     old: bool = False
 
     def last_beat(self, now: float) -> float:
-        """When the node last wrote its keys."""
+        """Return the time at which the node last wrote its keys."""
         period = BEAT + 0.2 + 0.01 * (self.number % 5)  # and the loop's own work
         phase = (self.number * 3.7) % BEAT
         return phase + math.floor((min(now, self.crash) - phase) / period) * period
 
     def heartbeat_ttl(self, now: float) -> float:
-        """Seconds until the heartbeat expires; 0 when it has."""
+        """Return the seconds until the heartbeat expires; 0 if it has expired."""
         return max(0.0, TTL - (now - self.last_beat(now)))
 
     def is_known(self, now: float) -> bool:
-        """Whether any of its keys is in Redis."""
+        """Return whether any of the node's keys is in Redis."""
         return now < self.stop
 
     def is_online(self, now: float) -> bool:
-        """Whether its heartbeat lives."""
+        """Return whether the node's heartbeat lives."""
         return self.is_known(now) and self.heartbeat_ttl(now) > 0
 
     def events(self, now: float) -> float:
-        """Events since the node started: an integral over a rate that swings."""
+        """Return the events since the node started: the integral of a rate that swings."""
         began = self.restart if now >= self.restart else -7_200.0
         upto = min(self.last_beat(now), self.pause)
         return math.floor(max(0.0, self._flow(upto) - self._flow(began)))
@@ -75,7 +75,7 @@ class Life:
         return mean * (at - 0.25 * swing * math.cos(at / swing + self.number))
 
     def queue(self, now: float) -> float:
-        """Average queue length: it fills within three minutes, stays full for three, drains in two."""
+        """Return the average queue length. A jam fills it in three minutes, lasts three, and drains in two."""
         calm = 12 + 8 * math.sin(now / 180 + self.number) + self.number % 5
         since = self.last_beat(now) - self.jam
         if not 0 <= since < 480:  # noqa: PLR2004 - the jam's eight minutes
@@ -84,11 +84,11 @@ class Life:
         return math.floor(max(calm, min(since / 180, 1.0, (480 - since) / 120) * full))
 
     def backpressure(self, now: float) -> float:
-        """Push-backs since start: three a second while the queue is above 70 %."""
+        """Return the push-backs since the start: three a second while the queue is above 70 %."""
         return self._lost(now, after=126, each_second=3)
 
     def dropped(self, now: float) -> float:
-        """Events lost since start: one a second while the queue is full."""
+        """Return the events lost since the start: one a second while the queue is full."""
         return self._lost(now, after=180, each_second=1)
 
     def _lost(self, now: float, *, after: float, each_second: float) -> float:
@@ -97,11 +97,11 @@ class Life:
         return math.floor(each_second * max(0.0, min(self.last_beat(now) - self.jam, 360) - after))
 
     def portfolios(self, now: float) -> float:
-        """Portfolios loaded; a stand-in takes two more after the crash."""
+        """Return the number of loaded portfolios; some nodes take two more after the crash of another."""
         return 1 + self.number % 3 + (2 if self.number % 8 == 4 and now > minutes_before_end(11) else 0)  # noqa: PLR2004
 
     def fields(self, now: float) -> dict[str, str]:
-        """The node's hash, every value a string."""
+        """Return the node's hash, every value a string."""
         written = {
             "portfolio_count": f"{self.portfolios(now):.0f}",
             "queue_size": f"{self.queue(now):.0f}",
@@ -117,7 +117,7 @@ class Life:
 
 
 def eight_nodes() -> tuple[Life, ...]:
-    """The fleet of the module's first page."""
+    """Return the fleet that the module's docstring describes."""
     fates: dict[int, dict[str, float]] = {
         2: {"jam": minutes_before_end(25)},
         3: {"crash": minutes_before_end(12)},
@@ -132,9 +132,9 @@ def eight_nodes() -> tuple[Life, ...]:
 
 
 def many_nodes(count: int) -> tuple[Life, ...]:
-    """A large fleet: of each hundred nodes one crashes, one jams, one is paused, one restarts, one stops.
+    """Return a large fleet. In each hundred nodes one crashes, one jams, one is paused, one restarts, one stops.
 
-    Every 250th node lives the same life, which saves working out most of them.
+    Nodes whose numbers differ by 250 live the same life, so most lives need not be computed.
     """
     fates = {13: "crash", 37: "jam", 59: "pause", 71: "restart", 97: "stop"}
     lives = []
@@ -147,5 +147,5 @@ def many_nodes(count: int) -> tuple[Life, ...]:
 
 
 def troubled_node() -> Life:
-    """One node that jams, then restarts."""
+    """Return a node whose queue jams, and which restarts later."""
     return Life("node-1", 1, jam=minutes_before_end(25), restart=minutes_before_end(8))

@@ -1,4 +1,4 @@
-"""A story in a real Prometheus: its samples, the recording rules over them, the alerts they raise."""
+"""A story in a real Prometheus: its samples, the recorded series over them, and the alerts that fire."""
 
 import json
 import os
@@ -29,18 +29,18 @@ Rule = dict[str, Any]
 
 @dataclass(frozen=True)
 class Prometheus:
-    """A running server's query API."""
+    """The query API of a running Prometheus."""
 
     url: str
     pid: int
 
     def cpu_seconds(self) -> float:
-        """Processor time that the server has used: what a query costs, however busy the machine is."""
+        """Return the processor time that the server has used, in seconds; a busy machine does not change it."""
         fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def get(self, path: str, **parameters: str | float) -> Any:
-        """What the API answers under `data`; its error as a RuntimeError."""
+        """Return the field `data` of the API's answer; raise a RuntimeError if the API answers with an error."""
         try:
             with urlopen(f"{self.url}/api/v1/{path}?{urlencode(parameters)}", timeout=60) as reply:  # noqa: S310 - our own server
                 return json.load(reply)["data"]
@@ -49,19 +49,19 @@ class Prometheus:
             raise RuntimeError(f"{path} {parameters}: {detail}") from error
 
     def instant(self, query: str, at: float = END) -> list[dict[str, Any]]:
-        """The vector a query gives at a time."""
+        """Return the vector that a query gives at a time."""
         vector: list[dict[str, Any]] = self.get("query", query=query, time=at)["result"]
         return vector
 
     def over_time(self, query: str, step: float = STEP, start: float = START) -> list[dict[str, Any]]:
-        """The matrix a query gives over the hour."""
+        """Return the matrix that a query gives over the hour."""
         matrix: list[dict[str, Any]] = self.get("query_range", query=query, start=start, end=END, step=step)["result"]
         return matrix
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[Prometheus]:
-    """Prometheus over the blocks in `folder`, scraping nothing, until the context ends."""
+    """Run Prometheus over the blocks in `folder`, without any scrape, until the context ends."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "prometheus.yml"
     config.write_text("scrape_configs: []\n", encoding="utf-8")
@@ -75,8 +75,8 @@ def running(folder: Path) -> Iterator[Prometheus]:
             f"--config.file={config}",
             f"--storage.tsdb.path={folder / 'data'}",
             "--storage.tsdb.retention.time=100y",
-            # A real Prometheus marks the end of a series at once. Blocks made by promtool have no such marks,
-            # so here a series ends when two scrapes in a row lack it.
+            # A Prometheus that scrapes marks the end of a series at once. promtool's blocks have no such marks,
+            # so here a series ends when it is missing from two scrapes in a row.
             f"--query.lookback-delta={2 * STEP}s",
             f"--web.listen-address={address}",
             "--web.enable-admin-api",
@@ -96,7 +96,7 @@ def running(folder: Path) -> Iterator[Prometheus]:
 
 
 def load(story: Story, rules: Path, folder: Path) -> None:
-    """Writes the story, its recording rules and its alerts as blocks under `folder`."""
+    """Write the story, its recorded series and its alerts as blocks under `folder`."""
     samples = folder / "samples.om"
     folder.mkdir(parents=True, exist_ok=True)
     with samples.open("wb") as file:
@@ -123,7 +123,10 @@ def _record(rules: Path, folder: Path) -> None:
 
 
 def _layers(groups: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The recording rules, those first that need no other: backfilling does not know their order."""
+    """Return the recording rules in layers: promtool does not know which rule reads which other.
+
+    The rules of a layer read no rule of the same layer or a later layer.
+    """
     waiting: dict[str, Rule] = {rule["record"]: rule for group in groups for rule in group["rules"] if "record" in rule}
     layers: list[list[dict[str, Any]]] = []
     while waiting:
@@ -167,7 +170,7 @@ def _alert_labels(alert: Rule, metric: Mapping[str, str]) -> dict[str, str]:
 
 
 def _fired(true_at: Sequence[float], wait: float, keep: float) -> Iterator[tuple[float, float]]:
-    """The times at which an alert fires, each with the time since which it does not rest."""
+    """Yield the times at which an alert fires, each with the time at which its expression became true."""
     true, began, until = set(true_at), 0.0, 0.0
     firing = False
     at = START

@@ -1,4 +1,4 @@
-"""Write the dashboards' JSON, or with `--check` say whether the written ones are up to date."""
+"""Write the dashboards' JSON files, or check with `--check` that the files are up to date."""
 
 import argparse
 import json
@@ -14,12 +14,12 @@ from grafana.source import exporter, fleet, node
 
 FOLDER: Final = Path(__file__).parent.parent / "dashboards"
 
-# Defaults that the SDK always writes. Grafana 10.4 has no such fields, or has them elsewhere.
+# The SDK always writes these fields with their defaults. Grafana 10.4 lacks them, or has them in another place.
 _YOUNGER: Final = {"allowCustomValue", "auto", "auto_count", "auto_min", "percentChangeColorMode", "perPage"}
 
 
 def render(dashboard: Dashboard) -> str:
-    """The dashboard as JSON, the same bytes every time."""
+    """Return the dashboard as JSON: the same bytes on every call."""
     plain = json.loads(json.dumps(dashboard, cls=JSONEncoder))
     return json.dumps(_older(plain), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
@@ -33,7 +33,7 @@ def _older(data: object) -> object:
 
 
 def files() -> dict[Path, str]:
-    """Every dashboard's file and what belongs in it."""
+    """Return the path and the text of every dashboard's file."""
     return {
         FOLDER / f"{name}.json": render(module.dashboard())
         for name, module in (("fleet", fleet), ("node", node), ("exporter", exporter))
@@ -41,14 +41,14 @@ def files() -> dict[Path, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write or check all dashboards; 1 when a checked one differs."""
+    """Write or check all dashboards; return 1 if a check finds a difference, else 0."""
     parser = argparse.ArgumentParser(prog="python -m grafana.source", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, exit 1 on a difference")
     options = parser.parse_args(arguments)
     stale = [path for path, text in files().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if options.check:
         for path in stale:
-            sys.stderr.write(f"{path.name} is not what the code gives: run `make dashboards`\n")
+            sys.stderr.write(f"{path.name} differs from what the code writes: run `make dashboards`\n")
         return 1 if stale else 0
     FOLDER.mkdir(exist_ok=True)
     for path, text in files().items():

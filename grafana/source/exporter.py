@@ -1,4 +1,4 @@
-"""The exporter's dashboard: can the monitoring itself be trusted."""
+"""The exporter's dashboard: it shows whether the monitoring itself works."""
 
 from grafana_foundation_sdk.builders import stat, statetimeline, timeseries
 from grafana_foundation_sdk.builders.dashboard import Row
@@ -15,8 +15,8 @@ def dashboard() -> Dashboard:
     return shell(
         EXPORTER,
         "Ginkgo / Exporter",
-        "Can the monitoring be trusted: scrapes, reads of Redis, discovery, values that could not be read, "
-        "push to Alertmanager, and the exporter's own resources.",
+        "Does the monitoring itself work: scrapes, reads of Redis, discovery, invalid values, push to "
+        "Alertmanager, and the exporter's own resources.",
         [
             _scraped(),
             _redis(),
@@ -46,7 +46,7 @@ def dashboard() -> Dashboard:
 def _scraped() -> stat.Panel:
     return big_number(
         "Exporters scraped",
-        "Exporters that Prometheus reached in its last scrape. Below the number you run, one is down.",
+        "Exporters that Prometheus reached in its last scrape. If you run more than this number, an exporter is down.",
         f"sum({select('up')})",
         limits=thresholds((0, BAD), (1, WELL)),
         absent="no target",
@@ -65,7 +65,7 @@ def _redis() -> stat.Panel:
 def _push() -> stat.Panel:
     return big_number(
         "Push",
-        "Whether a watch runs and an Alertmanager took a post within the last minute.",
+        "Whether an exporter watches the heartbeats and an Alertmanager accepted its post within the last minute.",
         f"max({select('ginkgo_bridge_active')})",
         limits=thresholds((0, BAD), (1, WELL)),
         words=words({"0": ("FAILING", BAD), "1": ("active", WELL)}),
@@ -76,8 +76,8 @@ def _push() -> stat.Panel:
 def _invalid_in_range() -> stat.Panel:
     return big_number(
         "Invalid values in this range",
-        "Values in Redis that could not be read and were left out, each time they were met. Any: a node "
-        "writes something that the contract does not know.",
+        "Values from Redis that were invalid and were left out. A value counts again at each read. A number above 0 "
+        "means that a node writes values that the exporter does not know.",
         f"sum(increase({select('ginkgo_exporter_invalid_values_total')}[$__range]))",
         limits=thresholds((0, WELL), (0.001, LATE)),
         unit="locale",
@@ -88,8 +88,8 @@ def _invalid_in_range() -> stat.Panel:
 def _discovery_age() -> stat.Panel:
     return big_number(
         "Last discovery",
-        "How long ago node names were last looked for in full, by the exporter that is furthest behind. New "
-        "nodes are unknown until the next one; it stretches on a large keyspace.",
+        "Time since the last complete discovery of node names, of the exporter that is furthest behind. A new "
+        "node is unknown until the next discovery. Discoveries are rarer on a large keyspace.",
         f"time() - min({select('ginkgo_exporter_discovery_timestamp_seconds')})",
         limits=thresholds((0, WELL), (120, LATE), (600, BAD)),
         unit="s",
@@ -100,8 +100,8 @@ def _discovery_age() -> stat.Panel:
 def _rules() -> stat.Panel:
     return big_number(
         "Alert rules",
-        "Whether Prometheus evaluates the alert rules: their watchdog always fires. If not, no alert comes "
-        "from it, and panels that use recorded series are empty.",
+        "Whether Prometheus evaluates the alert rules, whose watchdog always fires. If Prometheus does not, it "
+        "sends no alert, and panels that use recorded series are empty.",
         'max(ALERTS{alertname="GinkgoWatchdog", alertstate="firing", severity="none"})',
         limits=thresholds((1, WELL)),
         words=words({"1": ("evaluated", WELL)}),
@@ -112,7 +112,7 @@ def _rules() -> stat.Panel:
 def _version() -> stat.Panel:
     return big_number(
         "Exporters by version",
-        "How many exporters were scraped of each version; more than one version during an update.",
+        "How many exporters of each version were scraped. During an update there is more than one version.",
         f"count by (version) ({select('ginkgo_exporter_build_info')})",
         limits=thresholds((0, WELL)),
         legend="{{version}}",
@@ -124,7 +124,7 @@ def _version() -> stat.Panel:
 def _redis_over_time() -> statetimeline.Panel:
     return states_over_time(
         "Redis readable",
-        "Each exporter's reads of Redis; a hole means that the exporter was not scraped.",
+        "Whether each exporter's scrapes could read Redis. A gap means that the exporter was not scraped.",
         Query(select("ginkgo_redis_up"), "{{instance}}"),
         words=words({"0": ("UNREADABLE", BAD), "1": ("readable", WELL)}),
         width=19,
@@ -135,7 +135,7 @@ def _redis_over_time() -> statetimeline.Panel:
 def _durations() -> timeseries.Panel:
     return lines(
         "Scrape and read times",
-        "How long a scrape took as Prometheus saw it, and the part of it spent reading Redis.",
+        "Duration of a scrape as Prometheus measured it, and the part of it in which the exporter read Redis.",
         Query(select("scrape_duration_seconds"), "scrape {{instance}}"),
         Query(select("ginkgo_exporter_collect_duration_seconds"), "read {{instance}}"),
         unit="s",
@@ -145,7 +145,7 @@ def _durations() -> timeseries.Panel:
 def _samples() -> timeseries.Panel:
     return lines(
         "Samples per scrape",
-        "Falls to the exporter's own few when Redis can't be read.",
+        "Samples that a scrape returned. When Redis cannot be read, only the exporter's own samples are left.",
         Query(select("scrape_samples_scraped"), "{{instance}}"),
         unit="short",
     )
@@ -154,7 +154,8 @@ def _samples() -> timeseries.Panel:
 def _discovery() -> timeseries.Panel:
     return lines(
         "Discovery",
-        "How long the last full discovery of node names took. It grows with all keys in Redis, not with nodes.",
+        "Duration of the last complete discovery of node names. It grows with the number of all keys in Redis, not "
+        "with the number of nodes.",
         Query(select("ginkgo_exporter_discovery_duration_seconds"), "{{instance}}"),
         unit="s",
     )
@@ -163,21 +164,21 @@ def _discovery() -> timeseries.Panel:
 def _invalid() -> timeseries.Panel:
     return lines(
         "Invalid values",
-        "Values left out because they could not be read, per second and field.",
+        "Invalid values that were left out, per second and field.",
         Query(
             f"sum by (field) (rate({select('ginkgo_exporter_invalid_values_total')}[$__rate_interval]))",
             "{{field}}",
         ),
         unit="cps",
         bars=True,
-        absent="No invalid value was ever met, or nothing is known",
+        absent="No invalid value was read, or nothing is known",
     )
 
 
 def _held() -> timeseries.Panel:
     return lines(
         "Alerts pushed",
-        "Alerts that the exporter now keeps firing at Alertmanager.",
+        "Alerts that the exporter now pushes to Alertmanager.",
         Query(f"max by (alertname) ({select('ginkgo_bridge_alerts')})", "{{alertname}}"),
         unit="short",
         absent="Push is off, or nothing is known",
@@ -188,7 +189,7 @@ def _held() -> timeseries.Panel:
 def _posts() -> timeseries.Panel:
     return lines(
         "Posts",
-        "Posts per second by Alertmanager and result. An empty one goes out every 15 s when nothing fires.",
+        "Posts per second by Alertmanager and result. If no alert fires, the exporter posts an empty list every 15 s.",
         Query(
             f"sum by (alertmanager, result) (rate({select('ginkgo_bridge_posts_total')}[$__rate_interval]))",
             "{{result}} {{alertmanager}}",
@@ -203,7 +204,7 @@ def _delay() -> timeseries.Panel:
     buckets = f"sum by (le) (rate({select('ginkgo_bridge_detection_delay_seconds_bucket')}[$__rate_interval]))"
     return lines(
         "From expiry to accepted post",
-        "How long after a heartbeat's expiry an Alertmanager had the alert. Empty when no node crashed.",
+        "Time from the expiry of a heartbeat until an Alertmanager accepted the alert. Empty if no node crashed.",
         Query(f"histogram_quantile(0.5, {buckets})", "half within"),
         Query(f"histogram_quantile(0.99, {buckets})", "99 % within"),
         unit="s",
@@ -216,7 +217,7 @@ def _delay() -> timeseries.Panel:
 def _cpu() -> timeseries.Panel:
     return lines(
         "CPU",
-        "Share of one core.",
+        "CPU use of the exporter's process, as a share of one core.",
         Query(f"rate({select('process_cpu_seconds_total')}[$__rate_interval])", "{{instance}}"),
         unit="percentunit",
         width=8,
@@ -226,7 +227,7 @@ def _cpu() -> timeseries.Panel:
 def _memory() -> timeseries.Panel:
     return lines(
         "Memory",
-        "Resident memory.",
+        "Resident memory of the exporter's process.",
         Query(select("process_resident_memory_bytes"), "{{instance}}"),
         unit="bytes",
         width=8,
@@ -236,7 +237,8 @@ def _memory() -> timeseries.Panel:
 def _files() -> timeseries.Panel:
     return lines(
         "Open files",
-        "Open file descriptors, connections included; the limit is where it stops accepting.",
+        "Open file descriptors of the exporter's process, connections included. At the process's limit the exporter "
+        "accepts no more connections.",
         Query(select("process_open_fds"), "{{instance}}"),
         unit="short",
         width=8,

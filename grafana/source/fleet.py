@@ -1,4 +1,4 @@
-"""The fleet's dashboard: are all nodes alive, who is not and since when, and is data being lost."""
+"""The fleet's dashboard: it shows which nodes are offline and since when, and whether events are lost."""
 
 from typing import Final
 
@@ -35,7 +35,7 @@ from grafana.source.queries import (
     worst_uptime,
 )
 
-# More bands or lines than these can't be told apart, whatever the screen.
+# A reader cannot tell more bands or lines than these apart on any screen.
 BANDS: Final = 20
 LINES: Final = 10
 
@@ -47,8 +47,8 @@ def dashboard() -> Dashboard:
     return shell(
         FLEET,
         "Ginkgo / Fleet",
-        "Are all ExecutionNodes alive, which are not and since when, is data being lost, where does it jam, "
-        "is the load balanced.",
+        "Which ExecutionNodes are offline and since when, whether events are lost, which queues are full, and whether "
+        "the load is balanced.",
         [
             _offline(),
             _online(),
@@ -80,8 +80,8 @@ def _nodes_in(state: str) -> str:
 def _offline() -> stat.Panel:
     return big_number(
         "Offline",
-        "Nodes that crashed: their heartbeat is gone and their metrics are still in Redis. A node that "
-        "stopped gracefully is not counted. Unknown while Redis can't be read.",
+        "Nodes that crashed: their heartbeat is missing and their metrics are still in Redis. A node that "
+        "stopped gracefully is not counted. Unknown while Redis cannot be read.",
         _nodes_in("offline"),
         limits=thresholds((0, WELL), (1, BAD)),
     )
@@ -90,7 +90,7 @@ def _offline() -> stat.Panel:
 def _online() -> stat.Panel:
     return big_number(
         "Online",
-        "Nodes with a live heartbeat. Unknown while Redis can't be read.",
+        "Nodes with a live heartbeat. Unknown while Redis cannot be read.",
         _nodes_in("online"),
         limits=thresholds((0, BAD), (1, WELL)),
     )
@@ -100,8 +100,8 @@ def _undecided() -> stat.Panel:
     return big_number(
         "Undecided",
         "Nodes without a heartbeat that may be dead or alive, because Redis failed, restarted or refuses writes. "
-        "They get one TTL and one beat in which Redis can be read and takes writes to show that they live. "
-        "In a mass loss, dead nodes are undecided for up to 15 s.",
+        "A node is offline when it has not beaten for one TTL and one beat in which Redis could be read and took "
+        "writes. In a mass loss, dead nodes are undecided for up to 15 s.",
         _nodes_in("undecided"),
         limits=thresholds((0, WELL), (1, LATE)),
     )
@@ -112,8 +112,8 @@ def _dropped_in_range() -> stat.Panel:
     readable = f"max({select('ginkgo_redis_up')}) == 1"
     return big_number(
         "Events dropped",
-        "Events that nodes threw away because a queue was full: this data is lost. Over the range chosen "
-        "above; a node's drops before its first sample can't be seen here.",
+        "Events that nodes dropped in the range chosen above because a queue was full. This data is lost. Drops "
+        "from before a node's first sample are not counted.",
         f"{lost} > 0 or {lost} and on () {readable}",
         limits=thresholds((0, WELL), (0.001, BAD)),
         unit="locale",
@@ -124,7 +124,8 @@ def _dropped_in_range() -> stat.Panel:
 def _redis() -> stat.Panel:
     return big_number(
         "Redis",
-        "Whether any exporter could read Redis in its last scrape. If none could, nothing is known of any node.",
+        "Whether any exporter could read Redis in its last scrape. If no exporter could, all nodes' states are "
+        "unknown.",
         f"max({select('ginkgo_redis_up')})",
         limits=thresholds((0, BAD), (1, WELL)),
         words=words({"0": ("UNREADABLE", BAD), "1": ("readable", WELL)}),
@@ -135,8 +136,8 @@ def _redis() -> stat.Panel:
 def _push() -> stat.Panel:
     return big_number(
         "Push to Alertmanager",
-        "Whether an exporter's watch runs and an Alertmanager took a post within the last minute. Without "
-        "push, alerts still come through Prometheus's rules, half a minute later.",
+        "Whether an exporter watches the heartbeats and an Alertmanager accepted its post within the last minute. "
+        "Without push, alerts still come through Prometheus's rules, half a minute later.",
         f"max({select('ginkgo_bridge_active')})",
         limits=thresholds((0, BAD), (1, WELL)),
         words=words({"0": ("FAILING", BAD), "1": ("active", WELL)}),
@@ -147,9 +148,9 @@ def _push() -> stat.Panel:
 def _nodes() -> table.Panel:
     return node_table(
         "Nodes",
-        "Offline nodes first. 'Last heartbeat' is the time the node itself wrote; for an offline node it "
-        "says since when. 'Dropped' is over the range chosen above. An offline node's queue and portfolios "
-        "are not known. Follow a node's name for its history.",
+        "Offline nodes come first. 'Last heartbeat' is the time that the node itself wrote; an offline node has "
+        "been offline since shortly after it. 'Dropped' counts the range chosen above. An offline node's queue and "
+        "portfolios are unknown. A node's name links to its history.",
         height=11,
     )
 
@@ -157,8 +158,8 @@ def _nodes() -> table.Panel:
 def _alive() -> statetimeline.Panel:
     return states_over_time(
         "Alive",
-        f"Each node's life over the range; a hole means that nothing was known. Of more than {BANDS} nodes, "
-        f"the {BANDS} that were offline longest.",
+        f"Each node's state over the range. A gap means that the state was unknown. With more than {BANDS} nodes, "
+        f"the panel shows the {BANDS} nodes that were offline longest.",
         Query(worst_uptime(BANDS), "{{node_id}}"),
         words=node_states(),
         width=15,
@@ -169,7 +170,8 @@ def _alive() -> statetimeline.Panel:
 def _alerts() -> table.Panel:
     return rows(
         "Firing alerts",
-        "What Prometheus's rules say now, whatever is chosen above: a variable must not hide an alert.",
+        "Alerts of Prometheus's rules that fire now. The choices at the top do not apply here, so that they hide "
+        "no alert.",
         (
             Column("Severity", label="severity", words=words(_SEVERITIES), width=85),
             Column("Alert", label="alertname"),
@@ -203,7 +205,7 @@ def _events() -> timeseries.Panel:
 def _busiest() -> timeseries.Panel:
     return lines(
         "Events: the busiest nodes",
-        f"Events taken for routing per second: the {LINES} busiest nodes over the range.",
+        f"Events taken for routing per second, for the {LINES} busiest nodes of the range.",
         Query(worst_recorded(LINES, "node:ginkgo_node_events:rate5m"), "{{node_id}}"),
         unit="cps",
         width=16,
@@ -213,8 +215,8 @@ def _busiest() -> timeseries.Panel:
 def _backpressure() -> timeseries.Panel:
     return lines(
         "Backpressure: where it jams",
-        f"How often a full queue pushed back, per second: the {LINES} worst over the range. The line is the "
-        "rate under which the alerts take it for a blip.",
+        f"How often a full queue pushed back, per second, for the {LINES} worst nodes of the range. Below the "
+        "dashed line no alert on backpressure fires.",
         Query(worst_recorded(LINES, "node:ginkgo_node_backpressure:rate5m"), "{{node_id}}"),
         unit="cps",
         limits=thresholds((BACKPRESSURE_FLOOR, LATE), below="transparent"),
@@ -224,7 +226,7 @@ def _backpressure() -> timeseries.Panel:
 def _drops() -> timeseries.Panel:
     return lines(
         "Events dropped",
-        f"Events lost per second: the {LINES} worst over the range. Any bar is lost data.",
+        f"Events lost per second, for the {LINES} worst nodes of the range. Any bar is lost data.",
         Query(worst_rate(LINES, "ginkgo_node_dropped_events_total"), "{{node_id}}"),
         unit="cps",
         bars=True,
@@ -234,8 +236,8 @@ def _drops() -> timeseries.Panel:
 def _queues() -> timeseries.Panel:
     return lines(
         "Queues: the fullest",
-        f"Average queue length over a node's portfolios, which hold 1,000 events each: the {LINES} fullest "
-        "over the range, with lines at 70 % (filling) and 95 % (full).",
+        f"Average queue length over a node's portfolios, for the {LINES} nodes with the fullest queues of the range. "
+        "A portfolio's queue holds 1,000 events. The dashed lines are at 70 % (filling) and 95 % (full).",
         Query(worst_gauge(LINES, "ginkgo_node_queue_size"), "{{node_id}}"),
         unit="short",
         limits=thresholds((QUEUE_FILLING, LATE), (QUEUE_FULL, BAD), below="transparent"),
@@ -245,8 +247,8 @@ def _queues() -> timeseries.Panel:
 def _balance() -> timeseries.Panel:
     return lines(
         "Portfolio balance",
-        "Portfolios on the fullest, the average and the emptiest online node. Lines far apart: the load is "
-        "not balanced.",
+        "Portfolios on the fullest, the average and the emptiest online node. If the lines are far apart, the load "
+        "is not balanced.",
         Query(recorded("installation:ginkgo_node_portfolios:max"), "most"),
         Query(recorded("installation:ginkgo_node_portfolios:avg"), "average"),
         Query(recorded("installation:ginkgo_node_portfolios:min"), "fewest"),
@@ -260,8 +262,7 @@ def _balance() -> timeseries.Panel:
 def _census() -> timeseries.Panel:
     return lines(
         "Nodes by state",
-        "How many nodes are known, by state. 'Forgotten' ones were offline for longer than the exporter was "
-        "told to remember.",
+        "How many nodes are known, by state. A forgotten node was offline for longer than --nodes.forget-after.",
         Query(f"sum by (state) ({recorded('installation:ginkgo_nodes:max')})", "{{state}}"),
         unit="short",
         width=6,

@@ -1,4 +1,4 @@
-"""What the three dashboards have in common: variables, links, annotations, numbering."""
+"""The parts that the three dashboards have in common: variables, links, annotations, numbering."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -29,11 +29,11 @@ from grafana.source.queries import select
 TAG: Final = "ginkgo"
 FLEET: Final = "ginkgo-fleet"
 OUR_ALERTS: Final = 'alertname=~"Ginkgo.*", alertname!="GinkgoWatchdog"'
-"""Matchers of the alerts that tell of trouble: the watchdog always fires."""
+"""Matchers of all alerts but the watchdog, which always fires."""
 NODE: Final = "ginkgo-node"
 EXPORTER: Final = "ginkgo-exporter"
 
-# Grafana 10.4's. Newer ones migrate from it; an older one would not migrate down.
+# The schema of Grafana 10.4. A newer Grafana migrates a dashboard up from it; no Grafana migrates down.
 SCHEMA_VERSION: Final = 39
 
 OPEN_NODE: Final = (
@@ -43,7 +43,7 @@ OPEN_NODE: Final = (
 
 
 class PrometheusEvents(AnnotationQuery):
-    """An annotation from PromQL; the SDK's own type knows only Grafana's built-in source."""
+    """An annotation from PromQL. The SDK's own type supports only Grafana's built-in annotations."""
 
     def __init__(self, name: str, expression: str, *, title: str, text: str, colour: str) -> None:
         super().__init__(name=name, datasource=DATASOURCE, enable=True, hide=False, icon_color=colour)
@@ -52,7 +52,7 @@ class PrometheusEvents(AnnotationQuery):
         self._text = text
 
     def to_json(self) -> dict[str, object]:
-        """The SDK's fields, and those that Grafana's Prometheus data source reads."""
+        """Return the SDK's fields, and the fields that Grafana's Prometheus data source reads."""
         return {
             **super().to_json(),
             "expr": self._expression,
@@ -64,7 +64,7 @@ class PrometheusEvents(AnnotationQuery):
 
 
 def firing_alerts(*matchers: str) -> PrometheusEvents:
-    """Marks the times at which alerts fired."""
+    """Mark the times at which alerts fired."""
     chosen = ", ".join((OUR_ALERTS, 'alertstate="firing"', *matchers))
     return PrometheusEvents(
         "Alerts",
@@ -76,7 +76,7 @@ def firing_alerts(*matchers: str) -> PrometheusEvents:
 
 
 def begun_alerts() -> PrometheusEvents:
-    """Marks the times at which any alert of a kind fired: one mark a kind, not one a node."""
+    """Mark the times at which any alert of a name fired: one mark for each name, not for each node."""
     return PrometheusEvents(
         "Alerts",
         f'count by (alertname, severity) (ALERTS{{{OUR_ALERTS}, alertstate="firing"}})',
@@ -87,7 +87,7 @@ def begun_alerts() -> PrometheusEvents:
 
 
 def restarts(*matchers: str) -> PrometheusEvents:
-    """Marks the times at which a node's counters began anew."""
+    """Mark the times at which a node's counters began at 0 again."""
     counter = select("ginkgo_node_events_total", *matchers)
     return PrometheusEvents(
         "Restarts",
@@ -107,7 +107,7 @@ def shell(  # noqa: PLR0913 - a declaration in keywords
     with_node: bool = False,
     annotations: Sequence[AnnotationQuery] = (),
 ) -> BuiltDashboard:
-    """A dashboard of this house, built and numbered, ready to be written as JSON."""
+    """Build a dashboard with this project's variables and links, and number its panels."""
     builder = (
         Dashboard(title)
         .uid(uid)

@@ -1,4 +1,4 @@
-"""The node's dashboard: what one node, or a few, did over the range, and where it crossed a limit."""
+"""The node's dashboard: it shows what one node or a few did over the range, and when they crossed a limit."""
 
 from typing import Final
 
@@ -36,7 +36,7 @@ from grafana.source.queries import (
 LINES: Final = 10
 
 _CHOSEN: Final = 'node_id=~"$node"'
-_ONLY_SOME: Final = f" Of more than {LINES} chosen nodes, the {LINES} highest."
+_ONLY_SOME: Final = f" With more than {LINES} chosen nodes, the panel shows the {LINES} highest."
 
 
 def dashboard() -> Dashboard:
@@ -44,8 +44,8 @@ def dashboard() -> Dashboard:
     return shell(
         NODE,
         "Ginkgo / Node",
-        "One ExecutionNode, or several: heartbeat, queue, events, backpressure, drops and resources, with "
-        "restarts and alerts marked.",
+        "One ExecutionNode, or several: heartbeat, queue, events, backpressure, drops and resources. Restarts and "
+        "alerts are marked.",
         [
             _nodes(),
             _alive(),
@@ -77,8 +77,8 @@ def _rate(name: str) -> Query:
 def _nodes() -> table.Panel:
     return node_table(
         "Now",
-        "What is known of the chosen nodes at the end of the range; offline ones first. An offline node's "
-        "queue and portfolios are not known.",
+        "The chosen nodes at the end of the range. Offline nodes come first. An offline node's queue and portfolios "
+        "are unknown.",
         _CHOSEN,
         height=7,
     )
@@ -87,7 +87,8 @@ def _nodes() -> table.Panel:
 def _alive() -> statetimeline.Panel:
     return states_over_time(
         "Alive",
-        "Whether a live heartbeat was seen; a hole means that nothing was known." + _ONLY_SOME,
+        "Whether the node had a live heartbeat. A gap means that its state was unknown."
+        f" With more than {LINES} chosen nodes, the panel shows the {LINES} nodes that were offline longest.",
         Query(worst_uptime(LINES, _CHOSEN), "{{node_id}}"),
         words=node_states(),
         width=12,
@@ -96,7 +97,7 @@ def _alive() -> statetimeline.Panel:
 
 
 def _status() -> statetimeline.Panel:
-    # A state timeline wants one number a state; the mapping turns it back into the word.
+    # A state timeline needs one number for each state; the mapping turns the number into the word again.
     others = select("ginkgo_node_status", _CHOSEN, 'status!="RUNNING"')
     not_running = once(f"avg_over_time({others}[$__range] @ end())", "status")
     paused, stopped = (
@@ -105,8 +106,9 @@ def _status() -> statetimeline.Panel:
     )
     return states_over_time(
         "Reported status",
-        "What the nodes say of themselves. Older nodes report nothing; an offline node's last word is not "
-        f"kept. Of more than {LINES} chosen nodes, the {LINES} that were longest not running.",
+        "The status that each node reports. Older nodes report no status. An offline node's last status is not "
+        f"shown. With more than {LINES} chosen nodes, the panel shows the {LINES} nodes that were paused or stopped "
+        "longest.",
         Query(f"1 + ({paused}) + 2 * ({stopped})", "{{node_id}}"),
         words=numbered_statuses(),
         width=12,
@@ -121,8 +123,9 @@ def _heartbeat() -> timeseries.Panel:
     return lines(
         "Heartbeat: time left to live",
         "Seconds until the heartbeat expires. A healthy node draws a saw-tooth between 20 and "
-        f"{HEARTBEAT_TTL}; under {HEARTBEAT_LATE} it missed a beat, at 0 it is offline. Scrapes see a few "
-        f"points of each tooth. Of more than {LINES} chosen nodes, the {LINES} that came closest to 0.",
+        f"{HEARTBEAT_TTL}. Below {HEARTBEAT_LATE} it missed a beat; at 0 it is offline. Scrapes see a few "
+        f"points of each tooth. With more than {LINES} chosen nodes, the panel shows the {LINES} nodes that came "
+        "closest to 0.",
         Query(worst(LINES, once(ttl), f"-1 * {lowest}"), "{{node_id}}"),
         unit="s",
         limits=thresholds((0, BAD), (HEARTBEAT_LATE, LATE), below="transparent"),
@@ -134,8 +137,8 @@ def _heartbeat() -> timeseries.Panel:
 def _queue() -> timeseries.Panel:
     return lines(
         "Queue",
-        "Average queue length over the node's portfolios. Lines at 70 % (filling) and 95 % (full) of the "
-        "1,000 events that a queue holds." + _ONLY_SOME,
+        "Average queue length over the node's portfolios. The dashed lines are at 70 % (filling) and 95 % (full) of "
+        "the 1,000 events that a queue holds." + _ONLY_SOME,
         _gauge("ginkgo_node_queue_size"),
         unit="short",
         limits=thresholds((QUEUE_FILLING, LATE), (QUEUE_FULL, BAD), below="transparent"),
@@ -155,9 +158,9 @@ def _backpressure() -> timeseries.Panel:
     usual = worst_recorded(LINES, "node:ginkgo_node_backpressure:usual_rate5m", _CHOSEN)
     return lines(
         "Backpressure",
-        "How often a full queue pushed back, per second, and the level above which it is a spike: "
-        f"{BACKPRESSURE_SPIKE} times the node's own average of the hour before and its rate at the same time "
-        "yesterday, and more than the line." + _ONLY_SOME,
+        "How often a full queue pushed back, per second. A spike is more than the dashed line, more than "
+        f"{BACKPRESSURE_SPIKE} times the node's own average of the hour before, and more than {BACKPRESSURE_SPIKE} "
+        "times its rate at the same time yesterday." + _ONLY_SOME,
         Query(worst_recorded(LINES, "node:ginkgo_node_backpressure:rate5m", _CHOSEN), "{{node_id}}"),
         Query(f"{BACKPRESSURE_SPIKE} * ({usual})", "{{node_id}}: spike above"),
         unit="cps",
@@ -168,8 +171,8 @@ def _backpressure() -> timeseries.Panel:
 def _backpressure_share() -> timeseries.Panel:
     return lines(
         "Backpressure per event",
-        "Counted per portfolio, so it can exceed 100 %. Over the line for ten minutes, it is steady, and an "
-        "alert. No events, no value." + _ONLY_SOME,
+        "Push-backs per event. They are counted per portfolio, so the value can exceed 100 %. An alert fires when it "
+        "is above the dashed line for ten minutes. A node without events has no value." + _ONLY_SOME,
         Query(
             worst_recorded(LINES, "node:ginkgo_node_backpressure_per_events:ratio_rate5m", _CHOSEN),
             "{{node_id}}",
@@ -192,7 +195,7 @@ def _drops() -> timeseries.Panel:
 def _portfolios() -> timeseries.Panel:
     return lines(
         "Portfolios",
-        "Portfolios loaded." + _ONLY_SOME,
+        "Portfolios that the node has loaded." + _ONLY_SOME,
         _gauge("ginkgo_node_portfolios"),
         unit="short",
         width=8,
@@ -204,7 +207,7 @@ def _portfolios() -> timeseries.Panel:
 def _cpu() -> timeseries.Panel:
     return lines(
         "CPU",
-        "CPU use as the node reports it. Many nodes write a constant 0: then this line says nothing." + _ONLY_SOME,
+        "CPU use that the node reports. Many nodes always write 0; their line has no meaning." + _ONLY_SOME,
         _gauge("ginkgo_node_cpu_usage_ratio"),
         unit="percentunit",
         width=8,
@@ -214,7 +217,7 @@ def _cpu() -> timeseries.Panel:
 def _memory() -> timeseries.Panel:
     return lines(
         "Memory",
-        "Memory as the node reports it. Many nodes write a constant 0: then this line says nothing." + _ONLY_SOME,
+        "Memory that the node reports. Many nodes always write 0; their line has no meaning." + _ONLY_SOME,
         _gauge("ginkgo_node_memory_usage_bytes"),
         unit="bytes",
         width=8,

@@ -1,4 +1,4 @@
-"""The panels that the fleet's and the node's dashboard share: the table of nodes and its queries."""
+"""The table of nodes, which the fleet's and the node's dashboard share, and its queries."""
 
 from grafana_foundation_sdk.builders.table import Panel
 
@@ -20,7 +20,7 @@ from grafana.source.queries import increase_in_range, once, recorded, select, wh
 
 
 def node_table(title: str, description: str, *matchers: str, height: int) -> Panel:
-    """Every chosen node, those that are offline first, with what was last known of each."""
+    """Return a table with a row for each chosen node: offline nodes first, with each node's last known values."""
     heartbeat = select("ginkgo_node_last_heartbeat_timestamp_seconds", *matchers)
     up = once(select("ginkgo_node_up", *matchers))
     columns = (
@@ -86,6 +86,6 @@ def node_table(title: str, description: str, *matchers: str, height: int) -> Pan
         description,
         columns,
         sort=(("State", False), ("Node", False)),
-        absent="No node is known, or nothing is known of any",
+        absent="No node is known, or Redis cannot be read",
         height=height,
     )

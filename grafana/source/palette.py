@@ -1,7 +1,7 @@
-"""What colours mean, and where a value changes from well to bad.
+"""The meaning of colours, and the limits at which a value turns from well to bad.
 
 The colours are Okabe and Ito's (jfly.uni-koeln.de/color), which readers with any common colour
-blindness can tell apart. A state also has its word wherever there is room for one.
+blindness can tell apart. A state is also written as a word wherever there is room.
 """
 
 from collections.abc import Mapping
@@ -19,17 +19,17 @@ SKY: Final = "#56B4E9"
 PURPLE: Final = "#CC79A7"
 GREEN: Final = "#009E73"
 
-# A queue holds 1,000 events (the platform's limit); the alerts speak of the same two shares.
+# A queue holds 1,000 events (the platform's limit). The alerts use the same two shares of it.
 QUEUE_CAPACITY: Final = 1_000
 QUEUE_FILLING: Final = 0.70 * QUEUE_CAPACITY
 QUEUE_FULL: Final = 0.95 * QUEUE_CAPACITY
 
-# Beats come every 10 s and live 30 s: below 15 s one was missed (GinkgoHeartbeatLate).
+# A node beats every 10 s, and a heartbeat lives 30 s: below 15 s the node missed a beat (GinkgoHeartbeatLate).
 HEARTBEAT_TTL: Final = 30
 HEARTBEAT_LATE: Final = 15
 
-# Below this rate the alerts take a node's backpressure for a blip; above this share of its events, for steady
-# (GinkgoBackpressureSpike, GinkgoBackpressureHigh).
+# Below this rate the alerts ignore a node's backpressure (GinkgoBackpressureSpike). Above this share of the node's
+# events they call it steady (GinkgoBackpressureHigh).
 BACKPRESSURE_FLOOR: Final = 0.1
 BACKPRESSURE_SHARE: Final = 0.1
 BACKPRESSURE_SPIKE: Final = 3
@@ -39,7 +39,7 @@ _STATUSES: Final = {"RUNNING": ("running", WELL), "PAUSED": ("PAUSED", LATE), "S
 
 
 def thresholds(*steps: tuple[float, str], below: str = UNKNOWN) -> ThresholdsConfig:
-    """Colours from each value on; `below` colours what is less, and every value that is not known."""
+    """Return a colour from each value on. `below` is the colour of smaller values and of unknown values."""
     first = Threshold(value=None, color=below)
     return (
         ThresholdsConfig()
@@ -49,7 +49,7 @@ def thresholds(*steps: tuple[float, str], below: str = UNKNOWN) -> ThresholdsCon
 
 
 def words(meanings: Mapping[str, tuple[str, str]]) -> ValueMap:
-    """Shows each of these values as its word and colour."""
+    """Return a mapping that shows each of these values as its word, in its colour."""
     return ValueMap(
         options={
             value: ValueMappingResult(text=text, color=colour, index=index)
@@ -59,15 +59,15 @@ def words(meanings: Mapping[str, tuple[str, str]]) -> ValueMap:
 
 
 def node_states() -> ValueMap:
-    """The words for `ginkgo_node_up`."""
+    """Return the words for the values of `ginkgo_node_up`."""
     return words(_STATES)
 
 
 def node_statuses() -> ValueMap:
-    """The words for the status a node reports of itself, as text: what is well has the text's own colour."""
+    """Return the words for the statuses that nodes report. A status that is well keeps the text's own colour."""
     return words(_STATUSES | {"RUNNING": ("running", PLAIN)})
 
 
 def numbered_statuses() -> ValueMap:
-    """The same words for 1, 2, 3, where a panel can show only numbers."""
+    """Return the same words for 1, 2 and 3, for a panel that can show only numbers."""
     return words({str(number): meaning for number, meaning in enumerate(_STATUSES.values(), start=1)})

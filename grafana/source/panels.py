@@ -1,6 +1,6 @@
-"""The few kinds of panel that the dashboards are made of, so that one panel is a few lines.
+"""The few kinds of panel of the dashboards, so that a dashboard's file needs a few lines for each panel.
 
-Every kind sets what it shows when there is nothing to show: absence is a word, never a nought.
+Every kind of panel says in words that it has no data, and never shows 0 instead.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,15 +37,15 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana.source.palette import thresholds
 
 DATASOURCE: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")
-_WIDE: Final = 12  # columns of the grid's 24, from which a legend has room beside its graph
-# Points that numbers and tables look at over the range: one for all, so that they agree on what they count.
+_WIDE: Final = 12  # a graph of at least so many of the grid's 24 columns has its legend beside it
+# Points over the range for numbers and tables. All have the same, so that their increases agree.
 RESOLUTION: Final = 240
 NOTHING_KNOWN: Final = "No data: nothing is known"
 
 
 @dataclass(frozen=True)
 class Query:
-    """One expression and the name its series go by."""
+    """One expression, and the legend of its series."""
 
     expression: str
     legend: str = ""
@@ -53,7 +53,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table: the value of its query or, where it names a label, that label's text."""
+    """One column of a table: the value of its query or, if it names a label, that label's text."""
 
     title: str
     query: str = ""
@@ -108,10 +108,10 @@ def big_number(  # noqa: PLR0913 - a declaration in keywords
     width: int = 4,
     height: int = 4,
 ) -> stat.Panel:
-    """One present value, read from across the room; its colour says whether to worry.
+    """Return a panel with one present value in large figures; its colour says whether the value is well.
 
-    A `legend` is shown beside the value. The query is instant: a range's last known value would outlive
-    the data it came from.
+    A `legend` is shown beside the value. The query is instant, because the last value of a range would stay after
+    its data is gone.
     """
     panel = (
         stat.Panel()
@@ -154,7 +154,7 @@ def lines(  # noqa: PLR0913 - a declaration in keywords
     height: int = 8,
     absent: str = NOTHING_KNOWN,
 ) -> timeseries.Panel:
-    """Values over time. Limits are drawn as dashed lines; gaps in the data stay gaps."""
+    """Return a graph of values over time. Limits are dashed lines; gaps in the data stay gaps."""
     wide = width >= _WIDE
     panel = (
         timeseries.Panel()
@@ -214,7 +214,7 @@ def states_over_time(  # noqa: PLR0913 - a declaration in keywords
     width: int = 24,
     height: int = 8,
 ) -> statetimeline.Panel:
-    """One band a series, coloured and named by its state; a hole where the state is not known."""
+    """Return a band for each series, coloured and named by its state, with a gap where the state is unknown."""
     return (
         statetimeline.Panel()
         .title(title)
@@ -254,9 +254,9 @@ def rows(  # noqa: PLR0913 - a declaration in keywords
     width: int = 24,
     height: int = 9,
 ) -> table.Panel:
-    """A table of instant values that pages: one row a label set, one column a query or label.
+    """Return a table of instant values, in pages: a row for each label set, a column for each query or label.
 
-    Labels that no column names are dropped from sight. `sort` gives column titles and whether they descend.
+    Labels that no column names are not shown. `sort` gives column titles and whether their order is descending.
     """
     panel = (
         table.Panel()

@@ -1,4 +1,4 @@
-"""Prometheus with an hour of each story, loaded once a session, and the written dashboards."""
+"""The written dashboards, and a Prometheus with an hour of each story, loaded once in a session."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The written dashboards: what the code gives, laid out and linked as promised."""
+"""The written dashboards are up to date, and their panels, links and limits are right."""
 
 import itertools
 import re
@@ -24,7 +24,7 @@ DASHBOARDS = [read(path) for path in sorted((GRAFANA / "dashboards").glob("*.jso
 every_dashboard = pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: dashboard["uid"])
 
 
-def test_written_dashboards_are_what_the_code_gives() -> None:
+def test_written_dashboards_are_up_to_date_with_their_code() -> None:
     assert main(["--check"]) == 0
 
 
@@ -37,7 +37,7 @@ def test_check_finds_a_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert main(["--check"]) == 1
 
 
-def test_dashboards_are_the_same_bytes_every_time() -> None:
+def test_dashboards_are_the_same_bytes_on_every_call() -> None:
     assert files() == files()
 
 
@@ -70,14 +70,14 @@ def test_panels_are_numbered_once(dashboard: dict[str, Any]) -> None:
 
 
 @every_dashboard
-def test_dashboards_lead_to_each_other_by_tag(dashboard: dict[str, Any]) -> None:
+def test_dashboards_link_to_each_other_by_tag(dashboard: dict[str, Any]) -> None:
     (link,) = dashboard["links"]
     assert link["type"] == "dashboards"
     assert set(link["tags"]) <= set(dashboard["tags"])
     assert link["keepTime"] is True
 
 
-def test_node_names_lead_to_the_node() -> None:
+def test_node_names_link_to_the_node() -> None:
     fleet = next(dashboard for dashboard in DASHBOARDS if dashboard["uid"] == "ginkgo-fleet")
     table = next(panel for panel in fleet["panels"] if panel["title"] == "Nodes")
     node = next(entry for entry in table["fieldConfig"]["overrides"] if entry["matcher"]["options"] == "Node")
@@ -86,7 +86,7 @@ def test_node_names_lead_to_the_node() -> None:
     assert "var-node=${__value.raw:percentencode}" in links[0]["url"]
 
 
-def test_limits_are_those_of_the_alerts() -> None:
+def test_limits_agree_with_the_alerts() -> None:
     rules = yaml.safe_load((GRAFANA.parent / "alerts" / "ginkgo.rules.yml").read_text(encoding="utf-8"))
     alerts = {rule.get("alert") or rule["record"]: rule["expr"] for group in rules["groups"] for rule in group["rules"]}
     assert f"ginkgo_node_queue_size > {QUEUE_FILLING:.0f}" in alerts["GinkgoQueueGrowing"]
@@ -99,7 +99,7 @@ def test_limits_are_those_of_the_alerts() -> None:
     assert f"ratio_rate5m > {BACKPRESSURE_SHARE}\n" in high
 
 
-def test_alerts_lead_to_dashboards_that_exist() -> None:
+def test_alerts_link_to_dashboards_that_exist() -> None:
     rules = (GRAFANA.parent / "alerts" / "ginkgo.rules.yml").read_text(encoding="utf-8")
     assert set(re.findall(r"dashboard_url: /d/([\w-]+)", rules)) <= {one["uid"] for one in DASHBOARDS}
 

@@ -1,4 +1,4 @@
-"""The rules of grafana/dashboard-linter, held a little stricter: for every kind of panel."""
+"""The rules of grafana/dashboard-linter, applied more strictly: to every kind of panel."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ TARGETS = [
 EXCLUSIONS = yaml.safe_load((FOLDER / ".lint").read_text(encoding="utf-8"))["exclusions"]
 UNITS = {"none", "short", "percentunit", "s", "bytes", "cps", "locale", "dateTimeAsIsoNoDateIfToday"}
 
-# Kept as they are: matchers keep $job and $instance, only durations must be numbers to parse.
+# A parser needs numbers for these durations. The variables of matchers, $job and $instance, stay as they are.
 KEPT = {"job": "$job", "instance": "$instance", "node": "$node"}
 
 every_dashboard = pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: dashboard["uid"])
@@ -87,7 +87,7 @@ def test_datasource_is_a_variable(dashboard: dict[str, Any]) -> None:
     ("uid", "name"),
     [(one["uid"], name) for one in DASHBOARDS for name in ("job", "instance")] + [("ginkgo-node", "node")],
 )
-def test_label_is_a_variable_of_many_values(uid: str, name: str) -> None:
+def test_label_variable_takes_several_values(uid: str, name: str) -> None:
     (dashboard,) = [one for one in DASHBOARDS if one["uid"] == uid]
     entry = variable(dashboard, name)
     assert entry["type"] == "query"
@@ -146,13 +146,13 @@ def test_panel_has_targets(dashboard: dict[str, Any], panel: dict[str, Any]) -> 
 
 
 @every_panel
-def test_panel_says_what_absence_means(dashboard: dict[str, Any], panel: dict[str, Any]) -> None:
+def test_panel_says_what_missing_data_means(dashboard: dict[str, Any], panel: dict[str, Any]) -> None:
     absent = panel["fieldConfig"]["defaults"]["noValue"]
     assert absent.strip("0 "), dashboard["uid"]
 
 
 @every_panel
-def test_value_that_is_not_known_has_no_colour_of_well_or_bad(dashboard: dict[str, Any], panel: dict[str, Any]) -> None:
+def test_unknown_value_has_no_colour_of_well_or_bad(dashboard: dict[str, Any], panel: dict[str, Any]) -> None:
     first = panel["fieldConfig"]["defaults"]["thresholds"]["steps"][0]
     assert first["value"] is None
     assert first["color"] in {"#6E6E6E", "transparent"}, dashboard["uid"]
@@ -181,7 +181,7 @@ def test_selectors_match_the_chosen_job_and_instance(
     dashboard: dict[str, Any], panel: dict[str, Any], index: int, expression: str, label: str
 ) -> None:
     exception = excluded(f"target-{label}-rule", dashboard, panel, index)
-    assert lacks_matcher(expression, label) is exception, "an exception must be needed, and named in .lint"
+    assert lacks_matcher(expression, label) is exception, "an exception must be needed, and .lint must name it"
 
 
 @every_target
@@ -194,7 +194,7 @@ def test_counters_are_never_shown_raw(
             assert calls & {"rate", "irate", "increase"}, (dashboard["uid"], panel["title"], index)
 
 
-def test_every_exception_is_reasoned_and_names_a_target() -> None:
+def test_every_exception_has_a_reason_and_names_a_target() -> None:
     known = [
         {"dashboard": dashboard["title"], "panel": panel["title"], "targetIdx": index}
         for dashboard, panel, index, _ in TARGETS

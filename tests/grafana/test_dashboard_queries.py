@@ -20,7 +20,7 @@ DASHBOARDS = {path.stem: read(path) for path in sorted((ROOT / "grafana" / "dash
 EXPRESSIONS = [found for dashboard in DASHBOARDS.values() for found in expressions(dashboard)]
 CRASHED, STOPPED, JAMMED, RESTARTED = "node-3", "node-8", "node-2", "node-5"
 
-# With eight healthy exporters' nodes nothing fires that concerns no node: this one needs an outage.
+# This query returns alerts without a node. In the story of eight nodes only an outage raises such an alert.
 ONLY_IN_AN_OUTAGE = {"Ginkgo / Exporter: annotation Alerts"}
 
 every_query = pytest.mark.parametrize("expression", EXPRESSIONS, ids=str)
@@ -38,7 +38,7 @@ def by_node(vector: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def column(dashboard: str, table: str, title: str) -> Expression:
-    """The query behind a column: the one whose field is renamed to its title."""
+    """Return the query of a column: its field is renamed to the column's title."""
     for found in EXPRESSIONS:
         if found.dashboard == dashboard and found.panel.get("title") == table:
             names = found.panel["transformations"][-1]["options"]["renameByName"]
@@ -63,13 +63,13 @@ def test_query_of_one_node_and_one_exporter_parses_and_answers(expression: Expre
 
 
 @every_query
-def test_query_says_nothing_when_nothing_is_known(expression: Expression, nothing: Prometheus) -> None:
+def test_query_returns_nothing_while_nothing_is_known(expression: Expression, nothing: Prometheus) -> None:
     assert expression.run(nothing) == []
 
 
 @every_query
 def test_thousand_nodes_are_answered_within_a_second(expression: Expression, thousand_nodes: Prometheus) -> None:
-    # Processor time: on a busy machine the clock on the wall would tell of the other processes.
+    # Processor time, because on a busy machine the wall clock would measure the other processes too.
     def cost() -> float:
         before = thousand_nodes.cpu_seconds()
         expression.run(thousand_nodes)
@@ -90,7 +90,7 @@ def test_fleet_counts_nothing_while_redis_cannot_be_read(stat: str, redis_down: 
     assert named(f"Ginkgo / Fleet: {stat}").run(redis_down) == []
 
 
-def test_no_drops_are_unknown_while_redis_cannot_be_read(redis_down: Prometheus) -> None:
+def test_number_of_drops_is_unknown_while_redis_cannot_be_read(redis_down: Prometheus) -> None:
     number = next(one for one in EXPRESSIONS if one.where == "Events dropped A" and one.kind == "instant")
     lossless = number.text.replace("dropped_events_total{", 'dropped_events_total{node_id!="node-2", ')
     assert redis_down.instant(fill(lossless)) == []
@@ -102,7 +102,7 @@ def test_fleet_says_that_redis_cannot_be_read(redis_down: Prometheus) -> None:
     assert answer["value"][1] == "0"
 
 
-def test_no_rate_lives_on_while_redis_cannot_be_read(redis_down: Prometheus) -> None:
+def test_no_rate_is_shown_while_redis_cannot_be_read(redis_down: Prometheus) -> None:
     lost = END - 10 * 60
     for expression in EXPRESSIONS:
         if expression.kind == "range" and re.search(r"rate\(|rate5m", expression.text) and "node_" in expression.text:
@@ -142,7 +142,7 @@ def test_offline_node_has_no_queue_in_the_table(eight_nodes: Prometheus) -> None
     assert CRASHED not in by_node(column("Ginkgo / Fleet", "Nodes", "Queue").run(eight_nodes))
 
 
-def test_timeline_turns_when_the_heartbeat_expires(eight_nodes: Prometheus) -> None:
+def test_timeline_changes_when_the_heartbeat_expires(eight_nodes: Prometheus) -> None:
     matrix = named("Ginkgo / Fleet: Alive A").run(eight_nodes)
     series = next(one for one in matrix if one["metric"]["node_id"] == CRASHED)
     first_down = min(at for at, up in series["values"] if up == "0")

@@ -1,4 +1,4 @@
-"""The dashboards' JSON against Grafana's own types, of the oldest and the newest Grafana that is promised."""
+"""The dashboards' JSON is valid by Grafana's own types, of the oldest and the newest supported Grafana."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ def checker() -> Path:
 
 
 @pytest.mark.parametrize("version", ["10.4", "11.6"])
-def test_dashboards_are_of_grafanas_types(version: str, checker: Path, tmp_path: Path) -> None:
+def test_dashboards_are_valid_by_grafanas_types(version: str, checker: Path, tmp_path: Path) -> None:
     misspelt = json.loads(DASHBOARDS[0].read_text(encoding="utf-8"))
     misspelt["panels"][0]["options"]["colourMode"] = "value"
     mistyped = json.loads(DASHBOARDS[0].read_text(encoding="utf-8"))

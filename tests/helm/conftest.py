@@ -1,4 +1,4 @@
-"""The chart as its tests see it: rendered with given values, object by object."""
+"""The chart, rendered with given values to Kubernetes objects."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,7 +33,7 @@ def chart() -> Iterator[helm_python.Chart]:
 
 @pytest.fixture(scope="session")
 def render(chart: helm_python.Chart) -> Render:
-    """Render values to the objects that they make; without an address of Redis, with one."""
+    """Return a function that renders values to objects; it adds an address of Redis if the values have no `redis`."""
 
     def objects(values: Object | None = None, *, name: str = "ginkgo", namespace: str = "trading") -> list[Object]:
         values = {"redis": {"url": "redis://redis:6379/0"}} | (values or {})
@@ -52,7 +52,7 @@ def ci_values(request: pytest.FixtureRequest) -> Object:
 
 @pytest.fixture(scope="session")
 def one() -> Callable[[list[Object], str], Object]:
-    """Pick the only object of a kind."""
+    """Return a function that finds the only object of a kind."""
 
     def only(objects: list[Object], kind: str) -> Object:
         (found,) = [o for o in objects if o["kind"] == kind]

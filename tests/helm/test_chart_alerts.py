@@ -82,7 +82,7 @@ def test_the_rules_pass_the_unit_tests_of_the_project(
     folder = tmp_path / "alerts"
     shutil.copytree(root / "alerts", folder)
     write(folder / "ginkgo.rules.yml", {"groups": groups()})
-    # The long forms are for the source alone, which the test above holds equal.
+    # The long forms run on the source alone. The test above checks that the source and the chart are equal.
     tests = [t for t in sorted((folder / "tests").glob("*.test.yml")) if ".long." not in t.name]
     assert tests
 
@@ -215,21 +215,22 @@ def test_the_exporters_defaults_of_a_mass_loss_are_the_charts(render: Render, on
     assert config["mass-loss"] == settings.load({}).mass_loss.model_dump()
 
 
-def test_the_rules_have_no_definition_of_a_mass_loss_of_their_own(
+def test_the_rules_do_not_define_a_mass_loss_themselves(
     groups: Callable[..., list[Object]], source: list[Object]
 ) -> None:
     assert groups({"massLoss": {"nodes": 7, "ratio": 0.4}, "alerts": OLD_MASS_LOSS}) == source
 
 
-# --- alerts that are pushed as well ----------------------------------------------------------
+# --- alerts that are pushed too --- ----------------------------------------------------------
 
 
 def target_labels(made: list[Object], one: Callable[..., Object]) -> dict[str, str]:
     """Return the labels that the Prometheus operator's configuration gives to the target.
 
-    By https://prometheus-operator.dev/docs/developer/scrapeconfig/ and the
-    operator's own relabelling: namespace, pod, container, endpoint, for a
-    ServiceMonitor the service, the job from jobLabel, then the user's rules.
+    The source is https://prometheus-operator.dev/docs/developer/scrapeconfig/ and
+    the operator's own relabelling. It adds namespace, pod, container and endpoint,
+    for a ServiceMonitor the service, and the job from jobLabel. Then it applies the
+    user's rules.
     """
     pod = one(made, "Deployment")["spec"]["template"]
     labels = {
@@ -259,7 +260,7 @@ def series(name: str, values: str, labels: dict[str, str]) -> Object:
 
 
 def pushed(made: list[Object], one: Callable[..., Object], folder: Path, name: str, node_id: str = "") -> Object:
-    """Return an alert as the exporter pushes it with the rendered configuration, in promtool's words."""
+    """Return an alert that the exporter pushes with the rendered configuration, in the form of promtool's tests."""
     secret = one(made, "Secret")["data"]
     config = yaml.safe_load(base64.b64decode(secret["config.yaml"]))["alertmanager"]
     assert config["rules-file"] == "/etc/ginkgo-exporter/config/rules.yaml"
@@ -336,7 +337,7 @@ def test_a_pushed_alert_and_its_rule_have_equal_labels_texts_and_links(
 
 
 def test_labels_that_differ_are_noticed(render: Render, one: Callable[..., Object], tmp_path: Path) -> None:
-    """The test above can fail: a rule whose label the push doesn't have."""
+    """The test above can fail: a rule may have a label that the push lacks."""
     made = render(RULES | {"serviceMonitor": {"enabled": True}, "alertmanager": {"urls": ["http://a"]}})
     spec = copy.deepcopy(one(made, "PrometheusRule")["spec"])
     rule = alerts(spec["groups"])["GinkgoRedisUnreachable"]
@@ -366,7 +367,7 @@ def test_labels_that_differ_are_noticed(render: Render, one: Callable[..., Objec
     assert 'extra="label"' in checked.stdout + checked.stderr
 
 
-def test_an_empty_label_takes_one_away_from_the_push(render: Render, one: Callable[..., Object]) -> None:
+def test_an_empty_label_removes_a_label_from_the_push(render: Render, one: Callable[..., Object]) -> None:
     values = {
         "serviceMonitor": {"enabled": True},
         "alertmanager": {"urls": ["http://a"], "labels": {"service": ""}},

@@ -1,4 +1,4 @@
-"""What every values file of ci/ makes is accepted by Helm, Kubernetes, the operator and Pod Security."""
+"""Helm, Kubernetes, the operator and Pod Security accept the objects of every values file of ci/."""
 
 import importlib
 import json
@@ -28,10 +28,10 @@ def _schemas_read_once() -> Iterator[None]:
 
 
 def validate(found: Object, version: str) -> None:
-    """Check one object, strictly: an unknown field is an error.
+    """Check one object strictly: an unknown field is an error.
 
     Raises:
-        Exception: Whatever the validator makes of it.
+        Exception: The object is invalid; the validators raise exceptions of their own.
     """
     api, _, number = found["apiVersion"].rpartition("/")
     if api == "monitoring.coreos.com":
@@ -82,7 +82,7 @@ def test_the_validators_notice_a_misspelt_field(
         validate(found, OLDEST)
 
 
-def test_no_two_objects_have_one_name(render: Render, ci_values: Object) -> None:
+def test_all_objects_have_different_names(render: Render, ci_values: Object) -> None:
     names = [
         (o["apiVersion"], o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"])
         for o in render(ci_values, name="a-release-with-a-name-of-fifty-three-characters-long")
@@ -114,7 +114,7 @@ def test_every_object_has_the_common_labels(render: Render) -> None:
 def test_the_pods_pass_the_restricted_pod_security_standard(
     render: Render, one: Callable[..., Object], ci_values: Object
 ) -> None:
-    """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted, rule by rule."""
+    """The rules are those of https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted."""
     pod = one(render(ci_values), "Deployment")["spec"]["template"]["spec"]
     volumes = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim"}
     volumes |= {"projected", "secret"}

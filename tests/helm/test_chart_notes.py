@@ -58,7 +58,7 @@ def test_prometheus_accepts_the_scrape_that_the_notes_propose(notes: Notes, valu
     assert "job_name: ginkgo-exporter" in config.read_text(encoding="utf-8")
 
 
-def test_the_notes_do_not_propose_what_is_on_already(notes: Notes) -> None:
+def test_the_notes_do_not_propose_a_value_that_is_already_set(notes: Notes) -> None:
     everything = {
         "serviceMonitor": {"enabled": True},
         "prometheusRule": {"enabled": True},

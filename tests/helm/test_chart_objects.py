@@ -17,9 +17,9 @@ One = Callable[..., Object]
 
 @pytest.mark.parametrize("release", ["ginkgo", "ginkgo-exporter", "another"])
 def test_an_upgrade_keeps_selectors_and_names(render: Render, release: str) -> None:
-    """Kubernetes refuses another selector, and another name is another object.
+    """Kubernetes refuses to change a selector, and takes another name for another object.
 
-    The copy is of the chart's first version. Only a new major version may change it.
+    The copy has the objects of the chart's first version. Only a new major version may change it.
     """
     copy = Path(__file__).with_name("first-release.json")
     frozen = json.loads(copy.read_text(encoding="utf-8"))[release]
@@ -94,7 +94,7 @@ def test_a_monitor_scrapes_where_the_exporter_serves(render: Render, one: One) -
 
 
 def test_a_pod_that_is_not_ready_is_scraped(render: Render, one: One) -> None:
-    # While Redis is down no pod is ready, and its ginkgo_redis_up 0 is what must be seen.
+    # While Redis is down no pod is ready, and Prometheus must see its ginkgo_redis_up 0.
     assert one(render(), "Service")["spec"]["publishNotReadyAddresses"] is True
 
 
@@ -129,7 +129,7 @@ def test_a_constraint_without_a_selector_gets_that_of_the_pods(render: Render, o
 
 
 def test_two_exporters_never_resolve_each_other_s_alerts(render: Render, one: One) -> None:
-    """Of several none resolves an alert; an exporter that does is alone, also in a rollout."""
+    """Several exporters never resolve an alert. An exporter that resolves alerts is alone, also in a rollout."""
     several = one(render({"replicaCount": 2, "alertmanager": {"urls": ["http://a"]}}), "Deployment")
     alone = one(render({"alertmanager": {"urls": ["http://a"], "soleWriter": True}}), "Deployment")
 
@@ -149,7 +149,7 @@ def allowed(rules: list[Object], side: str) -> set[tuple[str, object]]:
     }
 
 
-def test_the_network_policy_lets_through_what_is_needed_and_nothing_else(render: Render, one: One) -> None:
+def test_the_network_policy_allows_only_the_connections_that_are_needed(render: Render, one: One) -> None:
     data, monitoring = ({"podSelector": {"matchLabels": {"app": app}}} for app in ("redis", "monitoring"))
     values = {
         "redis": {"url": "redis://redis:6390/0"},
@@ -175,13 +175,13 @@ def test_the_network_policy_lets_through_what_is_needed_and_nothing_else(render:
     }
 
 
-def test_without_push_there_is_no_way_to_alertmanager(render: Render, one: One) -> None:
+def test_without_push_the_network_policy_has_no_rule_for_alertmanager(render: Render, one: One) -> None:
     policy = one(render({"networkPolicy": {"enabled": True}}), "NetworkPolicy")["spec"]
 
     assert allowed(policy["egress"], "to") == {('"anywhere"', 53), ('"anywhere"', 6379)}
 
 
-def test_ports_can_be_given_when_the_address_does_not_tell_them(render: Render, one: One) -> None:
+def test_ports_can_be_given_if_the_address_does_not_name_them(render: Render, one: One) -> None:
     values = {
         "redis": {"existingSecret": "mine", "existingSecretUrlKey": "url"},
         "networkPolicy": {"enabled": True, "redis": {"ports": [7000, 7001]}},
@@ -194,7 +194,7 @@ def test_ports_can_be_given_when_the_address_does_not_tell_them(render: Render, 
 # --- the rest --------------------------------------------------------------------------------
 
 
-def test_dashboards_are_those_of_the_project(render: Render, root: Path) -> None:
+def test_the_chart_has_the_dashboards_of_the_project(render: Render, root: Path) -> None:
     sources = {path.name: path for path in (root / "grafana" / "dashboards").glob("*.json")}
     made = [o for o in render({"dashboards": {"enabled": True}}) if o["kind"] == "ConfigMap"]
     texts = {name: text for o in made for name, text in o["data"].items()}
@@ -206,7 +206,7 @@ def test_dashboards_are_those_of_the_project(render: Render, root: Path) -> None
     assert all(o["metadata"]["labels"]["grafana_dashboard"] == "1" for o in made)
 
 
-def test_an_image_by_digest_wins_over_its_tag(render: Render, one: One) -> None:
+def test_a_digest_overrides_the_tag_of_the_image(render: Render, one: One) -> None:
     digest = f"sha256:{'0' * 64}"
     image = {"registry": "registry.example.org", "tag": "1", "digest": digest}
     (container,) = one(render({"image": image}), "Deployment")["spec"]["template"]["spec"]["containers"]

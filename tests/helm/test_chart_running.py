@@ -1,4 +1,4 @@
-"""What the chart renders, run as a process against a real Redis, serves metrics."""
+"""The rendered container runs as a process and serves the metrics of a real Redis."""
 
 import base64
 import json
@@ -30,7 +30,7 @@ MOUNTED = "/etc/ginkgo-exporter"
 
 
 class Pod:
-    """The rendered container as a kubelet would start it, with the mounts in a folder of the test."""
+    """The rendered container, started as a kubelet would start it, with its mounts in a folder of the test."""
 
     def __init__(self, made: list[Object], secrets: Secrets, folder: Path) -> None:
         (self.deployment,) = [o for o in made if o["kind"] == "Deployment"]
@@ -69,7 +69,7 @@ class Pod:
 
     @property
     def command(self) -> list[str]:
-        # The image's entry point, which tests/image starts too.
+        # The image's entry point. tests/image starts it too.
         program = Path(sys.executable).with_name("ginkgo-exporter")
         return [str(program), *map(self.local, self.container.get("args", []))]
 
@@ -108,7 +108,7 @@ def probe(pod: Pod, name: str) -> str:
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """An authority's certificate, and one that it signed for localhost, with its key."""
+    """An authority's certificate, a certificate for localhost that the authority signed, and its key."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("openssl is not installed")
@@ -176,7 +176,7 @@ def test_settings_by_their_flags_names_reach_the_exporter(
     assert loaded.heartbeat.timezone.key == "Asia/Shanghai"
     assert (loaded.collector.stale_gauges, loaded.collector.max_nodes) == (True, 5000)
     assert loaded.web.telemetry_path == "/scrape"
-    # The argument wins over the file.
+    # The argument overrides the file.
     assert (loaded.log.level, loaded.log.format) == ("debug", "json")
 
 
@@ -185,12 +185,12 @@ def test_the_schema_of_config_names_the_exporter_s_settings(chart_folder: Path) 
     sections = schema["properties"]["config"]["properties"]
     ours = {f"{section}.{name}" for section, part in sections.items() for name in part["properties"]}
     theirs = {s.name for s in settings.all_settings()}
-    # These have values of their own.
+    # The chart has values of its own for these settings.
     chart = {f"redis.{name}" for name in ("url", "mode", "sentinel-master", "username", "password-file")}
     chart |= {"redis.tls-ca-file", "redis.tls-cert-file", "redis.tls-key-file"}
     chart |= {f"alertmanager.{name}" for name in ("url", "label", "config-file", "rules-file", "sole-writer")}
     chart |= {f"mass-loss.{name}" for name in ("nodes", "ratio", "many")}
-    # Names of 0.1, which the chart does not write.
+    # Names of version 0.1, which the chart does not write.
     chart |= {f"alertmanager.mass-loss-{name}" for name in ("ratio", "nodes", "hold")}
     chart |= {"config.file", "web.config.file", "web.listen-address"}
 
@@ -198,9 +198,7 @@ def test_the_schema_of_config_names_the_exporter_s_settings(chart_folder: Path) 
     assert chart <= theirs
 
 
-def test_mounted_files_are_those_that_the_exporter_reads(
-    render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_exporter_reads_the_mounted_files(render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = {
         "redis": {
             "url": "rediss://redis:6379/0",
@@ -229,7 +227,7 @@ def test_mounted_files_are_those_that_the_exporter_reads(
 
 
 def served(pod: Pod, process: Process, path: str = "/metrics") -> str:
-    """Wait until the pod is live and ready, as the kubelet would, and scrape it."""
+    """Wait until the pod is alive and ready, as the kubelet would, and scrape it."""
 
     def passes(name: str) -> bool:
         assert process.alive, process.output()
@@ -311,7 +309,7 @@ def test_settings_and_arguments_of_the_values_take_effect(render: Render, tmp_pa
 
 
 @pytest.mark.server("redis-server")
-def test_the_rendered_pod_reads_a_redis_that_wants_certificates_and_an_acl_user(
+def test_the_rendered_pod_reads_a_redis_that_asks_for_certificates_and_an_acl_user(
     render: Render, tmp_path: Path, certificates: dict[str, bytes]
 ) -> None:
     port = free_port()
@@ -341,7 +339,7 @@ def test_the_rendered_pod_reads_a_redis_that_wants_certificates_and_an_acl_user(
     assert 'ginkgo_node_up{node_id="node-1"} 1' in text
 
 
-def test_the_rendered_pod_serves_https_to_those_who_know_the_password(
+def test_the_rendered_pod_serves_https_to_a_client_that_knows_the_password(
     render: Render, tmp_path: Path, certificates: dict[str, bytes]
 ) -> None:
     bcrypted = bcrypt.hashpw(b"hunter2", bcrypt.gensalt(4)).decode()
@@ -371,8 +369,8 @@ def test_the_rendered_pod_serves_https_to_those_who_know_the_password(
 
 
 @pytest.mark.server("prometheus-alertmanager")
-def test_the_rendered_pod_pushes_the_labels_that_the_values_say(render: Render, tmp_path: Path) -> None:
-    """tests/helm/test_chart_alerts.py holds these labels equal to those of the rule."""
+def test_the_rendered_pod_pushes_the_labels_of_the_values(render: Render, tmp_path: Path) -> None:
+    """tests/helm/test_chart_alerts.py checks that the rule has the same labels."""
     port = free_port()
     (tmp_path / "alertmanager.yml").write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
     command = [binary("prometheus-alertmanager"), f"--config.file={tmp_path / 'alertmanager.yml'}"]
@@ -416,7 +414,7 @@ def test_the_rendered_pod_pushes_the_labels_that_the_values_say(render: Render, 
 
 
 def test_a_setting_that_the_exporter_refuses_ends_the_process(render: Render, tmp_path: Path) -> None:
-    """The tests above can fail: a name in the configuration that is none."""
+    """The tests above can fail: an unknown name in the configuration ends the process."""
     made = render({"containerPort": free_port()})
     (secret,) = [o for o in made if o["kind"] == "Secret"]
     config = yaml.safe_load(base64.b64decode(secret["data"]["config.yaml"]))

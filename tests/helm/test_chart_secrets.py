@@ -1,4 +1,4 @@
-"""Passwords are in Secrets and nowhere else: no argument, variable, annotation or note shows one."""
+"""Passwords are only in Secrets: no argument, variable, annotation or note shows a password."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""What the chart copies from elsewhere does not drift, and the command that copies notices when it does."""
+"""The chart's copies equal their sources, and the command that copies notices a difference."""
 
 import shutil
 import subprocess
@@ -39,17 +39,17 @@ def test_the_chart_s_copies_are_up_to_date(root: Path) -> None:
         ("exporter/__init__.py", '__version__ = "9.9.9"\n'),
     ],
 )
-def test_a_drift_is_noticed_and_mended(copied: Path, path: str, line: str) -> None:
+def test_a_difference_is_noticed_and_repaired(copied: Path, path: str, line: str) -> None:
     changed = copied / path
     text = changed.read_text(encoding="utf-8") if changed.exists() else ""
     changed.write_text(line if path.endswith("__init__.py") else text + line, encoding="utf-8")
 
     noticed = sync(copied, "--check")
-    mended = sync(copied)
+    repaired = sync(copied)
 
     assert noticed.returncode == 1
     assert "differs" in noticed.stdout
-    assert mended.returncode == 0
+    assert repaired.returncode == 0
     assert sync(copied, "--check").returncode == 0
 
 
@@ -63,7 +63,7 @@ def test_a_value_without_a_description_is_an_error(copied: Path) -> None:
     assert "undocumented has no comment" in checked.stderr
 
 
-def test_nothing_to_copy_is_an_error_and_removes_nothing(copied: Path, tmp_path: Path) -> None:
+def test_an_empty_source_is_an_error_and_removes_no_copy(copied: Path, tmp_path: Path) -> None:
     checked = sync(copied, "--dashboards", str(tmp_path / "nowhere"))
 
     assert checked.returncode != 0

@@ -1,4 +1,4 @@
-"""Wrong values are refused with the reason, and every value has its place in the schema."""
+"""Wrong values are refused with the reason, and the schema has every value."""
 
 import json
 import re
@@ -35,7 +35,7 @@ WRONG: list[tuple[str, Object, str]] = [
     ),
     ("two addresses of one Redis", {"redis": {"url": ["redis://a", "redis://b"]}}, "redis.mode standalone"),
     (
-        "a key of no Secret",
+        "a key without a Secret",
         {"redis": {"existingSecretUrlKey": "url"}},
         "say in redis.existingSecret which Secret",
     ),
@@ -51,7 +51,7 @@ WRONG: list[tuple[str, Object, str]] = [
     ),
     ("TLS without TLS", {"redis": {"url": "redis://a", "tls": {"existingSecret": "s"}}}, "rediss://"),
     (
-        "a setting that has a value",
+        "a setting that has a chart value",
         {"config": {"redis": {"url": "redis://a"}}},
         "'/config/redis': additional properties 'url' not allowed",
     ),
@@ -136,7 +136,7 @@ WRONG: list[tuple[str, Object, str]] = [
     ("another job", {"alertmanager": PUSH | {"labels": {"job": "a"}}}, "'/alertmanager/labels/job'"),
     ("no label of Prometheus", {"alerts": {"labels": {"a-b": "c"}}}, "'a-b' not allowed"),
     ("a label of the chart", {"commonLabels": {"app.kubernetes.io/name": "a"}}, "'/commonLabels/app.kuber"),
-    ("a digest that is none", {"image": {"digest": "latest"}}, "'/image/digest'"),
+    ("an invalid digest", {"image": {"digest": "latest"}}, "'/image/digest'"),
     ("a privileged port", {"containerPort": 80}, "'/containerPort'"),
 ]
 
@@ -178,7 +178,7 @@ def keys(values: Object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
 def test_schema_and_values_name_the_same_keys(chart_folder: Path) -> None:
     values = yaml.safe_load((chart_folder / "values.yaml").read_text(encoding="utf-8"))
     schema = json.loads((chart_folder / "values.schema.json").read_text(encoding="utf-8"))
-    # What is passed on to Kubernetes as it is, and what has no keys of its own by default.
+    # Values that are passed to Kubernetes as they are, and values without keys by default.
     free = {"podSecurityContext", "securityContext", "resources", "config", "labels", "rules", "global"}
     free |= {"livenessProbe", "readinessProbe", "startupProbe"}
 
@@ -192,7 +192,7 @@ def test_schema_and_values_name_the_same_keys(chart_folder: Path) -> None:
                 yield from schema_keys(inner, (*path, key))
 
     ours = {k for k in keys(values) if not free & set(k[:-1])}
-    # Values of 0.1 that still work.
+    # Values of version 0.1 that still work.
     ours |= {("alerts", "pushed", "massLoss", name) for name in ("ratio", "nodes", "hold")}
 
     assert ours == {k for k in schema_keys(schema) if k != ("global",)}
@@ -208,7 +208,7 @@ def test_every_closed_mapping_refuses_unknown_keys(chart_folder: Path) -> None:
             for key, inner in part.items():
                 yield from open_mappings(inner, f"{path}/{key}")
 
-    # Environment variables are Kubernetes's own objects.
+    # An environment variable is an object of Kubernetes, which may have more keys.
     assert list(open_mappings(schema)) == ["/properties/extraEnv/items"]
 
 
@@ -218,7 +218,7 @@ def test_values_of_every_kind_are_in_a_ci_file(chart_folder: Path) -> None:
     for path in (chart_folder / "ci").glob("*-values.yaml"):
         used |= set(yaml.safe_load(path.read_text(encoding="utf-8")))
 
-    # Timing and size of one container, names: nothing in the templates depends on them.
+    # The templates pass these values on and do not decide by them, so no file of ci/ needs them.
     plain = {"livenessProbe", "readinessProbe", "startupProbe", "resources", "podSecurityContext"}
     plain |= {"securityContext", "fullnameOverride", "terminationGracePeriodSeconds"}
     assert set(values) - used == plain

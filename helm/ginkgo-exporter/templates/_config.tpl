@@ -1,11 +1,12 @@
-{{/* Where the pod finds what is mounted. */}}
+{{/* Folder of the pod's mounts. */}}
 {{- define "ginkgo-exporter.mountRoot" -}}/etc/ginkgo-exporter{{- end -}}
 
 {{/*
-Labels of pushed alerts, as YAML. They must be those of the same alerts sent by
-Prometheus: the job, what the operator adds to a target and the rules keep
-(namespace, service), what Prometheus itself adds, and what the rules set, which
-wins as it does there.
+Labels of pushed alerts, as YAML. They must equal the labels of the same alerts
+sent by Prometheus: the job, the labels that the operator adds to a target and
+the rules keep (namespace, service), the labels that Prometheus itself adds, and
+the labels that the rules set. A label of the rules overrides the others, as in
+Prometheus.
 */}}
 {{- define "ginkgo-exporter.pushLabels" -}}
 {{- $labels := dict "job" "ginkgo-exporter" -}}
@@ -20,7 +21,7 @@ wins as it does there.
 {{- toYaml $labels -}}
 {{- end -}}
 
-{{/* The exporter's configuration file: `config`, and what the chart's other values say. */}}
+{{/* The exporter's configuration file: `config`, and the settings from the chart's other values. */}}
 {{- define "ginkgo-exporter.config" -}}
 {{- $root := include "ginkgo-exporter.mountRoot" . -}}
 {{- $redis := dict -}}
@@ -50,7 +51,7 @@ wins as it does there.
 {{- with .Values.web.existingSecret -}}
 {{- $_ := set $web "config" (dict "file" (printf "%s/web/%s" $root $.Values.web.existingSecretKey)) -}}
 {{- end -}}
-{{- /* The old value wins: its default is empty. After `helm upgrade --reuse-values` it is there and massLoss is null. */ -}}
+{{- /* The old value overrides the new one, since its default is empty. After `helm upgrade --reuse-values` massLoss is null. */ -}}
 {{- $massLoss := mergeOverwrite (deepCopy (.Values.massLoss | default dict)) (pick (.Values.alerts.pushed.massLoss | default dict) "nodes" "ratio") -}}
 {{- $own := dict "redis" $redis "web" $web "mass-loss" $massLoss -}}
 {{- if .Values.alertmanager.urls -}}

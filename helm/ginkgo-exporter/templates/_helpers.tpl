@@ -1,4 +1,4 @@
-{{/* The objects' name: at most 63 characters, as a DNS label may have. */}}
+{{/* The objects' name: at most 63 characters, the limit of a DNS label. */}}
 {{- define "ginkgo-exporter.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- if .Values.fullnameOverride -}}
@@ -11,16 +11,17 @@
 {{- end -}}
 
 {{/*
-What selects the pods. A Deployment's selector can't be changed, so these two
-labels never change between versions of the chart (tests/helm keeps a copy).
-The name is fixed: monitors make the Prometheus job from it.
+Labels that select the pods. Kubernetes does not let a Deployment's selector
+change, so these two labels stay the same in all versions of the chart
+(tests/helm keeps a copy). The name is fixed, since monitors make the Prometheus
+job from it.
 */}}
 {{- define "ginkgo-exporter.selectorLabels" -}}
 app.kubernetes.io/name: ginkgo-exporter
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{/* Labels that every object has, whether it belongs to the pods or not. */}}
+{{/* Labels of every object beside the selector's. */}}
 {{- define "ginkgo-exporter.metaLabels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
@@ -29,8 +30,8 @@ app.kubernetes.io/part-of: ginkgo
 {{- end -}}
 
 {{/*
-All labels of one object: a list of the root and of a mapping of labels meant
-for this object alone. The chart's own win over the user's.
+All labels of one object. Takes a list of the root and of a mapping of labels for
+this object alone. The chart's own labels override the user's.
 */}}
 {{- define "ginkgo-exporter.labels" -}}
 {{- $root := index . 0 -}}
@@ -58,7 +59,7 @@ for this object alone. The chart's own win over the user's.
 {{- end -}}
 {{- end -}}
 
-{{/* The addresses in redis.url, which may be one text or a list, as a JSON list. */}}
+{{/* The addresses in redis.url as a JSON list; redis.url is a text or a list. */}}
 {{- define "ginkgo-exporter.redisUrls" -}}
 {{- if kindIs "slice" .Values.redis.url -}}
 {{- toJson .Values.redis.url -}}
@@ -70,8 +71,8 @@ for this object alone. The chart's own win over the user's.
 {{- end -}}
 
 {{/*
-Ports of a list of URLs, each once, as a JSON list. An expression rather than
-urlParse, whose error would print the whole URL with its password.
+Ports of a list of URLs, each once, as a JSON list. A regular expression finds
+them, because an error of urlParse would print the whole URL with its password.
 */}}
 {{- define "ginkgo-exporter.urlPorts" -}}
 {{- $ports := list -}}
@@ -87,14 +88,14 @@ urlParse, whose error would print the whole URL with its password.
 {{- uniq $ports | sortAlpha | toJson -}}
 {{- end -}}
 
-{{/* A probe: a list of the root, the path and the probe's timing. */}}
+{{/* A probe. Takes a list of the root, the path and the probe's timing. */}}
 {{- define "ginkgo-exporter.probe" -}}
 {{- $root := index . 0 -}}
 {{- $get := dict "path" (index . 1) "port" "http" "scheme" (upper $root.Values.web.scheme) -}}
 {{- toYaml (mergeOverwrite (deepCopy (index . 2)) (dict "httpGet" $get)) -}}
 {{- end -}}
 
-{{/* Constraints that spread the pods; one without a selector gets that of the pods. */}}
+{{/* Constraints that spread the pods. A constraint without a selector gets the pods' selector. */}}
 {{- define "ginkgo-exporter.spread" -}}
 {{- $constraints := .Values.topologySpreadConstraints -}}
 {{- if and (not $constraints) (gt (int .Values.replicaCount) 1) -}}

@@ -1,4 +1,4 @@
-{{/* What both kinds of monitor say of the endpoint. A list of the root, the monitor's values and further relabelling. */}}
+{{/* The endpoint of both kinds of monitor. Takes a list of the root, the monitor's values and further relabelling. */}}
 {{- define "ginkgo-exporter.endpoint" -}}
 {{- $root := index . 0 -}}
 {{- $monitor := index . 1 -}}
@@ -14,7 +14,7 @@
 {{- list $endpoint | toYaml -}}
 {{- end -}}
 
-{{/* Metadata of an object of the Prometheus operator: a list of the root and of its values. */}}
+{{/* Metadata of an object of the Prometheus operator. Takes a list of the root and of the object's values. */}}
 {{- define "ginkgo-exporter.crdMeta" -}}
 {{- $root := index . 0 -}}
 {{- $monitor := index . 1 -}}

@@ -1,12 +1,13 @@
-{{/* The alerts that the exporter pushes as well as Prometheus. */}}
+{{/* The alerts that the exporter pushes too, beside Prometheus. */}}
 {{- define "ginkgo-exporter.pushedAlerts" -}}
 {{- list "GinkgoNodeOffline" "GinkgoMassHeartbeatLoss" "GinkgoRedisUnreachable" "GinkgoRedisWritesRefused" | toJson -}}
 {{- end -}}
 
 {{/*
-An expression with other thresholds. A list of the chart's files, the alert, the
-expression, the alert's thresholds by name, and the rule that has the expression:
-the alert itself or a recording. files/thresholds.yml says where the numbers are.
+An expression with other thresholds. Takes a list of the chart's files, the alert,
+the expression, the alert's thresholds by name, and the rule that has the
+expression: the alert itself or a recording. files/thresholds.yml has the places
+of the numbers.
 */}}
 {{- define "ginkgo-exporter.expr" -}}
 {{- $alert := index . 1 -}}
@@ -34,8 +35,8 @@ the alert itself or a recording. files/thresholds.yml says where the numbers are
 {{- end -}}
 
 {{/*
-The rules' groups, with the changes of alerts.*. They are parsed and written
-anew and never go through the template engine, so {{ $labels }} stays.
+The rules' groups with the changes of alerts.*. They are parsed and written again,
+and never go through the template engine, so {{ $labels }} stays as it is.
 */}}
 {{- define "ginkgo-exporter.ruleGroups" -}}
 {{- $pushed := include "ginkgo-exporter.pushedAlerts" . | fromJsonArray -}}
@@ -95,13 +96,13 @@ anew and never go through the template engine, so {{ $labels }} stays.
 {{- fail (printf "alerts.rules.%s: there is no such alert; there are %s" $name (join ", " $known)) -}}
 {{- end -}}
 {{- if and (has $name $pushed) $.Values.alertmanager.urls -}}
-{{- fail (printf "alerts.rules.%s: the exporter pushes this alert too (alertmanager.urls), so a change to the rule alone would make two alerts of one; its severity and labels are changed by alerts.pushed" $name) -}}
+{{- fail (printf "alerts.rules.%s: the exporter pushes this alert too (alertmanager.urls), so a change to the rule alone would make two alerts of one; change its severity and labels by alerts.pushed" $name) -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $groups -}}
 {{- end -}}
 
-{{/* The rules of the alerts that the exporter pushes: their labels, texts and links are pushed too. */}}
+{{/* The rules of the alerts that the exporter pushes: it takes the labels, texts and links from them. */}}
 {{- define "ginkgo-exporter.pushedRules" -}}
 {{- $pushed := include "ginkgo-exporter.pushedAlerts" . | fromJsonArray -}}
 {{- $rules := list -}}

@@ -1,4 +1,4 @@
-{{/* Refuses values that contradict each other and that a schema can't compare. */}}
+{{/* Refuses values that contradict each other, since a schema cannot compare values. */}}
 {{- define "ginkgo-exporter.validate" -}}
 {{- $urls := include "ginkgo-exporter.redisUrls" . | fromJsonArray -}}
 {{- if and .Values.redis.existingSecretUrlKey (not .Values.redis.existingSecret) -}}
@@ -24,13 +24,13 @@
 {{- end -}}
 {{- end -}}
 {{- if and (eq .Values.redis.mode "sentinel") (not .Values.redis.sentinelMaster) -}}
-{{- fail "redis.mode is sentinel: set redis.sentinelMaster to the name Sentinel knows the master by" -}}
+{{- fail "redis.mode is sentinel: set redis.sentinelMaster to the master's name in Sentinel" -}}
 {{- end -}}
 {{- if and (gt (len $urls) 1) (eq .Values.redis.mode "standalone") -}}
 {{- fail "redis.url has several addresses, which redis.mode standalone can't use; set redis.mode to sentinel or cluster" -}}
 {{- end -}}
 {{- if ne (empty .Values.redis.tls.certKey) (empty .Values.redis.tls.keyKey) -}}
-{{- fail "redis.tls.certKey and redis.tls.keyKey belong together; set both or none" -}}
+{{- fail "redis.tls.certKey and redis.tls.keyKey belong together; set both or leave out both" -}}
 {{- end -}}
 {{- if .Values.redis.tls.existingSecret -}}
 {{- range $urls -}}

@@ -1,4 +1,4 @@
-// The state timeline: Grafana keeps that component to itself, so these bands are drawn here.
+// The state timeline's bands. Grafana does not publish its component, so they are drawn here.
 import { dateTimeFormat, formattedValueToString } from "@grafana/data";
 import { useTheme2 } from "@grafana/ui";
 import { END, START } from "./clock.js";

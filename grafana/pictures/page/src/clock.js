@@ -1,4 +1,4 @@
-// The page lives at the end of the story's hour, so that times of day are today's. Import it before all else.
+// Sets the page's clock to the end of the story's hour, so that its times count as today's. Import it first.
 export const parameters = new URLSearchParams(location.search);
 export const END = Number(parameters.get("end")) * 1000;
 export const START = END - 3_600_000;

@@ -1,4 +1,4 @@
-// What a panel's field configuration and transformations make of its frames, by Grafana's own processors.
+// Applies a panel's field configuration and transformations to its frames, with Grafana's own processors.
 import {
   FieldType,
   getDisplayProcessor,
@@ -73,7 +73,7 @@ function configured(field, frame, frames, panel, theme) {
   return shown;
 }
 
-/** The frames as the panel draws them. */
+/** Returns the frames as the panel draws them. */
 export async function prepared(panel, frames, theme) {
   const transformed = await lastValueFrom(
     transformDataFrame(panel.transformations ?? [], frames, { interpolate: (text) => text }),

@@ -1,4 +1,4 @@
-// Draws one written dashboard as Grafana would, from the Prometheus named in the address.
+// Draws one written dashboard as Grafana would. The page's address names the Prometheus to query.
 import { parameters, END, START } from "./clock.js";
 import "@fontsource/inter/400.css";
 import "@fontsource/inter/500.css";
@@ -27,7 +27,7 @@ function place({ x, y, w, h }) {
   };
 }
 
-// Grafana marks annotations with a plugin of its core; these are its dashed lines and flags.
+// Grafana does not publish the plugin that marks annotations. This draws the same dashed lines and flags.
 function Marks({ config, marks }) {
   useLayoutEffect(() => {
     config.addHook("draw", (plot) => {

@@ -1,4 +1,4 @@
-// What Grafana's Prometheus data source does: variables filled in, queries sent, answers as data frames.
+// Does the work of Grafana's Prometheus data source: fills in variables, sends queries, returns data frames.
 import { FieldType, renderLegendFormat, toDataFrame } from "@grafana/data";
 import { END, START, parameters } from "./clock.js";
 
@@ -87,7 +87,7 @@ function asTable(result, target, alone) {
   ];
 }
 
-/** The frames of all of a panel's targets; a graph gets at most one point a pixel, and one a scrape. */
+/** Returns the frames of all targets of a panel. A graph gets at most one point for each pixel and each scrape. */
 export async function framesOf(panel, width) {
   const points = panel.maxDataPoints ?? width;
   const step = Math.max(SCRAPE, Math.ceil((END - START) / 1000 / points / SCRAPE) * SCRAPE);
@@ -105,7 +105,7 @@ export async function framesOf(panel, width) {
   return (await Promise.all(answers)).flat();
 }
 
-/** The times at which annotations begin, as {time, name, color}. */
+/** Returns the times at which annotations begin, as {time, name, color}. */
 export async function annotationsOf(dashboard) {
   const marks = await Promise.all(
     dashboard.annotations.list.map(async (annotation) => {

@@ -1,4 +1,4 @@
-// Stands for the code editor that no dashboard draws.
+// Replaces Grafana's code editor, which no dashboard draws.
 export default () => null;
 export const loader = {};
 export const monaco = {};
