@@ -1,5 +1,5 @@
-"""Requests → answers: the scrape, the status page, its JSON, and health.
+"""The HTTP side: the scrape, the status page, its JSON, and health.
 
-Comes in: HTTP requests. Goes out: text, HTML and JSON made of snapshots. Read ``app`` first: the
-routes stand there.
+HTTP requests come in. Answers made of snapshots go out as text, HTML or JSON. Read ``app`` first: it has the
+routes. ``admission`` decides which requests are answered, ``connections`` limits their number.
 """

@@ -1,53 +1,48 @@
-"""The routes, and what each answers."""
+"""The routes and their answers."""
 
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any
 
-import structlog
-from tornado.iostream import IOStream, StreamClosedError
-from tornado.web import Application, RequestHandler
+from tornado.iostream import IOStream
+from tornado.web import Application
 
-from exporter.errors import SourceError
 from exporter.fleet import Fleet
 from exporter.liveness.offline import OfflineSince, judged
 from exporter.snapshot.rows import rows_of
 from exporter.snapshot.snapshot import Snapshot
 from exporter.web import page
-from exporter.web.door import Door
+from exporter.web.admission import Admission
+from exporter.web.handler import Handler, log_request
 from exporter.web.negotiation import CONTENT_TYPES, accepts_gzip, choose_format, time_limit
-from exporter.web.page import Pushed
-from exporter.web.scrape import Body, Scrapes, Wanted, in_blocks, shared
+from exporter.web.page import PushedAlerts
+from exporter.web.scrape import ScrapeOptions, Scrapes
 
-_TEXT: Final = "text/plain; charset=utf-8"
-_READ_WITHIN: Final = 30.0
-"""Seconds in which a client must have read an answer."""
-
-log = structlog.get_logger(__name__)
+_JSON = "application/json; charset=utf-8"
 
 
 def application(  # noqa: PLR0913 - the parts of a server
     fleet: Fleet,
     scrapes: Scrapes,
-    door: Door,
-    pushed: Pushed | None,
+    admission: Admission,
+    pushed: PushedAlerts | None,
     *,
-    in_use: Callable[[IOStream], None],
-    served: Callable[[IOStream], None],
+    request_started: Callable[[IOStream], None],
+    request_finished: Callable[[IOStream], None],
 ) -> Application:
     """Return the web application over a started fleet.
 
     Args:
-        fleet: What is served.
-        scrapes: Who answers scrapes.
-        door: Who may ask.
+        fleet: The fleet.
+        scrapes: Makes the bodies of scrapes.
+        admission: Decides which requests are answered.
         pushed: Returns the alerts that are being pushed; None if push is off.
-        in_use: Told of the connection of each request.
-        served: Told of it once more when the request is answered.
+        request_started: Called with the connection's stream when a request began.
+        request_finished: Called with the connection's stream when the request is answered.
     """
-    parts: dict[str, Any] = {"fleet": fleet, "door": door}
+    parts: dict[str, Any] = {"fleet": fleet, "admission": admission}
     return Application(
         [
             (re.escape(fleet.settings.web.telemetry_path), Metrics, {**parts, "scrapes": scrapes}),
@@ -58,117 +53,34 @@ def application(  # noqa: PLR0913 - the parts of a server
         ],
         default_handler_class=NotFound,
         default_handler_args=parts,
-        log_function=_log_request,
-        in_use=in_use,
-        served=served,
+        log_function=log_request,
+        request_started=request_started,
+        request_finished=request_finished,
     )
-
-
-class Handler(RequestHandler):
-    """What all routes share: plain errors, no cookies, no entity tags."""
-
-    SUPPORTED_METHODS = ("GET", "HEAD")
-    guarded = True
-
-    def initialize(self, fleet: Fleet, door: Door) -> None:
-        """Take the parts that the application was made with."""
-        self.fleet = fleet
-        self.door = door
-
-    def set_default_headers(self) -> None:
-        """Say little about the server, and let nobody guess types."""
-        self.set_header("Server", "ginkgo-exporter")
-        self.set_header("X-Content-Type-Options", "nosniff")
-        self.set_header("Cache-Control", "no-store")
-
-    def on_finish(self) -> None:
-        """Say that this request keeps the server from stopping no longer."""
-        self.settings["served"](self.request.connection.stream)  # type: ignore[union-attr]
-
-    async def prepare(self) -> None:
-        """Let only those in whom the door admits."""
-        self.settings["in_use"](self.request.connection.stream)  # type: ignore[union-attr]
-        for name, value in self.door.headers:
-            self.set_header(name, value)
-        if self.guarded and not await self.door.admits(self.request):
-            if self.door.wants_user:
-                self.set_header("WWW-Authenticate", 'Basic realm="ginkgo-exporter", charset="UTF-8"')
-            self.set_status(401)
-            self.text("401 Unauthorized")
-
-    def compute_etag(self) -> None:
-        """Make none: a scrape is never asked for again unchanged."""
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer an error in one line, with the headers that every answer carries."""
-        for name, value in self.door.headers:
-            self.set_header(name, value)
-        if status_code == 405:  # noqa: PLR2004
-            self.set_header("Allow", "GET, HEAD")
-        if "exc_info" in kwargs and status_code >= 500:  # noqa: PLR2004
-            self.fleet.telemetry.fault("request", kwargs["exc_info"][1])
-        self.text(f"{status_code} {self._reason}")
-
-    def log_exception(self, *_: object) -> None:
-        """Leave that to ``write_error``, which counts it too."""
-
-    def text(self, line: str) -> None:
-        """Answer with one line of plain text."""
-        self.set_header("Content-Type", _TEXT)
-        self.finish(line + "\n")
-
-    async def send(self, body: Body, content_type: str) -> None:
-        """Answer with a body that others may share; a client that does not read it in time is cut off."""
-        self.set_header("Content-Type", content_type)
-        self.set_header("Content-Length", str(sum(map(len, body))))
-        self.flush()  # headers alone: written with them, the first block would be copied once more
-        try:
-            async with asyncio.timeout(_READ_WITHIN):
-                if self.request.method != "HEAD":
-                    for block in in_blocks(body):
-                        self.write(block)
-                        await self.flush()
-                await self.finish()
-        except TimeoutError:
-            self.request.connection.stream.close()  # type: ignore[union-attr]
-        except StreamClosedError:
-            pass  # the client has gone
-
-    async def snapshot(self) -> Snapshot | None:
-        """Return the fleet as it is now, or None if Redis cannot be read in time."""
-        try:
-            async with asyncio.timeout(self.fleet.settings.redis.timeout):
-                return await shared(self.fleet.request())
-        except (SourceError, TimeoutError):
-            return None
-
-    def head(self) -> Awaitable[None] | None:
-        """Answer as GET does; tornado leaves the body out."""
-        return self.get()
 
 
 class Metrics(Handler):
     """The scrape."""
 
-    def initialize(self, fleet: Fleet, door: Door, scrapes: Scrapes) -> None:  # type: ignore[override]
+    def initialize(self, fleet: Fleet, admission: Admission, scrapes: Scrapes) -> None:  # type: ignore[override]
         """Take the parts that the application was made with."""
-        super().initialize(fleet, door)
+        super().initialize(fleet, admission)
         self.scrapes = scrapes
 
     async def get(self) -> None:
-        """Answer in the format, compression and time that the request asks for."""
+        """Answer in the format, compression and time that the request's headers name."""
         headers = self.request.headers
-        wanted = Wanted(
+        options = ScrapeOptions(
             form=choose_format(headers.get("Accept", "")),
             gzip=accepts_gzip(headers.get("Accept-Encoding", "")),
             names=frozenset(self.get_query_arguments("name[]")),
         )
         limit = time_limit(headers.get("X-Prometheus-Scrape-Timeout-Seconds", ""), self.fleet.settings.redis.timeout)
-        body = await self.scrapes.body(wanted, limit)
+        body = await self.scrapes.body(options, limit)
         self.set_header("Vary", "Accept, Accept-Encoding")
-        if wanted.gzip:
+        if options.gzip:
             self.set_header("Content-Encoding", "gzip")
-        await self.send(body, CONTENT_TYPES[wanted.form])
+        await self.send(body, CONTENT_TYPES[options.form])
 
 
 class Nodes(Handler):
@@ -178,22 +90,26 @@ class Nodes(Handler):
         """Answer with ``{"redis_up": …, "nodes": […]}``."""
         snapshot = await self.snapshot()
         body = await asyncio.to_thread(_nodes_json, snapshot, judged(self.fleet.judge))
-        await self.send([body], "application/json; charset=utf-8")
+        await self.send([body], _JSON)
 
 
 class StatusPage(Handler):
-    """The page for people."""
+    """The status page, and the data with which its script refreshes it."""
 
-    def initialize(self, fleet: Fleet, door: Door, pushed: Pushed | None) -> None:  # type: ignore[override]
+    def initialize(self, fleet: Fleet, admission: Admission, pushed: PushedAlerts | None) -> None:  # type: ignore[override]
         """Take the parts that the application was made with."""
-        super().initialize(fleet, door)
+        super().initialize(fleet, admission)
         self.pushed = pushed
 
     async def get(self) -> None:
-        """Answer with the table of all nodes."""
-        snapshot = await self.snapshot()
+        """Answer with the page; with ``?rows`` answer with the rows of its table as JSON."""
+        snapshot, offline_since = await self.snapshot(), judged(self.fleet.judge)
+        if "rows" in self.request.query_arguments:
+            ttl = self.fleet.settings.heartbeat.ttl
+            await self.send([await asyncio.to_thread(page.rows_json, snapshot, ttl, offline_since)], _JSON)
+            return
         alerts = self.pushed() if self.pushed else None
-        body = await asyncio.to_thread(page.render, snapshot, self.fleet.settings, alerts, judged(self.fleet.judge))
+        body = await asyncio.to_thread(page.render, snapshot, self.fleet.settings, alerts, offline_since)
         for name, value in page.HEADERS.items():
             self.set_header(name, value)
         await self.send([body], "text/html; charset=utf-8")
@@ -205,7 +121,7 @@ class Healthy(Handler):
     guarded = False
 
     def get(self) -> None:
-        """Answer 200, whatever Redis does."""
+        """Answer 200, whatever the state of Redis."""
         self.text("healthy")
 
 
@@ -215,7 +131,7 @@ class Ready(Handler):
     guarded = False
 
     def get(self) -> None:
-        """Answer 200 or 503."""
+        """Answer 200 or 503, with the reason."""
         reason = self.fleet.not_ready
         self.set_status(503 if reason else 200)
         missing = ", ".join(sorted(self.fleet.info.missing_rights))
@@ -236,15 +152,3 @@ def _nodes_json(snapshot: Snapshot | None, offline_since: OfflineSince) -> bytes
     nodes = list(rows_of(snapshot, offline_since)) if snapshot else []
     answer = {"redis_up": snapshot is not None, "nodes": nodes}
     return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _log_request(handler: RequestHandler) -> None:
-    request = handler.request
-    log.debug(
-        "request",
-        method=request.method,
-        path=request.path,
-        status=handler.get_status(),
-        client=request.remote_ip,
-        seconds=round(request.request_time(), 6),
-    )

@@ -1,8 +1,9 @@
 """The web configuration: TLS, client certificates, users and headers.
 
-The file's format is that of Prometheus's exporter-toolkit
-(https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md);
-what of it this server cannot do is refused by name. Paths in it are relative to it.
+The file has the format of Prometheus's exporter-toolkit
+(https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md).
+An option that this server does not support is rejected, and the error names it. Relative paths in the file
+start at the file's folder.
 """
 
 import ssl
@@ -32,11 +33,12 @@ def _bcrypt_hash(value: str) -> str:
     return value
 
 
-def _beside(value: Path, info: ValidationInfo) -> Path:
+def _relative_to_file(value: Path, info: ValidationInfo) -> Path:
     return Path((info.context or {}).get("folder", ".")) / value
 
 
-Beside = Annotated[Path, AfterValidator(_beside)]
+RelativePath = Annotated[Path, AfterValidator(_relative_to_file)]
+"""A path that starts at the configuration file's folder unless it is absolute."""
 
 
 class _Strict(BaseModel):
@@ -44,10 +46,10 @@ class _Strict(BaseModel):
 
 
 class TlsServer(_Strict):
-    """How TLS is served."""
+    """The server side of TLS."""
 
-    cert_file: Beside
-    key_file: Beside
+    cert_file: RelativePath
+    key_file: RelativePath
     client_auth_type: Literal[
         "NoClientCert",
         "RequestClientCert",
@@ -55,7 +57,7 @@ class TlsServer(_Strict):
         "VerifyClientCertIfGiven",
         "RequireAndVerifyClientCert",
     ] = "NoClientCert"
-    client_ca_file: Beside | None = None
+    client_ca_file: RelativePath | None = None
     client_allowed_sans: tuple[str, ...] = ()
     min_version: Version = "TLS12"
     max_version: Version = "TLS13"
@@ -76,10 +78,10 @@ class TlsServer(_Strict):
 
 
 class HttpServerConfig(_Strict):
-    """Headers that every answer carries."""
+    """Headers that are added to every answer."""
 
     http2: bool = True
-    """Taken for compatibility: the server speaks HTTP/1.1 only, which every scraper does."""
+    """Accepted for compatibility, without effect. The server speaks HTTP/1.1 only, as every scraper does."""
     headers: dict[
         Literal[
             "Content-Security-Policy",
@@ -103,10 +105,13 @@ class WebConfig(_Strict):
 
     @classmethod
     def load(cls, path: Path | None) -> "WebConfig":
-        """Return the configuration of a file; the open one without TLS if there is none.
+        """Return the configuration in a file.
+
+        Args:
+            path: The file. None gives a configuration without users and without TLS.
 
         Raises:
-            SettingsError: The file cannot be used; one line saying why.
+            SettingsError: The file is invalid. The message is one line with the reason.
         """
         if path is None:
             return cls()
@@ -121,10 +126,10 @@ class WebConfig(_Strict):
 
 
 def tls_context(tls: TlsServer) -> ssl.SSLContext:
-    """Return a server's TLS context, its files read now.
+    """Return a server's TLS context, made from the current files.
 
     Raises:
-        SettingsError: A file cannot be read, or a cipher suite or curve is not known.
+        SettingsError: A file cannot be read, or a cipher suite or curve is unknown.
     """
     for file in (tls.cert_file, tls.key_file, tls.client_ca_file):
         if file and not file.is_file():
@@ -133,9 +138,9 @@ def tls_context(tls: TlsServer) -> ssl.SSLContext:
     try:
         context.minimum_version = _VERSIONS[tls.min_version]
         context.maximum_version = _VERSIONS[tls.max_version]
-        older = [_openssl_name(name) for name in tls.cipher_suites if name not in _TLS13_SUITES]
-        if older:
-            context.set_ciphers(":".join(older))
+        tls12_suites = [_openssl_name(name) for name in tls.cipher_suites if name not in _TLS13_SUITES]
+        if tls12_suites:
+            context.set_ciphers(":".join(tls12_suites))
         if len(tls.curve_preferences) == 1:
             context.set_ecdh_curve(_CURVES[tls.curve_preferences[0]])
         if not tls.prefer_server_cipher_suites:
@@ -151,7 +156,7 @@ def tls_context(tls: TlsServer) -> ssl.SSLContext:
 
 
 def _openssl_name(name: str) -> str:
-    """Return OpenSSL's name of a suite that Go, and so the file's format, names as IANA does."""
+    """Return OpenSSL's name of a cipher suite. The file has IANA's names, as Go has."""
     return (
         name.removeprefix("TLS_")
         .replace("_WITH_", "_")

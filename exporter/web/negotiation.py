@@ -1,4 +1,4 @@
-"""What a request asks for: format, compression, series, and how long it will wait."""
+"""Reads a scrape's headers: the format, the compression and the time limit."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -10,12 +10,13 @@ CONTENT_TYPES: Mapping[Format, str] = {
     Format.OPENMETRICS: "application/openmetrics-text; version=1.0.0; charset=utf-8",
 }
 _SCRAPE_MARGIN = 0.5
+"""Seconds that are left of a scrape's timeout for the way back."""
 
 
 def choose_format(accept: str) -> Format:
-    """Return the format that an ``Accept`` header prefers among ours; text 0.0.4 if it names neither.
+    """Return the supported format that an ``Accept`` header prefers; text 0.0.4 if it names neither.
 
-    OpenMetrics is given to who can read its version 1.0.0 or says no version.
+    OpenMetrics is chosen only if the header names its version 1.0.0 or no version.
     """
     weights = {Format.TEXT: 0.0, Format.OPENMETRICS: 0.0}
     for media_type, parameters in _weighed(accept):
@@ -36,11 +37,11 @@ def accepts_gzip(accept_encoding: str) -> bool:
 
 
 def time_limit(header: str, longest: float) -> float:
-    """Return the seconds that a scrape may take.
+    """Return the seconds that a scrape may take: the scraper's timeout less half a second for the way back.
 
     Args:
-        header: ``X-Prometheus-Scrape-Timeout-Seconds``, less half a second for the way back; may be empty.
-        longest: The limit without it.
+        header: Value of ``X-Prometheus-Scrape-Timeout-Seconds``; empty if the scraper does not send it.
+        longest: Maximum in seconds. It is the limit when the header is empty or invalid.
     """
     try:
         seconds = float(header)
@@ -52,7 +53,7 @@ def time_limit(header: str, longest: float) -> float:
 
 
 def _weighed(header: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the items of a header as RFC 9110, section 12.4.2 has them: name and parameters."""
+    """Yield the name and the parameters of each item of a header (RFC 9110, section 12.4.2)."""
     for item in header.split(","):
         name, *rest = (part.strip().lower() for part in item.split(";"))
         pairs = (part.partition("=") for part in rest)

@@ -1,7 +1,12 @@
-"""The status page: all nodes for people, in one answer without outside parts."""
+"""The status page: a table of all nodes, in one HTML document that loads nothing else.
+
+The page's script refreshes the table with ``rows_json``. Page and script show the same texts, made by
+``exporter.snapshot.rows``. Only events per second are formatted by the script: they come from two refreshes.
+"""
 
 import base64
 import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,17 +19,18 @@ from exporter.escaping import printable
 from exporter.liveness.judge import State
 from exporter.liveness.offline import OfflineSince, unknown
 from exporter.settings import Settings
-from exporter.snapshot.rows import COLUMNS, age, count_states, moment, offline_first, rows_of, with_ages
+from exporter.snapshot.rows import COLUMNS, Row, age, count_states, moment, offline_first, rows_of, with_ages
 from exporter.snapshot.snapshot import Snapshot
 
-Pushed = Callable[[], Sequence[Mapping[str, Any]]]
+PushedAlerts = Callable[[], Sequence[Mapping[str, Any]]]
 """Returns the alerts that are being pushed: the ``labels`` of each, and the Unix time ``since``."""
 
 MOST_ROWS: Final = 1000
-"""Rows that are shown; more would neither be read nor be swift. The filter finds the others."""
+"""Maximum number of rows that are shown: a browser is slow with more. The filter finds the others."""
 README: Final = "https://github.com/ginkgo-trading/ginkgo-exporter#readme"
 _HERE: Final = Path(__file__).parent
-_LEFT_OUT: Final = ("events",)
+_COLUMNS: Final = tuple(column for column in COLUMNS if column.name != "events")
+"""The columns of the page: events per second stand for events."""
 
 
 def _source(name: str) -> str:
@@ -39,7 +45,7 @@ def _hash(text: str) -> str:
 _STYLE: Final = _source("status.css")
 _SCRIPT: Final = _source("status.js")
 HEADERS: Final = {
-    # Style and script stand in the page, named by their hashes: there is nothing else that could run.
+    # The page holds its style and script. The policy names their hashes, so the browser runs no other script.
     "Content-Security-Policy": f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)};"
     " connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
@@ -52,21 +58,24 @@ def render(
     settings: Settings,
     pushed: Sequence[Mapping[str, Any]] | None,
     offline_since: OfflineSince = unknown,
+    clock: Callable[[], float] = time.time,
 ) -> bytes:
     """Return the page.
 
     Args:
         snapshot: The nodes; None if Redis could not be read.
-        settings: Those that the exporter runs with.
+        settings: The exporter's settings.
         pushed: The alerts that are being pushed; None if push is off.
         offline_since: Returns since when a node is offline.
+        clock: Returns Unix time. It is used when there is no snapshot.
     """
-    ttl, now = settings.heartbeat.ttl, snapshot.wall if snapshot else time.time()
-    rows = [with_ages(row, ttl, now) for row in rows_of(snapshot, offline_since)] if snapshot else []
-    rows.sort(key=offline_first)
-    return _TEMPLATE.generate(
-        columns=[column for column in COLUMNS if column.name not in _LEFT_OUT],
-        rows=rows[:MOST_ROWS],
+    ttl, now = settings.heartbeat.ttl, snapshot.wall if snapshot else clock()
+    rows = _rows(snapshot, ttl, offline_since)
+    namespaces: list[dict[str, Any]] = []
+    page = _TEMPLATE.generate(
+        namespaces=namespaces,
+        columns=_COLUMNS,
+        rows=[(row, _texts(row)) for row in rows[:MOST_ROWS]],
         more=len(rows) - MOST_ROWS,
         most_rows=MOST_ROWS,
         counts=count_states(rows),
@@ -81,6 +90,42 @@ def render(
         style=_STYLE,
         script=_SCRIPT,
     )
+    # tornado makes a function for each page. The function and its namespace refer to each other, so each page would
+    # stay in memory until the garbage collector runs. The template puts its namespace into the list.
+    for namespace in namespaces:
+        namespace.clear()
+    return page
+
+
+def rows_json(
+    snapshot: Snapshot | None, ttl: float, offline_since: OfflineSince = unknown, clock: Callable[[], float] = time.time
+) -> bytes:
+    """Return the rows of the page's table as JSON, offline nodes first.
+
+    Each node has the keys of ``/api/v1/nodes``, its heartbeat's age, and ``texts``: the text of each column.
+
+    Args:
+        snapshot: The nodes; None if Redis could not be read.
+        ttl: Seconds that a heartbeat lives.
+        offline_since: Returns since when a node is offline.
+        clock: Returns Unix time. It is used when there is no snapshot.
+    """
+    answer = {
+        "redis_up": snapshot is not None,
+        "read": f"{moment(snapshot.wall if snapshot else clock())} UTC",
+        "nodes": [row | {"texts": _texts(row)} for row in _rows(snapshot, ttl, offline_since)],
+    }
+    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _rows(snapshot: Snapshot | None, ttl: float, offline_since: OfflineSince) -> list[Row]:
+    if snapshot is None:
+        return []
+    return sorted((with_ages(row, ttl, snapshot.wall) for row in rows_of(snapshot, offline_since)), key=offline_first)
+
+
+def _texts(row: Row) -> list[str]:
+    return [column.text(row) for column in _COLUMNS]
 
 
 def _alert(alert: Mapping[str, Any], now: float) -> dict[str, str]:

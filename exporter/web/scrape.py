@@ -1,4 +1,4 @@
-"""The body of a scrape: one read and one rendering for all who ask at once."""
+"""The body of a scrape: scrapes at the same time share one read of Redis and one rendering."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -21,23 +21,23 @@ from exporter.fleet import Fleet
 from exporter.snapshot.snapshot import Snapshot
 
 _GZIP_LEVEL: Final = 0
-"""isal's fastest: a tenth of the size, in a tenth of the time that reading takes."""
+"""isal's fastest level. It shrinks a body to a tenth, in a tenth of the time that the read takes."""
 _BLOCK: Final = 1 << 18
-"""Bytes: so many fit into a processor's cache, and cost more to send than to hand over."""
+"""Bytes of a body that are written at a time. They fit into a processor's cache; the cost of each write is small."""
 _GZIP_FORMAT: Final = 16 + isal_zlib.MAX_WBITS
 
 Body = Sequence[bytes]
-"""The pieces of an answer, which others may share. One of many megabytes is nowhere put together."""
+"""The pieces of an answer. Several answers may share them. They are not joined: a body may have many megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a scrape asks for.
+class ScrapeOptions:
+    """The options of a scrape.
 
     Attributes:
         form: The text format.
         gzip: Whether to compress.
-        names: Names of families or samples, as ``name[]`` has them; all if it is empty.
+        names: Names of families or samples, from ``name[]``; all if it is empty.
     """
 
     form: Format
@@ -46,54 +46,56 @@ class Wanted:
 
 
 class Scrapes:
-    """Answers scrapes. Its state is the event loop's; rendering runs in a thread of its own."""
+    """Makes the bodies of scrapes. Its state belongs to the event loop; rendering runs in a thread of its own."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._renderer = ThreadPoolExecutor(1, thread_name_prefix="renderer")
-        # Bodies of many megabytes are let go together with what they were made of.
-        self._bodies: WeakKeyDictionary[Snapshot, dict[Wanted, asyncio.Future[Body]]] = WeakKeyDictionary()
+        # Bodies have many megabytes. So a body must not outlive the snapshot that it was made of.
+        self._bodies: WeakKeyDictionary[Snapshot, dict[ScrapeOptions, asyncio.Future[Body]]] = WeakKeyDictionary()
 
-    async def body(self, wanted: Wanted, limit: float) -> Body:
-        """Return what a scrape is answered with, within ``limit`` seconds.
+    async def body(self, options: ScrapeOptions, limit: float) -> Body:
+        """Return the body of a scrape within ``limit`` seconds.
 
-        If Redis cannot be read in that time it holds no per-node series.
+        If Redis cannot be read in that time, the body has no per-node series.
         """
         try:
             async with asyncio.timeout(limit):
-                if body := self._being_rendered(wanted):
+                if body := self._being_rendered(options):
                     return await asyncio.shield(body)
-                snapshot = await shared(self._fleet.request())
-                return await asyncio.shield(self._body(snapshot, wanted))
+                snapshot = await awaitable(self._fleet.request())
+                return await asyncio.shield(self._body(snapshot, options))
         except (SourceError, TimeoutError):
-            return self._render(None, wanted)
+            return self._render(None, options)
 
     def close(self) -> None:
-        """Stop the thread."""
+        """Stop the rendering thread."""
         self._renderer.shutdown(wait=False, cancel_futures=True)
 
-    def _being_rendered(self, wanted: Wanted) -> "asyncio.Future[Body] | None":
-        """Return the body that others wait for now: who comes after their read shares it all the same."""
-        waited_for = (bodies[wanted] for bodies in self._bodies.values() if wanted in bodies)
+    def _being_rendered(self, options: ScrapeOptions) -> "asyncio.Future[Body] | None":
+        """Return the body that other scrapes wait for now. A scrape that comes after their read shares it too."""
+        waited_for = (bodies[options] for bodies in self._bodies.values() if options in bodies)
         return next((body for body in waited_for if not body.done()), None)
 
-    def _body(self, snapshot: Snapshot, wanted: Wanted) -> "asyncio.Future[Body]":
+    def _body(self, snapshot: Snapshot, options: ScrapeOptions) -> "asyncio.Future[Body]":
         bodies = self._bodies.setdefault(snapshot, {})
-        body = bodies.get(wanted)
+        body = bodies.get(options)
         if body is None:
             loop = asyncio.get_running_loop()
-            body = bodies[wanted] = loop.run_in_executor(self._renderer, self._render, snapshot, wanted)
+            body = bodies[options] = loop.run_in_executor(self._renderer, self._render, snapshot, options)
         return body
 
-    def _render(self, snapshot: Snapshot | None, wanted: Wanted) -> Body:
-        own = _Own(list(read_families(snapshot, self._fleet.info)), self._fleet.telemetry.registry, wanted.names)
-        pieces = list(exposition(snapshot, wanted.form, wanted.names)) if snapshot else []
-        pieces.append(generate_openmetrics(own) if wanted.form is Format.OPENMETRICS else generate_latest(own))
-        return [_gzip(pieces)] if wanted.gzip else pieces
+    def _render(self, snapshot: Snapshot | None, options: ScrapeOptions) -> Body:
+        about = _ExporterFamilies(
+            list(read_families(snapshot, self._fleet.info)), self._fleet.telemetry.registry, options.names
+        )
+        pieces = list(exposition(snapshot, options.form, options.names)) if snapshot else []
+        pieces.append(generate_openmetrics(about) if options.form is Format.OPENMETRICS else generate_latest(about))
+        return [_gzip(pieces)] if options.gzip else pieces
 
 
 def in_blocks(body: Body) -> Iterator[bytes]:
-    """Yield a body in blocks that are worth a write each."""
+    """Yield a body in blocks of at least ``_BLOCK`` bytes, short of the last one."""
     block: list[bytes] = []
     size = 0
     for piece in body:
@@ -111,15 +113,16 @@ def _gzip(pieces: Body) -> bytes:
     return b"".join([*map(compressor.compress, pieces), compressor.flush()])
 
 
-def shared(read: "Future[Snapshot]") -> "asyncio.Future[Snapshot]":
-    """Return a read to wait for: who leaves before its end neither cancels it nor has its failure logged as lost."""
-    waited_for = asyncio.wrap_future(read)
-    waited_for.add_done_callback(lambda done: done.cancelled() or done.exception())
-    return asyncio.shield(waited_for)
+def awaitable(read: "Future[Snapshot]") -> "asyncio.Future[Snapshot]":
+    """Return a future of a read for one waiter. A waiter that is cancelled does not cancel the read."""
+    waiting = asyncio.wrap_future(read)
+    # asyncio logs an exception that nobody retrieves. The waiter may be gone, so it is retrieved here.
+    waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return asyncio.shield(waiting)
 
 
-class _Own(Collector):
-    """The families about the read, and those of the exporter's registry."""
+class _ExporterFamilies(Collector):
+    """The families about the read, and the families of the exporter's registry."""
 
     def __init__(self, families: list[MetricFamily], registry: CollectorRegistry, names: frozenset[str]) -> None:
         self._families = families

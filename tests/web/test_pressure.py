@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from exporter.web.server import CONNECTIONS
+from exporter.web.connections import MOST_CONNECTIONS
 from nodes import beat
 from servers import Exporter, RedisServer, running_exporter, running_redis, wait_for
 from witness import Vitals
@@ -122,7 +122,7 @@ def test_hundred_hanging_clients_delay_a_scrape_by_less_than_100_ms(exporter: Ex
 
 def test_more_silent_clients_than_there_are_places_keep_no_scraper_out(exporter: Exporter) -> None:
     with ExitStack() as stack:
-        clients = [stack.enter_context(connected(exporter)) for _ in range(CONNECTIONS + 100)]
+        clients = [stack.enter_context(connected(exporter)) for _ in range(MOST_CONNECTIONS + 100)]
         assert is_whole(exporter.get().body)
         clients[0].settimeout(30)
         assert clients[0].recv(1) == b"", "the one that was idle longest gave up its place"

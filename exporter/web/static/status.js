@@ -1,11 +1,8 @@
 "use strict";
-// Keeps the page current from ./api/v1/nodes: cells are changed in place, rows moved only when their order changes.
-// How a value reads is said a second time in exporter/rows.py, for the page as it is served; a test compares the two.
+// Refreshes the page's table from "./?rows". A cell is changed in place; a row moves only when its place changes.
+// The exporter sends the text of each cell. Only events per second are computed here, from two refreshes.
 (() => {
   const REFRESH = 5000;
-  const UNKNOWN = "–";
-  const RANKS = { offline: 0, undecided: 1, online: 2 };
-  const UNITS = [[86400, "d", 3600, "h"], [3600, "h", 60, "m"], [60, "m", 1, "s"]];
   const ttl = Number(document.body.dataset.ttl);
   const mostRows = Number(document.body.dataset.mostRows);
   const element = (id) => document.getElementById(id);
@@ -13,64 +10,19 @@
   const tbody = document.querySelector("#nodes tbody");
   const titles = new Map(headings.map((heading) => [heading.dataset.key, heading.textContent]));
 
+  const columns = new Map(headings.map((heading, position) => [heading.dataset.key, position]));
   const number = new Intl.NumberFormat("en-US", { maximumFractionDigits: 1, roundingMode: "halfEven" });
-  const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0, roundingMode: "halfEven" });
-  const count = (n) => (n >= 1e15 ? n.toExponential(3) : number.format(n));
-  const duration = (seconds) => {
-    const left = Math.trunc(seconds);
-    for (const [size, unit, smaller, name] of UNITS) {
-      if (left >= size) return `${Math.trunc(left / size)}${unit} ${Math.trunc((left % size) / smaller)}${name}`;
-    }
-    return `${left}s`;
-  };
-  const memory = (bytes) => {
-    const mebibytes = bytes / 1048576;
-    return mebibytes < 1024 ? `${whole.format(mebibytes)} MiB` : `${count(mebibytes / 1024)} GiB`;
-  };
-  const escape = (c) => {
-    const code = c.codePointAt(0);
-    if (code > 0xffff) return `\\U${code.toString(16).padStart(8, "0")}`;
-    if (code > 0xff) return `\\u${code.toString(16).padStart(4, "0")}`;
-    return { 9: "\\t", 10: "\\n", 13: "\\r" }[code] ?? `\\x${code.toString(16).padStart(2, "0")}`;
-  };
-  const moment = (unix) => new Date(unix * 1000).toISOString().slice(0, 19).replace("T", " ");
-  const printable = (text) => text.replace(/(?! )[\p{C}\p{Z}]/gu, escape);
-  const shows = {
-    state: String,
-    node_id: printable,
-    heartbeat_age_seconds: (seconds) => `${duration(seconds)} ago`,
-    offline_since: moment,
-    cpu_usage_ratio: (ratio) => `${count(ratio * 100)} %`,
-    memory_usage_bytes: memory,
-    status: String,
-  };
-  const text = (node, key) => {
-    if (node[key] == null) return UNKNOWN;
-    const before = key === "offline_since" && !node.offline_since_exact ? "before " : "";
-    return before + (shows[key] ?? count)(node[key]);
-  };
+  const shownId = (node) => node.texts[columns.get("node_id")];
 
-  let nodes = null;
+  let nodes = null; // offline nodes first; null while they are unknown
   let sortKey = null;
   let descending = false;
   const rows = new Map(); // by node id
-  let beats = new Map(); // by node id: when it last wrote, the events then, events per second since the beat before
+  let beats = new Map(); // by node id: the last beat's time, its events, and the events per second since the beat before
 
-  // The age of a living heartbeat comes from its TTL, and of one that was seen to end from its end,
-  // whatever clock the node has. Any other age comes from the time that the node wrote.
-  const withAges = (node, now) => {
-    const left = node.heartbeat_ttl_seconds;
-    const written = node.last_heartbeat;
-    let age = null;
-    if (left > 0) age = Math.max(0, ttl - left);
-    else if (left === 0 && node.offline_since_exact) age = Math.max(0, now - node.offline_since + ttl);
-    else if (left === 0 && written !== null && written <= now) age = now - written;
-    return { ...node, heartbeat_age_seconds: age };
-  };
-
-  // A node writes every ten seconds: its rate is between two beats, not between two looks.
+  // A node writes every ten seconds. So its rate is computed between two beats, and not between two refreshes.
   const withRates = (fresh) => {
-    const now = performance.now() / 1000; // exact, where the exporter's Date comes by the second
+    const now = performance.now() / 1000;
     const before = beats;
     beats = new Map();
     for (const node of fresh) {
@@ -84,13 +36,14 @@
       }
       beats.set(node.node_id, beat);
       node.events_per_second = beat.rate;
+      if (beat.rate !== null) node.texts[columns.get("events_per_second")] = number.format(beat.rate);
     }
     return fresh;
   };
 
   const compareTexts = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
   const compare = (a, b) => {
-    if (sortKey === null) return RANKS[a.state] - RANKS[b.state] || compareTexts(a.node_id, b.node_id);
+    if (sortKey === null) return 0; // the exporter's order
     const [x, y] = [a[sortKey], b[sortKey]];
     if (x === null || y === null) return (x === null) - (y === null) || compareTexts(a.node_id, b.node_id);
     const order = typeof x === "number" ? x - y : compareTexts(x, y);
@@ -120,7 +73,7 @@
     const wanted = element("filter").value.trim().toLowerCase();
     const state = element("state").value;
     const matching = nodes
-      .filter((node) => (!state || node.state === state) && (!wanted || printable(node.node_id).toLowerCase().includes(wanted)))
+      .filter((node) => (!state || node.state === state) && (!wanted || shownId(node).toLowerCase().includes(wanted)))
       .sort(compare);
     const shown = matching.slice(0, mostRows);
     const ids = new Set(shown.map((node) => node.node_id));
@@ -135,7 +88,7 @@
       let row = rows.get(node.node_id);
       if (!row) rows.set(node.node_id, (row = newRow(node.node_id)));
       if (row.className !== node.state) row.className = node.state;
-      headings.forEach((heading, i) => set(row.children[i], text(node, heading.dataset.key)));
+      node.texts.forEach((text, position) => set(row.children[position], text));
       if (row === next) next = next.nextElementSibling;
       else tbody.insertBefore(row, next);
     }
@@ -146,11 +99,11 @@
     set(element("shown"), wanted || state ? `${number.format(matching.length)} of ${number.format(nodes.length)} nodes` : "");
   };
 
-  const trouble = (message) => {
+  const showTrouble = (message) => {
     element("trouble").hidden = !message;
     set(element("trouble"), message);
   };
-  const tell = (up, redis = up ? "Redis answers" : "Redis cannot be read") => {
+  const showState = (up, redis = up ? "Redis answers" : "Redis cannot be read") => {
     const counts = { online: 0, offline: 0, undecided: 0 };
     for (const node of nodes ?? []) counts[node.state] += 1;
     for (const count of document.querySelectorAll(".count")) {
@@ -164,7 +117,7 @@
     document.title = `${up ? `${counts.offline} offline, ${counts.online} online` : redis} · ginkgo-exporter`;
   };
 
-  const forget = () => {
+  const clearTable = () => {
     nodes = null;
     rows.clear();
     tbody.replaceChildren();
@@ -173,20 +126,19 @@
   };
 
   const refresh = async () => {
-    const answer = await fetch("./api/v1/nodes", { cache: "no-store" });
+    const answer = await fetch("./?rows", { cache: "no-store" });
     if (!answer.ok) throw new Error(`it answers ${answer.status}`);
-    const { redis_up: up, nodes: fresh } = await answer.json();
-    const date = Date.parse(answer.headers.get("Date")) || Date.now();
+    const { redis_up: up, read, nodes: fresh } = await answer.json();
     if (up) {
-      nodes = withRates(fresh.map((node) => withAges(node, date / 1000)));
+      nodes = withRates(fresh);
       draw();
     } else {
-      forget();
+      clearTable();
     }
     document.body.classList.remove("stale");
-    tell(up);
-    trouble(up ? "" : "Redis cannot be read, so nothing is known of the nodes.");
-    set(element("read"), `Read at ${new Date(date).toISOString().slice(0, 19).replace("T", " ")} UTC`);
+    showState(up);
+    showTrouble(up ? "" : "Redis cannot be read, so nothing is known of the nodes.");
+    set(element("read"), `Read at ${read}`);
   };
   const refreshPushed = async () => {
     const section = element("pushed");
@@ -195,7 +147,7 @@
     const fresh = answer.ok && new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("pushed");
     if (fresh && fresh.innerHTML !== section.innerHTML) section.replaceChildren(...fresh.childNodes);
   };
-  let timer = null; // none while a refresh is under way
+  let timer = null; // null while a refresh is running
   const keepCurrent = async () => {
     clearTimeout(timer);
     timer = null;
@@ -204,8 +156,8 @@
         await refresh();
         await refreshPushed();
       } catch (error) {
-        tell(false, "No answer from the exporter");
-        trouble(`The exporter does not answer (${error.message}). What is below is out of date.`);
+        showState(false, "No answer from the exporter");
+        showTrouble(`The exporter does not answer (${error.message}). The table is out of date.`);
         document.body.classList.add("stale");
       }
     }
@@ -218,7 +170,7 @@
     button.textContent = titles.get(heading.dataset.key);
     button.addEventListener("click", () => {
       const { key } = heading.dataset;
-      // First this column upwards, then downwards, then again offline nodes first.
+      // The first click sorts upwards, the second downwards, the third puts offline nodes first again.
       if (sortKey !== key) [sortKey, descending] = [key, false];
       else if (!descending) descending = true;
       else sortKey = null;

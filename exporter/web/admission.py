@@ -1,4 +1,7 @@
-"""The door: who may connect and who may ask, with certificates and users that may change at any time."""
+"""Admission: decides which connections and requests are accepted.
+
+TLS certificates, users and headers come from the web configuration. Its files may change at any time.
+"""
 
 import asyncio
 import base64
@@ -8,7 +11,7 @@ import hmac
 import os
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -20,69 +23,81 @@ from tornado.httputil import HTTPServerRequest
 from exporter.errors import SettingsError
 from exporter.web.config import TlsServer, WebConfig, tls_context
 
-_REMEMBERED: Final = 100
-_AGAIN: Final = 1.0
-"""Seconds after which a configuration that was refused is tried again."""
-_WAITING: Final = 32
+_MOST_VERIFIED: Final = 100
+"""Passwords that are remembered as right. When there are more, all are forgotten."""
+_RETRY: Final = 1.0
+"""Seconds after which a rejected configuration is read again."""
+_MOST_WAITING: Final = 32
+"""Requests that may wait for bcrypt at a time. Further requests are refused."""
 
 log = structlog.get_logger(__name__)
 
 
-class Door:
-    """Checks who comes, by a web configuration that is read again whenever one of its files changes.
+class Admission:
+    """Checks connections and requests against a web configuration.
 
-    A file that cannot be used any more is logged, and the last good one stays in
-    force. Its state is the event loop's; bcrypt runs in a thread of its own.
+    The configuration is read again when one of its files changes. If a changed file is invalid, the
+    error is logged and the last valid configuration stays in force. The state belongs to the event
+    loop; bcrypt runs in a thread of its own.
 
     Args:
-        path: The web configuration file; None for an open door.
+        path: The web configuration file. None accepts all requests, without TLS.
+        clock: Returns monotonic seconds.
 
     Raises:
-        SettingsError: A file cannot be used at the start.
+        SettingsError: A file is invalid at the start.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
+        self._clock = clock
         self._config = WebConfig.load(path)
         tls = self._config.tls_server_config
         self._context = tls_context(tls) if tls else None
         self._seen = self._stamps()
-        self._refusal, self._again_at = "", 0.0
-        self._known: dict[bytes, bool] = {}
+        self._rejection, self._retry_at = "", 0.0
+        self._verified: set[bytes] = set()
         self._key = os.urandom(32)
         self._waiting = 0
         self._bcrypt = ThreadPoolExecutor(1, thread_name_prefix="bcrypt")
 
     @property
     def headers(self) -> Iterable[tuple[str, str]]:
-        """The headers that every answer carries."""
+        """Headers that are added to every answer."""
         return self._config.http_server_config.headers.items()
 
     def tls(self) -> ssl.SSLContext | None:
-        """Return the context for the next connection, made of the files as they are now; None without TLS."""
+        """Return the TLS context for the next connection, from the current files.
+
+        None if TLS is off.
+        """
         self._reload()
         return self._context
 
     async def admits(self, request: HTTPServerRequest) -> bool:
-        """Return whether a request may be answered: its user and password, its certificate's names."""
+        """Return whether a request may be answered.
+
+        The request needs a valid user and password if the configuration has users. Its client
+        certificate needs an allowed name if the configuration has ``client_allowed_sans``.
+        """
         self._reload()
         tls = self._config.tls_server_config
         if tls and tls.client_allowed_sans and not _has_name(request, tls.client_allowed_sans):
             return False
         if not self._config.basic_auth_users:
             return True
-        return await self._knows(request.headers.get("Authorization", ""))
+        return await self._is_user(request.headers.get("Authorization", ""))
 
     @property
     def wants_user(self) -> bool:
-        """Whether a user name and a password are asked for."""
+        """Whether requests need a user name and a password."""
         return bool(self._config.basic_auth_users)
 
     def close(self) -> None:
-        """Stop the thread."""
+        """Stop the bcrypt thread."""
         self._bcrypt.shutdown(wait=False, cancel_futures=True)
 
-    async def _knows(self, authorization: str) -> bool:
+    async def _is_user(self, authorization: str) -> bool:
         scheme, _, encoded = authorization.partition(" ")
         try:
             if scheme.lower() != "basic":
@@ -91,13 +106,14 @@ class Door:
             name = user.decode()
         except (binascii.Error, UnicodeDecodeError):
             return False
-        # An unknown user costs as much as a known one, and a right password costs bcrypt only once.
+        # bcrypt is slow. If an unknown user were refused without it, the answer's time would show which users exist.
+        # bcrypt in each request would slow down each scrape. So a verified password is remembered.
         users = self._config.basic_auth_users
-        hashed = users.get(name) or self._stand_in(name)
+        hashed = users.get(name) or self._decoy_hash(name)
         pair = hmac.digest(self._key, b"\0".join((user, password, hashed.encode())), hashlib.sha256)
-        if pair in self._known and name in users:
+        if pair in self._verified and name in users:
             return True
-        if self._waiting >= _WAITING:
+        if self._waiting >= _MOST_WAITING:
             return False
         self._waiting += 1
         try:
@@ -106,17 +122,17 @@ class Door:
         finally:
             self._waiting -= 1
         if right and name in users:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[pair] = True
+            if len(self._verified) >= _MOST_VERIFIED:
+                self._verified.clear()
+            self._verified.add(pair)
             return True
         return False
 
-    def _stand_in(self, name: str) -> str:
-        """Return the hash to check an unknown user's password against: always the same known user's.
+    def _decoy_hash(self, name: str) -> str:
+        """Return the hash to check an unknown user's password against.
 
-        Hashes may differ in their cost, and so in the time that they take: an unknown
-        user takes the time of one of them, as a known one does.
+        Hashes of different cost take different time. So each unknown name gets the hash of one known
+        user, always the same one. Its refusal then takes as long as the refusal of a known user.
         """
         hashes = sorted(self._config.basic_auth_users.values())
         return hashes[int.from_bytes(hmac.digest(self._key, name.encode(), hashlib.sha256)) % len(hashes)]
@@ -124,17 +140,18 @@ class Door:
     def _reload(self) -> None:
         if self._path is None:
             return
-        stamps, now = self._stamps(), time.monotonic()
-        # What was refused may name files that are not there yet: it is tried again though none of the old ones changes.
-        if stamps == self._seen and not (self._refusal and now >= self._again_at):
+        stamps, now = self._stamps(), self._clock()
+        # A rejected configuration may name a certificate that is written later. No file known so far changes then,
+        # so a rejected configuration is also read again after a while.
+        if stamps == self._seen and not (self._rejection and now >= self._retry_at):
             return
-        self._seen, self._again_at = stamps, now + _AGAIN
-        before, self._refusal = self._refusal, self._read_anew(self._path)
-        if self._refusal and self._refusal != before:
-            log.warning("the web configuration cannot be used, the last one stays in force", error=self._refusal)
+        self._seen, self._retry_at = stamps, now + _RETRY
+        before, self._rejection = self._rejection, self._load(self._path)
+        if self._rejection and self._rejection != before:
+            log.warning("the web configuration is invalid, the last valid one stays in force", error=self._rejection)
 
-    def _read_anew(self, path: Path) -> str:
-        """Take over the files as they are now, or return why that cannot be done."""
+    def _load(self, path: Path) -> str:
+        """Load the current files. Return why they are rejected, or an empty text if they are in force now."""
         try:
             config = WebConfig.load(path)
             tls = config.tls_server_config
@@ -144,10 +161,11 @@ class Door:
         if bool(tls) != bool(self._context):
             return "TLS cannot be turned on or off without a restart"
         if self._config.basic_auth_users and not config.basic_auth_users:
-            return "the users cannot all be taken away without a restart"  # a file that is being written may be empty
+            # A file that is being written may be empty for a moment. It must not open the exporter to everybody.
+            return "the users cannot all be removed without a restart"
         self._config, self._context = config, context
         self._seen = self._stamps()
-        log.info("the web configuration was read anew")
+        log.info("the web configuration was reloaded")
         return ""
 
     def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
@@ -164,7 +182,10 @@ def _files(tls: TlsServer | None) -> Iterable[Path]:
 
 
 def _stamp(path: Path | None) -> tuple[int, int, int] | None:
-    """Return what changes when a file does, also when a link to it is turned (as Kubernetes does)."""
+    """Return a value that changes when the file changes; None if the file is missing.
+
+    It changes also when a symbolic link to the file is replaced, as Kubernetes does in a mounted Secret.
+    """
     try:
         status = path.stat() if path else None
     except OSError:
@@ -175,7 +196,7 @@ def _stamp(path: Path | None) -> tuple[int, int, int] | None:
 def _matches(password: bytes, hashed: str) -> bool:
     try:
         return bcrypt.checkpw(password, hashed.encode())
-    except ValueError:  # longer than bcrypt takes
+    except ValueError:  # the password is longer than bcrypt allows
         return False
 
 

@@ -1,0 +1,121 @@
+"""What all routes have in common: admission, headers, errors in one line, and the sending of large bodies."""
+
+import asyncio
+from collections.abc import Awaitable
+from http import HTTPStatus
+from http.client import responses
+from typing import Any, Final
+
+import structlog
+from tornado.iostream import StreamClosedError
+from tornado.web import RequestHandler
+
+from exporter.errors import SourceError
+from exporter.fleet import Fleet
+from exporter.snapshot.snapshot import Snapshot
+from exporter.web.admission import Admission
+from exporter.web.scrape import Body, awaitable, in_blocks
+from exporter.web.tornado_private import stream_of
+
+_TEXT: Final = "text/plain; charset=utf-8"
+_READ_WITHIN: Final = 30.0
+"""Seconds that a client has to read an answer."""
+
+log = structlog.get_logger(__name__)
+
+
+class Handler(RequestHandler):
+    """The base of all routes. Answers have no cookies and no entity tags."""
+
+    SUPPORTED_METHODS = ("GET", "HEAD")
+    guarded = True
+    """Whether requests need admission."""
+
+    def initialize(self, fleet: Fleet, admission: Admission) -> None:
+        """Take the parts that the application was made with."""
+        self.fleet = fleet
+        self.admission = admission
+
+    def set_default_headers(self) -> None:
+        """Hide the server's version, and forbid clients to guess content types or to cache."""
+        self.set_header("Server", "ginkgo-exporter")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Cache-Control", "no-store")
+
+    def on_finish(self) -> None:
+        """Tell the server that the request is answered."""
+        self.settings["request_finished"](stream_of(self.request))
+
+    async def prepare(self) -> None:
+        """Tell the server that a request began, and answer 401 if admission refuses it."""
+        self.settings["request_started"](stream_of(self.request))
+        for name, value in self.admission.headers:
+            self.set_header(name, value)
+        if self.guarded and not await self.admission.admits(self.request):
+            if self.admission.wants_user:
+                self.set_header("WWW-Authenticate", 'Basic realm="ginkgo-exporter", charset="UTF-8"')
+            self.set_status(HTTPStatus.UNAUTHORIZED)
+            self.text("401 Unauthorized")
+
+    def compute_etag(self) -> None:
+        """Return None: no answer is the same twice, so a hash of each body would be wasted."""
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer an error with one line. The headers of the web configuration are added here too."""
+        for name, value in self.admission.headers:
+            self.set_header(name, value)
+        if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.set_header("Allow", "GET, HEAD")
+        if "exc_info" in kwargs and status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.fleet.telemetry.fault("request", kwargs["exc_info"][1])
+        self.text(f"{status_code} {responses.get(status_code, 'Unknown')}")
+
+    def log_exception(self, *_: object) -> None:
+        """Log nothing: ``write_error`` logs and counts the exception."""
+
+    def text(self, line: str) -> None:
+        """Answer with one line of plain text."""
+        self.set_header("Content-Type", _TEXT)
+        self.finish(line + "\n")
+
+    async def send(self, body: Body, content_type: str) -> None:
+        """Answer with a body that other answers may share. A client that reads too slowly is disconnected."""
+        self.set_header("Content-Type", content_type)
+        self.set_header("Content-Length", str(sum(map(len, body))))
+        self.flush()  # tornado copies a block that it sends together with the headers, so they go first
+        try:
+            async with asyncio.timeout(_READ_WITHIN):
+                if self.request.method != "HEAD":
+                    for block in in_blocks(body):
+                        self.write(block)
+                        await self.flush()
+                await self.finish()
+        except TimeoutError:
+            stream_of(self.request).close()
+        except StreamClosedError:
+            pass  # the client has gone
+
+    async def snapshot(self) -> Snapshot | None:
+        """Return a snapshot of the fleet, or None if Redis cannot be read in time."""
+        try:
+            async with asyncio.timeout(self.fleet.settings.redis.timeout):
+                return await awaitable(self.fleet.request())
+        except (SourceError, TimeoutError):
+            return None
+
+    def head(self) -> Awaitable[None] | None:
+        """Answer as GET does. tornado leaves out the body."""
+        return self.get()
+
+
+def log_request(handler: RequestHandler) -> None:
+    """Log an answered request at level debug."""
+    request = handler.request
+    log.debug(
+        "request",
+        method=request.method,
+        path=request.path,
+        status=handler.get_status(),
+        client=request.remote_ip,
+        seconds=round(request.request_time(), 6),
+    )

@@ -1,0 +1,72 @@
+"""The status page and its rows as they leave the exporter, without a browser."""
+
+import gc
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from exporter.settings import load
+from exporter.web import page
+from fleets import snapshot_of
+from readings import WALL, Pair
+
+NODES = {
+    b"node-1": Pair(ttl=12, fields={"total_events": b"1234567", "cpu_usage": b"12.5"}),
+    b"node-2": Pair(),
+    b"<b>\x1b": Pair(ttl=30),
+}
+
+
+@pytest.fixture
+def without_gc() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def rows() -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(page.rows_json(snapshot_of(NODES), 30.0))
+    return answer
+
+
+@pytest.mark.usefixtures("without_gc")
+def test_page_leaves_no_garbage_for_the_collector() -> None:
+    snapshot, settings = snapshot_of(NODES), load({})
+    page.render(snapshot, settings, [])
+    gc.collect()
+    for _ in range(10):
+        page.render(snapshot, settings, [])
+    assert gc.collect() == 0, "objects of a page refer to each other, and stay in memory until a collection"
+
+
+def test_rows_hold_the_text_of_each_column_as_the_page_shows_it() -> None:
+    body = page.render(snapshot_of(NODES), load({}), None).decode()
+    for node in rows()["nodes"]:
+        shown = [text.replace("<", "&lt;").replace(">", "&gt;") for text in node["texts"]]
+        line = next(line for line in body.splitlines() if f">{shown[1]}<" in line)
+        cells = [cell.rpartition(">")[2] for part in line.split("</td>") for cell in part.split("</th>")]
+        assert [cell for cell in cells if cell] == shown
+
+
+def test_rows_put_offline_nodes_first_and_say_when_redis_was_read() -> None:
+    answer = rows()
+    assert [node["node_id"] for node in answer["nodes"]] == ["node-2", "<b>\x1b", "node-1"]
+    assert answer["redis_up"] is True
+    assert answer["read"] == "2026-01-06 12:30:45 UTC"
+    assert answer["nodes"][2]["heartbeat_age_seconds"] == 18
+
+
+def test_rows_of_a_redis_that_cannot_be_read_are_empty_and_have_the_clocks_time() -> None:
+    answer = json.loads(page.rows_json(None, 30.0, clock=lambda: WALL + 60))
+    assert answer == {"redis_up": False, "read": "2026-01-06 12:31:45 UTC", "nodes": []}
+    assert "Read at 2026-01-06 12:31:45 UTC" in page.render(None, load({}), None, clock=lambda: WALL + 60).decode()
+
+
+def test_pushed_alerts_are_escaped_and_have_their_age() -> None:
+    alert = {"labels": {"alertname": "A", "node_id": "<i>\x1b"}, "since": WALL - 65}
+    body = page.render(None, load({}), [alert], clock=lambda: WALL).decode()
+    assert r"node_id=&lt;i&gt;\x1b" in body
+    assert "since 1m 5s ago" in body
