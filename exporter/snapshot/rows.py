@@ -87,7 +87,7 @@ def count_states(rows: Sequence[Row]) -> Mapping[str, int]:
 
 
 # --- how a value reads -----------------------------------------------------------------------
-# The page's script says the same in its own language; a test in a browser compares the two.
+# The status page's script gets these texts from the exporter. Only its events per second are formatted in the browser.
 
 
 def duration(seconds: float) -> str:
