@@ -60,8 +60,8 @@ def a_beat_every_twenty_five_seconds_is_late(tale: Story) -> None:
     tale.reads(
         900,
         "Node n1 often beats late",
-        "In five minutes the heartbeat of node n1 was older than 15 seconds at 9 looks, at least a fifth of all. A "
-        "beat is due every 10 seconds, and the node is offline after 30 seconds without one.",
+        "In the last five minutes the heartbeat of node n1 was older than 15 seconds at 9 checks, at least a fifth of "
+        "all checks. A beat is due every 10 seconds, and the node is offline after 30 seconds without a beat.",
         node_id="n1",
     )
 

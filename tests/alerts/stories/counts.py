@@ -13,9 +13,9 @@ def runs_of_redis_that_are_too_short_to_beat_on_leave_nodes_undecided(tale: Stor
     tale.fires(between=(440, 545))
     tale.reads(
         900,
-        "1 nodes may be dead or alive: nobody can tell",
-        "For 3 minutes 1 nodes have had no heartbeat, and a fault of Redis keeps the exporter from concluding that "
-        "they are dead. A node that died would not be told meanwhile.",
+        "1 nodes may be dead or alive: the exporter cannot tell",
+        "For 3 minutes 1 nodes have had no heartbeat, and because of a fault of Redis the exporter cannot tell whether "
+        "they are dead. Meanwhile no alert reports the death of one of these nodes.",
     )
     tale.resolves(between=(1200, 1275))
 

@@ -13,7 +13,7 @@ def a_crash_pages_at_the_scrape_after_the_ttl_and_the_return_ends_it(tale: Story
         900,
         "Node n1 is offline",
         "Node n1 has no live heartbeat, and its metrics hash is still in Redis: it did not stop gracefully. "
-        "Its portfolios are not traded until it, or another node, takes them up.",
+        "Its portfolios are not traded until this or another node loads them.",
         node_id="n1",
     )
     tale.start("n1", at=1204)

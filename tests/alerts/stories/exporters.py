@@ -3,8 +3,8 @@
 from simulated.story import Story, story
 
 TEXT = (
-    "Exporter {0} has not worked in full for 10 minutes: {1}. Other alerts still come, from another exporter or in "
-    "part; the next fault may find nobody watching."
+    "Exporter {0} has not fully worked for 10 minutes: {1}. Alerts still come from another exporter, or for a part "
+    "of the nodes. After one more fault they may not come."
 )
 
 

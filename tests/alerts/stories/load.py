@@ -37,8 +37,9 @@ def a_queue_without_events_and_one_that_stays_full_are_stalled(tale: Story) -> N
     tale.fires(node_id="n1", between=(1180, 1245))
     tale.reads(
         1260,
-        "Node n1 does not work off its queue",
-        "Node n1 is online and not paused, but its queue of 300 does not shrink while no events arrive, or stays full.",
+        "Node n1 does not process its queue",
+        "Node n1 is online and not paused, but its queue of 300 events does not shrink while no events arrive, or "
+        "stays full.",
         node_id="n1",
     )
     tale.load("n2", at=902, queue=950.0)
@@ -71,7 +72,7 @@ def a_node_that_carries_most_is_told_after_half_an_hour(tale: Story) -> None:
     tale.reads(
         2400,
         "Portfolios are spread unevenly over the nodes",
-        "The fullest online node carries 3 portfolios more than the emptiest, for half an hour.",
+        "For half an hour the fullest online node has had 3 portfolios more than the emptiest.",
     )
     tale.load("n1", "n2", at=3000, portfolios=3)
     tale.resolves(between=(2995, 3045))

@@ -4,12 +4,12 @@ from simulated.story import Story, story
 
 UNREACHABLE = (
     "For at least half of the last two minutes no exporter of this installation could read Redis. Little or nothing "
-    "is known about any node, and a node that dies now is told only after Redis is back."
+    "is known about any node. If a node dies now, no alert reports it until Redis is back."
 )
 REFUSED = (
     "Redis answers writes with an error and goes on expiring keys: no node can renew its heartbeat, and nothing is "
     "known about any node. A failed snapshot (a full disk), a full memory, or missing replicas are the usual causes. "
-    "The platform's scheduler takes it for the death of all nodes."
+    "The platform's scheduler then takes all nodes for dead."
 )
 
 
