@@ -11,7 +11,7 @@ STACK := $(shell command -v prometheus >/dev/null && \
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url pyproject.toml
 
-.PHONY: help demo test lint format bench soak fuzz mutants dashboards dashboard-pictures chart sbom dist docs lock servers clean
+.PHONY: help demo test lint format bench soak siege fuzz mutants dashboards dashboard-pictures chart sbom dist docs lock servers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -37,6 +37,9 @@ bench: $(VENV)/dev servers ## measure scrapes against the plain way, redis_expor
 
 soak: $(VENV)/dev servers ## an hour of faults, every answer and page judged; ARGS="--busy 2" beside two busy loops
 	$(BIN)/python -m soak $(ARGS)
+
+siege: $(VENV)/dev servers ## attack the exporter in many ways, and see what a scraper gets; ARGS="--only large-field --seconds 10"
+	$(BIN)/python -m siege $(ARGS)
 
 fuzz: $(VENV)/dev servers ## let every property look for new examples; ARGS="--examples 100000" for hours
 	$(BIN)/python -m pytest -m hypothesis --timeout 0 --examples 5000 $(ARGS)

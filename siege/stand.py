@@ -1,0 +1,167 @@
+"""The exporter under attack: in its own process, under a limit of memory, beside a Redis and an Alertmanager."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Final
+
+import bcrypt
+
+from benchmarks.servers import RedisServer, free_port
+from exporter.source.requests import pack
+from siege.alertmanager import FakeAlertmanager
+from siege.attack import Attack
+from siege.fake_redis import FakeRedis
+
+PASSWORD: Final = "right"  # noqa: S105 - a test's
+_GROUPS: Final = Path("/sys/fs/cgroup/memory")
+_CHUNK: Final = 500
+_TTL: Final = b"3600"
+_PATIENCE: Final = 60.0
+_FIELDS: Final = (
+    *(b"portfolio_count", b"3", b"queue_size", b"15", b"cpu_usage", b"12.5", b"memory_usage", b"512"),
+    *(b"total_events", b"15000", b"backpressure_count", b"5", b"dropped_events", b"2", b"status", b"RUNNING"),
+)
+
+
+class Stand:
+    """The exporter and what stands beside it.
+
+    Args:
+        attack: What it is made for.
+        limit: Bytes of memory that the exporter may have; a process above it is killed where the machine allows that.
+
+    Attributes:
+        port: The exporter's.
+        redis: The port of its Redis.
+    """
+
+    def __init__(self, attack: Attack, limit: int) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="siege-")
+        self.folder = Path(self._folder.name)
+        self.fake = FakeRedis(attack.nodes, attack.twist) if attack.twist else None
+        self._real = None if self.fake else RedisServer()
+        self.redis = self.fake.port if self.fake else (self._real.port if self._real else 0)
+        if self._real:
+            _fill(self._real, attack.nodes)
+        self.alertmanager = FakeAlertmanager(attack.alertmanager)
+        self.port = free_port()
+        self.headers: dict[str, str] = {}
+        self._log = (self.folder / "log").open("wb")
+        self._exporter = self._start(attack, limit)
+        self.pid = self._exporter.pid
+
+    def _start(self, attack: Attack, limit: int) -> "subprocess.Popen[bytes]":
+        flags = [
+            f"--redis.url=redis://127.0.0.1:{self.redis}/0",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+            f"--alertmanager.url=http://127.0.0.1:{self.alertmanager.port}",
+            "--heartbeat.ttl=1h",
+            *attack.flags,
+        ]
+        if attack.users:
+            hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(10)).decode()
+            config = self.folder / "web.yml"
+            config.write_text(json.dumps({"basic_auth_users": {"prometheus": hashed}}), encoding="utf-8")
+            flags.append(f"--web.config.file={config}")
+            self.headers["Authorization"] = f"Basic {b64encode(f'prometheus:{PASSWORD}'.encode()).decode()}"
+        command = [sys.executable, "-m", "exporter", *flags]
+        process = subprocess.Popen(command, stdout=self._log, stderr=self._log)  # noqa: S603 - our own program
+        self._group = _limited(process.pid, limit)
+        return process
+
+    def stop(self) -> None:
+        """Kill all."""
+        self._exporter.kill()
+        self._exporter.wait()
+        for server in (self.fake, self._real, self.alertmanager):
+            if server:
+                server.stop()
+        self._log.close()
+        self._folder.cleanup()
+        if self._group:
+            with suppress(OSError):
+                self._group.rmdir()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the exporter lives."""
+        return self._exporter.poll() is None
+
+    def memory(self, name: str) -> int:
+        """Return bytes of the exporter's memory: ``VmRSS`` now, ``VmHWM`` at most."""
+        with suppress(OSError):
+            for line in Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines():
+                if line.startswith(f"{name}:"):
+                    return int(line.split()[1]) * 1024
+        return 0
+
+    def log_lines(self) -> list[bytes]:
+        """Return what the exporter has logged."""
+        return (self.folder / "log").read_bytes().splitlines()
+
+    def wait_until_whole(self, nodes: int) -> None:
+        """Wait until a scrape has all nodes."""
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline and self.alive:
+            with suppress(OSError, HTTPException):
+                if self.get("/metrics")[1].count(b"\nginkgo_node_up{") >= nodes:
+                    return
+            time.sleep(0.1)
+        raise RuntimeError(f"the exporter does not serve: {self.log_lines()[-5:]}")
+
+    def get(self, path: str, timeout: float = 10.0, **headers: str) -> tuple[int, bytes]:
+        """Return the status and the body of an answer, read in full."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request("GET", path, headers={**self.headers, **headers})
+            reply = connection.getresponse()
+            return reply.status, reply.read()
+        finally:
+            connection.close()
+
+
+@contextmanager
+def stand(attack: Attack, limit: int) -> Iterator[Stand]:
+    """Lend a stand whose exporter has read all nodes."""
+    made = Stand(attack, limit)
+    try:
+        made.wait_until_whole(attack.nodes)
+        yield made
+    finally:
+        made.stop()
+
+
+def _fill(server: RedisServer, nodes: int) -> None:
+    """Write that many nodes whose heartbeats outlive the attack."""
+    connection = server.client.connection_pool.get_connection()
+    for start in range(0, nodes, _CHUNK):
+        names = [b"execution-node-%06d" % number for number in range(start, min(start + _CHUNK, nodes))]
+        commands = [
+            pack(b"SET", b"heartbeat:node:" + name, b"2026-01-06T12:30:45.123456", b"EX", _TTL)
+            + pack(b"HSET", b"node:metrics:" + name, *_FIELDS)
+            for name in names
+        ]
+        connection.send_packed_command(commands, check_health=False)
+        for _ in range(2 * len(names)):
+            connection.read_response()
+    server.client.connection_pool.release(connection)
+
+
+def _limited(pid: int, limit: int) -> Path | None:
+    """Put a process under a real limit of memory where the machine allows it, and return the control group."""
+    group = _GROUPS / f"siege-{pid}"
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(limit), encoding="ascii")
+        (group / "cgroup.procs").write_text(str(pid), encoding="ascii")
+    except OSError:
+        return None
+    return group
