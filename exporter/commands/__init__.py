@@ -1,5 +1,5 @@
-"""The subcommands that read and end: check, nodes and forget, and the tables that they print.
+"""The subcommands that run once and exit: check, nodes and forget, and the tables that they print.
 
-Comes in: the settings, and an exporter or Redis to ask. Goes out: text on the terminal and
-an exit code. Each command has a file of its name; read ``nodes`` first.
+The settings come in. Text on the terminal and an exit code go out. Each command has a file of its name. Read
+``nodes`` first; ``listing`` reads the nodes for it, from Redis or from a running exporter.
 """

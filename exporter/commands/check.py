@@ -1,4 +1,4 @@
-"""One try of everything that the settings name, said line by line."""
+"""``ginkgo-exporter check``: tries everything that the settings name, once, and prints a line for each result."""
 
 import asyncio
 import time
@@ -15,10 +15,10 @@ from exporter.web.config import WebConfig, tls_context
 
 
 def check(settings: Settings) -> int:
-    """Try Redis and each Alertmanager once, print what was found, and return 0 if all is well, else 1.
+    """Try Redis and each Alertmanager once and print the results. Return 0 if all of them work, else 1.
 
     Raises:
-        SettingsError: A file that the settings name cannot be used.
+        SettingsError: A file that the settings name is invalid.
     """
     config = HttpConfig.load(settings.alertmanager.config_file)
     load_rules(settings.alertmanager.rules_file, PUSHED)
@@ -35,7 +35,7 @@ def check(settings: Settings) -> int:
 
 
 async def _try_alertmanager(url: str, config: HttpConfig) -> tuple[str, str]:
-    """Return what was wrong with an empty post, and a remark on the clocks; each empty if all is well."""
+    """Return why an empty post failed, and a remark on the clocks. Each text is empty if there is no problem."""
     alertmanager = Alertmanager(url, Texts({}), config=config, posted=lambda *_: None)
     try:
         problem = await alertmanager.try_once()

@@ -1,4 +1,4 @@
-"""Shell completion of flags, commands, choices and file names, made from the parser itself."""
+"""Shell completion of flags, commands, choices and file names, generated from the parser."""
 
 import argparse
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ SHELLS: Final = ("bash", "zsh", "tcsh")
 
 
 class PrintCompletion(argparse.Action):
-    """Prints the completion script of the parser that it belongs to, and exits."""
+    """A flag that prints the completion script of its parser and exits."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, choices=SHELLS, default=argparse.SUPPRESS)
 
     def __call__(self, parser: argparse.ArgumentParser, _: Any, values: Any, __: str | None = None) -> None:
-        """Print the script for the shell that was asked for."""
-        import shtab  # noqa: PLC0415 - nobody who serves needs it
+        """Print the script for the chosen shell."""
+        import shtab  # noqa: PLC0415 - serving does not need it
 
         for action in _actions(parser):
             words = str(action.metavar).split("|")
@@ -28,7 +28,7 @@ class PrintCompletion(argparse.Action):
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    for action in parser._actions:  # noqa: SLF001 - argparse offers no other way to list them
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public way to list them
         yield action
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
             for below in action.choices.values():

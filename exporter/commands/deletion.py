@@ -1,12 +1,16 @@
-"""The keys of nodes on one Redis server, looked at and deleted.
+"""Reads and deletes the keys of nodes on one Redis server.
 
 A node's hash is deleted in one transaction with the check that the node has no heartbeat. Both keys
-are watched, so a beat between the check and the deletion undoes the deletion
+are watched, so a beat between the check and the deletion cancels the deletion
 (https://redis.io/docs/latest/develop/using-commands/transactions/).
+
+redis-py's own transactions are not used. They send MULTI, UNLINK and EXEC in one write. If the Redis user has
+no right to MULTI, Redis then executes UNLINK at once and unguarded. Here UNLINK is sent only after Redis has
+accepted MULTI.
 """
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -35,9 +39,9 @@ class NodeKeys:
     """The keys of one node at one moment.
 
     Attributes:
-        name: The node's id, as Redis holds it.
-        ttl_ms: The heartbeat's PTTL.
-        has_hash: Whether the hash is there.
+        name: The node's id in Redis.
+        ttl_ms: The heartbeat's PTTL in milliseconds, or one of ``MISSING`` and ``NO_EXPIRY``.
+        has_hash: Whether the hash exists.
         idle: Seconds since a client last read or wrote the hash; None if unknown.
     """
 
@@ -48,7 +52,7 @@ class NodeKeys:
 
     @property
     def refusal(self) -> str | None:
-        """Why the hash must not be deleted; None if it may be deleted."""
+        """The reason why the hash must not be deleted; None if it may be deleted."""
         if self.ttl_ms == NO_EXPIRY:
             return NEVER_EXPIRES
         if self.ttl_ms != MISSING:
@@ -57,13 +61,15 @@ class NodeKeys:
 
 
 class Deleter:
-    """Finds nodes on one Redis server, looks at their keys, and deletes their hashes.
+    """Finds nodes on one Redis server, reads their keys, and deletes their hashes.
 
     Args:
         settings: The address of Redis, and the names of its keys.
+        clock: Returns monotonic seconds.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._pool = pool_of(settings.redis)
         self._keys = KeyNames.of(settings.keys)
         self._timeout = settings.redis.timeout
@@ -77,8 +83,8 @@ class Deleter:
         """Return the ids of all nodes that have keys.
 
         Raises:
-            ExporterError: Redis cannot be read, or has just started from saved data, so that a living
-                node may not have beaten yet.
+            ExporterError: Redis cannot be read. Or Redis has just started from saved data: then a living
+                node may have no heartbeat yet.
         """
         server = StandaloneReader(self._pool, self._keys).read((), self._deadline()).server
         if not server.info_allowed:
@@ -91,11 +97,11 @@ class Deleter:
         return discover(self._pool, self._keys, self._timeout).names
 
     def look(self, names: Sequence[bytes], *, idle: bool = False) -> list[NodeKeys]:
-        """Return the keys of some nodes. PTTL, EXISTS and OBJECT leave the idle time as it is.
+        """Return the keys of some nodes. PTTL, EXISTS and OBJECT do not change the idle time.
 
         Args:
             names: The nodes.
-            idle: Whether to ask for the idle time too.
+            idle: Whether to read the idle time too.
         """
         request = b"".join(
             self._keys.pttl(name)
@@ -124,10 +130,10 @@ class Deleter:
             return delete(link, self._keys, name)
 
     def refused(self, name: bytes) -> dict[str, str]:
-        """Return what Redis says to each command that ``delete`` needs and that it refuses; nothing is changed.
+        """Return the error of each command that ``delete`` needs and that Redis refuses. Nothing is changed.
 
         Args:
-            name: A node that may be deleted, since rights may depend on the key.
+            name: A node that may be deleted. The rights may depend on its keys.
 
         Raises:
             SourceError: Redis did not answer.
@@ -136,10 +142,10 @@ class Deleter:
             with linked(self._pool, self._deadline()) as link:
                 return refused_commands(link, self._keys, name)
         finally:
-            self._pool.disconnect()  # a connection that closes inside of a transaction discards the transaction
+            self._pool.disconnect()  # Redis discards the open transaction of a closed connection
 
     def _deadline(self) -> float:
-        return time.monotonic() + self._timeout
+        return self._clock() + self._timeout
 
 
 def delete(link: Link, keys: KeyNames, name: bytes) -> str | None:
@@ -157,7 +163,7 @@ def delete(link: Link, keys: KeyNames, name: bytes) -> str | None:
     if refusal := NodeKeys(name, _number(ttl), bool(_number(exists))).refusal:
         _raise_errors(*link.ask(pack(b"UNWATCH"), 1))
         return refusal
-    # Without the right to MULTI, Redis would execute UNLINK at once, whether the node has beaten or not.
+    # Without the right to MULTI, Redis would execute UNLINK at once, even if the node has beaten meanwhile.
     _raise_errors(*link.ask(pack(b"MULTI"), 1))
     queued, done = link.ask(pack(b"UNLINK", metrics) + pack(b"EXEC"), 2)
     _raise_errors(queued, done)
@@ -165,10 +171,10 @@ def delete(link: Link, keys: KeyNames, name: bytes) -> str | None:
 
 
 def refused_commands(link: Link, keys: KeyNames, name: bytes) -> dict[str, str]:
-    """Return what Redis says to each command of ``delete`` that it refuses.
+    """Return the error of each command of ``delete`` that Redis refuses.
 
-    EXEC is tried on an empty transaction. UNLINK is tried inside of a transaction that is never executed,
-    and is not tried without the right to MULTI. The connection must be closed afterwards.
+    EXEC is tried on an empty transaction. UNLINK is tried inside a transaction that is never executed, and only
+    if MULTI is allowed. The caller must close the connection.
     """
     heartbeat, metrics = keys.heartbeat + name, keys.metrics + name
     start = pack(b"WATCH", heartbeat, metrics) + pack(b"UNWATCH") + pack(b"MULTI")
@@ -186,7 +192,7 @@ def _number(reply: Any) -> int:
 
 
 def _idle(reply: Any) -> int | None:
-    """Return the idle time; None if the server keeps none (an LFU policy) or the key is missing."""
+    """Return the idle time; None if the server does not keep it (an LFU policy) or the key is missing."""
     if isinstance(reply, ResponseError) and not isinstance(reply, NoPermissionError):
         return None
     return None if reply is None else _number(reply)

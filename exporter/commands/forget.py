@@ -1,6 +1,6 @@
 """``ginkgo-exporter forget``: deletes the hashes of crashed nodes that will not return.
 
-The command decides which nodes may be deleted and says so line by line; ``exporter.commands.deletion`` deletes.
+The command decides which nodes may be deleted, and prints a line for each. ``exporter.commands.deletion`` deletes.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporter.commands.deletion import NEVER_EXPIRES, Deleter, NodeKeys
-from exporter.commands.sight import ask
+from exporter.commands.listing import from_exporter
 from exporter.errors import SettingsError, SourceError
 from exporter.escaping import printable
 from exporter.liveness.judge import State
@@ -25,12 +25,12 @@ DELETED: Final = "deleted"
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What happens to one node.
+    """The decision about one node.
 
     Attributes:
-        shown: The node as the user named it, or as it is shown.
-        name: Its id as Redis holds it if it may be deleted; None if it is kept.
-        text: What to say of it.
+        shown: The node's id as the user gave it, or as it is shown.
+        name: The node's id in Redis if the node may be deleted; None if it is kept.
+        text: The line to print.
     """
 
     shown: str
@@ -40,12 +40,12 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Age:
-    """For how long a node has been offline.
+    """The time for which a node has been offline.
 
     Attributes:
-        seconds: Seconds for which it has surely been offline; None if unknown.
-        text: What to say of a node that is deleted.
-        doubt: What to say of a node that is kept, since this is too short or unknown.
+        seconds: Minimum in seconds; None if unknown.
+        text: The reason to print if the node is deleted.
+        doubt: The reason to print if the node is kept because the time is too short or unknown.
     """
 
     seconds: float | None
@@ -58,7 +58,7 @@ AgeOf = Callable[[NodeKeys], Age]
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Delete the hashes that the arguments name, say so line by line, and return the exit code."""
+    """Delete the hashes that the arguments name, print a line for each, and return the exit code."""
     options = vars(arguments)
     limit: float | None = options["offline_longer_than"]
     if bool(options["node"]) == bool(limit):
@@ -86,7 +86,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _carry_out(deleter: Deleter, decisions: Iterator[Decision], *, sure: bool, strict: bool) -> int:
-    """Delete what may be deleted, or say what would be deleted, and return the exit code."""
+    """Delete the hashes that may be deleted, or print which would be, and return the exit code."""
     done = kept = 0
     refused: Mapping[str, str] | None = None
     for decision in decisions:
@@ -97,7 +97,7 @@ def _carry_out(deleter: Deleter, decisions: Iterator[Decision], *, sure: bool, s
             if refused is None:
                 refused = deleter.refused(decision.name)
                 if sure and refused:
-                    raise SourceError(_said_of(refused))
+                    raise SourceError(_refusals_in_words(refused))
             refusal = deleter.delete(decision.name) if sure else None
             done, kept = done + (refusal is None), kept + (refusal is not None)
             text = refusal or (text.replace(WOULD, DELETED) if sure else text)
@@ -107,11 +107,11 @@ def _carry_out(deleter: Deleter, decisions: Iterator[Decision], *, sure: bool, s
         f"{nodes} deleted, {kept} not" if sure else f"Dry run: {nodes} would be deleted, {kept} not; --yes deletes"
     )
     if refused:
-        raise SourceError(f"--yes would fail: {_said_of(refused)}")
+        raise SourceError(f"--yes would fail: {_refusals_in_words(refused)}")
     return 1 if kept and strict else 0
 
 
-def _said_of(refused: Mapping[str, str]) -> str:
+def _refusals_in_words(refused: Mapping[str, str]) -> str:
     return f"Redis refuses {', '.join(refused)}: {next(iter(refused.values())).removeprefix('Redis: ')}"
 
 
@@ -121,7 +121,7 @@ def named(deleter: Deleter, found: Collection[bytes], texts: Sequence[str]) -> I
     Args:
         deleter: Looks at the nodes' keys.
         found: All nodes.
-        texts: The nodes' ids, as Redis holds them or as they are shown.
+        texts: The nodes' ids, as in Redis or as they are shown.
     """
     for text in texts:
         name, refusal = _matching(found, text)
@@ -134,12 +134,12 @@ def named(deleter: Deleter, found: Collection[bytes], texts: Sequence[str]) -> I
 def offline_for(
     deleter: Deleter, found: Collection[bytes], limit: float, age_of: AgeOf, *, idle: bool
 ) -> Iterator[Decision]:
-    """Yield a decision for each node without a heartbeat that expires.
+    """Yield a decision for each node that has no expiring heartbeat.
 
     Args:
         deleter: Looks at the nodes' keys.
         found: All nodes.
-        limit: Seconds for which a node must have been offline to be deleted.
+        limit: Minimum time offline of a node that is deleted, in seconds.
         age_of: Returns for how long a node has been offline.
         idle: Whether ``age_of`` needs the idle time.
     """
@@ -159,10 +159,10 @@ def offline_for(
 
 
 def ages_by_idle_time(ttl: float) -> AgeOf:
-    """Return a function that takes the age from the idle time of a node's hash.
+    """Return a function that calculates the age from the idle time of a node's hash.
 
-    The keys do not say for how long a node has been offline. The last beat wrote the hash, so the last
-    beat is at least as long ago as the last use of the hash, and its heartbeat lived for a TTL.
+    The keys do not hold since when a node is offline. But each beat writes the hash. So the last beat is at
+    least as long ago as the last use of the hash. The heartbeat lived for one TTL after the last beat.
     """
 
     def age_of(keys: NodeKeys) -> Age:
@@ -177,14 +177,14 @@ def ages_by_idle_time(ttl: float) -> AgeOf:
 
 
 def ages_by_exporter(url: str, ttl: float) -> AgeOf:
-    """Return a function that takes the age from a running exporter, which is asked once, now.
+    """Ask a running exporter once, and return a function that takes the age from its answer.
 
-    The question makes the exporter judge all nodes, so it needs neither scrapes nor push.
+    The exporter judges all nodes when it is asked, so it needs neither scrapes nor push.
 
     Raises:
         ExporterError: The exporter does not answer, or cannot read Redis.
     """
-    answer = ask(url, ttl)()
+    answer = from_exporter(url, ttl)()
     rows = {row["node_id"]: row for row in answer.rows}
 
     def age_of(keys: NodeKeys) -> Age:
@@ -206,7 +206,7 @@ def _age_of_row(row: Row | None, now: float) -> Age:
 
 
 def _matching(found: Collection[bytes], text: str) -> tuple[bytes | None, str | None]:
-    """Return the node that a text names, or why it names none."""
+    """Return the node that a text names, or why no node is found."""
     exact = os.fsencode(text)
     if exact in found:
         return exact, None

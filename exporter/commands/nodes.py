@@ -1,4 +1,4 @@
-"""``ginkgo-exporter nodes``: all nodes as a table, once or for as long as somebody looks."""
+"""``ginkgo-exporter nodes``: prints all nodes as a table, once or again and again (``--watch``)."""
 
 import argparse
 import sys
@@ -12,12 +12,11 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from exporter.commands import sight as seeing
+from exporter.commands.formats import csv_of, json_of
+from exporter.commands.listing import Listing, ReadListing, from_exporter, from_fleet, from_redis
 from exporter.commands.options import SOME_OFFLINE
 from exporter.commands.rates import Rates
-from exporter.commands.sight import See, Sight
 from exporter.commands.table import render
-from exporter.commands.texts import csv_of, json_of
 from exporter.errors import ExporterError, SettingsError
 from exporter.fleet import Fleet
 from exporter.liveness.judge import State
@@ -25,7 +24,7 @@ from exporter.settings import Settings
 from exporter.snapshot.rows import COLUMNS, Row, offline_first
 
 _UNLIMITED: Final = 10_000
-"""Columns that a pipe has: nothing is cut off for it."""
+"""Width of the table in a pipe: no line is cut off there."""
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -35,58 +34,58 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         raise SettingsError(
             "--watch: shows a table and measures events/s by itself; leave out --output and --rate-over"
         )
-    # A pipe's width is nobody's: only a terminal makes lines fit.
+    # Only a terminal has a width that lines must fit.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED)
     ttl, url = settings.heartbeat.ttl, options["exporter.url"]
-    see = seeing.ask(url, ttl) if url else None
+    read = from_exporter(url, ttl) if url else None
     if options["watch"]:
-        seen = _watch(settings, console, see, options)
+        listing = _watch(settings, console, read, options)
     else:
-        seen = _look(see or seeing.look_once(settings), Rates(ttl), options["rate_over"])
-        _show(settings, console, seen, options)
-    return SOME_OFFLINE if options["fail_offline"] and any(r["state"] == State.OFFLINE for r in seen.rows) else 0
+        listing = _read(read or from_redis(settings), Rates(ttl), options["rate_over"])
+        _show(settings, console, listing, options)
+    return SOME_OFFLINE if options["fail_offline"] and any(r["state"] == State.OFFLINE for r in listing.rows) else 0
 
 
-def _look(see: See, rates: Rates, rate_over: float | None) -> Sight:
-    seen = see()
+def _read(read: ReadListing, rates: Rates, rate_over: float | None) -> Listing:
+    listing = read()
     if rate_over:
-        rates.add(seen)
+        rates.add(listing)
         time.sleep(rate_over)
-        seen = rates.add(see())
-    return seen
+        listing = rates.add(read())
+    return listing
 
 
-def _show(settings: Settings, console: Console, seen: Sight, options: dict[str, Any]) -> None:
-    rows = chosen(seen.rows, options["state"], options["sort"], reverse=options["reverse"])
+def _show(settings: Settings, console: Console, listing: Listing, options: dict[str, Any]) -> None:
+    rows = chosen(listing.rows, options["state"], options["sort"], reverse=options["reverse"])
     if options["output"] == "json":
         print(json_of(rows))  # noqa: T201
     elif options["output"] == "csv":
         print(csv_of(rows))  # noqa: T201
-    elif seen.rows:
-        console.print(render(seen, rows, console.width))
-    if not seen.rows:
-        print(_nobody(settings, seen), file=sys.stderr)  # noqa: T201
+    elif listing.rows:
+        console.print(render(listing, rows, console.width))
+    if not listing.rows:
+        print(_no_nodes(settings, listing), file=sys.stderr)  # noqa: T201
 
 
-def _watch(settings: Settings, console: Console, see: See | None, options: dict[str, Any]) -> Sight:
-    """Show the nodes again and again until Ctrl-C, and return what was seen last."""
+def _watch(settings: Settings, console: Console, read: ReadListing | None, options: dict[str, Any]) -> Listing:
+    """Show the nodes again and again until Ctrl-C, and return the last listing."""
     rates = Rates(settings.heartbeat.ttl)
     fleet = Fleet(settings)
-    if see is None:
-        fleet.look()  # so that a Redis that can't be read ends in one line at once
-    started = nullcontext(fleet) if see else fleet
-    seen = Sight(0.0, (), "", remembers=True)
+    if read is None:
+        fleet.look()  # a Redis that cannot be read ends the command at once, with one line
+    started = nullcontext(fleet) if read else fleet
+    listing = Listing(0.0, (), "", remembers=True)
     with started, Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
-        again = see or seeing.watch(fleet)
+        read_again = read or from_fleet(fleet)
         try:
             while True:
                 shown: RenderableType
                 try:
-                    seen = rates.add(again())
-                    rows = chosen(seen.rows, options["state"], options["sort"], reverse=options["reverse"])
-                    shown = render(seen, rows, console.width) if seen.rows else Text(_nobody(settings, seen))
+                    listing = rates.add(read_again())
+                    rows = chosen(listing.rows, options["state"], options["sort"], reverse=options["reverse"])
+                    shown = render(listing, rows, console.width) if listing.rows else Text(_no_nodes(settings, listing))
                 except ExporterError as error:
-                    # Values of an earlier read would be taken for what is.
+                    # The values of an earlier read are not shown: an operator would take them for current ones.
                     shown = Group(Text(str(error), "bold red"), Text("trying again; Ctrl-C ends", "dim"))
                 if console.is_terminal:
                     live.update(shown, refresh=True)
@@ -96,16 +95,16 @@ def _watch(settings: Settings, console: Console, see: See | None, options: dict[
         except KeyboardInterrupt:
             pass
     fleet.close()
-    return seen
+    return listing
 
 
-def _nobody(settings: Settings, seen: Sight) -> str:
+def _no_nodes(settings: Settings, listing: Listing) -> str:
     keys = settings.keys
-    return f"No nodes: {seen.place} has no key that begins with {keys.metrics_prefix} or {keys.heartbeat_prefix}"
+    return f"No nodes: {listing.place} has no key that begins with {keys.metrics_prefix} or {keys.heartbeat_prefix}"
 
 
 def chosen(rows: Sequence[Row], state: str | None, sort: str | None, *, reverse: bool) -> list[Row]:
-    """Return the rows to show, in the order to show them in; what is not known comes last."""
+    """Return the rows to show in their order. Rows whose sort value is unknown come last."""
     some = [row for row in rows if state is None or row["state"] == state]
     if sort is None:
         return sorted(some, key=offline_first, reverse=reverse)

@@ -1,4 +1,4 @@
-"""The options of ``nodes`` and ``forget``; apart from the commands, so that who serves loads none of them."""
+"""The options of ``nodes`` and ``forget``. They stand apart so that serving does not load the commands."""
 
 import argparse
 from typing import Final
@@ -24,7 +24,7 @@ def add_nodes_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--reverse", action="store_true", help="largest first")
     group.add_argument(
-        "--exporter.url", metavar="URL", help="ask this running exporter, which may know since when a node is offline"
+        "--exporter.url", metavar="URL", help="ask this running exporter; it may know since when a node is offline"
     )
     group.add_argument("--watch", action="store_true", help="refresh the table in place until Ctrl-C")
     group.add_argument("--interval", type=_duration, default=2.0, metavar="TIME", help="between refreshes [2s]")
@@ -32,7 +32,7 @@ def add_nodes_options(parser: argparse.ArgumentParser) -> None:
         "--rate-over",
         type=_duration,
         metavar="TIME",
-        help="look twice, so far apart, for events/s; nodes write every 10s, so 15s is a good choice",
+        help="read twice with this pause to get events/s; nodes write every 10s, so use 15s",
     )
     group.add_argument("--fail-offline", action="store_true", help=f"exit {SOME_OFFLINE} when any node is offline")
 
@@ -45,14 +45,14 @@ def add_forget_options(parser: argparse.ArgumentParser) -> None:
         "--offline-longer-than",
         type=_duration,
         metavar="TIME",
-        help="instead: every node that has surely been offline for longer, such as 24h",
+        help="instead of names: every node that has certainly been offline for longer, such as 24h",
     )
     group.add_argument(
         "--exporter.url",
         metavar="URL",
-        help="ask this running exporter since when nodes are offline [how long Redis saw no use of their hashes]",
+        help="ask this running exporter since when nodes are offline [the time since their hashes were last used]",
     )
-    group.add_argument("--yes", action="store_true", help="delete; without it nothing is changed")
+    group.add_argument("--yes", action="store_true", help="delete; without this flag nothing is changed")
 
 
 def _duration(text: str) -> float:

@@ -8,32 +8,32 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from exporter.commands.sight import Sight
+from exporter.commands.listing import Listing
 from exporter.liveness.judge import State
 from exporter.snapshot.rows import COLUMNS, Column, Row, count_states, moment
 
 _STYLES: Final = {State.OFFLINE: "bold red", State.UNDECIDED: "yellow", State.ONLINE: "green"}
-_LEAST_TOLD_FIRST: Final = (
+_OMITTED_FIRST: Final = (
     "memory", "cpu", "events", "events/s", "status", "since", "drops", "backpressure", "queue", "portfolios",
 )  # fmt: skip
-"""What a narrow terminal leaves out; many nodes write a constant as CPU and memory."""
+"""The columns that a narrow terminal omits, the first one first. Many nodes write constants as CPU and memory."""
 _GAP: Final = 2
 _NODE_WIDTH: Final = 20
-"""A longer id may be broken, rather than a column left out."""
+"""Width of the node column for which no other column is omitted. A longer id may be broken into lines."""
 
 
-def render(sight: Sight, rows: Sequence[Row], width: int) -> RenderableType:
+def render(listing: Listing, rows: Sequence[Row], width: int) -> RenderableType:
     """Return the table of some rows, under a line that counts all nodes.
 
     Args:
-        sight: What was seen.
-        rows: Those to list, in their order.
+        listing: All nodes.
+        rows: The rows to show, in their order.
         width: Columns of the terminal.
     """
-    parts: list[RenderableType] = [summary(sight)]
+    parts: list[RenderableType] = [summary(listing)]
     if rows:
         parts.append(_table(_fitting(_columns(rows), width), rows))
-    if not sight.remembers and any(row["state"] == State.OFFLINE for row in rows):
+    if not listing.remembers and any(row["state"] == State.OFFLINE for row in rows):
         parts.append(
             Text(
                 "The keys of an offline node do not say since when it is offline."
@@ -44,29 +44,29 @@ def render(sight: Sight, rows: Sequence[Row], width: int) -> RenderableType:
     return Group(*parts)
 
 
-def summary(sight: Sight) -> Text:
+def summary(listing: Listing) -> Text:
     """Return the line that counts the nodes."""
     text = Text()
-    counts = count_states(sight.rows)
+    counts = count_states(listing.rows)
     for state in (State.ONLINE, State.OFFLINE, State.UNDECIDED):
         if counts[state] or state is not State.UNDECIDED:
             text.append(f"{counts[state]} {state}", _STYLES[state] if counts[state] else "dim").append("  ")
-    return text.append(f"{sight.place} at {moment(sight.wall)} UTC", "dim")
+    return text.append(f"{listing.place} at {moment(listing.wall)} UTC", "dim")
 
 
 def _columns(rows: Sequence[Row]) -> dict[Column, list[str]]:
-    """Return the columns that tell something, with their cells."""
-    left_out = {"events" if any("events_per_second" in row for row in rows) else "events/s"}
+    """Return the columns that are not empty, with their cells."""
+    omitted = {"events" if any("events_per_second" in row for row in rows) else "events/s"}
     if not any(row["offline_since"] is not None for row in rows):
-        left_out.add("since")
-    return {column: [column.text(row) for row in rows] for column in COLUMNS if column.name not in left_out}
+        omitted.add("since")
+    return {column: [column.text(row) for row in rows] for column in COLUMNS if column.name not in omitted}
 
 
 def _fitting(columns: dict[Column, list[str]], width: int) -> dict[Column, list[str]]:
-    """Return those columns that fit a width."""
+    """Return the columns that fit the width."""
     widths = {c.name: max(cell_len(c.short or c.title), *map(cell_len, cells)) + _GAP for c, cells in columns.items()}
     widths["node"] = min(widths["node"], _NODE_WIDTH + _GAP)
-    for name in _LEAST_TOLD_FIRST:
+    for name in _OMITTED_FIRST:
         if sum(widths.values()) - _GAP <= width:
             break
         widths.pop(name, None)

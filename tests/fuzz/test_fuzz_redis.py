@@ -14,9 +14,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from rich.console import Console
 
-from exporter.commands.sight import sight_of
+from exporter.commands.formats import csv_of, json_of
+from exporter.commands.listing import listing_of
 from exporter.commands.table import render
-from exporter.commands.texts import csv_of, json_of
 from exporter.contract import FIELDS, NODE_METRICS
 from exporter.exposition.text import Format, exposition
 from exporter.fleet import Fleet
@@ -92,8 +92,8 @@ def test_whatever_redis_holds_is_read_and_can_be_read_by_all(
     assert json.loads(json_of(rows))["nodes"] == [row | dict.fromkeys(_RECKONED) for row in rows]
     assert len(list(csv.reader(io.StringIO(csv_of(rows))))) == len(rows) + 1
     assert page.render(snapshot, fleet.settings, None).decode().count("data-id=") == len(rows)
-    sight = sight_of(snapshot, fleet.settings)
-    Console(file=io.StringIO(), width=200).print(render(sight, sight.rows, 200))
+    listing = listing_of(snapshot, fleet.settings)
+    Console(file=io.StringIO(), width=200).print(render(listing, listing.rows, 200))
 
 
 _RECKONED = ("heartbeat_age_seconds", "events_per_second")

@@ -20,8 +20,8 @@ import redis
 from rich.cells import cell_len
 from rich.console import Console
 
+from exporter.commands.listing import Listing
 from exporter.commands.nodes import chosen
-from exporter.commands.sight import Sight
 from exporter.commands.table import render
 from nodes import FIELDS, beat
 from servers import Exporter, Process, RedisServer, free_port, wait_for
@@ -226,7 +226,7 @@ def test_table_fits_every_terminal_and_never_leaves_out_state_and_node(width: in
         "backpressure": 10**9, "dropped_events": 10**6, "status": "RUNNING",
     }  # fmt: skip
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(render(Sight(1e9, [row], "redis://localhost:6379/0", remembers=True), [row], width))
+    console.print(render(Listing(1e9, [row], "redis://localhost:6379/0", remembers=True), [row], width))
     lines = console.export_text().splitlines()
     assert max(map(cell_len, lines)) <= width
     assert any(line.startswith("offline") for line in lines)

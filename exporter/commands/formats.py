@@ -1,4 +1,4 @@
-"""The nodes for other programs: JSON, and CSV that a spreadsheet may open."""
+"""The nodes for other programs: as JSON, and as CSV that is safe to open in a spreadsheet."""
 
 import csv
 import io
@@ -18,11 +18,11 @@ KEYS: Final = (
     "offline_since_exact",
     "events_per_second",
 )
-"""The keys of ``/api/v1/nodes``, and those that are calculated from them."""
+"""The keys of ``/api/v1/nodes``, and the keys that are calculated from them."""
 
 
 def json_of(rows: Iterable[Row]) -> str:
-    """Return what ``/api/v1/nodes`` answers, with the keys that are calculated from it."""
+    """Return the same JSON as ``/api/v1/nodes``, with the calculated keys added."""
     nodes = [{key: row.get(key) for key in KEYS} for row in rows]
     return printable_json({"redis_up": True, "nodes": nodes})
 
@@ -30,7 +30,7 @@ def json_of(rows: Iterable[Row]) -> str:
 def csv_of(rows: Iterable[Row]) -> str:
     """Return a line of headings and a line for each node (RFC 4180, but lines end as in Unix).
 
-    What is not known is empty.
+    The cell of an unknown value is empty.
     """
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""What is seen of the nodes, wherever it comes from: Redis itself, or a running exporter."""
+"""Lists all nodes at one moment, from Redis or from a running exporter."""
 
 import base64
 import json
@@ -26,14 +26,14 @@ _LONGEST: Final = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Listing:
     """All nodes at one moment.
 
     Attributes:
         wall: Unix time, by the clock of the reader.
         rows: The nodes, with ages, sorted by id.
-        place: Where they were read.
-        remembers: Whether the reader had watched the nodes before, and so may know since when a node is offline.
+        place: The address of Redis or of the exporter that they were read from.
+        remembers: Whether the reader watched the nodes before. Then it may know since when a node is offline.
     """
 
     wall: float
@@ -42,50 +42,51 @@ class Sight:
     remembers: bool
 
 
-See = Callable[[], Sight]
-"""Looks again. Raises an ExporterError, in one line, when nothing can be seen."""
+ReadListing = Callable[[], Listing]
+"""Reads the nodes again. Raises an ExporterError with one line if they cannot be read."""
 
 
-def sight_of(snapshot: Snapshot, settings: Settings, offline_since: OfflineSince | None = None) -> Sight:
-    """Return what a read of Redis saw.
+def listing_of(snapshot: Snapshot, settings: Settings, offline_since: OfflineSince | None = None) -> Listing:
+    """Return the listing of a snapshot.
 
     Args:
-        snapshot: What was read.
-        settings: Where it was read.
-        offline_since: Returns since when a node is offline; None if the reader had not watched the nodes before.
+        snapshot: The nodes.
+        settings: They name the address of Redis and the TTL.
+        offline_since: Returns since when a node is offline; None if the reader did not watch the nodes before.
     """
     ttl, wall = settings.heartbeat.ttl, snapshot.wall
     rows = [with_ages(row, ttl, wall) for row in rows_of(snapshot, offline_since or unknown)]
-    return Sight(wall, rows, redis_place(settings), remembers=offline_since is not None)
+    return Listing(wall, rows, redis_place(settings), remembers=offline_since is not None)
 
 
-def look_once(settings: Settings) -> See:
-    """Return a function that looks at Redis itself, each time for the first time."""
+def from_redis(settings: Settings) -> ReadListing:
+    """Return a function that reads Redis. It remembers nothing between two calls."""
 
-    def see() -> Sight:
+    def read() -> Listing:
         fleet = Fleet(settings)
         try:
-            return sight_of(fleet.look(), settings)
+            return listing_of(fleet.look(), settings)
         finally:
             fleet.close()
 
-    return see
+    return read
 
 
-def watch(fleet: Fleet) -> See:
-    """Return a function that looks through a started fleet."""
-    return lambda: sight_of(fleet.read(), fleet.settings, judged(fleet.judge))
+def from_fleet(fleet: Fleet) -> ReadListing:
+    """Return a function that reads through a started fleet."""
+    return lambda: listing_of(fleet.read(), fleet.settings, judged(fleet.judge))
 
 
-def ask(url: str, ttl: float) -> See:
+def from_exporter(url: str, ttl: float, clock: Callable[[], float] = time.time) -> ReadListing:
     """Return a function that asks a running exporter.
 
     Args:
-        url: Where its status page is; a user and a password in it are sent as basic auth.
+        url: Address of its status page. A user and a password in it are sent as basic auth.
         ttl: Seconds that a heartbeat lives.
+        clock: Returns Unix time.
 
     Raises:
-        SettingsError: The URL cannot be used.
+        SettingsError: The URL is invalid.
     """
     try:
         parts = urlsplit(url)
@@ -100,17 +101,17 @@ def ask(url: str, ttl: float) -> See:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
         request.add_header("Authorization", f"Basic {base64.b64encode(pair).decode()}")
 
-    def see() -> Sight:
-        answer, wall = _get(request, place)
+    def read() -> Listing:
+        answer, wall = _get(request, place, clock)
         if not answer["redis_up"]:
             raise SourceError(f"the exporter at {place} cannot read Redis: see its log")
-        return Sight(wall, [with_ages(row, ttl, wall) for row in answer["nodes"]], place, remembers=True)
+        return Listing(wall, [with_ages(row, ttl, wall) for row in answer["nodes"]], place, remembers=True)
 
-    return see
+    return read
 
 
-def _get(request: urllib.request.Request, place: str) -> tuple[dict[str, Any], float]:
-    """Return the answer and the exporter's time."""
+def _get(request: urllib.request.Request, place: str, clock: Callable[[], float]) -> tuple[dict[str, Any], float]:
+    """Return the answer, and Unix time by the exporter's clock."""
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:  # noqa: S310 - as above
             answer, date = json.loads(response.read(_LONGEST)), response.headers["Date"]
@@ -129,14 +130,15 @@ def _get(request: urllib.request.Request, place: str) -> tuple[dict[str, Any], f
     except ValueError:
         answer = None
     if not isinstance(answer, dict) or not {"redis_up", "nodes"} <= answer.keys():
-        raise ExporterError(f"what answers at {place} is no ginkgo-exporter (see --exporter.url)")
+        raise ExporterError(f"the server at {place} is not a ginkgo-exporter (see --exporter.url)")
     if not date:
-        return answer, time.time()
-    second = parsedate_to_datetime(date).timestamp()  # cut off: within it, our own clock is as good as any
-    return answer, min(max(second, time.time()), second + 1)
+        return answer, clock()
+    second = parsedate_to_datetime(date).timestamp()
+    # The header has whole seconds. Our own clock gives the fraction, as long as it agrees with the header.
+    return answer, min(max(second, clock()), second + 1)
 
 
 def redis_place(settings: Settings) -> str:
-    """Return where Redis is, without user and password."""
+    """Return the addresses of Redis without user and password."""
     places = (urlsplit(url.get_secret_value()) for url in settings.redis.url)
     return ", ".join(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" for parts in places)
