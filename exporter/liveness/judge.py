@@ -179,13 +179,9 @@ class Judge:
             return heartbeat and heartbeat.text
 
     def due(self, name: bytes) -> float | None:
-        """Return the deadline of an online node in monotonic seconds, which is when to read it next.
-
-        The result is None if the node is offline, undecided or unknown.
-        """
+        """Return when to read an online node next, in monotonic seconds; None if it is not online or unknown."""
         with self._lock:
-            node = self._rules.missing.get(name)
-            return self._rules.deadline(name) if node is None or node.state is State.ONLINE else None
+            return self._rules.due(name)
 
     def offline_since(self, name: bytes) -> tuple[float | None, float | None]:
         """Return since when a node is offline, and when its heartbeat ended, both in monotonic seconds.

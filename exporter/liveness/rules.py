@@ -27,6 +27,8 @@ LATE: Final = 0.4
 """Remaining life of a heartbeat, as a share of a TTL, below which its node is late with the next beat."""
 FRESH: Final = 1.0
 """Seconds for which the number of late nodes is remembered."""
+EVICTION_BEATS: Final = 1.5
+"""Beats that a node has after its heartbeat's end where Redis evicts keys. A beat comes late by the node's own work."""
 
 
 class Rules:
@@ -214,12 +216,23 @@ class Rules:
         """Return when a node that does not beat is dead, in monotonic seconds; None if it was never seen alive.
 
         A heartbeat may have been renewed since it was seen, and evicted afterwards. So if Redis
-        has evicted keys since then, the node gets one more beat.
+        has evicted keys since then, the node gets the time of one more beat.
         """
         end = self._end(name)
         if self.faults.evicted_at(name) > end - self._ttl:
-            end += self._beat
+            end += EVICTION_BEATS * self._beat
         return None if end == NEVER else end
+
+    def due(self, name: bytes) -> float | None:
+        """Return when to read an online node next, in monotonic seconds; None if it is not online or unknown.
+
+        It is read when its heartbeat should end, even if it is dead only later. From then on every
+        probe reads it, so that a beat is seen although the heartbeat is evicted again.
+        """
+        node = self.missing.get(name)
+        if node is None:
+            return None if (end := self._end(name)) == NEVER else end
+        return self.deadline(name) if node.state is State.ONLINE else None
 
     def _end(self, name: bytes) -> float:
         """Return when a node's last heartbeat ended or will end, in monotonic seconds; ``NEVER`` if it had none.

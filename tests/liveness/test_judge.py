@@ -611,12 +611,35 @@ def test_empty_fleet_is_judged() -> None:
     assert Judge(TTL, BEAT).judge(reading_of({})) == Verdicts([], [])
 
 
-def test_a_node_whose_renewed_heartbeat_may_have_been_evicted_has_one_more_beat() -> None:
+def test_a_node_whose_renewed_heartbeat_may_have_been_evicted_has_the_time_of_one_more_beat() -> None:
     court = Court()
+    evicted = Server("run-1", "master", evicted=1)
     court.look(ALIVE, 0)
-    court.look(CRASHED, 25, Server("run-1", "master", evicted=1))  # it beat at 10 and 20, and nobody looked
-    assert court.look(CRASHED, TTL + BEAT - 0.1, Server("run-1", "master", evicted=1)) is State.ONLINE
-    assert court.look(CRASHED, TTL + BEAT, Server("run-1", "master", evicted=1)) is State.OFFLINE
+    court.look(CRASHED, 25, evicted)  # it beat at 10 and 20, and nobody looked
+    assert court.look(CRASHED, TTL + 1.5 * BEAT - 0.1, evicted) is State.ONLINE
+    assert court.look(CRASHED, TTL + 1.5 * BEAT, evicted) is State.OFFLINE
+
+
+def test_a_beat_that_is_late_by_its_nodes_work_saves_a_node_whose_heartbeats_were_evicted() -> None:
+    court = Court()
+    evicted = Server("run-1", "master", evicted=1)
+    court.look(ALIVE, 0)
+    beats = (10.4, 20.8, 31.2, 41.6)  # a period is 10 s and the work of the loop
+    court.look(CRASHED, beats[2] + 1, evicted)
+    assert court.look(CRASHED, beats[3] - 0.1, evicted) is State.ONLINE
+    assert court.look(ALIVE, beats[3], evicted) is State.ONLINE
+
+
+def test_a_node_is_read_when_its_heartbeat_should_end_although_evictions_give_it_more_time() -> None:
+    court = Court()
+    evicted = Server("run-1", "master", evicted=1)
+    court.look(ALIVE, 0)
+    court.server = evicted
+    court.answer_until(TTL - 1)
+    assert court.judge.due(b"n") == TTL
+    court.look(CRASHED, TTL, evicted)
+    assert court.judge.due(b"n") == TTL + 1.5 * BEAT
+    assert court.judge.undecided() == [b"n"]  # so that every probe reads it meanwhile
 
 
 @pytest.mark.parametrize("beat", [25, 26])
