@@ -17,6 +17,7 @@ from exporter.source.discovery import Found, discover
 from exporter.source.primary import Batch, Batches
 from exporter.source.reading import Reading
 from exporter.source.requests import CHUNK
+from exporter.source.router import SlotRouter
 from exporter.source.topology import NOWHERE, Cluster, Topology
 
 
@@ -56,6 +57,10 @@ class ClusterSource:
             raise errors[0]
         names = frozenset[bytes]().union(*(scan.names for scan in scans))
         return Found(names, max(scan.busy for scan in scans), complete=not errors)
+
+    def router(self) -> SlotRouter:
+        """Return a router to keys of any kind."""
+        return SlotRouter(self._cluster)
 
     def missing_rights(self) -> frozenset[str]:
         """Return the commands that at least one primary refuses to the exporter's user."""

@@ -43,6 +43,11 @@ class Link:
         replies: list[Any] = self._connection._parser.read_batch(count, self.deadline)  # noqa: SLF001
         return replies
 
+    def receive_expected(self, expected: bytes) -> bool:
+        """Return whether the next replies are exactly these bytes, and take them if so; else leave all replies."""
+        taken: bool = self._connection._parser.read_expected(expected, self.deadline)  # noqa: SLF001
+        return taken
+
     def ask(self, request: bytes, count: int) -> list[Any]:
         """Send packed commands and return their ``count`` replies."""
         self.send(request)

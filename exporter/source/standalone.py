@@ -14,6 +14,7 @@ from exporter.source.reading import MISSING, Reading, Server, joined
 from exporter.source.replies import NO_FIELDS, columns_of, expected, is_wrong_type, refuse
 from exporter.source.requests import SERVER, SERVER_REPLIES, Chunk, KeyNames, chunks_of
 from exporter.source.rights import Rights
+from exporter.source.router import OneServer
 from exporter.source.server import seen_server
 
 
@@ -37,6 +38,10 @@ class StandaloneSource:
     def discover(self, timeout: float) -> Found:
         """Return the names of all nodes that have keys; ``timeout`` is in seconds, for each call."""
         return discover(self._pool, self._keys, timeout, self._rights)
+
+    def router(self) -> OneServer:
+        """Return a router to keys of any kind."""
+        return OneServer(self._pool)
 
     def missing_rights(self) -> frozenset[str]:
         """Return the commands that Redis refuses to the exporter's user."""

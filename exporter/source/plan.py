@@ -1,0 +1,156 @@
+"""Reads the scheduler's plan, and how long ago the scheduler looked at it.
+
+The scheduler rewrites its plan by DEL, then HSET. An empty plan is therefore read once more before it is
+believed. ``OBJECT IDLETIME`` tells who looked last, so the exporter's own connection says ``CLIENT NO-TOUCH
+ON`` before it looks: its reads then leave that time alone.
+"""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from redis import RedisError
+from redis.exceptions import AskError, MovedError, NoPermissionError
+
+from exporter.errors import SourceError
+from exporter.source.connection import linked
+from exporter.source.plain_error import plain_error
+from exporter.source.replies import is_wrong_type
+from exporter.source.requests import pack
+from exporter.source.router import Router
+
+GAP: Final = 0.05
+"""Seconds after which a plan that is empty or missing is read once more."""
+ASK_AGAIN: Final = 600.0
+"""Seconds after which a server that refused CLIENT NO-TOUCH or OBJECT IDLETIME is asked again."""
+
+_NO_TOUCH: Final = pack(b"CLIENT", b"NO-TOUCH", b"ON")
+_ACCEPTED: Final = b"+OK\r\n"
+_PERSISTENCE: Final = pack(b"INFO", b"persistence")
+_SAVES: Final = re.compile(rb"\n(?:rdb_bgsave|aof_rewrite)_in_progress:1")
+_KEPT: Final = 16 * 1024 * 1024
+"""Bytes of the largest plan whose reply is kept to be compared with the next."""
+_NO_PLAN: Final[Mapping[bytes, bytes]] = {}
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReading:
+    """What Redis holds of the plan.
+
+    Attributes:
+        plan: The node of each planned portfolio; empty without a plan. The same object stands for the same plan.
+        idle: Seconds since the scheduler last looked at it; None where Redis cannot tell.
+    """
+
+    plan: Mapping[bytes, bytes]
+    idle: float | None = None
+
+
+class PlanReader:
+    """Reads the plan. For one thread at a time.
+
+    A plan that is the same as at the last read is compared with the bytes of that reply and not parsed: of
+    50,000 portfolios, that saves 13 ms.
+
+    Args:
+        router: Finds the server that has the plan.
+        key: The plan's key.
+        clock: Returns monotonic seconds.
+        pause: Waits for some seconds; returns early when the exporter is closed.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        key: bytes,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._router, self._key, self._clock, self._pause = router, key, clock, pause
+        self._get = pack(b"HGETALL", key)
+        self._look = pack(b"OBJECT", b"IDLETIME", key) + _PERSISTENCE
+        self._plan = _NO_PLAN
+        self._reply = b""
+        self._look_not_before = float("-inf")
+        self._saved = float("-inf")
+        self._logged: set[str] = set()
+
+    def read(self, deadline: float, *, expected: bool) -> PlanReading:
+        """Return the plan.
+
+        Args:
+            deadline: Monotonic seconds.
+            expected: Whether an empty plan is to be read once more before it is believed.
+
+        Raises:
+            SourceError: Redis could not be read, or refuses to show the plan.
+        """
+        start = self._clock()
+        reading = self._read(deadline)
+        if expected and not reading.plan:
+            self._pause(max(0.0, start + GAP - self._clock()))
+            reading = self._read(deadline)
+        return reading
+
+    def _read(self, deadline: float) -> PlanReading:
+        pool = self._router.pool(self._key, deadline)
+        looks = self._clock() >= self._look_not_before
+        with linked(pool, self._router.limit(pool, deadline)) as link:
+            link.send(_NO_TOUCH + self._get + self._look if looks else self._get)
+            accepted: Any
+            content: Any
+            if self._reply and link.receive_expected(_ACCEPTED * looks + self._reply):
+                accepted, content = b"OK", None
+            else:
+                accepted = link.receive(1)[0] if looks else None
+                (content,) = link.receive(1)
+            idle, persistence = link.receive(2) if looks else (None, None)
+        if content is not None:
+            self._take(self._router.follow(pool, content, self._get, deadline))
+        if not looks or isinstance(content, MovedError | AskError):
+            return PlanReading(self._plan)
+        return PlanReading(self._plan, self._idle(accepted, idle, persistence))
+
+    def _take(self, content: Any) -> None:
+        """Take over what HGETALL replied."""
+        self._reply = b""
+        if is_wrong_type(content):
+            self._log_once("the plan in Redis is no hash: it counts as missing")
+            content = []
+        if isinstance(content, NoPermissionError):
+            self._log_once("the Redis user lacks a right", command="hgetall", effect="no portfolio is known")
+        if isinstance(content, RedisError):
+            raise plain_error(content)
+        if type(content) is not list or len(content) % 2 or not set(map(type, content)) <= {bytes}:
+            raise SourceError(f"Redis gave an answer of an unexpected kind to HGETALL: {type(content).__name__}")
+        nodes: dict[bytes, bytes] = {}
+        plan = {key: nodes.setdefault(node, node) for key, node in zip(content[::2], content[1::2], strict=True)}
+        if plan != self._plan:  # a plan that is written anew may come in another order
+            self._plan = plan
+        if content and sum(map(len, content)) <= _KEPT:
+            self._reply = pack(*content)
+
+    def _idle(self, accepted: Any, idle: Any, persistence: Any) -> float | None:
+        """Return the seconds since the scheduler's last look, as far as Redis can tell.
+
+        Redis does not record looks while a child process saves. So after a save the time counts from its end.
+        """
+        now = self._clock()
+        if error := next((reply for reply in (accepted, idle) if isinstance(reply, RedisError)), None):
+            self._look_not_before = now + ASK_AGAIN
+            self._log_once("how long ago the scheduler looked at the plan is unknown", reason=str(plain_error(error)))
+            return None
+        if not isinstance(persistence, bytes) or _SAVES.search(persistence):
+            self._saved = now
+            return None
+        return min(float(idle), now - self._saved) if type(idle) is int else None
+
+    def _log_once(self, event: str, **values: str) -> None:
+        if event not in self._logged:
+            self._logged.add(event)
+            log.warning(event, **values)
