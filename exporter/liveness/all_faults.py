@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from exporter.liveness.faults import NEVER, Fault, Kind, ServerFaults, chance
-from exporter.source.reading import Server
+from exporter.source.reading import Reading, Server
 
 Hit = Callable[[bytes], bool]
 """Returns whether a fault hit a node: a fault of one primary of a cluster hits only that primary's nodes."""
@@ -61,10 +61,13 @@ class Faults:
         """Return when a Redis that holds a node's keys last showed new evictions; ``NEVER`` if it did not."""
         return max((each.evicted_at for each in self._holders(name)), default=NEVER)
 
-    def observe_beat(self, name: bytes, beat_at: float) -> None:
-        """Record a node's beat."""
-        for each in self._holders(name):
-            each.observe_beat(beat_at)
+    def observe_beats(self, reading: Reading) -> None:
+        """Record the beats in a reading: a beat shows that Redis takes writes."""
+        if self.writes_refused_since is not None:
+            for name, ms in zip(reading.names, reading.ttl_ms, strict=True):
+                beat_at = reading.asked - self._ttl + min(ms / 1000, self._ttl)
+                for each in self._holders(name) if ms > 0 else ():
+                    each.observe_beat(beat_at)
 
     def _holders(self, name: bytes) -> list[ServerFaults]:
         addresses = self.server.holders(name) if self.server else ()

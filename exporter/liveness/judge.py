@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import Lock
 
 from exporter.liveness.faults import Kind
-from exporter.liveness.mass_loss import Thresholds
+from exporter.liveness.mass_loss import Thresholds, count_late
 from exporter.liveness.rules import LOOK_AGAIN, REMEMBER_LOST, Rules
 from exporter.liveness.states import Change, Missing, State, Verdicts
 from exporter.source.reading import Reading, Server
@@ -37,7 +37,7 @@ class Judge:
         self, ttl: float, beat: float, forget_after: float | None = None, thresholds: Thresholds | None = None
     ) -> None:
         self._rules = Rules(ttl, beat, forget_after, thresholds or Thresholds())
-        self._beat = beat
+        self._ttl, self._beat = ttl, beat
         self._lock = Lock()
         self._on_changes: list[OnChanges] = []
         self._on_faults: list[Callable[[Kind], None]] = []
@@ -98,7 +98,7 @@ class Judge:
             of: Number of such nodes; the reading may hold only some of them.
         """
         with self._lock:
-            self._rules.late = reading.at, self._rules.count_late(reading, of)
+            self._rules.late = reading.at, count_late(reading, of, self._ttl)
         return self.judge(reading)
 
     def found(self, names: Collection[bytes], since: float) -> None:

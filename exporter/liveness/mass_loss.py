@@ -11,8 +11,20 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from exporter.source.reading import Reading
+
 HOLD_BEATS: Final = 1.5
 """Longest time for which a death is held back, in beats: the deaths of one cause lie within one beat."""
+
+
+LATE: Final = 0.4
+"""Remaining life of a heartbeat, as a share of a TTL, below which its node is late with the next beat."""
+
+
+def count_late(reading: Reading, of: int, ttl: float) -> float:
+    """Return how many of ``of`` nodes are late with their beat; the reading is a fair sample of them."""
+    least = LATE * ttl * 1000
+    return sum(0 < ms < least for ms in reading.ttl_ms) * of / len(reading.ttl_ms)
 
 
 class Ruling(Enum):

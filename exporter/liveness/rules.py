@@ -15,7 +15,7 @@ from typing import Final
 from exporter.liveness.all_faults import Faults
 from exporter.liveness.faults import LOSES_DATA, NEVER, Kind, chance
 from exporter.liveness.heartbeats import Heartbeats
-from exporter.liveness.mass_loss import MassLoss, Ruling, Thresholds
+from exporter.liveness.mass_loss import MassLoss, Ruling, Thresholds, count_late
 from exporter.liveness.states import Change, Missing, State, Verdicts
 from exporter.source.reading import NO_EXPIRY, Reading, Server
 
@@ -23,8 +23,6 @@ LOOK_AGAIN: Final = 0.02
 """Seconds until the second read of a node that was never seen before and reads as crashed."""
 REMEMBER_LOST: Final = 3600.0
 """Seconds for which a node is remembered after Redis lost its keys."""
-LATE: Final = 0.4
-"""Remaining life of a heartbeat, as a share of a TTL, below which its node is late with the next beat."""
 FRESH: Final = 1.0
 """Seconds for which the number of late nodes is remembered."""
 EVICTION_BEATS: Final = 1.5
@@ -83,8 +81,7 @@ class Rules:
         without = [position for position, ttl in enumerate(ttl_ms) if ttl <= 0] if min(ttl_ms, default=1) <= 0 else []
         states = [State.ONLINE] * len(ttl_ms)
         self.heartbeats.update(reading, without)
-        if self.faults.writes_refused_since is not None:
-            self._observe_beats(reading)
+        self.faults.observe_beats(reading)
         if self.missing or self.lost:
             living = set(reading.names).difference(reading.names[position] for position in without)
             for name in living.intersection(self.lost):
@@ -129,9 +126,8 @@ class Rules:
     def _first_missed(self, name: bytes, at: float) -> Missing:
         """Return the record of a node that is read without heartbeat for the first time.
 
-        The node's chance counts from its last beat that was seen. But the exporter may not have
-        read it between the end of that heartbeat and a later fault. Then it may have beaten until
-        that fault, and its chance counts from there.
+        Its chance counts from its last beat that was seen. But if nobody read it between the end of
+        that heartbeat and a later fault, it may have beaten until the fault: its chance counts from there.
         """
         end, faults = self._end(name), self.faults.of(name)
         if end == NEVER:
@@ -193,24 +189,13 @@ class Rules:
         """Return how many living nodes are expected to die within a beat."""
         at = reading.asked
         seen, late = self.late
-        count = self.count_late(reading, of)
+        count = count_late(reading, of, self._ttl)
         if at - seen <= FRESH:
             count = max(count, late)
         for name, node in self.missing.items():
             if node.state is State.UNDECIDED and node.since is not None and name not in self.mass_loss.held:
                 count += chance(self.faults.of(name), node.since, at) >= self._ttl
         return count
-
-    def count_late(self, reading: Reading, of: int) -> float:
-        """Return how many of ``of`` nodes are late with their beat; the reading is a fair sample of them."""
-        least = LATE * self._ttl * 1000
-        return sum(0 < ms < least for ms in reading.ttl_ms) * of / len(reading.ttl_ms)
-
-    def _observe_beats(self, reading: Reading) -> None:
-        """Record the beats in a reading: a beat shows that Redis takes writes."""
-        for name, ms in zip(reading.names, reading.ttl_ms, strict=True):
-            if ms > 0:
-                self.faults.observe_beat(name, reading.asked - self._ttl + min(ms / 1000, self._ttl))
 
     def deadline(self, name: bytes) -> float | None:
         """Return when a node that does not beat is dead, in monotonic seconds; None if it was never seen alive.

@@ -8,6 +8,7 @@ import pytest
 from exporter.liveness.all_faults import Faults
 from exporter.liveness.faults import HALF, ONGOING, Fault, Kind, ServerFaults, chance
 from exporter.source.reading import Server
+from readings import Pair, reading_of
 
 TTL, BEAT = 30.0, 10.0
 SHORT, CUT_OFF = 15.0, 12.0
@@ -367,10 +368,27 @@ def test_refusal_of_one_primary_is_ended_by_its_own_nodes_only() -> None:
     faults = Faults(TTL, BEAT)
     faults.observe(cluster(), 100)
     faults.observe(cluster(B=replace(refusing(1), run_id="B")), 101)
-    faults.observe_beat(b"a1", 105)
+    faults.observe_beats(reading_of({b"a1": Pair(ttl=TTL)}, 105))
     assert faults.writes_refused_since == 100
-    faults.observe_beat(b"b1", 105)
+    faults.observe_beats(reading_of({b"b1": Pair(ttl=TTL)}, 105))
     assert faults.writes_refused_since is None
+
+
+@pytest.mark.parametrize(
+    ("ttl", "end"),
+    [
+        pytest.param(None, ONGOING, id="no heartbeat"),
+        pytest.param(TTL - 5, ONGOING, id="beat before the refusal"),
+        pytest.param(TTL - 0.5, 104.5, id="beat after the refusal"),
+        pytest.param(3600, 105, id="heartbeat that lives for an hour: no later than now"),
+    ],
+)
+def test_beat_in_a_reading_ends_a_refusal_that_was_seen_before_it(ttl: float | None, end: float) -> None:
+    faults = Faults(TTL, BEAT)
+    faults.observe(cluster(), 100)
+    faults.observe(cluster(B=replace(refusing(1), run_id="B")), 101)
+    faults.observe_beats(reading_of({b"b1": Pair(ttl=ttl)}, 105))
+    assert [fault.end for fault in faults.of(b"b1")] == [end]
 
 
 def test_evictions_are_each_primarys_own() -> None:
