@@ -1,4 +1,4 @@
-"""The rule file as the tests see it: parsed, cut down to one alert, and run through promtool."""
+"""The rule file for the tests: parsed, reduced to one alert, and run through promtool."""
 
 import re
 import subprocess
@@ -20,12 +20,12 @@ RUNBOOKS = ALERTS / "runbooks"
 Rule = dict[str, Any]
 Groups = list[dict[str, Any]]
 Tests = dict[str, str]
-"""Files of unit tests: content by name."""
+"""Files of unit tests: each file's content by its name."""
 
 
 @cache
 def groups() -> Groups:
-    """Return the groups of the rule file; they are not to be changed."""
+    """Return the groups of the rule file; the caller must not change them."""
     loaded: Groups = yaml.safe_load(RULES.read_text())["groups"]
     return loaded
 
@@ -42,7 +42,7 @@ def alerts() -> dict[str, Rule]:
 
 
 def severities(name: str) -> list[str]:
-    """Return the severities that an alert may have: one, or those that a template chooses from."""
+    """Return the severities that an alert may have: a single one, or all that its template can give."""
     label: str = alerts()[name]["labels"]["severity"]
     return re.findall(r"}}(\w+){{", label) or [label]
 
@@ -53,13 +53,13 @@ def recordings() -> dict[str, Rule]:
 
 
 def name_of(rule: Rule) -> str:
-    """Return the name of an alert or a recording."""
+    """Return the name of an alert or of a recording rule."""
     name: str = rule.get("alert") or rule["record"]
     return name
 
 
 def needed_by(rule: Rule) -> set[str]:
-    """Return the names of the recordings that a rule reads, and of those that they read."""
+    """Return the names of all recordings that a rule reads, directly or through other recordings."""
     known = recordings()
     found: set[str] = set()
     todo = [rule]
@@ -83,18 +83,18 @@ def cut_down_to(names: set[str], changed: Rule | None = None) -> Groups:
 
 
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run promtool and return what it said."""
+    """Run promtool and return its exit code and output."""
     return subprocess.run([binary("promtool"), *arguments], capture_output=True, text=True, check=False)
 
 
 def unit_tests(name: str) -> Tests:
-    """Return the hand-written unit tests of an alert, or of the recordings; the quick one first."""
+    """Return the hand-written unit tests of an alert, or of the recordings; the quick file comes first."""
     files = sorted(UNIT_TESTS.glob(f"{name}.*test.yml"), key=lambda path: len(path.name))
     return {path.name: path.read_text() for path in files}
 
 
 def first_failure(tests: Tests, tested: Groups, folder: Path) -> str:
-    """Run unit tests on other rules than the rule file's; return what promtool said, "" if all pass."""
+    """Run unit tests on changed rules; return promtool's output, or "" if all tests pass."""
     (folder / "tests").mkdir(parents=True)
     (folder / RULES.name).write_text(yaml.safe_dump({"groups": tested}, sort_keys=False))
     for name, text in tests.items():

@@ -1,7 +1,7 @@
-"""What Prometheus would know after an hour of 10,000 nodes that are well, served for it to scrape.
+"""An hour of samples of 10,000 healthy nodes, which Prometheus scrapes at once.
 
-The samples bring their own times, so that they end up where an hour's scrapes would: in Prometheus's memory. A query
-over a block on the disk (as promtool writes them) joined with that memory costs about twice as much.
+The samples have times of their own, so that they are in Prometheus's memory, as the samples of an hour's scrapes would
+be. promtool could write blocks on the disk instead, but a query over a block and the memory costs about twice as much.
 """
 
 import time
@@ -15,12 +15,12 @@ from nodes import FIELDS
 STEP: Final = 15
 """Seconds between two samples of a series."""
 STEP_OF_TOTALS: Final = 60
-"""Likewise, of those that are recorded once a minute."""
+"""Seconds between two samples of a series that is recorded once a minute."""
 PAGE: Final = 12
 """Samples of each series in one scrape."""
 GROWING: Final = ("ginkgo_node_events_total", "node:ginkgo_node_events_total:max")
 EVENTS: Final = int(FIELDS["total_events"])
-"""Where the growing ones end."""
+"""Last value of the series that grow."""
 SERIES: Final = {
     "ginkgo_node_up": (30, 1),
     "ginkgo_node_heartbeat_ttl_seconds": (10, 25),
@@ -32,15 +32,15 @@ SERIES: Final = {
     "node:ginkgo_node_backpressure:rate5m": (65, 0),
     "node:ginkgo_node_events_total:max": (65, EVENTS),
 }
-"""By name, the minutes that the rules' longest window looks back on, and the value."""
+"""By name of a series: the minutes of the longest window that a rule reads it over, and its value."""
 
 
 class History:
-    """A target that hands over the past page by page, oldest first, and then nothing.
+    """A target that returns the past page by page, oldest first, and then empty pages.
 
     Args:
-        nodes: How many.
-        instance: The exporter whose series they are.
+        nodes: Number of nodes.
+        instance: Label `instance` of the series: the exporter that exports them later.
     """
 
     def __init__(self, nodes: int, instance: str) -> None:

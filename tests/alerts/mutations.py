@@ -1,4 +1,4 @@
-"""Ways to break a rule: each yields it with one thing wrong that its unit tests have to notice."""
+"""Ways to break a rule. Each breaks one part of it, which the rule's unit tests have to notice."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _FACTOR = 4
 
 
 class Mutant(NamedTuple):
-    """A broken rule: the kind of the fault, what was done where, and what came of it."""
+    """A broken rule: the kind of the fault, the change and its place, and the changed rule."""
 
     kind: str
     done: str
@@ -28,7 +28,7 @@ class Mutant(NamedTuple):
 
 
 def mutants(rule: Rule) -> Iterator[Mutant]:
-    """Yield a rule broken in one way at a time."""
+    """Yield copies of a rule, each broken in one way."""
     expr = rule["expr"]
     for kind, done, broken in (
         *_turned_comparisons(expr),
@@ -73,7 +73,7 @@ def _changed_clauses(expr: str) -> Iterator[tuple[str, str, str]]:
     for at in re.finditer(r"\b(and|unless)\b", expr):
         other = "unless" if at[0] == "and" else "and"
         yield "clause", f"{at[0]} made {other} at {at.start()}", _replaced(expr, at, other)
-    # Operators begin a line; their right side ends at the next operator of their depth, or a bracket above it.
+    # An operator begins a line. Its right side ends at the next operator of the same depth, or at a bracket above it.
     lines = expr.splitlines()
     for start, line in enumerate(lines):
         if not re.match(_OPERATOR, line.lstrip()):

@@ -1,4 +1,4 @@
-"""What stands behind the exporter: real Prometheus and Alertmanager, and a webhook that keeps what it is told."""
+"""The servers behind the exporter: a real Prometheus and Alertmanager, and a webhook that keeps notifications."""
 
 import json
 import threading
@@ -17,7 +17,7 @@ Labels = dict[str, str]
 
 
 def ask(port: int, path: str, body: Any = None) -> Any:
-    """Return what a server of the loopback interface answers, or None if it does not answer with success."""
+    """Return the answer of a server on the loopback interface; None without an answer of status 200."""
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         if body is None:
@@ -36,13 +36,13 @@ def ask(port: int, path: str, body: Any = None) -> Any:
 
 
 def started(process: Process, port: int) -> None:
-    """Wait until a program is ready; one that ends instead fails the test with what it said."""
+    """Wait until a program is ready; if it ends instead, the test fails with the program's output."""
     wait_for(lambda: not process.alive or ask(port, "/-/ready"), f"for {process.log.stem}")
     assert process.alive, process.output()
 
 
 class Alertmanager(Process):
-    """An Alertmanager without peers, with a configuration of the test's."""
+    """An Alertmanager without peers, with the test's configuration."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         self.port = free_port()
@@ -64,13 +64,13 @@ class Alertmanager(Process):
         assert ask(self.port, "/api/v2/alerts", [{"labels": alert} for alert in labels])
 
     def alerts(self) -> list[dict[str, Any]]:
-        """Return all alerts that fire, told or held back."""
+        """Return all alerts that fire, inhibited or not."""
         found: list[dict[str, Any]] = ask(self.port, "/api/v2/alerts")
         return found
 
 
 class Prometheus(Process):
-    """A Prometheus with a configuration of the test's, beside its rule files."""
+    """A Prometheus with the test's configuration; its rule files are in the same folder."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any], *flags: str) -> None:
         self.port = free_port()
@@ -88,7 +88,7 @@ class Prometheus(Process):
         started(self, self.port)
 
     def rule_groups(self) -> list[dict[str, Any]]:
-        """Return the rule groups with the time that their last evaluation took."""
+        """Return the rule groups, each with the duration of its last evaluation."""
         found: list[dict[str, Any]] = ask(self.port, "/api/v1/rules")["data"]["groups"]
         return found
 
@@ -112,7 +112,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class Webhook:
-    """A receiver that takes notifications; what it was told is kept in ``told``, alert by alert, with the time."""
+    """A receiver of notifications; ``told`` has each alert that it received, with the time."""
 
     def __init__(self) -> None:
         self.told: list[tuple[float, dict[str, Any]]] = []
@@ -142,7 +142,7 @@ class Webhook:
         self._thread.join()
 
     def messages(self, status: str, alertname: str = "", node_id: str = "") -> list[dict[str, Any]]:
-        """Return the alerts told with a status, all or those of a name and a node."""
+        """Return the received alerts with a status; an empty name or node means any."""
         return [
             alert
             for _, alert in list(self.told)

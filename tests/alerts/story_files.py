@@ -1,4 +1,4 @@
-"""The stories of alerts as files of unit tests for promtool."""
+"""The stories of alerts, written as files of unit tests for promtool."""
 
 import json
 from functools import cache
@@ -9,14 +9,14 @@ from simulated.promtool_file import PromtoolFile
 from simulated.story import STORIES
 
 INTERVALS = (15, 30)
-"""Scrape intervals in seconds that the rules promise to work with."""
+"""Scrape intervals in seconds with which the rules must work."""
 
 
 @cache
 def story_test(alert: str, title: str, interval: int) -> str:
     """Return a story about an alert as a file of unit tests."""
     tested = cut_down_to({alert} | needed_by(alerts()[alert]))
-    # Groups are evaluated at phases of their own. This is the worst order: an alert before the recordings it reads.
+    # Prometheus evaluates groups in any order. This is the worst order: an alert comes before its recordings.
     order = sorted(tested, key=lambda group: not any(rule.get("alert") == alert for rule in group["rules"]))
     written = PromtoolFile(STORIES[alert][title](), alerts()[alert], interval)
     return json.dumps(written.document(title, [group["name"] for group in order]))

@@ -1,4 +1,4 @@
-"""The example configuration for Alertmanager: valid, and it tells the right people the right things."""
+"""The example configuration for Alertmanager is valid, and sends each alert to the right receiver."""
 
 import subprocess
 from collections.abc import Collection, Iterator
@@ -18,7 +18,7 @@ RECEIVERS = {"critical": "pager", "warning": "tickets", "info": "chat", "none": 
 
 
 @pytest.mark.server("amtool")
-def test_amtool_accepts_it() -> None:
+def test_amtool_accepts_the_example() -> None:
     run = _amtool("check-config", str(EXAMPLE))
     assert run.returncode == 0, run.stdout + run.stderr
 
@@ -32,7 +32,7 @@ def test_each_alert_goes_to_the_receiver_of_its_severity(name: str, severity: st
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-def test_each_offline_node_is_a_group_of_its_own_that_waits_for_nothing() -> None:
+def test_each_offline_node_is_a_group_of_its_own_without_a_wait() -> None:
     route = next(route for route in _config()["route"]["routes"] if "GinkgoNodeOffline" in str(route["matchers"]))
     assert route["group_by"][:2] == ["alertname", "node_id"]
     assert route["group_wait"] == "0s"
@@ -59,19 +59,19 @@ HELD_BACK = {
     "GinkgoEventsDropped": {"GinkgoBackpressureSpike", "GinkgoBackpressureHigh"},
 }
 DEATHS = {name for name, rule in alerts().items() if rule["labels"]["severity"] == "critical"} | {"GinkgoNoNodes"}
-"""Alerts that tell of a death, of lost events, or that nobody can see deaths."""
+"""Alerts that report a death, lost events, or that deaths cannot be seen."""
 
 
 @pytest.fixture(scope="module")
 def webhook() -> Iterator[Webhook]:
-    """The receiver of everything."""
+    """The receiver of all notifications."""
     with Webhook() as webhook:
         yield webhook
 
 
 @pytest.fixture(scope="module")
 def alertmanager(tmp_path_factory: pytest.TempPathFactory, webhook: Webhook) -> Iterator[Alertmanager]:
-    """Alertmanager with the example's routes and inhibition, and receivers that tell the webhook."""
+    """Alertmanager with the example's routes and inhibition; all its receivers send to the webhook."""
     config = _config()
     told = {"webhook_configs": [{"url": webhook.url, "send_resolved": True}]}
     config["receivers"] = [{"name": receiver["name"], **told} for receiver in config["receivers"]]
@@ -85,7 +85,7 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory, webhook: Webhook) -> 
 def test_each_alert_holds_back_these_and_no_others_and_no_death_is_lost(
     alertmanager: Alertmanager, webhook: Webhook
 ) -> None:
-    # Each pair of alerts is alone in a cluster of its own; the source comes first.
+    # Each pair of alerts has a cluster of its own; the source comes first.
     pairs = [(source, target) for source in alerts() for target in alerts() if source != target]
     held_back = {(source, target) for source, targets in HELD_BACK.items() for target in targets}
     alertmanager.post([_labels(source, cluster=f"{source} and {target}", which="source") for source, target in pairs])
@@ -119,7 +119,7 @@ def test_an_alert_holds_back_nothing_of_another_node_or_another_installation(ale
 def test_of_two_exporters_one_that_is_down_or_blind_hides_no_death_that_the_other_pushes(
     alertmanager: Alertmanager, webhook: Webhook, redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    # What Prometheus, or the other exporter, says of an exporter that can't be scraped and can't read Redis.
+    # The alerts about an exporter that cannot be scraped and cannot read Redis.
     cluster = "two exporters"
     of_the_other = ("GinkgoExporterDown", "GinkgoExporterDegraded", "GinkgoRedisUnreachable", "GinkgoMassHeartbeatLoss")
     alertmanager.post([_labels(name, cluster=cluster, which="source") for name in of_the_other])
@@ -133,7 +133,7 @@ def test_of_two_exporters_one_that_is_down_or_blind_hides_no_death_that_the_othe
 
 
 def _told(webhook: Webhook, names: Collection[str]) -> set[str]:
-    """Return the clusters whose target was told."""
+    """Return the clusters whose target alert was sent."""
     return {
         alert["labels"]["cluster"]
         for alert in webhook.messages("firing")
@@ -147,7 +147,7 @@ def _told_of(webhook: Webhook, cluster: str, node_id: str) -> bool:
 
 
 def _inhibited(alertmanager: Alertmanager) -> set[str]:
-    """Return the clusters whose target is held back."""
+    """Return the clusters whose target alert is inhibited."""
     return {
         alert["labels"]["cluster"]
         for alert in alertmanager.alerts()

@@ -1,4 +1,4 @@
-"""Do the unit tests bite? Each rule is broken on purpose, and they must notice."""
+"""The unit tests of the rules notice faults: each rule is broken on purpose, and they must fail."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from story_files import story_tests
 
 _NO_SOURCES = "no 'and ignoring (instance, pod, container, endpoint)'"
 HARMLESS = {
-    # Two windows end the alert, and either is enough.
+    # Two windows end the alert, and either of them is enough.
     "GinkgoNodesDisappeared: 30m times 4 at 153",
     "GinkgoNodesDisappeared: 30m times 4 at 239",
     # A longer memory, or a wider window of yesterday.
@@ -21,15 +21,15 @@ HARMLESS = {
     "node:ginkgo_node_dropped_events_total:last1h: 1h times 4 at 58",
     "node:ginkgo_node_events_total:last1h: 1h times 4 at 49",
     "node:ginkgo_node_backpressure:yesterday_max30m_rate5m: 30m times 4 at 56",
-    # What bridges gaps for drops is tested there, not again for events.
+    # The bridging of gaps is tested with drops, and not again with events.
     "node:ginkgo_node_events_total:last1h: 1h by 4 at 49",
-    # It spares Prometheus work, and nothing else.
+    # This part only saves Prometheus work.
     f"node:ginkgo_node_dropped_events_total:since_restart: {_NO_SOURCES} in line 5",
     "node:ginkgo_node_dropped_events_total:since_restart: matched across installations",
     "node:ginkgo_node_backpressure:some_rate5m: 0.03 by 4 at 39",
-    # The baseline then holds a minute or two of the spike, out of sixty.
+    # The baseline then has a minute or two of the spike among its sixty minutes.
     "node:ginkgo_node_backpressure:avg1h_rate5m: 5m by 4 at 62",
-    # The windows of rates, and that two exporters make one, are pinned by the tests of the recordings.
+    # The tests of the recordings check the windows of rates, and that two exporters make one series.
     "node:ginkgo_node_events:rate5m: instance kept",
     "node:ginkgo_node_events:rate5m: instance kept at 13",
     "node:ginkgo_node_backpressure:rate5m: 5m by 4 at 86",
@@ -37,13 +37,13 @@ HARMLESS = {
     "node:ginkgo_node_events:rate5m: 5m times 4 at 80",
     # Exactly a fifth of the looks.
     "GinkgoHeartbeatLate: >= made > at 65",
-    # A slope over another time, and one that hits 950 exactly.
+    # A slope over another time, and a slope that reaches 950 exactly.
     "GinkgoQueueGrowing: >= made > at 180",
     "GinkgoQueueGrowing: 10m times 4 at 168",
     "GinkgoQueueGrowing: 10m by 4 at 168",
-    # What stands still for a shorter time has to do so for the five minutes of `for` all the same.
+    # A queue that has to stand still for a shorter time must still do so for the five minutes of `for`.
     "GinkgoNodeStalled: 5m by 4 at 288",
-    # Another exporter that reads Redis now and then; `for` is longer than either window.
+    # Another exporter reads Redis from time to time; `for` is longer than either window.
     "GinkgoExporterDegraded: 0.5 by 4 at 346",
     "GinkgoExporterDegraded: 2m times 4 at 339",
     "GinkgoExporterDegraded: 2m by 4 at 339",
@@ -54,18 +54,18 @@ HARMLESS = {
     "GinkgoWatchdog: 1 times 4 at 7",
     "GinkgoWatchdog: 1 by 4 at 7",
 }
-"""Changes that change no alert, or none that matters; each was thought through."""
+"""Changes that change no alert in a way that matters. Each has its reason above it."""
 
 
 def broken_rules(alert: str) -> Iterator[Mutant]:
-    """Yield an alert, and each recording that it reads, broken in one way at a time."""
+    """Yield broken copies of an alert and of each recording that it reads, each broken in one way."""
     known = alerts() | recordings()
     for name in (alert, *sorted(needed_by(known[alert]))):
         yield from (mutant for mutant in mutants(known[name]) if mutant.title not in HARMLESS)
 
 
 def unnoticed(alert: str, broken: list[Mutant], folder: Path) -> list[str]:
-    """Run the alert's stories and unit tests on each broken rule; return those that they let pass."""
+    """Run the alert's stories and unit tests on each broken rule; return the broken rules that pass."""
     needed = {alert} | needed_by(alerts()[alert])
     tests = story_tests(alert) | unit_tests(alert)
 
@@ -79,7 +79,7 @@ def unnoticed(alert: str, broken: list[Mutant], folder: Path) -> list[str]:
         return [title for title in pool.map(run, enumerate(broken)) if title]
 
 
-def test_every_harmless_change_is_one_of_a_rule_of_today() -> None:
+def test_every_harmless_change_belongs_to_a_present_rule() -> None:
     titles = {mutant.title for rule in (alerts() | recordings()).values() for mutant in mutants(rule)}
     assert titles >= HARMLESS
 

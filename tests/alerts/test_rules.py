@@ -1,4 +1,4 @@
-"""The rule file: valid, linted, unit-tested, documented, and with the labels and links that it promises."""
+"""The rule file is valid, linted, unit-tested and documented, and has the promised labels and links."""
 
 import re
 from itertools import chain
@@ -65,14 +65,14 @@ def test_promtool_finds_nothing_to_lint() -> None:
 @pytest.mark.server("promtool")
 @pytest.mark.parametrize("name", sorted({path.name.partition(".")[0] for path in UNIT_TESTS.iterdir()}))
 def test_unit_tests_pass(name: str, tmp_path: Path) -> None:
-    # With the rules that they are about alone: promtool evaluates all it loads at each step.
+    # The tests run with their own rules alone, because promtool evaluates all loaded rules at each step.
     needed = set(recordings()) if name == "recordings" else {name} | needed_by(alerts()[name])
     assert first_failure(unit_tests(name), cut_down_to(needed), tmp_path) == ""
 
 
 @pytest.mark.slow
 @pytest.mark.server("promtool")
-def test_unit_tests_pass_on_the_file_as_it_is() -> None:
+def test_unit_tests_pass_on_the_whole_file() -> None:
     run = promtool("test", "rules", *UNIT_TESTS.glob("*.test.yml"))
     assert run.returncode == 0, run.stdout + run.stderr
 
@@ -86,7 +86,7 @@ def test_a_recording_broken_in_one_way_of_each_kind_is_noticed(name: str, tmp_pa
         assert first_failure(unit_tests("recordings"), tested, tmp_path / kind), mutant.title
 
 
-def test_alerts_and_severities_are_those_of_the_contract() -> None:
+def test_alerts_and_severities_match_the_contract() -> None:
     assert {name: " or ".join(severities(name)) for name in alerts()} == CONTRACT
 
 
@@ -125,14 +125,14 @@ def test_an_offline_node_pages_at_once_and_survives_a_restart_of_the_exporter() 
     assert rule["keep_firing_for"] == "2m30s"
 
 
-def test_a_node_offline_and_a_mass_loss_are_one_line_each_on_what_the_exporter_says() -> None:
+def test_the_rules_of_an_offline_node_and_of_a_mass_loss_only_read_the_exporters_decision() -> None:
     assert alerts()["GinkgoMassHeartbeatLoss"]["expr"].count("ginkgo_") == 1
     read = re.findall(r"ginkgo_\w+", alerts()["GinkgoNodeOffline"]["expr"])
     assert read == ["ginkgo_node_up", "ginkgo_node_mass_lost"]
 
 
 @EVERY_ALERT
-def test_a_runbook_tells_meaning_impact_diagnosis_and_mitigation(rule: Rule) -> None:
+def test_a_runbook_has_meaning_impact_diagnosis_and_mitigation(rule: Rule) -> None:
     text = (RUNBOOKS / f"{rule['alert']}.md").read_text()
     assert re.findall(r"^#+ (.*)$", text, re.MULTILINE) == [
         rule["alert"],
@@ -150,21 +150,21 @@ WITHOUT = {
     "redis-cli ": ("GinkgoNodesDisappeared", "GinkgoPortfolioImbalance", "GinkgoPushFailing"),
     "```promql": ("GinkgoNoNodes",),
 }
-"""Runbooks in which a kind of command would tell nothing."""
+"""Runbooks in which a kind of command would be useless."""
 
 
-def test_no_runbook_is_left_over() -> None:
+def test_no_runbook_is_without_an_alert() -> None:
     assert {page.stem for page in RUNBOOKS.iterdir()} == set(alerts())
 
 
-def test_relative_links_in_the_documentation_lead_somewhere() -> None:
+def test_relative_links_in_the_documentation_have_a_target() -> None:
     for page in (ALERTS / "README.md", *RUNBOOKS.iterdir()):
         for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
 @pytest.mark.server("promtool")
-def test_queries_in_runbooks_parse_and_read_only_what_exists(tmp_path: Path) -> None:
+def test_queries_in_runbooks_parse_and_read_only_existing_series(tmp_path: Path) -> None:
     blocks = (
         re.findall(r"^ *```promql\n(.*?)```", page.read_text(), re.DOTALL | re.MULTILINE) for page in RUNBOOKS.iterdir()
     )
@@ -178,7 +178,7 @@ def test_queries_in_runbooks_parse_and_read_only_what_exists(tmp_path: Path) -> 
     assert read <= recordings().keys()
 
 
-def test_the_table_in_the_readme_is_that_of_the_rules() -> None:
+def test_the_table_in_the_readme_matches_the_rules() -> None:
     rows = re.findall(r"^\| \[(\w+)\]\(runbooks/\1\.md\) \| ([\w ]+) \| (\w*) ?\| (\w*) ?\|$", _readme(), re.MULTILINE)
     assert rows == [
         (name, " or ".join(severities(name)), rule.get("for", "").removeprefix("0s"), rule.get("keep_firing_for", ""))

@@ -1,4 +1,4 @@
-"""Each alert on a simulated fleet: it fires, it stays silent beside that, and it ends."""
+"""Each alert on a simulated fleet fires when it should, stays silent otherwise, and ends."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from story_files import INTERVALS, story_test
 
 TOLD = [(alert, title) for alert, titles in STORIES.items() for title in titles]
 WITHOUT_A_FLEET = {"GinkgoPushFailing", "GinkgoWatchdog"}
-"""Alerts about something else than a fleet and those who watch it: their series are written by hand."""
+"""Alerts that a simulated fleet cannot raise: their series are written by hand."""
 
 
 @pytest.mark.server("promtool")

@@ -1,4 +1,4 @@
-"""A simulated node: beats, counters, and the ways in which it ends."""
+"""A simulated node: its beats, its counters, its crash and its graceful stop."""
 
 from dataclasses import dataclass
 
@@ -6,20 +6,20 @@ from simulated.redis_server import SimulatedRedis
 from simulated.timeline import Timeline
 
 BEAT = 10.1
-"""Seconds between two beats: ten, and the loop's own work."""
+"""Seconds between two beats: ten, and the time of the loop's own work."""
 
 
 @dataclass
 class Load:
-    """What a node has to do.
+    """The load of a node.
 
     Attributes:
-        events: Events a second.
-        backpressure: How often a second a full queue pushes back.
-        drops: Events dropped a second.
+        events: Events per second.
+        backpressure: Push-backs of full queues per second.
+        drops: Dropped events per second.
         queue: Average queue length.
-        filling: By how much the queue grows each second, up to 1,000.
-        portfolios: Portfolios loaded.
+        filling: Growth of the queue per second, up to 1,000.
+        portfolios: Number of loaded portfolios.
     """
 
     events: float = 10.0
@@ -31,11 +31,11 @@ class Load:
 
 
 class Node:
-    """One node's life; its story may start, end and start again.
+    """One node, which may start, end and start again.
 
     Args:
-        name: Its id.
-        redis: Where it writes.
+        name: Id of the node.
+        redis: The Redis to which it writes.
         timeline: The simulated time.
         had: Counters at the beginning: events, backpressure, drops.
     """
@@ -56,7 +56,7 @@ class Node:
         self._counted = timeline.now
 
     def start(self, *, fresh: bool = True) -> None:
-        """Begin to beat; with ``fresh`` counters start from 0, and what an earlier life left is deleted."""
+        """Begin to beat; with ``fresh`` the counters start from 0, and the keys of an earlier life are deleted."""
         if fresh:
             self._redis.delete(self.name)
             self._events = self._backpressure = self._dropped = 0.0
@@ -66,11 +66,11 @@ class Node:
         self._beat(self._life)
 
     def crash(self) -> None:
-        """End without a word."""
+        """Crash: no key is deleted."""
         self._alive = False
 
     def stop(self) -> None:
-        """End gracefully: both keys are deleted."""
+        """Stop gracefully: both keys are deleted."""
         self._alive = False
         self._redis.delete(self.name)
 
@@ -80,7 +80,7 @@ class Node:
         self._backpressure += events
 
     def change_load(self, **changes: float) -> None:
-        """Change what it has to do."""
+        """Change the node's load."""
         self._count()
         for field, value in changes.items():
             setattr(self.load, field, value)

@@ -1,4 +1,4 @@
-"""What a Prometheus that scrapes the simulated exporters would store, in promtool's notation."""
+"""The samples that a Prometheus would store when it scrapes the simulated exporters, in promtool's notation."""
 
 from collections.abc import Mapping
 from itertools import groupby
@@ -20,7 +20,7 @@ class Target:
         self._columns: dict[str, list[str]] = {}
 
     def scraped(self, body: str | None) -> None:
-        """Store the answer of a scrape; None if the exporter did not answer."""
+        """Store the answer of a scrape; ``body`` is None if the exporter did not answer."""
         samples = {} if body is None else dict(map(_sample, filter(_is_sample, body.splitlines())))
         self._store({**samples, "up": "1" if body is not None else "0"})
 
@@ -29,13 +29,13 @@ class Target:
         self._store({})
 
     def unscraped(self) -> None:
-        """Store nothing: Prometheus itself was away."""
+        """Store no sample, since Prometheus itself was down."""
         for column in self._columns.values():
             column.append(_MISSING)
         self._scrapes += 1
 
     def series(self) -> list[dict[str, str]]:
-        """Return everything as promtool's ``input_series``."""
+        """Return all samples as promtool's ``input_series``."""
         return [
             {"series": self._labelled(name), "values": _compressed(column)} for name, column in self._columns.items()
         ]
@@ -43,7 +43,7 @@ class Target:
     def _store(self, samples: Mapping[str, str]) -> None:
         for name, column in self._columns.items():
             value = samples.get(name)
-            # A series that a successful scrape no longer shows ends with a staleness marker.
+            # A series that is missing from a successful scrape ends with a staleness marker.
             column.append(value or (_MISSING if column[-1] in (_MISSING, "stale") else "stale"))
         for name in samples.keys() - self._columns.keys():
             self._columns[name] = [_MISSING] * self._scrapes + [samples[name]]

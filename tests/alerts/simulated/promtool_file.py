@@ -5,17 +5,20 @@ from typing import Any, Final
 from simulated.story import Labels, Story
 
 PATIENCE: Final = 15
-"""Scrape interval in seconds for which the stories' times hold; with a longer one alerts may turn so much later."""
+"""Scrape interval in seconds for which the times of stories are right.
+
+With a longer interval alerts may begin and end later, by the difference.
+"""
 LATE_BY: Final = 2
-"""Twice the difference: once for the scrape, once for the evaluations that ``for`` and ``keep_firing_for`` count."""
+"""Factor of that difference: once for the scrape, once for the evaluations of ``for`` and ``keep_firing_for``."""
 
 
 class PromtoolFile:
-    """Writes a story's expectations as queries for the series ``ALERTS``.
+    """Writes a story's expectations as queries of the series ``ALERTS``.
 
     Args:
-        story: What happens, and what is expected.
-        rule: The alerting rule as it is in the rules file.
+        story: Events and expectations.
+        rule: The alerting rule of the rules file.
         interval: Seconds between two scrapes, and two evaluations.
     """
 
@@ -37,7 +40,7 @@ class PromtoolFile:
                     "interval": f"{self._interval}s",
                     "input_series": self._story.series(self._interval),
                     "promql_expr_test": queries,
-                    # Texts may hold values, which depend on the scrapes: they are compared at one interval.
+                    # Texts may contain values that depend on the scrapes, so they are compared at a single interval.
                     "alert_rule_test": [self._text(*said) for said in self._story.says if self._interval == PATIENCE],
                 }
             ],
@@ -56,21 +59,21 @@ class PromtoolFile:
         return queries
 
     def _firing(self, labels: Labels, after: int, until: int) -> list[dict[str, Any]]:
-        """Return the query that an alert fires at every evaluation of a span."""
+        """Return the query that is true if an alert fires at every evaluation of a span."""
         assert until > after, f"{self._story.alert}: {labels} has no time to fire between {after} s and {until} s"
         times = (until - after) // self._step
         query = f"count(count_over_time({_alerts(self._story.alert, labels)}[{until - after - 1}s]) == {times})"
         return [_query(query, until, 1)]
 
     def _silence(self, labels: Labels, after: int, until: int) -> list[dict[str, Any]]:
-        """Return the query that an alert does not fire in a span."""
+        """Return the query that is true if an alert never fires in a span."""
         if until <= after:
             return []
         return [_query(f"count_over_time({_alerts(self._story.alert, labels)}[{until - after - 1}s])", until, None)]
 
     def _fires_for_nothing_else(self) -> dict[str, Any]:
         end = self._floor(self._story.length)
-        # The severity is part of the expectation: a rule without it would page nobody.
+        # The severity is part of the expectation: an alert without it would reach no pager.
         query = f"count(count_over_time({_alerts(self._story.alert, ())}[{end}s]))"
         return _query(query, end, len(self._story.turns) or None)
 

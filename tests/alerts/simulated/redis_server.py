@@ -12,14 +12,14 @@ TTL: Final = 30.0
 
 
 class SimulatedRedis:
-    """What Redis holds, and whether it answers.
+    """The keys of Redis, and whether it answers and takes writes.
 
     Args:
         clock: Returns the simulated time in seconds.
 
     Attributes:
-        down: It does not answer.
-        refusing: The error with which it refuses writes; None while it takes them.
+        down: Whether it does not answer.
+        refusing: The error with which it refuses writes; None while it takes writes.
         memory_used_ratio: used_memory / maxmemory; None without a limit.
     """
 
@@ -44,7 +44,7 @@ class SimulatedRedis:
         return self.refusing is None
 
     def beat(self, name: str, fields: Mapping[str, str] | None) -> None:
-        """Write what a node writes at a beat: the heartbeat, then the hash unless it is None."""
+        """Write the keys of a beat: the heartbeat, then the hash unless it is None."""
         if self.writable:
             self._heartbeats[name] = self._clock() + TTL
             if fields is not None:
@@ -61,11 +61,11 @@ class SimulatedRedis:
         self._hashes.pop(name, None)
 
     def save(self) -> None:
-        """Take a snapshot, from which a later restart restores."""
+        """Take a snapshot, which a later restart can restore."""
         self._dump = dict(self._hashes), dict(self._heartbeats)
 
     def restart(self, *, data: str) -> None:
-        """Answer again as another run: with ``data`` "kept", "saved" (of the last snapshot) or "lost"."""
+        """Answer again with another run id; ``data`` is "kept", "saved" (from the last snapshot) or "lost"."""
         if data == "saved":
             self._hashes, self._heartbeats = dict(self._dump[0]), dict(self._dump[1])
         elif data == "lost":
@@ -81,7 +81,7 @@ class SimulatedRedis:
         return frozenset(name.encode() for name in living | self._hashes.keys())
 
     def server(self) -> Server:
-        """Return what it says of itself."""
+        """Return the values of ``INFO``."""
         return Server(
             run_id=f"run-{self._run}",
             role="master",
@@ -93,7 +93,7 @@ class SimulatedRedis:
         )
 
     def read(self, names: Sequence[bytes], deadline: float) -> Reading:  # noqa: ARG002 - simulated Redis answers at once
-        """Return what it holds of some nodes, as the exporter's ``Reader`` does."""
+        """Return a reading of some nodes, as the exporter's ``Reader`` does."""
         return reading_of({name: self._pair(name.decode()) for name in names}, self._clock(), self.server(), names)
 
     def _pair(self, name: str) -> Pair:

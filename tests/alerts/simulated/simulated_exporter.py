@@ -22,12 +22,12 @@ from exporter.source.reading import Reading
 from exporter.telemetry import Telemetry
 
 LOOK: Final = 1.0
-"""Seconds between two looks at Redis. The real exporter looks four times as often, with the same verdicts."""
+"""Seconds between two probes of Redis. The real exporter probes four times as often, with the same verdicts."""
 DISCOVERY: Final = 10.0
 
 
 class Liveness:
-    """The real judge and the real watch; only this class knows how they are made and asked."""
+    """The real judge and the real watch. No other class of the simulation uses them directly."""
 
     def __init__(self, redis: SimulatedRedis, timeline: Timeline) -> None:
         self.judge = Judge(TTL, TTL / 3)
@@ -35,12 +35,12 @@ class Liveness:
         self._watch = Watch(self.judge, redis, timeout=5.0, clock=lambda: timeline.now)
 
     def look(self, names: Names) -> None:
-        """Look at Redis, and at the nodes whose state may change."""
+        """Probe Redis, and read the nodes whose state may change."""
         if self._watch.probe():
             self._watch.look(names.raw)
 
     def known(self, found: frozenset[bytes], before: Names) -> frozenset[bytes]:
-        """Return the nodes found together with those that the judge still waits for; new ones are judged once."""
+        """Return the nodes found and the nodes that the judge still waits for; new nodes are judged once."""
         now = self._timeline.now
         self.judge.observe(self._redis.server(), now)
         self.judge.found(found, now)
@@ -56,16 +56,16 @@ class Liveness:
         return reading, self.judge.judge(reading)
 
     def info(self, discovered: Discovered | None, expected: int | None) -> ReadInfo:
-        """Return what is known beside the nodes' values."""
+        """Return the data of a read beside the nodes' values."""
         refused = self.judge.writes_refused_since() is not None
         return ReadInfo(0.01, discovered, self.judge.server, refused, expected=expected)
 
 
 class SimulatedExporter:
-    """One exporter: it looks at Redis, discovers names and answers scrapes.
+    """One exporter: it probes Redis, discovers names and answers scrapes.
 
     Args:
-        redis: What it reads.
+        redis: The Redis that it reads.
         timeline: The simulated time.
         max_nodes: ``--collector.max-nodes``.
         expected: ``--nodes.expected``.
@@ -91,7 +91,7 @@ class SimulatedExporter:
         self.start()
 
     def start(self) -> None:
-        """Start as a new process, which knows nothing."""
+        """Start as a new process, without any memory of nodes."""
         self.running = True
         self.telemetry = Telemetry()
         self._liveness = Liveness(self._redis, self._timeline)
@@ -109,7 +109,7 @@ class SimulatedExporter:
         self._discover()
 
     def scrape(self) -> str | None:
-        """Return what it exports now; None if it is down."""
+        """Return the metrics that it exports now; None if it is down."""
         if not self.running:
             return None
         snapshot = self._snapshot() if self._readable and self._discovered else None

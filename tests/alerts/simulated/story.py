@@ -1,6 +1,6 @@
-"""Stories of a simulated installation: what happens, and which alerts that raises.
+"""Stories of a simulated installation: its events, and the alerts that they raise.
 
-A story is a function that is told in order::
+A story is a function that lists events and expectations in order::
 
     @story("GinkgoNodeOffline", nodes=4)
     def a_crash_pages_and_the_return_resolves(tale: Story) -> None:
@@ -9,8 +9,8 @@ A story is a function that is told in order::
         tale.start("n1", at=900)
         tale.resolves(node_id="n1", between=(1040, 1080))
 
-Times are seconds since the first scrape. A story also fails when its alert fires
-for anything that the story does not name, or ends and fires again between two
+Times are seconds since the first scrape. A story also fails if its alert fires with
+labels that the story does not name, or ends and fires again between two
 expectations.
 """
 
@@ -23,7 +23,7 @@ from simulated.world import Deed, World
 
 
 class Turn(NamedTuple):
-    """An alert begins or ends to fire: not yet at ``not_before``, and certainly at ``by``."""
+    """An alert begins or stops firing: later than ``not_before``, and at the latest at ``by``."""
 
     fires: bool
     not_before: float
@@ -35,17 +35,17 @@ Labels = tuple[tuple[str, str], ...]
 
 @dataclass
 class Story:
-    """What happens in an installation, and what is expected of one alert.
+    """The events in an installation, and the expectations on one alert.
 
     Attributes:
-        alert: The alert that the expectations are about.
-        nodes: How many nodes there are at the beginning: n1, n2, …
-        exporters: Their names.
+        alert: Name of the alert.
+        nodes: Number of nodes at the beginning: n1, n2, …
+        exporters: Names of the exporters.
         max_nodes: ``--collector.max-nodes``.
         expected: ``--nodes.expected``.
         stale_gauges: ``--collector.stale-gauges``.
-        cluster: The label that tells its series from those of another installation; empty for no such label.
-        length: Seconds after the first scrape at which the story ends.
+        cluster: Label that tells its series from the series of another installation; empty for no such label.
+        length: Seconds from the first scrape to the end of the story.
         evaluation: Seconds between two evaluations; None for the scrape interval.
         turns: Expected beginnings and ends, by the labels of the alert.
         says: Times at which the alert's texts are compared, with labels, summary and description.
@@ -74,11 +74,11 @@ class Story:
     # Expectations
 
     def fires(self, between: tuple[float, float], **labels: str) -> None:
-        """Expect the alert to begin in a span of time, and to go on until ``resolves`` or the story's end."""
+        """Expect the alert to begin firing in a span of time, and to fire until ``resolves`` or the story's end."""
         self.turns.setdefault(self._labels(labels), []).append(Turn(True, *between))
 
     def resolves(self, between: tuple[float, float], **labels: str) -> None:
-        """Expect the alert to end in a span of time."""
+        """Expect the alert to stop firing in a span of time."""
         self.turns[self._labels(labels)].append(Turn(False, *between))
 
     def reads(self, at: float, summary: str, description: str, **labels: str) -> None:
@@ -88,7 +88,7 @@ class Story:
     # Nodes
 
     def crash(self, *names: str, at: float) -> None:
-        """Let nodes end without a word."""
+        """Let nodes crash."""
         self._at(at, *(lambda world, name=name: world.node(name).crash() for name in names))
 
     def stop(self, *names: str, at: float) -> None:
@@ -122,7 +122,7 @@ class Story:
         self._at(at, *(lambda world, name=name: world.redis.delete_hash(name) for name in names))
 
     def writes_its_hash_again(self, *names: str, at: float) -> None:
-        """End what ``loses_its_hash`` began."""
+        """Let nodes write their hash again, after ``loses_its_hash``."""
         self._set(names, at, "writes_metrics", True)
 
     def cut_off(self, *names: str, at: float, lasts: float) -> None:
@@ -135,18 +135,18 @@ class Story:
         self._at(at, lambda world: world.node(name).drop(events))
 
     def load(self, *names: str, at: float, **changes: float) -> None:
-        """Change what nodes have to do; see ``node.Load``."""
+        """Change the load of nodes; see ``node.Load``."""
         self._at(at, *(lambda world, name=name: world.node(name).change_load(**changes) for name in names))
 
     # Redis
 
     def redis_hangs(self, at: float, lasts: float) -> None:
-        """Let Redis not answer for a while, and go on as the same run."""
+        """Let Redis not answer for a while, and then go on with the same run id."""
         self._at(at, lambda world: setattr(world.redis, "down", True))
         self._at(at + lasts, lambda world: setattr(world.redis, "down", False))
 
     def redis_restarts(self, at: float, takes: float, data: str = "kept") -> None:
-        """Let Redis end, and start again with its data "kept", "saved" (by ``redis_saves``) or "lost"."""
+        """Let Redis stop, and start again with its data "kept", "saved" (by ``redis_saves``) or "lost"."""
         self._at(at, lambda world: setattr(world.redis, "down", True))
         self._at(at + takes, lambda world: world.redis.restart(data=data))
 
@@ -171,7 +171,7 @@ class Story:
         self._exporter(name, at + takes, SimulatedExporter.start)
 
     def exporter_moves(self, name: str, to: str, at: float) -> None:
-        """Let an exporter start anew elsewhere."""
+        """Let an exporter start again at another place."""
         self._at(at, lambda world: world.move(name, to))
 
     def exporter_is_removed(self, name: str, at: float) -> None:
@@ -198,7 +198,7 @@ class Story:
         self._at(at + lasts, lambda world: setattr(world, "prometheus_away", False))
 
     def series(self, interval: int) -> list[dict[str, str]]:
-        """Let it all happen, and return what Prometheus stored, as promtool's ``input_series``."""
+        """Run the story, and return the samples that Prometheus stored, as promtool's ``input_series``."""
         settings = {"max_nodes": self.max_nodes, "expected": self.expected, "stale_gauges": self.stale_gauges}
         labels = {"cluster": self.cluster} if self.cluster else {}
         world = World(self.nodes, self.exporters, interval, labels, **settings)
@@ -222,11 +222,11 @@ class Story:
 
 Teller = Callable[[Story], None]
 STORIES: Final[dict[str, dict[str, Callable[[], Story]]]] = {}
-"""All stories that were defined, by alert and title."""
+"""All defined stories, by alert and title."""
 
 
 def story(alert: str, **options: Any) -> Callable[[Teller], Teller]:
-    """Register a function that tells a story about an alert; options are fields of ``Story``."""
+    """Register a function as a story of an alert; options are fields of ``Story``."""
 
     def register(tell: Teller) -> Teller:
         def told() -> Story:

@@ -18,12 +18,12 @@ OLD = 12_000, 40, 7
 
 @dataclass
 class Scraped:
-    """An exporter and the target under which Prometheus knows it.
+    """An exporter and its target in Prometheus.
 
     Attributes:
-        exporter: The process.
+        exporter: The simulated process.
         target: The target that is scraped now.
-        found: Whether service discovery finds it.
+        found: Whether service discovery finds the target.
     """
 
     exporter: SimulatedExporter
@@ -35,10 +35,10 @@ class World:
     """One run of an installation.
 
     Args:
-        nodes: How many nodes there are at the beginning: n1, n2, …
-        exporters: Their names: the host part of ``instance``.
+        nodes: Number of nodes at the beginning: n1, n2, …
+        exporters: Names of the exporters: the host part of ``instance``.
         interval: Seconds between two scrapes.
-        labels: What Prometheus adds to all series, beside ``job`` and ``instance``.
+        labels: Labels that Prometheus adds to all series, beside ``job`` and ``instance``.
         settings: Settings of the exporters; see ``SimulatedExporter``.
     """
 
@@ -52,7 +52,7 @@ class World:
         self.nodes: dict[str, Node] = {}
         for number in range(1, nodes + 1):
             node = self.nodes[f"n{number}"] = Node(f"n{number}", self.redis, self.timeline, OLD)
-            # Beats are spread over the period, as those of nodes that started at different times.
+            # Beats are spread over the period, as if the nodes had started at different times.
             first = -WARM_UP + number * 3.7 % 10
             self.timeline.at(first, lambda node=node: node.start(fresh=False))
         self.exporters: dict[str, Scraped] = {}
@@ -63,18 +63,18 @@ class World:
         self.timeline.every(interval, 0.0, self._scrape, last=True)
 
     def node(self, name: str) -> Node:
-        """Return a node; a new one if the name is new."""
+        """Return the node of a name; it is created if the name is new."""
         return self.nodes.setdefault(name, Node(name, self.redis, self.timeline))
 
     def move(self, name: str, to: str) -> None:
-        """Let an exporter start anew under another ``instance``; its old target is gone."""
+        """Let an exporter start again with another ``instance``; its old target is gone."""
         scraped = self.exporters.pop(name)
         scraped.exporter.running = False
         self._past.append(scraped.target)
         self._add(to)
 
     def run(self, until: float) -> list[dict[str, str]]:
-        """Run the installation, and return what Prometheus stored."""
+        """Run the installation, and return the samples that Prometheus stored."""
         self.timeline.run(until)
         targets = [*self._past, *(scraped.target for scraped in self.exporters.values())]
         return [series for target in targets for series in target.series()]
@@ -99,4 +99,4 @@ class World:
 
 
 Deed = Callable[[World], None]
-"""Something that happens in a world."""
+"""An event in a world."""

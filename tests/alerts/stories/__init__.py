@@ -1,4 +1,4 @@
-"""What happens in a simulated fleet, and which alerts that raises; one module for each kind of trouble."""
+"""Events in a simulated fleet, and the alerts that they raise; one module for each kind of trouble."""
 
 from stories import backpressure, beats, counts, deaths, exporters, load, redis_faults
 

@@ -1,4 +1,4 @@
-"""Stories of nodes that live, and beat late, in vain, or not for long."""
+"""Stories of nodes that live, but beat late, write no hash, or restart often."""
 
 from simulated.story import Story, story
 

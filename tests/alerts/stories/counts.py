@@ -1,4 +1,4 @@
-"""Stories of how many nodes there are: fewer than before, fewer than expected, none, or nobody can tell."""
+"""Stories of the number of nodes: fewer than before, fewer than expected, no node at all, or an unknown number."""
 
 from simulated.story import Story, story
 

@@ -1,4 +1,4 @@
-"""Stories of exporters that fail, in whole or in part."""
+"""Stories of exporters that fail completely or in part."""
 
 from simulated.story import Story, story
 
