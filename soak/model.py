@@ -11,7 +11,7 @@ from typing import Final
 
 from exporter.liveness.judge import State
 from exporter.source.discovery import SHARE
-from soak.chance import GRACE, Chance
+from soak.chance import GRACE, PROBE, Chance
 from soak.nodes import Node, Platform
 from soak.servers import BEAT, DISCOVERY, READ_TIMEOUT, TTL
 from soak.sights import Seen, Sight
@@ -220,6 +220,10 @@ class Model:
             limit = GRACE if chance.may_be_faulted(beat.begun, since) else TTL
             if beat.ended < math.inf and chance.least(beat.ended, since) < limit + HOLD + chance.slack:
                 return True
+        # The exporter first sees a death that a hang hid when the hang ends, and may hold it back from then on.
+        hung = [fault.until for fault in chance.faults if not fault.readable and fault.since <= since]
+        if beats and hung and since < max(hung) + HOLD + PROBE + chance.slack:
+            return True
         if known:
             return False
         # The exporter has never seen it alive. A new process takes faults of the past for faults of now for a while.

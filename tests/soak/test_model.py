@@ -31,6 +31,13 @@ def test_node_is_online_for_a_ttl_after_its_beat_and_then_offline(
     assert (not seen_online().accusations(at, state)) is right
 
 
+@pytest.mark.parametrize(("at", "right"), [(105.9, True), (106.1, False)])
+def test_death_that_a_short_hang_hid_may_be_held_back_from_its_end_on(at: float, *, right: bool) -> None:
+    truth = seen_online()
+    truth.model.chance.faults.append(Fault("hangs", 102.5, 102.5, 104.3, 104.3))
+    assert (not truth.accusations(at, State.UNDECIDED)) is right
+
+
 @pytest.mark.parametrize("state", [State.ONLINE, State.OFFLINE, State.UNDECIDED])
 def test_node_that_stopped_is_gone(state: State) -> None:
     truth = seen_online()
