@@ -12,6 +12,16 @@ STATUSES: Final = ("RUNNING", "PAUSED", "STOPPED")
 
 STATUS_FIELD: Final = "status"
 
+LOADED_FIELD: Final = "loaded_portfolio_ids"
+"""The field that lists the portfolios that a node has loaded. It is never a label: its length has no bound."""
+
+WORKER_PREFIXES: Final = {
+    "task_timer": "heartbeat:task_timer:",
+    "data_worker": "heartbeat:data_worker:",
+    "backtest_worker": "backtest:worker:",
+}
+"""What the names of the heartbeats of the platform's other components begin with."""
+
 MEGABYTE: Final = 1_048_576
 """Bytes in one MB of ``memory_usage``."""
 
@@ -136,5 +146,5 @@ NUMBERS: Final = (*GAUGES, *COUNTERS)
 NODE_METRICS: Final = (UP, MASS_LOST, HEARTBEAT_TTL, LAST_HEARTBEAT, *NUMBERS, STATUS)
 """All per-node families, in the order they are exported."""
 
-FIELDS: Final = (*(metric.field for metric in NUMBERS if metric.field), STATUS_FIELD)
+FIELDS: Final = (*(metric.field for metric in NUMBERS if metric.field), STATUS_FIELD, LOADED_FIELD)
 """The hash fields that are read, in the order of a reading's columns."""

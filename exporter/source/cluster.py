@@ -56,7 +56,8 @@ class ClusterSource:
         if not scans:
             raise errors[0]
         names = frozenset[bytes]().union(*(scan.names for scan in scans))
-        return Found(names, max(scan.busy for scan in scans), complete=not errors)
+        workers = frozenset[bytes]().union(*(scan.workers for scan in scans))
+        return Found(names, max(scan.busy for scan in scans), complete=not errors, workers=workers)
 
     def router(self) -> SlotRouter:
         """Return a router to keys of any kind."""

@@ -8,6 +8,7 @@ from typing import Final
 
 from redis.exceptions import NoPermissionError
 
+from exporter.contract import WORKER_PREFIXES
 from exporter.errors import SourceError
 from exporter.source.connection import Pool, linked
 from exporter.source.plain_error import plain_error
@@ -18,6 +19,8 @@ COUNT: Final = 1000
 """Keys that one SCAN command examines: it blocks Redis for well under a millisecond."""
 SHARE: Final = 0.02
 """Share of Redis's time that discovery may use."""
+WORKERS: Final = tuple(prefix.encode() for prefix in WORKER_PREFIXES.values())
+"""What the keys of workers' heartbeats begin with."""
 
 _STATISTICS: Final = pack(b"INFO", b"commandstats")
 _SCANS: Final = re.compile(rb"\ncmdstat_scan:calls=(\d+),usec=(\d+)")
@@ -32,11 +35,13 @@ class Found:
         busy: Seconds that Redis worked on the scan, by its own statistics. Where the statistics cannot be read, the
             network's round trips count too. Time during which Redis hung does not count.
         complete: Whether all servers were scanned. If not, names that are missing here may still have keys.
+        workers: The keys of all workers' heartbeats.
     """
 
     names: frozenset[bytes]
     busy: float
     complete: bool = True
+    workers: frozenset[bytes] = frozenset()
 
 
 def pause_after(busy: float, interval: float) -> float:
@@ -58,18 +63,20 @@ def discover(pool: Pool, keys: KeyNames, timeout: float, rights: Rights | None =
         SourceError: A call failed, or took longer than ``timeout``.
     """
     names: set[bytes] = set()
+    workers: set[bytes] = set()
     calls: list[float] = []
     rights = rights or Rights()
     before = _scans(pool, timeout)
-    for page, seconds in _pages(pool, _pattern(keys.metrics, keys.heartbeat), timeout, rights, server):
+    for page, seconds in _pages(pool, _pattern(keys.metrics, keys.heartbeat, *WORKERS), timeout, rights, server):
         calls.append(seconds)
         names.update(key[len(keys.metrics) :] for key in page if key.startswith(keys.metrics))
         names.update(key[len(keys.heartbeat) :] for key in page if key.startswith(keys.heartbeat))
+        workers.update(key for key in page if key.startswith(WORKERS))
     names.discard(b"")
     # The lower quartile ignores calls during which Redis hung, but it contains the network's round trip. Redis's own
     # mean contains no round trip. The smaller of the two is nearer to the time that Redis worked.
     each = min(sorted(calls)[len(calls) // 4], _mean(before, _scans(pool, timeout)))
-    return Found(frozenset(names), each * len(calls))
+    return Found(frozenset(names), each * len(calls), workers=frozenset(workers))
 
 
 def _scans(pool: Pool, timeout: float) -> tuple[int, int]:
@@ -111,15 +118,14 @@ def _pages(
             return
 
 
-def _pattern(first: bytes, second: bytes) -> bytes:
-    """Return one glob that matches both prefixes, because two scans would cost twice as much.
+def _pattern(*prefixes: bytes) -> bytes:
+    """Return one glob that matches all prefixes, because several scans would cost several times as much.
 
-    At each place the glob allows the letter of the first prefix and the letter of the second. A few
-    other keys match it too; the caller drops them.
+    At each place the glob allows the letters that the prefixes have there, up to the end of the shortest
+    prefix. A few other keys match it too; the caller drops them.
     """
-    length = min(len(first), len(second))
     classes = [
-        b"[" + b"".join(b"\\" + bytes([letter]) for letter in sorted({a, b})) + b"]"
-        for a, b in zip(first[:length], second[:length], strict=True)
+        b"[" + b"".join(b"\\" + bytes([letter]) for letter in sorted(set(letters))) + b"]"
+        for letters in zip(*prefixes, strict=False)
     ]
     return b"".join(classes) + b"*"

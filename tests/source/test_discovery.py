@@ -41,6 +41,20 @@ def test_each_scan_command_examines_a_limited_number_of_keys(crowded: RedisServe
     assert "cmdstat_keys" not in statistics
 
 
+def test_heartbeats_of_workers_are_found_in_the_same_pass(crowded: RedisServer) -> None:
+    workers = {"heartbeat:task_timer:t1", "heartbeat:data_worker:d 1", "backtest:worker:b1", "backtest:worker:b2"}
+    with crowded.client() as client:
+        beat(client, "node-1")
+        for key in (*workers, "heartbeat:scheduler:s", "backtest:working", "backtest:task:b1", "heartbeat:task"):
+            client.set(key, "{}", ex=60)
+        source = open_source(load({"redis.url": [crowded.url], "redis.timeout": "30s"}))
+        found = source.discover(30)
+        source.close()
+        client.delete(*workers)
+    assert found.workers == {key.encode() for key in workers}
+    assert found.names == {b"node-1"}
+
+
 @pytest.mark.parametrize("busy", [0.001, 0.2, 0.6, 3.0, 60.0])
 def test_discovery_uses_at_most_two_percent_of_redis(busy: float) -> None:
     pause = pause_after(busy, interval=10)
