@@ -22,8 +22,8 @@ class LedgerMaker:
         reports: What the last ledger was made of; empty if there is none.
 
     A ledger is made anew only when the plan, a list or a state has changed. If it then shows a portfolio as
-    untraded or duplicated, the lists are read once more: see ``ledger_of``. Lists that have not changed since
-    the read before need no second reading, since the read before was one.
+    untraded or duplicated, the lists are read once more: see ``ledger_of``. If only states of nodes have changed,
+    the lists need no second reading, since the read before was one.
     """
 
     def __init__(self) -> None:
@@ -59,17 +59,18 @@ class LedgerMaker:
             SourceError: The lists could not be read once more.
         """
         other_lists = self.lists.update(names, raw)
-        unchanged = plan is self._plan and states == self._states and undiscovered == self._undiscovered
+        other_plan = plan is not self._plan
+        unchanged = not other_plan and states == self._states and undiscovered == self._undiscovered
         if unchanged and not other_lists:
             return self._ledger
-        self._plan = None  # until the new ledger is there: a failure in between must not keep the last one
+        self._plan = None  # until the new ledger is there: after a failure the last one must not be kept
         if not plan and not self.lists.any_says:
             self._ledger, self.reports = None, ()
         else:
             strangers = [NodeReport(name, State.UNDECIDED, None) for name in undiscovered.difference(names)]
             self.reports = [*self.lists.reports(states), *strangers]
             self._ledger = ledger_of(plan, self.reports)
-            if other_lists and any(self._ledger.counts[state] for state in _TO_CONFIRM):
+            if (other_lists or other_plan) and any(self._ledger.counts[state] for state in _TO_CONFIRM):
                 self._confirm(plan, names, read_again())
         self._plan, self._states, self._undiscovered = plan, states, undiscovered
         return self._ledger

@@ -86,9 +86,16 @@ def test_failed_second_reading_leaves_no_ledger_of_the_first() -> None:
     for raw in ([b"[]", b"[]"], [b"[]", b'["q"]']):
         with pytest.raises(SourceError):
             maker.make(plan, NAMES, ONLINE, raw, read_again=fail)
-    # The read before counts as the first of two readings.
-    ledger = maker.make(plan, NAMES, ONLINE, [b"[]", b'["q"]'], read_again=never)
+    raw = [b"[]", b'["q"]']
+    ledger = maker.make(plan, NAMES, ONLINE, raw, read_again=lambda: raw)
     assert states_of(ledger) == {b"p": ("untraded", "undelivered"), b"q": ("unplanned", None)}
+
+
+def test_portfolio_that_is_planned_and_loaded_between_the_two_reads_is_traded() -> None:
+    maker, raw = LedgerMaker(), [b"[]", b"[]"]
+    maker.make({}, NAMES, ONLINE, raw, read_again=never)
+    ledger = maker.make({b"p": b"a"}, NAMES, ONLINE, raw, read_again=lambda: [b'["p"]', b"[]"])
+    assert states_of(ledger) == {b"p": ("traded", None)}
 
 
 def test_planned_node_that_nobody_has_looked_for_is_not_offline() -> None:
