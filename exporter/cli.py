@@ -45,7 +45,7 @@ _USAGES: Final = {
 }
 _OPTIONS: Final = {"demo": demo.add_flags, "nodes": add_nodes_options, "forget": add_forget_options}
 _READERS: Final = ("nodes", "forget")
-_READING: Final = ("config", "redis", "keys", "heartbeat", "discovery", "nodes", "collector", "log")
+_READING: Final = ("config", "redis", "keys", "heartbeat", "discovery", "nodes", "portfolios", "collector", "log")
 """The sections of the settings that matter to who only reads Redis."""
 
 log = structlog.get_logger(__name__)

@@ -77,6 +77,10 @@ class Keys(_Section):
 
     metrics_prefix: KeyPrefix = Field(default="node:metrics:", description="what the hashes' names begin with")
     heartbeat_prefix: KeyPrefix = Field(default="heartbeat:node:", description="what the heartbeats' names begin with")
+    plan: KeyPrefix = Field(default="schedule:plan", description="the scheduler's plan")
+    portfolio_prefix: KeyPrefix = Field(
+        default="portfolio:", description="what the names of the portfolios' states begin with"
+    )
 
 
 class Heartbeat(_Section):
@@ -119,6 +123,15 @@ class MassLoss(_Section):
     nodes: int = Field(default=3, ge=1, description="at least so many nodes, and more than the ratio")
     ratio: float = Field(default=0.25, gt=0, lt=1, description="share of the nodes online or undecided before")
     many: int = Field(default=10, ge=1, description="or at least so many nodes, whatever their share")
+
+
+class Portfolios(_Section):
+    """What is read and exported of portfolios."""
+
+    max_listed: int = Field(
+        default=100, ge=0, description="portfolios at fault that have a series of their own, the longest-lasting first"
+    )
+    states: bool = Field(default=True, description="read the queue and the positions of each loaded portfolio")
 
 
 class Collector(_Section):
@@ -192,6 +205,7 @@ class Settings(_Section):
     discovery: Discovery = Discovery()
     nodes: Nodes = Nodes()
     mass_loss: MassLoss = MassLoss()
+    portfolios: Portfolios = Portfolios()
     collector: Collector = Collector()
     alertmanager: Alertmanager = Alertmanager()
     web: Web = Web()
