@@ -1,8 +1,8 @@
-"""``python -m exporter`` is ``ginkgo-exporter``; both begin here, where an old Python can still be told."""
+"""``python -m exporter`` and ``ginkgo-exporter`` both begin here. A Python that is too old gets one clear line."""
 
 import sys
 
-if sys.version_info < (3, 11):  # noqa: UP036 - pip would have refused it, a checkout does not
+if sys.version_info < (3, 11):  # noqa: UP036 - pip checks the version, a checkout does not
     sys.exit("ginkgo-exporter: needs Python 3.11 or newer, and this is %d.%d" % sys.version_info[:2])  # noqa: UP031
 
 from exporter.cli import main

@@ -1,4 +1,4 @@
-"""The command line: the only place that puts the parts together."""
+"""The command line. It is the only place that puts the parts together."""
 
 import argparse
 import asyncio
@@ -30,12 +30,15 @@ from exporter.settings import Settings
 from exporter.web.server import Server
 
 _GC_THRESHOLDS: Final = (50_000, 50, 100)
-"""A read makes some 10,000 lists that live for milliseconds: no reason to look at everything else."""
+"""A read makes some 10,000 lists that live for milliseconds. With Python's own thresholds each read would make the
+collector look through all other objects as well."""
 _MALLOC: Final = {-8: 1, -3: 12 * 2**20, -1: 64 * 2**20}
-"""Options of glibc's malloc.h (M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD): one heap for all threads; bodies of
-10,000 nodes are made in pages that it keeps, as new ones cost as much as the rendering; larger blocks it gives back."""
+"""Options of glibc's malloc.h: M_ARENA_MAX, M_MMAP_THRESHOLD and M_TRIM_THRESHOLD.
+
+All threads share one heap. malloc keeps the pages in which bodies of 10,000 nodes are made, since new pages cost as
+much time as the rendering. It gives larger blocks back."""
 _END_WITHIN: Final = 4.8
-"""Seconds to end in when told to, whatever hangs; requests that are being served have four of them."""
+"""Seconds after a signal in which the process ends, whatever hangs. Running requests have four of these seconds."""
 _USAGES: Final = {
     "serve": "ginkgo-exporter serve [flags]",
     "demo": "ginkgo-exporter demo [flags]",
@@ -44,15 +47,25 @@ _USAGES: Final = {
     "forget": "ginkgo-exporter forget NODE… | --offline-longer-than TIME [flags]",
 }
 _OPTIONS: Final = {"demo": demo.add_flags, "nodes": add_nodes_options, "forget": add_forget_options}
-_READERS: Final = ("nodes", "forget")
-_READING: Final = ("config", "redis", "keys", "heartbeat", "discovery", "nodes", "portfolios", "collector", "log")
-"""The sections of the settings that matter to who only reads Redis."""
+_SHORT_COMMANDS: Final = ("nodes", "forget")
+_SHORT_SECTIONS: Final = (
+    "config",
+    "redis",
+    "keys",
+    "heartbeat",
+    "discovery",
+    "nodes",
+    "portfolios",
+    "collector",
+    "log",
+)
+"""The sections of the settings that ``nodes`` and ``forget`` use."""
 
 log = structlog.get_logger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0 done, 1 failed, 2 bad usage or setting."""
+    """Run the command line and exit: 0 for success, 1 for failure, 2 for a wrong flag or setting."""
     disable_created_metrics()
     sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     try:
@@ -67,13 +80,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except ExporterError as error:
         _fail(str(error), 1)
     except BrokenPipeError:
-        sys.exit(1)  # who read it has seen enough
+        sys.exit(1)  # the reader of the pipe has closed it, such as `head`
     except OSError as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
-        _drop_what_cannot_be_written()
+        _drop_unwritable_output()
 
 
 def _fail(reason: str, code: int) -> NoReturn:
@@ -83,12 +96,12 @@ def _fail(reason: str, code: int) -> NoReturn:
 
 
 def _nowhere() -> TextIO:
-    """Return where output goes that was closed before the start."""
+    """Return a stream that discards its text. It replaces an output that was closed before the start."""
     return Path(os.devnull).open("w", encoding="utf-8")
 
 
-def _drop_what_cannot_be_written() -> None:
-    """Leave nothing in the buffers: Python would try again at its end, and make a failure then the exit code."""
+def _drop_unwritable_output() -> None:
+    """Discard unwritable output. Python would write it again at its end, and fail with another exit code."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -103,10 +116,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("argument COMMAND"):
-            # A mistyped flag makes argparse take its value for a command; what is to be mended is the flag.
+            # argparse takes the value of a mistyped flag for a command. The message must name the flag.
             flags = (word.partition("=")[0] for word in self._given if word.startswith("-"))
-            if strange := [flag for flag in flags if flag not in self._option_string_actions][:1]:
-                message = f"unrecognized arguments: {strange[0]}"
+            if unknown := [flag for flag in flags if flag not in self._option_string_actions][:1]:
+                message = f"unrecognized arguments: {unknown[0]}"
         message = re.sub(r"://\S*@", "://…@", message)  # a mistyped flag may hold a password
         _fail(f"{message} (see {self.prog} --help)", 2)
 
@@ -127,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(run=_serve)
     commands = parser.add_subparsers(title="Commands", metavar="COMMAND", prog=parser.prog, parser_class=_Parser)
     for name, run, text in (
-        ("serve", _serve, "serve metrics; what is done when no command is given"),
+        ("serve", _serve, "serve metrics; this is the default command"),
         ("demo", _demo, "simulate nodes on an embedded Valkey, and serve their metrics"),
         ("check", _check, "check the configuration, Redis and Alertmanager once"),
         ("nodes", _nodes, "show all nodes as a table, JSON or CSV"),
@@ -139,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         if add_options := _OPTIONS.get(name):
             add_options(command)
-        settings.add_flags(command, *([_READING] if name in _READERS else []))
+        settings.add_flags(command, *([_SHORT_SECTIONS] if name in _SHORT_COMMANDS else []))
     settings.add_flags(parser)
     return parser
 
@@ -157,7 +170,7 @@ def _check(loaded: Settings, _: argparse.Namespace) -> int:
 
 
 def _nodes(loaded: Settings, arguments: argparse.Namespace) -> int:
-    # What matters is said in the output; a log line would stand in the middle of a table.
+    # The output says all that matters. A log line would stand in the middle of a table.
     logging.disable(logging.NOTSET if "log.level" in arguments else logging.CRITICAL)
     from exporter.commands import nodes  # noqa: PLC0415 - serving needs no rich
 
@@ -170,14 +183,14 @@ def _forget(loaded: Settings, arguments: argparse.Namespace) -> int:
 
 
 async def serve(loaded: Settings) -> int:
-    """Serve until SIGTERM or SIGINT, then finish what is being served."""
+    """Serve until SIGTERM or SIGINT, then finish the running requests."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     async with serving(loaded):
         await stopped.wait()
-        # Whoever waits for a name server or for a connection can't be told to end, and Python waits for all threads.
+        # A thread that waits for a name server or a connection cannot be stopped, and Python waits for all threads.
         end = threading.Timer(_END_WITHIN, os._exit, (0,))
         end.daemon = True
         end.start()
@@ -185,7 +198,7 @@ async def serve(loaded: Settings) -> int:
 
 
 def _tune_malloc() -> None:
-    """Set what glibc's malloc keeps, before there are threads; other systems' have their own ways."""
+    """Set the options of glibc's malloc before threads start. Other C libraries have no such options."""
     with suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
         for option, value in _MALLOC.items():
@@ -194,7 +207,7 @@ def _tune_malloc() -> None:
 
 @asynccontextmanager
 async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
-    """Serve as long as the block lasts, then finish what is being served."""
+    """Serve as long as the block lasts, then finish the running requests."""
     _tune_malloc()
     for hint in settings.renamed(loaded):
         log.warning("a setting has a new name; the old one works until the next release", hint=hint)

@@ -35,7 +35,7 @@ def test_help_fits_80_columns(command: str) -> None:
     done = run(*filter(None, [command]), "--help", COLUMNS="80")
     assert done.returncode == 0
     assert max(map(len, done.stdout.splitlines())) <= 80
-    assert "How Redis is reached:" in done.stdout
+    assert "Connection to Redis:" in done.stdout
 
 
 def test_help_names_the_commands_before_the_settings() -> None:

@@ -1,4 +1,7 @@
-"""Simulated nodes, an embedded Valkey and the exporter beside them: all of it in one command."""
+"""``ginkgo-exporter demo``: runs simulated nodes, an embedded Valkey and the exporter in one command.
+
+Read ``stage`` first: it starts all parts, lets the story of ``story`` happen, and stops the parts.
+"""
 
 import argparse
 import asyncio
@@ -12,43 +15,43 @@ from exporter.settings import Settings
 from exporter.web.server import Server
 
 Serving = Callable[[Settings], AbstractAsyncContextManager[tuple[Fleet, Server]]]
-"""Serves as long as its block lasts."""
+"""Returns a context in which the exporter serves."""
 
 _MOST_NODES = 1000
 _LONGEST = 3600.0
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the flags that only the demo has.
+    """Add the flags that only the demo has to a parser.
 
-    One is left out of its help: ``--speed 10`` makes the nodes beat, the story pass and
-    heartbeats run out ten times as fast, for tests.
+    ``--speed`` is for tests and not in the help. With ``--speed 10`` nodes, story and heartbeats run ten
+    times as fast.
     """
     group = parser.add_argument_group("Demo")
     group.add_argument(
-        "--nodes", type=_count, default=5, metavar="COUNT", help="how many nodes are simulated [%(default)s]"
+        "--nodes", type=_count, default=5, metavar="COUNT", help="number of simulated nodes [%(default)s]"
     )
     group.add_argument("--no-exporter", action="store_true", help="simulate the nodes only; an exporter runs elsewhere")
     group.add_argument(
-        "--stack", action="store_true", help="also run Prometheus and Alertmanager, and show what they notify"
+        "--stack", action="store_true", help="also run Prometheus and Alertmanager, and show their notifications"
     )
     group.add_argument(
-        "--logs", type=Path, metavar="FOLDER", help="keep the logs of all parts there [a temporary folder]"
+        "--logs", type=Path, metavar="FOLDER", help="folder that keeps the logs of all parts [a temporary folder]"
     )
     group.add_argument("--speed", type=_speed, default=1.0, help=argparse.SUPPRESS)
 
 
 def run(settings: Settings, arguments: argparse.Namespace, serving: Serving) -> int:
-    """Run the demo until it is told to stop.
+    """Run the demo until a signal stops it.
 
     Args:
-        settings: The exporter's. Of those not given, the demo chooses some: an embedded Valkey,
-            an address that is free, a log that leaves the terminal to the story.
-        arguments: What a parser with ``add_flags`` made of the command line.
+        settings: The exporter's settings. The demo replaces some defaults: it uses an embedded Valkey,
+            a free port and the log level warning.
+        arguments: The result of a parser with ``add_flags``.
         serving: Starts the exporter.
 
     Raises:
-        ExporterError: A package or program that it needs is missing, or a part of it failed.
+        ExporterError: A package or program is missing, or a part of the demo failed.
     """
     try:
         from exporter.demo.stage import perform  # noqa: PLC0415 - needs psutil, which an exporter does not

@@ -1,4 +1,4 @@
-"""Programs that the demo starts, and a folder for them; none of it outlives the demo, however that ends."""
+"""The programs that the demo starts, and their folder. They end with the demo, also when it is killed."""
 
 import asyncio
 import socket
@@ -23,17 +23,18 @@ done
 [ -n "$pids" ] && kill -9 $pids 2>/dev/null
 rm -rf -- "$1"
 """
-"""Reads process ids until the demo is no more, be it by SIGKILL; then kills those, and removes the folder."""
+"""A shell script. It reads process ids until the demo has ended, also by SIGKILL. Then it kills these processes and
+removes the folder."""
 _READY: Final = 20.0
-"""Seconds that a program may take to be ready."""
+"""Seconds that a program has to get ready."""
 _STOP: Final = 3.0
-"""Seconds that it may take to stop."""
-_LOOK: Final = 0.05
-"""Seconds between two looks at it."""
+"""Seconds that a program has to stop."""
+_POLL: Final = 0.05
+"""Seconds between two checks of a program."""
 
 
 def free_port(preferred: int = 0, host: str = "127.0.0.1") -> int:
-    """Return a port that nobody listens on: the preferred one if it can be had."""
+    """Return a free port: the preferred one if it is free."""
     for port in (preferred, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -47,7 +48,7 @@ def free_port(preferred: int = 0, host: str = "127.0.0.1") -> int:
 
 
 class Child:
-    """One program under the demo's care; its output goes to a file."""
+    """A running program of the demo. Its output goes to a file."""
 
     def __init__(self, name: str, process: "subprocess.Popen[bytes]", output: Path) -> None:
         self.name = name
@@ -55,26 +56,29 @@ class Child:
         self._output = output
 
     async def ready(self, answers: Callable[[], bool]) -> None:
-        """Wait until it answers.
+        """Wait until the program answers.
+
+        Args:
+            answers: Returns whether the program answers.
 
         Raises:
-            ExporterError: It ended, or did not answer in time.
+            ExporterError: The program ended, or did not answer in time.
         """
         deadline = time.monotonic() + _READY
         while not await asyncio.to_thread(answers):
             self._raise_if_ended()
             if time.monotonic() > deadline:
                 raise ExporterError(f"{self.name} did not get ready within {_READY:.0f} s")
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_POLL)
 
     async def ended(self) -> None:
-        """Wait until it ends by itself, and then raise ExporterError."""
+        """Wait until the program ends by itself, and then raise ExporterError."""
         while True:
             self._raise_if_ended()
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_POLL)
 
     async def stop(self) -> None:
-        """End it: gently, or else by force."""
+        """Stop the program with SIGTERM. If it does not end in time, kill it."""
         self._process.terminate()
         try:
             await asyncio.to_thread(self._process.wait, _STOP)
@@ -85,19 +89,19 @@ class Child:
     def _raise_if_ended(self) -> None:
         if self._process.poll() is not None:
             lines = self._output.read_text(encoding="utf-8", errors="replace").split("\n")
-            last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+            last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
             raise ExporterError(f"{self.name} ended: {last}")
 
 
 class Children:
-    """Starts programs, and ends them all, last one first, when its block is left.
+    """Starts programs, and stops them in reverse order when its block ends.
 
-    They run in sessions of their own, so that Ctrl-C reaches the demo alone, which then ends
-    them in order. Should the demo end without that, even by SIGKILL, a shell that waits for
-    the end of a pipe kills them and removes the folder.
+    Each program runs in a session of its own. So Ctrl-C reaches only the demo, and the demo stops the
+    programs in order. If the demo is killed, a shell that waits for the end of a pipe kills the programs and
+    removes the folder.
 
     Args:
-        logs: Folder for their output; None for the one that is removed.
+        logs: Folder for the programs' output; None for a temporary folder.
     """
 
     def __init__(self, logs: Path | None = None) -> None:
@@ -108,10 +112,10 @@ class Children:
 
     @property
     def folder(self) -> Path:
-        """Theirs; made when it is first asked for, and removed at the end.
+        """The programs' temporary folder. It is made at the first use and removed at the end.
 
         Raises:
-            ExporterError: It cannot be made.
+            ExporterError: The folder cannot be made.
         """
         if self._folder is None:
             try:
@@ -129,20 +133,20 @@ class Children:
 
     @property
     def logs(self) -> Path | None:
-        """The folder of their output; None if there are none."""
+        """The folder of the programs' output; None if no program was started."""
         return (self._logs or self._folder) if self._all else None
 
     def start(self, name: str, *command: str | Path) -> Child:
-        """Start a program; its output goes to ``NAME.log``.
+        """Start a program. Its output goes to ``NAME.log``.
 
         Raises:
-            ExporterError: It cannot be started.
+            ExporterError: The program cannot be started.
         """
         folder = self.folder
         output = (self._logs or folder) / f"{name}.log"
         try:
             with output.open("wb") as log:
-                process = subprocess.Popen(  # noqa: S603 - programs that the demo names
+                process = subprocess.Popen(  # noqa: S603 - fixed programs
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, start_new_session=True
                 )
         except OSError as error:
@@ -153,7 +157,7 @@ class Children:
         return child
 
     async def first_to_end(self) -> None:
-        """Wait until one of them ends by itself, and then raise ExporterError."""
+        """Wait until a program ends by itself, and then raise ExporterError."""
         await asyncio.gather(asyncio.Event().wait(), *(child.ended() for child in self._all))
 
     async def __aenter__(self) -> Self:

@@ -1,36 +1,42 @@
-"""The demo's time: seconds since its start, of which several may pass in a real one."""
+"""The demo's time in seconds since its start. It may run faster than real time."""
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Final
 
-LOOK: Final = 1.0
-"""Seconds of the demo between two looks at something that changes."""
+POLL: Final = 1.0
+"""Seconds of the demo's time between two reads of the fleet."""
 
 
 class Clock:
-    """Starts when it is made.
+    """A clock that starts at 0 when it is made.
+
+    Args:
+        speed: Seconds of the demo's time in one real second.
+        real: Returns real time in monotonic seconds.
 
     Attributes:
-        speed: How many of the demo's seconds pass in a real one.
+        speed: As above.
     """
 
-    def __init__(self, speed: float) -> None:
+    def __init__(self, speed: float, real: Callable[[], float] = time.monotonic) -> None:
         self.speed = speed
-        self._start = time.monotonic()
+        self._real = real
+        self._start = real()
 
     def restart(self) -> None:
-        """Begin anew at 0."""
-        self._start = time.monotonic()
+        """Set the clock to 0."""
+        self._start = self._real()
 
     def now(self) -> float:
         """Return the demo's time in seconds."""
-        return (time.monotonic() - self._start) * self.speed
+        return (self._real() - self._start) * self.speed
 
     async def until(self, seconds: float) -> None:
-        """Wait until a time of the demo."""
+        """Wait until a point in the demo's time, in seconds."""
         await asyncio.sleep(max(0.0, seconds - self.now()) / self.speed)
 
-    async def look(self) -> None:
-        """Wait until it is time for another look."""
-        await asyncio.sleep(LOOK / self.speed)
+    async def pause(self) -> None:
+        """Wait for the pause between two reads of the fleet."""
+        await asyncio.sleep(POLL / self.speed)

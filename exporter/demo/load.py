@@ -1,28 +1,28 @@
-"""The load of a simulated node: events that come and go, queues that breathe, and a flood at times."""
+"""The load of a simulated node: its events rise and fall, its queues fill and drain, and it may be flooded."""
 
 import math
 
 from exporter.reporter import NodeMetrics
 
 QUEUE_LIMIT = 1000
-"""Events that a portfolio's queue holds."""
+"""Maximum number of events in a portfolio's queue."""
 _STEP = 0.5
 _HEADROOM = 1.6
 _FLOOD = 4.0
 
 
 class Load:
-    """What one life of a node has done so far.
+    """The load of a node from its start to its end.
 
-    Events arrive in two slow waves around the node's usual rate. The node works off 1.6
-    times that rate; while it is flooded, four times it arrives, the queues fill up, and what
-    finds them full is pushed back and dropped. CPU and memory follow from that, since the
-    simulated nodes share one process.
+    Events arrive in two slow waves around the node's usual rate. The node can process 1.6 times the usual
+    rate. During a flood four times the usual rate arrives. Then the queues fill up, and events that find a
+    full queue are pushed back and dropped. CPU and memory are calculated from the load, since the simulated
+    nodes share one process.
 
-    For one thread at a time, but for ``flooded``, which any thread may set.
+    One thread at a time may use an object. Any thread may set ``flooded``.
 
     Args:
-        number: Which node, from 0: each has its own rate, waves and portfolios.
+        number: The node's number, from 0. Each node has its own rate, waves and portfolios.
     """
 
     def __init__(self, number: int) -> None:
@@ -32,14 +32,14 @@ class Load:
         self._portfolios = 2 + number % 3
         self._age = 0.0
         self._events = 0.0
-        self._backlog = 0.0  # a portfolio's, of what could not be worked off at once
+        self._backlog = 0.0  # unprocessed events of one portfolio
         self._overflow = 0.0
 
     def at(self, age: float) -> NodeMetrics:
-        """Let time pass, and return what the node then reports.
+        """Let time pass, and return the metrics that the node then reports.
 
         Args:
-            age: Seconds since the node started; never less than before.
+            age: Seconds since the node started. It must not be less than in an earlier call.
         """
         while self._age < age:
             step = min(_STEP, age - self._age)

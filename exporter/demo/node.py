@@ -1,4 +1,4 @@
-"""A simulated ExecutionNode: a load, and the reporter that a real node would use."""
+"""A simulated ExecutionNode: a simulated load, and the reporter that a real node uses."""
 
 from threading import Event
 from typing import Final
@@ -15,17 +15,17 @@ _STOP: Final = 2.0
 
 
 class SimulatedNode:
-    """Lives under one id, for as many lives as the story gives it.
+    """A node that can start and end several times under the same id.
 
     Args:
-        redis: Where it reports to.
-        number: Which node, from 0.
-        keys: What the keys' names begin with.
+        redis: The Redis that the node reports to.
+        number: The node's number, from 0.
+        keys: The prefixes of the keys' names.
         clock: The demo's time.
 
     Attributes:
-        node_id: Its id.
-        beats: Set when it has beaten.
+        node_id: The node's id.
+        beats: Set when the node has beaten.
     """
 
     def __init__(self, redis: "Redis", number: int, keys: Keys, clock: Clock) -> None:
@@ -39,7 +39,7 @@ class SimulatedNode:
         self._reporter: NodeReporter | None = None
 
     def start(self) -> None:
-        """Begin a new life: counters from 0, the first beat at once."""
+        """Start the node: its counters begin at 0, and it beats at once."""
         load, born = Load(self._number), self._clock.now()
 
         def measure() -> NodeMetrics:
@@ -58,27 +58,27 @@ class SimulatedNode:
         ).start()
 
     def crash(self) -> None:
-        """End at once; both keys stay as they are, and the heartbeat runs out."""
+        """End at once. Both keys stay, and the heartbeat expires."""
         if self._reporter:
             self._reporter.halt()
             self._reporter = None
 
     def stop(self) -> None:
-        """Stop gracefully: both keys are deleted."""
+        """Stop gracefully. Both keys are deleted."""
         if self._reporter:
             self._reporter.stop(_STOP)
             self._reporter = None
 
     def leave(self) -> None:
-        """Leave nothing in Redis, not even what a crash left there."""
+        """Delete all keys of the node, also after a crash."""
         if self._reporter is None:
-            self.start()  # which is what deletes it
+            self.start()  # the stop of a running reporter deletes the keys
         self.stop()
 
     def flood(self) -> None:
-        """Let more arrive than the node can work off."""
+        """Let more events arrive than the node can process."""
         self._load.flooded = True
 
     def calm(self) -> None:
-        """Let as much arrive as usual."""
+        """Let events arrive at the usual rate."""
         self._load.flooded = False

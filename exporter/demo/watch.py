@@ -1,4 +1,4 @@
-"""Tells what the exporter sees of the nodes, whenever that changes."""
+"""Prints each change of the nodes that the exporter sees."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -16,29 +16,29 @@ _CHANGES: Final[Mapping[tuple[State | None, State | None], str]] = {
     (State.OFFLINE, State.ONLINE): "online: its ginkgo_node_up went from 0 to 1",
     (None, State.ONLINE): "online: its ginkgo_node_up is 1",
     (None, State.OFFLINE): "offline: its ginkgo_node_up is 0",
-    (State.ONLINE, None): "no more: none of its series is left",
-    (State.OFFLINE, None): "no more: none of its series is left",
+    (State.ONLINE, None): "gone: it has no series any more",
+    (State.OFFLINE, None): "gone: it has no series any more",
 }
 
 
 async def watch(fleet: Fleet, clock: Clock, terminal: Terminal) -> None:
-    """Look at the fleet for ever, and tell what has changed."""
+    """Read the fleet again and again, and print the changes."""
     before: dict[str, Row] | None = None
     while True:
         try:
             snapshot = await asyncio.wrap_future(fleet.request())
         except SourceError:
-            pass  # the log says so, once
+            pass  # the log says so once
         else:
             now = {row["node_id"]: row for row in rows_of(snapshot)}
             if before is None:
                 count = sum(row["state"] == State.ONLINE for row in now.values())
-                terminal.tell(f"the exporter sees {count} of {len(now)} nodes online")
+                terminal.log(f"the exporter sees {count} of {len(now)} nodes online")
             else:
                 for change in _changes(before, now):
-                    terminal.tell(f"the exporter sees {change}")
+                    terminal.log(f"the exporter sees {change}")
             before = now
-        await clock.look()
+        await clock.pause()
 
 
 def _changes(before: Mapping[str, Row], now: Mapping[str, Row]) -> Iterator[str]:

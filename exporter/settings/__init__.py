@@ -1,10 +1,11 @@
-"""Flags, environment and file → one frozen, checked ``Settings`` object.
+"""Flags, environment and file become one frozen, checked ``Settings`` object.
 
-Nothing else reads the environment. Read ``model`` first: every setting stands there.
+No other package reads the environment. Read ``model`` first: it defines every setting.
 """
 
+from exporter.settings.flags import Setting, add_flags, all_settings, section_title
 from exporter.settings.kinds import ListenAddress
-from exporter.settings.loading import Setting, add_flags, all_settings, load, renamed, section_title
+from exporter.settings.loading import load, renamed
 from exporter.settings.model import Alertmanager, Heartbeat, Keys, Log, Redis, Settings
 
 __all__ = [

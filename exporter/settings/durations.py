@@ -1,4 +1,4 @@
-"""Durations as Prometheus writes them: ``500ms``, ``10s``, ``1h30m``."""
+"""Durations in Prometheus's form: ``500ms``, ``10s``, ``1h30m``."""
 
 import re
 from typing import Final
@@ -8,10 +8,10 @@ _DURATION: Final = re.compile("".join(rf"(?:(?P<{unit}>[0-9]+){unit})?" for unit
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds that a Prometheus duration names.
+    """Return the seconds of a duration in Prometheus's form.
 
-    The grammar is that of Prometheus's configuration: whole numbers, each with
-    a unit, the larger units first; ``0`` needs none.
+    The grammar is that of Prometheus's configuration: whole numbers, each with a unit, the larger units
+    first. ``0`` needs no unit.
 
     Raises:
         ValueError: The text is not such a duration.

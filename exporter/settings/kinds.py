@@ -1,4 +1,4 @@
-"""The kinds of values that settings have, each read from the text that a user writes."""
+"""The types of the settings' values. Each type is parsed from the user's text."""
 
 from typing import Annotated, Final, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -11,19 +11,19 @@ from exporter.settings.durations import parse_duration
 
 
 class ListenAddress(NamedTuple):
-    """Where to listen; an empty host means every address."""
+    """An address to listen on. An empty host means all addresses of the machine."""
 
     host: str
     port: int
 
     def __str__(self) -> str:
-        """Return it as the flag takes it."""
+        """Return the address in the form of the flag."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def _duration(value: object) -> object:
     if isinstance(value, bool):
-        raise ValueError("not a duration such as 500ms, 10s or 1h30m")  # noqa: TRY004 - pydantic's way to refuse
+        raise ValueError("not a duration such as 500ms, 10s or 1h30m")  # noqa: TRY004 - pydantic expects ValueError
     return parse_duration(value) if isinstance(value, str) else value
 
 
@@ -42,7 +42,7 @@ def _listen_address(value: object) -> object:
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
-    # The text may hold a password, so what is wrong with it is said without it.
+    # The URL may hold a password. So no message quotes it.
     url = value.get_secret_value()
     if not url.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("must begin with redis://, rediss:// or unix://")
@@ -51,9 +51,9 @@ def _redis_url(value: SecretStr) -> SecretStr:
     except ValueError:
         raise ValueError("not a Redis address such as redis://host:6379/0") from None
     if not url.startswith("unix://") and address.path.strip("/") and "db" not in options:
-        raise ValueError("its path is no number of a database, such as redis://host:6379/0")
+        raise ValueError("its path is not a database number, such as in redis://host:6379/0")
     if strange := sorted(parse_qs(address.query).keys() - {"db"}):
-        raise ValueError(f"has an option that is a flag here, or not known: {strange[0]}")
+        raise ValueError(f"has an option that is unknown, or a flag of this program: {strange[0]}")
     return value
 
 
@@ -61,7 +61,7 @@ def _http_url(value: str) -> str:
     if not value.startswith(("http://", "https://")) or not value.split("://", 1)[1].strip("/"):
         raise ValueError("not an address such as http://alertmanager:9093")
     if "@" in value.split("://", 1)[1].split("/", 1)[0]:
-        raise ValueError("must hold no password: that goes into --alertmanager.config-file")
+        raise ValueError("must not hold a password: put it into --alertmanager.config-file")
     return value.rstrip("/")
 
 
@@ -70,7 +70,7 @@ def _label(value: str) -> str:
     if not equals or not name.isascii() or not name.isidentifier():
         raise ValueError("not a label such as cluster=tokyo")
     if name in ("alertname", "node_id"):
-        raise ValueError(f"the label {name} is what the alert is told by")
+        raise ValueError(f"the label {name} identifies the alert and cannot be set")
     return value
 
 
@@ -85,7 +85,7 @@ def _time_zone(value: object) -> object:
 
 def _path(value: str) -> str:
     if not value.startswith("/") or value == "/" or value.startswith(("/-/", "/api/")):
-        raise ValueError("must begin with / and be no path that is taken")
+        raise ValueError("must begin with / and must not be a path of another route")
     return value
 
 

@@ -1,104 +1,23 @@
-"""Where settings come from: flags over environment over file; nothing else reads the environment.
+"""Loads the settings: flags override the environment, the environment overrides the file, the file the defaults."""
 
-A setting's path is its name everywhere: ``redis.password_file`` is the flag
-``--redis.password-file``, the variable ``GINKGO_EXPORTER_REDIS_PASSWORD_FILE``
-and ``redis: {password-file: …}`` in the file.
-"""
-
-import argparse
 import os
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, get_args, get_origin
+from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from exporter.errors import SettingsError
-from exporter.settings.durations import format_duration
-from exporter.settings.kinds import IS_DURATION
+from exporter.settings.flags import all_settings
 from exporter.settings.model import Redis, Settings, kebab
 from exporter.settings.yaml_file import read_yaml
 
-ENV_PREFIX: Final = "GINKGO_EXPORTER_"
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting as its user meets it: name, default and description."""
-
-    path: tuple[str, ...]
-    info: FieldInfo
-
-    @property
-    def name(self) -> str:
-        """Its name in the file, with dots between levels, such as ``redis.password-file``."""
-        return ".".join(map(kebab, self.path))
-
-    @property
-    def flag(self) -> str:
-        """Its flag, such as ``--redis.password-file``."""
-        return f"--{self.name}"
-
-    @property
-    def variable(self) -> str:
-        """Its environment variable, such as ``GINKGO_EXPORTER_REDIS_PASSWORD_FILE``."""
-        return ENV_PREFIX + "_".join(self.path).upper()
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether it takes several values."""
-        return get_origin(self.info.annotation) is tuple
-
-    @property
-    def switch(self) -> bool:
-        """Whether it is on or off."""
-        return self.info.annotation is bool
-
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """The values that it may take, if they are few."""
-        return get_args(self.info.annotation) if get_origin(self.info.annotation) is Literal else ()
-
-    @property
-    def default(self) -> str:
-        """Its default as the user would write it."""
-        default = self.info.default
-        if self.repeatable:
-            texts = [x.get_secret_value() if isinstance(x, SecretStr) else x for x in default]
-            return ",".join(texts) or "none"
-        if default is None:
-            return "off" if self.path == ("nodes", "forget_after") else "none"
-        if self.switch:
-            return "on" if default else "off"
-        return format_duration(default) if IS_DURATION in self.info.metadata else str(default)
-
-
-def all_settings() -> Iterator[Setting]:
-    """Yield every setting, in the order of the documentation."""
-
-    def below(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[Setting]:
-        for name, info in model.model_fields.items():
-            kind = info.annotation
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                yield from below(kind, (*path, name))
-            else:
-                yield Setting((*path, name), info)
-
-    return below(Settings, ())
-
-
-def section_title(setting: Setting) -> str:
-    """Return the heading under which a setting is listed."""
-    kind = Settings.model_fields[setting.path[0]].annotation
-    return ((kind.__doc__ if kind else "") or "").rstrip(".")
-
 
 class _Loaded(BaseSettings, Settings):
-    """The settings, with the places that they come from."""
+    """The settings, loaded from their sources."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -111,14 +30,14 @@ class _Loaded(BaseSettings, Settings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take flags (or keyword arguments) over the environment over the file."""
+        """Return the sources in their order: flags (or keyword arguments), environment, file."""
         environment = _Environment(settings_cls)
         file = (init_settings().get("config") or environment().get("config") or {}).get("file")
         return init_settings, environment, _File(settings_cls, file)
 
 
 class _Environment(PydanticBaseSettingsSource):
-    """The settings' variables. Others with the same prefix are let be: Kubernetes makes some."""
+    """The environment variables of the settings. Unknown ones are ignored: Kubernetes sets some."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
         return None, field_name, False
@@ -143,7 +62,7 @@ class _File(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         if self._file is None or not self._file.is_file():
-            return {}  # the setting itself says that there is none
+            return {}  # the check of the setting --config.file rejects a missing file
         try:
             given = read_yaml(self._file) or {}
         except ValueError as error:
@@ -163,37 +82,15 @@ def _nested(values: Mapping[tuple[str, ...], object]) -> dict[str, Any]:
     return tree
 
 
-def add_flags(parser: argparse.ArgumentParser, sections: Collection[str] = tuple(Settings.model_fields)) -> None:
-    """Give a parser the flags of these sections' settings, in groups; those not given stay out of the result."""
-    groups: dict[str, argparse._ArgumentGroup] = {}
-    for setting in all_settings():
-        if setting.path[0] not in sections:
-            continue
-        title = section_title(setting)
-        group = groups.get(title) or groups.setdefault(title, parser.add_argument_group(title))
-        default = f" [{setting.default}]" if setting.default != "none" else ""
-        options: dict[str, Any] = {
-            "dest": setting.name,
-            "default": argparse.SUPPRESS,
-            "help": (setting.info.description or "").replace("%", "%%") + default,
-        }
-        if setting.switch:
-            options["action"] = argparse.BooleanOptionalAction
-        else:
-            options["metavar"] = "|".join(setting.choices) or setting.path[-1].rpartition("_")[2].upper()
-            options["action"] = "append" if setting.repeatable else "store"
-        group.add_argument(setting.flag, **options)
-
-
 def load(flags: Mapping[str, object] | None = None) -> Settings:
-    """Return the settings: flags over environment over file over defaults.
+    """Return the settings from flags, environment, file and defaults.
 
     Args:
-        flags: Values by setting name, as ``add_flags`` leaves them in a parser's result; other names
-            in it are passed over.
+        flags: Values by the settings' names, as a parser with ``add_flags`` gives them. Other names are ignored.
 
     Raises:
-        SettingsError: A value cannot be used, or the file has an unknown name; one line saying which and why.
+        SettingsError: A value is invalid, or the file has an unknown name. The message is one line that names
+            the setting and the reason.
     """
     given = {s.path: flags[s.name] for s in all_settings() if flags and s.name in flags}
     try:
@@ -205,7 +102,7 @@ def load(flags: Mapping[str, object] | None = None) -> Settings:
 
 
 def renamed(settings: Settings) -> Iterator[str]:
-    """Yield a line for each setting that was given under a name of version 0.1: it works for one release."""
+    """Yield a line for each setting given under its name of version 0.1. The old names work for one release."""
     for name in ("ratio", "nodes"):
         if getattr(settings.alertmanager, f"mass_loss_{name}") is not None:
             yield f"--alertmanager.mass-loss-{name} is now --mass-loss.{name}"
@@ -214,7 +111,7 @@ def renamed(settings: Settings) -> Iterator[str]:
 
 
 def _with_old_names(settings: Settings) -> Settings:
-    """Return the settings with the values that were given under names of version 0.1 in their new places."""
+    """Return the settings. Values given under names of version 0.1 are moved to the new names."""
     old = {"ratio": settings.alertmanager.mass_loss_ratio, "nodes": settings.alertmanager.mass_loss_nodes}
     given = {name: value for name, value in old.items() if value is not None}
     return settings.model_copy(update={"mass_loss": settings.mass_loss.model_copy(update=given)})
@@ -232,7 +129,7 @@ def _check_redis(redis: Redis) -> None:
     if redis.mode == "sentinel" and not redis.sentinel_master:
         raise SettingsError("--redis.sentinel-master: needed with --redis.mode=sentinel")
     if redis.mode == "standalone" and len(urls) > 1:
-        raise SettingsError("--redis.url: several are for --redis.mode=sentinel or cluster")
+        raise SettingsError("--redis.url: several addresses need --redis.mode=sentinel or cluster")
     if redis.mode != "standalone" and any(url.startswith("unix://") or not urlsplit(url).hostname for url in urls):
         raise SettingsError(f"--redis.url: must name a host with --redis.mode={redis.mode}")
     if bool(redis.tls_cert_file) != bool(redis.tls_key_file):
@@ -242,7 +139,7 @@ def _check_redis(redis: Redis) -> None:
 
 
 def _explain(error: ValidationError, flags: Mapping[tuple[str, ...], object]) -> str:
-    """Return one line for the first thing wrong: where it was set, and why it cannot be used."""
+    """Return one line about the first error: the flag, variable or name in the file, and the reason."""
     first = error.errors(include_url=False)[0]
     location = tuple(str(part) for part in first["loc"] if isinstance(part, str))
     reason = first["msg"].removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""What can be set: one frozen, checked object, section by section."""
+"""All settings: one frozen, checked object. Each section of the settings is a class."""
 
 from typing import Final, Literal, get_origin
 from zoneinfo import ZoneInfo
@@ -22,7 +22,7 @@ _BEAT_SECONDS: Final = 10
 
 
 def kebab(name: str) -> str:
-    """Return a name as users write it: ``password-file``."""
+    """Return a name with hyphens, as in flags and files: ``password-file``."""
     return name.replace("_", "-")
 
 
@@ -39,19 +39,19 @@ class _Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _one_of_many(cls, value: object, info: ValidationInfo) -> object:
-        """Take one value for a list of one, as flags and variables do."""
+        """Accept one value in place of a list, as flags and variables give it."""
         field = cls.model_fields[info.field_name or ""]
         return (value,) if isinstance(value, str) and get_origin(field.annotation) is tuple else value
 
 
 class ConfigFile(_Section):
-    """Where the settings may be kept."""
+    """Configuration file."""
 
     file: FilePath | None = Field(default=None, description="YAML file with these settings, the same names nested")
 
 
 class Redis(_Section):
-    """How Redis is reached."""
+    """Connection to Redis."""
 
     url: tuple[RedisUrl, ...] = Field(
         default=(SecretStr("redis://localhost:6379/0"),),
@@ -59,32 +59,30 @@ class Redis(_Section):
         description="redis://, rediss:// or unix:// address; repeat it to give Sentinel or Cluster seeds",
     )
     mode: Literal["standalone", "sentinel", "cluster"] = Field(
-        default="standalone", description="what stands at the address"
+        default="standalone", description="kind of server at the address"
     )
     sentinel_master: str | None = Field(default=None, description="name of the master that Sentinel watches")
     username: str | None = Field(default=None, description="ACL user")
     password_file: FilePath | None = Field(
         default=None, description="file with the password; read again at every connect"
     )
-    tls_ca_file: FilePath | None = Field(default=None, description="certificates that sign Redis's")
+    tls_ca_file: FilePath | None = Field(default=None, description="CA certificates for Redis's certificate")
     tls_cert_file: FilePath | None = Field(default=None, description="certificate to show to Redis")
     tls_key_file: FilePath | None = Field(default=None, description="key of that certificate")
-    timeout: Duration = Field(default=5.0, description="for one whole read")
+    timeout: Duration = Field(default=5.0, description="time limit of one whole read")
 
 
 class Keys(_Section):
-    """What the platform's keys are called."""
+    """Names of the platform's keys."""
 
-    metrics_prefix: KeyPrefix = Field(default="node:metrics:", description="what the hashes' names begin with")
-    heartbeat_prefix: KeyPrefix = Field(default="heartbeat:node:", description="what the heartbeats' names begin with")
+    metrics_prefix: KeyPrefix = Field(default="node:metrics:", description="prefix of the hashes' names")
+    heartbeat_prefix: KeyPrefix = Field(default="heartbeat:node:", description="prefix of the heartbeats' names")
     plan: KeyPrefix = Field(default="schedule:plan", description="the scheduler's plan")
-    portfolio_prefix: KeyPrefix = Field(
-        default="portfolio:", description="what the names of the portfolios' states begin with"
-    )
+    portfolio_prefix: KeyPrefix = Field(default="portfolio:", description="prefix of the names of portfolios' states")
 
 
 class Heartbeat(_Section):
-    """How nodes beat."""
+    """Heartbeats."""
 
     ttl: Duration = Field(default=30.0, description="time to live that nodes give their heartbeat")
     timezone: TimeZone = Field(
@@ -94,20 +92,20 @@ class Heartbeat(_Section):
 
     @property
     def beat(self) -> float:
-        """Seconds from one beat to the next: a third of the TTL, as on the platform."""
+        """Seconds between two beats: a third of the TTL, as on the platform."""
         return self.ttl * _BEAT_SECONDS / 30
 
 
 class Discovery(_Section):
-    """How node names are found."""
+    """Discovery of node names."""
 
     interval: Duration = Field(
-        default=10.0, description="how often names are looked for; stretches on a large keyspace"
+        default=10.0, description="time between two searches for names; longer on a large keyspace"
     )
 
 
 class Nodes(_Section):
-    """How many nodes there should be, and how long they are remembered."""
+    """Expected nodes, and nodes to forget."""
 
     forget_after: OptionalDuration = Field(
         default=None, description="leave out nodes that are offline for longer, such as 24h"
@@ -118,15 +116,15 @@ class Nodes(_Section):
 
 
 class MassLoss(_Section):
-    """How many nodes must die together to be a mass loss: one page for all of them."""
+    """Mass loss: how many nodes must die together to be one page."""
 
-    nodes: int = Field(default=3, ge=1, description="at least so many nodes, and more than the ratio")
+    nodes: int = Field(default=3, ge=1, description="minimum number of nodes, if they also exceed the ratio")
     ratio: float = Field(default=0.25, gt=0, lt=1, description="share of the nodes online or undecided before")
-    many: int = Field(default=10, ge=1, description="or at least so many nodes, whatever their share")
+    many: int = Field(default=10, ge=1, description="number of nodes that is enough whatever their share")
 
 
 class Portfolios(_Section):
-    """What is read and exported of portfolios."""
+    """Portfolios: what is read and exported."""
 
     max_listed: int = Field(
         default=100, ge=0, description="portfolios at fault that have a series of their own, the longest-lasting first"
@@ -135,14 +133,14 @@ class Portfolios(_Section):
 
 
 class Collector(_Section):
-    """What is collected of each node."""
+    """Exported metrics of each node."""
 
     stale_gauges: bool = Field(default=False, description="export the last gauges of offline nodes too")
-    max_nodes: int = Field(default=100_000, gt=0, description="nodes to export at most, the first by name")
+    max_nodes: int = Field(default=100_000, gt=0, description="maximum number of exported nodes, the first by name")
 
 
 class Alertmanager(_Section):
-    """Pushing of alerts."""
+    """Push of alerts."""
 
     url: tuple[HttpUrl, ...] = Field(
         default=(), description="Alertmanager to push to; repeat it for every member of a cluster"
@@ -157,20 +155,20 @@ class Alertmanager(_Section):
     rules_file: FilePath | None = Field(
         default=None, description="the rules that Prometheus uses, for pushed labels and texts; else the bundled ones"
     )
-    sole_writer: bool = Field(default=False, description="nobody else writes these alerts: resolve them at once")
+    sole_writer: bool = Field(default=False, description="no other program sends these alerts: resolve them at once")
     mass_loss_ratio: float | None = Field(default=None, gt=0, lt=1, description="old name of --mass-loss.ratio")
     mass_loss_nodes: int | None = Field(default=None, ge=1, description="old name of --mass-loss.nodes")
     mass_loss_hold: OptionalDuration = Field(default=None, description="without effect since 0.2.0")
 
     @property
     def labels(self) -> dict[str, str]:
-        """The labels to add: ``job`` unless it is overridden, without those set to nothing."""
+        """The labels to add to alerts: the default ``job`` and the given labels, without empty ones."""
         given = dict(label.split("=", 1) for label in ("job=ginkgo-exporter", *self.label))
         return {name: value for name, value in given.items() if value}
 
 
 class WebConfig(_Section):
-    """Where the web configuration is kept."""
+    """Web configuration file."""
 
     file: FilePath | None = Field(
         default=None, description="TLS and basic auth, in the format of Prometheus's exporter-toolkit"
@@ -178,7 +176,7 @@ class WebConfig(_Section):
 
 
 class Web(_Section):
-    """What is served, and where."""
+    """HTTP server."""
 
     listen_address: Address = Field(
         default=ListenAddress("", 19121),
@@ -189,10 +187,12 @@ class Web(_Section):
 
 
 class Log(_Section):
-    """What is logged."""
+    """Logging."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least severity logged")
-    format: Literal["logfmt", "json"] = Field(default="logfmt", description="form of a log line")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="minimum severity that is logged"
+    )
+    format: Literal["logfmt", "json"] = Field(default="logfmt", description="format of a log line")
 
 
 class Settings(_Section):

@@ -1,4 +1,4 @@
-"""Reading of YAML files that people write: whatever they hold, it is read or refused in one line."""
+"""Reads YAML files that people write. Invalid content of any kind gives an error of one line."""
 
 from pathlib import Path
 from typing import Any
@@ -7,10 +7,10 @@ import yaml
 
 
 def read_yaml(path: Path) -> Any:
-    """Return what a YAML file holds; None if it is empty.
+    """Return the content of a YAML file; None if it is empty.
 
     Raises:
-        ValueError: It cannot be read; one line saying why.
+        ValueError: The file cannot be read. The message is one line with the reason.
     """
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -19,5 +19,5 @@ def read_yaml(path: Path) -> Any:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        # PyYAML passes on whatever a scalar that is none of its kind does to it: `2026-13-01`, `!!int ""`.
-        raise ValueError(f"a value that is none of its kind ({' '.join(str(error).split())})") from error
+        # PyYAML lets errors through when a scalar does not fit its type: `2026-13-01`, `!!int ""`.
+        raise ValueError(f"a value that does not fit its type ({' '.join(str(error).split())})") from error

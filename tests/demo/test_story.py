@@ -54,7 +54,7 @@ class Heard:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def tell(self, text: str) -> None:
+    def log(self, text: str) -> None:
         self.lines.append(text)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from exporter import settings
 from exporter.errors import SettingsError
 from exporter.push.config import HttpConfig
-from exporter.settings.loading import all_settings
+from exporter.settings.flags import all_settings
 from exporter.web.config import WebConfig
 
 SCALARS = st.one_of(

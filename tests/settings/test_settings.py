@@ -13,7 +13,7 @@ import yaml
 from exporter.cli import main
 from exporter.errors import SettingsError
 from exporter.settings import load
-from exporter.settings.loading import all_settings
+from exporter.settings.flags import all_settings
 from servers import RedisServer
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yml"
@@ -133,7 +133,7 @@ def test_help_names_every_flag() -> None:
         ("redis.url", "http://x", "redis://"),
         ("redis.url", f"redis://u:{SECRET}@h:port/0", "not a Redis address"),
         ("redis.url", f"redis://u:{SECRET}@h/0?timeout=1", "timeout"),
-        ("redis.url", f"redis://u:{SECRET}@h/prod", "no number of a database"),
+        ("redis.url", f"redis://u:{SECRET}@h/prod", "not a database number"),
         ("redis.mode", "replica", "standalone"),
         ("redis.timeout", "5", "not a duration"),
         ("redis.timeout", "0", "greater than 0"),
