@@ -39,14 +39,14 @@ def test_story_shows_in_the_metrics_and_is_told(demo: Callable[..., Demo]) -> No
     returned = wait_for(
         lambda: metrics if (metrics := running.metrics()).get(("ginkgo_node_up", "demo-node-2")) == 1 else None
     )
-    # It counts anew: of the two it takes more events, and it has fewer.
+    # Its counter starts at 0: it processes more events than node 1, and has counted fewer.
     events = {number: returned["ginkgo_node_events_total", f"demo-node-{number}"] for number in (1, 2)}
     assert events[2] < events[1]
     wait_for(lambda: running.metrics().get(("ginkgo_node_dropped_events_total", "demo-node-3"), 0) > 0, "for drops")
     wait_for(lambda: running.metrics() and up("demo-node-4") is None, "for the graceful stop")
     assert up("demo-node-1") == up("demo-node-5") == 1
-    output = wait_for(lambda: "demo-node-4 no more" in running.output() and running.output())
-    for told in (
+    output = wait_for(lambda: "demo-node-4 gone" in running.output() and running.output())
+    for line in (
         "demo-node-2 crashes",
         "the exporter sees demo-node-2 offline",
         "demo-node-2 starts again",
@@ -55,7 +55,7 @@ def test_story_shows_in_the_metrics_and_is_told(demo: Callable[..., Demo]) -> No
         "the exporter sees demo-node-3 drop events",
         "demo-node-4 stops gracefully",
     ):
-        assert told in output
+        assert line in output
     assert "demo-node-4 offline" not in output
 
 
