@@ -1,4 +1,4 @@
-"""Writes the README's tables of metrics and flags from the code: ``python docs/tables.py README.md…``."""
+"""Writes the README's tables of metrics and flags from the code: ``python docs/tables.py README.md …``."""
 
 import re
 import sys
@@ -61,7 +61,7 @@ TABLES: dict[str, Callable[[], str]] = {"metrics": metrics_table, "flags": flags
 
 
 def filled_in(text: str) -> str:
-    """Return a document with its tables written anew, each between its two marks."""
+    """Return a document with its tables replaced, each between its two marks."""
     for name, table in TABLES.items():
         marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         text = marks.sub(lambda match, table=table: f"{match[1]}\n{table()}\n\n{match[2]}", text)

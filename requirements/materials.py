@@ -1,7 +1,7 @@
-"""Writes what is installed at run time as a bill of materials and as a list of licences.
+"""Writes a bill of materials and a list of licences of the packages that are installed at run time.
 
-``python requirements/materials.py build/sbom.json requirements/licences.md``, in an environment
-that has what requirements/dev.txt pins.
+Run ``python requirements/materials.py build/sbom.json requirements/licences.md`` in an environment
+with the packages of requirements/dev.txt.
 """
 
 import json
@@ -17,9 +17,9 @@ from exporter import __version__
 LOCK: Final = Path(__file__).with_name("runtime.txt")
 ALLOWED: Final = {
     *("MIT", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0", "PSF-2.0"),
-    "MPL-2.0",  # asks for the source of its own files alone, and these are installed as they are
+    "MPL-2.0",  # asks only for the source of its own files, and these files are installed unchanged
 }
-"""Licences that whoever installs the exporter may be asked to accept."""
+"""Licences that a user of the exporter may have to accept."""
 
 Component = dict[str, Any]
 
@@ -27,8 +27,8 @@ Component = dict[str, Any]
 def bill() -> dict[str, Any]:
     """Return the bill of materials in the CycloneDX format.
 
-    What is pinned and installed, as it declares itself, with the hashes that the lock accepts. What is pinned
-    for other systems alone is not installed, and not part of it.
+    It has each pinned and installed package with its own metadata, and the hashes that the lock accepts. A package
+    that is pinned for other systems alone is not installed, and not in the bill.
     """
     root = LOCK.parent.parent
     found = _cyclonedx("environment", "--pyproject", str(root / "pyproject.toml"), sys.executable)
@@ -47,10 +47,10 @@ def bill() -> dict[str, Any]:
 
 
 def licences(found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield name, version and licence, an SPDX expression, of all that a bill of materials lists."""
+    """Yield name, version and licence (an SPDX expression) of each package in a bill of materials."""
     for part in sorted(found["components"], key=lambda part: str(part["purl"])):
         declared = part.get("licenses", [])
-        # Beside an identifier, the older classifier says the same in other words.
+        # If there is an identifier, the older classifier only repeats it in other words.
         stated = [one.get("expression") or one["license"].get("id") for one in declared]
         names = [name for name in stated if name] or [one["license"].get("name", "unknown") for one in declared]
         yield part["name"], part["version"], " AND ".join(dict.fromkeys(names)) or "unknown"
@@ -77,7 +77,7 @@ def _within(names: set[str], node: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cyclonedx(*arguments: str) -> dict[str, Any]:
-    # What is made of it here is validated by its test; the tool's own validation takes half a minute.
+    # A test validates the result. The tool's own validation would take half a minute.
     flags = ("--output-reproducible", "--short-PURLs", "--no-validate")
     command = [sys.executable, "-m", "cyclonedx_py", *arguments, *flags]
     made = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own tool

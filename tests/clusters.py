@@ -15,10 +15,10 @@ from servers import RedisServer, binary, free_port, wait_for
 
 
 class RunningCluster:
-    """Three primaries with as many replicas each as wanted, made by ``redis-cli --cluster create``.
+    """Three primaries, each with the given number of replicas, made by ``redis-cli --cluster create``.
 
-    With certificates the servers speak TLS to each other and to the exporter; the
-    tests' own client does without.
+    With certificates the servers speak TLS to each other and to the exporter. The
+    tests' own client uses no TLS.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class RunningCluster:
         self.tls_ports: list[int] = []
         self.servers: dict[int, RedisServer] = {}
         for _ in range(3 + 3 * replicas):
-            # The cluster bus listens 10,000 ports higher unless it is told otherwise.
+            # Without this the cluster bus would listen 10,000 ports higher.
             options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", str(free_port()))
             at_once = ("--repl-diskless-sync-delay", "0")
             tls = self._tls() if certificates else ()
@@ -66,7 +66,7 @@ class RunningCluster:
 
     @property
     def given(self) -> dict[str, Any]:
-        """The settings as a user gives them."""
+        """The settings as a user would give them."""
         urls = [server.url for server in self.servers.values()]
         given: dict[str, Any] = {
             "redis.mode": "cluster",
@@ -84,7 +84,7 @@ class RunningCluster:
         return load(self.given)
 
     def replicated(self) -> bool:
-        """Return whether each replica has its primary's data; before that it may not take over."""
+        """Return whether each replica has its primary's data; without the data it cannot take over."""
         links = []
         for server in self.servers.values():
             with server.client() as client:
@@ -92,7 +92,7 @@ class RunningCluster:
         return links.count(None) == 3 and links.count("up") == len(links) - 3
 
     def agreed(self) -> bool:
-        """Return whether every server serves."""
+        """Return whether every server serves the cluster's keys."""
         states = []
         for server in self.servers.values():
             with server.client() as client:
@@ -100,7 +100,7 @@ class RunningCluster:
         return set(states) == {"ok"}
 
     def master_of(self, port: int) -> int | None:
-        """Return the port of a replica's primary; None if it is a primary."""
+        """Return the port of a replica's primary; None if the server is a primary itself."""
         with self.servers[port].client() as client:
             return client.info("replication").get("master_port")
 
@@ -114,7 +114,7 @@ class RunningCluster:
         return port
 
     def shift(self, key: bytes, *, finish: bool) -> None:
-        """Move a key, and its slot if the move is to be finished, to another primary."""
+        """Move a key to another primary, and if the move is to be finished, its slot too."""
         slot, source = key_slot(key), self.primary_of(key)
         target = next(port for port in self.primaries() if port != source)
         with self.servers[source].client() as old, self.servers[target].client() as new:
@@ -130,7 +130,7 @@ class RunningCluster:
                 wait_for(lambda: self._owners(slot) == {target}, "for all servers to hear of the move")
 
     def _owners(self, slot: int) -> set[int]:
-        """Return the ports of those that are a slot's primary in the eyes of any server."""
+        """Return the ports of all servers that any server takes for a slot's primary."""
         owners = set()
         for server in self.servers.values():
             with server.client() as client:

@@ -1,4 +1,4 @@
-"""What all tests share: a Redis for those that only need an empty one."""
+"""Options and fixtures of all tests, among them a shared Redis for tests that only need an empty server."""
 
 import os
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, settings
 
 from servers import RedisServer, running_redis
 
-# The same examples at every run, however slow the machine; `--examples` looks for new ones.
+# Every run tries the same examples, however slow the machine is; `--examples` looks for new examples.
 settings.register_profile("suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--examples", type=int, help="let each property look for that many new examples")
+    parser.addoption("--examples", type=int, help="let each property look for this number of new examples")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail where nothing may be missing: in CI a skipped test is one that was not run."""
+    """Turn a skipped test into a failed test in CI, where no program may be missing."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") and reporter and reporter.stats.get("skipped"):
         reporter.write_line("skipped, and so failed, since CI is set")
@@ -37,7 +37,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A server that all tests share which neither stop nor configure it."""
+    """A server for all tests that neither stop nor configure it."""
     with running_redis(tmp_path_factory.mktemp("redis")) as server:
         yield server
 
@@ -52,6 +52,6 @@ def client(shared_redis: RedisServer) -> Iterator["redis.Redis"]:
 
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A server of the test's own, to be stopped, paused or filled at will."""
+    """A server for one test, which may stop, pause or fill it."""
     with running_redis(tmp_path / "redis") as server:
         yield server

@@ -1,4 +1,4 @@
-"""A fake server on this machine, for peers that no real server can be made to be: slow, odd or silent ones."""
+"""A fake server on this machine. It can be slow, silent or wrong in ways that no real server can be made to be."""
 
 import socket
 import threading
@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def fake_server(answer: Callable[[socket.socket], None]) -> Iterator[int]:
-    """Have each connection dealt with by ``answer``, in a thread of its own, and return the port."""
+    """Let ``answer`` serve each connection in a thread of its own, and return the server's port."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=100)
 
     def serve(near: socket.socket) -> None:

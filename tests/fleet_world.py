@@ -1,4 +1,4 @@
-"""A Redis without a server for the tests of the fleet."""
+"""A simulated Redis for the tests of the fleet."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,24 +14,24 @@ from readings import GONE, Pair, reading_of
 
 @dataclass
 class World:
-    """A Redis that holds what the test says, in front of a fleet.
+    """A simulated Redis with the test's keys, which a fleet reads.
 
     Attributes:
         pairs: The nodes' keys.
-        server: What Redis says of itself.
-        at: When it answers.
+        server: The values of ``INFO``.
+        at: Time of its answers, in monotonic seconds.
         down: Whether it does not answer at all.
         refused: Whether it refuses to read nodes.
-        size: How many nodes come in one part of a reading.
+        size: Number of nodes in one part of a reading.
         reads: The names of each reading of nodes.
-        asked: The names of each question, also of one that fails; none for a probe.
-        deadlines: The deadline of each question.
-        hidden: Why names cannot be discovered; empty if they can.
-        complete: Whether all servers are scanned.
-        discoveries: How often names were looked for.
+        asked: The names of each read, also of a read that fails; empty for a probe.
+        deadlines: The deadline of each read.
+        hidden: The error of discovery; empty if names can be discovered.
+        complete: Whether discovery scans all servers.
+        discoveries: Number of discoveries.
         meanwhile: Called before each answer to a scrape.
         scanned: Called after each scan, before the answer to a discovery.
-        closed: Whether the fleet let go of it.
+        closed: Whether the fleet closed it.
     """
 
     pairs: dict[bytes, Pair]
@@ -84,7 +84,7 @@ class World:
 
 
 def states(fleet: Fleet) -> dict[str, State]:
-    """Look for names, read them, and return the state of each."""
+    """Discover names, read the nodes, and return each node's state."""
     fleet._discover(10)
     snapshot = fleet._read()
     return dict(zip(snapshot.ids, snapshot.states, strict=True))

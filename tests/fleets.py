@@ -19,7 +19,7 @@ NUMBERS = st.one_of(
     st.floats(0, allow_infinity=False).map(repr),
     st.from_regex(r"\A[+-]?[0-9]{1,3}(\.[0-9]{1,3})?([eE][+-]?[0-9]{1,3})?\Z"),
 ).map(str.encode)
-"""Mostly readable numbers; some are negative or infinite."""
+"""Mostly valid numbers; some are negative or infinite."""
 
 RUBBISH = st.one_of(st.binary(max_size=12), st.sampled_from([b"abc", b"1_000", b" 5", b"nan", b"inf", b"-1", b"1e400"]))
 STATUS_TEXTS = st.one_of(st.sampled_from([status.encode() for status in STATUSES]), RUBBISH)
@@ -48,11 +48,11 @@ FLEETS = st.dictionaries(NODE_IDS, PAIRS, max_size=5)
 
 
 def nobody(_field: str, _node_ids: object) -> None:
-    """Hear of unreadable values and do nothing."""
+    """Ignore invalid values."""
 
 
 def parts_of(reading: Reading, size: int) -> Iterator[Reading]:
-    """Yield a reading in parts of that many nodes, as they come from Redis."""
+    """Yield a reading in parts of ``size`` nodes, as they come from Redis."""
     for start in range(0, len(reading.names) or 1, size):
         some = slice(start, start + size)
         yield replace(
@@ -69,10 +69,10 @@ class Exporter:
     """An exporter without a Redis.
 
     Args:
-        invalid: Told of values that could not be read.
+        invalid: Called with the field and the nodes of invalid values.
         stale_gauges: Whether offline nodes keep their gauges.
         forget_after: Seconds after which an offline node is only counted; None for never.
-        part: How many nodes come in one part of a reading.
+        part: Number of nodes in one part of a reading.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Exporter:
         self._names = Names()
 
     def snapshot(self, pairs: Mapping[bytes, Pair], at: float = 0.0) -> Snapshot:
-        """Return what it makes of these nodes, ``at`` in monotonic seconds; what reads as crashed is crashed."""
+        """Return the snapshot of these nodes, ``at`` in monotonic seconds; a node that reads as crashed is offline."""
         if pairs.keys() != set(self._names.raw):
             self._names = names_of(pairs, 100_000)
         names, parts, start = self._names, [], 0
@@ -104,5 +104,5 @@ class Exporter:
 
 
 def snapshot_of(pairs: Mapping[bytes, Pair], *, stale_gauges: bool = False, invalid: Invalid = nobody) -> Snapshot:
-    """Return the snapshot that an exporter which has just started makes of these nodes."""
+    """Return the snapshot of these nodes by an exporter that has just started."""
     return Exporter(invalid, stale_gauges=stale_gauges).snapshot(pairs)

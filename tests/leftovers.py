@@ -1,4 +1,4 @@
-"""What crashed nodes leave in Redis, for the tests of ``forget``."""
+"""Keys that crashed nodes leave in Redis, for the tests of ``forget``."""
 
 import redis
 
@@ -6,7 +6,7 @@ from nodes import beat
 
 
 def leave(client: "redis.Redis", node_id: str | bytes) -> None:
-    """Leave what a crashed node leaves, at once."""
+    """Write the keys of a node that has crashed, with its heartbeat expired."""
     beat(client, node_id, ttl=600)
     name = node_id.encode() if isinstance(node_id, str) else node_id
     client.delete(b"heartbeat:node:" + name)
@@ -17,7 +17,7 @@ def hashes(client: "redis.Redis") -> set[bytes]:
 
 
 def restored(client: "redis.Redis", node_id: str, idle: int) -> None:
-    """Leave a dead node's hash that nobody used for some seconds."""
+    """Write a dead node's hash that was last used some seconds ago."""
     leave(client, node_id)
     key = f"node:metrics:{node_id}"
     dump = client.dump(key)

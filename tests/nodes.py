@@ -1,4 +1,4 @@
-"""Nodes for the tests: what the platform's ExecutionNodes write, one write at a time."""
+"""Writes of the platform's ExecutionNodes: a beat, a crash, a graceful stop."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -31,14 +31,14 @@ def metrics_key(node_id: str | bytes) -> bytes:
 
 
 def beat(client: "redis.Redis", node_id: str | bytes, ttl: float = 30.0, **fields: Any) -> None:
-    """Write both keys as a node does every ten seconds; a field given as None is left out."""
+    """Write both keys as a node does every ten seconds; a field with the value None is left out."""
     client.set(heartbeat_key(node_id), datetime.now(UTC).isoformat(), px=round(ttl * 1000))
     written: dict[Any, Any] = {name: value for name, value in {**FIELDS, **fields}.items() if value is not None}
     client.hset(metrics_key(node_id), mapping=written)
 
 
 def crash(client: "redis.Redis", node_id: str | bytes) -> None:
-    """Leave what a crashed node leaves: the hash alone. The heartbeat has run out at once."""
+    """Crash: the hash stays, and the heartbeat expires at once."""
     client.pexpire(heartbeat_key(node_id), 1)
 
 

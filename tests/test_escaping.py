@@ -1,4 +1,4 @@
-"""What others wrote is shown, never obeyed."""
+"""Foreign text is shown, and no program obeys it."""
 
 import csv
 import io
@@ -11,13 +11,13 @@ from exporter.escaping import cell, printable, printable_json
 
 
 @given(st.text(st.characters(exclude_categories=("Cs",))))
-def test_whatever_a_text_holds_a_terminal_can_print_it(text: str) -> None:
+def test_a_terminal_can_print_any_text(text: str) -> None:
     assert printable(text).isprintable()
     assert printable_json(text).isprintable()
 
 
 @given(st.text(st.characters(exclude_categories=("Cs",))))
-def test_json_made_printable_means_the_same(text: str) -> None:
+def test_printable_json_has_the_same_meaning(text: str) -> None:
     assert json.loads(printable_json({"id": text})) == {"id": text}
 
 
@@ -26,7 +26,7 @@ def test_letters_of_all_scripts_stay_and_control_characters_do_not() -> None:
     assert printable("a\x1b[31m\r\n\u202e\u200b\x9b") == r"a\x1b[31m\r\n\u202e\u200b\x9b"
 
 
-def test_a_cell_that_would_be_a_formula_is_quoted_as_text() -> None:
+def test_a_cell_that_looks_like_a_formula_is_quoted_as_text() -> None:
     for sign in "=+-@":
         assert cell(f"{sign}1+1") == f"'{sign}1+1"
     assert cell("node-1") == "node-1"

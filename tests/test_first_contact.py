@@ -1,4 +1,4 @@
-"""What a newcomer meets: help that fits, completion, and one line that says what to do instead of a traceback."""
+"""A newcomer gets help that fits the terminal, completion, and errors of one line that say what to do."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str
 
 
 def said(done: "subprocess.CompletedProcess[str]") -> str:
-    """Return the one line on standard error."""
+    """Return the only line on standard error."""
     (line,) = done.stderr.splitlines()
     return line
 
@@ -43,11 +43,11 @@ def test_help_names_the_commands_before_the_settings() -> None:
     assert text.index("forget ") < text.index("--redis.url")
 
 
-def test_help_of_nodes_lists_no_setting_that_does_not_matter_to_it() -> None:
+def test_help_of_nodes_lists_only_settings_that_the_command_uses() -> None:
     assert "--alertmanager" not in run("nodes", "--help").stdout
 
 
-def test_redis_that_is_not_there_is_said_with_its_address() -> None:
+def test_unreachable_redis_is_reported_with_its_address() -> None:
     port = free_port()
     done = run("nodes", "--redis.url", f"redis://127.0.0.1:{port}/0")
     assert done.returncode == 1
@@ -57,7 +57,9 @@ def test_redis_that_is_not_there_is_said_with_its_address() -> None:
 
 @pytest.mark.parametrize("output", ["csv", "json", "table"])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_output_that_nobody_takes_is_no_traceback(output: str, unbuffered: str, shared_redis: RedisServer) -> None:
+def test_output_that_cannot_be_written_causes_no_traceback(
+    output: str, unbuffered: str, shared_redis: RedisServer
+) -> None:
     command = [sys.executable, "-m", "exporter", "nodes", "--redis.url", shared_redis.url, "--output", output]
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     nobody, closed = os.pipe()
@@ -75,14 +77,14 @@ def test_output_that_nobody_takes_is_no_traceback(output: str, unbuffered: str, 
     assert lost.stderr.decode().splitlines() == ["ginkgo-exporter: [Errno 28] No space left on device"]
 
 
-def test_closed_output_is_no_traceback(shared_redis: RedisServer) -> None:
+def test_closed_output_causes_no_traceback(shared_redis: RedisServer) -> None:
     command = f"{sys.executable} -m exporter nodes --output json --redis.url {shared_redis.url}"
     for closed, code in ((">&-", 0), ("2>&-", 0), (">&- 2>&-", 0)):
         done = subprocess.run(["sh", "-c", f"{command} {closed}"], capture_output=True, check=False)
         assert (done.returncode, done.stderr) == (code, b""), closed
 
 
-def test_missing_or_wrong_password_is_said_and_no_secret_shown(redis_server: RedisServer) -> None:
+def test_missing_or_wrong_password_is_reported_and_no_secret_is_shown(redis_server: RedisServer) -> None:
     with redis_server.client() as client:
         client.config_set("requirepass", "right")
     done = run("nodes", "--redis.url", redis_server.url)
@@ -159,7 +161,7 @@ def test_check_reads_the_web_configuration_too(tmp_path: Path) -> None:
     assert said(done).endswith(f"tls_server_config: no such file: {tmp_path / 'missing.crt'}")
 
 
-def test_address_where_no_redis_answers_is_said() -> None:
+def test_address_where_no_redis_answers_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as web, ThreadPoolExecutor() as pool:
 
         def answer() -> None:
@@ -175,7 +177,7 @@ def test_address_where_no_redis_answers_is_said() -> None:
     assert said(done) == "ginkgo-exporter: what answers does not speak Redis's protocol (see --redis.url)"
 
 
-def test_sentinels_that_know_no_master_are_said_in_plain_words() -> None:
+def test_sentinels_that_know_no_master_are_reported_in_plain_words() -> None:
     port = free_port()
     address = f"redis://127.0.0.1:{port}"
     done = run("nodes", "--redis.mode", "sentinel", "--redis.sentinel-master", "m", "--redis.url", address)
@@ -187,7 +189,7 @@ def test_sentinels_that_know_no_master_are_said_in_plain_words() -> None:
     )
 
 
-def test_alertmanager_that_is_not_there_is_said_in_plain_words() -> None:
+def test_unreachable_alertmanager_is_reported_in_plain_words() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     done = run("check", "--redis.url", f"redis://127.0.0.1:{free_port()}", "--alertmanager.url", url)
     assert done.returncode == 1
@@ -195,7 +197,7 @@ def test_alertmanager_that_is_not_there_is_said_in_plain_words() -> None:
 
 
 def old_python() -> str | None:
-    """Return a Python before 3.11 that runs, if this machine has one."""
+    """Return a working Python older than 3.11, or None if this machine has no such Python."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     for path in (
         *map(shutil.which, ("python3.10", "python3.9", "python3.8")),
@@ -207,7 +209,7 @@ def old_python() -> str | None:
 
 
 @pytest.mark.server("an older Python")
-def test_old_python_is_told_in_one_line() -> None:
+def test_old_python_is_refused_in_one_line() -> None:
     python = old_python()
     if python is None:
         pytest.skip("no Python older than 3.11 is installed")
@@ -217,7 +219,7 @@ def test_old_python_is_told_in_one_line() -> None:
 
 
 def completed(line: str, script: Path) -> set[str]:
-    """Return what bash offers at the end of a line."""
+    """Return the completions that bash offers at the end of a line."""
     words = line.split(" ")
     commands = f"""
     source {script}

@@ -1,4 +1,4 @@
-"""A log line is one line, whatever is logged."""
+"""A log entry is one line, whatever text it contains."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ def as_before() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-def test_logfmt_escapes_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
+def test_logfmt_escapes_control_characters_of_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(Log(level="info", format="logfmt"))
     structlog.get_logger("test").warning("invalid value dropped", node_id=HOSTILE)
     (line,) = capsys.readouterr().err.splitlines()
@@ -30,7 +30,7 @@ def test_logfmt_escapes_what_a_terminal_would_obey(capsys: pytest.CaptureFixture
     assert r'node_id="a\\x1b[2J\\nts=feigned\\u202e\\x9b"' in line  # logfmt escapes a backslash in quotes
 
 
-def test_json_escapes_it_too_and_holds_the_same_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_escapes_control_characters_and_keeps_the_text(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(Log(level="info", format="json"))
     structlog.get_logger("test").warning("invalid value dropped", node_id=HOSTILE, where=object)
     (line,) = capsys.readouterr().err.splitlines()
@@ -38,7 +38,7 @@ def test_json_escapes_it_too_and_holds_the_same_text(capsys: pytest.CaptureFixtu
     assert json.loads(line)["node_id"] == HOSTILE
 
 
-def test_lines_of_libraries_take_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_of_libraries_have_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(Log(level="info", format="logfmt"))
     logging.getLogger("tornado.general").warning("odd %s", HOSTILE)
     (line,) = capsys.readouterr().err.splitlines()

@@ -1,4 +1,4 @@
-"""A day of names that come and go, in simulated time: nothing is kept of nodes that are gone."""
+"""A simulated day of nodes that come and go: the exporter keeps nothing of nodes that are gone."""
 
 import gc
 from collections.abc import Iterator, Sequence
@@ -17,11 +17,11 @@ from exporter.source.requests import CHUNK
 HOURS = 24
 STEPS = 60  # an hour: one discovery and one scrape a minute
 GROWTH = 1.05
-"""Of resident memory after the first hour: more is a leak."""
+"""Limit of the growth of resident memory after the first hour, in bytes."""
 
 
 class Replacing:
-    """A Redis whose nodes are replaced one by one; those replaced have stopped gracefully."""
+    """A Redis whose nodes stop gracefully one by one, each replaced by a new node."""
 
     def __init__(self, live: int, seen: int) -> None:
         self.live = live
@@ -97,6 +97,6 @@ def test_memory_is_flat_after_the_first_hour_of_a_day_of_replaced_nodes(live: in
 
 
 def _resident() -> int:
-    """Return the bytes of memory that this process has now."""
+    """Return the resident memory of this process, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))

@@ -1,4 +1,4 @@
-"""Certificates of the tests' own authority."""
+"""Certificates that the tests' own authority signed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Certificates:
-    """Files for a server on 127.0.0.1, one that is called otherwise, and a client."""
+    """Files of the authority, of servers by their names, and of a client."""
 
     ca: Path
     client_cert: Path

@@ -1,4 +1,4 @@
-"""Watches an exporter through a fault: every scrape is answered and true, and nothing is left behind."""
+"""Checks an exporter during a fault: every scrape is answered and right, and the fault leaves nothing behind."""
 
 import os
 import threading
@@ -17,9 +17,9 @@ TTL: Final = 3.0
 TIMEOUT: Final = 2.0
 FLAGS: Final = ("--heartbeat.ttl", "3s", "--discovery.interval", "200ms", "--redis.timeout", "2s")
 SCRAPE: Final = 5.0
-"""Seconds that a scrape is given: more than the exporter gives Redis, so that the machine may be busy."""
+"""Timeout of a scrape, in seconds. It is longer than the exporter's timeout for Redis, for a busy machine."""
 SPARE_CONNECTIONS: Final = 3
-"""The exporter's threads keep a connection each to Redis, made when two of them first read at once."""
+"""New connections that are no leak: each thread of the exporter opens its own when two threads first read at once."""
 SPARE_BYTES: Final = 8 * 2**20
 
 GAUGES: Final = {
@@ -30,14 +30,14 @@ GAUGES: Final = {
     "ginkgo_node_backpressure_total": float(FIELDS["backpressure_count"]),
     "ginkgo_node_dropped_events_total": float(FIELDS["dropped_events"]),
 }
-"""What every node of the tests writes and never changes."""
+"""Fields that every node of the tests writes with the same values."""
 
 
 class Platform:
-    """Nodes that beat through all faults, more often than they must: the machine may be busy.
+    """Nodes that beat through all faults. They beat more often than real nodes, for a busy machine.
 
-    Each beat carries its number as the events taken, so that an old value is known
-    for one.
+    Each beat writes its number as the number of events, so that the witness recognizes
+    an old value.
     """
 
     def __init__(self, server: RedisServer, *names: str, ttl: float = TTL) -> None:
@@ -71,11 +71,11 @@ class Platform:
             self._written.append((time.monotonic(), self._tried))
 
     def redis_loses(self) -> None:
-        """Note that Redis is about to lose what it was told last."""
+        """Note that Redis is about to lose its last writes."""
         self._written.append((time.monotonic(), 0))
 
     def numbers_since(self, start: float) -> tuple[int, int]:
-        """Return the least and the greatest number that a read begun at ``start`` may have seen by now."""
+        """Return the least and the greatest number that a read may show that began at ``start`` and ended now."""
         greatest = self._tried
         written = list(self._written)
         before = [number for at, number in written if at <= start]
@@ -83,7 +83,7 @@ class Platform:
 
     @property
     def beats_in_time(self) -> bool:
-        """Whether the nodes beat as they should for the last TTL; on a starved machine they may really be silent."""
+        """Return whether the nodes beat in time for the last TTL; on a very busy machine they may be late."""
         now = time.monotonic()
         return now - self._tried_at < self._ttl / 2 and now - self._late > self._ttl
 
@@ -104,7 +104,7 @@ class Platform:
 
 @dataclass(frozen=True)
 class Vitals:
-    """What a process holds."""
+    """The descriptors, threads and memory of a process."""
 
     descriptors: int
     threads: int
@@ -125,7 +125,7 @@ class Vitals:
 
 
 class Witness:
-    """Scrapes without pause, and holds each answer against what the platform wrote."""
+    """Scrapes without pause, and compares each answer with the values that the nodes wrote."""
 
     def __init__(self, exporter: Exporter, platform: Platform, dead: str) -> None:
         self.exporter, self.platform, self.dead = exporter, platform, dead
@@ -144,7 +144,7 @@ class Witness:
         return series
 
     def assert_true(self, series: Series, least: int, greatest: int) -> None:
-        """Let a value be missing, but not be wrong."""
+        """Check the values; a value may be missing, but not be wrong."""
         if series["ginkgo_redis_up"] == {"": 0}:
             assert_says_that_redis_is_down(series)
             return
@@ -162,7 +162,7 @@ class Witness:
 
     @contextmanager
     def scraping(self) -> Iterator[list[Series]]:
-        """Scrape as long as the block lasts, and let the test fail with the first scrape that does."""
+        """Scrape as long as the block lasts; the test fails with the first scrape that fails."""
         first = len(self.scrapes)
         stop = threading.Event()
         failed: list[BaseException] = []
@@ -187,7 +187,7 @@ class Witness:
         assert len(self.scrapes) > first
 
     def assert_recovered(self, server: RedisServer) -> None:
-        """See that the next whole scrape is what Redis holds, and that the exporter holds no more than before."""
+        """Check that the next complete scrape equals the data in Redis, and that the exporter leaks nothing."""
         wait_for(lambda: self.scrape().get("ginkgo_node_up") == self.expected, "for all nodes to be right again")
         self.platform.rest()
         series = self.scrape()
@@ -199,7 +199,7 @@ class Witness:
         self.assert_nothing_left()
 
     def assert_nothing_left(self) -> None:
-        """See that descriptors, threads and memory are back, and that nothing was said in tracebacks."""
+        """Check that descriptors, threads and memory are as before, and that the log has no traceback."""
 
         def back() -> bool:
             self.exporter.get()

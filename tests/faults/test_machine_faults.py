@@ -1,4 +1,4 @@
-"""Faults of the machine that the exporter runs on: its disk, its descriptors, its clock, its names."""
+"""Faults of the exporter's machine: its disk, its descriptors, its clock, its host names."""
 
 import http.client
 import itertools

@@ -1,4 +1,4 @@
-"""Each fault of Redis's, or on the way to it: no scrape is late or wrong meanwhile, and all is well after it."""
+"""Faults of Redis and of the network to it: no scrape is late or wrong meanwhile, and all is well afterwards."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ Seen = Literal["up", "down", "now and then"]
 
 @dataclass(frozen=True)
 class Scene:
-    """An installation in which things go wrong."""
+    """An installation that suffers a fault."""
 
     server: RedisServer
     proxy: Proxy
@@ -142,7 +142,7 @@ def scene_in(folder: Path, *flags: str, ttl: float = TTL) -> Iterator[tuple[Scen
 
 
 def shows(scrapes: list[Series], seen: Seen) -> bool:
-    """Return whether a fault was seen for what it is, by more than one scrape."""
+    """Return whether more than one scrape showed the fault."""
     up = [series["ginkgo_redis_up"][""] for series in scrapes]
     if seen == "up":
         return len(up) > 5

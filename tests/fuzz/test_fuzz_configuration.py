@@ -1,4 +1,4 @@
-"""Whatever a configuration file holds, it is loaded or refused in one line: no other exception leaves a loader."""
+"""Any configuration file is loaded, or refused in one line: a loader raises no other exception."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -45,7 +45,7 @@ NAMES = {
 
 
 def trees(names: list[str]) -> st.SearchStrategy[Any]:
-    """Trees of any shape in which known names are frequent."""
+    """Return trees of any shape, in which known names are frequent."""
     keys = st.one_of(st.sampled_from(names), st.sampled_from(names), SCALARS)
     return st.recursive(
         st.one_of(SCALARS, st.sampled_from([*names, HASH])),

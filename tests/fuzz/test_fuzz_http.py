@@ -1,4 +1,4 @@
-"""Whatever a client sends, it gets an answer of HTTP's or its connection is closed, and the next one is served."""
+"""Whatever a client sends, it gets an HTTP answer or its connection is closed, and the next client is served."""
 
 import http.client
 import io
@@ -62,16 +62,16 @@ def exporter(shared_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
 
 
 class Received(io.BytesIO):
-    """Bytes in the place of a socket, for ``http.client`` to read an answer from."""
+    """Bytes in place of a socket, from which ``http.client`` reads an answer."""
 
     def makefile(self, *_: object) -> "Received":
         return self
 
 
 def exchange(exporter: Exporter, request: bytes, *, whole: bool = False) -> bytes:
-    """Send bytes and return all that comes until the other side closes.
+    """Send bytes and return all bytes that come until the other side closes.
 
-    Unless the request is a ``whole`` one it is told that no more will come: it need not wait for more.
+    Unless the request is ``whole``, the sending side is closed, so that the server need not wait for more.
     """
     with socket.create_connection(("127.0.0.1", exporter.port), timeout=PATIENCE) as connection:
         connection.sendall(request)
@@ -87,7 +87,11 @@ def exchange(exporter: Exporter, request: bytes, *, whole: bool = False) -> byte
 
 
 def answer_to(received: bytes, method: str) -> tuple[http.client.HTTPResponse, bytes]:
-    """Return the one answer that was received; whatever is not HTTP raises."""
+    """Return the only answer that was received.
+
+    Raises:
+        Exception: The bytes are no HTTP answer.
+    """
     answer = http.client.HTTPResponse(Received(received), method=method)  # type: ignore[arg-type]
     answer.begin()
     return answer, answer.read()

@@ -1,4 +1,4 @@
-"""Whatever Redis holds under the nodes' prefixes, it is read, and everybody who is told of it can read that."""
+"""The exporter reads whatever is under the nodes' prefixes in Redis, and every reader can read its output."""
 
 import csv
 import io
@@ -53,7 +53,7 @@ def fleet(shared_redis: RedisServer) -> Iterator[Fleet]:
 
 
 def write(client: "redis.Redis", key: bytes, value: Any) -> None:
-    """Write a key of the type that the value is of; nothing for None."""
+    """Write a key with the Redis type of the value; write nothing for None."""
     match value:
         case bytes():
             client.set(key, value)
@@ -66,7 +66,7 @@ def write(client: "redis.Redis", key: bytes, value: Any) -> None:
 
 
 @given(nodes=NODES)
-def test_whatever_redis_holds_is_read_and_can_be_read_by_all(
+def test_any_data_in_redis_is_read_and_every_reader_can_read_the_output(
     client: "redis.Redis", fleet: Fleet, nodes: Mapping[bytes, tuple[Any, int | None, Any]]
 ) -> None:
     client.flushall()

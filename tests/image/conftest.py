@@ -1,4 +1,4 @@
-"""The image, built by buildah from a stand-in for its base, which can't be pulled everywhere."""
+"""The image, built by buildah. A stand-in replaces its base, since a registry cannot be reached everywhere."""
 
 import json
 import os
@@ -18,7 +18,7 @@ PYTHON = "3.13"
 
 
 class Buildah:
-    """buildah with a storage of the test's own."""
+    """buildah with the test's own storage."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -39,12 +39,12 @@ class Buildah:
         return done.stdout.strip()
 
     def build(self, tag: str) -> str:
-        """Build the image without a network, from the wheels that were fetched, and return its id."""
+        """Build the image without a network, from the fetched wheels, and return its id."""
         wheels, pip = self.folder / "wheels", self.folder / "pip.conf"
         pip.write_text("[global]\nno-index = true\nfind-links = /wheels\n", encoding="ascii")
         output = self(
             *("build", "--quiet", "--no-cache", "--layers=false", "--pull=never", "--network=none"),
-            # The defaults are above what a build in a container may ask for.
+            # Builds in a container may not have limits as high as buildah's defaults.
             *("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"),
             *("--volume", f"{wheels}:/wheels:ro", "--volume", f"{pip}:/etc/pip.conf:ro"),
             *("--timestamp", "1760000000", "--build-arg", "REVISION=0123abc", "--build-arg", "VERSION=1.2.3"),
@@ -53,13 +53,13 @@ class Buildah:
         return output.splitlines()[-1]
 
     def config(self, image: str) -> dict[str, Any]:
-        """Return what an image says of how it is run."""
+        """Return the configuration with which an image is run."""
         config: dict[str, Any] = json.loads(self("inspect", "--type", "image", image))["OCIv1"]["config"]
         return config
 
 
 def _fetch_wheels(folder: Path) -> None:
-    """Fetch what is locked, for the image's Python; its hashes are checked here and in the build."""
+    """Fetch the locked packages for the image's Python; their hashes are checked here and in the build."""
     machine = platform.machine()
     platforms = [f"manylinux_2_28_{machine}", f"manylinux_2_17_{machine}", f"manylinux2014_{machine}", "any"]
     requirements = [ROOT / "requirements" / name for name in ("build.txt", "runtime.txt")]
@@ -71,16 +71,16 @@ def _fetch_wheels(folder: Path) -> None:
 
 
 def _stand_in(folder: Path) -> Path:
-    """Return a root with Debian's Python where the base has its own, without Debian's package manager."""
+    """Return a root with Debian's Python at the path of the base's Python, and without a package manager."""
     archives, root = folder / "archives", folder / "root"
     (archives / "partial").mkdir(parents=True)
     root.mkdir()
-    # As if nothing were installed, so that everything needed is fetched.
+    # The empty status makes apt-get fetch all needed packages, also those that this machine has.
     options = ["-o", "Dir::State::status=/dev/null", "-o", f"Dir::Cache::archives={archives}"]
     packages = ["base-files", "dash", "coreutils", f"python{PYTHON}-venv"]
     command = ["apt-get", "install", "-qq", "--yes", "--download-only", "--no-install-recommends"]
     if subprocess.run([*command, *options, *packages], check=False, capture_output=True, timeout=300).returncode:
-        # No package lists, or old ones.
+        # The package lists are missing or old.
         subprocess.run(["apt-get", "update", "-qq"], check=True, capture_output=True, timeout=300)
         subprocess.run([*command, *options, *packages], check=True, capture_output=True, timeout=300)
     for archive in archives.glob("*.deb"):
@@ -88,7 +88,7 @@ def _stand_in(folder: Path) -> Path:
     python = root / "usr" / "local" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.symlink_to(f"/usr/bin/python{PYTHON}")
-    # Debian's pip opens it even when it needs no network.
+    # Debian's pip opens this file even if it needs no network.
     certificates = Path("/etc/ssl/certs/ca-certificates.crt")
     (root / "etc/ssl/certs").mkdir(parents=True, exist_ok=True)
     shutil.copy(certificates, root / "etc/ssl/certs")
@@ -116,7 +116,7 @@ def image(buildah: Buildah) -> str:
 
 @pytest.fixture(scope="session")
 def container(buildah: Buildah, image: str) -> Iterator[Path]:
-    """Lend the root of a container of the image, without a shell or its tools."""
+    """Lend the root of a container of the image, without a shell and its tools."""
     name = buildah("from", "--pull=never", image)
     root = Path(buildah("mount", name))
     for tool in (root / "usr" / "bin").iterdir():

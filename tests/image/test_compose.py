@@ -1,4 +1,4 @@
-"""compose.yaml is valid, mounts what exists, and its commands and configurations work together as processes."""
+"""compose.yaml is valid, mounts existing files, and its commands and configurations work together as processes."""
 
 import json
 import shutil
@@ -58,7 +58,7 @@ def test_docker_compose_notices_a_misspelt_key(root: Path, tmp_path: Path) -> No
     assert "depend_on" in checked.stderr
 
 
-def test_everything_mounted_exists(root: Path, services: dict[str, Service]) -> None:
+def test_all_mounted_files_exist(root: Path, services: dict[str, Service]) -> None:
     sources = [root / source for service in services.values() for source, _ in mounts(service)]
 
     assert len(sources) == 5
@@ -69,7 +69,7 @@ def test_only_this_machine_reaches_the_ports(services: dict[str, Service]) -> No
     assert all(port.startswith("127.0.0.1:") for service in services.values() for port in service.get("ports", []))
 
 
-def test_what_is_built_here_runs_without_privileges(services: dict[str, Service]) -> None:
+def test_services_of_this_project_run_without_privileges(services: dict[str, Service]) -> None:
     built = [service for service in services.values() if "build" in service]
 
     assert len(built) == 2
@@ -78,7 +78,7 @@ def test_what_is_built_here_runs_without_privileges(services: dict[str, Service]
         assert service["cap_drop"] == ["ALL"]
 
 
-def test_the_nodes_image_is_built_from_requirements_that_are_locked(root: Path, services: dict[str, Service]) -> None:
+def test_the_nodes_image_is_built_from_locked_requirements(root: Path, services: dict[str, Service]) -> None:
     name = services["nodes"]["build"]["args"]["REQUIREMENTS"]
     lock = (root / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
 
@@ -140,7 +140,7 @@ def test_the_services_work_together_as_processes(root: Path, services: dict[str,
     shutil.copytree(root / "alerts", tmp_path / "alerts")
     for name in ("prometheus", "alertmanager"):
         text = local((root / "compose" / f"{name}.yml").read_text(encoding="utf-8"), addresses)
-        # Fifteen seconds are long for a test.
+        # Intervals of fifteen seconds would make the test slow.
         (tmp_path / f"{name}.yml").write_text(text.replace("_interval: 15s", "_interval: 1s"), encoding="utf-8")
 
     def command(name: str, program: list[str], *more: str) -> list[str]:
@@ -166,7 +166,7 @@ def test_the_services_work_together_as_processes(root: Path, services: dict[str,
                 "prometheus",
                 [binary("prometheus")],
                 *(f"--web.listen-address={prometheus}", f"--storage.tsdb.path={tmp_path / 'tsdb'}"),
-                # What is sent before Alertmanager is discovered is sent again, by default a minute later.
+                # Alerts that were sent before Alertmanager was discovered are sent again, by default a minute later.
                 "--rules.alert.resend-delay=1s",
             ),
         }.items():
@@ -181,7 +181,7 @@ def test_the_services_work_together_as_processes(root: Path, services: dict[str,
         wait_for(five_nodes_and_push, f"for Prometheus to see five nodes: {tmp_path}")
         rules = get(f"http://{prometheus}/api/v1/rules?type=alert")["data"]["groups"]
         known = get(f"http://{prometheus}/api/v1/alertmanagers")["data"]["activeAlertmanagers"]
-        # The rule that always fires has come through.
+        # The alert that always fires has arrived.
         wait_for(lambda: get(f"http://{alertmanager}/api/v2/alerts"), "for the watchdog")
 
     assert {rule["name"] for group in rules for rule in group["rules"]} >= {"GinkgoNodeOffline", "GinkgoWatchdog"}

@@ -1,4 +1,4 @@
-"""The image is made of what is locked, is the same each time, and serves as its user from a read-only root."""
+"""The image has the locked packages, is the same in each build, and serves as its user from a read-only root."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from servers import Process, free_port, running_redis, wait_for
 
 SITE_PACKAGES = "opt/ginkgo-exporter/lib/python3.13/site-packages"
 
-# Builds of tens of seconds.
+# A build takes tens of seconds.
 pytestmark = [pytest.mark.server("buildah"), pytest.mark.timeout(300)]
 
 
@@ -30,17 +30,17 @@ def test_the_dockerfile_is_clean(root: Path) -> None:
     assert (checked.returncode, checked.stdout) == (0, "")
 
 
-def test_the_base_in_the_tests_is_that_of_the_dockerfile(root: Path, buildah: Any, image: str) -> None:
+def test_the_tests_use_the_base_of_the_dockerfile(root: Path, buildah: Any, image: str) -> None:
     (base,) = re.findall(r"^ARG BASE=(.+)$", (root / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
 
     assert buildah.config(image)["Labels"]["org.opencontainers.image.base.name"] == base
 
 
-def test_a_second_build_makes_the_same_image(buildah: Any, image: str) -> None:
+def test_two_builds_make_the_same_image(buildah: Any, image: str) -> None:
     assert buildah.build("localhost/ginkgo-exporter:second") == image
 
 
-def test_the_image_says_how_it_is_run(buildah: Any, image: str) -> None:
+def test_the_image_has_user_entry_point_and_port(buildah: Any, image: str) -> None:
     config = buildah.config(image)
 
     assert config["User"] == "65532:65532"
@@ -59,9 +59,9 @@ def test_the_image_has_labels_of_its_version(buildah: Any, image: str) -> None:
     assert labels["org.opencontainers.image.licenses"] == "MIT"
 
 
-def test_the_image_has_what_is_locked_and_nothing_else(container: Path, root: Path) -> None:
+def test_the_image_has_the_locked_packages_and_no_others(container: Path, root: Path) -> None:
     lock = (root / "requirements" / "runtime.txt").read_text(encoding="utf-8")
-    # A line with a marker may be for another Python or system.
+    # A line with a marker does not match, since it may be for another Python or system.
     locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+) \\$", lock, re.MULTILINE))
     found = [path.name.removesuffix(".dist-info") for path in (container / SITE_PACKAGES).glob("*.dist-info")]
     installed = dict(name.replace("_", "-").rsplit("-", 1) for name in found)
@@ -79,13 +79,13 @@ def test_bytecode_is_in_the_image(container: Path) -> None:
 
 
 def run(container: Path, config: dict[str, Any], command: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Return a command and environment that run something in a container's root as Kubernetes would.
+    """Return a command line and environment that run a command in a container's root as Kubernetes would.
 
-    Read-only, as the image's user (which takes root's capabilities), without
-    new privileges, and with /dev and /proc. Needs root.
+    The root is read-only and has /dev and /proc. The command runs as the image's
+    user, so without root's capabilities, and cannot get new privileges. Needs root.
     """
     user, group = config["User"].split(":")
-    # The environment is the container's, so the host's tools are named by their path.
+    # The environment is the container's, so the host's tools need their full paths.
     chroot = shutil.which("chroot")
     script = (
         'mount --bind "$0" "$0" && mount --rbind /dev "$0/dev" && mount -t proc proc "$0/proc" && '

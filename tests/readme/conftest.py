@@ -1,4 +1,4 @@
-"""A reader with a checkout, an installation and everything that the README's examples reach."""
+"""A reader of the README with a checkout, an installation, and all servers that the examples use."""
 
 import signal
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ INSTALL, SERVE, EXPORT = (
 
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis with two nodes that beat, and two crashed ones that nobody will miss."""
+    """A Redis with two nodes that beat, and two crashed nodes that the examples may delete."""
     with running_redis(tmp_path_factory.mktemp("redis")) as server, server.client() as client, ExitStack() as nodes:
         for name in ("node-1", "node-2"):
             nodes.enter_context(NodeReporter(client, name, lambda: NodeMetrics(portfolio_count=3, queue_size=15)))
@@ -33,7 +33,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def reader(fleet: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    """A reader who has installed the exporter and runs it, both as the README says."""
+    """A reader who has installed the exporter and runs it, as the README says."""
     folder = tmp_path_factory.mktemp("reader")
     checkout = clone(folder / "ginkgo-exporter")
     build(checkout, folder / "index")

@@ -1,4 +1,4 @@
-"""Somebody who has read only the README: a shell, a fresh environment, and servers where the examples have theirs."""
+"""A newcomer who has read only the README: a shell, a fresh environment, and servers for the examples' addresses."""
 
 import os
 import re
@@ -37,7 +37,7 @@ def blocks(document: str) -> list[Block]:
 
 
 def commands(document: str) -> list[str]:
-    """Return the commands of a document in its order: those in blocks, and those in the text."""
+    """Return the commands of a document in its order, from its blocks and from its text."""
     text = (ROOT / document).read_text(encoding="utf-8")
     known = r"(?:apt-get|docker|eval|export|ginkgo-exporter|helm|make|npm|pip)"
     found: list[str] = []
@@ -51,7 +51,7 @@ def commands(document: str) -> list[str]:
 
 
 def get(url: str) -> str:
-    """Return what is served at an address, nothing while nobody answers."""
+    """Return the text served at an address; an empty text while no server answers."""
     try:
         with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - addresses of the test's own servers
             text: str = answer.read().decode()
@@ -61,13 +61,13 @@ def get(url: str) -> str:
 
 
 class Reader:
-    """Types the README's commands as they stand.
+    """Types the README's commands without a change.
 
     Args:
-        folder: Where the reader stands: a checkout.
+        folder: The reader's current folder: a checkout.
         programs: The folder of programs of the reader's environment.
-        places: The one table of what is put in place of the examples' addresses.
-        environment: What the reader's shell has set besides.
+        places: This machine's address for each address of the examples.
+        environment: Further variables of the reader's shell.
     """
 
     def __init__(self, folder: Path, programs: Path, places: dict[str, str], **environment: str) -> None:
@@ -77,15 +77,15 @@ class Reader:
         self.environment = {**kept, "PATH": path, **OFFLINE, **environment}
 
     def here(self, text: str) -> str:
-        """Return a text with this machine's addresses for the examples'."""
+        """Return a text with this machine's addresses in place of the examples' addresses."""
         for example, ours in self.places.items():
             text = text.replace(example, ours)
         return text
 
     def types(self, command: str) -> str:
-        """Run a command to its end, which must be a good one, and return what it said.
+        """Run a command to its end, which must be exit code 0, and return its output.
 
-        What it exports stays set.
+        Variables that it exports stay set for later commands.
         """
         if command.startswith("export "):
             self.environment |= [self.here(command).removeprefix("export ").split("=", 1)]
@@ -106,7 +106,7 @@ class Reader:
 
     @contextmanager
     def keeps_running(self, command: str, log: Path) -> Iterator[tuple[Process, str]]:
-        """Run a command until Ctrl-C; lend it with the address that it serves at."""
+        """Run a command until Ctrl-C; lend it with the address at which it serves."""
         address = f"127.0.0.1:{free_port()}"
         environment = {**self.environment, "GINKGO_EXPORTER_WEB_LISTEN_ADDRESS": address}
         shell = ["bash", "-c", self.here(command)]

@@ -1,4 +1,4 @@
-"""The README's blocks that are no shell commands: configurations, programs, rights, each tried in what reads it."""
+"""The README's blocks without shell commands: configurations, programs and rights, each tried in its program."""
 
 import re
 import shutil
@@ -24,7 +24,7 @@ def of(language: str, start: str = "") -> list[Block]:
     return [block for block in ALL if block.language == language and block.text.startswith(start)]
 
 
-def test_every_block_is_of_a_kind_that_is_tried() -> None:
+def test_every_kind_of_block_is_tried() -> None:
     tried = [*of("sh"), *of("yaml"), *of("python"), *of("", ACL), *of("", EXCERPT)]
     assert Counter(tried) == Counter(ALL)
     assert [len(of("yaml")), len(of("python")), len(of("", ACL)), len(of("", EXCERPT))] == [1, 2, 2, 1]
@@ -51,7 +51,7 @@ def test_prometheus_takes_the_configuration_and_sees_the_nodes(number: int, read
         prometheus.stop()
 
 
-def test_collector_in_a_registry_of_ones_own_serves_the_nodes(reader: Reader, tmp_path: Path) -> None:
+def test_collector_in_a_users_own_registry_serves_the_nodes(reader: Reader, tmp_path: Path) -> None:
     program, _ = of("python")
     script = tmp_path / "own.py"
     script.write_text(reader.here(program.text) + "import signal\nsignal.pause()  # it has a work of its own\n")
@@ -110,8 +110,8 @@ def test_rights_of_the_readme_are_enough_for_its_commands(number: int, tmp_path:
         server.kill()
 
 
-def test_excerpt_shows_what_is_served(reader: Reader) -> None:
-    """Names, types, help and labels are the exporter's own; the values are an example's."""
+def test_excerpt_matches_the_served_metrics(reader: Reader) -> None:
+    """Names, types, help and labels must be the exporter's own; the values are only examples."""
     (excerpt,) = of("", EXCERPT)
     served = get(f"http://{reader.places['localhost:19121']}/metrics")
     for line in excerpt.text.splitlines():

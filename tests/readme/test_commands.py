@@ -1,4 +1,4 @@
-"""The README's commands, typed as they stand by somebody who has read nothing else."""
+"""The README's commands, typed without a change by a newcomer who has read nothing else."""
 
 import re
 import shlex
@@ -24,11 +24,11 @@ NOT_HERE = {
     "pip install 'ginkgo-exporter[reporter]'": "is the installation below with psutil, from a package index",
     "docker compose up --build": "needs a registry of images; tests/image runs its services as processes",
 }
-"""Commands that are not run here, and why not."""
+"""Commands that are not run here, each with the reason."""
 
 
 def says(pattern: str) -> Promise:
-    """It ends well, and says this."""
+    """The command exits 0, and its output matches these patterns."""
 
     def kept(reader: Reader, command: str, _: pytest.FixtureRequest) -> None:
         said = reader.types(command)
@@ -38,7 +38,7 @@ def says(pattern: str) -> Promise:
 
 
 def serves(*patterns: str) -> Promise:
-    """It serves metrics with these lines among them, and the page, the JSON and the probes, until Ctrl-C."""
+    """The command serves metrics with these lines, the page, the JSON and the probes, until Ctrl-C."""
 
     def kept(reader: Reader, command: str, request: pytest.FixtureRequest) -> None:
         with reader.keeps_running(command, request.getfixturevalue("tmp_path") / "log") as (process, url):
@@ -58,7 +58,7 @@ def serves(*patterns: str) -> Promise:
 
 
 def forgets(left: set[str], pattern: str) -> Promise:
-    """It ends well, says this, and leaves the hashes of these nodes."""
+    """The command exits 0, its output matches, and the hashes of these nodes are left."""
 
     def kept(reader: Reader, command: str, request: pytest.FixtureRequest) -> None:
         says(pattern)(reader, command, request)
@@ -70,14 +70,14 @@ def forgets(left: set[str], pattern: str) -> Promise:
 
 
 def pushes(reader: Reader, command: str, request: pytest.FixtureRequest) -> None:
-    """Both Alertmanagers take its posts."""
+    """Both Alertmanagers accept the command's posts."""
     request.getfixturevalue("alertmanagers")
     took = r'^ginkgo_bridge_posts_total\{alertmanager="http://alertmanager-%d:9093[^}]*result="ok"\} [1-9]'
     serves("^ginkgo_bridge_active 1", took % 0, took % 1)(reader, command, request)
 
 
 def renders(reader: Reader, command: str, _: pytest.FixtureRequest) -> None:
-    """Helm's own engine takes the command's values; no cluster is here to install them in."""
+    """Helm's own engine renders the command's values; there is no cluster to install them in."""
     install, name, chart, *settings = shlex.split(command)[1:]
     assert install == "install"
     assert settings[::2] == ["--set"] * (len(settings) // 2)
@@ -111,10 +111,10 @@ PROMISES: list[tuple[str, Promise]] = [
     (f"{SERVE} --alertmanager.url http://alertmanager-0:9093 --alertmanager.url http://alertmanager-1:9093", pushes),
     ("helm install ginkgo-exporter helm/ginkgo-exporter --set redis.url=redis://redis:6379/0", renders),
 ]
-"""The README's commands in its order, each with what it must be seen to do."""
+"""The README's commands in its order, each with a check of its effect."""
 
 
-def test_every_command_of_the_readme_is_run_here_or_it_is_said_why_not() -> None:
+def test_every_command_of_the_readme_is_run_here_or_has_a_reason_not_to_be() -> None:
     assert [command for command in commands("README.md") if command not in NOT_HERE] == [line for line, _ in PROMISES]
     assert set(NOT_HERE) <= set(commands("README.md"))
 
