@@ -1,8 +1,9 @@
 """The exporter's own metrics, which outlive a scrape, in a registry of their own."""
 
 import platform
+import time
 import traceback
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 import structlog
@@ -13,6 +14,10 @@ from exporter.contract import FIELDS
 from exporter.invalid_values import InvalidValueLog
 
 _FIELDS: Final = (*FIELDS, "heartbeat", "node_id")
+BUDGETS: Final = ("answers", "connections", "discovery", "log", "passwords", "replies")
+"""What is bounded, whatever others send: ``SECURITY.md`` says what each budget is."""
+_TELL_AGAIN: Final = 60.0
+"""Seconds between two log lines about the same budget."""
 PARTS: Final = ("discovery", "push", "request", "watch")
 
 log = structlog.get_logger(__name__)
@@ -23,12 +28,16 @@ class Telemetry:
 
     Args:
         invalid_values: Logs invalid values.
+        clock: Returns monotonic seconds.
 
     Attributes:
         registry: The registry of these metrics; parts of the exporter may add theirs.
+        answers_waiting: The bytes that wait to be sent, to be set by the server.
     """
 
-    def __init__(self, invalid_values: InvalidValueLog | None = None) -> None:
+    def __init__(
+        self, invalid_values: InvalidValueLog | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.registry = CollectorRegistry()
         self._invalid_values = invalid_values or InvalidValueLog()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -55,6 +64,21 @@ class Telemetry:
         )
         for part in PARTS:
             self._faults.labels(part)
+        self._spent = Counter(
+            "ginkgo_exporter_budget_spent",
+            "How often a budget was spent, by what it bounds: something was refused, cut off or left out.",
+            ("budget",),
+            registry=self.registry,
+        )
+        for budget in BUDGETS:
+            self._spent.labels(budget)
+        self.answers_waiting = Gauge(
+            "ginkgo_exporter_answers_waiting_bytes",
+            "Bytes of answers that wait to be sent to clients.",
+            registry=self.registry,
+        )
+        self._clock = clock
+        self._told: dict[str, float] = {}
         self._logged: set[tuple[str, str]] = set()  # internal errors: as many as the code has places for them
 
     def invalid(self, field: str, node_ids: Collection[str]) -> None:
@@ -66,6 +90,19 @@ class Telemetry:
         """
         self._invalid.labels(field).inc(len(node_ids))
         self._invalid_values.add(field, node_ids)
+
+    def spent(self, budget: str, effect: str) -> None:
+        """Count that a budget was spent; log it once a minute at most.
+
+        Args:
+            budget: What it bounds, one of ``BUDGETS``.
+            effect: What was done about it, in a few words.
+        """
+        self._spent.labels(budget).inc()
+        now = self._clock()
+        if now - self._told.get(budget, float("-inf")) >= _TELL_AGAIN:
+            self._told[budget] = now
+            log.warning("a budget is spent", budget=budget, effect=effect)
 
     def fault(self, part: str, error: Exception) -> None:
         """Count an error at the edge where a part of the exporter goes on after it; log each kind once.

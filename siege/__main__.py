@@ -109,9 +109,15 @@ def main() -> None:
         if arguments.only and attack.name not in arguments.only:
             continue
         fleet = replace(attack, nodes=arguments.nodes) if arguments.nodes else attack
-        result = run(fleet, arguments.seconds, limit)
-        failed = failed or bool(result.failures(arguments.seconds, limit))
-        print(row(result, arguments.seconds, limit), flush=True)  # noqa: T201
+        allowed = attack.memory << 20 or limit
+        try:
+            result = run(fleet, arguments.seconds, allowed)
+        except RuntimeError as error:
+            print(f"| {attack.name} | {error} |", flush=True)  # noqa: T201
+            failed = True
+            continue
+        failed = failed or bool(result.failures(arguments.seconds, allowed))
+        print(row(result, arguments.seconds, allowed), flush=True)  # noqa: T201
         if arguments.log:
             print(*result.log[:10], sep="\n", file=sys.stderr, flush=True)  # noqa: T201
     sys.exit(1 if failed else 0)

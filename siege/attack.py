@@ -52,6 +52,7 @@ class Attack:
         twist: What a fake Redis makes of its replies during the attack; None for a real Redis.
         nodes: Nodes of the fleet.
         flags: More flags of the exporter.
+        memory: MiB that the exporter may have; 0 for what the command line says.
         users: Whether the exporter asks for a password.
         alertmanager: What a fake Alertmanager answers each post with; None for a sound one.
     """
@@ -62,5 +63,6 @@ class Attack:
     twist: Twist | None = None
     nodes: int = NODES
     flags: tuple[str, ...] = ()
+    memory: int = 0
     users: bool = False
     alertmanager: Callable[[], Iterator[bytes]] | None = None

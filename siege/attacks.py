@@ -17,8 +17,14 @@ _FEW: Final = 2000
 ATTACKS: Final = (
     Attack("json-unread", "120 clients ask for all nodes as JSON and do not read", Unread(120, repeated(_JSON))),
     Attack("pages-unread", "300 clients ask for JSON and page and do not read", Unread(300, repeated(_JSON, _PAGE))),
+    Attack("reload", "40 clients reload page and JSON", Reload(40, "/", "/api/v1/nodes")),
     Attack(
-        "reload", "40 clients reload page and JSON of 100,000 nodes", Reload(40, "/", "/api/v1/nodes"), nodes=100_000
+        "reload-many",
+        "40 clients reload page and JSON of 100,000 nodes",
+        Reload(40, "/", "/api/v1/nodes"),
+        nodes=100_000,
+        flags=("--redis.timeout=9s",),
+        memory=768,
     ),
     Attack("large-field", "a hash field of 100 MB", redis_attacks.large_field),
     Attack(

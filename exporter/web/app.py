@@ -1,24 +1,24 @@
 """The routes and their answers."""
 
-import asyncio
-import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from http import HTTPStatus
 from typing import Any
 
 from tornado.iostream import IOStream
 from tornado.web import Application
 
 from exporter.fleet import Fleet
-from exporter.liveness.offline import OfflineSince, judged
-from exporter.snapshot.rows import rows_of
-from exporter.snapshot.snapshot import Snapshot
+from exporter.liveness.offline import judged
 from exporter.web import page
 from exporter.web.admission import Admission
 from exporter.web.handler import Handler, log_request
 from exporter.web.negotiation import CONTENT_TYPES, accepts_gzip, choose_format, time_limit
+from exporter.web.node_list import NodeQuery, nodes_json
 from exporter.web.page import PushedAlerts
 from exporter.web.scrape import ScrapeOptions, Scrapes
+from exporter.web.send_budget import SendBudget
+from exporter.web.views import Make, Views
 
 _JSON = "application/json; charset=utf-8"
 
@@ -27,8 +27,10 @@ def application(  # noqa: PLR0913 - the parts of a server
     fleet: Fleet,
     scrapes: Scrapes,
     admission: Admission,
+    views: Views,
     pushed: PushedAlerts | None,
     *,
+    budget: SendBudget,
     request_started: Callable[[IOStream], None],
     request_finished: Callable[[IOStream], None],
 ) -> Application:
@@ -37,17 +39,19 @@ def application(  # noqa: PLR0913 - the parts of a server
     Args:
         fleet: The fleet.
         scrapes: Makes the bodies of scrapes.
+        views: Makes the bodies of page and JSON.
         admission: Decides which requests are answered.
         pushed: Returns the alerts that are being pushed; None if push is off.
+        budget: Bounds the bytes that wait to be sent.
         request_started: Called with the connection's stream when a request began.
         request_finished: Called with the connection's stream when the request is answered.
     """
-    parts: dict[str, Any] = {"fleet": fleet, "admission": admission}
+    parts: dict[str, Any] = {"fleet": fleet, "admission": admission, "budget": budget}
     return Application(
         [
             (re.escape(fleet.settings.web.telemetry_path), Metrics, {**parts, "scrapes": scrapes}),
-            ("/", StatusPage, {**parts, "pushed": pushed}),
-            ("/api/v1/nodes", Nodes, parts),
+            ("/", StatusPage, {**parts, "views": views, "pushed": pushed}),
+            ("/api/v1/nodes", Nodes, {**parts, "views": views}),
             ("/-/healthy", Healthy, parts),
             ("/-/ready", Ready, parts),
         ],
@@ -62,9 +66,9 @@ def application(  # noqa: PLR0913 - the parts of a server
 class Metrics(Handler):
     """The scrape."""
 
-    def initialize(self, fleet: Fleet, admission: Admission, scrapes: Scrapes) -> None:  # type: ignore[override]
+    def initialize(self, scrapes: Scrapes, **parts: Any) -> None:  # type: ignore[override]
         """Take the parts that the application was made with."""
-        super().initialize(fleet, admission)
+        super().initialize(**parts)
         self.scrapes = scrapes
 
     async def get(self) -> None:
@@ -76,43 +80,74 @@ class Metrics(Handler):
             names=frozenset(self.get_query_arguments("name[]")),
         )
         limit = time_limit(headers.get("X-Prometheus-Scrape-Timeout-Seconds", ""), self.fleet.settings.redis.timeout)
+        if not await self.budget.room(scrape=True):
+            self.busy()
+            return
         body = await self.scrapes.body(options, limit)
         self.set_header("Vary", "Accept, Accept-Encoding")
         if options.gzip:
             self.set_header("Content-Encoding", "gzip")
-        await self.send(body, CONTENT_TYPES[options.form])
+        await self.send(body, CONTENT_TYPES[options.form], scrape=True)
 
 
-class Nodes(Handler):
-    """All nodes as JSON."""
+class View(Handler):
+    """A route whose bodies are shared: they are made at most once for one look at the fleet."""
+
+    def initialize(self, views: Views, **parts: Any) -> None:  # type: ignore[override]
+        """Take the parts that the application was made with."""
+        super().initialize(**parts)
+        self.views = views
+
+    async def send_view(self, key: Hashable, make: Make, content_type: str) -> None:
+        """Answer with a body of ``Views``; 503 if there are too many requests."""
+        body = await self.views.body(key, make) if await self.budget.room(scrape=False) else None
+        if body is None:
+            self.busy()
+        else:
+            await self.send(body, content_type)
+
+
+class Nodes(View):
+    """Nodes as JSON: all of them, or those that the query asks for."""
 
     async def get(self) -> None:
-        """Answer with ``{"redis_up": …, "nodes": […]}``."""
-        snapshot = await self.snapshot()
-        body = await asyncio.to_thread(_nodes_json, snapshot, judged(self.fleet.judge))
-        await self.send([body], _JSON)
+        """Answer with ``{"redis_up": …, "nodes": […]}``, or 400 if the query is invalid."""
+        try:
+            query = NodeQuery.of(self.request.query_arguments)
+        except ValueError as error:
+            self.set_status(HTTPStatus.BAD_REQUEST)
+            self.text(f"400 Bad Request: {error}")
+            return
+        offline_since = judged(self.fleet.judge)
+        await self.send_view(query, lambda snapshot, pause: nodes_json(snapshot, offline_since, query, pause), _JSON)
 
 
-class StatusPage(Handler):
+class StatusPage(View):
     """The status page, and the data with which its script refreshes it."""
 
-    def initialize(self, fleet: Fleet, admission: Admission, pushed: PushedAlerts | None) -> None:  # type: ignore[override]
+    def initialize(self, pushed: PushedAlerts | None, **parts: Any) -> None:  # type: ignore[override]
         """Take the parts that the application was made with."""
-        super().initialize(fleet, admission)
+        super().initialize(**parts)
         self.pushed = pushed
 
     async def get(self) -> None:
         """Answer with the page; with ``?rows`` answer with the rows of its table as JSON."""
-        snapshot, offline_since = await self.snapshot(), judged(self.fleet.judge)
+        offline_since, settings = judged(self.fleet.judge), self.fleet.settings
         if "rows" in self.request.query_arguments:
-            ttl = self.fleet.settings.heartbeat.ttl
-            await self.send([await asyncio.to_thread(page.rows_json, snapshot, ttl, offline_since)], _JSON)
+            await self.send_view(
+                "rows",
+                lambda snapshot, pause: [page.rows_json(snapshot, settings.heartbeat.ttl, offline_since, pause=pause)],
+                _JSON,
+            )
             return
         alerts = self.pushed() if self.pushed else None
-        body = await asyncio.to_thread(page.render, snapshot, self.fleet.settings, alerts, offline_since)
         for name, value in page.HEADERS.items():
             self.set_header(name, value)
-        await self.send([body], "text/html; charset=utf-8")
+        await self.send_view(
+            "page",
+            lambda snapshot, pause: [page.render(snapshot, settings, alerts, offline_since, pause=pause)],
+            "text/html; charset=utf-8",
+        )
 
 
 class Healthy(Handler):
@@ -146,9 +181,3 @@ class NotFound(Handler):
         """Answer 404."""
         self.set_status(404)
         self.text("404 Not Found")
-
-
-def _nodes_json(snapshot: Snapshot | None, offline_since: OfflineSince) -> bytes:
-    nodes = list(rows_of(snapshot, offline_since)) if snapshot else []
-    answer = {"redis_up": snapshot is not None, "nodes": nodes}
-    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()

@@ -4,12 +4,14 @@ import asyncio
 import errno
 import resource
 import socket
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 
+from exporter.web.send_budget import Sending
 from exporter.web.tornado_private import FreshTlsServer, stream_of_closed
 
 MOST_CONNECTIONS: Final = 512
@@ -67,8 +69,13 @@ class LimitedServer(FreshTlsServer):
 
     A client that sends its headers slowly, sends no request or does not read its answer loses its
     connection only when another client needs it. The connection whose last request is longest ago is
-    closed first.
+    closed first. A connection on which an answer is being made or sent is closed only when all are.
     """
+
+    slowest: Callable[[], Sending | None]
+    """Returns the answer whose client takes least; None if all are quick."""
+    spent: Callable[[str], None]
+    """Called when all connections are in use, with what was done about it."""
 
     def initialize(self, *args: Any, **kwargs: Any) -> None:
         """Choose the limit: at most half of the file descriptors that the process may have."""
@@ -82,12 +89,23 @@ class LimitedServer(FreshTlsServer):
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Take a new connection; before that close the longest idle ones above the limit."""
         while len(self._streams) >= self._most:
-            idle = next(iter(self._streams))
-            del self._streams[idle]
-            self._serving.discard(idle)
-            idle.close()
+            self._make_room()
         self._streams[stream] = None
         super().handle_stream(stream, address)
+
+    def _make_room(self) -> None:
+        """Close one connection: the longest idle one, else the one whose client takes least of its answer."""
+        stream = next((stream for stream in self._streams if not self._is_served(stream)), None)
+        if stream is None:
+            self.spent("a client was disconnected to let a new one in, though it was being answered")
+            slow = self.slowest()
+            stream = slow.stream if slow and slow.stream in self._streams else next(iter(self._streams))
+        del self._streams[stream]
+        self._serving.discard(stream)
+        stream.close()
+
+    def _is_served(self, stream: IOStream) -> bool:
+        return stream in self._serving or bool(stream.writing())
 
     def request_started(self, stream: IOStream) -> None:
         """Record that a request began: its connection is now the last in line to be closed."""

@@ -10,11 +10,10 @@ import structlog
 from tornado.iostream import StreamClosedError
 from tornado.web import RequestHandler
 
-from exporter.errors import SourceError
 from exporter.fleet import Fleet
-from exporter.snapshot.snapshot import Snapshot
 from exporter.web.admission import Admission
-from exporter.web.scrape import Body, awaitable, in_blocks
+from exporter.web.scrape import Body, in_blocks
+from exporter.web.send_budget import SendBudget
 from exporter.web.tornado_private import stream_of
 
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -31,10 +30,11 @@ class Handler(RequestHandler):
     guarded = True
     """Whether requests need admission."""
 
-    def initialize(self, fleet: Fleet, admission: Admission) -> None:
+    def initialize(self, fleet: Fleet, admission: Admission, budget: SendBudget) -> None:
         """Take the parts that the application was made with."""
         self.fleet = fleet
         self.admission = admission
+        self.budget = budget
 
     def set_default_headers(self) -> None:
         """Hide the server's version, and forbid clients to guess content types or to cache."""
@@ -78,30 +78,31 @@ class Handler(RequestHandler):
         self.set_header("Content-Type", _TEXT)
         self.finish(line + "\n")
 
-    async def send(self, body: Body, content_type: str) -> None:
+    def busy(self) -> None:
+        """Answer 503, and say when to try again."""
+        self.set_status(HTTPStatus.SERVICE_UNAVAILABLE)
+        self.set_header("Retry-After", "1")
+        self.text("503 Service Unavailable: too much is being served")
+
+    async def send(self, body: Body, content_type: str, *, scrape: bool = False) -> None:
         """Answer with a body that other answers may share. A client that reads too slowly is disconnected."""
         self.set_header("Content-Type", content_type)
         self.set_header("Content-Length", str(sum(map(len, body))))
         self.flush()  # tornado copies a block that it sends together with the headers, so they go first
+        stream = stream_of(self.request)
         try:
-            async with asyncio.timeout(_READ_WITHIN):
-                if self.request.method != "HEAD":
-                    for block in in_blocks(body):
-                        self.write(block)
-                        await self.flush()
-                await self.finish()
+            with self.budget.sending(body, stream, scrape=scrape) as sending:
+                async with asyncio.timeout(_READ_WITHIN):
+                    if self.request.method != "HEAD":
+                        for block in in_blocks(body):
+                            self.write(block)
+                            await self.flush()
+                            sending.taken += len(block)
+                    await self.finish()
         except TimeoutError:
-            stream_of(self.request).close()
+            stream.close()
         except StreamClosedError:
             pass  # the client has gone
-
-    async def snapshot(self) -> Snapshot | None:
-        """Return a snapshot of the fleet, or None if Redis cannot be read in time."""
-        try:
-            async with asyncio.timeout(self.fleet.settings.redis.timeout):
-                return await awaitable(self.fleet.request())
-        except (SourceError, TimeoutError):
-            return None
 
     def head(self) -> Awaitable[None] | None:
         """Answer as GET does. tornado leaves out the body."""

@@ -6,6 +6,7 @@ The page's script refreshes the table with ``rows_json``. Page and script show t
 
 import base64
 import hashlib
+import heapq
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +20,10 @@ from exporter.escaping import printable
 from exporter.liveness.judge import State
 from exporter.liveness.offline import OfflineSince, unknown
 from exporter.settings import Settings
-from exporter.snapshot.rows import COLUMNS, Row, age, count_states, moment, offline_first, rows_of, with_ages
-from exporter.snapshot.snapshot import Snapshot
+from exporter.snapshot.rows import COLUMNS, Row, age, moment, offline_first, with_ages
+from exporter.snapshot.snapshot import COUNTED, EXPORTED, Snapshot
+from exporter.web.node_list import MOST_NODES, rows_in_parts
+from exporter.web.precedence import Pause
 
 PushedAlerts = Callable[[], Sequence[Mapping[str, Any]]]
 """Returns the alerts that are being pushed: the ``labels`` of each, and the Unix time ``since``."""
@@ -31,6 +34,10 @@ README: Final = "https://github.com/ginkgo-trading/ginkgo-exporter#readme"
 _HERE: Final = Path(__file__).parent
 _COLUMNS: Final = tuple(column for column in COLUMNS if column.name != "events")
 """The columns of the page: events per second stand for events."""
+
+
+def _no_pause() -> None:
+    """Let nobody go first."""
 
 
 def _source(name: str) -> str:
@@ -53,12 +60,14 @@ HEADERS: Final = {
 _TEMPLATE: Final = Loader(str(_HERE / "templates"), autoescape="xhtml_escape").load("status.html")
 
 
-def render(
+def render(  # noqa: PLR0913 - what the page shows
     snapshot: Snapshot | None,
     settings: Settings,
     pushed: Sequence[Mapping[str, Any]] | None,
     offline_since: OfflineSince = unknown,
     clock: Callable[[], float] = time.time,
+    *,
+    pause: Pause = _no_pause,
 ) -> bytes:
     """Return the page.
 
@@ -68,17 +77,19 @@ def render(
         pushed: The alerts that are being pushed; None if push is off.
         offline_since: Returns since when a node is offline.
         clock: Returns Unix time. It is used when there is no snapshot.
+        pause: See ``Pause``.
     """
     ttl, now = settings.heartbeat.ttl, snapshot.wall if snapshot else clock()
-    rows = _rows(snapshot, ttl, offline_since)
+    rows = _rows(snapshot, ttl, offline_since, MOST_ROWS, pause)
+    counts = snapshot.counts if snapshot else dict.fromkeys(COUNTED, 0)
     namespaces: list[dict[str, Any]] = []
     page = _TEMPLATE.generate(
         namespaces=namespaces,
         columns=_COLUMNS,
-        rows=[(row, _texts(row)) for row in rows[:MOST_ROWS]],
-        more=len(rows) - MOST_ROWS,
+        rows=[(row, _texts(row)) for row in rows],
+        more=sum(counts[state] for state in EXPORTED) - MOST_ROWS,
         most_rows=MOST_ROWS,
-        counts=count_states(rows),
+        counts=counts,
         states=(State.ONLINE, State.OFFLINE, State.UNDECIDED),
         redis_up=snapshot is not None,
         ttl=ttl,
@@ -98,9 +109,13 @@ def render(
 
 
 def rows_json(
-    snapshot: Snapshot | None, ttl: float, offline_since: OfflineSince = unknown, clock: Callable[[], float] = time.time
+    snapshot: Snapshot | None,
+    ttl: float,
+    offline_since: OfflineSince = unknown,
+    clock: Callable[[], float] = time.time,
+    pause: Pause = _no_pause,
 ) -> bytes:
-    """Return the rows of the page's table as JSON, offline nodes first.
+    """Return the rows of the page's table as JSON, offline nodes first, and ``MOST_NODES`` at most.
 
     Each node has the keys of ``/api/v1/nodes``, its heartbeat's age, and ``texts``: the text of each column.
 
@@ -109,19 +124,21 @@ def rows_json(
         ttl: Seconds that a heartbeat lives.
         offline_since: Returns since when a node is offline.
         clock: Returns Unix time. It is used when there is no snapshot.
+        pause: See ``Pause``.
     """
     answer = {
         "redis_up": snapshot is not None,
         "read": f"{moment(snapshot.wall if snapshot else clock())} UTC",
-        "nodes": [row | {"texts": _texts(row)} for row in _rows(snapshot, ttl, offline_since)],
+        "nodes": [row | {"texts": _texts(row)} for row in _rows(snapshot, ttl, offline_since, MOST_NODES, pause)],
     }
     return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _rows(snapshot: Snapshot | None, ttl: float, offline_since: OfflineSince) -> list[Row]:
+def _rows(snapshot: Snapshot | None, ttl: float, offline_since: OfflineSince, most: int, pause: Pause) -> list[Row]:
     if snapshot is None:
         return []
-    return sorted((with_ages(row, ttl, snapshot.wall) for row in rows_of(snapshot, offline_since)), key=offline_first)
+    rows = (with_ages(row, ttl, snapshot.wall) for row in rows_in_parts(snapshot, offline_since, pause))
+    return heapq.nsmallest(most, rows, key=offline_first)
 
 
 def _texts(row: Row) -> list[str]:

@@ -19,6 +19,7 @@ from exporter.exposition.collector import read_families
 from exporter.exposition.text import Format, exposition
 from exporter.fleet import Fleet
 from exporter.snapshot.snapshot import Snapshot
+from exporter.web.precedence import Precedence
 
 _GZIP_LEVEL: Final = 0
 """isal's fastest level. It shrinks a body to a tenth, in a tenth of the time that the read takes."""
@@ -46,10 +47,16 @@ class ScrapeOptions:
 
 
 class Scrapes:
-    """Makes the bodies of scrapes. Its state belongs to the event loop; rendering runs in a thread of its own."""
+    """Makes the bodies of scrapes. Its state belongs to the event loop; rendering runs in a thread of its own.
 
-    def __init__(self, fleet: Fleet) -> None:
+    Args:
+        fleet: The fleet.
+        precedence: Told of each scrape; None if nothing waits for scrapes.
+    """
+
+    def __init__(self, fleet: Fleet, precedence: Precedence | None = None) -> None:
         self._fleet = fleet
+        self._precedence = precedence or Precedence()
         self._renderer = ThreadPoolExecutor(1, thread_name_prefix="renderer")
         # Bodies have many megabytes. So a body must not outlive the snapshot that it was made of.
         self._bodies: WeakKeyDictionary[Snapshot, dict[ScrapeOptions, asyncio.Future[Body]]] = WeakKeyDictionary()
@@ -61,12 +68,16 @@ class Scrapes:
         """
         try:
             async with asyncio.timeout(limit):
-                if body := self._being_rendered(options):
-                    return await asyncio.shield(body)
-                snapshot = await awaitable(self._fleet.request())
-                return await asyncio.shield(self._body(snapshot, options))
+                with self._precedence:
+                    return await self._shared_body(options)
         except (SourceError, TimeoutError):
             return self._render(None, options)
+
+    async def _shared_body(self, options: ScrapeOptions) -> Body:
+        if body := self._being_rendered(options):
+            return await asyncio.shield(body)
+        snapshot = await awaitable(self._fleet.request())
+        return await asyncio.shield(self._body(snapshot, options))
 
     def close(self) -> None:
         """Stop the rendering thread."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+from functools import partial
 from typing import Final
 
 import structlog
@@ -14,7 +15,10 @@ from exporter.web.admission import Admission
 from exporter.web.app import application
 from exporter.web.connections import LimitedServer, Listener
 from exporter.web.page import PushedAlerts
+from exporter.web.precedence import Precedence
 from exporter.web.scrape import Scrapes
+from exporter.web.send_budget import SendBudget
+from exporter.web.views import Views
 
 _MAX_HEADER: Final = 16 * 1024
 _MAX_BODY: Final = 4 * 1024
@@ -38,7 +42,11 @@ class Server:
     """
 
     def __init__(self, fleet: Fleet, pushed: PushedAlerts | None = None) -> None:
-        self._scrapes = Scrapes(fleet)
+        precedence, telemetry = Precedence(), fleet.telemetry
+        self._scrapes = Scrapes(fleet, precedence)
+        self._views = Views(fleet, precedence)
+        budget = SendBudget(partial(telemetry.spent, "answers"))
+        telemetry.answers_waiting.set_function(lambda: budget.waiting)
         self._admission = Admission(fleet.settings.web.config.file)
         self._address = fleet.settings.web.listen_address
         self._http = LimitedServer(
@@ -46,7 +54,9 @@ class Server:
                 fleet,
                 self._scrapes,
                 self._admission,
+                self._views,
                 pushed,
+                budget=budget,
                 request_started=lambda stream: self._http.request_started(stream),  # noqa: PLW0108 - not made yet
                 request_finished=lambda stream: self._http.request_finished(stream),  # noqa: PLW0108
             ),
@@ -57,6 +67,8 @@ class Server:
             body_timeout=_IDLE,
         )
         self._http.tls = self._admission.tls
+        self._http.slowest = budget.slowest
+        self._http.spent = partial(telemetry.spent, "connections")
         self.port = 0
 
     def listen(self) -> None:
@@ -86,4 +98,5 @@ class Server:
             log.warning("some requests were cut off")
         await self._http.close_all_connections()
         self._scrapes.close()
+        self._views.close()
         self._admission.close()
