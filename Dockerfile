@@ -1,4 +1,4 @@
-# The base by its digest makes the image reproducible; a release passes it:
+# Only a base with its digest makes the image reproducible. A release passes it:
 #   --build-arg BASE=docker.io/library/python:3.13-slim-trixie@sha256:…
 ARG BASE=docker.io/library/python:3.13-slim-trixie
 
@@ -8,7 +8,7 @@ FROM ${BASE} AS build
 ENV PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 
-# runtime, or demo for an image that can simulate nodes as well.
+# "runtime", or "demo" for an image that can simulate nodes too.
 ARG REQUIREMENTS=runtime
 COPY requirements/build.txt requirements/${REQUIREMENTS}.txt requirements/
 RUN python -m venv /build \
@@ -25,7 +25,7 @@ RUN echo "${REVISION}" >exporter/REVISION \
     && /build/bin/hatchling build -t wheel -d dist \
     && /build/bin/python -m pip --python /opt/ginkgo-exporter/bin/python \
         install --no-index --no-deps --no-compile dist/*.whl \
-    # The root is read-only where it runs, so bytecode is made here. Checked by nothing: no file changes.
+    # The image runs with a read-only root, so bytecode is made here. It is never checked, since no file changes.
     && /opt/ginkgo-exporter/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/ginkgo-exporter/lib
 
 
@@ -44,8 +44,8 @@ LABEL org.opencontainers.image.title="ginkgo-exporter" \
 COPY --from=build /opt/ginkgo-exporter /opt/ginkgo-exporter
 
 ENV PATH=/opt/ginkgo-exporter/bin:${PATH} PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-# A number, so that Kubernetes can tell that it isn't root.
+# A number, because Kubernetes cannot tell whether a user with a name is root.
 USER 65532:65532
 EXPOSE 19121
-# No HEALTHCHECK: Kubernetes has probes, and there is no shell tool to ask with.
+# There is no HEALTHCHECK: Kubernetes has probes, and the image has no tool that could send a request.
 ENTRYPOINT ["ginkgo-exporter"]

@@ -1,4 +1,4 @@
-# Everything is done by these targets; CI, the hooks and people call the same ones.
+# CI, the hooks and developers call the same targets.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -16,35 +16,35 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-demo: $(VENV)/demo ## run simulated nodes and the exporter, with Prometheus and Alertmanager where installed
+demo: $(VENV)/demo ## run simulated nodes and the exporter, with Prometheus and Alertmanager if they are installed
 	@$(BIN)/python -m exporter demo $(STACK) $(ARGS)
 
-test: $(VENV)/dev servers ## run all tests; installs the servers that they need, where it may
+test: $(VENV)/dev servers ## run all tests; on Debian as root, install the servers that they need
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-lint: $(VENV)/dev ## check style, types, and that no room imports a higher one
+lint: $(VENV)/dev ## check style, types, and that no package imports a higher one
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(VENV)/dev ## put the code into the house's style
+format: $(VENV)/dev ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/dev servers ## measure scrapes against the plain way, redis_exporter and Redis's own limit
 	$(BIN)/python -m benchmarks $(ARGS)
 
-soak: $(VENV)/dev servers ## an hour of faults, every answer and page judged; ARGS="--busy 2" beside two busy loops
+soak: $(VENV)/dev servers ## run an hour of faults and check every answer and page; ARGS="--busy 2" adds two busy loops
 	$(BIN)/python -m soak $(ARGS)
 
 siege: $(VENV)/dev servers ## attack the exporter in many ways, and see what a scraper gets; ARGS="--only large-field --seconds 10"
 	$(BIN)/python -m siege $(ARGS)
 
-fuzz: $(VENV)/dev servers ## let every property look for new examples; ARGS="--examples 100000" for hours
+fuzz: $(VENV)/dev servers ## let every property test look for new examples; ARGS="--examples 100000" runs for hours
 	$(BIN)/python -m pytest -m hypothesis --timeout 0 --examples 5000 $(ARGS)
 
-mutants: $(VENV)/dev servers ## build faults into modules and see that tests notice; ARGS="exporter/snapshot/values.py", say
+mutants: $(VENV)/dev servers ## build faults into modules and check that tests notice; ARGS="exporter/snapshot/values.py" for one module
 	$(BIN)/python -m mutants $(ARGS)
 
 dashboards: $(VENV)/dev ## write the Grafana dashboards from their code
@@ -53,13 +53,13 @@ dashboards: $(VENV)/dev ## write the Grafana dashboards from their code
 dashboard-pictures: $(VENV)/dev ## draw the dashboards' pictures (needs npm, Chromium and Prometheus)
 	$(BIN)/python -m grafana.pictures
 
-chart: $(VENV)/dev ## bring rules and dashboards into the chart, and write its table of values
+chart: $(VENV)/dev ## copy rules and dashboards into the chart, and write its tables
 	$(BIN)/python helm/sync.py
 
-sbom: $(VENV)/dev ## write a bill of materials of what is installed at run time, and its licences
+sbom: $(VENV)/dev ## write a bill of materials and the licences of the packages at run time
 	$(BIN)/python requirements/materials.py build/sbom.json requirements/licences.md
 
-dist: sbom ## build sdist and wheel of the last commit: the same bytes wherever and whenever
+dist: sbom ## build sdist and wheel of the last commit, the same bytes on every machine
 	rm -rf dist build/source
 	mkdir -p build/source
 	git archive HEAD | tar -xf - -C build/source
@@ -70,7 +70,7 @@ dist: sbom ## build sdist and wheel of the last commit: the same bytes wherever 
 docs: $(VENV)/dev ## write the README's tables from the code
 	$(BIN)/python docs/tables.py README.md README.zh-CN.md
 
-lock: $(VENV)/dev ## pin all dependencies anew, with hashes
+lock: $(VENV)/dev ## update all pinned dependencies, with hashes
 	$(UV_COMPILE) --upgrade --output-file requirements/runtime.txt
 	$(UV_COMPILE) --upgrade --extra demo --constraint requirements/runtime.txt --output-file requirements/demo.txt
 	$(UV_COMPILE) --upgrade --extra demo --group dev --constraint requirements/demo.txt --output-file requirements/dev.txt
@@ -80,7 +80,7 @@ lock: $(VENV)/dev ## pin all dependencies anew, with hashes
 servers:
 	@tests/install-servers
 
-clean: ## remove the virtual environment and what was built
+clean: ## remove the virtual environment and the built files
 	rm -rf $(VENV) build dist
 
 $(BIN)/python:
@@ -89,7 +89,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || \
 		{ echo "Python's venv module is needed (Debian: apt-get install python3-venv)" >&2; rm -rf $(VENV); exit 1; }
 
-# Bytecode is made of what is imported, when it is: that spares a newcomer a third of the wait.
+# --no-compile: Python makes bytecode when it imports a module. This saves a newcomer a third of the waiting time.
 $(VENV)/demo: requirements/demo.txt | $(BIN)/python
 	@echo "setting up $(VENV)"
 	@$(PIP) install --require-hashes --no-compile -r $<
