@@ -41,7 +41,7 @@ def flags_table() -> str:
 
 
 def _own_families() -> Iterator[MetricFamily]:
-    nobody = Snapshot([Part(Names(), range(0), (), {}, {}, dict.fromkeys(COUNTED, 0), 0.0)], 0.0)
+    nobody = Snapshot([Part(Names(), range(0), (), {}, dict.fromkeys(COUNTED, 0), 0.0)])
     server = Server("run", "master", refused={}, last_save_ok=True, memory_used_ratio=0.5)
     yield from read_families(nobody, ReadInfo(0.0, Discovered(0.0, 0.0, 0), server, expected=1))
     fleet = Fleet(load({"alertmanager.url": ["http://alertmanager:9093"]}))

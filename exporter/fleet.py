@@ -6,6 +6,7 @@ Scrapes, the page, the table and the push read the fleet through this class.
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from threading import Event, Lock, Thread
 from typing import Final, Self
 
@@ -19,8 +20,9 @@ from exporter.liveness.mass_loss import Thresholds
 from exporter.liveness.outages import PROBED, READ, Outages
 from exporter.liveness.watch import PROBE, Watch
 from exporter.settings import Settings
+from exporter.snapshot.maker import SnapshotMaker
 from exporter.snapshot.read_info import Discovered, ReadInfo
-from exporter.snapshot.snapshot import Part, Snapshot, SnapshotMaker
+from exporter.snapshot.snapshot import Part, Snapshot
 from exporter.source import open_source
 from exporter.source.discovery import pause_after
 from exporter.source.names import Names, names_of
@@ -71,9 +73,9 @@ class Fleet:
             settings.heartbeat,
             self.judge,
             self.telemetry.invalid,
-            LineWriter().write,
             stale_gauges=settings.collector.stale_gauges,
         )
+        self._lines = LineWriter()
         self._whole, self._some = self._source.reader(), self._source.reader()
         self.watch = Watch(self.judge, self._source.reader(), settings.redis.timeout, clock)
         self._attendant: Attendant = lambda _: None
@@ -206,7 +208,7 @@ class Fleet:
         finally:
             self._collect_duration = self._clock() - start
         self.outages.succeeded(READ)
-        return self._maker.snapshot(names, parts, self._collect_duration)
+        return self._maker.snapshot(names, parts)
 
     def _discovered_names(self) -> Names:
         if not self._discovery_tried.wait(self.settings.redis.timeout) or self.discovered is None:
@@ -221,7 +223,8 @@ class Fleet:
             positions = range(start, start + len(reading.names))
             start = positions.stop
             verdicts = self.judge.judge(reading, of=len(names.raw))
-            parts.append(self._maker.part(names, positions, reading, verdicts))
+            part = self._maker.part(names, positions, reading, verdicts)
+            parts.append(replace(part, lines=self._lines.write(part)))
         if names is not self._names:
             self.judge.keep(self._names.raw)  # some were judged that discovery had dropped meanwhile
         return parts

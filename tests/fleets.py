@@ -9,7 +9,8 @@ from exporter.contract import FIELDS, STATUSES
 from exporter.exposition.lines import LineWriter
 from exporter.liveness.judge import LOOK_AGAIN, Judge
 from exporter.settings import Heartbeat
-from exporter.snapshot.snapshot import Invalid, Snapshot, SnapshotMaker
+from exporter.snapshot.maker import Invalid, SnapshotMaker
+from exporter.snapshot.snapshot import Snapshot
 from exporter.source.names import Names, names_of
 from exporter.source.reading import Reading
 from readings import Pair, reading_of
@@ -84,7 +85,8 @@ class Exporter:
         part: int = 2,
     ) -> None:
         self._judge = Judge(30, 10, forget_after)
-        self._maker = SnapshotMaker(Heartbeat(), self._judge, invalid, LineWriter().write, stale_gauges=stale_gauges)
+        self._maker = SnapshotMaker(Heartbeat(), self._judge, invalid, stale_gauges=stale_gauges)
+        self._lines = LineWriter()
         self._part = part
         self._names = Names()
 
@@ -98,9 +100,10 @@ class Exporter:
             before = at - 2 * LOOK_AGAIN
             self._judge.judge(replace(reading, asked=before, at=before))
             verdicts = self._judge.judge(reading, of=len(names.raw))
-            parts.append(self._maker.part(names, positions, reading, verdicts))
+            part = self._maker.part(names, positions, reading, verdicts)
+            parts.append(replace(part, lines=self._lines.write(part)))
             start = positions.stop
-        return self._maker.snapshot(names, parts, 0.25)
+        return self._maker.snapshot(names, parts)
 
 
 def snapshot_of(pairs: Mapping[bytes, Pair], *, stale_gauges: bool = False, invalid: Invalid = nobody) -> Snapshot:

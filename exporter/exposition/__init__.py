@@ -1,5 +1,5 @@
-"""A snapshot → the text formats of Prometheus, and the collector that is their reference.
+"""A snapshot → the text formats of Prometheus, and a collector of prometheus_client as their reference.
 
-Comes in: a ``Snapshot``. Goes out: text 0.0.4 and OpenMetrics, or metric families of
-prometheus_client. Read ``text`` first. Other programs use ``collector.NodeCollector``.
+In: a ``Snapshot``. Out: text 0.0.4 and OpenMetrics, or metric families of prometheus_client. Read
+``text`` first, then ``lines``. Other programs use ``collector.NodeCollector``.
 """

@@ -1,7 +1,7 @@
-"""The fleet as an ordinary prometheus_client collector, for anybody's registry.
+"""The fleet as an ordinary collector of prometheus_client, for the registry of any program.
 
-It is the reference for ``exporter.exposition.text``, which writes the same series
-without an object for each.
+It is the reference for ``exporter.exposition.text``, which writes the same series faster, without an
+object for each sample.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,14 +19,14 @@ from exporter.source.reading import REFUSALS, RIGHTS
 
 
 class Readable(Protocol):
-    """What a collector needs of ``exporter.fleet.Fleet``."""
+    """The part of ``exporter.fleet.Fleet`` that a collector uses."""
 
     def read(self) -> Snapshot:
-        """Return the fleet as it is now; raises ``SourceError``."""
+        """Read and return the fleet; raise ``SourceError`` if Redis cannot be read."""
 
     @property
     def info(self) -> ReadInfo:
-        """What is known beside the nodes' values."""
+        """Facts about the last read, discovery and Redis."""
 
 
 class NodeCollector(Collector):
@@ -40,11 +40,11 @@ class NodeCollector(Collector):
         self._fleet = fleet
 
     def describe(self) -> Iterable[MetricFamily]:
-        """Return the families' names, so that registering reads nothing."""
+        """Return families without samples, so that a registry can register the collector without a read of Redis."""
         return (_family(metric) for metric in NODE_METRICS)
 
     def collect(self) -> Iterator[MetricFamily]:
-        """Yield the families of all nodes, and those about the read itself; only the latter if it failed."""
+        """Yield the families of the nodes and the families about the read; only the latter if the read failed."""
         try:
             snapshot = self._fleet.read()
         except SourceError:
@@ -71,11 +71,11 @@ def node_families(snapshot: Snapshot) -> Iterator[MetricFamily]:
 
 
 def read_families(snapshot: Snapshot | None, info: ReadInfo) -> Iterator[MetricFamily]:
-    """Yield what is known of the read itself, of Redis and of the last discovery.
+    """Yield the families about the read, about Redis and about the last discovery.
 
     Args:
-        snapshot: What was read; None if Redis could not be read.
-        info: What is known beside it.
+        snapshot: The nodes; None if Redis could not be read.
+        info: The facts about the read, Redis and discovery.
     """
     if snapshot:
         nodes = GaugeMetricFamily("ginkgo_nodes", "Nodes by state.", labels=("state",))
@@ -123,7 +123,7 @@ def read_families(snapshot: Snapshot | None, info: ReadInfo) -> Iterator[MetricF
 
 
 def _redis_families(info: ReadInfo) -> Iterator[MetricFamily]:
-    """Yield what Redis said of itself; of a cluster the sums, and the worst of all primaries."""
+    """Yield the families about the state of Redis; for a cluster the sum or the worst value of all primaries."""
     servers = list(info.server.members.values()) if info.server else []
     if counted := [server.refused for server in servers if server.refused is not None]:
         refused = CounterMetricFamily(

@@ -1,6 +1,6 @@
-"""A snapshot's per-node series, in text 0.0.4 or OpenMetrics; knows no Redis and no HTTP.
+"""Writes the per-node series of a snapshot as text 0.0.4 or OpenMetrics.
 
-What it returns reads back as what prometheus_client writes for
+A parser reads from it the same series as from prometheus_client's text for
 ``exporter.exposition.collector.NodeCollector``.
 """
 
@@ -19,12 +19,12 @@ class Format(Enum):
 
 
 def exposition(snapshot: Snapshot, form: Format, wanted: Collection[str] = ()) -> Iterator[bytes]:
-    """Yield the per-node series of a snapshot piece by piece; families without any are left out.
+    """Yield the per-node series of a snapshot in pieces, without families that have no series.
 
     Args:
-        snapshot: What to write.
-        form: How to write it.
-        wanted: Names of families or samples to write; all if it is empty.
+        snapshot: The snapshot; ``exporter.exposition.lines`` has written the lines of its parts.
+        form: The text format.
+        wanted: The names of families or samples to write; empty for all families.
     """
     for metric in NODE_METRICS:
         if wanted and metric.name not in wanted and metric.family not in wanted:

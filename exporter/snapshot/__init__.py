@@ -1,5 +1,5 @@
-"""States and values → what one read saw of the fleet: columns of texts, and rows for people.
+"""States and values → a snapshot: columns of texts for Prometheus, and rows for people.
 
-Comes in: a reading of ``exporter.source`` and the judge's verdicts on it. Goes out: a
-``Snapshot``. Read ``snapshot`` first, then ``values``, where texts from Redis are checked.
+In: a reading of ``exporter.source``, and the judge's verdicts on it. Out: a ``Snapshot``. Read
+``snapshot`` first, then ``maker``, which makes it, and ``values``, which parses texts from Redis.
 """

@@ -1,4 +1,4 @@
-"""What is known beside the nodes' values: of the read itself, of discovery, and of Redis."""
+"""Facts beside the nodes' values: about the last read, about discovery, and about Redis."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ class Discovered:
     """The last complete discovery of node names.
 
     Attributes:
-        duration: Seconds that it took.
+        duration: Seconds that the discovery took.
         timestamp: Unix time of its end.
-        over_limit: Nodes that were left out because there are too many.
+        over_limit: How many nodes were dropped because there are too many.
     """
 
     duration: float
@@ -22,15 +22,15 @@ class Discovered:
 
 @dataclass(frozen=True, slots=True)
 class ReadInfo:
-    """What is known beside the nodes' values: of the last read, of discovery, and of Redis.
+    """Facts beside the nodes' values: about the last read, about discovery, and about Redis.
 
     Attributes:
-        collect_duration: Seconds that the last read took, also one that failed; None before the first.
+        collect_duration: Seconds that the last read took, even if it failed; None before the first read.
         discovered: The last complete discovery; None before the first.
-        server: What Redis said of itself at the last look; None before the first.
-        writes_refused: Whether Redis is taken to refuse writes.
+        server: The last known state of Redis; None before Redis first answered.
+        writes_refused: Whether Redis refuses writes, as the judge sees it.
         missing_rights: Commands that Redis refuses to the exporter's user.
-        expected: How many nodes there should be; None if that is not set.
+        expected: How many nodes there should be; None if the setting is absent.
     """
 
     collect_duration: float | None = None

@@ -1,4 +1,4 @@
-"""A snapshot node by node, for people: the rows and columns of table, page and JSON, and how a value reads."""
+"""A snapshot as rows for people: the rows and columns of table, page and JSON, and the texts of their values."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from exporter.liveness.offline import OfflineSince, unknown
 from exporter.snapshot.snapshot import Snapshot
 
 Row = dict[str, Any]
-"""One node by the keys of ``/api/v1/nodes``; a value that is not known is None."""
+"""One node by the keys of ``/api/v1/nodes``; an unknown value is None."""
 
-NOT_KNOWN: Final = "–"  # noqa: RUF001 - what stands where a value is not known
+NOT_KNOWN: Final = "–"  # noqa: RUF001 - the text of an unknown value
 _RANKS: Final = {State.OFFLINE: 0, State.UNDECIDED: 1}
 _UNITS: Final = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s"))
 _KIBI: Final = 1024
@@ -28,12 +28,12 @@ def rows_of(snapshot: Snapshot, offline_since: OfflineSince = unknown) -> Iterat
 
     Args:
         snapshot: The nodes.
-        offline_since: Returns since when a node is offline.
+        offline_since: A function that returns since when a node is offline.
     """
     listed = [metric for metric in NODE_METRICS if metric.json and metric is not STATUS]
     columns = [map(_number, snapshot.texts(metric)) for metric in listed]
     keys = ["node_id", "state", *(metric.json for metric in listed), "status"]
-    statuses = (status.decode() or None for status in snapshot.texts(STATUS))
+    statuses = (status.decode() if status else None for status in snapshot.texts(STATUS))
     for raw_id, *values in zip(snapshot.raw_ids, snapshot.ids, snapshot.states, *columns, statuses, strict=True):
         row = dict(zip(keys, values, strict=True))
         offline = offline_since(raw_id) if row["state"] == State.OFFLINE else None
@@ -41,8 +41,8 @@ def rows_of(snapshot: Snapshot, offline_since: OfflineSince = unknown) -> Iterat
         yield row
 
 
-def _number(text: bytes) -> int | float | None:
-    if not text:
+def _number(text: bytes | None) -> int | float | None:
+    if text is None:
         return None
     if text.isdigit():
         return int(text)
@@ -51,13 +51,13 @@ def _number(text: bytes) -> int | float | None:
 
 
 def with_ages(row: Row, ttl: float, now: float) -> Row:
-    """Return a row with ``heartbeat_age_seconds`` added; None if it is unknown.
+    """Return a row with ``heartbeat_age_seconds`` added; its value is None if the age is unknown.
 
-    A row of an exporter that does not say since when nodes are offline gets None as ``offline_since``.
+    Older exporters have no ``offline_since`` in their rows; such a row gets None there.
 
-    The age of a living heartbeat comes from its TTL. The age of a heartbeat that was seen to end
-    comes from its end. Both hold whatever clock the node has. Any other age comes from the time that
-    the node wrote; a time in the future tells nothing.
+    The age of a living heartbeat comes from its TTL. If the exporter saw a heartbeat end, the age comes
+    from this end. Neither depends on the node's clock. Any other age comes from the time that the node
+    wrote; the age is unknown if this time is in the future.
 
     Args:
         row: A node.
@@ -77,7 +77,7 @@ def with_ages(row: Row, ttl: float, now: float) -> Row:
 
 
 def offline_first(row: Row) -> tuple[int, str]:
-    """Return what rows are sorted by unless somebody wants another order."""
+    """Return the sort key of the default order."""
     return _RANKS.get(row["state"], len(_RANKS)), row["node_id"]
 
 
@@ -86,12 +86,12 @@ def count_states(rows: Sequence[Row]) -> Mapping[str, int]:
     return {state: sum(row["state"] == state for row in rows) for state in (*_RANKS, State.ONLINE)}
 
 
-# --- how a value reads -----------------------------------------------------------------------
+# --- the texts of values ---------------------------------------------------------------------
 # The status page's script gets these texts from the exporter. Only its events per second are formatted in the browser.
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as people say it, in its two largest units: ``18s``, ``4m 10s``, ``2d 3h``."""
+    """Return a duration (seconds) in its two largest units: ``18s``, ``4m 10s``, ``2d 3h``."""
     left = int(seconds)
     for size, unit, smaller, name in _UNITS:
         if left >= size:
@@ -100,30 +100,30 @@ def duration(seconds: float) -> str:
 
 
 def age(seconds: float) -> str:
-    """Return how long ago something was."""
+    """Return an age (seconds): ``18s ago``."""
     return f"{duration(seconds)} ago"
 
 
 def count(number: float) -> str:
-    """Return a number with its thousands apart; of a fraction one digit."""
+    """Return a number with separated thousands and at most one digit of its fraction: ``12,345.6``."""
     if number >= _LARGE:
         return f"{number:.3e}"
     return f"{number:,.1f}".removesuffix(".0")
 
 
 def percent(ratio: float) -> str:
-    """Return a ratio in percent."""
+    """Return a ratio as percent: ``12.5 %``."""
     return f"{count(ratio * 100)} %"
 
 
 def memory(size: float) -> str:
-    """Return a number of bytes in MiB or GiB."""
+    """Return a number of bytes as MiB or GiB: ``512 MiB``."""
     mebibytes = size / _KIBI**2
     return f"{mebibytes:,.0f} MiB" if mebibytes < _KIBI else f"{count(mebibytes / _KIBI)} GiB"
 
 
 def moment(unix: float) -> str:
-    """Return a Unix time, in UTC; the same for all readers of a screenshot."""
+    """Return a Unix time as a time in UTC, so that all readers of a screenshot see the same time."""
     try:
         return f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d %H:%M:%S}"
     except (OverflowError, ValueError, OSError):
@@ -135,12 +135,12 @@ class Column:
     """One column for people.
 
     Attributes:
-        name: What it is sorted by on the command line.
+        name: Its name in ``--sort`` on the command line.
         title: Its heading.
-        key: The row's key that it shows.
-        show: How a value reads.
-        number: Whether it holds a quantity, to be set to the right.
-        short: Its heading where there is little room.
+        key: The key of its value in a row.
+        show: A function that returns the text of a value.
+        number: Whether its values are quantities, which are aligned to the right.
+        short: A shorter heading for narrow tables; empty to use the title.
     """
 
     name: str
@@ -151,7 +151,7 @@ class Column:
     short: str = ""
 
     def text(self, row: Mapping[str, Any]) -> str:
-        """Return what a row shows in this column."""
+        """Return the text of a row's value in this column."""
         value = row.get(self.key)
         return NOT_KNOWN if value is None else self.show(value)
 
@@ -180,4 +180,4 @@ COLUMNS: Final = (
     Column("drops", "Drops", "dropped_events", count),
     Column("status", "Status", "status", str, number=False),
 )
-"""What people are shown, in this order."""
+"""The columns of page and table, in this order."""

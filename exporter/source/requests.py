@@ -9,8 +9,6 @@ from exporter.settings import Keys
 
 CHUNK: Final = 1000
 """Nodes in a request. A larger request would be no faster, and would let Redis's other clients wait longer."""
-_FIRST_CHUNK: Final = 250
-"""Nodes in the first request. The exporter is idle until the first reply comes, so the first request is small."""
 
 
 def pack(*words: bytes) -> bytes:
@@ -92,10 +90,7 @@ class Chunk:
 
 def chunks_of(names: Sequence[bytes], keys: KeyNames) -> tuple[Chunk, ...]:
     """Return the requests for these nodes."""
-    starts = [0, *range(_FIRST_CHUNK, len(names), CHUNK)]
-    parts = [names[start:end] for start, end in zip(starts, [*starts[1:], len(names)], strict=True)]
+    parts = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
     return tuple(
-        Chunk(part, b"".join((*map(keys.hmget, part), *map(keys.pttl, part), keys.mget(part))))
-        for part in parts
-        if part
+        Chunk(part, b"".join((*map(keys.hmget, part), *map(keys.pttl, part), keys.mget(part)))) for part in parts
     )

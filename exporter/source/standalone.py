@@ -163,12 +163,7 @@ def _unclear(rows: Sequence[Any], ttl_ms: Sequence[Any], beats: Sequence[bytes |
     A node without known fields may have no hash, a hash without these fields, or another type in the
     place of its hash. A heartbeat with a TTL and without a value may be no string, or may have been
     written between the two commands.
-
-    Usually no node is unclear, so a check of all nodes at once comes first.
     """
-    kinds = set(map(type, rows)), set(map(type, ttl_ms))
-    if kinds == ({list}, {int}) and NO_FIELDS not in rows and MISSING not in ttl_ms and all(beats):
-        return []
     return [
         position
         for position, (row, ttl, beat) in enumerate(zip(rows, ttl_ms, beats, strict=True))

@@ -22,8 +22,8 @@ from exporter.exposition.lines import LineWriter
 from exporter.exposition.text import Format, exposition
 from exporter.liveness.judge import Judge, State
 from exporter.settings import Heartbeat
+from exporter.snapshot.maker import SnapshotMaker
 from exporter.snapshot.read_info import Discovered, ReadInfo
-from exporter.snapshot.snapshot import SnapshotMaker
 from exporter.source.names import Names, names_of
 from exporter.source.reading import MISSING, Reading, Server
 from grafana.proof.lives import (
@@ -113,7 +113,8 @@ class _Exporter:
         self.offline = 0
         self._story = story
         self._judge = Judge(TTL, BEAT)
-        self._maker = SnapshotMaker(Heartbeat(ttl=TTL), self._judge, lambda _field, _ids: None, LineWriter().write)
+        self._maker = SnapshotMaker(Heartbeat(ttl=TTL), self._judge, lambda _field, _ids: None)
+        self._lines = LineWriter()
         self._names = Names()
         self._lives = {life.node_id.encode(): life for life in story.lives}
         # Many nodes of a large fleet differ only in their name, so their keys are computed once.
@@ -135,7 +136,7 @@ class _Exporter:
         verdicts = self._judge.judge(reading)
         took = 0.002 + len(known) * 5e-6 * (1 + at % 3)
         part = self._maker.part(self._names, range(len(self._names.raw)), reading, verdicts)
-        snapshot = self._maker.snapshot(self._names, [part], took)
+        snapshot = self._maker.snapshot(self._names, [replace(part, lines=self._lines.write(part))])
         self.offline = snapshot.counts[State.OFFLINE]
         return b"".join(exposition(snapshot, Format.OPENMETRICS)), _text(
             read_families(snapshot, replace(info, collect_duration=took))

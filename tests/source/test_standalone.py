@@ -43,13 +43,11 @@ def fill(redis_server: RedisServer, names: list[str]) -> None:
                 client.rpush(heartbeat_key(name), "a")
 
 
-@pytest.mark.parametrize("first", [1, 3])
-@pytest.mark.parametrize("size", [1, 2, 5, 100])
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
 @pytest.mark.parametrize("pattern", ["".join(pattern) for pattern in product("ox", repeat=3)])
 def test_nodes_are_told_apart_in_any_chunk(
-    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, first: int, size: int, pattern: str
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, size: int, pattern: str
 ) -> None:
-    monkeypatch.setattr(requests, "_FIRST_CHUNK", first)
     monkeypatch.setattr(requests, "CHUNK", size)
     kinds = [kind for letter in pattern for kind in (SEEN if letter == "x" else ["alive"] * 3)]
     names = [f"{number:02}/{kind}" for number, kind in enumerate(kinds)]
@@ -71,7 +69,6 @@ def test_nodes_are_told_apart_in_any_chunk(
 def test_flush_during_a_read_is_reported_together_with_the_nodes_that_it_deleted(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, last: str
 ) -> None:
-    monkeypatch.setattr(requests, "_FIRST_CHUNK", 1)
     monkeypatch.setattr(requests, "CHUNK", 1)
     names = [f"{number}/alive" for number in range(6)]
     fill(redis_server, names)

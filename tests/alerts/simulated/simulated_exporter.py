@@ -1,6 +1,7 @@
 """A simulated exporter: the real judge, snapshot and exposition, on a simulated Redis."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from prometheus_client import generate_latest
@@ -15,8 +16,9 @@ from exporter.exposition.text import Format, exposition
 from exporter.liveness.judge import Judge, Verdicts
 from exporter.liveness.watch import Watch
 from exporter.settings import Heartbeat
+from exporter.snapshot.maker import SnapshotMaker
 from exporter.snapshot.read_info import Discovered, ReadInfo
-from exporter.snapshot.snapshot import Snapshot, SnapshotMaker
+from exporter.snapshot.snapshot import Snapshot
 from exporter.source.names import Names, names_of
 from exporter.source.reading import Reading
 from exporter.telemetry import Telemetry
@@ -99,9 +101,9 @@ class SimulatedExporter:
             Heartbeat(ttl=TTL),
             self._liveness.judge,
             self.telemetry.invalid,
-            LineWriter().write,
             stale_gauges=self._stale_gauges,
         )
+        self._lines = LineWriter()
         self._found: frozenset[bytes] = frozenset()
         self._known: frozenset[bytes] = frozenset()
         self._names = Names()
@@ -140,7 +142,7 @@ class SimulatedExporter:
         names = self._names
         reading, verdicts = self._liveness.read(names)
         part = self._maker.part(names, range(len(names.raw)), reading, verdicts)
-        return self._maker.snapshot(names, [part], 0.01)
+        return self._maker.snapshot(names, [replace(part, lines=self._lines.write(part))])
 
     def _internal_errors(self) -> Iterator[MetricFamily]:
         return (family for family in self.telemetry.registry.collect() if "internal_errors" in family.name)
