@@ -5,7 +5,7 @@ from grafana_foundation_sdk.builders.dashboard import Row
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.source.frame import EXPORTER, firing_alerts, shell
-from grafana.source.palette import BAD, LATE, PURPLE, SKY, WELL, thresholds, words
+from grafana.source.palette import BAD, LATE, PURPLE, SKY, WELL, push_states, redis_states, thresholds, words
 from grafana.source.panels import Query, big_number, lines, states_over_time
 from grafana.source.queries import select
 
@@ -68,7 +68,7 @@ def _push() -> stat.Panel:
         "Whether an exporter watches the heartbeats and an Alertmanager accepted its post within the last minute.",
         f"max({select('ginkgo_bridge_active')})",
         limits=thresholds((0, BAD), (1, WELL)),
-        words=words({"0": ("FAILING", BAD), "1": ("active", WELL)}),
+        words=push_states(),
         absent="off or unknown",
     )
 
@@ -126,7 +126,7 @@ def _redis_over_time() -> statetimeline.Panel:
         "Redis readable",
         "Whether each exporter's scrapes could read Redis. A gap means that the exporter was not scraped.",
         Query(select("ginkgo_redis_up"), "{{instance}}"),
-        words=words({"0": ("UNREADABLE", BAD), "1": ("readable", WELL)}),
+        words=redis_states(),
         width=19,
         height=6,
     )

@@ -19,6 +19,8 @@ from grafana.source.palette import (
     SKY,
     WELL,
     node_states,
+    push_states,
+    redis_states,
     thresholds,
     words,
 )
@@ -128,7 +130,7 @@ def _redis() -> stat.Panel:
         "unknown.",
         f"max({select('ginkgo_redis_up')})",
         limits=thresholds((0, BAD), (1, WELL)),
-        words=words({"0": ("UNREADABLE", BAD), "1": ("readable", WELL)}),
+        words=redis_states(),
         absent="no exporter",
     )
 
@@ -140,7 +142,7 @@ def _push() -> stat.Panel:
         "Without push, alerts still come through Prometheus's rules, half a minute later.",
         f"max({select('ginkgo_bridge_active')})",
         limits=thresholds((0, BAD), (1, WELL)),
-        words=words({"0": ("FAILING", BAD), "1": ("active", WELL)}),
+        words=push_states(),
         absent="off or unknown",
     )
 

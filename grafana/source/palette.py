@@ -58,6 +58,16 @@ def words(meanings: Mapping[str, tuple[str, str]]) -> ValueMap:
     )
 
 
+def redis_states() -> ValueMap:
+    """Return the words for the values of `ginkgo_redis_up`."""
+    return words({"0": ("UNREADABLE", BAD), "1": ("readable", WELL)})
+
+
+def push_states() -> ValueMap:
+    """Return the words for the values of `ginkgo_bridge_active`."""
+    return words({"0": ("FAILING", BAD), "1": ("active", WELL)})
+
+
 def node_states() -> ValueMap:
     """Return the words for the values of `ginkgo_node_up`."""
     return words(_STATES)

@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import shutil
 import ssl
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 import bcrypt
 import pytest
+import trustme
 import yaml
 
 from exporter import settings
@@ -107,20 +107,15 @@ def probe(pod: Pod, name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def certificates() -> dict[str, bytes]:
     """An authority's certificate, a certificate for localhost that the authority signed, and its key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not installed")
-    folder = tmp_path_factory.mktemp("certificates")
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-days", "2"]
-    authority = ["-x509", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.crt"]
-    signed = ["-x509", "-CA", "ca.crt", "-CAkey", "ca.key", "-subj", "/CN=localhost", "-keyout", "tls.key"]
-    names = ["-out", "tls.crt", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    leaf = ["-addext", "basicConstraints=critical,CA:FALSE"]
-    for arguments in (authority, signed + names + leaf):
-        subprocess.run([openssl, "req", *key, *arguments], cwd=folder, check=True, capture_output=True)
-    return {name: (folder / name).read_bytes() for name in ("ca.crt", "tls.crt", "tls.key")}
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    return {
+        "ca.crt": authority.cert_pem.bytes(),
+        "tls.crt": issued.cert_chain_pems[0].bytes(),
+        "tls.key": issued.private_key_pem.bytes(),
+    }
 
 
 # --- every setting that the templates write --------------------------------------------------
