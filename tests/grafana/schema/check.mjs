@@ -1,5 +1,5 @@
 // Checks dashboards against Grafana's own types: node check.mjs VERSION FILE…
-// Prints each violation and exits 1 if there is any; nothing that the types don't know is let through.
+// Prints each violation and exits 1 if there is any. A field that the types do not know is a violation.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -43,7 +43,7 @@ try {
   rmSync(folder, { recursive: true });
 }
 
-// A panel is tried against every kind's type: only what its own kind finds wrong is worth telling.
+// Every panel is tried against the types of all kinds of panel. Only the violations of its own kind's type count.
 const branch = ({ instancePath, schemaPath }) =>
   `${instancePath.split("/").slice(0, 3)} ${schemaPath.match(/^.*?anyOf\/\d+/)?.[0]}`;
 
