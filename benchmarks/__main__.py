@@ -37,7 +37,7 @@ def measure(case: Case, rounds: int, *, slow_ways: bool) -> None:
 
 
 def table(ways: list[Way]) -> str:
-    """Return what was measured of one case; the first two ways are the floor and ours."""
+    """Return the table of one case; the first two ways are the floor and this exporter."""
     floor, ours = (median(way.seconds) for way in ways[:2])
     lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     for way in ways:
@@ -57,12 +57,12 @@ def table(ways: list[Way]) -> str:
 
 
 def show(text: str) -> None:
-    """Print a part of the report at once."""
+    """Print a part of the report without a delay by the buffer."""
     print(text, flush=True)  # noqa: T201
 
 
 def machine(redis_version: str) -> str:
-    """Return what the figures are measured on."""
+    """Return a description of the machine and of the software."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -73,13 +73,15 @@ def machine(redis_version: str) -> str:
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the cases that the command line selects."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=9, help="rounds of each case [9]")
     parser.add_argument("--nodes", type=int, nargs="+", help="measure these numbers of nodes only")
     parser.add_argument("--others", type=int, default=0, help="keys of others beside those nodes [0]")
-    parser.add_argument("--ours-only", action="store_true", help="leave all ways but the floor and ours out")
-    parser.add_argument("--quick", action="store_true", help="1,000 nodes and three rounds: whether it all works")
+    parser.add_argument("--ours-only", action="store_true", help="measure only the floor and this exporter")
+    parser.add_argument(
+        "--quick", action="store_true", help="1,000 nodes and three rounds, to see whether everything works"
+    )
     arguments = parser.parse_args()
     cases: Sequence[Case] = CASES
     rounds = arguments.rounds

@@ -1,4 +1,4 @@
-"""The cases of the benchmark: so many nodes, and all ways to scrape them side by side."""
+"""The cases of the benchmark: a number of nodes, and all ways to scrape them in turns."""
 
 import signal
 from contextlib import ExitStack
@@ -18,30 +18,30 @@ PLAIN: Final = "plain Python"
 
 SCRAPERS: Final = 10
 _SLOW: Final = 10.0  # seconds: a way that takes longer is measured in a third of the rounds
-_SAMPLES: Final = 12  # of each node at least, or what is measured is no scrape
+_SAMPLES: Final = 12  # of each node; a body with fewer samples is not a complete scrape
 
 
 @dataclass(frozen=True)
 class Case:
-    """That many nodes, beside that many keys of others."""
+    """A number of nodes, and a number of other keys in the same Redis."""
 
     nodes: int
     others: int = 0
 
     @property
     def title(self) -> str:
-        """What the report calls it."""
+        """The case's name in the report."""
         return f"{self.nodes:,} nodes" + (f" beside {self.others:,} other keys" if self.others else "")
 
 
 @dataclass
 class Way:
-    """One way to scrape, and what was measured of it.
+    """One way to scrape, and its measurements.
 
     Attributes:
-        seconds: What each scrape took.
-        blocks: Seconds for which Redis served nobody else, at most, during each.
-        peak_memory: Bytes; 0 for what is no process of its own.
+        seconds: Seconds of each scrape.
+        blocks: The longest time that Redis was blocked during each scrape, in seconds.
+        peak_memory: Bytes; 0 if the way has no process of its own.
     """
 
     name: str
@@ -52,10 +52,10 @@ class Way:
     peak_memory: int = 0
 
     def warm_up(self, nodes: int) -> None:
-        """Scrape once unmeasured: connections, caches and discovery are not what a scrape costs.
+        """Scrape once without measuring, so that connections, caches and discovery do not count.
 
         Raises:
-            BenchmarkError: The scrape does not hold all nodes.
+            BenchmarkError: The scrape does not contain all nodes.
         """
         body = bytes(self.scraper.scrape())
         samples = body.count(b"\n") - body.count(b"# ")
@@ -63,18 +63,18 @@ class Way:
             raise servers.BenchmarkError(f"{self.name} exported {samples} samples of {nodes} nodes")
 
     def scrape(self, redis: servers.RedisServer) -> None:
-        """Scrape once, and note what it took."""
+        """Scrape once, and record the measurements."""
         redis.forget_statistics()
         self.seconds.append(timed(self.scraper))
         self.blocks.append(redis.longest_block)
 
 
 class Bench:
-    """One case set up: Redis, its nodes, and all ways to scrape them.
+    """One case with its running programs: Redis, its nodes, and all ways to scrape them.
 
     Args:
-        case: What to measure.
-        slow_ways: Whether to measure other ways than the floor and ours.
+        case: The case.
+        slow_ways: Whether to measure other ways than the floor and this exporter.
     """
 
     def __init__(self, case: Case, *, slow_ways: bool) -> None:
@@ -120,7 +120,7 @@ class Bench:
         self.ways.append(Way(name, scraper, program))
 
     def warm_up(self) -> None:
-        """Let every way scrape once, unmeasured."""
+        """Let every way scrape once without measuring."""
         for way in self.ways:
             self.nodes.beat()
             way.warm_up(len(self.nodes.names))
@@ -136,9 +136,9 @@ class Bench:
                 way.peak_memory = way.program.peak_memory
 
     def crowd(self, rounds: int) -> float:
-        """Return the work that Redis does for ten scrapers at once, in units of that for one, at most.
+        """Return the work of Redis for ten simultaneous scrapes, as a multiple of the work for one; the largest round.
 
-        Their requests are sent while the exporter is stopped: it finds all ten when it goes on.
+        The requests are sent while the exporter's process is stopped, so that all ten wait when it continues.
         """
         scrapers = [HttpScraper(self.ours.port) for _ in range(SCRAPERS)]
         for scraper in scrapers:

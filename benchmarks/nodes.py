@@ -1,4 +1,4 @@
-"""The nodes under measurement: all of them beat before every scrape, with new values."""
+"""The simulated nodes: all of them beat before each scrape, with new values."""
 
 import random
 import socket
@@ -13,10 +13,10 @@ _PAUSED = 20  # every 20th node
 
 
 class Nodes:
-    """Writes what that many ExecutionNodes write every ten seconds.
+    """Writes the keys that ExecutionNodes write every ten seconds.
 
     Args:
-        count: How many nodes.
+        count: The number of nodes.
         port: Redis's port.
     """
 
@@ -58,7 +58,7 @@ class Nodes:
         return heartbeat + pack(b"HSET", b"node:metrics:" + self.names[i], *words)
 
     def _receive(self, nodes: int) -> None:
-        # HSET answers with the number of new fields: one digit, always.
+        # HSET replies with the number of new fields, which always has one digit.
         left = nodes * (_REPLY + _HASH_REPLY)
         while left:
             left -= len(self._socket.recv(left))

@@ -1,4 +1,4 @@
-"""The plain way to export the same: prometheus_client and redis-py as their manuals show them.
+"""A plain exporter of the same series: prometheus_client and redis-py, used as their manuals show.
 
 ``python -m benchmarks.plain plain|pipelined REDIS_PORT PORT``
 """
@@ -32,7 +32,7 @@ class PlainCollector(Collector):
         self._pipelined = pipelined
 
     def describe(self) -> list[Metric]:
-        """Return nothing, so that registering reads nothing."""
+        """Return no family, so that a registry can register the collector without a read of Redis."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -78,9 +78,9 @@ class PlainCollector(Collector):
 
 
 def main(way: str, redis_port: str, port: str) -> None:
-    """Serve until killed."""
+    """Serve until the process is killed."""
     client = redis.Redis(port=int(redis_port), decode_responses=True)
-    if way == "plain":  # as `pip install redis` leaves it: hiredis is an extra
+    if way == "plain":  # `pip install redis` comes without hiredis, which is an extra
         client.connection_pool.connection_kwargs["parser_class"] = _RESP2Parser
     registry = CollectorRegistry()
     registry.register(PlainCollector(client, pipelined=way == "pipelined"))

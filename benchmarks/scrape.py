@@ -1,4 +1,4 @@
-"""Whole scrapes, timed: over HTTP to the last byte of the body, and the floor below all of them."""
+"""Measures whole scrapes over HTTP, to the last byte of the body; and the floor, a read of Redis without parsing."""
 
 import socket
 import time
@@ -20,18 +20,18 @@ class HttpScraper:
         self._buffer = bytearray(_READ)
 
     def scrape(self) -> bytes | memoryview:
-        """Ask, and return the body; it is good until the next scrape."""
+        """Scrape, and return the body, which is valid until the next scrape."""
         return self.body_from(self.ask())
 
     def ask(self) -> socket.socket:
-        """Send the request; the answer comes on the connection returned."""
+        """Send the request, and return the connection on which the answer will come."""
         if self._socket is None:
             self._socket = socket.create_connection(("127.0.0.1", self._port))
         self._socket.sendall(self._request)
         return self._socket
 
     def body_from(self, connection: socket.socket) -> bytes | memoryview:
-        """Return the body of the answer that comes."""
+        """Receive an answer, and return its body."""
         data = bytearray()
         while (end := data.find(b"\r\n\r\n")) < 0:
             data += _receive(connection)
@@ -55,7 +55,7 @@ class HttpScraper:
         return bytes(body)
 
     def _filled(self, connection: socket.socket, begin: bytearray, length: int) -> memoryview:
-        """Return a body of that length, of which the beginning has come: in memory that is there from the last one."""
+        """Receive the rest of a body of this length into the buffer of the last body, and return the whole body."""
         if len(self._buffer) < length:
             self._buffer = bytearray(length + length // 8)
         whole, there = memoryview(self._buffer)[:length], len(begin)
@@ -93,9 +93,9 @@ def _dechunked(data: bytes | bytearray) -> bytes:
 
 
 class Floor:
-    """The exporter's own requests, chunk by chunk, the next one on its way; replies are read and dropped.
+    """Sends the exporter's own requests chunk by chunk, each before the replies to the one before; drops the replies.
 
-    An ECHO after each chunk tells where its replies end, without parsing them.
+    An ECHO after each chunk marks the end of its replies, so that they need not be parsed.
     """
 
     _MARK = b"end of the replies to this chunk"
@@ -107,7 +107,7 @@ class Floor:
         self._requests = [SERVER + echo, *(chunk.packed + echo for chunk in chunks_of(names, keys))]
 
     def scrape(self) -> bytes:
-        """Read it all once; there is no body."""
+        """Read all nodes once; return an empty body."""
         self._socket.sendall(self._requests[0])
         tail = b""
         for number in range(len(self._requests)):

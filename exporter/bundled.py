@@ -1,4 +1,4 @@
-"""Files that belong to the product and are no Python: alert rules, Alertmanager's example, dashboards."""
+"""Finds the product's files that are not Python: alert rules, Alertmanager's example, dashboards."""
 
 from importlib import resources
 from pathlib import Path
@@ -9,10 +9,10 @@ import exporter
 def bundled(name: str) -> Path:
     """Return the path of a bundled file, such as ``alerts/ginkgo.rules.yml``.
 
-    An installed package carries them inside; a checkout has them beside it.
+    An installed package contains these files. In a checkout they are beside the package.
 
     Raises:
-        FileNotFoundError: Neither is there.
+        FileNotFoundError: The file is in neither place.
     """
     package = Path(str(resources.files(exporter)))
     for folder in (package / "bundled", package.parent):

@@ -1,4 +1,4 @@
-"""The fleet as a prometheus_client collector, for registries of other programs: the public name of it."""
+"""The public place of the collector for prometheus_client, for use in other programs."""
 
 from exporter.exposition.collector import NodeCollector
 

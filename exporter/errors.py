@@ -1,22 +1,22 @@
-"""The errors that ginkgo-exporter raises, each meant to be shown as one line.
+"""The errors that ginkgo-exporter raises. Each is shown as one line.
 
 ExporterError
 ├── SettingsError      a flag, variable, file or value that cannot be used: exit 2
-└── SourceError        Redis could not be read in full
-    └── SourceTimeoutError  it did not answer within its time
+└── SourceError        Redis could not be read
+    └── SourceTimeoutError  Redis did not answer in time
 """
 
 
 class ExporterError(Exception):
-    """Base of all errors that end in one line for the user."""
+    """Base class of all errors that are shown to the user as one line."""
 
 
 class SettingsError(ExporterError):
-    """A setting that cannot be used; the text says which and why."""
+    """A setting that cannot be used; the text names the setting and the reason."""
 
 
 class SourceError(ExporterError):
-    """Redis could not be read in full; the text names the cause and no secret."""
+    """Redis could not be read; the text names the cause and contains no secret."""
 
 
 class SourceTimeoutError(SourceError):

@@ -1,4 +1,4 @@
-"""Text that others wrote, made safe to show: on a terminal, in a log line, in JSON, in a spreadsheet."""
+"""Makes untrusted text safe to show: on a terminal, in a log line, in JSON, in a spreadsheet."""
 
 import json
 from typing import Any, Final
@@ -7,10 +7,10 @@ _FORMULA: Final = ("=", "+", "-", "@")
 
 
 def printable(text: str) -> str:
-    r"""Return a text with everything escaped that a terminal would obey or hide: ``\x1b``, ``\n``, ``\u202e``.
+    r"""Return a text with all characters escaped that a terminal would obey or hide: ``\x1b``, ``\n``, ``\u202e``.
 
-    Those are Unicode's control, format, separating and unassigned characters,
-    but not the space. A hostile id can then neither move the cursor nor feign a line.
+    These are Unicode's control, format, separator and unassigned characters, except the space. A
+    hostile id can then neither move the cursor nor fake a line.
     """
     if text.isprintable():
         return text
@@ -18,7 +18,7 @@ def printable(text: str) -> str:
 
 
 def printable_json(value: object, **options: Any) -> str:
-    """Return one line of JSON that means the same and that no terminal obeys; letters of all scripts stay."""
+    """Return a value as one line of JSON in which characters that a terminal would obey are escaped."""
     text = json.dumps(value, ensure_ascii=False, **options)
     if text.isprintable():
         return text
@@ -26,7 +26,7 @@ def printable_json(value: object, **options: Any) -> str:
 
 
 def cell(text: str) -> str:
-    """Return a text as a CSV cell that no spreadsheet takes for a formula.
+    """Return a text as a CSV cell that no spreadsheet reads as a formula.
 
     See https://owasp.org/www-community/attacks/CSV_Injection.
     """

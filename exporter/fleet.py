@@ -1,6 +1,8 @@
-"""The fleet as it is now: names, reading, judgement and snapshot, one after the other, and shared.
+"""Runs the stages one after the other: names, reading, verdicts, snapshot, lines. Callers share one read.
 
-Scrapes, the page, the table and the push read the fleet through this class.
+Scrapes, the page, the table and the push read the fleet through this class. The file is longer than
+others because the reads, the discovery of names and the watch share the names, the judge and the times
+at which Redis could not be read, and each of the three can wake another.
 """
 
 import time
@@ -29,26 +31,27 @@ from exporter.source.names import Names, names_of
 from exporter.source.reading import Source
 from exporter.telemetry import Telemetry
 
-TELL_AGAIN: Final = 60.0
+LOG_AGAIN: Final = 60.0
 """Seconds between two log lines about the same kind of fault of Redis."""
 TRY_AGAIN: Final = 1.0
-"""Seconds between two tries to read all nodes after a read that failed, so that its end is noticed without a scrape."""
+"""Seconds between two attempts to read all nodes after a failed read. They show without a scrape that reads work again.
+"""
 
 log = structlog.get_logger(__name__)
 
 Attendant = Callable[[bool], None]
-"""Called after each look of the watch, in its thread, with whether all offline nodes were looked at."""
+"""Called after each round of the watch, in its thread. The argument says whether all offline nodes were read."""
 
 
 class Fleet:
-    """Reads all nodes when asked, and looks for their names in between.
+    """Reads all nodes on request, and discovers their names in the background.
+
+    Two threads run from ``start`` to ``close``. One discovers names. The other watches Redis and the
+    nodes whose state may change. A third thread reads all nodes on request, one read at a time. A
+    request during a read shares this read.
 
     Attributes:
         discovered: The last complete discovery; None before the first.
-
-    Two threads run from ``start`` to ``close``: one discovers names, one watches
-    Redis and the nodes whose state may change. Reads run one at a time in a third,
-    and whoever asks while one is under way shares it.
     """
 
     def __init__(
@@ -87,27 +90,27 @@ class Fleet:
         self._closed = Event()
         self._wake_discovery, self._wake_watch = Event(), Event()
         self._discovery_tried = Event()
-        self._told_of: dict[Kind, float] = {}
+        self._logged_at: dict[Kind, float] = {}
         self._collect_duration: float | None = None
-        self._read_again_at = float("-inf")  # the watch's
-        self.discovered: Discovered | None = None  # this and the next four are the discovery thread's to write
+        self._read_again_at = float("-inf")  # only the watch thread uses it
+        self.discovered: Discovered | None = None  # only the discovery thread writes this and the next four attributes
         self._discovery_error = ""
         self._found: frozenset[bytes] = frozenset()
         self._known: frozenset[bytes] = frozenset()
         self._names = Names()
-        self._lock = Lock()  # of the read under way
+        self._lock = Lock()  # for the next attribute, the current read
         self._current: Future[Snapshot] | None = None
-        self.judge.on_changes(self._note_changes)
-        self.judge.on_faults(self._note_fault)
+        self.judge.on_changes(self._wake_on_changes)
+        self.judge.on_faults(self._log_fault)
 
     def start(self) -> Self:
-        """Begin to look for names and for Redis."""
+        """Start the threads."""
         for thread in self._threads:
             thread.start()
         return self
 
     def close(self) -> None:
-        """Stop all threads and close all connections; a read under way is abandoned."""
+        """Stop all threads and close all connections; a current read fails."""
         self._closed.set()
         self._wake_discovery.set()
         self._wake_watch.set()
@@ -122,7 +125,7 @@ class Fleet:
 
     @property
     def not_ready(self) -> str:
-        """Why the fleet cannot be read, in one line; empty if names were discovered and Redis answers."""
+        """The reason why the fleet cannot be read, in one line; empty if names were discovered and Redis answers."""
         if error := self.outages.error(PROBED):
             return error
         if self.discovered is None:
@@ -136,7 +139,7 @@ class Fleet:
 
     @property
     def info(self) -> ReadInfo:
-        """What is known now beside the nodes' values."""
+        """Facts about the last read, discovery and Redis."""
         return ReadInfo(
             self._collect_duration,
             self.discovered,
@@ -147,17 +150,17 @@ class Fleet:
         )
 
     def attend(self, attendant: Attendant, refresh: float) -> None:
-        """Watch each node's deadline from now on, and call ``attendant`` after each look.
+        """Watch each node's deadline from now on, and call ``attendant`` after each round of the watch.
 
         Args:
             attendant: See ``Attendant``.
-            refresh: Seconds between two looks at all offline nodes.
+            refresh: Seconds between two reads of all offline nodes.
         """
         self._attendant = attendant
         self.watch.keep_deadlines(refresh)
 
     def request(self) -> "Future[Snapshot]":
-        """Return the read that is under way, or begin one; its exception is a SourceError."""
+        """Return the current read, or begin one; the exception of a failed read is a SourceError."""
         with self._lock:
             current = self._current
             if current and not current.done():
@@ -167,19 +170,19 @@ class Fleet:
         return current
 
     def _let_go(self, done: "Future[Snapshot]") -> None:
-        """Keep no snapshot here: the callers have it, and the next one need not fit into memory beside it."""
+        """Drop the reference to a finished read, so that its snapshot does not stay in memory during the next read."""
         with self._lock:
             if self._current is done:
                 self._current = None
 
     def read(self, timeout: float | None = None) -> Snapshot:
-        """Return the fleet as it is now.
+        """Read all nodes, or share the current read, and return the snapshot.
 
         Args:
-            timeout: Seconds to wait at most; ``--redis.timeout`` if it is None.
+            timeout: Seconds to wait at most, and never longer than ``--redis.timeout``; None for that time.
 
         Raises:
-            SourceError: Redis could not be read in full in time.
+            SourceError: Redis could not be read in time.
         """
         limit = self.settings.redis.timeout
         try:
@@ -188,10 +191,10 @@ class Fleet:
             raise SourceTimeoutError("Redis did not answer in time") from None
 
     def look(self) -> Snapshot:
-        """Look for names and read the nodes once, here and now; for a fleet that was not started.
+        """Discover names and read the nodes once, in the caller's thread; for a fleet that was not started.
 
         Raises:
-            SourceError: Redis could not be read in full.
+            SourceError: Redis could not be read.
         """
         self._discover(self.settings.discovery.interval)
         return self._read()
@@ -216,7 +219,7 @@ class Fleet:
         return self._names
 
     def _parts(self, names: Names, deadline: float) -> list[Part]:
-        """Read, judge and write all nodes part by part: meanwhile Redis works on the next part."""
+        """Read, judge and write all nodes part by part; meanwhile Redis works on the next part."""
         parts: list[Part] = []
         start = 0
         for reading in self._whole.parts(names.raw, deadline):
@@ -226,7 +229,7 @@ class Fleet:
             part = self._maker.part(names, positions, reading, verdicts)
             parts.append(replace(part, lines=self._lines.write(part)))
         if names is not self._names:
-            self.judge.keep(self._names.raw)  # some were judged that discovery had dropped meanwhile
+            self.judge.keep(self._names.raw)  # discovery dropped nodes during the read, and the read judged them again
         return parts
 
     def _discover_on(self) -> None:
@@ -236,7 +239,7 @@ class Fleet:
             try:
                 pause = self._discover(interval)
             except SourceError as error:
-                self._note_failed_discovery(str(error))
+                self._log_failed_discovery(str(error))
             except Exception as error:  # noqa: BLE001 - the edge of this thread
                 self.telemetry.fault("discovery", error)
             finally:
@@ -244,35 +247,35 @@ class Fleet:
             self._wake_discovery.wait(pause)
             self._wake_discovery.clear()
 
-    def _note_failed_discovery(self, error: str) -> None:
-        """Log why names cannot be discovered, once; an outage of Redis is logged elsewhere."""
+    def _log_failed_discovery(self, error: str) -> None:
+        """Log a new reason why names cannot be discovered; ``outages`` logs an outage of Redis."""
         if error != self._discovery_error and not self.outages.since and not self._closed.is_set():
             log.error("node names cannot be discovered", error=error)
         self._discovery_error = error
 
     def _discover(self, interval: float) -> float:
-        """Look for names once, and return the seconds to leave Redis alone."""
+        """Discover names once, and return the seconds until the next discovery."""
         start = self._clock()
-        awaited = frozenset(self.judge.awaited(start))  # a node that beats during the scan may not be found by it
+        awaited = frozenset(self.judge.awaited(start))  # the scan may miss a node that beats again during the scan
         found = self._source.discover(self.settings.redis.timeout)
-        # The judge must know of a Redis that has lost its data before names are taken for gone.
+        # If Redis has lost its data, the judge must know it before names that were not found count as gone.
         seen = self._some.read((), self._clock() + self.settings.redis.timeout)
         self.judge.observe(seen.server, seen.at)
         self.judge.found(found.names, start)
-        # A name stays for one more round: a restarting node may have had no keys during the scan.
+        # A name stays known for one more round, because a restarting node may have had no keys during the scan.
         known = found.names | self._found | awaited | frozenset(self.judge.awaited(self._clock()))
-        if not found.complete:  # a server that was not scanned may hold any name known so far
+        if not found.complete:  # a server that was not scanned may hold keys of any known name
             known |= self._known
         self._found = found.names
         if known != self._known:
-            self._take_over(known)
+            self._replace_names(known)
         self.discovered = Discovered(self._clock() - start, time.time(), self._names.over_limit)
         self._discovery_error = ""
         self._discovery_tried.set()
         return pause_after(found.busy, interval)
 
-    def _take_over(self, known: frozenset[bytes]) -> None:
-        """Make these the nodes to read. New ones are judged before any scrape reads them."""
+    def _replace_names(self, known: frozenset[bytes]) -> None:
+        """Read these nodes from now on. New nodes are judged before a scrape reads them."""
         names = names_of(known, self.settings.collector.max_nodes)
         if new := sorted(frozenset(names.raw).difference(self._names.raw)):
             self.judge.judge(self._some.read(new, self._clock() + self.settings.redis.timeout))
@@ -293,7 +296,7 @@ class Fleet:
             self._wake_watch.clear()
 
     def _look(self) -> bool:
-        """Have the watch look at what is due, and return whether it looked at all offline nodes."""
+        """Let the watch read the nodes that are due, and return whether it read all offline nodes."""
         if not self._probe():
             return False
         if self.outages.error(READ) and self._clock() >= self._read_again_at:
@@ -306,7 +309,7 @@ class Fleet:
             return False
 
     def _probe(self) -> bool:
-        """See whether Redis answers, and return whether it did at the last probe."""
+        """Probe Redis if a probe is due, and return whether Redis answered the last probe."""
         start = self._clock()
         try:
             if self.watch.probe() and self.outages.succeeded(PROBED):
@@ -316,12 +319,12 @@ class Fleet:
                 self.outages.failed(PROBED, error, start)
         return not self.outages.error(PROBED)
 
-    def _note_changes(self, _: object) -> None:
+    def _wake_on_changes(self, _: object) -> None:
         self._wake_watch.set()
 
-    def _note_fault(self, kind: Kind) -> None:
+    def _log_fault(self, kind: Kind) -> None:
         now = self._clock()
-        if now - self._told_of.get(kind, float("-inf")) >= TELL_AGAIN:
-            self._told_of[kind] = now
+        if now - self._logged_at.get(kind, float("-inf")) >= LOG_AGAIN:
+            self._logged_at[kind] = now
             log.warning("Redis was at fault: nodes without heartbeat get time to beat", fault=kind.value)
         self._wake_discovery.set()

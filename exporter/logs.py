@@ -1,4 +1,4 @@
-"""Log lines: events with key=value or as JSON, on standard error."""
+"""Log lines on standard error: events with key=value, or JSON."""
 
 import logging
 import sys
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def configure(log: Log) -> None:
-    """Set up logging for the process; the libraries' own lines take the same form."""
+    """Set up logging for the process; log lines of libraries get the same form."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -45,7 +45,7 @@ def configure(log: Log) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
-    logging.raiseExceptions = False  # a full disk under the log is no reason to print tracebacks
+    logging.raiseExceptions = False  # without this line, a full disk under the log file prints tracebacks
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(log.level.upper())

@@ -1,4 +1,4 @@
-"""The exporter's own metrics, which outlive a scrape, in a registry of their own."""
+"""The exporter's own metrics, which last longer than a scrape, in a registry of their own."""
 
 import platform
 import time
@@ -15,7 +15,7 @@ from exporter.invalid_values import InvalidValueLog
 
 _FIELDS: Final = (*FIELDS, "heartbeat", "node_id")
 BUDGETS: Final = ("answers", "connections", "discovery", "log", "passwords", "replies")
-"""What is bounded, whatever others send: ``SECURITY.md`` says what each budget is."""
+"""The budgets that bound the effect of other programs' input; ``SECURITY.md`` describes each of them."""
 _TELL_AGAIN: Final = 60.0
 """Seconds between two log lines about the same budget."""
 PARTS: Final = ("discovery", "push", "request", "watch")
@@ -79,14 +79,14 @@ class Telemetry:
         )
         self._clock = clock
         self._told: dict[str, float] = {}
-        self._logged: set[tuple[str, str]] = set()  # internal errors: as many as the code has places for them
+        self._logged: set[tuple[str, str]] = set()  # the internal errors; the number of places in the code bounds them
 
     def invalid(self, field: str, node_ids: Collection[str]) -> None:
         """Count invalid values, and log each node and field once.
 
         Args:
-            field: The field that held them, one of the contract's, ``heartbeat`` or ``node_id``.
-            node_ids: The nodes, as shown; one item for each value.
+            field: The field of the values: a field of the contract, ``heartbeat`` or ``node_id``.
+            node_ids: The nodes' ids as text; one item for each value.
         """
         self._invalid.labels(field).inc(len(node_ids))
         self._invalid_values.add(field, node_ids)
@@ -105,11 +105,11 @@ class Telemetry:
             log.warning("a budget is spent", budget=budget, effect=effect)
 
     def fault(self, part: str, error: Exception) -> None:
-        """Count an error at the edge where a part of the exporter goes on after it; log each kind once.
+        """Count an unexpected error after which a part of the exporter goes on; log each kind of error once.
 
         Args:
-            part: Which part goes on, one of ``PARTS``.
-            error: What it caught.
+            part: The part that caught the error, one of ``PARTS``.
+            error: The error.
         """
         self._faults.labels(part).inc()
         kind = part, "".join(traceback.format_tb(error.__traceback__))

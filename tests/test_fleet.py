@@ -253,14 +253,14 @@ def test_why_names_cannot_be_discovered_is_logged_once_and_not_during_an_outage(
     fleet = Fleet(load({}), source=world)
     with capture_logs() as logs:
         for error in ("no right", "no right", "no memory"):
-            fleet._note_failed_discovery(error)
+            fleet._log_failed_discovery(error)
         fleet._discover(10)
-        fleet._note_failed_discovery("no memory")
+        fleet._log_failed_discovery("no memory")
         fleet.outages.failed(PROBED, SourceError("gone"), 1)
-        fleet._note_failed_discovery("gone")
+        fleet._log_failed_discovery("gone")
         fleet.outages.succeeded(PROBED)
         fleet.close()
-        fleet._note_failed_discovery("closed")
+        fleet._log_failed_discovery("closed")
     told = [entry["error"] for entry in logs if entry["event"] == "node names cannot be discovered"]
     assert told == ["no right", "no memory", "no memory"]
 
