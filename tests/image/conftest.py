@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +102,12 @@ def buildah(tmp_path_factory: pytest.TempPathFactory) -> Buildah:
         pytest.skip("buildah is not installed")
     folder = tmp_path_factory.mktemp("buildah")
     buildah = Buildah(folder)
-    _fetch_wheels(folder / "wheels")
+    with ThreadPoolExecutor() as pool:  # both mostly wait for downloads
+        wheels = pool.submit(_fetch_wheels, folder / "wheels")
+        root = _stand_in(folder)
+        wheels.result()
     base = buildah("from", "scratch")
-    buildah("copy", "--quiet", base, _stand_in(folder), "/")
+    buildah("copy", "--quiet", base, root, "/")
     buildah("config", "--env", "PATH=/usr/local/bin:/usr/bin", base)
     buildah("commit", "--quiet", "--rm", base, BASE)
     return buildah
