@@ -146,5 +146,28 @@ NUMBERS: Final = (*GAUGES, *COUNTERS)
 NODE_METRICS: Final = (UP, MASS_LOST, HEARTBEAT_TTL, LAST_HEARTBEAT, *NUMBERS, STATUS)
 """All per-node families, in the order they are exported."""
 
+PLANNED_PORTFOLIOS: Final = Metric(
+    "ginkgo_node_planned_portfolios",
+    "gauge",
+    "Portfolios that the plan gives to the node, dead or alive (hash schedule:plan).",
+)
+QUEUE_SIZE_MAX: Final = Metric(
+    "ginkgo_node_queue_size_max",
+    "gauge",
+    "The fullest queue among the portfolios that an online node has loaded (field queue_size of their states).",
+    field="portfolio_queue_size",
+)
+POSITIONS: Final = Metric(
+    "ginkgo_node_positions",
+    "gauge",
+    "Positions of the portfolios that an online node has loaded (field position_count of their states).",
+    field="position_count",
+)
+PORTFOLIO_METRICS: Final = (PLANNED_PORTFOLIOS, QUEUE_SIZE_MAX, POSITIONS)
+"""The per-node families that exist only where a plan or a loaded list exists, in the order they are exported."""
+
+PORTFOLIO_FIELDS: Final = tuple(metric.field for metric in PORTFOLIO_METRICS if metric.field)
+"""The fields of portfolios' states whose invalid values are counted, as the count names them."""
+
 FIELDS: Final = (*(metric.field for metric in NUMBERS if metric.field), STATUS_FIELD, LOADED_FIELD)
 """The hash fields that are read, in the order of a reading's columns."""

@@ -6,7 +6,7 @@ at which Redis could not be read, and each of the three can wake another.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from threading import Event, Lock, Thread
@@ -16,6 +16,7 @@ import structlog
 
 from exporter.errors import SourceError, SourceTimeoutError
 from exporter.exposition.lines import LineWriter
+from exporter.exposition.portfolios import lines_of
 from exporter.liveness.faults import Kind
 from exporter.liveness.judge import LOOK_AGAIN, Judge
 from exporter.liveness.mass_loss import Thresholds
@@ -23,6 +24,8 @@ from exporter.liveness.outages import PROBED, READ, Outages
 from exporter.liveness.watch import PROBE, Watch
 from exporter.settings import Settings
 from exporter.snapshot.maker import SnapshotMaker
+from exporter.snapshot.portfolio_series import PortfolioSeries
+from exporter.snapshot.portfolio_stage import PortfolioStage
 from exporter.snapshot.read_info import Discovered, ReadInfo
 from exporter.snapshot.snapshot import Part, Snapshot
 from exporter.source import open_source
@@ -79,6 +82,10 @@ class Fleet:
             stale_gauges=settings.collector.stale_gauges,
         )
         self._lines = LineWriter()
+        self._closed = Event()
+        self._portfolios = PortfolioStage(
+            settings, self._source.router(), self.telemetry.invalid, lines_of, clock, self._closed
+        )
         self._whole, self._some = self._source.reader(), self._source.reader()
         self.watch = Watch(self.judge, self._source.reader(), settings.redis.timeout, clock)
         self._attendant: Attendant = lambda _: None
@@ -87,17 +94,18 @@ class Fleet:
             Thread(target=self._discover_on, name="discovery", daemon=True),
             Thread(target=self._watch_on, name="watch", daemon=True),
         )
-        self._closed = Event()
         self._wake_discovery, self._wake_watch = Event(), Event()
         self._discovery_tried = Event()
         self._logged_at: dict[Kind, float] = {}
         self._collect_duration: float | None = None
         self._read_again_at = float("-inf")  # only the watch thread uses it
-        self.discovered: Discovered | None = None  # only the discovery thread writes this and the next four attributes
+        self.discovered: Discovered | None = None  # only the discovery thread writes this and the next five attributes
         self._discovery_error = ""
         self._found: frozenset[bytes] = frozenset()
         self._known: frozenset[bytes] = frozenset()
         self._names = Names()
+        self._workers: frozenset[bytes] | None = None
+        self._planned: frozenset[bytes] = frozenset()  # only the reader's thread writes it: nodes that the plan names
         self._lock = Lock()  # for the next attribute, the current read
         self._current: Future[Snapshot] | None = None
         self.judge.on_changes(self._wake_on_changes)
@@ -204,23 +212,36 @@ class Fleet:
         deadline = start + self.settings.redis.timeout
         try:
             names = self._discovered_names()
-            parts = self._parts(names, deadline)
+            parts, lists = self._parts(names, deadline)
+            portfolios = self._portfolio_series(names, parts, lists, deadline)
         except SourceError as error:
             self.outages.failed(READ, error, start)
             raise
         finally:
             self._collect_duration = self._clock() - start
         self.outages.succeeded(READ)
-        return self._maker.snapshot(names, parts)
+        return replace(self._maker.snapshot(names, parts), portfolios=portfolios)
 
     def _discovered_names(self) -> Names:
         if not self._discovery_tried.wait(self.settings.redis.timeout) or self.discovered is None:
             raise SourceError(self._discovery_error or "node names are not discovered yet")
         return self._names
 
-    def _parts(self, names: Names, deadline: float) -> list[Part]:
-        """Read, judge and write all nodes part by part; meanwhile Redis works on the next part."""
+    def _portfolio_series(
+        self, names: Names, parts: Sequence[Part], lists: Sequence[bytes | None], deadline: float
+    ) -> PortfolioSeries | None:
+        workers = None if self.judge.excuses_heartbeats() else self._workers
+        series = self._portfolios.series(names, parts, lists, workers, parts[-1].wall, deadline)
+        planned = self._portfolios.planned_nodes
+        if not planned <= self._planned.union(names.raw):
+            self._wake_discovery.set()  # nobody has looked for the keys of some of them
+        self._planned = planned
+        return series
+
+    def _parts(self, names: Names, deadline: float) -> tuple[list[Part], list[bytes | None]]:
+        """Read, judge and write all nodes part by part, and return their lists; meanwhile Redis works on the next."""
         parts: list[Part] = []
+        lists: list[bytes | None] = []
         start = 0
         for reading in self._whole.parts(names.raw, deadline):
             positions = range(start, start + len(reading.names))
@@ -228,9 +249,10 @@ class Fleet:
             verdicts = self.judge.judge(reading, of=len(names.raw))
             part = self._maker.part(names, positions, reading, verdicts)
             parts.append(replace(part, lines=self._lines.write(part)))
+            lists += reading.loaded_lists
         if names is not self._names:
             self.judge.keep(self._names.raw)  # discovery dropped nodes during the read, and the read judged them again
-        return parts
+        return parts, lists
 
     def _discover_on(self) -> None:
         interval = self.settings.discovery.interval
@@ -263,10 +285,11 @@ class Fleet:
         self.judge.observe(seen.server, seen.at)
         self.judge.found(found.names, start)
         # A name stays known for one more round, because a restarting node may have had no keys during the scan.
-        known = found.names | self._found | awaited | frozenset(self.judge.awaited(self._clock()))
+        known = found.names | self._found | awaited | frozenset(self.judge.awaited(self._clock())) | self._planned
         if not found.complete:  # a server that was not scanned may hold keys of any known name
             known |= self._known
         self._found = found.names
+        self._workers = found.workers if found.complete else found.workers | (self._workers or frozenset())
         if known != self._known:
             self._replace_names(known)
         self.discovered = Discovered(self._clock() - start, time.time(), self._names.over_limit)

@@ -10,10 +10,10 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, PlatformCollector, ProcessCollector
 
 from exporter import __revision__, __version__
-from exporter.contract import FIELDS
+from exporter.contract import FIELDS, PORTFOLIO_FIELDS
 from exporter.invalid_values import InvalidValueLog
 
-_FIELDS: Final = (*FIELDS, "heartbeat", "node_id")
+_FIELDS: Final = (*FIELDS, *PORTFOLIO_FIELDS, "heartbeat", "node_id")
 BUDGETS: Final = ("answers", "connections", "discovery", "log", "passwords", "replies")
 """The budgets that bound the effect of other programs' input; ``SECURITY.md`` describes each of them."""
 _TELL_AGAIN: Final = 60.0

@@ -2,14 +2,29 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from exporter.errors import SourceError
 from exporter.fleet import Fleet
 from exporter.liveness.judge import State
+from exporter.source.connection import Pool
 from exporter.source.discovery import Found
 from exporter.source.reading import Reading, Server
 from fleets import parts_of
 from readings import GONE, Pair, reading_of
+
+
+class NoKeys:
+    """The router of a Redis that holds nothing beside the nodes' keys, and says so."""
+
+    def pool(self, key: bytes, deadline: float) -> Pool:  # noqa: ARG002
+        raise SourceError("nothing to ask")
+
+    def follow(self, pool: Pool, reply: Any, request: bytes, deadline: float) -> Any:  # noqa: ARG002
+        return reply
+
+    def limit(self, pool: Pool, deadline: float) -> float:  # noqa: ARG002
+        return deadline
 
 
 @dataclass
@@ -75,6 +90,9 @@ class World:
             raise SourceError("no permission")
         self.reads += [names] if names else []
         return reading_of({name: self.pairs.get(name, GONE) for name in names}, self.at, self.server, names)
+
+    def router(self) -> NoKeys:
+        return NoKeys()
 
     def missing_rights(self) -> frozenset[str]:
         return frozenset()

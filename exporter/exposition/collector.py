@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from exporter.contract import NODE_METRICS, STATUS, STATUSES, Metric
 from exporter.errors import SourceError
+from exporter.exposition.portfolios import node_portfolio_families, portfolio_families
 from exporter.snapshot.read_info import ReadInfo
 from exporter.snapshot.snapshot import Snapshot
 from exporter.source.reading import REFUSALS, RIGHTS
@@ -68,6 +69,8 @@ def node_families(snapshot: Snapshot) -> Iterator[MetricFamily]:
                     family.add_metric((node_id,), float(text))
         if family.samples:
             yield family
+    if snapshot.portfolios:
+        yield from node_portfolio_families(snapshot.portfolios)
 
 
 def read_families(snapshot: Snapshot | None, info: ReadInfo) -> Iterator[MetricFamily]:
@@ -82,6 +85,8 @@ def read_families(snapshot: Snapshot | None, info: ReadInfo) -> Iterator[MetricF
         for state, count in snapshot.counts.items():
             nodes.add_metric((state.value,), count)
         yield nodes
+        if snapshot.portfolios:
+            yield from portfolio_families(snapshot.portfolios.reading)
     up = snapshot is not None and snapshot.complete
     yield GaugeMetricFamily("ginkgo_redis_up", "1 if this scrape read Redis in full, else 0.", value=float(up))
     if snapshot:

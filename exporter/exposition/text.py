@@ -7,7 +7,7 @@ A parser reads from it the same series as from prometheus_client's text for
 from collections.abc import Collection, Iterator
 from enum import Enum
 
-from exporter.contract import NODE_METRICS, Metric
+from exporter.contract import NODE_METRICS, PORTFOLIO_METRICS, Metric
 from exporter.snapshot.snapshot import Snapshot
 
 
@@ -27,11 +27,19 @@ def exposition(snapshot: Snapshot, form: Format, wanted: Collection[str] = ()) -
         wanted: The names of families or samples to write; empty for all families.
     """
     for metric in NODE_METRICS:
-        if wanted and metric.name not in wanted and metric.family not in wanted:
-            continue
-        if lines := [part.lines[metric.name] for part in snapshot.parts if part.lines[metric.name]]:
+        if _is_wanted(metric, wanted) and (
+            lines := [part.lines[metric.name] for part in snapshot.parts if part.lines[metric.name]]
+        ):
             yield _header(metric, form)
             yield from lines
+    for metric in PORTFOLIO_METRICS if snapshot.portfolios else ():
+        if _is_wanted(metric, wanted) and snapshot.portfolios and (text := snapshot.portfolios.lines[metric.name]):
+            yield _header(metric, form)
+            yield text
+
+
+def _is_wanted(metric: Metric, wanted: Collection[str]) -> bool:
+    return not wanted or metric.name in wanted or metric.family in wanted
 
 
 def _header(metric: Metric, form: Format) -> bytes:

@@ -33,6 +33,12 @@ class Faults:
         since = (each.writes_refused_since for each in self._by_address.values())
         return min((start for start in since if start is not None), default=None)
 
+    @property
+    def excuse_heartbeats(self) -> bool:
+        """Whether a fault lasts, or ended so recently that it may still excuse a missing heartbeat."""
+        moves = any(chance([fault], fault.end, self._at) < self._ttl + self._beat for fault, _ in self._moves)
+        return moves or any(each.faults for each in self._by_address.values())
+
     def observe(self, server: Server, at: float) -> list[tuple[Kind, Hit]]:
         """Record an answer, and return the faults that it is the first to show, each with the nodes that it hit.
 

@@ -167,6 +167,11 @@ class Judge:
         with self._lock:
             return self._rules.faults.writes_refused_since
 
+    def excuses_heartbeats(self) -> bool:
+        """Return whether a fault of Redis lasts, or ended so recently that it may excuse any missing heartbeat."""
+        with self._lock:
+            return self._rules.faults.excuse_heartbeats
+
     @property
     def server(self) -> Server | None:
         """What Redis said about itself in its last answer; None before the first answer."""

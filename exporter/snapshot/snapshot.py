@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 from exporter.contract import Metric
 from exporter.liveness.judge import State
+from exporter.snapshot.portfolio_series import PortfolioSeries
 from exporter.snapshot.values import Values
 from exporter.source.names import Names
 
@@ -54,9 +55,11 @@ class Snapshot:
 
     Attributes:
         parts: The nodes, part by part; at least one part.
+        portfolios: What is exported of portfolios; None without plan and lists, or if these could not be read.
     """
 
     parts: Sequence[Part]
+    portfolios: PortfolioSeries | None = None
 
     @property
     def wall(self) -> float:

@@ -17,7 +17,7 @@ from exporter.source.discovery import Found, discover
 from exporter.source.primary import Batch, Batches
 from exporter.source.reading import Reading
 from exporter.source.requests import CHUNK
-from exporter.source.router import SlotRouter
+from exporter.source.slot_router import SlotRouter
 from exporter.source.topology import NOWHERE, Cluster, Topology
 
 

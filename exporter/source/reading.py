@@ -4,13 +4,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
-from exporter.contract import FIELDS
+from exporter.contract import FIELDS, LOADED_FIELD
 from exporter.source.discovery import Found
+from exporter.source.router import Router
 
 MISSING: Final = -2
 """PTTL of a key that does not exist (https://redis.io/docs/latest/commands/pttl/)."""
 NO_EXPIRY: Final = -1
 """PTTL of a key that never expires."""
+
+_LOADED: Final = FIELDS.index(LOADED_FIELD)
 
 T = TypeVar("T")
 
@@ -101,6 +104,11 @@ class Reading:
     without_hash: frozenset[int] = frozenset()
     unread: frozenset[int] = frozenset()
 
+    @property
+    def loaded_lists(self) -> Sequence[bytes | None]:
+        """What each node's hash holds as its list of loaded portfolios."""
+        return self.fields[_LOADED]
+
 
 def joined(names: Sequence[bytes], parts: Sequence[Reading]) -> Reading:
     """Return one reading made of its parts; its times of the end are those of the last part."""
@@ -165,6 +173,9 @@ class Source(Protocol):
         Raises:
             SourceError: Redis could not be scanned in full.
         """
+
+    def router(self) -> Router:
+        """Return a router to keys of any kind."""
 
     def missing_rights(self) -> frozenset[str]:
         """Return the commands of ``RIGHTS`` that Redis refuses to the exporter's user, in lower case."""
