@@ -7,9 +7,13 @@ from pathlib import Path
 
 from prometheus_client.metrics_core import Metric as MetricFamily
 
-from exporter.contract import NODE_METRICS, STATUS
+from exporter.contract import NODE_METRICS, PORTFOLIO_METRICS, STATUS, WORKER_PREFIXES
 from exporter.exposition.collector import read_families
+from exporter.exposition.portfolios import portfolio_families
 from exporter.fleet import Fleet
+from exporter.portfolios.history import History
+from exporter.portfolios.ledger import ledger_of
+from exporter.portfolios.reads import PortfolioReading
 from exporter.push.bridge import Bridge
 from exporter.settings import all_settings, load
 from exporter.snapshot.read_info import Discovered, ReadInfo
@@ -24,6 +28,7 @@ def metrics_table() -> str:
     for metric in NODE_METRICS:
         labels = "`node_id`, `status`" if metric is STATUS else "`node_id`"
         lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |")
+    lines += [f"| `{metric.name}` | {metric.kind} | `node_id` | {metric.help} |" for metric in PORTFOLIO_METRICS]
     lines += [_row(family) for family in _own_families()]
     return "\n".join(lines)
 
@@ -43,12 +48,20 @@ def flags_table() -> str:
 def _own_families() -> Iterator[MetricFamily]:
     nobody = Snapshot([Part(Names(), range(0), (), {}, dict.fromkeys(COUNTED, 0), 0.0)])
     server = Server("run", "master", refused={}, last_save_ok=True, memory_used_ratio=0.5)
+    yield from portfolio_families(_portfolios())
     yield from read_families(nobody, ReadInfo(0.0, Discovered(0.0, 0.0, 0), server, expected=1))
     fleet = Fleet(load({"alertmanager.url": ["http://alertmanager:9093"]}))
     Bridge(fleet)
     for family in fleet.telemetry.registry.collect():
         if family.name.startswith("ginkgo_"):
             yield family
+
+
+def _portfolios() -> PortfolioReading:
+    history = History(1)
+    history.note(ledger_of({}, ()), 0.0)
+    account = history.note(ledger_of({b"p": b"n"}, ()), 0.0)
+    return PortfolioReading(account, {}, 0.0, dict.fromkeys(WORKER_PREFIXES, 0))
 
 
 def _row(family: MetricFamily) -> str:

@@ -45,7 +45,7 @@ class _PartWriter:
     """Writes the columns of the same nodes, scrape after scrape."""
 
     def __init__(self, ids: Iterable[str]) -> None:
-        self._labels = [_label(node_id) for node_id in ids]
+        self._labels = [node_label(node_id).replace(b"%", b"%%") for node_id in ids]
         self._templates: dict[tuple[int, ...], bytes] = {}
         self._statuses: Values = ()
         self._status_lines = b""
@@ -80,10 +80,10 @@ class _PartWriter:
         return self._status_lines
 
 
-def _label(node_id: str) -> bytes:
-    """Return a label for use in a template: escaped for the text format, then for ``%``."""
+def node_label(node_id: str) -> bytes:
+    """Return the label of a node, escaped for the text format."""
     escaped = node_id.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
-    return b'node_id="%b"' % escaped.encode().replace(b"%", b"%%")
+    return b'node_id="%b"' % escaped.encode()
 
 
 def _status_lines(status: str) -> bytes:

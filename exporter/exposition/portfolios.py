@@ -6,6 +6,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as MetricFamily
 
 from exporter.contract import PORTFOLIO_METRICS
+from exporter.exposition.lines import node_label
 from exporter.portfolios.reads import PortfolioReading
 from exporter.snapshot.portfolio_series import NodeValues, PortfolioSeries
 from exporter.snapshot.values import format_number
@@ -15,12 +16,9 @@ from exporter.source.names import shown_id
 def lines_of(name: str, values: NodeValues) -> bytes:
     """Return the lines of a family, in the order of its values."""
     start = name.encode()
-    return b"".join(b"%b{%b} %b\n" % (start, _label(node), format_number(number)) for node, number in values.items())
-
-
-def _label(node_id: str) -> bytes:
-    escaped = node_id.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
-    return b'node_id="%b"' % escaped.encode()
+    return b"".join(
+        b"%b{%b} %b\n" % (start, node_label(node), format_number(number)) for node, number in values.items()
+    )
 
 
 def node_portfolio_families(series: PortfolioSeries) -> Iterator[MetricFamily]:

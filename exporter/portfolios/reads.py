@@ -179,10 +179,10 @@ class PortfolioReader:
 
     def _lists(self, names: Sequence[bytes], deadline: float) -> Sequence[Raw]:
         keys = [self.keys.metrics_prefix + name for name in names]
-        replies = ask_each(self.router, keys, lambda key: pack(b"HGET", key, _LIST), deadline)
+        replies = ask_each(self.router, keys, lambda key: pack(b"HMGET", key, _LIST), deadline)
         if error := next((reply for reply in replies if isinstance(reply, SourceError)), None):
             raise error
-        return [reply if isinstance(reply, bytes) else None for reply in replies]
+        return [reply[0] if type(reply) is list else None for reply in replies]
 
     def _rows(self, deadline: float) -> Sequence[PortfolioRow]:
         if self._reports is not self._maker.reports:
