@@ -1,0 +1,206 @@
+"""The journal: whoever finds a change tells it here, and whoever asks what happened reads it here."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from threading import Event as Signal
+from threading import Lock, Thread
+from typing import Final
+
+import structlog
+from prometheus_client import Counter
+
+from exporter.journal.changes import Entry, events_of
+from exporter.journal.event import Event, Kind
+from exporter.journal.file import JournalFile
+from exporter.journal.lines import line_of
+from exporter.journal.memory import MOST_EVENTS, Memory, Page, Query, page_of
+from exporter.telemetry import Telemetry
+
+COLLECT: Final = 0.25
+"""Seconds for which changes are collected before they become events, so that a burst is one event."""
+TRY_AGAIN: Final = 5.0
+"""Seconds between two tries to write a journal that could not be written."""
+MOST_WAITING: Final = 32 * 2**20
+"""Bytes of events that wait for a journal that cannot be written; the oldest ones are not written any more."""
+_AT_ONCE: Final = 1 << 20
+_MOST_TOLD: Final = 1000
+
+Entries = Callable[[], Iterable[Entry]]
+"""Returns changes. It is called later, in the journal's thread, so that telling a change costs next to nothing."""
+
+log = structlog.get_logger(__name__)
+
+
+class Journal:
+    """Makes events of changes, keeps the last ones in memory, and writes all of them to a file if there is one.
+
+    One thread writes. Two locks: one for the changes that were told and the memory, one for the file.
+
+    Args:
+        file: The file; None keeps events in memory only.
+        telemetry: Where the metrics of the journal are registered, and errors are counted.
+        wall: Returns Unix time.
+        monotonic: Returns the seconds of the clock that the changes' times come from.
+
+    Attributes:
+        earlier: The events of earlier runs, the oldest one first.
+    """
+
+    def __init__(
+        self,
+        file: JournalFile | None,
+        telemetry: Telemetry,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.earlier: Sequence[Event] = ()
+        self._file = file
+        self._wall, self._monotonic = wall, monotonic
+        self._lock, self._file_lock = Lock(), Lock()
+        self._memory = Memory()
+        self._told: deque[Entries] = deque()
+        self._waiting: deque[bytes] = deque()  # lines that are not written yet
+        self._waiting_bytes = 0
+        self._problem = ""
+        self._try_at = float("-inf")
+        self._wake, self._closed = Signal(), Signal()
+        self._thread = Thread(target=self._run, name="journal", daemon=True)
+        self._telemetry = telemetry
+        registry = telemetry.registry
+        self._count = Counter("ginkgo_journal_events", "Events in the journal, by kind.", ("kind",), registry=registry)
+        for kind in Kind:
+            self._count.labels(kind.value)
+        self._errors = Counter(
+            "ginkgo_journal_write_errors",
+            "Tries to write the journal's file that failed, and lines in it that could not be read at the start.",
+            registry=registry,
+        )
+        if file:
+            self._read_back(file)
+
+    @property
+    def problem(self) -> str:
+        """Why the file is not written, in one line; empty if it is, or if there is none."""
+        return self._problem
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Write what was told, and end; ``timeout`` in seconds."""
+        self._closed.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+        if self._file and not self._thread.is_alive():
+            self._seal()
+            self._write()
+            self._file.close()
+
+    def unix(self, at: float) -> float:
+        """Return the Unix time of a monotonic time."""
+        return self._wall() - (self._monotonic() - at)
+
+    def now(self) -> float:
+        """Return the monotonic time of now."""
+        return self._monotonic()
+
+    def tell(self, entries: Entries) -> None:
+        """Take changes. They are events within ``COLLECT`` seconds, or when somebody asks for events."""
+        self._told.append(entries)
+        if len(self._told) > _MOST_TOLD:
+            self._seal()
+        self._wake.set()
+
+    def note(self, kind: Kind, subject: str, before: str | None, after: str, **evidence: object) -> None:
+        """Take a change of one subject that shows now."""
+        entry = Entry(self._monotonic(), kind, subject, before, after, evidence)
+        self.tell(lambda: (entry,))
+
+    def page(self, query: Query, limit: int) -> Page:
+        """Return the newest events that a query accepts, at most ``limit``."""
+        self._seal()
+        with self._lock:
+            events = self._memory.newest_first()
+        return page_of(events, query, limit)
+
+    def _read_back(self, file: JournalFile) -> None:
+        try:
+            found = file.read_back(MOST_EVENTS)
+        except OSError as error:
+            self._fail(error)
+            return
+        self.earlier = found.events
+        self._memory.add(found.events)
+        if found.unreadable:
+            self._errors.inc(found.unreadable)
+            log.warning("the journal has lines that cannot be read", file=str(file.path), lines=found.unreadable)
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            self._wake.wait(TRY_AGAIN if self._waiting else None)
+            self._wake.clear()
+            self._closed.wait(COLLECT)
+            try:
+                self._seal()
+                if self._monotonic() >= self._try_at:
+                    self._write()
+            except Exception as error:  # noqa: BLE001 - the edge of this thread
+                self._telemetry.fault("journal", error)
+
+    def _seal(self) -> None:
+        """Make events of the changes that were told."""
+        with self._lock:
+            entries = [entry for _ in range(len(self._told)) for entry in self._told.popleft()()]
+            events = events_of(entries, self._memory.last_id, self.unix)
+            self._memory.add(events)
+            for event in events:
+                self._count.labels(event.kind.value).inc()
+                if self._file:
+                    self._wait_for_file(line_of(event))
+
+    def _wait_for_file(self, line: bytes) -> None:
+        self._waiting.append(line)
+        self._waiting_bytes += len(line)
+        while self._waiting_bytes > MOST_WAITING and len(self._waiting) > 1:
+            self._waiting_bytes -= len(self._waiting.popleft())
+
+    def _write(self) -> None:
+        """Write the events that wait for it."""
+        with self._file_lock:
+            while self._file and (lines := self._next_lines()):
+                try:
+                    self._file.append(b"".join(lines))
+                except OSError as error:
+                    self._fail(error)
+                    return
+                with self._lock:
+                    for line in lines:  # the oldest of them may have made room for newer ones meanwhile
+                        if self._waiting and self._waiting[0] is line:
+                            self._waiting_bytes -= len(self._waiting.popleft())
+                if self._problem:
+                    log.info("the journal is written again", file=str(self._file.path))
+                    self._problem = ""
+
+    def _next_lines(self) -> list[bytes]:
+        """Return the oldest lines that wait, as many as are written in one go."""
+        with self._lock:
+            lines, size = [], 0
+            for line in self._waiting:
+                if lines and size + len(line) > _AT_ONCE:
+                    break
+                lines.append(line)
+                size += len(line)
+            return lines
+
+    def _fail(self, error: OSError) -> None:
+        self._errors.inc()
+        self._try_at = self._monotonic() + TRY_AGAIN
+        held = isinstance(error, BlockingIOError)
+        reason = "another process writes it" if held else error.strerror or repr(error)
+        path = self._file.path if self._file else ""
+        if not self._problem:
+            log.error("the journal is not written: the exporter runs without its file", file=str(path), error=reason)
+        self._problem = f"{path}: {reason}"

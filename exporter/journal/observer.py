@@ -1,0 +1,94 @@
+"""Tells the journal what the judge and the outages of Redis show."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from threading import Lock
+from typing import Any, Final
+
+from exporter.journal.changes import Entry
+from exporter.journal.event import Kind
+from exporter.journal.journal import Journal
+from exporter.journal.nodes import node_entries
+from exporter.liveness.evidence import Verdict
+from exporter.liveness.faults import Kind as Fault
+from exporter.liveness.judge import Judge
+from exporter.liveness.outages import Outages
+from exporter.liveness.states import State
+from exporter.source.names import shown_id
+
+REDIS: Final = "redis"
+"""The subject of events about Redis."""
+CANNOT_BE_READ: Final = "cannot be read"
+ANSWERS: Final = "answers"
+TAKES_WRITES: Final = "takes writes again"
+LOST: Final = "lost together"
+OVER: Final = "over"
+
+
+class Observer:
+    """Listens to the judge and to the outages. Its lock guards what it knows of the mass losses and refusals that last.
+
+    Args:
+        journal: Is told of each change.
+        judge: Decides on nodes.
+        outages: Knows whether Redis can be read.
+    """
+
+    def __init__(self, journal: Journal, judge: Judge, outages: Outages) -> None:
+        self._journal, self._judge = journal, judge
+        self._lock = Lock()
+        self._members: dict[str, None] = {}
+        self._refusing_since: float | None = None
+        judge.on_verdicts(self._hear_verdicts)
+        judge.on_faults(self._hear_fault)
+        outages.on_change(self._hear_outage)
+
+    def look(self) -> None:
+        """Tell the journal what has ended since the last look of the watch."""
+        refused = self._judge.writes_refused_since()
+        over = bool(self._members) and self._judge.mass_loss_since() is None
+        if not over and refused == self._refusing_since:
+            return
+        with self._lock:
+            ended, self._refusing_since = self._refusing_since, refused
+            members, self._members = (self._members, {}) if over else ({}, self._members)
+        if ended is not None and refused is None:
+            since = self._journal.unix(ended)
+            self._tell_of_redis(Fault.REFUSED.value, TAKES_WRITES, since=round(since, 3))
+        if members:
+            at = self._journal.now()
+            entries = [Entry(at, Kind.MASS_LOSS, name, LOST, OVER) for name in members]
+            self._journal.tell(lambda: entries)
+
+    def _hear_verdicts(self, verdicts: Sequence[Verdict]) -> None:
+        self._journal.tell(lambda: node_entries(verdicts, self._journal.unix))
+        lost = [verdict for verdict in verdicts if verdict.member and verdict.change.after is State.OFFLINE]
+        if lost:
+            with self._lock:
+                self._members |= {shown_id(verdict.change.name): None for verdict in lost}
+            self._journal.tell(lambda: _losses(lost))
+
+    def _hear_fault(self, kind: Fault) -> None:
+        self._tell_of_redis(None, kind.value)
+
+    def _hear_outage(self, error: str, began: float) -> None:
+        """Hear that Redis cannot be read (``error`` says why), or can be read again (``error`` is empty)."""
+        since = round(self._journal.unix(began), 3)
+        if error:
+            self._tell_of_redis(None, CANNOT_BE_READ, error=error, since=since)
+        else:
+            self._tell_of_redis(CANNOT_BE_READ, ANSWERS, since=since)
+
+    def _tell_of_redis(self, before: str | None, after: str, **evidence: Any) -> None:
+        servers = self._judge.server.members if self._judge.server else {}
+        runs = {address: {"run_id": each.run_id, "role": each.role} for address, each in servers.items()}
+        if len(runs) == 1:
+            ((_, only),) = runs.items()
+            evidence |= {"redis_run_id": only["run_id"] or None, "redis_role": only["role"]}
+        elif runs:
+            evidence["redis"] = runs
+        self._journal.note(Kind.REDIS, REDIS, before, after, **evidence)
+
+
+def _losses(lost: Iterable[Verdict]) -> Iterator[Entry]:
+    for verdict in lost:
+        yield Entry(verdict.change.at, Kind.MASS_LOSS, shown_id(verdict.change.name), None, LOST)

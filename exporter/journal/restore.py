@@ -1,0 +1,71 @@
+"""What an earlier run of the exporter knew, from its events: nodes that are offline, and since when."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from exporter.journal.event import Event, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineNode:
+    """A node that was offline at the end of an earlier run.
+
+    Attributes:
+        since: Unix time since which it is offline.
+        exact: Whether that is the end of its heartbeat.
+        member: Whether it is a member of a mass loss.
+    """
+
+    since: float
+    exact: bool
+    member: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PortfolioFault:
+    """The fault of a portfolio at the end of an earlier run.
+
+    Attributes:
+        state: The state of the portfolio.
+        since: Unix time since which it is in that state.
+    """
+
+    state: str
+    since: float
+
+
+def offline_nodes(events: Iterable[Event]) -> Mapping[str, OfflineNode]:
+    """Return the nodes that were offline after these events, by id; ``events`` come in their order."""
+    offline: dict[str, OfflineNode] = {}
+    for event in events:
+        if event.kind is Kind.NODE:
+            for subject in event.subjects:
+                offline.pop(subject, None)
+            if event.after == "offline":
+                offline |= _offline(event)
+    return offline
+
+
+def portfolio_faults(events: Iterable[Event]) -> Mapping[str, PortfolioFault]:
+    """Return the portfolios that were at fault after these events, by id; ``events`` come in their order."""
+    faults: dict[str, PortfolioFault] = {}
+    for event in events:
+        if event.kind is Kind.PORTFOLIO:
+            for position, subject in enumerate(event.subjects):
+                since = event.evidence_at(position).get("since")
+                faults.pop(subject, None)
+                if isinstance(since, int | float):
+                    faults[subject] = PortfolioFault(event.after, float(since))
+    return faults
+
+
+def _offline(event: Event) -> dict[str, OfflineNode]:
+    nodes = {}
+    for position, subject in enumerate(event.subjects):
+        evidence = event.evidence_at(position)
+        since = evidence.get("offline_since")
+        if isinstance(since, int | float):
+            nodes[subject] = OfflineNode(
+                float(since), evidence.get("offline_since_exact") is True, evidence.get("mass_loss") is True
+            )
+    return nodes
