@@ -187,7 +187,8 @@ class Journal:
     def _next_lines(self) -> list[bytes]:
         """Return the oldest lines that wait, as many as are written in one go."""
         with self._lock:
-            lines, size = [], 0
+            lines: list[bytes] = []
+            size = 0
             for line in self._waiting:
                 if lines and size + len(line) > _AT_ONCE:
                     break

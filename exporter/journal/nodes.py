@@ -1,4 +1,4 @@
-"""The judge's verdicts on nodes → changes for the journal."""
+"""The judge's findings on nodes → changes for the journal."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from sys import intern
@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from exporter.journal.changes import Entry
 from exporter.journal.event import Kind
-from exporter.liveness.evidence import ServerEvidence, Verdict, Why
+from exporter.liveness.evidence import Finding, Why
 from exporter.liveness.faults import ONGOING
+from exporter.liveness.server_evidence import ServerEvidence
 from exporter.liveness.states import State
 from exporter.source.names import shown_id
 from exporter.source.reading import MISSING, NO_EXPIRY
@@ -22,48 +23,48 @@ Unix = Callable[[float], float]
 """Returns the Unix time of a monotonic time."""
 
 
-def node_entries(verdicts: Iterable[Verdict], unix: Unix) -> Iterator[Entry]:
-    """Yield the changes that verdicts make. A node of which only a second look decides has none yet.
+def node_entries(findings: Iterable[Finding], unix: Unix) -> Iterator[Entry]:
+    """Yield the changes that findings make. A node of which only a second look decides has none yet.
 
     Args:
-        verdicts: The verdicts of one judgement.
+        findings: The findings of one judgement.
         unix: Returns the Unix time of a monotonic time.
     """
     epoch = unix(0.0)
     commons: dict[tuple[Any, ...], Mapping[str, Any]] = {}
-    for verdict in verdicts:
-        if verdict.why is Why.FIRST_LOOK:
+    for finding in findings:
+        if finding.why is Why.FIRST_LOOK:
             continue
-        change, fault = verdict.change, verdict.fault
-        key = verdict.why, verdict.member, verdict.has_hash, id(verdict.server), fault and (fault.kind, fault.start)
+        change, fault = finding.change, finding.fault
+        key = finding.why, finding.member, finding.has_hash, id(finding.server), fault and (fault.kind, fault.start)
         if key not in commons:
-            commons[key] = _common(verdict, epoch)
+            commons[key] = _common(finding, epoch)
         yield Entry(
             at=change.at,
             kind=Kind.NODE,
             subject=intern(shown_id(change.name)),
-            before=_BEFORE.get(verdict.why, change.before and change.before.value),
+            before=_BEFORE.get(finding.why, change.before and change.before.value),
             after=change.after.value,
             common=commons[key],
             own={
-                "heartbeat_ttl_seconds": _ttl(verdict.ttl_ms),
-                "heartbeat": _text(verdict.beat),
-                "deadline": _time(verdict.deadline, epoch),
-                "offline_since": _time(verdict.since, epoch),
-                "offline_since_exact": verdict.exact if verdict.since is not None else None,
+                "heartbeat_ttl_seconds": _ttl(finding.ttl_ms),
+                "heartbeat": _text(finding.beat),
+                "deadline": _time(finding.deadline, epoch),
+                "offline_since": _time(finding.since, epoch),
+                "offline_since_exact": finding.exact if finding.since is not None else None,
             },
         )
 
 
-def _common(verdict: Verdict, epoch: float) -> dict[str, Any]:
-    evidence: dict[str, Any] = {"because": verdict.why.value, "hash": verdict.has_hash}
-    if verdict.change.after in (State.OFFLINE, State.UNDECIDED):
-        evidence["mass_loss"] = verdict.member
-    if fault := verdict.fault:
+def _common(finding: Finding, epoch: float) -> dict[str, Any]:
+    evidence: dict[str, Any] = {"because": finding.why.value, "hash": finding.has_hash}
+    if finding.change.after in (State.OFFLINE, State.UNDECIDED):
+        evidence["mass_loss"] = finding.member
+    if fault := finding.fault:
         evidence["fault"] = fault.kind.value
         evidence["fault_since"] = _time(fault.start, epoch)
         evidence["fault_until"] = None if fault.end == ONGOING else _time(fault.end, epoch)
-    return evidence | (_server(verdict.server, epoch) if verdict.server else {})
+    return evidence | (_server(finding.server, epoch) if finding.server else {})
 
 
 def _server(server: ServerEvidence, epoch: float) -> dict[str, Any]:

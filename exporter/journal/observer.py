@@ -8,7 +8,7 @@ from exporter.journal.changes import Entry
 from exporter.journal.event import Kind
 from exporter.journal.journal import Journal
 from exporter.journal.nodes import node_entries
-from exporter.liveness.evidence import Verdict
+from exporter.liveness.evidence import Finding
 from exporter.liveness.faults import Kind as Fault
 from exporter.liveness.judge import Judge
 from exporter.liveness.outages import Outages
@@ -38,7 +38,7 @@ class Observer:
         self._lock = Lock()
         self._members: dict[str, None] = {}
         self._refusing_since: float | None = None
-        judge.on_verdicts(self._hear_verdicts)
+        judge.on_findings(self._hear_findings)
         judge.on_faults(self._hear_fault)
         outages.on_change(self._hear_outage)
 
@@ -59,12 +59,12 @@ class Observer:
             entries = [Entry(at, Kind.MASS_LOSS, name, LOST, OVER) for name in members]
             self._journal.tell(lambda: entries)
 
-    def _hear_verdicts(self, verdicts: Sequence[Verdict]) -> None:
-        self._journal.tell(lambda: node_entries(verdicts, self._journal.unix))
-        lost = [verdict for verdict in verdicts if verdict.member and verdict.change.after is State.OFFLINE]
+    def _hear_findings(self, findings: Sequence[Finding]) -> None:
+        self._journal.tell(lambda: node_entries(findings, self._journal.unix))
+        lost = [finding for finding in findings if finding.member and finding.change.after is State.OFFLINE]
         if lost:
             with self._lock:
-                self._members |= {shown_id(verdict.change.name): None for verdict in lost}
+                self._members |= {shown_id(finding.change.name): None for finding in lost}
             self._journal.tell(lambda: _losses(lost))
 
     def _hear_fault(self, kind: Fault) -> None:
@@ -89,6 +89,6 @@ class Observer:
         self._journal.note(Kind.REDIS, REDIS, before, after, **evidence)
 
 
-def _losses(lost: Iterable[Verdict]) -> Iterator[Entry]:
-    for verdict in lost:
-        yield Entry(verdict.change.at, Kind.MASS_LOSS, shown_id(verdict.change.name), None, LOST)
+def _losses(lost: Iterable[Finding]) -> Iterator[Entry]:
+    for finding in lost:
+        yield Entry(finding.change.at, Kind.MASS_LOSS, shown_id(finding.change.name), None, LOST)

@@ -18,6 +18,7 @@ class Faults:
 
     Attributes:
         server: What Redis said about itself in its last answer; None before the first answer.
+        at: When that answer came, in monotonic seconds.
     """
 
     def __init__(self, ttl: float, beat: float) -> None:
@@ -25,7 +26,7 @@ class Faults:
         self._ttl, self._beat = ttl, beat
         self._by_address: dict[str, ServerFaults] = {}
         self._moves: list[tuple[Fault, Hit]] = []
-        self._at = NEVER
+        self.at = NEVER
 
     @property
     def writes_refused_since(self) -> float | None:
@@ -46,9 +47,9 @@ class Faults:
             server: What Redis said about itself; in a cluster, what each primary that answered said.
             at: Monotonic time of the answer. An answer that is older than the last one is ignored.
         """
-        if at < self._at:
+        if at < self.at:
             return []
-        before, self.server, self._at = self.server, server, at
+        before, self.server, self.at = self.server, server, at
         new: list[tuple[Kind, Hit]] = []
         if before and before.placement != server.placement:
             new.append(self._move(before, server, at))
@@ -59,23 +60,24 @@ class Faults:
 
     def of(self, name: bytes) -> list[Fault]:
         """Return the faults that may still excuse a node's missing heartbeat."""
-        return [fault for each in self._holders(name) for fault in each.faults] + [
+        return [fault for each in self.holding(name) for fault in each.faults] + [
             fault for fault, hit in self._moves if hit(name)
         ]
 
     def evicted_at(self, name: bytes) -> float:
         """Return when a Redis that holds a node's keys last showed new evictions; ``NEVER`` if it did not."""
-        return max((each.evicted_at for each in self._holders(name)), default=NEVER)
+        return max((each.evicted_at for each in self.holding(name)), default=NEVER)
 
     def observe_beats(self, reading: Reading) -> None:
         """Record the beats in a reading: a beat shows that Redis takes writes."""
         if self.writes_refused_since is not None:
             for name, ms in zip(reading.names, reading.ttl_ms, strict=True):
                 beat_at = reading.asked - self._ttl + min(ms / 1000, self._ttl)
-                for each in self._holders(name) if ms > 0 else ():
+                for each in self.holding(name) if ms > 0 else ():
                     each.observe_beat(beat_at)
 
-    def _holders(self, name: bytes) -> list[ServerFaults]:
+    def holding(self, name: bytes) -> list[ServerFaults]:
+        """Return the faults of each Redis that holds a node's hash or heartbeat, if it has answered."""
         addresses = self.server.holders(name) if self.server else ()
         return [self._by_address[address] for address in addresses if address in self._by_address]
 

@@ -3,14 +3,16 @@
 Evidence is gathered for changes alone, after the judgement, so that a scrape in which nothing changes pays nothing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.liveness.faults import ONGOING, Fault
+from exporter.liveness.faults import Fault
+from exporter.liveness.heartbeats import Heartbeat
+from exporter.liveness.server_evidence import ServerEvidence
 from exporter.liveness.states import Change, Missing, State
-from exporter.source.reading import MISSING, NO_EXPIRY, Reading
+from exporter.source.reading import NO_EXPIRY, Reading
 
 if TYPE_CHECKING:
     from exporter.liveness.rules import Rules
@@ -35,32 +37,11 @@ class Why(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ServerEvidence:
-    """What the Redis that holds a node's keys said about itself.
-
-    Attributes:
-        run_id: Its run; empty if it does not say.
-        role: Its role.
-        evicted: Keys that it evicted between the two last looks that differ.
-        evicted_at: When a look last showed that, in monotonic seconds; None if no look did.
-        refused: Writes that it refused between the two last looks that differ, by error.
-        refused_at: When a look last showed that, in monotonic seconds; None if no look did.
-    """
-
-    run_id: str = ""
-    role: str = ""
-    evicted: int = 0
-    evicted_at: float | None = None
-    refused: Mapping[str, int] | None = None
-    refused_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Finding:
     """A change of a node's state with its evidence. Times are monotonic, in seconds.
 
     Attributes:
-        change: The change. Unlike the judge's other listeners, this one hears of new nodes and of nodes that stop.
+        change: The change. Findings include new nodes and nodes that stop, of which ``on_changes`` says nothing.
         why: The rule that decided.
         ttl_ms: The PTTL of the heartbeat, as Redis gave it; None if the heartbeat was not read.
         has_hash: Whether the hash was there; None if it was not read.
@@ -70,7 +51,7 @@ class Verdict:
         exact: Whether ``since`` is the end of its heartbeat.
         fault: The last fault of Redis that may excuse the node; None without one.
         member: Whether the node is a member of a mass loss.
-        server: What its Redis said; None if it has not answered yet.
+        server: What the Redis that holds its heartbeat said; None if it has not answered yet.
     """
 
     change: Change
@@ -86,55 +67,99 @@ class Verdict:
     server: ServerEvidence | None
 
 
-_UNREAD: Final = (None, None)
+class Dropped(NamedTuple):
+    """What was known of a node that the judge has forgotten.
+
+    Attributes:
+        state: Its state; None if it had none.
+        heartbeat: Its last heartbeat; None if none was ever seen.
+    """
+
+    state: State | None
+    heartbeat: Heartbeat | None
 
 
-def gathered(rules: "Rules", changes: Iterable[Change], reading: Reading | None = None) -> list[Verdict]:
-    """Return changes with the evidence of now.
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one judgement changed.
+
+    Attributes:
+        at: Its monotonic time.
+        changes: The changes of states.
+        dropped: The nodes that the judge has forgotten.
+        arrived: The nodes that were seen alive for the first time.
+        reading: The reading; None if there was none.
+        why: Why nodes are gone if no reading says it.
+    """
+
+    at: float
+    changes: Sequence[Change]
+    dropped: Mapping[bytes, Dropped]
+    arrived: Sequence[bytes] = ()
+    reading: Reading | None = None
+    why: Why = Why.NOT_FOUND
+
+    def all_changes(self) -> list[Change]:
+        """Return the changes of states, and one for each node that is new or has left without such a change."""
+        known = {change.name for change in self.changes}
+        new = [Change(name, None, State.ONLINE, self.at) for name in self.arrived if name not in known]
+        left = [
+            Change(name, dropped.state, State.GONE, self.at)
+            for name, dropped in self.dropped.items()
+            if name not in known and dropped.state is not None
+        ]
+        return [*self.changes, *new, *left]
+
+
+def findings(rules: "Rules", judgement: Judgement) -> list[Finding]:
+    """Return what a judgement changed, with the evidence of now.
 
     Args:
         rules: What is known of all nodes.
-        changes: The changes.
-        reading: The reading that showed them; None if no reading did.
+        judgement: The judgement.
     """
-    read: dict[bytes, tuple[int | None, bool | None]] = {}
-    if reading is not None:
-        wanted = {change.name for change in changes}
-        read = {
-            name: (ttl, position not in reading.without_hash)
-            for position, (name, ttl) in enumerate(zip(reading.names, reading.ttl_ms, strict=True))
-            if name in wanted
-        }
+    changes = judgement.all_changes()
+    read = _read(judgement.reading, {change.name for change in changes}) if judgement.reading else {}
     members = rules.mass_loss.members
     servers: dict[tuple[str, ...], ServerEvidence | None] = {}
-    return [_verdict(rules, change, read.get(change.name, _UNREAD), members, servers) for change in changes]
+    found = []
+    for change in changes:
+        name = change.name
+        ttl_ms, has_hash = read.get(name, (None, None))
+        node, dropped = rules.missing.get(name), judgement.dropped.get(name)
+        heartbeat = dropped.heartbeat if dropped else rules.heartbeats.get(name)
+        offline = node if node and node.offline else None
+        fault = max(rules.faults.of(name), key=lambda fault: (fault.end, fault.start), default=None)
+        found.append(
+            Finding(
+                change=change,
+                why=_why(rules, change, node, ttl_ms) if ttl_ms is not None else _unread(rules, change, judgement.why),
+                ttl_ms=ttl_ms,
+                has_hash=has_hash,
+                beat=heartbeat and heartbeat.text,
+                deadline=(heartbeat and heartbeat.deadline) if dropped else rules.deadline(name),
+                since=offline.died if offline else None,
+                exact=offline.ended if offline else False,
+                fault=fault and replace(fault),  # it may change later
+                member=name in members,
+                server=_server(rules, name, servers),
+            )
+        )
+    return found
 
 
-def _verdict(
-    rules: "Rules",
-    change: Change,
-    read: tuple[int | None, bool | None],
-    members: Iterable[bytes],
-    servers: dict[tuple[str, ...], ServerEvidence | None],
-) -> Verdict:
-    name = change.name
-    ttl_ms, has_hash = read
-    node, heartbeat = rules.missing.get(name), rules.heartbeats.get(name)
-    offline = node is not None and node.offline
-    fault = max(rules.faults.of(name), key=lambda fault: (fault.end, fault.start), default=None)
-    return Verdict(
-        change=change,
-        why=_why(rules, change, node, ttl_ms),
-        ttl_ms=ttl_ms,
-        has_hash=has_hash,
-        beat=heartbeat and heartbeat.text,
-        deadline=rules.deadline(name),
-        since=node.died if node and offline else None,
-        exact=bool(node and offline and node.ended),
-        fault=fault and Fault(fault.kind, fault.start, fault.end, fault.share),
-        member=name in members,
-        server=_server(rules, name, servers),
-    )
+def _read(reading: Reading, wanted: Collection[bytes]) -> dict[bytes, tuple[int, bool]]:
+    """Return the PTTL of each wanted node of a reading, and whether its hash was there."""
+    rows = enumerate(zip(reading.names, reading.ttl_ms, strict=True))
+    return {
+        name: (ttl, position not in reading.without_hash)
+        for position, (name, ttl) in rows
+        if name in wanted and position not in reading.unread
+    }
+
+
+def _unread(rules: "Rules", change: Change, why: Why) -> Why:
+    return why if change.after is State.GONE else _why(rules, change, rules.missing.get(change.name), None)
 
 
 def _why(rules: "Rules", change: Change, node: Missing | None, ttl_ms: int | None) -> Why:  # noqa: PLR0911 - a table
@@ -142,8 +167,7 @@ def _why(rules: "Rules", change: Change, node: Missing | None, ttl_ms: int | Non
         case State.ONLINE:
             return Why.BEATS
         case State.GONE:
-            lost = change.name in rules.lost
-            return Why.LOST if lost else Why.NOT_FOUND if ttl_ms is None else Why.STOPPED
+            return Why.STOPPED
         case State.FORGOTTEN:
             return Why.LONG_OFFLINE
         case State.UNDECIDED:
@@ -156,28 +180,12 @@ def _why(rules: "Rules", change: Change, node: Missing | None, ttl_ms: int | Non
         return Why.NEVER_EXPIRES
     if node and node.ended:
         return Why.ENDED
-    return Why.CHANCE_OVER if rules.deadline(change.name) is not None else Why.HASH_ALONE
+    return Why.CHANCE_OVER if change.name in rules.heartbeats else Why.HASH_ALONE
 
 
 def _server(rules: "Rules", name: bytes, known: dict[tuple[str, ...], ServerEvidence | None]) -> ServerEvidence | None:
     """Return what the Redis of a node's heartbeat said, the same object for all nodes of that Redis."""
     holders = rules.faults.server.holders(name) if rules.faults.server else ()
     if holders not in known:
-        known[holders] = next((each.evidence() for each in reversed(rules.faults.holding(name))), None)
+        known[holders] = next((each.evidence for each in reversed(rules.faults.holding(name))), None)
     return known[holders]
-
-
-def is_ongoing(fault: Fault) -> bool:
-    """Return whether a fault lasts."""
-    return fault.end == ONGOING
-
-
-def is_missing(ttl_ms: int) -> bool:
-    """Return whether this PTTL says that the key does not exist."""
-    return ttl_ms == MISSING
-
-
-def arrivals(names: Iterable[bytes], changes: Iterable[Change], at: float) -> Iterator[Change]:
-    """Yield a change for each node that was seen alive for the first time, unless it has one already."""
-    known = {change.name for change in changes}
-    return (Change(name, None, State.ONLINE, at) for name in names if name not in known)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from exporter.liveness.server_evidence import ServerEvidence, evidence_after
 from exporter.source.reading import Server
 
 UNREADABLE_AFTER: Final = 5.0
@@ -89,12 +90,14 @@ class ServerFaults:
         server: What Redis said about itself in its last answer; None before the first answer.
         answered_at: When that answer came, in monotonic seconds.
         evicted_at: When an answer last showed new evictions, in monotonic seconds.
+        evidence: What the server said that matters for a verdict.
     """
 
     def __init__(self, ttl: float, beat: float) -> None:
         self.faults: list[Fault] = []
         self.server: Server | None = None
         self.evicted_at = NEVER
+        self.evidence = ServerEvidence()
         self._grace = ttl + beat
         self._short, self._cut_off = SHORT_RUN * ttl, CUT_OFF * ttl
         self.answered_at = NEVER
@@ -120,6 +123,7 @@ class ServerFaults:
             return []
         before, answered = self.server, self.answered_at
         self.server, self.answered_at = server, at
+        self.evidence = evidence_after(self.evidence, before, server, at)
         if before is None:
             new = self._first_faults(server, at)
             answered = at

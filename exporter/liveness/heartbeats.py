@@ -52,9 +52,13 @@ class Heartbeats:
     A dictionary from name to heartbeat would be simpler. But filling it in every scrape costs
     12 % of the CPU time of a scrape of 10,000 nodes. So a new reading of the same nodes replaces
     the old one as a whole, and only a node that differs from its batch is handled by itself.
+
+    Attributes:
+        arrived: The nodes that had no heartbeat before the last update.
     """
 
     def __init__(self) -> None:
+        self.arrived: list[bytes] = []
         self._places: dict[bytes, tuple[_Batch, int]] = {}
         # The key is the identity of the sequence of names, so that no name is compared. A batch that
         # ``_places`` no longer refers to is garbage-collected.
@@ -74,8 +78,11 @@ class Heartbeats:
         for position in without:
             self._move_out(batch.names[position], batch)
         batch.at, batch.ttl_ms, batch.beats = reading.at, reading.ttl_ms, reading.beats
+        self.arrived = []
         for position in batch.elsewhere.difference(without):
             known = self._places.get(batch.names[position])
+            if known is None:
+                self.arrived.append(batch.names[position])
             # Readings overlap: a heartbeat that was read after this reading was asked for may be newer.
             if known is None or known[0].at <= reading.asked or _end(*known) <= _end(batch, position):
                 self._put(batch, position)

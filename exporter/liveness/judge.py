@@ -8,6 +8,7 @@ Redis can take either key from a living node, so a fault alone never makes a nod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import Lock
 
+from exporter.liveness.evidence import Finding, Judgement, Why, findings
 from exporter.liveness.faults import Kind
 from exporter.liveness.mass_loss import Thresholds, count_late
 from exporter.liveness.rules import LOOK_AGAIN, REMEMBER_LOST, Rules
@@ -18,6 +19,8 @@ __all__ = ["LOOK_AGAIN", "REMEMBER_LOST", "Change", "Judge", "Missing", "State",
 
 OnChanges = Callable[[Sequence[Change]], None]
 """Called with the changes of one judgement, in the thread that judged, after the judge has released its lock."""
+OnFindings = Callable[[Sequence[Finding]], None]
+"""Called with the changes of one judgement and their evidence, in the same way."""
 
 
 class Judge:
@@ -40,11 +43,16 @@ class Judge:
         self._ttl, self._beat = ttl, beat
         self._lock = Lock()
         self._on_changes: list[OnChanges] = []
+        self._on_findings: list[OnFindings] = []
         self._on_faults: list[Callable[[Kind], None]] = []
 
     def on_changes(self, listener: OnChanges) -> None:
         """Call ``listener`` with every change of a node's state from now on."""
         self._on_changes.append(listener)
+
+    def on_findings(self, listener: OnFindings) -> None:
+        """Call ``listener`` with every change from now on and its evidence, also with new nodes and nodes that stop."""
+        self._on_findings.append(listener)
 
     def on_faults(self, listener: Callable[[Kind], None]) -> None:
         """Call ``listener`` once with every fault of Redis from now on."""
@@ -61,7 +69,7 @@ class Judge:
         """
         with self._lock:
             faults = self._rules.observe(server, at)
-        self._notify((), faults)
+        self._notify((), (), faults)
         return faults
 
     def judge(self, reading: Reading, *, of: int | None = None) -> Verdicts:
@@ -75,8 +83,8 @@ class Judge:
         with self._lock:
             faults = self._rules.observe(reading.server, reading.at)
             verdicts = self._rules.judge(reading, of or len(reading.names))
-            changes = self._rules.take_changes()
-        self._notify(changes, faults)
+            changes, found = self._take(reading.asked, self._rules.heartbeats.arrived, reading)
+        self._notify(changes, found, faults)
         return verdicts
 
     def may_die(self, reading: Reading) -> bool:
@@ -117,6 +125,8 @@ class Judge:
         with self._lock:
             for name in self._rules.known().difference(names, self._rules.lost):
                 self._rules.drop(name)
+            changes, found = self._take(self._rules.faults.at)
+        self._notify(changes, found, ())
 
     # --- what the judge answers ----------------------------------------------------------
 
@@ -126,9 +136,9 @@ class Judge:
             for name in [name for name, lost in self._rules.lost.items() if now - lost >= REMEMBER_LOST]:
                 self._rules.leave(name, State.GONE, now)
                 self._rules.drop(name)
-            changes = self._rules.take_changes()
+            changes, found = self._take(now, why=Why.LOST)
             awaited = tuple(self._rules.lost)
-        self._notify(changes, ())
+        self._notify(changes, found, ())
         return awaited
 
     def undecided(self) -> list[bytes]:
@@ -200,9 +210,20 @@ class Judge:
             since = node.died if node and node.offline else None
             return since, since if node and node.ended else None
 
-    def _notify(self, changes: Sequence[Change], faults: Sequence[Kind]) -> None:
+    def _take(
+        self, at: float, arrived: Sequence[bytes] = (), reading: Reading | None = None, why: Why = Why.NOT_FOUND
+    ) -> tuple[Sequence[Change], Sequence[Finding]]:
+        """Return what a judgement changed, and the same with evidence if anybody listens for that."""
+        changes, dropped = self._rules.take()
+        if not self._on_findings or not (changes or dropped or arrived):
+            return changes, ()
+        return changes, findings(self._rules, Judgement(at, changes, dropped, arrived, reading, why))
+
+    def _notify(self, changes: Sequence[Change], found: Sequence[Finding], faults: Sequence[Kind]) -> None:
         for on_changes in self._on_changes if changes else ():
             on_changes(changes)
+        for on_findings in self._on_findings if found else ():
+            on_findings(found)
         for on_fault in self._on_faults:
             for fault in faults:
                 on_fault(fault)

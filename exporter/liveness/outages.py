@@ -15,6 +15,10 @@ READ, PROBED = "read", "probe"
 WINDOW: Final = 120.0
 """Length of the window over which outages are added up, in seconds."""
 
+OnOutage = Callable[[str, float], None]
+"""Called with the cause of an outage that begins, or with an empty text when it ends, and with the monotonic time of
+its begin."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -35,6 +39,11 @@ class Outages:
         self._errors: dict[str, str] = {}
         self._since: float | None = None
         self._past: deque[tuple[float, float]] = deque()
+        self._on_change: list[OnOutage] = []
+
+    def on_change(self, listener: OnOutage) -> None:
+        """Call ``listener`` with every begin and end of an outage from now on, in the thread that saw it."""
+        self._on_change.append(listener)
 
     def failed(self, what: str, error: SourceError, began: float) -> None:
         """Record a failure. The first failure of an outage is logged.
@@ -51,6 +60,8 @@ class Outages:
             self._errors[what] = str(error)
         if first:
             log.error("Redis cannot be read", error=str(error))
+            for on_change in self._on_change:
+                on_change(str(error), began)
 
     def succeeded(self, what: str) -> bool:
         """Record a success of ``READ`` or ``PROBED``.
@@ -63,14 +74,17 @@ class Outages:
             first = not self.ever_answered
             failed = self._errors.pop(what, None) is not None
             self.ever_answered = True
-            over = self._since is not None and not self._errors
-            if self._since is not None and over:
-                self._past.append((self._since, now))
+            began, over = self._since, self._since is not None and not self._errors
+            if began is not None and over:
+                self._past.append((began, now))
                 self._since = None
             while self._past and self._past[0][1] < now - WINDOW:
                 self._past.popleft()
         if over or first:
             log.info("Redis answers")
+        if began is not None and over:
+            for on_change in self._on_change:
+                on_change("", began)
         return failed or first
 
     def error(self, what: str) -> str:

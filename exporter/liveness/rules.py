@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from exporter.liveness.all_faults import Faults
+from exporter.liveness.evidence import Dropped
 from exporter.liveness.faults import LOSES_DATA, NEVER, Kind, chance
 from exporter.liveness.heartbeats import Heartbeats
 from exporter.liveness.mass_loss import MassLoss, Ruling, Thresholds, count_late
@@ -45,7 +46,8 @@ class Rules:
         missing: The records of the nodes without heartbeat.
         lost: When Redis lost a node's keys, for each node that was not seen since; in monotonic seconds.
         late: When late nodes were last counted, in monotonic seconds, and how many there were.
-        changes: Changes of nodes' states that ``take_changes`` has not returned yet.
+        changes: Changes of nodes' states that ``take`` has not returned yet.
+        dropped: Nodes that ``drop`` has forgotten and ``take`` has not returned yet.
     """
 
     def __init__(self, ttl: float, beat: float, forget_after: float | None, thresholds: Thresholds) -> None:
@@ -56,14 +58,16 @@ class Rules:
         self.lost: dict[bytes, float] = {}
         self.late = NEVER, 0.0
         self.changes: list[Change] = []
+        self.dropped: dict[bytes, Dropped] = {}
         self._ttl, self._beat = ttl, beat
         self._grace = ttl + beat
         self._forget_after = forget_after
 
-    def take_changes(self) -> list[Change]:
-        """Return the changes of state since the last call."""
-        changes, self.changes = self.changes, []
-        return changes
+    def take(self) -> tuple[list[Change], dict[bytes, Dropped]]:
+        """Return the changes of state, and the nodes that were forgotten, since the last call."""
+        taken = self.changes, self.dropped
+        self.changes, self.dropped = [], {}
+        return taken
 
     def observe(self, server: Server, at: float) -> list[Kind]:
         """Record what Redis said about itself at ``at``, and return the faults that this is the first to show."""
@@ -252,7 +256,9 @@ class Rules:
 
     def drop(self, name: bytes) -> None:
         """Forget all about a node."""
+        node, heartbeat = self.missing.pop(name, None), self.heartbeats.get(name)
+        if node or heartbeat:
+            self.dropped[name] = Dropped(node.state if node else State.ONLINE, heartbeat)
         self.heartbeats.forget(name)
         self.mass_loss.leave(name)
-        self.missing.pop(name, None)
         self.lost.pop(name, None)

@@ -59,6 +59,7 @@ class Missing:
         died: When it died: the end of its heartbeat, or the end of its chance; None while it may be alive.
         ended: Whether ``died`` is the end of its heartbeat.
         offline: Whether the node is declared dead. A death that is held back is not declared yet.
+        remembered: Whether an earlier run of the exporter declared it dead.
     """
 
     first: float
@@ -67,3 +68,4 @@ class Missing:
     died: float | None = None
     ended: bool = False
     offline: bool = False
+    remembered: bool = False

@@ -55,7 +55,7 @@ def test_event_comes_back_from_its_line(subjects: list[str], kind: Kind, before:
 )
 def test_value_that_is_no_event_is_refused(change: dict[str, Any]) -> None:
     event_of(GOOD)
-    with pytest.raises(ValueError, match="event|Kind"):
+    with pytest.raises(ValueError, match=r"event|Kind"):
         event_of(GOOD | change)
 
 
