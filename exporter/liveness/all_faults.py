@@ -37,7 +37,7 @@ class Faults:
     @property
     def excuse_heartbeats(self) -> bool:
         """Whether a fault lasts, or ended so recently that it may still excuse a missing heartbeat."""
-        moves = any(chance([fault], fault.end, self._at) < self._ttl + self._beat for fault, _ in self._moves)
+        moves = any(chance([fault], fault.end, self.at) < self._ttl + self._beat for fault, _ in self._moves)
         return moves or any(each.faults for each in self._by_address.values())
 
     def observe(self, server: Server, at: float) -> list[tuple[Kind, Hit]]:
