@@ -54,10 +54,11 @@ def free_port() -> int:
 class Program:
     """One process that listens on a port."""
 
-    def __init__(self, command: Sequence[str], port: int) -> None:
+    def __init__(self, command: Sequence[str], port: int, folder: Path | None = None) -> None:
         self.port = port
         self._log = tempfile.NamedTemporaryFile(prefix="benchmark-", suffix=".log")  # noqa: SIM115 - closed in stop
-        self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log)  # noqa: S603
+        environment = {**os.environ, "PYTHONPATH": str(folder)} if folder else None
+        self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, cwd=folder, env=environment)  # noqa: S603
         self.pid = self._process.pid
         deadline = time.monotonic() + _PATIENCE
         while not self._listens():
@@ -83,6 +84,12 @@ class Program:
         self._process.kill()
         self._process.wait()
         self._log.close()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The CPU time that all its threads have used, in seconds; 0 if the system does not report it."""
+        files = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        return sum(int(file.read_text(encoding="ascii").split()[0]) for file in files) / 1e9
 
     @property
     def peak_memory(self) -> int:
@@ -148,8 +155,8 @@ def redis_binary() -> str:
     return str(get_binary_path())
 
 
-def exporter(redis_port: int, *flags: str) -> Program:
-    """Start ginkgo-exporter."""
+def exporter(redis_port: int, *flags: str, tree: Path | None = None) -> Program:
+    """Start ginkgo-exporter; from another working tree if ``tree`` is given."""
     port = free_port()
     return Program(
         [
@@ -157,6 +164,7 @@ def exporter(redis_port: int, *flags: str) -> Program:
             *(f"--redis.url=redis://127.0.0.1:{redis_port}/0", f"--web.listen-address=127.0.0.1:{port}", *flags),
         ],
         port,
+        tree,
     )
 
 

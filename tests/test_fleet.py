@@ -96,7 +96,7 @@ def test_new_nodes_that_read_as_crashed_are_decided_by_the_first_scrape_that_rea
     assert len(world.reads) == 2
 
 
-def test_nothing_is_kept_of_a_node_that_discovery_drops_while_it_is_read() -> None:
+def test_a_node_that_discovery_drops_during_a_read_is_forgotten() -> None:
     world = World({b"a": ALIVE, b"z": ALIVE})
     fleet = Fleet(load({"collector.max-nodes": "2"}), source=world)
     assert states(fleet) == {"a": State.ONLINE, "z": State.ONLINE}
@@ -184,7 +184,7 @@ def test_a_fault_that_a_scrape_is_first_to_see_wakes_discovery() -> None:
     assert fleet._wake_discovery.is_set()
 
 
-def test_nodes_beyond_the_limit_that_redis_lost_are_let_go_after_an_hour() -> None:
+def test_nodes_beyond_the_limit_that_redis_lost_are_forgotten_after_an_hour() -> None:
     world = World({b"a": ALIVE, b"b": ALIVE})
     now = [0.0]
     fleet = Fleet(load({"collector.max-nodes": "1"}), source=world, clock=lambda: now[0])
@@ -209,7 +209,7 @@ def test_a_fault_that_comes_again_and_again_is_logged_once_a_minute() -> None:
     assert [entry["fault"] for entry in logs] == ["another run"] * 2
 
 
-def test_a_discovery_is_told_with_its_duration_its_end_and_the_nodes_left_out() -> None:
+def test_a_discovery_is_reported_with_its_duration_its_end_and_the_number_of_dropped_nodes() -> None:
     now = [100.0]
     world = World({b"a": ALIVE, b"b": ALIVE, b"c": ALIVE})
 
@@ -227,7 +227,7 @@ def test_a_discovery_is_told_with_its_duration_its_end_and_the_nodes_left_out() 
     assert fleet.info.discovered is found
 
 
-def test_every_question_has_the_timeout_of_redis() -> None:
+def test_each_request_has_the_timeout_of_redis() -> None:
     world = World({b"a": ALIVE})
     now = [100.0]
     fleet = Fleet(load({"redis.timeout": "2s"}), source=world, clock=lambda: now[0])
@@ -248,7 +248,7 @@ def test_too_many_nodes_are_logged_once_and_only_then() -> None:
     assert [(entry["log_level"], entry["left_out"]) for entry in logs if "too many" in entry["event"]] == [("error", 1)]
 
 
-def test_why_names_cannot_be_discovered_is_logged_once_and_not_during_an_outage() -> None:
+def test_a_failed_discovery_is_logged_once_and_not_during_an_outage() -> None:
     world = World({b"a": ALIVE})
     fleet = Fleet(load({}), source=world)
     with capture_logs() as logs:
@@ -265,7 +265,7 @@ def test_why_names_cannot_be_discovered_is_logged_once_and_not_during_an_outage(
     assert told == ["no right", "no memory", "no memory"]
 
 
-def test_a_node_that_is_gone_is_read_for_one_more_round_and_then_nothing_is_kept_of_it() -> None:
+def test_a_node_that_is_gone_is_read_for_one_more_round_and_then_forgotten() -> None:
     world = World({b"a": ALIVE, b"b": ALIVE})
     fleet = Fleet(load({}), source=world)
     states(fleet)
@@ -303,14 +303,14 @@ def test_a_node_that_discovery_saw_on_a_redis_without_data_and_that_stopped_is_g
     assert fleet._read().states == []
 
 
-def test_new_nodes_are_left_alone_for_a_moment_before_a_scrape_reads_them_again() -> None:
+def test_there_is_a_pause_between_the_first_two_reads_of_a_new_node() -> None:
     fleet = Fleet(load({}), source=World({b"a": CRASHED}))
     start = time.monotonic()
     fleet._discover(10)
     assert time.monotonic() - start >= LOOK_AGAIN
 
 
-def test_what_is_known_beside_the_nodes_is_told() -> None:
+def test_info_has_the_facts_beside_the_nodes() -> None:
     world = World({b"a": ALIVE}, Server("run-1", "master", refused={"MISCONF": 0}))
     telemetry = Telemetry()
     fleet = Fleet(load({"nodes.expected": "3"}), telemetry, world, clock=lambda: world.at)
@@ -364,11 +364,11 @@ def test_redis_that_answers_again_wakes_discovery() -> None:
     assert fleet._wake_discovery.is_set()
 
 
-def test_a_fleet_that_was_not_started_looks_when_it_is_asked() -> None:
+def test_a_fleet_that_was_not_started_reads_on_request() -> None:
     assert Fleet(load({}), source=World({b"a": ALIVE})).look().ids == ["a"]
 
 
-def test_a_fleet_that_is_closed_notes_no_outage() -> None:
+def test_a_closed_fleet_records_no_outage() -> None:
     world = World({b"a": ALIVE}, down=True)
     fleet = Fleet(load({}), source=world)
     fleet.close()
@@ -402,7 +402,7 @@ def test_reading_is_tried_again_once_a_second_after_a_read_that_failed() -> None
     fleet.close()
 
 
-def test_a_look_that_cannot_read_nodes_has_not_looked_at_the_offline_ones() -> None:
+def test_a_round_of_the_watch_that_cannot_read_nodes_has_not_read_the_offline_ones() -> None:
     world = World({b"a": CRASHED}, at=1.0)
     fleet = Fleet(load({}), source=world, clock=lambda: world.at)
     fleet.attend(lambda _: None, 4)

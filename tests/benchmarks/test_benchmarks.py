@@ -1,10 +1,12 @@
 """The benchmark's short form: that every way still scrapes every node, and what the limits say of work and memory."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as report
+from benchmarks import compare
 from benchmarks.cases import OURS, Bench, Case, Way
 
 pytestmark = pytest.mark.server("redis-server")
@@ -40,3 +42,13 @@ def test_scrape_beside_many_other_keys_reads_no_more_than_its_nodes() -> None:
         bench.redis.forget_statistics()
         ours.scraper.scrape()
         assert bench.redis.calls("hmget") == bench.redis.calls("pttl") == NODES
+
+
+def test_two_working_trees_are_compared(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    tree = str(Path(__file__).parents[2])
+    monkeypatch.setattr("sys.argv", ["compare", tree, tree, "--nodes", "50", "--rounds", "2"])
+    compare.main()
+    *_, first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"| {Path(tree).name} | ")
+    assert "+0.0 %" in first
+    assert second.count(" | ") == first.count(" | ")

@@ -88,7 +88,7 @@ def ours(snapshot: Snapshot, form: Format, wanted: Collection[str] = ()) -> byte
     forget_after=st.sampled_from([None, 0.5]),
     stale_gauges=st.booleans(),
 )
-def test_writes_what_the_reference_writes(
+def test_text_has_the_same_series_as_the_reference(
     form: Format,
     fleets: list[dict[bytes, Pair]],
     part: int,
@@ -104,7 +104,7 @@ def test_writes_what_the_reference_writes(
 
 @pytest.mark.parametrize("form", Format)
 @given(pairs=FLEETS)
-def test_lines_are_those_of_the_reference_but_for_the_values_text(form: Format, pairs: dict[bytes, Pair]) -> None:
+def test_lines_equal_those_of_the_reference_up_to_the_form_of_numbers(form: Format, pairs: dict[bytes, Pair]) -> None:
     snapshot = snapshot_of(pairs)
 
     def without_values(body: bytes) -> list[bytes]:
@@ -114,7 +114,7 @@ def test_lines_are_those_of_the_reference_but_for_the_values_text(form: Format, 
 
 
 @given(pairs=FLEETS, part=st.integers(1, 3))
-def test_parts_that_a_reading_comes_in_make_no_difference(pairs: dict[bytes, Pair], part: int) -> None:
+def test_output_does_not_depend_on_the_parts_of_a_reading(pairs: dict[bytes, Pair], part: int) -> None:
     apart, whole = Exporter(part=part).snapshot(pairs), Exporter(part=len(pairs) + 1).snapshot(pairs)
     assert len(apart.parts) == max(1, ceil(len(names_of(pairs, 100).raw) / part))
     assert (apart.ids, apart.states, apart.counts) == (whole.ids, whole.states, whole.counts)
@@ -127,7 +127,7 @@ def test_output_is_the_golden_file(form: Format, file: str) -> None:
 
 
 @pytest.mark.parametrize(("form", "file"), [(Format.TEXT, "fleet.txt"), (Format.OPENMETRICS, "fleet.openmetrics")])
-def test_golden_file_is_what_the_reference_means(form: Format, file: str) -> None:
+def test_golden_file_has_the_same_series_as_the_reference(form: Format, file: str) -> None:
     assert parsed((GOLDEN / file).read_bytes(), form) == parsed(reference(snapshot_of(FLEET), form), form)
 
 
@@ -135,7 +135,7 @@ def test_empty_fleet_has_no_series() -> None:
     assert ours(snapshot_of({}), Format.TEXT) == b""
 
 
-def test_family_that_no_node_has_is_left_out() -> None:
+def test_family_without_series_is_not_written() -> None:
     body = ours(snapshot_of({b"n": ZOMBIE}), Format.TEXT)
     assert b"ginkgo_node_up" in body
     assert b"ginkgo_node_queue_size" not in body

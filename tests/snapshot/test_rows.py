@@ -33,7 +33,7 @@ def test_age_of_a_living_heartbeat_comes_from_its_ttl_whatever_the_node_wrote() 
 
 
 @pytest.mark.parametrize("written", [None, NOW - 8 * 3600, NOW + 3600])
-def test_age_of_a_heartbeat_that_was_seen_to_end_comes_from_its_end_whatever_the_node_wrote(
+def test_age_of_a_heartbeat_comes_from_its_end_if_the_end_was_seen(
     written: float | None,
 ) -> None:
     ended = {"offline_since": NOW - 220, "offline_since_exact": True}
@@ -46,7 +46,7 @@ def test_age_is_never_negative_though_the_readers_clock_is_behind_the_exporters(
     assert aged(state="offline", heartbeat_ttl_seconds=0, **ended)["heartbeat_age_seconds"] == 0
 
 
-def test_age_of_a_heartbeat_that_nobody_saw_end_comes_from_what_the_node_wrote() -> None:
+def test_age_of_a_heartbeat_comes_from_its_text_if_the_end_was_not_seen() -> None:
     first_seen = {"offline_since": NOW - 20, "offline_since_exact": False}
     row = aged(state="offline", heartbeat_ttl_seconds=0, last_heartbeat=NOW - 250, **first_seen)
     assert row["heartbeat_age_seconds"] == 250
@@ -68,26 +68,26 @@ def test_age_that_is_unknown_is_not_guessed(values: dict[str, Any]) -> None:
     assert row["heartbeat_age_seconds"] is None
 
 
-def test_row_of_an_exporter_that_does_not_say_since_when_a_node_is_offline_has_no_time() -> None:
+def test_row_of_an_older_exporter_has_no_offline_since() -> None:
     row = aged(state="offline", heartbeat_ttl_seconds=0, last_heartbeat=NOW - 250)
     assert (row["offline_since"], row["offline_since_exact"]) == (None, None)
 
 
-def test_time_that_is_a_bound_is_shown_as_one() -> None:
+def test_time_that_is_only_a_bound_is_shown_with_the_word_before() -> None:
     column = next(column for column in COLUMNS if column.name == "since")
     assert column.text({"offline_since": NOW, "offline_since_exact": True}) == "1970-01-12 13:46:40"
     assert column.text({"offline_since": NOW, "offline_since_exact": False}) == "before 1970-01-12 13:46:40"
     assert column.text({"offline_since": None, "offline_since_exact": None}) == "–"  # noqa: RUF001
 
 
-def test_first_second_of_a_heartbeat_and_its_last_one_have_an_age() -> None:
+def test_first_and_last_second_of_a_heartbeat_have_an_age() -> None:
     assert aged(heartbeat_ttl_seconds=30.0)["heartbeat_age_seconds"] == 0
     assert aged(heartbeat_ttl_seconds=31.0)["heartbeat_age_seconds"] == 0
     assert aged(heartbeat_ttl_seconds=0.5)["heartbeat_age_seconds"] == 29.5
     assert aged(heartbeat_ttl_seconds=0, last_heartbeat=NOW)["heartbeat_age_seconds"] == 0
 
 
-def test_undecided_node_is_not_said_to_be_offline_since_anything() -> None:
+def test_undecided_node_has_no_offline_since() -> None:
     row = aged(state="undecided", heartbeat_ttl_seconds=0, last_heartbeat=NOW - 40)
     assert (row["heartbeat_age_seconds"], row["offline_since"]) == (40, None)
 
@@ -163,7 +163,7 @@ def test_number_is_written_out_up_to_a_quadrillion() -> None:
 
 
 @pytest.mark.parametrize("unix", [1e18, 1e12, float("inf"), float("nan")])
-def test_time_that_no_calendar_has_shows_as_unknown(unix: float) -> None:
+def test_time_outside_the_calendar_is_shown_as_unknown(unix: float) -> None:
     assert moment(unix) == "–"  # noqa: RUF001
 
 
@@ -171,7 +171,7 @@ def test_texts_are_set_to_the_left_and_quantities_to_the_right() -> None:
     assert {column.name for column in COLUMNS if not column.number} == {"state", "node", "since", "status"}
 
 
-def test_values_read_as_people_say_them() -> None:
+def test_values_have_texts_for_people() -> None:
     assert [duration(s) for s in (0, 18.9, 60, 250, 11_000, 270_000)] == [
         "0s",
         "18s",
@@ -185,7 +185,7 @@ def test_values_read_as_people_say_them() -> None:
     assert [memory(m * 2**20) for m in (0, 512, 1536)] == ["0 MiB", "512 MiB", "1.5 GiB"]
 
 
-def test_hostile_id_is_escaped_and_unknown_values_show_as_such() -> None:
+def test_hostile_id_is_escaped_and_unknown_values_have_a_sign_of_their_own() -> None:
     columns = {column.name: column for column in COLUMNS}
     assert columns["node"].text({"node_id": "a\x1b[2J"}) == r"a\x1b[2J"
     assert columns["queue"].text({"queue_size": None}) == columns["events/s"].text({}) == "–"  # noqa: RUF001

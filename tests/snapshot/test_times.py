@@ -29,7 +29,7 @@ def test_naive_time_is_read_in_the_zone_given(zone: ZoneInfo, moments: list[date
 
 @pytest.mark.parametrize("zone", ZONES, ids=str)
 @given(moment=st.datetimes(datetime(1971, 1, 2), datetime(2200, 1, 1), timezones=OFFSETS))  # noqa: DTZ001
-def test_offset_goes_before_the_zone(zone: ZoneInfo, moment: datetime) -> None:
+def test_offset_overrides_the_zone(zone: ZoneInfo, moment: datetime) -> None:
     assert seconds(HeartbeatTimes(zone).parse_one(moment.isoformat().encode())) == moment.timestamp()
 
 
@@ -49,7 +49,7 @@ def test_hour_that_summer_time_skips_or_repeats_is_read_as_datetime_reads_it() -
 
 
 @given(st.one_of(st.binary(max_size=40), st.text("0123456789-+:.TZ W", max_size=40).map(str.encode)))
-def test_any_bytes_are_a_time_to_both_or_to_neither(text: bytes) -> None:
+def test_any_bytes_are_read_as_datetime_reads_them(text: bytes) -> None:
     try:
         moment = datetime.fromisoformat(text.decode("ascii"))
         expected = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
@@ -64,7 +64,7 @@ def test_any_bytes_are_a_time_to_both_or_to_neither(text: bytes) -> None:
      b"\xff",
      b"2026-01-06T12:30:45.12345\xb2", b"2026-01-06T12:30:45.x23456", b"x" * 1_000_000],
 )  # fmt: skip
-def test_what_is_no_time_is_left_out(text: bytes) -> None:
+def test_text_that_is_not_a_time_is_invalid(text: bytes) -> None:
     assert HeartbeatTimes(ZoneInfo("UTC")).parse_one(text) is None
 
 
@@ -81,7 +81,7 @@ BEATS = st.one_of(
 
 @pytest.mark.parametrize("zone", ZONES[:2], ids=str)
 @given(raw=st.lists(st.one_of(st.none(), BEATS), max_size=4))
-def test_column_of_times_is_read_as_each_is_alone(zone: ZoneInfo, raw: Sequence[bytes | None]) -> None:
+def test_column_of_times_is_read_as_each_time_alone(zone: ZoneInfo, raw: Sequence[bytes | None]) -> None:
     times = HeartbeatTimes(zone)
     alone = [None if text is None else times.parse_one(text) for text in raw]
     read, unread = times.parse(raw)
@@ -89,7 +89,7 @@ def test_column_of_times_is_read_as_each_is_alone(zone: ZoneInfo, raw: Sequence[
     assert list(unread) == [i for i, text in enumerate(alone) if text is None is not raw[i]]
 
 
-def test_thousand_beats_in_one_second_are_reckoned_once() -> None:
+def test_thousand_beats_in_one_second_are_computed_once() -> None:
     times = HeartbeatTimes(ZoneInfo("UTC"))
     for micros in range(1000):
         times.parse_one(b"2026-01-06T12:30:45.%06d" % micros)
@@ -98,7 +98,7 @@ def test_thousand_beats_in_one_second_are_reckoned_once() -> None:
 
 @pytest.mark.parametrize("ending", ["", "+00:00", "+08:00", "Z"])
 @pytest.mark.parametrize("gaps", [False, True], ids=["all there", "some missing"])
-def test_times_written_alike_are_read_without_a_look_at_each(
+def test_times_of_the_same_form_are_parsed_together(
     ending: str, monkeypatch: pytest.MonkeyPatch, *, gaps: bool
 ) -> None:
     times = HeartbeatTimes(ZoneInfo("UTC"))
@@ -133,7 +133,7 @@ def test_times_written_alike_are_read_without_a_look_at_each(
         b"2026-01-0T12:30:45.1234567",
     ],
 )
-def test_text_that_is_almost_a_time_is_found_among_good_ones(text: bytes) -> None:
+def test_text_that_is_almost_a_time_is_found_among_valid_times(text: bytes) -> None:
     good = b"2026-01-06T12:30:45.123456"
     times = HeartbeatTimes(ZoneInfo("UTC"))
     assert times.parse_one(text) is None
@@ -143,7 +143,7 @@ def test_text_that_is_almost_a_time_is_found_among_good_ones(text: bytes) -> Non
         assert list(invalid) == [i for i, beat in enumerate(raw) if beat is text]
 
 
-def test_offset_with_seconds_is_read_for_each_time_alone() -> None:
+def test_offset_with_seconds_is_read() -> None:
     raw = [b"2026-01-06T12:30:45.123456+00:00:07", b"2026-01-06T12:30:46.000001+00:00:07"]
     column, invalid = HeartbeatTimes(ZoneInfo("UTC")).parse(raw)
     assert column == [b"1767702638.123456", b"1767702639.000001"]
@@ -152,7 +152,7 @@ def test_offset_with_seconds_is_read_for_each_time_alone() -> None:
 
 @pytest.mark.parametrize("offset", [b"", b"+00:00"])
 @pytest.mark.parametrize("other", [b"x", b"9", b".", b"T", b"\n"])
-def test_column_in_which_one_time_has_a_wrong_character_is_read_as_each_is_alone(offset: bytes, other: bytes) -> None:
+def test_column_with_one_wrong_character_is_read_as_each_time_alone(offset: bytes, other: bytes) -> None:
     times = HeartbeatTimes(ZONES[0])
     usual = b"2026-01-06T12:30:45.123456" + offset
     for position in range(len(usual)):

@@ -51,13 +51,13 @@ def test_number_is_read(text: bytes) -> None:
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_what_is_no_number_is_left_out(text: bytes) -> None:
+def test_text_that_is_not_a_number_is_invalid(text: bytes) -> None:
     assert parse_number(text) is None
     assert NumberParser(EVENTS).parse([text]) == ([None], [0])
 
 
 @given(st.one_of(ANYTHING.filter(lambda text: text is not None), SPACES))
-def test_number_is_what_the_grammar_says(text: bytes) -> None:
+def test_number_is_read_as_the_grammar_says(text: bytes) -> None:
     assert parse_number(text) == reference(text)
 
 
@@ -79,7 +79,7 @@ def test_column_is_read_value_by_value(metric: Metric, columns: Sequence[Sequenc
 
 
 @given(st.lists(ANYTHING, max_size=6))
-def test_texts_that_are_passed_on_are_such_as_prometheus_reads(raw: Sequence[bytes | None]) -> None:
+def test_texts_that_are_passed_on_can_be_parsed_by_prometheus(raw: Sequence[bytes | None]) -> None:
     read, _ = NumberParser(EVENTS).parse(raw)
     number = rb"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?"
     assert all(re.fullmatch(number, text) for text in read if text)
@@ -94,7 +94,7 @@ def test_text_of_a_megabyte_is_never_passed_on(metric: Metric, text: bytes) -> N
     assert not read or (len(read) < 100 and float(read) == 7 * metric.multiply / metric.divide)
 
 
-def test_value_that_is_infinite_only_after_scaling_is_left_out() -> None:
+def test_value_that_is_infinite_only_after_scaling_is_invalid() -> None:
     assert NumberParser(EVENTS).parse([b"1e308"]) == ([b"1e308"], [])
     assert NumberParser(MEMORY).parse([b"1e308"]) == ([None], [0])
 
@@ -104,7 +104,7 @@ def test_scaled_values_are_written_as_prometheus_client_writes_them() -> None:
     assert NumberParser(CPU).parse([b"12.5"]) == ([b"0.125"], [])
 
 
-def test_missing_values_are_not_unreadable() -> None:
+def test_missing_values_are_not_invalid() -> None:
     assert NumberParser(EVENTS).parse([None, b"1", None]) == ([None, b"1", None], [])
     assert NumberParser(MEMORY).parse([None, None]) == ([None, None], [])
 
