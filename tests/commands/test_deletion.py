@@ -51,7 +51,7 @@ def left(client: "redis.Redis") -> list[bytes]:
 
 
 def without(redis_server: RedisServer, own_client: "redis.Redis", *missing: str, keys: str = "~*") -> Deleter:
-    """Return a deleter whose user has not all rights."""
+    """Return a deleter whose Redis user lacks some rights."""
     rights = [f"+{right}" for right in RIGHTS if right not in missing]
     own_client.execute_command("acl", "setuser", "u", "reset", "on", ">pw", *keys.split(), *rights)
     return Deleter(load({"redis.url": [redis_server.url.replace("127.0.0.1", "u:pw@127.0.0.1")]}))
@@ -108,7 +108,7 @@ def test_right_that_looking_needs_is_named(missing: str, redis_server: RedisServ
     deleter.close()
 
 
-def test_answer_that_is_no_number_is_said_to_be_none(deleter: Deleter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reply_that_is_not_a_number_is_an_error(deleter: Deleter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Link, "ask", lambda *_: [ValueError("odd"), 1])
     with pytest.raises(SourceError, match="unexpected kind: ValueError"):
         deleter.look([b"n"])
@@ -163,7 +163,7 @@ def race(server: RedisServer, number: int, between: Between) -> str | None:
 
 
 @pytest.mark.parametrize("number", [2, 3], ids=["before MULTI", "after MULTI"])
-def test_beat_between_check_and_deletion_undoes_the_deletion(
+def test_beat_between_check_and_deletion_cancels_the_deletion(
     shared_redis: RedisServer, client: "redis.Redis", number: int
 ) -> None:
     leave(client, "n")
@@ -172,7 +172,7 @@ def test_beat_between_check_and_deletion_undoes_the_deletion(
 
 
 @pytest.mark.parametrize("number", [2, 3], ids=["before MULTI", "after MULTI"])
-def test_start_that_rewrites_the_hash_at_that_moment_undoes_it_too(
+def test_node_start_between_check_and_deletion_cancels_the_deletion(
     shared_redis: RedisServer, client: "redis.Redis", number: int
 ) -> None:
     leave(client, "n")
@@ -223,7 +223,7 @@ def test_hash_is_kept_when_a_right_to_guard_its_deletion_is_missing(
     deleter.close()
 
 
-def test_missing_right_to_unwatch_is_said_at_a_node_that_is_kept(
+def test_missing_right_to_unwatch_is_reported_at_a_node_that_is_kept(
     redis_server: RedisServer, own_client: "redis.Redis"
 ) -> None:
     beat(own_client, "alive", ttl=600)
@@ -272,7 +272,7 @@ def test_every_missing_right_is_found_without_changing_anything(
         deleter.close()
 
 
-def test_right_to_read_alone_is_found_to_be_too_little(redis_server: RedisServer, own_client: "redis.Redis") -> None:
+def test_right_to_read_alone_is_reported_as_insufficient(redis_server: RedisServer, own_client: "redis.Redis") -> None:
     leave(own_client, "dead")
     deleter = without(redis_server, own_client, keys="%R~heartbeat:node:* %R~node:metrics:*")
     assert list(deleter.refused(b"dead")) == ["UNLINK"]
@@ -282,7 +282,7 @@ def test_right_to_read_alone_is_found_to_be_too_little(redis_server: RedisServer
     deleter.close()
 
 
-def test_replica_that_takes_no_writes_is_found_too(redis_server: RedisServer, own_client: "redis.Redis") -> None:
+def test_read_only_replica_is_reported(redis_server: RedisServer, own_client: "redis.Redis") -> None:
     leave(own_client, "dead")
     own_client.execute_command("replicaof", "127.0.0.1", "1")
     deleter = Deleter(load({"redis.url": [redis_server.url]}))
@@ -345,7 +345,7 @@ def server_is(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
     monkeypatch.setattr(StandaloneReader, "read", lambda *_: reading_of({}, server=server))
 
 
-def test_error_reply_of_any_kind_is_said_in_one_line(
+def test_error_reply_of_any_kind_gives_one_line(
     shared_redis: RedisServer, client: "redis.Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave(client, "n")

@@ -1,4 +1,4 @@
-"""``forget``: deletes what dead nodes left, and nothing of a living one, whatever happens meanwhile."""
+"""``forget`` deletes the hashes of dead nodes and never the hash of a living node, whatever happens meanwhile."""
 
 import argparse
 import json
@@ -31,8 +31,8 @@ def deleter(shared_redis: RedisServer) -> Iterator[Deleter]:
     deleter.close()
 
 
-class FeignedExporter(BaseHTTPRequestHandler):
-    """Answers as an exporter does that sees these nodes; ``ago`` says for how many seconds a node has been offline."""
+class FakeExporter(BaseHTTPRequestHandler):
+    """A fake exporter that knows these nodes. ``ago`` is the time in seconds for which a node has been offline."""
 
     rows: ClassVar[list[dict[str, Any]]] = []
 
@@ -50,8 +50,8 @@ class FeignedExporter(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def feigned() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), FeignedExporter) as server:
+def fake_exporter() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), FakeExporter) as server:
         thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -88,11 +88,11 @@ UNLISTED = "the exporter does not list it: see its --redis.url and --nodes.forge
     ],
     ids=["not listed", "undecided", "online", "older exporter", "seen to die", "dead before", "a time in the future"],
 )  # fmt: skip
-def test_what_an_exporter_says_of_a_node_is_taken_as_it_is(
-    feigned: str, rows: list[dict[str, Any]], least: float | None, text: str, doubt: str
+def test_answer_of_the_exporter_about_a_node_is_used_unchanged(
+    fake_exporter: str, rows: list[dict[str, Any]], least: float | None, text: str, doubt: str
 ) -> None:
-    FeignedExporter.rows = rows
-    age = ages_by_exporter(feigned, 30)(NodeKeys(b"n", MISSING, has_hash=True))
+    FakeExporter.rows = rows
+    age = ages_by_exporter(fake_exporter, 30)(NodeKeys(b"n", MISSING, has_hash=True))
     assert (age.text, age.doubt) == (text, doubt)
     assert age.seconds is None if least is None else age.seconds is not None and least <= age.seconds < least + 1_000
 
@@ -171,18 +171,18 @@ def test_lines_count_what_is_deleted_and_what_is_kept(said: Said, client: "redis
     assert said("b") == (1, ["b: not found in Redis", "Dry run: 0 nodes would be deleted, 1 not; --yes deletes"])
 
 
-def test_node_that_is_kept_is_no_failure_where_nobody_named_it(said: Said, client: "redis.Redis") -> None:
+def test_kept_node_is_a_failure_only_if_the_user_named_it(said: Said, client: "redis.Redis") -> None:
     leave(client, "young")
     code, lines = said(longer=60.0, yes=True)
     assert (code, len(lines), lines[-1]) == (0, 2, "0 nodes deleted, 1 not")
 
 
-def test_exporter_decides_where_it_is_asked(said: Said, client: "redis.Redis", feigned: str) -> None:
+def test_exporter_decides_where_it_is_asked(said: Said, client: "redis.Redis", fake_exporter: str) -> None:
     leave(client, "n")
     leave(client, "other")
-    FeignedExporter.rows = [row("offline", ago=7_200, offline_since_exact=True)]
+    FakeExporter.rows = [row("offline", ago=7_200, offline_since_exact=True)]
     lines = ["n: deleted, offline for 2h 0m", f"other: kept: {UNLISTED}", "1 node deleted, 1 not"]
-    assert said(longer=3_600.0, url=feigned, yes=True) == (0, lines)
+    assert said(longer=3_600.0, url=fake_exporter, yes=True) == (0, lines)
     assert hashes(client) == {b"other"}
 
 
@@ -200,7 +200,7 @@ def test_id_is_what_redis_holds_before_it_is_what_the_table_shows(deleter: Delet
     assert [(decision.shown, decision.name) for decision in named] == list(zip(texts, names, strict=True))
 
 
-def test_text_that_several_nodes_show_as_names_none_of_them(deleter: Deleter, client: "redis.Redis") -> None:
+def test_text_that_several_nodes_are_shown_as_names_no_node(deleter: Deleter, client: "redis.Redis") -> None:
     leave(client, b"\xff\n")
     leave(client, rb"\xff" + b"\n")
     (decision,) = forget.named(deleter, deleter.found(), [r"\xff\n"])
@@ -240,14 +240,14 @@ def test_commands_that_redis_refuses_are_named_and_nothing_is_deleted(
         ({"node": ["n"], "exporter.url": "http://localhost:1"}, "goes with --offline-longer-than"),
     ],
 )
-def test_misuse_is_said_before_anything_is_opened(options: dict[str, Any], words: str) -> None:
+def test_wrong_usage_is_reported_before_a_connection_is_opened(options: dict[str, Any], words: str) -> None:
     given = {"node": [], "offline_longer_than": None, "exporter.url": None, "yes": True, **options}
     with pytest.raises(SettingsError, match=words):
         forget.run(load({"redis.url": ["redis://localhost:1"]}), argparse.Namespace(**given))
 
 
 @pytest.mark.parametrize("mode", ["cluster", "sentinel"])
-def test_server_that_is_none_of_its_own_is_refused(mode: str) -> None:
+def test_mode_other_than_standalone_is_refused(mode: str) -> None:
     options = {"node": ["n"], "offline_longer_than": None, "exporter.url": None, "yes": True}
     values: dict[str, Any] = {"redis.url": ["redis://localhost:1"], "redis.mode": mode}
     if mode == "sentinel":

@@ -56,7 +56,7 @@ class Demo(Process):
 
 
 def ended(processes: list[psutil.Process]) -> bool:
-    """Whether none of these is there any more; a zombie waits only for its parent to look."""
+    """Whether all these processes have ended. A zombie counts as ended."""
     for process in processes:
         try:
             if process.status() != psutil.STATUS_ZOMBIE:

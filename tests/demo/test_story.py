@@ -27,7 +27,7 @@ def test_crash_is_told_when_a_heartbeat_of_thirty_seconds_has_run_out_before_the
 
 
 class Player:
-    """A node that only keeps what happened to it."""
+    """A node that records its events."""
 
     def __init__(self, number: int) -> None:
         self.node_id = f"node {number}"
@@ -38,7 +38,7 @@ class Player:
 
 
 class Jump:
-    """A clock that is always there already."""
+    """A clock whose waits end at once."""
 
     def __init__(self, rounds: int) -> None:
         self.times: list[float] = []

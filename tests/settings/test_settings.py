@@ -77,7 +77,7 @@ def test_example_explains_every_setting() -> None:
 # --- precedence --------------------------------------------------------------------------------
 
 
-def test_flag_goes_over_variable_over_file_over_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flag_overrides_variable_which_overrides_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load({}).redis.timeout == 5
     file = write(tmp_path, "redis: {timeout: 1s}\n")
     assert load(file).redis.timeout == 1
@@ -92,7 +92,7 @@ def test_file_may_be_named_by_a_variable(tmp_path: Path, monkeypatch: pytest.Mon
     assert load({}).redis.timeout == 1
 
 
-def test_commas_stand_between_repeated_values_of_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commas_separate_the_values_of_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GINKGO_EXPORTER_ALERTMANAGER_URL", "http://a:9093,http://b:9093")
     assert load({}).alertmanager.url == ("http://a:9093", "http://b:9093")
 
@@ -184,7 +184,7 @@ def test_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["/nowhere/at/all.yml", "/"])
-def test_file_that_is_none_is_refused(file: str) -> None:
+def test_path_that_is_not_a_file_is_refused(file: str) -> None:
     assert refusal({"config.file": file}).startswith("--config.file: ")
 
 

@@ -1,4 +1,4 @@
-"""A certificate authority for the tests of the door."""
+"""A certificate authority for the tests of TLS."""
 
 import pytest
 import trustme

@@ -1,4 +1,4 @@
-"""Who may come in: TLS, client certificates, users; all of it changeable while the exporter runs."""
+"""Admission by TLS, client certificates and users. All of them may change while the exporter runs."""
 
 import base64
 import http.client
@@ -28,7 +28,7 @@ def basic(user: str, password: str) -> dict[str, str]:
 
 
 class Guarded:
-    """An exporter behind a web configuration, and how to ask it."""
+    """An exporter with a web configuration, and a client of it."""
 
     def __init__(self, folder: Path, redis: RedisServer, authority: trustme.CA, config: Mapping[str, Any]) -> None:
         self.folder = folder
@@ -85,7 +85,7 @@ class Guarded:
 
 @pytest.fixture
 def guard(tmp_path: Path, client: Any, shared_redis: RedisServer, authority: trustme.CA) -> Iterator[Any]:
-    """Starts exporters behind web configurations, over a Redis with one node."""
+    """Start exporters with web configurations, over a Redis with one node."""
     beat(client, "node-1")
     started: list[Guarded] = []
 
@@ -102,7 +102,7 @@ def guard(tmp_path: Path, client: Any, shared_redis: RedisServer, authority: tru
 TLS = {"cert_file": "server.crt", "key_file": "server.key"}
 
 
-def test_users_are_asked_for_everywhere_but_at_health(guard: Any) -> None:
+def test_every_path_but_health_needs_a_user(guard: Any) -> None:
     guarded = guard({"basic_auth_users": {"prom": hashed("secret"), "ops": hashed("other")}})
     for path in ("/metrics", "/", "/api/v1/nodes", "/nowhere"):
         refused = guarded.ask(path)
@@ -137,7 +137,7 @@ def test_users_change_without_a_restart_and_a_bad_file_changes_nothing(guard: An
     assert "stays in force" in guarded.process.output()
 
 
-def test_right_password_costs_bcrypt_only_once(guard: Any) -> None:
+def test_right_password_runs_bcrypt_only_once(guard: Any) -> None:
     slow = bcrypt.hashpw(b"secret", bcrypt.gensalt(12)).decode()  # some 0.2 s for each check
     guarded = guard({"basic_auth_users": {"prom": slow}})
 
@@ -163,7 +163,7 @@ def test_unknown_user_is_refused_no_sooner_than_a_known_one(guard: Any) -> None:
     assert min(seconds("nobody") for _ in range(3)) > min(seconds("prom") for _ in range(3)) / 2
 
 
-def test_user_who_is_removed_is_refused_though_another_has_the_same_hash(guard: Any) -> None:
+def test_removed_user_is_refused_although_another_user_has_the_same_hash(guard: Any) -> None:
     shared = hashed("secret")
     guarded = guard({"basic_auth_users": {"prom": shared, "ops": shared}})
     assert guarded.ask("/metrics", basic("ops", "secret")).status == 200
@@ -172,7 +172,7 @@ def test_user_who_is_removed_is_refused_though_another_has_the_same_hash(guard: 
     assert guarded.ask("/metrics", basic("prom", "secret")).status == 200
 
 
-def test_certificate_is_taken_anew_when_its_file_changes(guard: Any) -> None:
+def test_certificate_is_reloaded_when_its_file_changes(guard: Any) -> None:
     guarded = guard({"tls_server_config": TLS})
 
     def served() -> bytes:
@@ -191,7 +191,7 @@ def test_certificate_is_taken_anew_when_its_file_changes(guard: Any) -> None:
     assert guarded.ask("/metrics").status == 200
 
 
-def test_plain_http_to_a_tls_port_is_no_answer_and_no_traceback(guard: Any) -> None:
+def test_plain_http_to_a_tls_port_gets_no_answer_and_logs_no_traceback(guard: Any) -> None:
     guarded = guard({"tls_server_config": TLS})
     connection = http.client.HTTPConnection("127.0.0.1", guarded.process.port, timeout=10)
     connection.connect()
@@ -202,7 +202,7 @@ def test_plain_http_to_a_tls_port_is_no_answer_and_no_traceback(guard: Any) -> N
     assert guarded.ask("/metrics").status == 200
 
 
-def test_client_certificate_is_wanted_and_must_be_of_the_right_authority(guard: Any) -> None:
+def test_client_certificate_is_required_and_must_come_from_the_right_authority(guard: Any) -> None:
     guarded = guard(
         {
             "tls_server_config": {
@@ -220,7 +220,7 @@ def test_client_certificate_is_wanted_and_must_be_of_the_right_authority(guard: 
         guarded.ask("/metrics", certificate=trustme.CA().issue_cert("prometheus@example.com"))
 
 
-def test_clients_are_asked_for_certificates_as_soon_as_the_file_says_so_and_no_longer(guard: Any) -> None:
+def test_client_certificates_are_required_exactly_while_the_file_requires_them(guard: Any) -> None:
     asked = {**TLS, "client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "ca.crt"}
     guarded = guard({"tls_server_config": TLS})
     assert guarded.ask("/metrics").status == 200
@@ -232,7 +232,7 @@ def test_clients_are_asked_for_certificates_as_soon_as_the_file_says_so_and_no_l
     assert guarded.ask("/metrics").status == 200
 
 
-def test_certificate_that_comes_after_the_file_that_names_it_is_taken(guard: Any) -> None:
+def test_certificate_that_is_written_after_the_file_that_names_it_is_loaded(guard: Any) -> None:
     guarded = guard({"tls_server_config": TLS, "basic_auth_users": {"prom": hashed("old")}})
     guarded.write({"tls_server_config": {**TLS, "cert_file": "new.crt"}, "basic_auth_users": {"prom": hashed("new")}})
     for _ in range(3):
@@ -243,7 +243,7 @@ def test_certificate_that_comes_after_the_file_that_names_it_is_taken(guard: Any
 
 
 @pytest.mark.parametrize("emptied", ["", "{}", "basic_auth_users: {}"])
-def test_file_without_users_opens_no_door_that_had_some(guard: Any, emptied: str) -> None:
+def test_file_that_loses_all_its_users_does_not_open_the_exporter(guard: Any, emptied: str) -> None:
     guarded = guard({"basic_auth_users": {"prom": hashed("secret")}})
     (guarded.folder / "web.yml").write_text(emptied)
     assert guarded.ask("/metrics").status == 401

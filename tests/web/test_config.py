@@ -1,4 +1,4 @@
-"""The web configuration is exporter-toolkit's format, and a bad file is one clear line."""
+"""The web configuration has exporter-toolkit's format. An invalid file gives one clear line."""
 
 import ssl
 from pathlib import Path
@@ -18,17 +18,17 @@ def load(folder: Path, text: str) -> WebConfig:
     return WebConfig.load(path)
 
 
-def test_no_file_is_an_open_door_without_tls() -> None:
+def test_without_a_file_there_are_no_users_and_no_tls() -> None:
     config = WebConfig.load(None)
     assert not config.basic_auth_users
     assert config.tls_server_config is None
 
 
-def test_empty_file_is_an_open_door_too(tmp_path: Path) -> None:
+def test_empty_file_is_the_same_as_no_file(tmp_path: Path) -> None:
     assert load(tmp_path, "") == WebConfig()
 
 
-def test_files_are_beside_the_configuration_unless_they_are_absolute(tmp_path: Path) -> None:
+def test_relative_paths_start_at_the_configuration_files_folder(tmp_path: Path) -> None:
     config = load(tmp_path, "tls_server_config: {cert_file: a.crt, key_file: /elsewhere/a.key}")
     assert config.tls_server_config
     assert config.tls_server_config.cert_file == tmp_path / "a.crt"
@@ -51,7 +51,7 @@ def test_files_are_beside_the_configuration_unless_they_are_absolute(tmp_path: P
         ("a: [", "while parsing"),
     ],
 )
-def test_bad_file_is_refused_in_one_line_that_names_the_place(tmp_path: Path, text: str, reason: str) -> None:
+def test_invalid_file_is_rejected_in_one_line_that_names_the_place(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(SettingsError) as refused:
         load(tmp_path, text)
     assert reason in str(refused.value)
@@ -82,9 +82,7 @@ def test_missing_certificate_is_refused(tmp_path: Path) -> None:
         ("TLS_RSA_WITH_AES_256_GCM_SHA384", "AES256-GCM-SHA384"),
     ],
 )
-def test_cipher_suites_have_the_names_that_go_gives_them(
-    tmp_path: Path, authority: trustme.CA, suite: str, openssl: str
-) -> None:
+def test_cipher_suites_have_the_names_of_go(tmp_path: Path, authority: trustme.CA, suite: str, openssl: str) -> None:
     certificate = authority.issue_cert("localhost")
     certificate.cert_chain_pems[0].write_to_path(tmp_path / "a.crt")
     certificate.private_key_pem.write_to_path(tmp_path / "a.key")

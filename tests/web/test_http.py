@@ -1,4 +1,4 @@
-"""HTTP, through a running exporter: routes, formats, filters, health, the JSON, and the way out."""
+"""HTTP through a running exporter: routes, formats, filters, health, the JSON, and the stop."""
 
 import gzip
 import http.client
@@ -105,7 +105,7 @@ def test_anything_but_get_and_head_is_405(exporter: Exporter, path: str, method:
     assert answer.headers["Allow"] == "GET, HEAD"
 
 
-def test_gzip_is_sent_to_who_accepts_it(exporter: Exporter) -> None:
+def test_gzip_is_sent_to_a_client_that_accepts_it(exporter: Exporter) -> None:
     answer = exporter.get(Accept_Encoding="gzip")
     assert answer.headers["Content-Encoding"] == "gzip"
     assert "Accept-Encoding" in answer.headers["Vary"]
@@ -113,7 +113,7 @@ def test_gzip_is_sent_to_who_accepts_it(exporter: Exporter) -> None:
 
 
 @pytest.mark.parametrize("accepted", ["", "identity", "gzip;q=0", "br", "*;q=0"])
-def test_gzip_is_not_sent_to_who_does_not_accept_it(exporter: Exporter, accepted: str) -> None:
+def test_gzip_is_not_sent_to_a_client_that_does_not_accept_it(exporter: Exporter, accepted: str) -> None:
     answer = exporter.get(Accept_Encoding=accepted)
     assert "Content-Encoding" not in answer.headers
     assert b"ginkgo_node_up" in answer.body
@@ -166,7 +166,7 @@ def test_series_are_filtered_by_name(exporter: Exporter, query: str, names: set[
     assert names_in(exporter.get(f"/metrics?{query}")) == names
 
 
-def test_filtered_openmetrics_ends_as_it_must(exporter: Exporter) -> None:
+def test_filtered_openmetrics_ends_with_eof(exporter: Exporter) -> None:
     answer = exporter.get("/metrics?name[]=nothing", Accept="application/openmetrics-text")
     assert answer.body == b"# EOF\n"
 
@@ -272,7 +272,7 @@ def test_real_prometheus_sees_a_node_die_and_come_back(tmp_path: Path) -> None:
                 process.stop()
 
 
-# --- the way out -------------------------------------------------------------------------------
+# --- the stop -------------------------------------------------------------------------------
 
 
 def collect(exporter: Exporter, answers: list[Any]) -> None:
@@ -339,14 +339,14 @@ def test_exporter_that_waits_for_a_connection_exits_within_five_seconds(tmp_path
             assert time.monotonic() - signalled < 6
 
 
-def test_quiet_exporter_exits_at_once_and_says_no_more_than_that(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_idle_exporter_exits_at_once_and_logs_no_error(redis_server: RedisServer, tmp_path: Path) -> None:
     with running_exporter(tmp_path, "--redis.url", redis_server.url) as exporter:
         assert exporter.stop() == 0
         assert "level=error" not in exporter.output()
         assert "Traceback" not in exporter.output()
 
 
-def test_crashed_node_is_0_after_its_heartbeat_ended(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_crashed_node_is_0_after_its_heartbeat_expired(redis_server: RedisServer, tmp_path: Path) -> None:
     with (
         redis_server.client() as client,
         running_exporter(

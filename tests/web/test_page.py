@@ -144,7 +144,7 @@ def test_page_shows_all_nodes_offline_first_and_counts_them(
     assert links[:4] == ["./metrics", "./api/v1/nodes", "./-/healthy", "./-/ready"]
 
 
-def test_page_says_the_same_as_served_and_after_its_own_refresh(
+def test_page_shows_the_same_texts_before_and_after_its_own_refresh(
     browser: Chrome, exporter: Exporter, own_client: "redis.Redis"
 ) -> None:
     odd = {"portfolio_count": "2.25", "queue_size": "1234567.5", "cpu_usage": "33.333", "memory_usage": "1536.4"}
@@ -291,7 +291,7 @@ def test_redis_that_cannot_be_read_empties_the_table_until_it_answers(
         exporter.stop()
 
 
-def test_exporter_that_stopped_is_said_above_what_is_out_of_date(
+def test_stopped_exporter_is_reported_above_the_outdated_table(
     chrome: Chrome, exporter: Exporter, own_client: "redis.Redis"
 ) -> None:
     beat(own_client, "node-1", ttl=600)
@@ -312,12 +312,12 @@ def test_events_per_second_come_from_two_beats(browser: Chrome, exporter: Export
     assert 2000 / 20 < float(table(browser)[0][8].replace(",", "")) <= 2000 / 8
 
 
-def test_no_node_is_said_in_words(browser: Chrome, exporter: Exporter) -> None:
+def test_table_without_nodes_says_so(browser: Chrome, exporter: Exporter) -> None:
     opened(browser, exporter)
     assert "No nodes" in text(browser, "main")
 
 
-def test_alerts_being_pushed_are_listed_and_leave_by_themselves(
+def test_pushed_alerts_are_listed_until_they_end(
     browser: Chrome, redis_server: RedisServer, own_client: "redis.Redis", tmp_path: Path
 ) -> None:
     flags = ("--alertmanager.url", "http://127.0.0.1:9", "--discovery.interval", "100ms")
@@ -337,7 +337,7 @@ def test_alerts_being_pushed_are_listed_and_leave_by_themselves(
         exporter.stop()
 
 
-def test_page_has_no_part_that_the_policy_does_not_name(exporter: Exporter) -> None:
+def test_content_security_policy_names_every_part_of_the_page(exporter: Exporter) -> None:
     with urlopen(f"{exporter.url}/") as answer:  # noqa: S310
         policy, body = answer.headers["Content-Security-Policy"], answer.read().decode()
     assert "unsafe" not in policy

@@ -1,4 +1,4 @@
-"""The server under pressure: clients that hang, crawl or come in crowds keep no scraper out."""
+"""The server under pressure: hanging, slow and many clients do not keep a scraper out."""
 
 import http.client
 import socket
@@ -125,7 +125,7 @@ def test_more_silent_clients_than_there_are_places_keep_no_scraper_out(exporter:
         clients = [stack.enter_context(connected(exporter)) for _ in range(MOST_CONNECTIONS + 100)]
         assert is_whole(exporter.get().body)
         clients[0].settimeout(30)
-        assert clients[0].recv(1) == b"", "the one that was idle longest gave up its place"
+        assert clients[0].recv(1) == b"", "the longest idle connection was closed"
         clients[-1].sendall(REQUEST)
         assert clients[-1].recv(12) == b"HTTP/1.1 200"
 
