@@ -4,7 +4,7 @@ from typing import Final
 
 NODE_RIGHTS: Final = ["+info", "+scan", "+hmget", "+pttl", "+mget", "+get", "+exists"]
 """The commands that read nodes."""
-PORTFOLIO_RIGHTS: Final = ["+hgetall", "+object|idletime", "+client|no-touch"]
+PORTFOLIO_RIGHTS: Final = ["+hgetall", "+object|idletime", "+client|no-touch", "+watch", "+unwatch", "+multi", "+exec"]
 """The commands that read the plan beside these."""
 NODE_KEYS: Final = ["%R~node:metrics:*", "%R~heartbeat:node:*"]
 """The keys of nodes."""

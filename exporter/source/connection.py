@@ -43,11 +43,6 @@ class Link:
         replies: list[Any] = self._connection._parser.read_batch(count, self.deadline)  # noqa: SLF001
         return replies
 
-    def receive_expected(self, expected: bytes) -> bool:
-        """Return whether the next replies are exactly these bytes, and take them if so; else leave all replies."""
-        taken: bool = self._connection._parser.read_expected(expected, self.deadline)  # noqa: SLF001
-        return taken
-
     def ask(self, request: bytes, count: int) -> list[Any]:
         """Send packed commands and return their ``count`` replies."""
         self.send(request)
@@ -104,6 +99,11 @@ class Pool:
                 self._idle.append(connection)
                 return
         connection.disconnect()
+
+    def is_lent(self, connection: Connection) -> bool:
+        """Return whether a connection is lent, and was not called back by ``disconnect_idle`` since."""
+        with self._lock:
+            return connection in self._lent
 
     def disconnect_idle(self) -> None:
         """Close all connections that are not lent; each lent connection is closed when it is given back."""

@@ -6,7 +6,6 @@ from itertools import islice
 from typing import Any
 
 from redis._parsers.hiredis import NOT_ENOUGH_DATA, _HiredisParser
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 
@@ -20,7 +19,6 @@ class BatchParser(_HiredisParser):
 
     def __init__(self, socket_read_size: int) -> None:
         super().__init__(socket_read_size)  # type: ignore[no-untyped-call]
-        self._read_size = socket_read_size
         # By default this is a method of the parser, so the parser refers to itself. Each dropped parser would keep
         # its buffer of 64 KiB until the garbage collector runs. Redis sends no push messages to the exporter.
         self.pubsub_push_handler_func = _unchanged
@@ -57,46 +55,6 @@ class BatchParser(_HiredisParser):
             if len(replies) == count:
                 return replies
             self.read_from_socket(timeout=until(deadline))  # type: ignore[no-untyped-call]
-
-    def read_expected(self, expected: bytes, deadline: float) -> bool:
-        """Return whether the next replies are exactly these bytes, and take them if so; else leave all replies.
-
-        Nothing is parsed if they are. No reply is the beginning of another one, so the bytes of whole
-        replies show that these are the replies.
-
-        Args:
-            expected: Whole replies, in Redis's wire format.
-            deadline: Monotonic seconds.
-
-        Raises:
-            RedisTimeout: The deadline has passed.
-            RedisError: The connection is broken.
-        """
-        if self._reader.has_data() or self._sock is None:
-            return False
-        wanted, position = memoryview(expected), 0  # slices of it copy nothing
-        while position < len(wanted):
-            received = self._receive(deadline)
-            part = wanted[position : position + len(received)]
-            if received[: len(part)] != part:
-                self._reader.feed(expected[:position])
-                self._reader.feed(received)
-                return False
-            position += len(part)
-            self._reader.feed(received[len(part) :])
-        return True
-
-    def _receive(self, deadline: float) -> bytes:
-        self._sock.settimeout(until(deadline))
-        try:
-            data: bytes = self._sock.recv(self._read_size)
-        except TimeoutError:
-            raise RedisTimeout("Timeout reading from socket") from None
-        except OSError as error:
-            raise RedisConnectionError(f"Error while reading from socket: {error}") from None
-        if not data:
-            raise RedisConnectionError("Connection closed by server.")
-        return data
 
 
 def _unchanged(response: Any) -> Any:

@@ -7,7 +7,7 @@ ON`` before it looks: its reads then leave that time alone.
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,7 +16,8 @@ from redis import RedisError
 from redis.exceptions import AskError, MovedError, NoPermissionError
 
 from exporter.errors import SourceError
-from exporter.source.connection import linked
+from exporter.source.connection import FAILURES, Link, Pool, linked
+from exporter.source.guard import Guard
 from exporter.source.plain_error import plain_error
 from exporter.source.replies import is_wrong_type
 from exporter.source.requests import pack
@@ -24,15 +25,14 @@ from exporter.source.router import Router
 
 GAP: Final = 0.05
 """Seconds after which a plan that is empty or missing is read once more."""
+LARGE: Final = 1000
+"""Portfolios from which on a plan is watched: it is read again only if somebody has written it."""
 ASK_AGAIN: Final = 600.0
 """Seconds after which a server that refused CLIENT NO-TOUCH or OBJECT IDLETIME is asked again."""
 
 _NO_TOUCH: Final = pack(b"CLIENT", b"NO-TOUCH", b"ON")
-_ACCEPTED: Final = b"+OK\r\n"
 _PERSISTENCE: Final = pack(b"INFO", b"persistence")
 _SAVES: Final = re.compile(rb"\n(?:rdb_bgsave|aof_rewrite)_in_progress:1")
-_KEPT: Final = 16 * 1024 * 1024
-"""Bytes of the largest plan whose reply is kept to be compared with the next."""
 _NO_PLAN: Final[Mapping[bytes, bytes]] = {}
 
 log = structlog.get_logger(__name__)
@@ -54,8 +54,8 @@ class PlanReading:
 class PlanReader:
     """Reads the plan. For one thread at a time.
 
-    A plan that is the same as at the last read is compared with the bytes of that reply and not parsed: of
-    50,000 portfolios, that saves 13 ms.
+    A large plan is watched between two reads and not read again if nobody has written it: of 50,000 portfolios,
+    that saves 27 ms of Redis's time and 13 ms of the exporter's.
 
     Args:
         router: Finds the server that has the plan.
@@ -75,7 +75,9 @@ class PlanReader:
         self._get = pack(b"HGETALL", key)
         self._look = pack(b"OBJECT", b"IDLETIME", key) + _PERSISTENCE
         self._plan = _NO_PLAN
-        self._reply = b""
+        self._watch = pack(b"WATCH", key)
+        self._guard: Guard | None = None
+        self._may_watch = True
         self._look_not_before = float("-inf")
         self._saved = float("-inf")
         self._logged: set[str] = set()
@@ -97,28 +99,61 @@ class PlanReader:
             reading = self._read(deadline)
         return reading
 
+    def close(self) -> None:
+        """End the watch."""
+        if self._guard:
+            self._guard.close()
+            self._guard = None
+
     def _read(self, deadline: float) -> PlanReading:
         pool = self._router.pool(self._key, deadline)
-        looks = self._clock() >= self._look_not_before
-        with linked(pool, self._router.limit(pool, deadline)) as link:
-            link.send(_NO_TOUCH + self._get + self._look if looks else self._get)
-            accepted: Any
-            content: Any
-            if self._reply and link.receive_expected(_ACCEPTED * looks + self._reply):
-                accepted, content = b"OK", None
+        limit = self._router.limit(pool, deadline)
+        watches = len(self._plan) >= LARGE and self._may_watch
+        try:
+            content, told = self._watched(pool, limit) if watches else self._whole(pool, limit)
+            if content is not None:
+                self._take(self._router.follow(pool, content, self._get, deadline))
+        except FAILURES as error:
+            self.close()
+            raise plain_error(error) from error
+        except SourceError:
+            self.close()  # what it guards was not read
+            raise
+        return PlanReading(self._plan, self._idle(*told) if told else None)
+
+    def _whole(self, pool: Pool, limit: float) -> tuple[Any, Sequence[Any]]:
+        """Return what HGETALL replied, and what Redis told of the scheduler's last look."""
+        with linked(pool, limit) as link:
+            return self._ask(link, self._get)
+
+    def _watched(self, pool: Pool, limit: float) -> tuple[Any, Sequence[Any]]:
+        """Return the same, but None in place of a plan that nobody has written since the last read."""
+        guard, last, self._guard = Guard(pool, limit), self._guard, None
+        try:
+            watched, told = self._ask(guard.link, self._watch)
+            if last and last.saw_no_change(limit) and last.pool is pool:
+                content = None
             else:
-                accepted = link.receive(1)[0] if looks else None
-                (content,) = link.receive(1)
-            idle, persistence = link.receive(2) if looks else (None, None)
-        if content is not None:
-            self._take(self._router.follow(pool, content, self._get, deadline))
-        if not looks or isinstance(content, MovedError | AskError):
-            return PlanReading(self._plan)
-        return PlanReading(self._plan, self._idle(accepted, idle, persistence))
+                (content,) = guard.link.ask(self._get, 1)
+        except BaseException:
+            guard.close()
+            raise
+        if watched == b"OK":
+            self._guard = guard
+        else:
+            self._may_watch = isinstance(watched, MovedError | AskError)
+            guard.end()
+        return content, told
+
+    def _ask(self, link: Link, request: bytes) -> tuple[Any, Sequence[Any]]:
+        """Return the reply to a command, and what Redis told of the last look: nothing if it is not to be asked."""
+        if self._clock() < self._look_not_before:
+            return link.ask(request, 1)[0], ()
+        accepted, reply, *told = link.ask(_NO_TOUCH + request + self._look, 4)
+        return reply, () if isinstance(reply, MovedError | AskError) else (accepted, *told)
 
     def _take(self, content: Any) -> None:
         """Take over what HGETALL replied."""
-        self._reply = b""
         if is_wrong_type(content):
             self._log_once("the plan in Redis is no hash: it counts as missing")
             content = []
@@ -132,8 +167,6 @@ class PlanReader:
         plan = {key: nodes.setdefault(node, node) for key, node in zip(content[::2], content[1::2], strict=True)}
         if plan != self._plan:  # a plan that is written anew may come in another order
             self._plan = plan
-        if content and sum(map(len, content)) <= _KEPT:
-            self._reply = pack(*content)
 
     def _idle(self, accepted: Any, idle: Any, persistence: Any) -> float | None:
         """Return the seconds since the scheduler's last look, as far as Redis can tell.

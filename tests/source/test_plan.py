@@ -15,7 +15,7 @@ from exporter.errors import SourceError
 from exporter.settings import load
 from exporter.source import open_source
 from exporter.source.cluster import ClusterSource
-from exporter.source.plan import ASK_AGAIN, GAP, PlanReader
+from exporter.source.plan import ASK_AGAIN, GAP, LARGE, PlanReader
 from exporter.source.requests import pack
 from exporter.source.router import ask_each
 from exporter.source.standalone import StandaloneSource
@@ -85,6 +85,96 @@ def test_plan_of_any_bytes_and_any_size_is_read(make_reader: MakeReader, platfor
             platform.hset("schedule:plan", mapping=dict(items[start : start + 10_000]))
         assert read(reader) == plan
         assert read(reader) == plan
+
+
+def large(node: bytes = b"a") -> dict[bytes, bytes]:
+    return {b"p%d" % number: node for number in range(LARGE)}
+
+
+def calls(platform: "redis.Redis", command: str) -> int:
+    return int(platform.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"])
+
+
+def test_large_plan_is_read_again_only_if_somebody_has_written_it(
+    make_reader: MakeReader, platform: "redis.Redis"
+) -> None:
+    reader = make_reader()
+    platform.hset("schedule:plan", mapping=large())
+    for _ in range(2):
+        assert read(reader) == large()
+    platform.config_resetstat()
+    for _ in range(20):
+        assert read(reader) == large()
+    assert calls(platform, "hgetall") == 0
+    for write in (
+        lambda: platform.hset("schedule:plan", "p1", "b"),
+        lambda: platform.hset("schedule:plan", mapping=large(b"c")),
+        lambda: (platform.delete("schedule:plan"), platform.hset("schedule:plan", mapping=large(b"d"))),
+        lambda: platform.delete("schedule:plan"),
+        lambda: platform.hset("schedule:plan", mapping=large(b"e")),
+        lambda: platform.pexpire("schedule:plan", 1),
+        lambda: platform.hset("schedule:plan", mapping=large(b"f")),
+        platform.flushall,
+        lambda: platform.hset("schedule:plan", mapping=large(b"g")),
+    ):
+        write()
+        for _ in range(3):
+            wait_for(lambda: read(reader) == platform.hgetall("schedule:plan"), "for an expired plan to be gone")
+    assert len(platform.client_list()) <= 4, "watching connections are given back"
+
+
+def test_idle_time_of_a_large_plan_is_not_the_exporter_s(make_reader: MakeReader, platform: "redis.Redis") -> None:
+    reader = make_reader()
+    platform.hset("schedule:plan", mapping=large())
+    wait_for(lambda: (reader.read(time.monotonic() + 5, expected=False).idle or 0) >= 2, "for the plan to be idle")
+
+
+def test_large_plan_is_read_again_after_its_watch_was_cut(make_reader: MakeReader, platform: "redis.Redis") -> None:
+    reader = make_reader()
+    platform.hset("schedule:plan", mapping=large())
+    for node in (b"a", b"b", b"c"):
+        for _ in range(2):
+            read(reader)
+        platform.hset("schedule:plan", mapping=large(node))
+        platform.client_kill_filter(_type="normal", skipme=True)
+        wait_for(lambda: _read_or_none(reader) == platform.hgetall("schedule:plan"), "for the new plan")
+
+
+def _read_or_none(reader: PlanReader) -> dict[bytes, bytes] | None:
+    try:
+        return read(reader)
+    except SourceError:
+        return None
+
+
+def test_plan_that_could_not_be_read_is_not_taken_for_the_last_one(
+    make_reader: MakeReader, platform: "redis.Redis", redis_server: RedisServer
+) -> None:
+    platform.hset("schedule:plan", mapping=large())
+    platform.execute_command("ACL SETUSER exporter on >pw ~* +@all")
+    reader = make_reader(f"redis://exporter:pw@127.0.0.1:{redis_server.port}")
+    for _ in range(3):
+        assert read(reader) == large()
+    platform.hset("schedule:plan", mapping=large(b"b"))
+    platform.execute_command("ACL SETUSER exporter -hgetall")
+    for _ in range(2):
+        with pytest.raises(SourceError):
+            read(reader)
+    platform.execute_command("ACL SETUSER exporter +hgetall")
+    assert read(reader) == large(b"b")
+
+
+@pytest.mark.parametrize("right", ["watch", "multi", "exec"])
+def test_large_plan_is_read_in_full_where_the_user_may_not_watch_it(
+    make_reader: MakeReader, platform: "redis.Redis", redis_server: RedisServer, right: str
+) -> None:
+    platform.hset("schedule:plan", mapping=large())
+    platform.execute_command(f"ACL SETUSER exporter on >pw ~* +@all -{right}")
+    reader = make_reader(f"redis://exporter:pw@127.0.0.1:{redis_server.port}")
+    for node in (b"a", b"b"):
+        platform.hset("schedule:plan", mapping=large(node))
+        for _ in range(3):
+            assert read(reader) == large(node)
 
 
 def test_empty_plan_is_read_once_more_where_one_is_expected(make_reader: MakeReader, platform: "redis.Redis") -> None:
