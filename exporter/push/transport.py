@@ -6,9 +6,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from weakref import WeakSet
 
-from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
-from tornado.simple_httpclient import HTTPTimeoutError
+from tornado.httpclient import HTTPClientError, HTTPRequest, HTTPResponse
+from tornado.iostream import IOStream
+from tornado.netutil import Resolver
+from tornado.simple_httpclient import HTTPTimeoutError, SimpleAsyncHTTPClient
+from tornado.tcpclient import TCPClient
 
 from exporter.push.config import HttpConfig
 from exporter.push.lookup import Lookup
@@ -45,6 +49,36 @@ class Reply:
     received: float
 
 
+class _Connections(TCPClient):
+    """Opens connections; the ones that are still in use when the client is closed are closed with it.
+
+    Tornado's own client leaves the connection of a post that was cancelled open until the
+    post's timeout, and beyond the end of the event loop.
+    """
+
+    def __init__(self, resolver: Resolver) -> None:
+        super().__init__(resolver)
+        self._opened: WeakSet[IOStream] = WeakSet()
+
+    async def connect(self, *args: Any, **options: Any) -> IOStream:
+        stream = await super().connect(*args, **options)
+        self._opened.add(stream)
+        return stream
+
+    def close(self) -> None:
+        for stream in tuple(self._opened):
+            stream.close()
+        super().close()
+
+
+class _Client(SimpleAsyncHTTPClient):
+    """Tornado's client with connections that end when it is closed."""
+
+    def initialize(self, resolver: Resolver, defaults: dict[str, Any] | None = None) -> None:  # type: ignore[override]
+        super().initialize(resolver=resolver, defaults=defaults)
+        self.tcp_client = _Connections(resolver)
+
+
 class Transport:
     """Sends posts to one Alertmanager. For the event loop.
 
@@ -61,11 +95,11 @@ class Transport:
         self._url, self._config, self._connect = url, config, connect
         self._shortest, self._longest = patience
         self._timeout = self._shortest
-        self._http: AsyncHTTPClient | None = None  # made with the first post, since it belongs to the loop
+        self._http: _Client | None = None  # made with the first post, since it belongs to the loop
 
     async def post(self, alerts: Sequence[dict[str, Any]]) -> Reply:
         """Send alerts, none to learn whether they would be accepted, and return what came of it."""
-        self._http = self._http or AsyncHTTPClient(force_instance=True, resolver=Lookup())
+        self._http = self._http or _Client(force_instance=True, resolver=Lookup())
         sent = time.monotonic()
         problem, date, answered, timed_out = "", None, False, False
         try:

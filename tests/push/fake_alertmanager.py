@@ -115,7 +115,6 @@ async def posting(
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
-            await asyncio.sleep(0.05)  # the client closes the connections that it gave up
             alertmanager.close()
 
 

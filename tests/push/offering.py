@@ -61,7 +61,6 @@ async def offering(*urls: str, config: HttpConfig | None = None, posting: bool =
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0.05)  # the client closes the connections that it gave up
         for one in offered.alertmanagers:
             one.close()
 

@@ -1,5 +1,6 @@
 """The way to an Alertmanager: what is sent, how long an answer is waited for, and what is said of a failure."""
 
+import asyncio
 import socket
 import time
 from collections.abc import Iterator
@@ -151,5 +152,29 @@ def test_a_name_that_does_not_resolve_is_said() -> None:
             reply = await way.post([])
         assert reply.problem.startswith("cannot connect: ")
         assert not reply.answered
+
+    run(scenario)
+
+
+def test_a_post_that_is_cancelled_leaves_no_connection_open_when_the_client_is_closed() -> None:
+    async def scenario() -> None:
+        asked, left = asyncio.Event(), asyncio.Event()
+
+        async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            asked.set()
+            await reader.read()
+            left.set()
+            writer.close()
+
+        async with await asyncio.start_server(never_answer, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            with closing(Transport(f"http://127.0.0.1:{port}", HttpConfig())) as way:
+                post = asyncio.create_task(way.post([]))
+                await asked.wait()
+                post.cancel()
+                await asyncio.gather(post, return_exceptions=True)
+            async with asyncio.timeout(3):  # the post's own timeout is 5 s
+                await left.wait()
 
     run(scenario)
