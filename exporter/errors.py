@@ -3,7 +3,8 @@
 ExporterError
 ├── SettingsError      a flag, variable, file or value that cannot be used: exit 2
 └── SourceError        Redis could not be read
-    └── SourceTimeoutError  Redis did not answer in time
+    ├── SourceTimeoutError  Redis did not answer in time
+    └── SourceTooLargeError  a reply of Redis is larger than the exporter takes
 """
 
 
@@ -21,3 +22,7 @@ class SourceError(ExporterError):
 
 class SourceTimeoutError(SourceError):
     """Redis did not answer within ``--redis.timeout``."""
+
+
+class SourceTooLargeError(SourceError):
+    """A reply of Redis is larger than the exporter takes."""

@@ -32,6 +32,7 @@ from exporter.source import open_source
 from exporter.source.discovery import pause_after
 from exporter.source.names import Names, names_of
 from exporter.source.reading import Source
+from exporter.source.replies import check_values
 from exporter.telemetry import Telemetry
 
 LOG_AGAIN: Final = 60.0
@@ -74,7 +75,7 @@ class Fleet:
         )
         self.outages = Outages(clock)
         self._clock = clock
-        self._source = source or open_source(settings)
+        self._source = source or open_source(settings, self.telemetry.spent)
         self._maker = SnapshotMaker(
             settings.heartbeat,
             self.judge,
@@ -247,7 +248,11 @@ class Fleet:
             positions = range(start, start + len(reading.names))
             start = positions.stop
             verdicts = self.judge.judge(reading, of=len(names.raw))
-            part = self._maker.part(names, positions, reading, verdicts)
+            try:
+                part = self._maker.part(names, positions, reading, verdicts)
+            except Exception:
+                check_values(reading.fields)  # raises what a reply of another shape means
+                raise
             parts.append(replace(part, lines=self._lines.write(part)))
             lists += reading.loaded_lists
         if names is not self._names:
@@ -287,7 +292,8 @@ class Fleet:
         # A name stays known for one more round, because a restarting node may have had no keys during the scan.
         known = found.names | self._found | awaited | frozenset(self.judge.awaited(self._clock())) | self._planned
         if not found.complete:  # a server that was not scanned may hold keys of any known name
-            known |= self._known
+            # What scans find that end at a bound has no end: only the names that are exported stay known.
+            known |= frozenset(self._names.raw) if found.cut else self._known
         self._found = found.names
         self._workers = found.workers if found.complete else found.workers | (self._workers or frozenset())
         if known != self._known:

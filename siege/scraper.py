@@ -61,17 +61,17 @@ class Scraper:
     def _run(self) -> None:
         while not self._stopped.is_set():
             start = time.monotonic()
-            self._scrape()
-            took = time.monotonic() - start
-            self.seen.seconds.append(took)
-            self._stopped.wait(max(0.0, INTERVAL - took))
+            self._scrape(start)
+            self._stopped.wait(max(0.0, start + INTERVAL - time.monotonic()))
 
-    def _scrape(self) -> None:
+    def _scrape(self, start: float) -> None:
         try:
             status, body = self._stand.get("/metrics", _TIMEOUT)
         except (OSError, HTTPException) as error:
             self.seen.note_wrong(type(error).__name__)
             return
+        finally:
+            self.seen.seconds.append(time.monotonic() - start)
         if status != 200:  # noqa: PLR2004
             self.seen.note_wrong(f"HTTP {status}")
         elif not _UP.search(body):

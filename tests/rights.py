@@ -4,6 +4,8 @@ from typing import Final
 
 NODE_RIGHTS: Final = ["+info", "+scan", "+hmget", "+pttl", "+mget", "+get", "+exists"]
 """The commands that read nodes."""
+LENGTH_RIGHTS: Final = ["+hstrlen", "+strlen"]
+"""The commands that tell lengths, for nodes whose values may be very large."""
 PORTFOLIO_RIGHTS: Final = ["+hgetall", "+object|idletime", "+client|no-touch", "+watch", "+unwatch", "+multi", "+exec"]
 """The commands that read the plan beside these."""
 NODE_KEYS: Final = ["%R~node:metrics:*", "%R~heartbeat:node:*"]
@@ -16,7 +18,15 @@ PORTFOLIO_KEYS: Final = [
     "%R~backtest:worker:*",
 ]
 """The keys of the plan, of portfolios and of workers."""
-ACL_RIGHTS: Final = ["resetchannels", "-@all", *NODE_RIGHTS, *PORTFOLIO_RIGHTS, *NODE_KEYS, *PORTFOLIO_KEYS]
+ACL_RIGHTS: Final = [
+    "resetchannels",
+    "-@all",
+    *NODE_RIGHTS,
+    *LENGTH_RIGHTS,
+    *PORTFOLIO_RIGHTS,
+    *NODE_KEYS,
+    *PORTFOLIO_KEYS,
+]
 """All rights of the exporter's user, as in the documentation."""
 CLUSTER_RIGHTS: Final = [*ACL_RIGHTS, "+cluster|slots", "+asking"]
 """All rights of the exporter's user on a cluster."""

@@ -6,17 +6,23 @@ and the state of Redis. Read ``reading`` first, then ``standalone``.
 
 from exporter.settings import Settings
 from exporter.source.cluster import ClusterSource
+from exporter.source.limits import Spent, nobody
 from exporter.source.reading import Source
 from exporter.source.sentinel import SentinelSource
 from exporter.source.standalone import StandaloneSource
 
 
-def open_source(settings: Settings) -> Source:
-    """Return the source for the mode that the settings give; no connection is made yet."""
+def open_source(settings: Settings, spent: Spent = nobody) -> Source:
+    """Return the source for the mode that the settings give; no connection is made yet.
+
+    Args:
+        settings: The settings.
+        spent: Told of budgets that are spent.
+    """
     match settings.redis.mode:
         case "cluster":
-            return ClusterSource(settings)
+            return ClusterSource(settings, spent)
         case "sentinel":
-            return SentinelSource(settings)
+            return SentinelSource(settings, spent)
         case "standalone":
-            return StandaloneSource(settings)
+            return StandaloneSource(settings, spent=spent)

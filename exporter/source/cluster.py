@@ -14,6 +14,7 @@ from exporter.settings import Settings
 from exporter.source.cluster_read import ClusterRead
 from exporter.source.connection import linked
 from exporter.source.discovery import Found, discover
+from exporter.source.limits import Spent, nobody
 from exporter.source.primary import Batch, Batches
 from exporter.source.reading import Reading
 from exporter.source.requests import CHUNK
@@ -24,8 +25,9 @@ from exporter.source.topology import NOWHERE, Cluster, Topology
 class ClusterSource:
     """A Redis Cluster."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, spent: Spent = nobody) -> None:
         self._cluster = Cluster(settings)
+        self._spent, self._most_nodes = spent, settings.collector.max_nodes
 
     def reader(self) -> "ClusterReader":
         """Return a new reader."""
@@ -48,7 +50,17 @@ class ClusterSource:
         for address in topology.addresses:
             pool, failed = self._cluster.pool(address), None
             try:
-                scans.append(discover(pool, self._cluster.keys, timeout, self._cluster.rights, address))
+                scans.append(
+                    discover(
+                        pool,
+                        self._cluster.keys,
+                        timeout,
+                        self._cluster.rights,
+                        address,
+                        most_nodes=self._most_nodes,
+                        spent=self._spent,
+                    )
+                )
             except SourceError as error:
                 failed = error
                 errors.append(error)
@@ -57,7 +69,9 @@ class ClusterSource:
             raise errors[0]
         names = frozenset[bytes]().union(*(scan.names for scan in scans))
         workers = frozenset[bytes]().union(*(scan.workers for scan in scans))
-        return Found(names, max(scan.busy for scan in scans), complete=not errors, workers=workers)
+        cut = any(scan.cut for scan in scans)
+        complete = not errors and not cut
+        return Found(names, max(scan.busy for scan in scans), complete=complete, cut=cut, workers=workers)
 
     def router(self) -> SlotRouter:
         """Return a router to keys of any kind."""

@@ -1,24 +1,16 @@
 """Connections of redis-py, with one deadline for the connect, the requests and the replies together."""
 
-import socket
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as NotDone
-from contextlib import contextmanager, suppress
-from threading import Lock, Thread
-from typing import Any, Final, Self
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any, Self
 
-from redis import RedisError
 from redis.connection import Connection
-from redis.exceptions import TimeoutError as RedisTimeout
 
-from exporter.errors import SourceError
+from exporter.source.attempt import FAILURES, Attempt, shut_down, socket_of
+from exporter.source.framing import ReplyTooLargeError
 from exporter.source.parser import until
 from exporter.source.plain_error import plain_error
-
-FAILURES: Final = (RedisError, OSError)
-"""The errors that redis-py and sockets raise."""
 
 
 class Link:
@@ -34,7 +26,7 @@ class Link:
 
     def send(self, request: bytes) -> None:
         """Send packed commands."""
-        if sock := _socket_of(self._connection):
+        if sock := socket_of(self._connection):
             sock.settimeout(until(self.deadline))
         self._connection.send_packed_command([request], check_health=False)
 
@@ -60,6 +52,7 @@ class Pool:
     def __init__(self, make: Callable[[float], Connection]) -> None:
         self._make = make
         self._lock = Lock()
+        self._exact = False
         self._idle: list[Connection] = []
         self._lent: set[Connection] = set()
 
@@ -78,11 +71,16 @@ class Pool:
             with self._lock:
                 idle = self._idle.pop() if self._idle else None
             if idle is None:
-                attempt = _Attempt(self._make, deadline)
+                attempt = Attempt(self._make, deadline, exact=self._exact)
                 return lambda: self._lend(attempt.result())
             if _is_fit(idle):
                 return lambda: self._lend(idle)
             idle.disconnect()
+
+    def follow_exactly(self) -> None:
+        """Have further connections follow Redis's protocol byte by byte; see ``framing``."""
+        self._exact = True
+        self.disconnect_idle()
 
     def give_back(self, connection: Connection, *, sound: bool) -> None:
         """Take a connection back.
@@ -119,79 +117,12 @@ class Pool:
             lent = tuple(self._lent)
         self.disconnect_idle()
         for connection in lent:
-            _shut_down(connection)
+            shut_down(connection)
 
     def _lend(self, connection: Connection) -> Connection:
         with self._lock:
             self._lent.add(connection)
         return connection
-
-
-class _Attempt:
-    """One connect in a thread of its own, so that the caller can stop waiting at the deadline.
-
-    redis-py limits the time of single calls only: of the connect to each address of the host, and of
-    each read from the socket. A host that sends its reply byte by byte would keep the caller waiting.
-    No limit covers the name resolver.
-    """
-
-    def __init__(self, make: Callable[[float], Connection], deadline: float) -> None:
-        self._make = make
-        self._deadline = deadline
-        self._lock = Lock()  # for the next attribute
-        self._given_up = False
-        self._connection: Connection | None = None
-        self._done: Future[Connection] = Future()
-        try:
-            Thread(target=self._run, name="connect", daemon=True).start()
-        except RuntimeError as error:  # the system allows no further thread
-            self._done.set_exception(SourceError(f"cannot connect to Redis: {error}"))
-
-    def result(self) -> Connection:
-        """Wait for the connection and return it; may be called once only.
-
-        Raises:
-            RedisTimeout: The deadline has passed.
-        """
-        try:
-            return self._wait()
-        finally:
-            # Without this line, a failed connect stays in memory until the garbage collector runs: the error refers
-            # to the frames that it passed, the frames refer to this object, and this object refers to the error.
-            del self._done
-
-    def _wait(self) -> Connection:
-        with suppress(NotDone):
-            return self._done.result(max(0.0, self._deadline - time.monotonic()))
-        with self._lock:
-            if self._done.done():
-                return self._done.result()
-            self._given_up = True
-            if self._connection:
-                _shut_down(self._connection)
-        raise RedisTimeout("Timeout connecting to server")
-
-    def _run(self) -> None:
-        connection = None
-        try:
-            connection = self._connection = self._make(self._deadline)
-            connection.socket_connect_timeout = until(self._deadline)
-            connection.connect()
-        except BaseException as error:  # noqa: BLE001 - ``result`` raises it in the thread of the caller
-            if connection:
-                connection.disconnect()
-            if isinstance(error, ValueError | OverflowError):  # sockets raise these for an invalid host name or port
-                error = SourceError(f"cannot connect to Redis: {error}")
-            _drop_frames(error)
-            with self._lock:
-                if not self._given_up:
-                    self._done.set_exception(error)
-            return
-        with self._lock:
-            if not self._given_up:
-                self._done.set_result(connection)
-                return
-        connection.disconnect()
 
 
 @contextmanager
@@ -207,6 +138,8 @@ def linked(pool: Pool, deadline: float) -> Iterator[Link]:
         yield Link(connection, deadline)
         sound = True
     except FAILURES as error:
+        if isinstance(error, ReplyTooLargeError) and error.doubtful:
+            pool.follow_exactly()
         raise plain_error(error) from error
     finally:
         if connection is not None:
@@ -225,24 +158,3 @@ def _is_fit(connection: Connection) -> bool:
         return connection.is_connected and not connection._parser.can_read()  # noqa: SLF001
     except FAILURES:
         return False
-
-
-def _drop_frames(error: BaseException) -> None:
-    """Remove the frames from an error: frames of redis-py refer to the error, so the two would form a cycle."""
-    link: BaseException | None = error
-    while link:
-        link.__traceback__ = None
-        link = link.__context__
-
-
-def _shut_down(connection: Connection) -> None:
-    """Shut down a connection's socket, so that a thread that waits on the socket stops waiting."""
-    if sock := _socket_of(connection):
-        with suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
-
-
-def _socket_of(connection: Any) -> socket.socket | None:
-    """Return a connection's socket; None if it is not connected. redis-py has no public name for the socket."""
-    sock: socket.socket | None = connection._sock  # noqa: SLF001
-    return sock

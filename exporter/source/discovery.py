@@ -9,8 +9,9 @@ from typing import Final
 from redis.exceptions import NoPermissionError
 
 from exporter.contract import WORKER_PREFIXES
-from exporter.errors import SourceError
+from exporter.errors import SourceError, SourceTooLargeError
 from exporter.source.connection import Pool, linked
+from exporter.source.limits import LONGEST_NAME, MOST_PAGES, MOST_SECONDS, NameBudget, Spent, nobody
 from exporter.source.plain_error import plain_error
 from exporter.source.requests import KeyNames, pack
 from exporter.source.rights import Rights
@@ -35,12 +36,14 @@ class Found:
         busy: Seconds that Redis worked on the scan, by its own statistics. Where the statistics cannot be read, the
             network's round trips count too. Time during which Redis hung does not count.
         complete: Whether all servers were scanned. If not, names that are missing here may still have keys.
+        cut: Whether a scan ended at one of the bounds in ``limits``; then it is not complete either.
         workers: The keys of all workers' heartbeats.
     """
 
     names: frozenset[bytes]
     busy: float
     complete: bool = True
+    cut: bool = False
     workers: frozenset[bytes] = frozenset()
 
 
@@ -49,7 +52,16 @@ def pause_after(busy: float, interval: float) -> float:
     return max(interval, busy / SHARE)
 
 
-def discover(pool: Pool, keys: KeyNames, timeout: float, rights: Rights | None = None, server: str = "") -> Found:
+def discover(  # noqa: PLR0913 - what a scan depends on
+    pool: Pool,
+    keys: KeyNames,
+    timeout: float,
+    rights: Rights | None = None,
+    server: str = "",
+    *,
+    most_nodes: int = 100_000,
+    spent: Spent = nobody,
+) -> Found:
     """Scan one server for node names; each call examines ``COUNT`` keys.
 
     Args:
@@ -58,25 +70,42 @@ def discover(pool: Pool, keys: KeyNames, timeout: float, rights: Rights | None =
         timeout: Seconds for each call.
         rights: Records whether SCAN is allowed; None to record nothing.
         server: The address of the server; empty if there is only one server.
+        most_nodes: Nodes that may be exported; the scan ends when it has found many more.
+        spent: Told when the scan ends at a bound, or leaves ids out.
 
     Raises:
         SourceError: A call failed, or took longer than ``timeout``.
     """
-    names: set[bytes] = set()
+    found = NameBudget(most_nodes)
     workers: set[bytes] = set()
     calls: list[float] = []
     rights = rights or Rights()
-    before = _scans(pool, timeout)
+    before, start, cut = _scans(pool, timeout), time.monotonic(), ""
     for page, seconds in _pages(pool, _pattern(keys.metrics, keys.heartbeat, *WORKERS), timeout, rights, server):
         calls.append(seconds)
-        names.update(key[len(keys.metrics) :] for key in page if key.startswith(keys.metrics))
-        names.update(key[len(keys.heartbeat) :] for key in page if key.startswith(keys.heartbeat))
-        workers.update(key for key in page if key.startswith(WORKERS))
-    names.discard(b"")
+        for prefix in (keys.metrics, keys.heartbeat):
+            for key in page:
+                if key.startswith(prefix):
+                    found.add(key[len(prefix) :])
+        workers.update(key for key in page if key.startswith(WORKERS) and len(workers) < most_nodes)
+        if cut := _bound(found, len(calls), time.monotonic() - start):
+            break
+    if cut or found.too_long:
+        left_out = f"{found.too_long} ids of more than {LONGEST_NAME} bytes were left out"
+        spent("discovery", f"a scan of Redis was ended: {cut}" if cut else left_out)
     # The lower quartile ignores calls during which Redis hung, but it contains the network's round trip. Redis's own
     # mean contains no round trip. The smaller of the two is nearer to the time that Redis worked.
     each = min(sorted(calls)[len(calls) // 4], _mean(before, _scans(pool, timeout)))
-    return Found(frozenset(names), each * len(calls), workers=frozenset(workers))
+    return Found(frozenset(found.names), each * len(calls), complete=not cut, cut=bool(cut), workers=frozenset(workers))
+
+
+def _bound(found: NameBudget, pages: int, seconds: float) -> str:
+    """Return at which bound a scan has arrived; an empty text if it may go on."""
+    if found.spent:
+        return f"more than {len(found.names) - 1} ids"
+    if pages >= MOST_PAGES:
+        return f"{MOST_PAGES} pages"
+    return f"{MOST_SECONDS:g} s" if seconds >= MOST_SECONDS else ""
 
 
 def _scans(pool: Pool, timeout: float) -> tuple[int, int]:
@@ -98,12 +127,15 @@ def _mean(before: tuple[int, int], after: tuple[int, int]) -> float:
 def _pages(
     pool: Pool, pattern: bytes, timeout: float, rights: Rights, server: str
 ) -> Iterator[tuple[list[bytes], float]]:
-    cursor = b"0"
-    while True:
+    cursor, asked = b"0", b""
+    while cursor != asked:  # a server that names the cursor that it was asked with would be asked without end
+        asked = cursor
         start = time.monotonic()
-        # A connection is lent for one page only, so that a scan does not hold one while its caller works.
-        with linked(pool, start + timeout) as link:
-            (reply,) = link.ask(pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % COUNT), 1)
+        request = pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % COUNT)
+        try:
+            reply = _reply(pool, request, start + timeout)
+        except SourceTooLargeError:  # once more: the next connection follows the protocol exactly
+            reply = _reply(pool, request, start + timeout)
         match reply:
             case [bytes(cursor), list(page)] if set(map(type, page)) <= {bytes}:
                 rights.granted("scan", server)
@@ -116,6 +148,13 @@ def _pages(
         yield page, time.monotonic() - start
         if cursor == b"0":
             return
+
+
+def _reply(pool: Pool, request: bytes, deadline: float) -> object:
+    # A connection is lent for one page only, so that a scan does not hold one while its caller works.
+    with linked(pool, deadline) as link:
+        reply: object = link.ask(request, 1)[0]
+    return reply
 
 
 def _pattern(*prefixes: bytes) -> bytes:

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from exporter.source.connection import FAILURES, Link, Pool
+from exporter.source.attempt import FAILURES
+from exporter.source.connection import Link, Pool
 from exporter.source.requests import pack
 
 _TRANSACTION: Final = pack(b"MULTI") + pack(b"EXEC")

@@ -3,11 +3,17 @@
 import ssl
 import time
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from redis._parsers.hiredis import NOT_ENOUGH_DATA, _HiredisParser
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ConnectionError as ConnectionLost
+from redis.exceptions import InvalidResponse, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
+from redis.utils import SENTINEL
+
+from exporter.source.framing import Meter
+
+_CLOSED: Final = "Connection closed by server."
 
 
 class BatchParser(_HiredisParser):
@@ -15,6 +21,10 @@ class BatchParser(_HiredisParser):
 
     ``Connection.read_response`` costs about a microsecond a reply. A scrape of 10,000 nodes has 20,000
     replies, so these calls would take as long as all the parsing that hiredis does.
+
+    Attributes:
+        exact: Whether the next connection follows the protocol byte by byte; see ``framing``.
+        deadline: The end of the handshake in monotonic seconds; None afterwards.
     """
 
     def __init__(self, socket_read_size: int) -> None:
@@ -22,6 +32,44 @@ class BatchParser(_HiredisParser):
         # By default this is a method of the parser, so the parser refers to itself. Each dropped parser would keep
         # its buffer of 64 KiB until the garbage collector runs. Redis sends no push messages to the exporter.
         self.pubsub_push_handler_func = _unchanged
+        self.exact = False
+        self.deadline: float | None = None
+        self._meter = Meter(exact=False)
+
+    def on_connect(self, connection: Any, **options: Any) -> None:
+        """Begin with a new connection."""
+        super().on_connect(connection, **options)  # type: ignore[no-untyped-call]
+        self._meter = Meter(exact=self.exact)
+
+    def read_from_socket(self, timeout: Any = SENTINEL, raise_on_timeout: bool = True) -> bool:  # noqa: FBT001, FBT002
+        """Take in what has arrived, as redis-py's method does; refuse more than ``framing`` allows.
+
+        Raises:
+            RedisTimeout: Nothing came in time.
+            ReplyTooLargeError: Too much came.
+            RedisError: The connection is closed.
+        """
+        sock, reader = self._sock, self._reader
+        if sock is None or reader is None:
+            raise ConnectionLost(_CLOSED)
+        if timeout is SENTINEL and self.deadline is not None:
+            timeout = until(self.deadline)
+        try:
+            if timeout is not SENTINEL:
+                sock.settimeout(timeout)
+            size = sock.recv_into(self._buffer)
+        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
+            if raise_on_timeout:
+                raise RedisTimeout("Timeout reading from socket") from None
+            return False
+        finally:
+            if timeout is not SENTINEL:
+                sock.settimeout(self._socket_timeout)
+        if not size:
+            raise ConnectionLost(_CLOSED)
+        self._meter.take(self._buffer, size)
+        reader.feed(self._buffer, 0, size)  # type: ignore[arg-type] # any buffer will do
+        return True
 
     def can_read(self, timeout: float = 0) -> bool:
         """Return whether an unread reply is waiting; a connection with such a reply must not be used again.
@@ -31,7 +79,7 @@ class BatchParser(_HiredisParser):
         """
         if not isinstance(self._sock, ssl.SSLSocket):
             return bool(super().can_read(timeout))
-        return bool(self._reader.has_data() or self.read_from_socket(timeout=timeout, raise_on_timeout=False))  # type: ignore[no-untyped-call]
+        return bool(self._reader.has_data() or self.read_from_socket(timeout=timeout, raise_on_timeout=False))
 
     @classmethod
     def parse_error(cls, response: str) -> RedisError:
@@ -47,14 +95,19 @@ class BatchParser(_HiredisParser):
 
         Raises:
             RedisTimeout: ``deadline`` (monotonic seconds) has passed.
-            RedisError: The connection broke.
+            RedisError: The connection broke, or what came is larger than the exporter takes, or is no reply.
         """
         replies: list[Any] = []
+        self._meter.begin()
         while True:
-            replies += islice(iter(self._reader.gets, NOT_ENOUGH_DATA), count - len(replies))
+            try:
+                replies += islice(iter(self._reader.gets, NOT_ENOUGH_DATA), count - len(replies))
+            except (TypeError, ValueError, AttributeError, SystemError, OverflowError) as error:
+                # hiredis: a set of lists, a map whose key is a list, or another thread has closed the connection.
+                raise InvalidResponse(f"Protocol error: {error}") from None
             if len(replies) == count:
                 return replies
-            self.read_from_socket(timeout=until(deadline))  # type: ignore[no-untyped-call]
+            self.read_from_socket(timeout=until(deadline))
 
 
 def _unchanged(response: Any) -> Any:

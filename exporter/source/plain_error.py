@@ -6,7 +6,8 @@ from typing import Final
 from redis.exceptions import AuthenticationError, BusyLoadingError, NoPermissionError
 from redis.exceptions import TimeoutError as RedisTimeout
 
-from exporter.errors import SourceError, SourceTimeoutError
+from exporter.errors import SourceError, SourceTimeoutError, SourceTooLargeError
+from exporter.source.framing import ReplyTooLargeError
 
 _NOT_CONNECTED: Final = re.compile(r"Error -?\d+ connecting to (.+?)\. (.+?)\.")
 _FORMS: Final = {
@@ -20,10 +21,12 @@ _HINTS: Final = {
 }
 
 
-def plain_error(error: Exception) -> SourceError:
+def plain_error(error: Exception) -> SourceError:  # noqa: PLR0911 - one for each kind
     """Return an error of redis-py or of a socket as one line without secrets."""
     if isinstance(error, RedisTimeout):
         return SourceTimeoutError("Redis did not answer in time")
+    if isinstance(error, ReplyTooLargeError):
+        return SourceTooLargeError(f"Redis: {error}")
     if isinstance(error, BusyLoadingError):
         return SourceError("Redis is loading its data")
     text = " ".join(str(error).split()) or type(error).__name__

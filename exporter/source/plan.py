@@ -16,7 +16,8 @@ from redis import RedisError
 from redis.exceptions import AskError, MovedError, NoPermissionError
 
 from exporter.errors import SourceError
-from exporter.source.connection import FAILURES, Link, Pool, linked
+from exporter.source.attempt import FAILURES
+from exporter.source.connection import Link, Pool, linked
 from exporter.source.guard import Guard
 from exporter.source.plain_error import plain_error
 from exporter.source.replies import is_wrong_type

@@ -7,7 +7,8 @@ from typing import Any
 from redis.connection import Connection
 
 from exporter.errors import SourceError
-from exporter.source.connection import FAILURES, Link
+from exporter.source.attempt import FAILURES
+from exporter.source.connection import Link
 from exporter.source.plain_error import plain_error
 from exporter.source.reading import Server
 from exporter.source.requests import SERVER, SERVER_REPLIES

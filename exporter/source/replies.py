@@ -22,16 +22,35 @@ def expected(reply: Any, kind: type) -> Any:
     return reply if type(reply) is kind else refuse(reply)
 
 
-def columns_of(rows: Iterable[Sequence[bytes | None]]) -> tuple[tuple[bytes | None, ...], ...]:
+def columns_of(rows: Sequence[Sequence[bytes | None]]) -> tuple[tuple[bytes | None, ...], ...]:
     """Return one column for each field, given each node's reply to HMGET.
 
     Raises:
         SourceError: The replies have different lengths.
     """
+    if not rows:
+        return ((),) * len(FIELDS)
     try:
-        return tuple(zip(*rows, strict=True)) or ((),) * len(FIELDS)
+        columns = tuple(zip(*rows, strict=True))
     except ValueError:
-        raise SourceError("Redis left out some of the fields that it was asked for") from None
+        columns = ()
+    if len(columns) != len(FIELDS):
+        raise SourceError("Redis gave more or fewer fields than it was asked for")
+    return columns
+
+
+def check_values(columns: Iterable[Iterable[Any]]) -> None:
+    """Raise the error that a wrong type among the values of fields means.
+
+    The types of 90,000 values are not looked at in each read: a wrong one is found when it cannot be used.
+
+    Raises:
+        SourceError: A value is neither bytes nor None.
+    """
+    for column in columns:
+        for value in column:
+            if value is not None and type(value) is not bytes:
+                refuse(value)
 
 
 def refuse(reply: Any) -> Any:

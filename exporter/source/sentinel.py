@@ -14,6 +14,7 @@ from exporter.errors import SourceError, SourceTimeoutError
 from exporter.settings import Redis, Settings
 from exporter.source.connection import Pool, connection_of, linked
 from exporter.source.discovery import Found
+from exporter.source.limits import Spent, nobody
 from exporter.source.options import connection_options
 from exporter.source.plain_error import plain_error
 from exporter.source.reading import Reading
@@ -94,21 +95,21 @@ class SentinelSource(StandaloneSource):
     it gets no more heartbeats, so all nodes would seem to die.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, spent: Spent = nobody) -> None:
         redis = settings.redis
         first = parse_url(redis.url[0].get_secret_value())
         self._options = connection_options(redis) | {"db": first.get("db", 0)}
         if "connection_class" in first:
             self._options["connection_class"] = SSLConnection
         self._sentinels = Sentinels(redis)
-        super().__init__(settings, Pool(self._connection))
+        super().__init__(settings, Pool(self._connection), spent)
         self._lock = Lock()  # for the next two attributes
         self._follow_at = 0.0
         self._address: tuple[str, int] | None = None
 
     def reader(self) -> "SentinelReader":
         """Return a new reader."""
-        return SentinelReader(self._pool, self._keys, self._rights, self.follow)
+        return SentinelReader(self._pool, self._keys, self._rights, self.follow, self._spent)
 
     def discover(self, timeout: float) -> Found:
         """Return the names of all nodes that have keys; ``timeout`` is in seconds, for each call."""
@@ -159,10 +160,13 @@ class SentinelReader(StandaloneReader):
         keys: The names of the nodes' keys.
         rights: Records missing rights.
         follow: Called with the deadline before each read; it closes idle connections to a former master.
+        spent: Told when a chunk has values that are too large.
     """
 
-    def __init__(self, pool: Pool, keys: KeyNames, rights: Rights, follow: Callable[[float], None]) -> None:
-        super().__init__(pool, keys, rights)
+    def __init__(
+        self, pool: Pool, keys: KeyNames, rights: Rights, follow: Callable[[float], None], spent: Spent = nobody
+    ) -> None:
+        super().__init__(pool, keys, rights, spent)
         self._follow = follow
 
     def parts(self, names: Sequence[bytes], deadline: float) -> Generator[Reading, None, None]:

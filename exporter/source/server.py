@@ -78,7 +78,7 @@ def server_of(replies: Sequence[Any]) -> Server:
         raise SourceError("Redis is a replica whose link to its master is down")
     try:
         return _server(info, counts_errors=_HAS_ERRORSTATS in text)
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         raise SourceError(f"Redis gave an INFO that cannot be read: {error}") from None
 
 

@@ -2,13 +2,17 @@
 
 import time
 from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
+from typing import Any, Final
 
+from exporter.errors import SourceTooLargeError
 from exporter.settings import Settings
+from exporter.source.careful import MOST_VALUE, read_carefully
 from exporter.source.connection import Link, Pool, linked
 from exporter.source.discovery import Found, discover
+from exporter.source.limits import Spent, nobody
 from exporter.source.options import pool_of
 from exporter.source.reading import MISSING, Reading, Server, joined
 from exporter.source.replies import NO_FIELDS, columns_of, expected, is_wrong_type, refuse
@@ -24,20 +28,22 @@ class StandaloneSource:
     Args:
         settings: The address of the server, and the names of the keys.
         pool: Connections to the server; None to connect to the address in the settings.
+        spent: Told of budgets that are spent.
     """
 
-    def __init__(self, settings: Settings, pool: Pool | None = None) -> None:
+    def __init__(self, settings: Settings, pool: Pool | None = None, spent: Spent = nobody) -> None:
+        self._spent, self._most_nodes = spent, settings.collector.max_nodes
         self._pool = pool or pool_of(settings.redis)
         self._keys = KeyNames.of(settings.keys)
         self._rights = Rights()
 
     def reader(self) -> "StandaloneReader":
         """Return a new reader."""
-        return StandaloneReader(self._pool, self._keys, self._rights)
+        return StandaloneReader(self._pool, self._keys, self._rights, self._spent)
 
     def discover(self, timeout: float) -> Found:
         """Return the names of all nodes that have keys; ``timeout`` is in seconds, for each call."""
-        return discover(self._pool, self._keys, timeout, self._rights)
+        return discover(self._pool, self._keys, timeout, self._rights, most_nodes=self._most_nodes, spent=self._spent)
 
     def router(self) -> OneServer:
         """Return a router to keys of any kind."""
@@ -59,14 +65,17 @@ class StandaloneReader:
         pool: Connections to the server.
         keys: The names of the nodes' keys.
         rights: Records missing rights; None to record nothing.
+        spent: Told when a chunk has values that are too large.
     """
 
-    def __init__(self, pool: Pool, keys: KeyNames, rights: Rights | None = None) -> None:
+    def __init__(self, pool: Pool, keys: KeyNames, rights: Rights | None = None, spent: Spent = nobody) -> None:
+        self._spent = spent
         self._pool = pool
         self._keys = keys
         self._rights = rights or Rights()
         self._names: Sequence[bytes] = ()
         self._chunks: tuple[Chunk, ...] = ()
+        self._large: set[int] = set()  # positions of chunks whose reply was too large at the last read
 
     def read(self, names: Sequence[bytes], deadline: float) -> Reading:
         """Return fields, PTTL and heartbeat of each of these nodes as one reading."""
@@ -78,17 +87,51 @@ class StandaloneReader:
         A chunk with unclear nodes is yielded after these were read a second time, each alone. The
         server's state is read after them: if a FLUSHALL deleted the nodes' keys, the same part that
         misses the keys reports the FLUSHALL.
+
+        A chunk whose reply is too large is read again node by node, with the lengths of values first.
         """
         if names is not self._names:
-            self._names, self._chunks = names, chunks_of(names, self._keys)
+            self._names, self._chunks, self._large = names, chunks_of(names, self._keys), set()
+        if not self._chunks:
+            yield from self._usual_parts((), deadline)
+        position = 0
+        while position < len(self._chunks):
+            large = min((number for number in self._large if number >= position), default=len(self._chunks))
+            if large > position:
+                try:
+                    with closing(self._usual_parts(self._chunks[position:large], deadline)) as parts:
+                        for part in parts:
+                            position += 1
+                            yield part
+                except SourceTooLargeError:
+                    large = position
+            if large < len(self._chunks):
+                yield self._careful_part(position, deadline)
+                position += 1
+
+    def _careful_part(self, position: int, deadline: float) -> Reading:
+        names = self._chunks[position].names
+        with linked(self._pool, deadline) as link:
+            asked = time.monotonic()
+            reply = read_carefully(link, self._keys, names)
+            link.send(SERVER)
+            server = self._server(link, deadline)
+        self._large.discard(position)
+        if reply.too_large:
+            self._large.add(position)
+            self._spent("replies", f"{reply.too_large} values of more than {MOST_VALUE} bytes were left out")
+        rows, ttl_ms, beats = list[Any](reply.rows), list[Any](reply.ttl_ms), list[Any](reply.beats)
+        return _ChunkReply(names, rows, ttl_ms, beats, (), reply.without_hash).reading(asked, server)
+
+    def _usual_parts(self, chunks: Sequence[Chunk], deadline: float) -> Generator[Reading, None, None]:
         with linked(self._pool, deadline) as link:
             asked = time.monotonic()
             link.send(SERVER)
-            if self._chunks:
-                link.send(self._chunks[0].packed)
+            if chunks:
+                link.send(chunks[0].packed)
             server = self._server(link, deadline)
             waiting: _ChunkReply | None = None
-            for chunk, after in zip_longest(self._chunks, self._chunks[1:]):
+            for chunk, after in zip_longest(chunks, chunks[1:]):
                 if after:
                     link.send(after.packed)  # Redis works on this request while the replies to ``chunk`` are parsed
                 reply = _ChunkReply.of(chunk.names, link.receive(chunk.replies))
@@ -104,7 +147,7 @@ class StandaloneReader:
             if waiting:
                 waiting.resolve(link)
                 yield waiting.reading(asked, self._server(link, deadline))
-            if not self._chunks:
+            if not chunks:
                 yield Reading(asked, time.monotonic(), time.time(), server)
 
     def _server(self, link: Link, deadline: float) -> Server:
@@ -157,6 +200,10 @@ class _ChunkReply:
         )
 
 
+_KINDS: Final = (bytes, type(None))
+"""The type of a heartbeat's value where it is there, and where it is missing."""
+
+
 def _unclear(rows: Sequence[Any], ttl_ms: Sequence[Any], beats: Sequence[bytes | None]) -> list[int]:
     """Return the positions of nodes whose replies have more than one meaning.
 
@@ -167,5 +214,5 @@ def _unclear(rows: Sequence[Any], ttl_ms: Sequence[Any], beats: Sequence[bytes |
     return [
         position
         for position, (row, ttl, beat) in enumerate(zip(rows, ttl_ms, beats, strict=True))
-        if row == NO_FIELDS or type(row) is not list or type(ttl) is not int or (beat is None) != (ttl == MISSING)
+        if row == NO_FIELDS or type(row) is not list or type(ttl) is not int or type(beat) is not _KINDS[ttl == MISSING]
     ]

@@ -1,0 +1,126 @@
+"""Large values cost their own nodes only: others are read, and what is too large counts as invalid."""
+
+import time
+from typing import Any
+
+import pytest
+
+from exporter.contract import FIELDS
+from exporter.errors import SourceError
+from exporter.settings import load
+from exporter.source import open_source, requests
+from exporter.source.careful import MOST_VALUE, TOO_LARGE
+from exporter.source.framing import MOST_BYTES
+from exporter.source.reading import MISSING, Reading
+from nodes import beat, crash, heartbeat_key, metrics_key
+from servers import RedisServer
+
+NAMES = [b"node-%d" % number for number in range(7)]
+LARGE = b"9" * (MOST_BYTES + 2**20)
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def reader(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, told: list[str]) -> Any:
+    monkeypatch.setattr(requests, "CHUNK", 2)
+    source = open_source(
+        load({"redis.url": [redis_server.url]}), lambda budget, effect: told.append(f"{budget}: {effect}")
+    )
+    with redis_server.client() as client:
+        for name in NAMES:
+            beat(client, name, queue_size="7")
+    yield source.reader()
+    source.close()
+
+
+def read(reader: Any) -> Reading:
+    reading: Reading = reader.read(NAMES, time.monotonic() + 20)
+    return reading
+
+
+def queue_sizes(reading: Reading) -> tuple[bytes | None, ...]:
+    return tuple(reading.fields[FIELDS.index("queue_size")])
+
+
+@pytest.mark.parametrize("position", range(len(NAMES)))
+def test_large_field_is_invalid_and_all_others_are_read_each_time(
+    redis_server: RedisServer, reader: Any, told: list[str], position: int
+) -> None:
+    with redis_server.client() as client:
+        client.hset(metrics_key(NAMES[position]), "queue_size", LARGE)
+    for times in (1, 2):
+        reading = read(reader)
+        assert queue_sizes(reading) == tuple(TOO_LARGE if i == position else b"7" for i in range(len(NAMES)))
+        assert min(reading.ttl_ms) > 0
+        assert None not in reading.beats
+        assert reading.names is NAMES
+        assert told == [f"replies: 1 values of more than {MOST_VALUE} bytes were left out"] * times
+
+
+def test_large_heartbeat_keeps_its_node_alive(redis_server: RedisServer, reader: Any) -> None:
+    with redis_server.client() as client:
+        client.set(heartbeat_key(NAMES[3]), LARGE, ex=30)
+    reading = read(reader)
+    assert reading.beats[3] == TOO_LARGE
+    assert reading.ttl_ms[3] > 0
+    assert set(queue_sizes(reading)) == {b"7"}
+
+
+def test_careful_read_sees_the_same_of_crashed_stopped_and_broken_nodes(redis_server: RedisServer, reader: Any) -> None:
+    with redis_server.client() as client:
+        client.delete(heartbeat_key(NAMES[0]), metrics_key(NAMES[0]), metrics_key(NAMES[1]))
+        crash(client, NAMES[2])
+        client.delete(metrics_key(NAMES[3]), heartbeat_key(NAMES[4]))
+        client.rpush(metrics_key(NAMES[3]), "a")
+        client.rpush(heartbeat_key(NAMES[4]), "a")
+        time.sleep(0.01)
+        usual = read(reader)
+        reader._large.update(range(len(reader._chunks)))
+        careful = read(reader)
+    for name in ("fields", "beats", "without_hash", "names"):
+        assert (
+            [*map(tuple, getattr(careful, name))] == [*map(tuple, getattr(usual, name))]
+            if name == "fields"
+            else (getattr(careful, name) == getattr(usual, name))
+        )
+    assert [ttl == MISSING for ttl in careful.ttl_ms] == [ttl == MISSING for ttl in usual.ttl_ms]
+    assert not reader._large, "nothing was too large, so the next read is a usual one"
+
+
+def test_chunk_is_read_in_the_usual_way_again_when_its_large_value_is_gone(
+    redis_server: RedisServer, reader: Any
+) -> None:
+    with redis_server.client() as client:
+        client.hset(metrics_key(NAMES[2]), "queue_size", LARGE)
+        read(reader)
+        assert reader._large
+        client.hset(metrics_key(NAMES[2]), "queue_size", "8")
+    for _ in range(2):
+        assert queue_sizes(read(reader))[2] == b"8"
+    assert not reader._large
+
+
+def test_value_that_looks_like_a_huge_array_costs_nothing_but_a_second_look(
+    redis_server: RedisServer, reader: Any
+) -> None:
+    with redis_server.client() as client:
+        client.hset(metrics_key(NAMES[5]), "status", b"\r\n*300000000\r\n")
+    for _ in range(2):
+        reading = read(reader)
+        assert reading.fields[FIELDS.index("status")][5] == b"\r\n*300000000\r\n"
+        assert set(queue_sizes(reading)) == {b"7"}
+
+
+def test_user_without_the_right_to_ask_for_lengths_is_told_so(redis_server: RedisServer, reader: Any) -> None:
+    with redis_server.client() as client:
+        client.hset(metrics_key(NAMES[5]), "status", LARGE)
+        client.execute_command("ACL", "SETUSER", "default", "-hstrlen")
+        try:
+            with pytest.raises(SourceError, match="hstrlen"):
+                read(reader)
+        finally:
+            client.execute_command("ACL", "SETUSER", "default", "+hstrlen")
