@@ -8,7 +8,7 @@ from typing import Any, Self
 from redis.connection import Connection
 
 from exporter.source.attempt import FAILURES, Attempt, shut_down, socket_of
-from exporter.source.framing import ReplyTooLargeError
+from exporter.source.framing import USUAL, Limit
 from exporter.source.parser import until
 from exporter.source.plain_error import plain_error
 
@@ -30,15 +30,15 @@ class Link:
             sock.settimeout(until(self.deadline))
         self._connection.send_packed_command([request], check_health=False)
 
-    def receive(self, count: int) -> list[Any]:
+    def receive(self, count: int, limit: Limit = USUAL) -> list[Any]:
         """Return the next ``count`` replies."""
-        replies: list[Any] = self._connection._parser.read_batch(count, self.deadline)  # noqa: SLF001
+        replies: list[Any] = self._connection._parser.read_batch(count, self.deadline, limit)  # noqa: SLF001
         return replies
 
-    def ask(self, request: bytes, count: int) -> list[Any]:
+    def ask(self, request: bytes, count: int, limit: Limit = USUAL) -> list[Any]:
         """Send packed commands and return their ``count`` replies."""
         self.send(request)
-        return self.receive(count)
+        return self.receive(count, limit)
 
 
 class Pool:
@@ -69,18 +69,13 @@ class Pool:
         """
         while True:
             with self._lock:
-                idle = self._idle.pop() if self._idle else None
+                exact, idle = self._exact, self._idle.pop() if self._idle else None
             if idle is None:
-                attempt = Attempt(self._make, deadline, exact=self._exact)
+                attempt = Attempt(self._make, deadline, exact=exact)
                 return lambda: self._lend(attempt.result())
-            if _is_fit(idle):
+            if _is_fit(idle) and idle._parser.exact >= exact:  # noqa: SLF001
                 return lambda: self._lend(idle)
             idle.disconnect()
-
-    def follow_exactly(self) -> None:
-        """Have further connections follow Redis's protocol byte by byte; see ``framing``."""
-        self._exact = True
-        self.disconnect_idle()
 
     def give_back(self, connection: Connection, *, sound: bool) -> None:
         """Take a connection back.
@@ -93,6 +88,8 @@ class Pool:
         with self._lock:
             current = connection in self._lent  # False if the pool was closed in the meantime
             self._lent.discard(connection)
+            if connection._parser.doubted:  # noqa: SLF001
+                self._exact = True
             if sound and current:
                 self._idle.append(connection)
                 return
@@ -138,8 +135,6 @@ def linked(pool: Pool, deadline: float) -> Iterator[Link]:
         yield Link(connection, deadline)
         sound = True
     except FAILURES as error:
-        if isinstance(error, ReplyTooLargeError) and error.doubtful:
-            pool.follow_exactly()
         raise plain_error(error) from error
     finally:
         if connection is not None:

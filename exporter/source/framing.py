@@ -7,16 +7,34 @@ follow the protocol byte by byte: that is slow, and exact.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 from redis import RedisError
 
-MOST_BYTES: Final = 8 * 2**20
-"""Bytes of one batch of replies: those to a chunk of nodes, or to one command. A usual chunk has 200 KiB."""
-MOST_ELEMENTS: Final = 99_999
-"""Elements of one array, map or set."""
 
-_HUGE: Final = tuple(re.compile(re.escape(kind) + rb"\d{6}") for kind in (b"*", b"%", b"~", b">", b"|"))
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What a batch of replies may have.
+
+    Attributes:
+        size: Bytes of the whole batch.
+        elements: Elements of one array, map or set.
+    """
+
+    size: int
+    elements: int
+
+
+USUAL: Final = Limit(8 * 2**20, 99_999)
+"""For a chunk of nodes, which usually has 200 KiB, and for all commands that no other limit is given for."""
+PLAN: Final = Limit(32 * 2**20, 1_999_998)
+"""For the plan: a million portfolios."""
+
+_HUGE: Final = {
+    limit: tuple(re.compile(re.escape(kind) + rb"\d{%d}" % digits) for kind in (b"*", b"%", b"~", b">", b"|"))
+    for limit, digits in ((USUAL, 6), (PLAN, 7))
+}
 _OVERLAP: Final = 6
 _BULKS: Final = b"$=!"
 _AGGREGATES: Final = b"*%~>|"
@@ -45,10 +63,11 @@ class Meter:
         self._frames = Frames() if exact else None
         self._tail = b""
         self._bytes = 0
+        self._limit = USUAL
 
-    def begin(self) -> None:
+    def begin(self, limit: Limit = USUAL) -> None:
         """Begin a batch of replies."""
-        self._bytes = 0
+        self._bytes, self._limit = 0, limit
 
     def take(self, buffer: bytearray, size: int) -> None:
         """Measure the first ``size`` bytes of a buffer.
@@ -57,14 +76,14 @@ class Meter:
             ReplyTooLargeError: They are too many, or announce too much.
         """
         self._bytes += size
-        if self._bytes > MOST_BYTES:
-            raise ReplyTooLargeError(f"a reply has more than {MOST_BYTES >> 20} MiB")
+        if self._bytes > self._limit.size:
+            raise ReplyTooLargeError(f"a reply has more than {self._limit.size >> 20} MiB")
         if self._frames:
-            self._frames.take(bytes(buffer[:size]))
+            self._frames.take(bytes(buffer[:size]), self._limit.elements)
             return
         seam = self._tail + buffer[: min(size, _OVERLAP)]
         self._tail = (self._tail + buffer[max(0, size - _OVERLAP) : size])[-_OVERLAP:]
-        for huge in _HUGE:
+        for huge in _HUGE[self._limit]:
             if huge.search(buffer, 0, size) or huge.search(seam):
                 raise ReplyTooLargeError("a reply seems to have too many elements", doubtful=True)
 
@@ -76,7 +95,7 @@ class Frames:
         self._line = b""
         self._skip = 0
 
-    def take(self, data: bytes) -> None:
+    def take(self, data: bytes, most_elements: int = USUAL.elements) -> None:
         """Follow more bytes.
 
         Raises:
@@ -93,14 +112,14 @@ class Frames:
             if end < 0:
                 self._line += data[position:]
                 return
-            self._begin(self._line + data[position:end])
+            self._begin(self._line + data[position:end], most_elements)
             self._line, position = b"", end + 1
 
-    def _begin(self, line: bytes) -> None:
+    def _begin(self, line: bytes, most_elements: int) -> None:
         kind, length = line[:1], line[1:].strip()
         if not length.isdigit():
             return
-        if kind in _AGGREGATES and int(length[:20]) > MOST_ELEMENTS:
+        if kind in _AGGREGATES and int(length[:20]) > most_elements:
             raise ReplyTooLargeError(f"a reply has {length[:20].decode()} elements")
         if kind in _BULKS:
             self._skip = int(length[:20]) + 2

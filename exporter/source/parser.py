@@ -11,7 +11,7 @@ from redis.exceptions import InvalidResponse, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis.utils import SENTINEL
 
-from exporter.source.framing import Meter
+from exporter.source.framing import USUAL, Limit, Meter, ReplyTooLargeError
 
 _CLOSED: Final = "Connection closed by server."
 
@@ -24,6 +24,7 @@ class BatchParser(_HiredisParser):
 
     Attributes:
         exact: Whether the next connection follows the protocol byte by byte; see ``framing``.
+        doubted: Whether a reply was refused that only seemed to be too large; see ``framing``.
         deadline: The end of the handshake in monotonic seconds; None afterwards.
     """
 
@@ -32,7 +33,7 @@ class BatchParser(_HiredisParser):
         # By default this is a method of the parser, so the parser refers to itself. Each dropped parser would keep
         # its buffer of 64 KiB until the garbage collector runs. Redis sends no push messages to the exporter.
         self.pubsub_push_handler_func = _unchanged
-        self.exact = False
+        self.exact = self.doubted = False
         self.deadline: float | None = None
         self._meter = Meter(exact=False)
 
@@ -67,7 +68,11 @@ class BatchParser(_HiredisParser):
                 sock.settimeout(self._socket_timeout)
         if not size:
             raise ConnectionLost(_CLOSED)
-        self._meter.take(self._buffer, size)
+        try:
+            self._meter.take(self._buffer, size)
+        except ReplyTooLargeError as error:
+            self.doubted = error.doubtful
+            raise
         reader.feed(self._buffer, 0, size)  # type: ignore[arg-type] # any buffer will do
         return True
 
@@ -90,7 +95,7 @@ class BatchParser(_HiredisParser):
             return ResponseError(response)
         return error
 
-    def read_batch(self, count: int, deadline: float) -> list[Any]:
+    def read_batch(self, count: int, deadline: float, limit: Limit = USUAL) -> list[Any]:
         """Return the next ``count`` replies; an error reply is a ``ResponseError`` in the list.
 
         Raises:
@@ -98,7 +103,7 @@ class BatchParser(_HiredisParser):
             RedisError: The connection broke, or what came is larger than the exporter takes, or is no reply.
         """
         replies: list[Any] = []
-        self._meter.begin()
+        self._meter.begin(limit)
         while True:
             try:
                 replies += islice(iter(self._reader.gets, NOT_ENOUGH_DATA), count - len(replies))

@@ -18,6 +18,7 @@ from redis.exceptions import AskError, MovedError, NoPermissionError
 from exporter.errors import SourceError
 from exporter.source.attempt import FAILURES
 from exporter.source.connection import Link, Pool, linked
+from exporter.source.framing import PLAN
 from exporter.source.guard import Guard
 from exporter.source.plain_error import plain_error
 from exporter.source.replies import is_wrong_type
@@ -135,7 +136,7 @@ class PlanReader:
             if last and last.saw_no_change(limit) and last.pool is pool:
                 content = None
             else:
-                (content,) = guard.link.ask(self._get, 1)
+                (content,) = guard.link.ask(self._get, 1, PLAN)
         except BaseException:
             guard.close()
             raise
@@ -149,8 +150,8 @@ class PlanReader:
     def _ask(self, link: Link, request: bytes) -> tuple[Any, Sequence[Any]]:
         """Return the reply to a command, and what Redis told of the last look: nothing if it is not to be asked."""
         if self._clock() < self._look_not_before:
-            return link.ask(request, 1)[0], ()
-        accepted, reply, *told = link.ask(_NO_TOUCH + request + self._look, 4)
+            return link.ask(request, 1, PLAN)[0], ()
+        accepted, reply, *told = link.ask(_NO_TOUCH + request + self._look, 4, PLAN)
         return reply, () if isinstance(reply, MovedError | AskError) else (accepted, *told)
 
     def _take(self, content: Any) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.source.framing import MOST_BYTES, MOST_ELEMENTS, Frames, Meter, ReplyTooLargeError
+from exporter.source.framing import PLAN, USUAL, Frames, Meter, ReplyTooLargeError
 
 PIECES = st.lists(st.integers(1, 9), min_size=1)
 
@@ -31,7 +31,7 @@ def is_refused(data: bytes, sizes: list[int], *, exact: bool) -> bool:
 
 @given(PIECES, st.sampled_from(list("*%~>|")), st.booleans())
 def test_huge_array_is_refused_however_its_bytes_come(sizes: list[int], kind: str, exact: bool) -> None:  # noqa: FBT001
-    data = b"+OK\r\n%b%d\r\n" % (kind.encode(), MOST_ELEMENTS + 1)
+    data = b"+OK\r\n%b%d\r\n" % (kind.encode(), USUAL.elements + 1)
     assert is_refused(data, sizes, exact=exact)
 
 
@@ -46,11 +46,13 @@ def test_value_that_looks_like_a_huge_array_is_doubted_and_then_taken(sizes: lis
 
 def test_usual_replies_are_taken() -> None:
     for exact in (True, False):
-        assert not is_refused(b"*%d\r\n" % MOST_ELEMENTS + b"$-1\r\n*-1\r\n$0\r\n\r\n-ERR 1\r\n" * 10, [7], exact=exact)
+        assert not is_refused(
+            b"*%d\r\n" % USUAL.elements + b"$-1\r\n*-1\r\n$0\r\n\r\n-ERR 1\r\n" * 10, [7], exact=exact
+        )
 
 
 def test_batch_may_have_its_bytes_and_the_next_one_again_as_many() -> None:
-    block = bytearray(b"x" * (MOST_BYTES // 2))
+    block = bytearray(b"x" * (USUAL.size // 2))
     meter = Meter(exact=False)
     for _ in range(3):
         meter.begin()
@@ -65,3 +67,12 @@ def test_line_without_end_is_kept_no_longer_than_its_batch_allows() -> None:
     for _ in range(5):
         frames.take(b"+" + b"x" * 10)
     frames.take(b"\r\n:1\r\n")
+
+
+def test_plan_may_have_a_million_portfolios_and_no_more() -> None:
+    for exact in (True, False):
+        meter = Meter(exact=exact)
+        meter.begin(PLAN)
+        meter.take(bytearray(b"*999998\r\n"), 9)
+        with pytest.raises(ReplyTooLargeError):
+            meter.take(bytearray(b"$-1\r\n*2000000\r\n"), 15)

@@ -10,13 +10,13 @@ from exporter.errors import SourceError
 from exporter.settings import load
 from exporter.source import open_source, requests
 from exporter.source.careful import MOST_VALUE, TOO_LARGE
-from exporter.source.framing import MOST_BYTES
+from exporter.source.framing import USUAL
 from exporter.source.reading import MISSING, Reading
 from nodes import beat, crash, heartbeat_key, metrics_key
 from servers import RedisServer
 
 NAMES = [b"node-%d" % number for number in range(7)]
-LARGE = b"9" * (MOST_BYTES + 2**20)
+LARGE = b"9" * (USUAL.size + 2**20)
 
 
 @pytest.fixture
