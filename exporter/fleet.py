@@ -234,9 +234,10 @@ class Fleet:
         workers = None if self.judge.excuses_heartbeats() else self._workers
         series = self._portfolios.series(names, parts, lists, workers, parts[-1].wall, deadline)
         planned = self._portfolios.planned_nodes
-        if not planned <= self._planned.union(names.raw):
-            self._wake_discovery.set()  # nobody has looked for the keys of some of them
-        self._planned = planned
+        if planned is not self._planned:
+            if not planned <= self._planned.union(names.raw):
+                self._wake_discovery.set()  # nobody has looked for the keys of some of them
+            self._planned = planned
         return series
 
     def _parts(self, names: Names, deadline: float) -> tuple[list[Part], list[bytes | None]]:

@@ -110,6 +110,7 @@ class PortfolioReader:
         states: Whether the states of loaded portfolios are read.
         clock: Returns monotonic seconds.
         closed: Set when the exporter ends: then nothing waits any longer.
+        planned_nodes: The nodes that the plan names, as it was read last.
     """
 
     router: Router
@@ -118,6 +119,7 @@ class PortfolioReader:
     states: bool = True
     clock: Callable[[], float] = time.monotonic
     closed: Event = field(default_factory=Event)
+    planned_nodes: frozenset[bytes] = field(init=False, default=frozenset())
     _plan: PlanReader = field(init=False)
     _maker: LedgerMaker = field(init=False, default_factory=LedgerMaker)
     _planned: Counter[bytes] = field(init=False, default_factory=Counter)
@@ -136,11 +138,6 @@ class PortfolioReader:
         """The nodes whose list is there and is no JSON list of strings."""
         return self._maker.lists.invalid
 
-    @property
-    def planned_nodes(self) -> Collection[bytes]:
-        """The nodes that the plan names, as it was read last."""
-        return self._planned.keys() - {b"", ORPHANED_NODE}
-
     def read(
         self, nodes: NodesRead, deadline: float, workers: Collection[bytes] | None = None
     ) -> PortfolioReading | None:
@@ -158,7 +155,8 @@ class PortfolioReader:
         plan = self._plan.read(deadline, expected=expected)
         if plan.plan is not self._planned_of or nodes.names is not self._names:
             self._planned_of, self._planned, self._names = plan.plan, Counter(plan.plan.values()), nodes.names
-            self._undiscovered = frozenset(self.planned_nodes).difference(nodes.names)
+            self.planned_nodes = frozenset(self._planned).difference((b"", ORPHANED_NODE))
+            self._undiscovered = self.planned_nodes.difference(nodes.names)
         ledger = self._maker.make(
             plan.plan,
             nodes.names,

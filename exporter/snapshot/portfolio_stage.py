@@ -87,7 +87,7 @@ class PortfolioStage:
             log.debug("the portfolios cannot be read", error=str(error))
             return None
         finally:
-            self.planned_nodes = frozenset(self._reader.planned_nodes)
+            self.planned_nodes = self._reader.planned_nodes
         if invalid := self._reader.invalid_lists:
             self._invalid(LOADED_FIELD, [shown_id(name) for name in invalid])
         return self._maker.make(reading, names, states) if reading else None
