@@ -16,6 +16,7 @@ from exporter.web.handler import Handler, log_request
 from exporter.web.negotiation import CONTENT_TYPES, accepts_gzip, choose_format, time_limit
 from exporter.web.node_list import NodeQuery, nodes_json
 from exporter.web.page import PushedAlerts
+from exporter.web.portfolio_list import PortfolioQuery, portfolios_json
 from exporter.web.scrape import ScrapeOptions, Scrapes
 from exporter.web.send_budget import SendBudget
 from exporter.web.views import Make, Views
@@ -52,6 +53,7 @@ def application(  # noqa: PLR0913 - the parts of a server
             (re.escape(fleet.settings.web.telemetry_path), Metrics, {**parts, "scrapes": scrapes}),
             ("/", StatusPage, {**parts, "views": views, "pushed": pushed}),
             ("/api/v1/nodes", Nodes, {**parts, "views": views}),
+            ("/api/v1/portfolios", Portfolios, {**parts, "views": views}),
             ("/-/healthy", Healthy, parts),
             ("/-/ready", Ready, parts),
         ],
@@ -120,6 +122,20 @@ class Nodes(View):
             return
         offline_since = judged(self.fleet.judge)
         await self.send_view(query, lambda snapshot, pause: nodes_json(snapshot, offline_since, query, pause), _JSON)
+
+
+class Portfolios(View):
+    """Portfolios as JSON: all of them, or those that the query asks for."""
+
+    async def get(self) -> None:
+        """Answer with ``{"redis_up": …, "portfolios": […]}``, or 400 if the query is invalid."""
+        try:
+            query = PortfolioQuery.of(self.request.query_arguments)
+        except ValueError as error:
+            self.set_status(HTTPStatus.BAD_REQUEST)
+            self.text(f"400 Bad Request: {error}")
+            return
+        await self.send_view(query, lambda snapshot, pause: portfolios_json(snapshot, query, pause), _JSON)
 
 
 class StatusPage(View):
