@@ -25,8 +25,12 @@ from exporter.commands.completion import PrintCompletion
 from exporter.commands.options import add_forget_options, add_nodes_options
 from exporter.errors import ExporterError, SettingsError
 from exporter.fleet import Fleet
+from exporter.journal.event import Kind
+from exporter.journal.file import JournalFile
+from exporter.journal.journal import EXPORTER, Journal
 from exporter.push.bridge import Bridge
 from exporter.settings import Settings
+from exporter.telemetry import Telemetry
 from exporter.web.server import Server
 
 _GC_THRESHOLDS: Final = (50_000, 50, 100)
@@ -211,10 +215,13 @@ async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
     _tune_malloc()
     for hint in settings.renamed(loaded):
         log.warning("a setting has a new name; the old one works until the next release", hint=hint)
-    fleet = Fleet(loaded)
+    telemetry = Telemetry()
+    journal = Journal(JournalFile.of(loaded.journal), telemetry)
+    fleet = Fleet(loaded, telemetry, journal=journal)
     bridge = Bridge(fleet) if loaded.alertmanager.url else None
     server = Server(fleet, bridge.pushed if bridge else None)
     server.listen()
+    journal.note_start(version=__version__, revision=__revision__, alertmanagers=list(loaded.alertmanager.url))
     with fleet:
         if bridge:
             bridge.start()
@@ -224,6 +231,7 @@ async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
             yield fleet, server
         finally:
             log.info("stopping")
+            journal.note(Kind.EXPORTER, EXPORTER, "started", "stopped")
             if bridge:
                 await bridge.stop()
             await server.stop()

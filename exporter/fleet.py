@@ -17,6 +17,8 @@ import structlog
 from exporter.errors import SourceError, SourceTimeoutError
 from exporter.exposition.lines import LineWriter
 from exporter.exposition.portfolios import lines_of
+from exporter.journal.journal import Journal
+from exporter.journal.observer import Observer
 from exporter.liveness.faults import Kind
 from exporter.liveness.judge import LOOK_AGAIN, Judge
 from exporter.liveness.mass_loss import Thresholds
@@ -41,6 +43,9 @@ TRY_AGAIN: Final = 1.0
 """Seconds between two attempts to read all nodes after a failed read. They show without a scrape that reads work again.
 """
 
+REFRESH: Final = 4.0
+"""Seconds between two reads of all offline nodes while a journal is written and nothing is pushed."""
+
 log = structlog.get_logger(__name__)
 
 Attendant = Callable[[bool], None]
@@ -64,9 +69,11 @@ class Fleet:
         telemetry: Telemetry | None = None,
         source: Source | None = None,
         clock: Callable[[], float] = time.monotonic,
+        journal: Journal | None = None,
     ) -> None:
         self.settings = settings
         self.telemetry = telemetry or Telemetry()
+        self.journal = journal or Journal(None, self.telemetry, monotonic=clock)
         self.judge = Judge(
             settings.heartbeat.ttl,
             settings.heartbeat.beat,
@@ -89,7 +96,10 @@ class Fleet:
         )
         self._whole, self._some = self._source.reader(), self._source.reader()
         self.watch = Watch(self.judge, self._source.reader(), settings.redis.timeout, clock)
-        self._attendant: Attendant = lambda _: None
+        self._observer = Observer(self.journal, self.judge, self.outages)
+        self._attendants: list[Attendant] = [lambda _: self._observer.look()]
+        if self.journal.has_file:
+            self.watch.keep_deadlines(REFRESH)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="reader")
         self._threads = (
             Thread(target=self._discover_on, name="discovery", daemon=True),
@@ -114,6 +124,7 @@ class Fleet:
 
     def start(self) -> Self:
         """Start the threads."""
+        self.journal.start()
         for thread in self._threads:
             thread.start()
         return self
@@ -125,6 +136,7 @@ class Fleet:
         self._wake_watch.set()
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._source.close()
+        self.journal.close()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -165,7 +177,7 @@ class Fleet:
             attendant: See ``Attendant``.
             refresh: Seconds between two reads of all offline nodes.
         """
-        self._attendant = attendant
+        self._attendants.insert(0, attendant)
         self.watch.keep_deadlines(refresh)
 
     def request(self) -> "Future[Snapshot]":
@@ -318,7 +330,9 @@ class Fleet:
     def _watch_on(self) -> None:
         while not self._closed.is_set():
             try:
-                self._attendant(self._look())
+                refreshed = self._look()
+                for attendant in self._attendants:
+                    attendant(refreshed)
             except Exception as error:  # noqa: BLE001 - the edge of this thread
                 self.telemetry.fault("watch", error)
                 self._closed.wait(PROBE)

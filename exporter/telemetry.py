@@ -18,7 +18,7 @@ BUDGETS: Final = ("answers", "connections", "discovery", "log", "passwords", "re
 """The budgets that bound the effect of other programs' input; ``SECURITY.md`` describes each of them."""
 _TELL_AGAIN: Final = 60.0
 """Seconds between two log lines about the same budget."""
-PARTS: Final = ("discovery", "push", "request", "watch")
+PARTS: Final = ("discovery", "journal", "push", "request", "watch")
 
 log = structlog.get_logger(__name__)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.journal.lines import ReadBack, parts_of, read_back
+from exporter.settings import Journal
 
 KEPT: Final = 3
 """Files that are kept: the one that is written, and two older ones."""
@@ -32,6 +33,11 @@ class JournalFile:
         self._lock: int | None = None
         self._file: int | None = None
         self._size = 0
+
+    @classmethod
+    def of(cls, settings: Journal) -> "JournalFile | None":
+        """Return the file that the settings name; None if they name none."""
+        return cls(settings.file, settings.max_size) if settings.file else None
 
     def read_back(self, most_events: int) -> ReadBack:
         """Return the last events in the files; raises an OSError if a file cannot be read."""

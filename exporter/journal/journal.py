@@ -26,8 +26,13 @@ MOST_WAITING: Final = 32 * 2**20
 _AT_ONCE: Final = 1 << 20
 _MOST_TOLD: Final = 1000
 
+EXPORTER: Final = "exporter"
+"""The subject of events about the exporter itself."""
+
 Entries = Callable[[], Iterable[Entry]]
 """Returns changes. It is called later, in the journal's thread, so that telling a change costs next to nothing."""
+
+_PREVIOUS: Final = {None: None, "stopped": "ended as it was told to", "started": "ended without a word"}
 
 log = structlog.get_logger(__name__)
 
@@ -80,6 +85,11 @@ class Journal:
             self._read_back(file)
 
     @property
+    def has_file(self) -> bool:
+        """Whether events are to be written to a file."""
+        return self._file is not None
+
+    @property
     def problem(self) -> str:
         """Why the file is not written, in one line; empty if it is, or if there is none."""
         return self._problem
@@ -87,6 +97,11 @@ class Journal:
     def start(self) -> None:
         """Begin to write."""
         self._thread.start()
+
+    def note_start(self, **evidence: object) -> None:
+        """Take the start of the exporter, with how its previous run ended."""
+        past = next((event.after for event in reversed(self.earlier) if event.kind is Kind.EXPORTER), None)
+        self.note(Kind.EXPORTER, EXPORTER, past, "started", previous_run=_PREVIOUS.get(past), **evidence)
 
     def close(self, timeout: float = 1.0) -> None:
         """Write what was told, and end; ``timeout`` in seconds."""
@@ -102,6 +117,10 @@ class Journal:
     def unix(self, at: float) -> float:
         """Return the Unix time of a monotonic time."""
         return self._wall() - (self._monotonic() - at)
+
+    def monotonic(self, unix: float) -> float:
+        """Return the monotonic time of a Unix time; the inverse of ``unix``."""
+        return self._monotonic() - (self._wall() - unix)
 
     def now(self) -> float:
         """Return the monotonic time of now."""

@@ -8,6 +8,8 @@ from exporter.journal.changes import Entry
 from exporter.journal.event import Kind
 from exporter.journal.journal import Journal
 from exporter.journal.nodes import node_entries
+from exporter.journal.restore import offline_nodes
+from exporter.liveness.earlier_run import WasOffline
 from exporter.liveness.evidence import Finding
 from exporter.liveness.faults import Kind as Fault
 from exporter.liveness.judge import Judge
@@ -38,6 +40,8 @@ class Observer:
         self._lock = Lock()
         self._members: dict[str, None] = {}
         self._refusing_since: float | None = None
+        nodes = offline_nodes(journal.earlier)
+        judge.remember({name: WasOffline(journal.monotonic(n.since), n.exact, n.member) for name, n in nodes.items()})
         judge.on_findings(self._hear_findings)
         judge.on_faults(self._hear_fault)
         outages.on_change(self._hear_outage)

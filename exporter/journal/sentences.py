@@ -204,6 +204,7 @@ _OTHER_REASONS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     ),
     "starts_at": lambda evidence: f"It was posted as firing since {at(evidence['starts_at'])}.",
     "redis_run_id": lambda evidence: f"Redis's run: {shown(evidence['redis_run_id'])}, a {_role(evidence)}.",
+    "previous_run": lambda evidence: f"Its previous run {shown(evidence['previous_run'])}.",
     "version": lambda evidence: f"Version {shown(evidence['version'])}.",
     "journal": lambda evidence: f"The journal: {shown(evidence['journal'])}.",
 }

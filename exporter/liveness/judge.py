@@ -8,6 +8,7 @@ Redis can take either key from a living node, so a fault alone never makes a nod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import Lock
 
+from exporter.liveness.earlier_run import WasOffline
 from exporter.liveness.evidence import Finding, Judgement, Why, findings
 from exporter.liveness.faults import Kind
 from exporter.liveness.mass_loss import Thresholds, count_late
@@ -108,6 +109,11 @@ class Judge:
         with self._lock:
             self._rules.late = reading.at, count_late(reading, of, self._ttl)
         return self.judge(reading)
+
+    def remember(self, nodes: Mapping[str, WasOffline]) -> None:
+        """Record which nodes an earlier run of the exporter left offline, by their ids as text."""
+        with self._lock:
+            self._rules.earlier_run.remember(nodes)
 
     def found(self, names: Collection[bytes], since: float) -> None:
         """Record that keys of these nodes are in Redis: their data are not lost.

@@ -135,6 +135,14 @@ class MassLoss:
     def _near(self, one: float, other: float) -> bool:
         return abs(one - other) <= self._ttl
 
+    def restore(self, name: bytes, ended: float) -> None:
+        """Record a member of a mass loss that began in an earlier run; ``ended`` is when its heartbeat ended."""
+        loss = next((loss for loss in self.losses if self._near(loss.first, ended)), None)
+        if loss is None:
+            self.losses.append(loss := Loss(ended))
+        loss.first = min(loss.first, ended)
+        loss.members.add(name)
+
     def leave(self, name: bytes) -> None:
         """Record that a node is back, gone or forgotten: it is no member any longer, and its death does not count."""
         self._singles.pop(name, None)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from exporter.liveness.all_faults import Faults
+from exporter.liveness.earlier_run import EarlierRun
 from exporter.liveness.evidence import Dropped
 from exporter.liveness.faults import LOSES_DATA, NEVER, Kind, chance
 from exporter.liveness.heartbeats import Heartbeats
@@ -46,6 +47,7 @@ class Rules:
         missing: The records of the nodes without heartbeat.
         lost: When Redis lost a node's keys, for each node that was not seen since; in monotonic seconds.
         late: When late nodes were last counted, in monotonic seconds, and how many there were.
+        earlier_run: The nodes that an earlier run of the exporter left offline.
         changes: Changes of nodes' states that ``take`` has not returned yet.
         dropped: Nodes that ``drop`` has forgotten and ``take`` has not returned yet.
     """
@@ -57,6 +59,7 @@ class Rules:
         self.missing: dict[bytes, Missing] = {}
         self.lost: dict[bytes, float] = {}
         self.late = NEVER, 0.0
+        self.earlier_run = EarlierRun()
         self.changes: list[Change] = []
         self.dropped: dict[bytes, Dropped] = {}
         self._ttl, self._beat = ttl, beat
@@ -85,6 +88,7 @@ class Rules:
         without = [position for position, ttl in enumerate(ttl_ms) if ttl <= 0] if min(ttl_ms, default=1) <= 0 else []
         states = [State.ONLINE] * len(ttl_ms)
         self.heartbeats.update(reading, without)
+        self.earlier_run.drop(self.heartbeats.arrived)
         self.faults.observe_beats(reading)
         if self.missing or self.lost:
             living = set(reading.names).difference(reading.names[position] for position in without)
@@ -134,7 +138,11 @@ class Rules:
         that heartbeat and a later fault, it may have beaten until the fault: its chance counts from there.
         """
         end, faults = self._end(name), self.faults.of(name)
-        if end == NEVER:
+        if end == NEVER and (known := self.earlier_run.take(name, at)):
+            node, member = known
+            if member:
+                self.mass_loss.restore(name, node.died or at)
+        elif end == NEVER:
             node = Missing(at, max((fault.start for fault in faults), default=None), None)
         else:
             unseen = [fault.start for fault in faults if chance(faults, end, fault.start) > 0]

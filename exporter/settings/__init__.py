@@ -6,11 +6,12 @@ No other package reads the environment. Read ``model`` first: it defines every s
 from exporter.settings.flags import Setting, add_flags, all_settings, section_title
 from exporter.settings.kinds import ListenAddress
 from exporter.settings.loading import load, renamed
-from exporter.settings.model import Alertmanager, Heartbeat, Keys, Log, Redis, Settings
+from exporter.settings.model import Alertmanager, Heartbeat, Journal, Keys, Log, Redis, Settings
 
 __all__ = [
     "Alertmanager",
     "Heartbeat",
+    "Journal",
     "Keys",
     "ListenAddress",
     "Log",

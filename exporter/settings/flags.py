@@ -13,8 +13,9 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from exporter.settings.durations import format_duration
-from exporter.settings.kinds import IS_DURATION
+from exporter.settings.kinds import IS_DURATION, IS_SIZE
 from exporter.settings.model import Settings, kebab
+from exporter.settings.sizes import format_size
 
 ENV_PREFIX: Final = "GINKGO_EXPORTER_"
 
@@ -72,6 +73,8 @@ class Setting:
             return "off" if self.path == ("nodes", "forget_after") else "none"
         if self.switch:
             return "on" if default else "off"
+        if IS_SIZE in self.info.metadata:
+            return format_size(default)
         return format_duration(default) if IS_DURATION in self.info.metadata else str(default)
 
 

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from redis.connection import parse_url
 
 from exporter.settings.durations import parse_duration
+from exporter.settings.sizes import parse_size
 
 
 class ListenAddress(NamedTuple):
@@ -30,6 +31,12 @@ def _duration(value: object) -> object:
 def _optional_duration(value: object) -> object:
     # YAML reads a bare `off` as false.
     return None if value is False or value == "off" else _duration(value)
+
+
+def _size(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("not a size such as 512KB, 10MB or 1GB")  # noqa: TRY004 - pydantic's way to refuse
+    return parse_size(value) if isinstance(value, str) else value
 
 
 def _listen_address(value: object) -> object:
@@ -95,6 +102,8 @@ def _prefix(value: str) -> str:
     return value
 
 
+IS_SIZE: Final = BeforeValidator(_size)
+Size = Annotated[int, IS_SIZE, Field(gt=0)]
 IS_DURATION: Final = BeforeValidator(_duration)
 Duration = Annotated[float, IS_DURATION, Field(gt=0, allow_inf_nan=False)]
 OptionalDuration = Annotated[

@@ -1,5 +1,6 @@
 """All settings: one frozen, checked object. Each section of the settings is a class."""
 
+from pathlib import Path
 from typing import Final, Literal, get_origin
 from zoneinfo import ZoneInfo
 
@@ -14,6 +15,7 @@ from exporter.settings.kinds import (
     ListenAddress,
     OptionalDuration,
     RedisUrl,
+    Size,
     TimeZone,
     UrlPath,
 )
@@ -167,6 +169,15 @@ class Alertmanager(_Section):
         return {name: value for name, value in given.items() if value}
 
 
+class Journal(_Section):
+    """Journal of events."""
+
+    file: Path | None = Field(
+        default=None, description="also write events to this file, as JSON lines; a start reads the last ones back"
+    )
+    max_size: Size = Field(default=10 * 2**20, description="size of one file; three are kept")
+
+
 class WebConfig(_Section):
     """Web configuration file."""
 
@@ -208,5 +219,6 @@ class Settings(_Section):
     portfolios: Portfolios = Portfolios()
     collector: Collector = Collector()
     alertmanager: Alertmanager = Alertmanager()
+    journal: Journal = Journal()
     web: Web = Web()
     log: Log = Log()

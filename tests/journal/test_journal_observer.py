@@ -1,0 +1,221 @@
+"""What the judge and the outages show becomes events, with the evidence of each verdict."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.errors import SourceError
+from exporter.journal.event import Event, Kind
+from exporter.journal.file import JournalFile
+from exporter.journal.journal import Journal
+from exporter.journal.memory import Query
+from exporter.journal.observer import Observer
+from exporter.liveness.judge import Judge, State
+from exporter.liveness.mass_loss import Thresholds
+from exporter.liveness.offline import judged
+from exporter.liveness.outages import PROBED, Outages
+from exporter.source.reading import Server
+from exporter.telemetry import Telemetry
+from journal_events import told
+from readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, Pair, reading_of
+
+TTL, BEAT = 30.0, 10.0
+EPOCH = 1_700_000_000.0
+
+
+class Witnessed:
+    """One run of an exporter: a judge and the journal that hears of it. Time is what the test says."""
+
+    def __init__(self, path: Path | None = None, epoch: float = EPOCH) -> None:
+        self.now = 0.0
+        self.epoch = epoch
+        self.judge = Judge(TTL, BEAT, None, Thresholds())
+        self.outages = Outages(lambda: self.now)
+        file = JournalFile(path, 1 << 20) if path else None
+        self.journal = Journal(file, Telemetry(), lambda: self.epoch + self.now, lambda: self.now)
+        self.observer = Observer(self.journal, self.judge, self.outages)
+
+    def look(self, pairs: Mapping[bytes, Pair], at: float, server: Server = SERVER) -> list[State]:
+        while self.now < at - 1:
+            self.now += 1
+            self.judge.observe(server, self.now)
+            self.observer.look()
+        self.now = at
+        states = self.judge.judge(reading_of(pairs, at, server)).states
+        self.observer.look()
+        return list(states)
+
+    def events(self, kind: Kind = Kind.NODE) -> list[Event]:
+        return list(reversed(self.journal.page(Query(kinds=frozenset({kind})), 1000).events))
+
+
+def changes(run: Witnessed, kind: Kind = Kind.NODE) -> list[tuple[tuple[str, ...], str | None, str]]:
+    return [(event.subjects, event.before, event.after) for event in run.events(kind)]
+
+
+def test_life_of_a_node_is_told() -> None:
+    run = Witnessed()
+    for pair, at in ((ALIVE, 0), (CRASHED, 31), (ALIVE, 50), (ALIVE, 55), (GONE, 60)):
+        run.look({b"n": pair}, at)
+    assert changes(run) == [
+        (("n",), None, "online"),
+        (("n",), "online", "offline"),
+        (("n",), "offline", "online"),
+        (("n",), "online", "gone"),
+    ]
+    assert [event.time - EPOCH for event in run.events()] == [0, 31, 50, 60]
+
+
+def test_death_has_its_evidence() -> None:
+    run = Witnessed()
+    run.look({b"n": ALIVE}, 0)
+    run.look({b"n": CRASHED}, 31)
+    assert run.events()[-1].evidence == {
+        "because": "its heartbeat ended",
+        "hash": True,
+        "mass_loss": False,
+        "redis_run_id": "run-1",
+        "redis_role": "master",
+        "evicted_keys": 0,
+        "refused_writes": {},
+        "heartbeat_ttl_seconds": 0,
+        "heartbeat": "2026-01-06T12:30:45.123456",
+        "deadline": EPOCH + 30,
+        "offline_since": EPOCH + 30,
+        "offline_since_exact": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("pairs", "because"),
+    [
+        ((ALIVE, CRASHED), "its heartbeat ended"),
+        ((ALIVE, ENDLESS), "its heartbeat never expires"),
+        ((CRASHED, CRASHED), "it has a hash and no heartbeat"),
+        ((ALIVE, GONE), "its heartbeat and its hash were deleted"),
+    ],
+)
+def test_reason_is_the_rule_that_decided(pairs: tuple[Pair, Pair], because: str) -> None:
+    run = Witnessed()
+    run.look({b"n": pairs[0]}, 0)
+    run.look({b"n": pairs[1]}, 31)
+    event = run.events()[-1]
+    assert event.evidence["because"] == because
+
+
+def test_undecided_node_names_the_fault_that_it_is_credited_to() -> None:
+    run, restarted = Witnessed(), replace(SERVER, run_id="run-2", uptime=1.0)
+    run.look({b"n": ALIVE}, 0)
+    run.look({b"n": CRASHED}, 29, restarted)
+    run.look({b"n": CRASHED}, 31, restarted)
+    undecided = run.events()[-1]
+    assert undecided.after == "undecided"
+    assert (undecided.evidence["because"], undecided.evidence["redis_run_id"]) == (
+        "a fault of Redis may explain the missing heartbeat",
+        "run-2",
+    )
+    assert undecided.evidence["fault"] in ("another run", "a short run")
+    run.look({b"n": CRASHED}, 100, restarted)
+    assert run.events()[-1].evidence["because"] == "it did not beat although Redis gave it the time"
+    assert [after for _, _, after in changes(run, Kind.REDIS)] == ["another run"]
+
+
+def test_evictions_before_a_death_are_in_its_evidence() -> None:
+    run = Witnessed()
+    run.look({b"n": ALIVE}, 0)
+    run.look({b"n": ALIVE}, 1, replace(SERVER, evicted=7))
+    run.look({b"n": CRASHED}, 60, replace(SERVER, evicted=7))
+    evidence = run.events()[-1].evidence
+    assert (evidence["evicted_keys"], evidence["evicted_at"]) == (7, EPOCH + 1)
+
+
+def test_many_deaths_at_once_are_one_event_and_a_mass_loss_until_they_are_back() -> None:
+    run = Witnessed()
+    names = [b"n%02d" % number for number in range(20)]
+    run.look(dict.fromkeys(names, ALIVE), 0)
+    run.look(dict.fromkeys(names, CRASHED), 31)
+    death = run.events()[-1]
+    assert (len(death.subjects), death.after, death.evidence["mass_loss"]) == (20, "offline", True)
+    (loss,) = run.events(Kind.MASS_LOSS)
+    assert (len(loss.subjects), loss.before, loss.after) == (20, None, "lost together")
+    run.look(dict.fromkeys(names, ALIVE), 40)
+    assert [after for _, _, after in changes(run, Kind.MASS_LOSS)] == ["lost together", "over"]
+
+
+def test_refused_writes_are_told_with_their_begin_and_end() -> None:
+    run = Witnessed()
+    refusing: Mapping[str, Any] = {"MISCONF": 3, "OOM": 0, "NOREPLICAS": 0}
+    run.look({b"n": ALIVE}, 0, replace(SERVER, refused=dict.fromkeys(refusing, 0)))
+    run.look({b"n": replace(ALIVE, ttl=20)}, 10, replace(SERVER, refused=refusing))
+    run.look({b"n": ALIVE}, 40, replace(SERVER, refused=refusing))
+    assert [after for _, _, after in changes(run, Kind.REDIS)] == ["writes refused", "takes writes again"]
+
+
+def test_outage_is_told_with_its_cause() -> None:
+    run = Witnessed()
+    run.outages.succeeded(PROBED)
+    run.now = 10.0
+    run.outages.failed(PROBED, SourceError("cannot connect"), 9.5)
+    run.now = 20.0
+    run.outages.succeeded(PROBED)
+    away, back = run.events(Kind.REDIS)
+    assert (away.after, away.evidence) == ("cannot be read", {"error": "cannot connect", "since": EPOCH + 9.5})
+    assert (back.after, back.time, back.evidence["since"]) == ("answers", EPOCH + 20, EPOCH + 9.5)
+
+
+def test_node_that_discovery_no_longer_finds_is_gone() -> None:
+    run = Witnessed()
+    run.look({b"n": ALIVE}, 0)
+    run.judge.keep([])
+    assert changes(run)[-1] == (("n",), "online", "gone")
+    assert run.events()[-1].evidence["because"] == "Redis has no key of it any more"
+
+
+def test_hostile_heartbeat_is_kept_short() -> None:
+    run = Witnessed()
+    run.look({b"\xff\n$(x)": replace(ALIVE, beat=b"\xff" * 1_000_000)}, 0)
+    (event,) = run.events()
+    assert event.subjects == ("\\xff\n$(x)",)
+    assert len(event.evidence["heartbeat"]) == 200
+
+
+def test_offline_nodes_and_members_survive_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    names = [b"n%02d" % number for number in range(20)]
+    pairs: dict[bytes, Pair] = dict.fromkeys(names, ALIVE)
+    first = Witnessed(path)
+    first.look(pairs | {b"alone": replace(ALIVE, ttl=5), b"stops": ALIVE}, 0)
+    first.look(pairs | {b"alone": CRASHED, b"stops": GONE}, 6)
+    dead: dict[bytes, Pair] = {**dict.fromkeys(names, CRASHED), b"alone": CRASHED}
+    first.look(dead, 37)
+    since = judged(first.judge, lambda: first.epoch + first.now, lambda: first.now)
+    before = {name: since(name) for name in dead}
+    first.journal.page(Query(), 1)
+    first.journal.close()
+
+    second = Witnessed(path, epoch=EPOCH + 100)  # its monotonic clock begins anew
+    assert set(second.look(dead, 7)) == {State.OFFLINE}
+    since = judged(second.judge, lambda: second.epoch + second.now, lambda: second.now)
+    assert {name: since(name) for name in dead} == before
+    assert set(second.judge.members()) == set(names)
+    assert told(second.journal)[-1][1] == "offline"
+    second.look(dict.fromkeys(names, ALIVE), 8)
+    assert second.judge.members() == set()
+
+
+def test_node_that_beat_after_the_restart_dies_anew(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    first = Witnessed(path)
+    first.look({b"n": ALIVE}, 0)
+    first.look({b"n": CRASHED}, 31)
+    first.journal.page(Query(), 1)
+    first.journal.close()
+    second = Witnessed(path, epoch=EPOCH + 100)
+    second.look({b"n": ALIVE}, 0)
+    second.judge.keep([])
+    second.look({b"n": CRASHED}, 10)
+    second.look({b"n": CRASHED}, 11)
+    assert second.judge.offline_since(b"n")[0] == 11
