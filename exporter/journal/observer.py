@@ -10,7 +10,7 @@ from exporter.journal.journal import Journal
 from exporter.journal.nodes import node_entries
 from exporter.journal.restore import offline_nodes
 from exporter.liveness.earlier_run import WasOffline
-from exporter.liveness.evidence import Finding
+from exporter.liveness.evidence import Finding, Why
 from exporter.liveness.faults import Kind as Fault
 from exporter.liveness.judge import Judge
 from exporter.liveness.outages import Outages
@@ -69,7 +69,8 @@ class Observer:
         if lost:
             with self._lock:
                 self._members |= {shown_id(finding.change.name): None for finding in lost}
-            self._journal.tell(lambda: _losses(lost))
+            new = [finding for finding in lost if finding.why is not Why.REMEMBERED]
+            self._journal.tell(lambda: _losses(new))
 
     def _hear_fault(self, kind: Fault) -> None:
         self._tell_of_redis(None, kind.value)
