@@ -6,30 +6,21 @@ TLS certificates, users and headers come from the web configuration. Its files m
 import asyncio
 import base64
 import binascii
-import hashlib
-import hmac
-import os
 import ssl
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-import bcrypt
 import structlog
 from tornado.httputil import HTTPServerRequest
 
 from exporter.errors import SettingsError
 from exporter.web.config import TlsServer, WebConfig, tls_context
+from exporter.web.password_check import PasswordCheck, Verdict
 
-_MOST_VERIFIED: Final = 100
-"""Passwords that are remembered as right. When there are more, all are forgotten."""
 _RETRY: Final = 1.0
 """Seconds after which a rejected configuration is read again."""
-_MOST_WAITING: Final = 32
-"""Requests that may wait for bcrypt at a time. Further requests are refused."""
-
 log = structlog.get_logger(__name__)
 
 
@@ -43,12 +34,18 @@ class Admission:
     Args:
         path: The web configuration file. None accepts all requests, without TLS.
         clock: Returns monotonic seconds.
+        spent: Called with what was done when too many passwords wait to be checked.
 
     Raises:
         SettingsError: A file is invalid at the start.
     """
 
-    def __init__(self, path: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        clock: Callable[[], float] = time.monotonic,
+        spent: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._path = path
         self._clock = clock
         self._config = WebConfig.load(path)
@@ -56,10 +53,7 @@ class Admission:
         self._context = tls_context(tls) if tls else None
         self._seen = self._stamps()
         self._rejection, self._retry_at = "", 0.0
-        self._verified: set[bytes] = set()
-        self._key = os.urandom(32)
-        self._waiting = 0
-        self._bcrypt = ThreadPoolExecutor(1, thread_name_prefix="bcrypt")
+        self._passwords = PasswordCheck(spent, clock)
 
     @property
     def headers(self) -> Iterable[tuple[str, str]]:
@@ -74,8 +68,8 @@ class Admission:
         self._reload()
         return self._context
 
-    async def admits(self, request: HTTPServerRequest) -> bool:
-        """Return whether a request may be answered.
+    async def admits(self, request: HTTPServerRequest) -> Verdict:
+        """Return whether a request may be answered; ``BUSY`` if that could not be found out.
 
         The request needs a valid user and password if the configuration has users. Its client
         certificate needs an allowed name if the configuration has ``client_allowed_sans``.
@@ -83,10 +77,10 @@ class Admission:
         self._reload()
         tls = self._config.tls_server_config
         if tls and tls.client_allowed_sans and not _has_name(request, tls.client_allowed_sans):
-            return False
+            return Verdict.WRONG
         if not self._config.basic_auth_users:
-            return True
-        return await self._is_user(request.headers.get("Authorization", ""))
+            return Verdict.RIGHT
+        return await self._check_user(request)
 
     @property
     def wants_user(self) -> bool:
@@ -95,47 +89,22 @@ class Admission:
 
     def close(self) -> None:
         """Stop the bcrypt thread."""
-        self._bcrypt.shutdown(wait=False, cancel_futures=True)
+        self._passwords.close()
 
-    async def _is_user(self, authorization: str) -> bool:
-        scheme, _, encoded = authorization.partition(" ")
+    async def _check_user(self, request: HTTPServerRequest) -> Verdict:
+        scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
         try:
             if scheme.lower() != "basic":
-                return False
+                return Verdict.WRONG
             user, _, password = base64.b64decode(encoded, validate=True).partition(b":")
             name = user.decode()
         except (binascii.Error, UnicodeDecodeError):
-            return False
-        # bcrypt is slow. If an unknown user were refused without it, the answer's time would show which users exist.
-        # bcrypt in each request would slow down each scrape. So a verified password is remembered.
-        users = self._config.basic_auth_users
-        hashed = users.get(name) or self._decoy_hash(name)
-        pair = hmac.digest(self._key, b"\0".join((user, password, hashed.encode())), hashlib.sha256)
-        if pair in self._verified and name in users:
-            return True
-        if self._waiting >= _MOST_WAITING:
-            return False
-        self._waiting += 1
-        try:
-            loop = asyncio.get_running_loop()
-            right = await loop.run_in_executor(self._bcrypt, _matches, password, hashed)
-        finally:
-            self._waiting -= 1
-        if right and name in users:
-            if len(self._verified) >= _MOST_VERIFIED:
-                self._verified.clear()
-            self._verified.add(pair)
-            return True
-        return False
-
-    def _decoy_hash(self, name: str) -> str:
-        """Return the hash to check an unknown user's password against.
-
-        Hashes of different cost take different time. So each unknown name gets the hash of one known
-        user, always the same one. Its refusal then takes as long as the refusal of a known user.
-        """
-        hashes = sorted(self._config.basic_auth_users.values())
-        return hashes[int.from_bytes(hmac.digest(self._key, name.encode(), hashlib.sha256)) % len(hashes)]
+            return Verdict.WRONG
+        address = str(request.remote_ip)
+        verdict = await self._passwords.check(self._config.basic_auth_users, name, password, address)
+        if verdict is Verdict.WRONG:
+            await asyncio.sleep(self._passwords.delay(address))
+        return verdict
 
     def _reload(self) -> None:
         if self._path is None:
@@ -191,13 +160,6 @@ def _stamp(path: Path | None) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return (status.st_ino, status.st_mtime_ns, status.st_size) if status else None
-
-
-def _matches(password: bytes, hashed: str) -> bool:
-    try:
-        return bcrypt.checkpw(password, hashed.encode())
-    except ValueError:  # the password is longer than bcrypt allows
-        return False
 
 
 def _has_name(request: HTTPServerRequest, allowed: Iterable[str]) -> bool:

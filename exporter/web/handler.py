@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 from http import HTTPStatus
 from http.client import responses
 from typing import Any, Final
@@ -12,6 +13,7 @@ from tornado.web import RequestHandler
 
 from exporter.fleet import Fleet
 from exporter.web.admission import Admission
+from exporter.web.password_check import Verdict
 from exporter.web.scrape import Body, in_blocks
 from exporter.web.send_budget import SendBudget
 from exporter.web.tornado_private import stream_of
@@ -47,15 +49,27 @@ class Handler(RequestHandler):
         self.settings["request_finished"](stream_of(self.request))
 
     async def prepare(self) -> None:
-        """Tell the server that a request began, and answer 401 if admission refuses it."""
+        """Tell the server that a request began, and answer 401 or 503 if admission refuses it."""
         self.settings["request_started"](stream_of(self.request))
         for name, value in self.admission.headers:
             self.set_header(name, value)
-        if self.guarded and not await self.admission.admits(self.request):
-            if self.admission.wants_user:
-                self.set_header("WWW-Authenticate", 'Basic realm="ginkgo-exporter", charset="UTF-8"')
-            self.set_status(HTTPStatus.UNAUTHORIZED)
-            self.text("401 Unauthorized")
+        verdict = await self.admission.admits(self.request) if self.guarded else Verdict.RIGHT
+        if verdict is Verdict.BUSY:
+            self.busy()
+        elif verdict is Verdict.WRONG:
+            await self._refuse()
+
+    async def _refuse(self) -> None:
+        """Answer 401. A wrong guess costs its connection."""
+        if self.admission.wants_user:
+            self.set_header("WWW-Authenticate", 'Basic realm="ginkgo-exporter", charset="UTF-8"')
+        self.set_header("Connection", "close")
+        self.set_header("Content-Type", _TEXT)
+        self.set_status(HTTPStatus.UNAUTHORIZED)
+        stream = stream_of(self.request)
+        with suppress(StreamClosedError):
+            await self.finish("401 Unauthorized\n")
+        stream.close()
 
     def compute_etag(self) -> None:
         """Return None: no answer is the same twice, so a hash of each body would be wasted."""

@@ -47,7 +47,7 @@ class Server:
         self._views = Views(fleet, precedence)
         budget = SendBudget(partial(telemetry.spent, "answers"))
         telemetry.answers_waiting.set_function(lambda: budget.waiting)
-        self._admission = Admission(fleet.settings.web.config.file)
+        self._admission = Admission(fleet.settings.web.config.file, spent=partial(telemetry.spent, "passwords"))
         self._address = fleet.settings.web.listen_address
         self._http = LimitedServer(
             application(
