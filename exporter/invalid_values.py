@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-LINES_PER_MINUTE: Final = 100
+LINES_PER_MINUTE: Final = 40
 """Invalid values that are logged in a minute; the others are counted."""
 REMEMBERED: Final = 100_000
 """Pairs of node and field that are remembered per period, some 65 bytes each; two periods are in memory."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from exporter.escaping import printable, printable_json
+from exporter.log_limit import RepeatLimit, shortened
 from exporter.settings import Log
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def configure(log: Log) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         structlog.processors.format_exc_info,
+        _shorten_values,
     ]
     renderers: list[Processor] = (
         [structlog.processors.JSONRenderer(_json)]
@@ -39,6 +41,7 @@ def configure(log: Log) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(RepeatLimit())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -51,6 +54,11 @@ def configure(log: Log) -> None:
     root.setLevel(log.level.upper())
     for noisy in ("asyncio", "tornado.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _shorten_values(_: "WrappedLogger", __: str, event: "EventDict") -> "EventDict":
+    whole = ("exception", "where")  # the exporter's own texts
+    return {k: shortened(v) if isinstance(v, str) and k not in whole else v for k, v in event.items()}
 
 
 def _json(value: object, **options: Any) -> str:

@@ -12,9 +12,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Pl
 from exporter import __revision__, __version__
 from exporter.contract import FIELDS, PORTFOLIO_FIELDS
 from exporter.invalid_values import InvalidValueLog
+from exporter.log_limit import LEFT_OUT
 
 _FIELDS: Final = (*FIELDS, *PORTFOLIO_FIELDS, "heartbeat", "node_id")
-BUDGETS: Final = ("answers", "connections", "discovery", "log", "passwords", "replies")
+BUDGETS: Final = ("answers", "connections", "discovery", "passwords", "replies")
 """The budgets that bound the effect of other programs' input; ``SECURITY.md`` describes each of them."""
 _TELL_AGAIN: Final = 60.0
 """Seconds between two log lines about the same budget."""
@@ -40,6 +41,7 @@ class Telemetry:
     ) -> None:
         self.registry = CollectorRegistry()
         self._invalid_values = invalid_values or InvalidValueLog()
+        self.registry.register(LEFT_OUT)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
         Gauge(

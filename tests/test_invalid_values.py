@@ -44,7 +44,7 @@ def ids(count: int, first: int = 0) -> list[str]:
     return [f"node-{number}" for number in range(first, first + count)]
 
 
-def test_eight_thousand_nodes_with_two_invalid_fields_log_a_hundred_lines_and_one_count(clock: Clock) -> None:
+def test_eight_thousand_nodes_with_two_invalid_fields_log_some_lines_and_one_count(clock: Clock) -> None:
     telemetry = Telemetry(InvalidValueLog(clock))
     fields = {"queue_size": b"many", "total_events": b"few"}
     pairs = {f"node-{number}".encode(): Pair(ttl=30, fields=fields) for number in range(8_000)}
@@ -55,7 +55,7 @@ def test_eight_thousand_nodes_with_two_invalid_fields_log_a_hundred_lines_and_on
             exporter.snapshot(pairs, clock.now - 1_000)
         lines.append(scrape)
         clock.now += 15
-    assert [len(scrape) for scrape in lines] == [100, 0, 0, 0, 1, *[0] * 15]
+    assert [len(scrape) for scrape in lines] == [LINES_PER_MINUTE, 0, 0, 0, 1, *[0] * 15]
     (count,) = lines[4]
     assert (count["event"], count["not_logged"]) == ("more invalid values dropped", 15_900)
     for field in fields:
