@@ -22,7 +22,7 @@ from exporter import __revision__, __version__, demo, logs, settings
 from exporter.commands import forget
 from exporter.commands.check import check
 from exporter.commands.completion import PrintCompletion
-from exporter.commands.options import add_forget_options, add_nodes_options
+from exporter.commands.options import add_forget_options, add_nodes_options, add_portfolios_options
 from exporter.errors import ExporterError, SettingsError
 from exporter.fleet import Fleet
 from exporter.journal.event import Kind
@@ -48,10 +48,16 @@ _USAGES: Final = {
     "demo": "ginkgo-exporter demo [flags]",
     "check": "ginkgo-exporter check [flags]",
     "nodes": "ginkgo-exporter nodes [flags]",
+    "portfolios": "ginkgo-exporter portfolios [flags]",
     "forget": "ginkgo-exporter forget NODE… | --offline-longer-than TIME [flags]",
 }
-_OPTIONS: Final = {"demo": demo.add_flags, "nodes": add_nodes_options, "forget": add_forget_options}
-_SHORT_COMMANDS: Final = ("nodes", "forget")
+_OPTIONS: Final = {
+    "demo": demo.add_flags,
+    "nodes": add_nodes_options,
+    "portfolios": add_portfolios_options,
+    "forget": add_forget_options,
+}
+_SHORT_COMMANDS: Final = ("nodes", "portfolios", "forget")
 _SHORT_SECTIONS: Final = (
     "config",
     "redis",
@@ -148,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
         ("demo", _demo, "simulate nodes on an embedded Valkey, and serve their metrics"),
         ("check", _check, "check the configuration, Redis and Alertmanager once"),
         ("nodes", _nodes, "show all nodes as a table, JSON or CSV"),
+        ("portfolios", _portfolios, "show all portfolios as a table, JSON or CSV: is each of them traded?"),
         ("forget", _forget, "delete what crashed nodes left in Redis"),
     ):
         command = commands.add_parser(
@@ -179,6 +186,13 @@ def _nodes(loaded: Settings, arguments: argparse.Namespace) -> int:
     from exporter.commands import nodes  # noqa: PLC0415 - serving needs no rich
 
     return nodes.run(loaded, arguments)
+
+
+def _portfolios(loaded: Settings, arguments: argparse.Namespace) -> int:
+    logging.disable(logging.NOTSET if "log.level" in arguments else logging.CRITICAL)
+    from exporter.commands import portfolios  # noqa: PLC0415 - serving needs no rich
+
+    return portfolios.run(loaded, arguments)
 
 
 def _forget(loaded: Settings, arguments: argparse.Namespace) -> int:

@@ -218,6 +218,10 @@ class Fleet:
             SourceError: Redis could not be read.
         """
         self._discover(self.settings.discovery.interval)
+        snapshot = self._read()
+        if not self._planned.difference(self._names.raw):
+            return snapshot
+        self._discover(self.settings.discovery.interval)  # the plan names nodes whose keys nobody has looked for
         return self._read()
 
     def _read(self) -> Snapshot:
@@ -227,13 +231,14 @@ class Fleet:
             names = self._discovered_names()
             parts, lists = self._parts(names, deadline)
             portfolios = self._portfolio_series(names, parts, lists, deadline)
+            reason = self._portfolios.error
         except SourceError as error:
             self.outages.failed(READ, error, start)
             raise
         finally:
             self._collect_duration = self._clock() - start
         self.outages.succeeded(READ)
-        return replace(self._maker.snapshot(names, parts), portfolios=portfolios)
+        return replace(self._maker.snapshot(names, parts), portfolios=portfolios, portfolios_error=reason)
 
     def _discovered_names(self) -> Names:
         if not self._discovery_tried.wait(self.settings.redis.timeout) or self.discovered is None:

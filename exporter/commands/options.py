@@ -1,13 +1,16 @@
-"""The options of ``nodes`` and ``forget``. They stand apart so that serving does not load the commands."""
+"""The options of ``nodes``, ``portfolios`` and ``forget``. They stand apart: serving loads no command."""
 
 import argparse
 from typing import Final
 
+from exporter.portfolios.ledger import PortfolioState
 from exporter.settings.durations import parse_duration
 from exporter.snapshot.rows import COLUMNS
 
 SOME_OFFLINE: Final = 3
 """Exit code with ``nodes --fail-offline`` when a node is offline."""
+SOME_UNTRADED: Final = 1
+"""Exit code with ``portfolios --fail-untraded`` when a portfolio is untraded."""
 SORT_FIELDS: Final = tuple(column.name for column in COLUMNS)
 
 
@@ -35,6 +38,21 @@ def add_nodes_options(parser: argparse.ArgumentParser) -> None:
         help="read twice with this pause to get events/s; nodes write every 10s, so use 15s",
     )
     group.add_argument("--fail-offline", action="store_true", help=f"exit {SOME_OFFLINE} when any node is offline")
+
+
+def add_portfolios_options(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options of ``portfolios``."""
+    group = parser.add_argument_group("What is shown")
+    group.add_argument("--output", choices=("table", "json", "csv"), default="table", help="form [table]")
+    group.add_argument("--state", choices=tuple(map(str, PortfolioState)), help="only portfolios in this state")
+    group.add_argument(
+        "--exporter.url", metavar="URL", help="ask this running exporter; it may know since when a fault lasts"
+    )
+    group.add_argument("--watch", action="store_true", help="refresh the table in place until Ctrl-C")
+    group.add_argument("--interval", type=_duration, default=2.0, metavar="TIME", help="between refreshes [2s]")
+    group.add_argument(
+        "--fail-untraded", action="store_true", help=f"exit {SOME_UNTRADED} when any portfolio is untraded"
+    )
 
 
 def add_forget_options(parser: argparse.ArgumentParser) -> None:

@@ -40,6 +40,7 @@ class PortfolioStage:
 
     Attributes:
         planned_nodes: The nodes that the plan names, as it was read last.
+        error: Why the portfolios could not be read at the last try, in one line; empty if they could.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts of a stage
@@ -60,6 +61,7 @@ class PortfolioStage:
         self._maker = PortfolioSeriesMaker(invalid, write)
         self._invalid = invalid
         self.planned_nodes = _NOTHING
+        self.error = ""
 
     def series(  # noqa: PLR0913, PLR0917 - what the scrape has read
         self,
@@ -80,11 +82,13 @@ class PortfolioStage:
             wall: Unix time of the read.
             deadline: Monotonic seconds.
         """
+        self.error = ""
         states = list(chain.from_iterable(part.states for part in parts))
         try:
             reading = self._reader.read(NodesRead(names.raw, states, lists, wall), deadline, workers)
         except SourceError as error:
-            log.debug("the portfolios cannot be read", error=str(error))
+            self.error = str(error)
+            log.debug("the portfolios cannot be read", error=self.error)
             return None
         finally:
             self.planned_nodes = self._reader.planned_nodes

@@ -56,10 +56,12 @@ class Snapshot:
     Attributes:
         parts: The nodes, part by part; at least one part.
         portfolios: What is exported of portfolios; None without plan and lists, or if these could not be read.
+        portfolios_error: Why these could not be read, in one line; empty if they could.
     """
 
     parts: Sequence[Part]
     portfolios: PortfolioSeries | None = None
+    portfolios_error: str = ""
 
     @property
     def wall(self) -> float:

@@ -76,10 +76,12 @@ def portfolios_json(snapshot: Snapshot | None, query: PortfolioQuery, pause: Pau
     page, or null.
 
     Args:
-        snapshot: The nodes and portfolios; None if Redis could not be read.
+        snapshot: The nodes and portfolios; None if Redis could not be read. The answer is the same if only the
+            portfolios could not be read.
         query: What is asked for.
         pause: See ``Pause``.
     """
+    snapshot = None if snapshot and snapshot.portfolios_error else snapshot
     limit = query.limit or MOST_PORTFOLIOS
     page = list(islice(_page(snapshot, query, pause), limit + 1)) if snapshot else []
     more, page = len(page) > limit, page[:limit]
