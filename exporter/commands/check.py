@@ -5,7 +5,7 @@ import time
 
 from exporter.errors import SourceError
 from exporter.push.alertmanager import Alertmanager
-from exporter.push.alerts import PUSHED, Texts
+from exporter.push.alerts import PUSHED, AlertTexts
 from exporter.push.config import HttpConfig
 from exporter.push.rules import load_rules
 from exporter.settings import Settings
@@ -36,7 +36,7 @@ def check(settings: Settings) -> int:
 
 async def _try_alertmanager(url: str, config: HttpConfig) -> tuple[str, str]:
     """Return why an empty post failed, and a remark on the clocks. Each text is empty if there is no problem."""
-    alertmanager = Alertmanager(url, Texts({}), config=config, posted=lambda *_: None)
+    alertmanager = Alertmanager(url, AlertTexts({}), config=config, posted=lambda *_: None)
     try:
         problem = await alertmanager.try_once()
     finally:

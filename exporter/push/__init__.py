@@ -1,5 +1,5 @@
 """Changes of nodes' states → alerts → Alertmanager.
 
-Comes in: what the judge tells. Goes out: posts to every Alertmanager. Read ``bridge`` first, then
-``alertmanager``, where a post is made.
+Input: changes of state from the judge, and the faults that it knows. Output: posts to every Alertmanager.
+Read ``bridge`` first, then ``alertmanager``, which decides what is posted and when.
 """

@@ -16,13 +16,13 @@ PUSHED: Final = (NODE_OFFLINE, MASS_LOSS, REDIS_UNREACHABLE, WRITES_REFUSED)
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One alert that lasts.
+    """One alert that lasts. Its times are monotonic, in seconds.
 
     Attributes:
         name: Its ``alertname``.
-        node_id: The node that it is about; empty if it is about none.
-        began: Monotonic time at which what it tells of began: a node's last heartbeat.
-        expired: Monotonic time at which that heartbeat ended; None if that was not seen coming.
+        node_id: The node that it is about; empty if it is about no single node.
+        began: When its cause began; for an offline node, the time of its last beat.
+        expired: When that node's heartbeat ended; None if that time is unknown, and for other alerts.
     """
 
     name: str
@@ -32,11 +32,11 @@ class Alert:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What tells it from others."""
+        """The name and the node, which identify the alert."""
         return self.name, self.node_id
 
 
-class Texts:
+class AlertTexts:
     """Labels and annotations of alerts, from Prometheus rules.
 
     Args:
@@ -44,7 +44,7 @@ class Texts:
         rules_file: The rules that Prometheus uses; None for the bundled ones.
 
     Raises:
-        SettingsError: The file cannot be used; one line saying why.
+        SettingsError: The file cannot be used; its text is one line with the reason.
     """
 
     def __init__(self, labels: Mapping[str, str], rules_file: Path | None = None) -> None:
@@ -52,12 +52,12 @@ class Texts:
         self._labels = dict(labels)
 
     def labels(self, alert: Alert) -> dict[str, str]:
-        """Return an alert's label set: what Prometheus would give it."""
+        """Return the label set that Prometheus would give to an alert."""
         node = {"node_id": alert.node_id} if alert.node_id else {}
         return {"alertname": alert.name, **self._rules[alert.name].labels, **self._labels, **node}
 
     def annotations(self, alert: Alert) -> dict[str, str]:
-        """Return an alert's annotations, the rule's templates filled in."""
+        """Return an alert's annotations, with the rule's templates filled in."""
         labels = self.labels(alert)
         texts = self._rules[alert.name].annotations
         return {name: LABEL.sub(lambda match: labels.get(match[1], ""), text) for name, text in texts.items()}

@@ -1,85 +1,94 @@
-"""The bridge: what the judge says becomes alerts, and every Alertmanager gets them."""
+"""The bridge: turns the judge's states into alerts, and hands them to every Alertmanager."""
 
 import asyncio
 import time
 from collections import Counter as Count
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-import structlog
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from exporter.fleet import Fleet
-from exporter.liveness.judge import Change, State
+from exporter.liveness.judge import Change
 from exporter.push.alertmanager import LASTS, Alertmanager
-from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, PUSHED, REDIS_UNREACHABLE, WRITES_REFUSED, Alert, Texts
-from exporter.push.clock import offsets
+from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, PUSHED, REDIS_UNREACHABLE, WRITES_REFUSED, Alert, AlertTexts
+from exporter.push.changes import log_changes
+from exporter.push.clock import Clocks, offsets
 from exporter.push.config import HttpConfig
 from exporter.source.names import shown_id
 
 REFRESH: Final = 4.0
-"""Seconds between two posts of an alert that lasts; all offline nodes are looked at right before."""
+"""Seconds between two posts of an alert that lasts; all offline nodes are read just before."""
 LATEST_REFRESH: Final = 1.2
-"""How much later than ``REFRESH`` alerts are posted anew while Redis cannot be looked at."""
+"""Longest time between two posts of an alert, as a multiple of ``REFRESH``, while Redis cannot be read."""
 UNREACHABLE_FOR: Final = 60.0
-"""Seconds of the last two minutes for which Redis could not be read: from then on that is an alert."""
+"""Seconds without a readable Redis, of the last two minutes, from which on an alert fires."""
 REFUSED_FOR: Final = 0.5
-"""Share of a TTL for which Redis refuses all writes: from then on that is an alert."""
+"""Time for which Redis refuses all writes, as a share of a TTL, from which on an alert fires."""
 ACTIVE: Final = 60.0
-"""Seconds since a post was taken for which push counts as working."""
-BLIND: Final = 120.0
-"""Seconds without a look at Redis after which an offline node is not pushed on: less than the rules' keep_firing_for.
+"""Seconds after an accepted post during which push counts as working."""
+STALE_AFTER: Final = 120.0
+"""Seconds without an answer of Redis after which alerts about nodes are not posted any more.
 
-A Redis that is away for longer is an alert of its own, which says that nothing is
-known of any node. Pushing on would contradict another writer that sees the node back, above
-all Prometheus, which repeats its resolve for 15 minutes, each of them followed by
-this exporter's next post: a false page. With --alertmanager.sole-writer there is no other writer.
+The time is shorter than the rules' keep_firing_for. After it, GinkgoRedisUnreachable fires, which says
+that nothing is known about any node. Another writer may see that a node is back. Prometheus
+repeats such a resolve for 15 minutes. If this exporter kept posting the alert, each of its posts
+would follow a resolve and page falsely. With --alertmanager.sole-writer there is no other writer.
 """
 _STUCK: Final = 30.0
+"""Seconds without a look of the watch after which push counts as not working."""
 _PAUSE: Final = 0.25
-_TOLD: Final = 10
-"""Nodes that are logged by name at one time."""
-
-log = structlog.get_logger(__name__)
+"""Seconds between an error in a task and its restart."""
 
 
 class Bridge(Collector):
-    """Turns the judge's verdicts into alerts in the fleet's watch, and posts them in the event loop.
+    """Makes alerts in the thread of the fleet's watch, and posts them in the event loop.
 
-    The watch's thread hands values to the loop; ``_alerts`` is replaced, never changed.
+    The thread passes values to the loop. ``_alerts`` is replaced as a whole and never changed.
 
     Args:
         fleet: The fleet.
         refresh: See ``REFRESH``.
         lasts: See ``alertmanager.LASTS``.
-        blind: See ``BLIND``.
+        stale_after: See ``STALE_AFTER``.
         clock: Returns monotonic seconds.
+        wall: Returns Unix time.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its times, passed in
         self,
         fleet: Fleet,
         *,
         refresh: float = REFRESH,
         lasts: float = LASTS,
-        blind: float = BLIND,
+        stale_after: float = STALE_AFTER,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
-        self._fleet, self._clock = fleet, clock
-        self._blind = blind
+        self._fleet, self._clock, self._wall = fleet, clock, wall
+        self._stale_after = stale_after
         settings = fleet.settings.alertmanager
         self._ttl = fleet.settings.heartbeat.ttl
         self._resolve = settings.sole_writer
-        self._texts = Texts(settings.labels, settings.rules_file)
+        self._texts = AlertTexts(settings.labels, settings.rules_file)
         config = HttpConfig.load(settings.config_file)
         self._alertmanagers = [
-            Alertmanager(url, self._texts, config=config, posted=self._posted, lasts=lasts) for url in settings.url
+            Alertmanager(
+                url,
+                self._texts,
+                config=config,
+                posted=self._posted,
+                lasts=lasts,
+                clock=clock,
+                clocks=Clocks(url, wall=wall, monotonic=clock),
+            )
+            for url in settings.url
         ]
         self._alerts: dict[tuple[str, str], Alert] = {}
-        self._causes_before: list[Alert] = []
+        self._general_before: list[Alert] = []
         self._refresh, self._refresh_by = refresh, float("-inf")
         self._stepped = float("-inf")
         self._changes: deque[Change] = deque()
@@ -108,12 +117,12 @@ class Bridge(Collector):
         )
 
     def start(self) -> None:
-        """Begin to post; called in the event loop."""
+        """Begin to post. To be called in the event loop."""
         self._loop = asyncio.get_running_loop()
         self._tasks = [self._loop.create_task(self._post_on(alertmanager)) for alertmanager in self._alertmanagers]
 
     async def stop(self) -> None:
-        """Post no more; the alerts end in Alertmanager unless another exporter goes on."""
+        """Stop posting. The alerts end in Alertmanager unless another exporter posts them too."""
         self._closed = True
         for task in self._tasks:
             task.cancel()
@@ -123,14 +132,14 @@ class Bridge(Collector):
 
     @property
     def active(self) -> bool:
-        """Whether the watch runs and an Alertmanager took a post in the last minute."""
+        """Whether the watch runs and an Alertmanager accepted a post in the last minute."""
         now = self._clock()
-        taken = max((alertmanager.last_taken for alertmanager in self._alertmanagers), default=float("-inf"))
-        return now - self._stepped < _STUCK and now - taken < ACTIVE
+        accepted = max((alertmanager.last_accepted for alertmanager in self._alertmanagers), default=float("-inf"))
+        return now - self._stepped < _STUCK and now - accepted < ACTIVE
 
     def pushed(self) -> list[dict[str, Any]]:
-        """Return the alerts that last: ``labels`` of each, and the Unix time ``since``."""
-        offset = time.time() - self._clock()
+        """Return the alerts that last, each with its ``labels`` and its beginning as Unix time ``since``."""
+        offset = self._wall() - self._clock()
         return [{"labels": self._texts.labels(a), "since": a.began + offset} for a in self._alerts.values()]
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
@@ -152,28 +161,28 @@ class Bridge(Collector):
         yield offsets(alertmanager.clocks for alertmanager in self._alertmanagers)
 
     def step(self, refreshed: bool) -> None:  # noqa: FBT001 - the attendant of the fleet's watch
-        """Offer what follows from the verdicts of now, after each look of the watch.
+        """Queue new, ended and refreshed alerts at every Alertmanager. The watch calls this after each look.
 
         Args:
-            refreshed: All offline nodes were looked at just now: the best time to post their alerts anew.
+            refreshed: Whether all offline nodes were read just now: the best time to post their alerts again.
         """
         now = self._stepped = self._clock()
         if refresh := refreshed or now >= self._refresh_by:
             self._refresh_by = now + LATEST_REFRESH * self._refresh
         changes = [self._changes.popleft() for _ in range(len(self._changes))]
-        _tell(changes)
-        causes = list(self._causes(now))
-        if not (refresh or changes or causes != self._causes_before):
+        log_changes(changes)
+        general = list(self._general_alerts(now))
+        if not (refresh or changes or general != self._general_before):
             return
-        self._causes_before = causes
-        before, self._alerts = self._alerts, {alert.key: alert for alert in (*causes, *self._deaths(now))}
+        self._general_before = general
+        before, self._alerts = self._alerts, {alert.key: alert for alert in (*general, *self._node_alerts(now))}
         ended = [alert for key, alert in before.items() if key not in self._alerts]
         offered = [alert for key, alert in self._alerts.items() if refresh or key not in before]
         if (offered or ended) and self._loop and not self._closed:
             self._loop.call_soon_threadsafe(self._offer, offered, ended, now)
 
-    def _causes(self, now: float) -> Iterator[Alert]:
-        """Yield the alerts that last and are about no single node."""
+    def _general_alerts(self, now: float) -> Iterator[Alert]:
+        """Yield the alerts that last and are not about a single node."""
         outages, judge = self._fleet.outages, self._fleet.judge
         if (seconds := outages.seconds()) >= UNREACHABLE_FOR:
             yield self._since(REDIS_UNREACHABLE, now - seconds)
@@ -181,25 +190,25 @@ class Bridge(Collector):
         if refused is not None and now - refused >= REFUSED_FOR * self._ttl:
             yield self._since(WRITES_REFUSED, refused)
         lost = judge.mass_loss_since()
-        if lost is not None and not self._is_blind(now):
+        if lost is not None and not self._is_stale(now):
             yield self._since(MASS_LOSS, lost - self._ttl)
 
     def _since(self, name: str, began: float) -> Alert:
-        """Return an alert that begins now, or the same as before while it lasts."""
+        """Return the alert of this name that lasts; if there is no such alert, a new one."""
         return self._alerts.get((name, "")) or Alert(name, "", began)
 
-    def _deaths(self, now: float) -> Iterator[Alert]:
-        """Yield an alert for each offline node that is no member of a mass loss."""
-        if self._is_blind(now):
+    def _node_alerts(self, now: float) -> Iterator[Alert]:
+        """Yield an alert for each offline node that is not a member of a mass loss."""
+        if self._is_stale(now):
             return
         members = self._fleet.judge.members()
         for name, node in self._fleet.judge.offline().items():
             if name not in members and node.died is not None:
                 yield Alert(NODE_OFFLINE, shown_id(name), node.died - self._ttl, node.died if node.ended else None)
 
-    def _is_blind(self, now: float) -> bool:
-        """Return whether Redis was not seen for so long that other writers may know more."""
-        return not self._resolve and now - self._fleet.watch.looked > self._blind
+    def _is_stale(self, now: float) -> bool:
+        """Return whether the states of nodes are too old to post, because other writers may know newer ones."""
+        return not self._resolve and now - self._fleet.watch.looked > self._stale_after
 
     async def _post_on(self, alertmanager: Alertmanager) -> None:
         while True:
@@ -217,32 +226,12 @@ class Bridge(Collector):
         for alert in ended:
             self._delivered.discard((*alert.key, alert.began))
 
-    def _posted(self, alertmanager: Alertmanager, taken: bool, alerts: Iterable[Alert]) -> None:  # noqa: FBT001
-        self._posts.labels(alertmanager.url, "ok" if taken else "error").inc()
+    def _posted(self, alertmanager: Alertmanager, accepted: bool, alerts: Iterable[Alert]) -> None:  # noqa: FBT001
+        self._posts.labels(alertmanager.url, "ok" if accepted else "error").inc()
         now = self._clock()
-        for alert in alerts if taken else ():
-            told = (*alert.key, alert.began)
-            if told not in self._delivered:
-                self._delivered.add(told)
+        for alert in alerts if accepted else ():
+            key = (*alert.key, alert.began)
+            if key not in self._delivered:
+                self._delivered.add(key)
                 if alert.expired is not None:
                     self._delay.observe(now - alert.expired)
-
-
-def _tell(changes: Sequence[Change]) -> None:
-    """Log the nodes that went offline or came back; of many at once the first ones and how many more."""
-    for nodes, one, many in (
-        (
-            [change for change in changes if change.after is State.OFFLINE],
-            "a node is offline",
-            "more nodes are offline",
-        ),
-        ([change for change in changes if _is_back(change)], "a node is back", "more nodes are back"),
-    ):
-        for change in nodes[:_TOLD]:
-            log.warning(one, node_id=shown_id(change.name))
-        if len(nodes) > _TOLD:
-            log.warning(many, nodes=len(nodes) - _TOLD)
-
-
-def _is_back(change: Change) -> bool:
-    return change.before in (State.OFFLINE, State.FORGOTTEN) and change.after is State.ONLINE

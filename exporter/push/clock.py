@@ -1,21 +1,21 @@
-"""What time it is for one Alertmanager: by our own clock, and by the ``Date`` of its answers.
+"""The times in posts to one Alertmanager, from the exporter's clock and from the ``Date`` of its answers.
 
 Alertmanager judges an alert by its own clock. An ``endsAt`` in its past means that the
-alert is over: it answers 200 and notifies nobody. A ``startsAt`` in its future delays
-the notification by ``group_wait``, and is refused without ``endsAt`` if it is further
-ahead than ``resolve_timeout``. Neither of the two clocks can be trusted alone: our own
-may be set wrong, and the ``Date`` may be that of a proxy. So:
+alert is over: Alertmanager answers 200 and notifies nobody. A ``startsAt`` in its future
+delays the notification by ``group_wait``. Without ``endsAt``, Alertmanager refuses a
+``startsAt`` that is further ahead than ``resolve_timeout``. Neither clock can be trusted
+alone: the exporter's clock may be wrong, and the ``Date`` may come from a proxy. So:
 
 - ``startsAt`` comes from the earlier of the two clocks.
 - ``endsAt`` comes from the later one, if the two agree to within ``TOLERANCE``. An alert
   then lasts at most that much longer than its sender meant.
 - If they do not agree, or there is no readable ``Date``, ``endsAt`` is left out.
-  Alertmanager then reckons it in its own time: ``resolve_timeout`` (5 min by default)
-  after the last post.
+  Alertmanager then sets it by its own clock, ``resolve_timeout`` (5 min by default) after
+  the last post.
 - A clock that shows a year outside of ``SANE_YEARS`` is not used at all.
 
-What is left: two clocks that agree and are both wrong, such as those of an exporter and a
-proxy on the same machine. An alert is lost if both are ``LASTS`` behind.
+One case remains: two clocks that agree and are both wrong, such as those of an exporter and
+a proxy on the same machine. An alert is lost if both are behind by ``alertmanager.LASTS``.
 """
 
 import time
@@ -28,46 +28,47 @@ import structlog
 from prometheus_client.core import GaugeMetricFamily
 
 TOLERANCE: Final = 60.0
-"""Seconds between the two clocks up to which they count as agreeing."""
+"""Largest difference of two clocks that agree, in seconds."""
 SANE_YEARS: Final = range(2020, 2100)
 """Years that a clock may show: a machine without a battery starts in 1970, and nothing ends in 9999."""
 _SET: Final = 1.0
-"""Seconds that our clock may drift from the monotonic one between two answers; more means that it was set."""
+"""Largest drift of our clock from the monotonic clock since the last answer, in seconds: more shows a clock change."""
 
 log = structlog.get_logger(__name__)
 
 
 class Clocks:
-    """The two clocks that an Alertmanager's times are taken from. Monotonic times go in, texts for a post come out.
+    """The two clocks of the times in posts to an Alertmanager. Turns monotonic times into the texts of a post.
 
     Args:
         url: The Alertmanager, for the log and the metric.
-        wall: Our own clock: Unix time in seconds.
-        monotonic: Our monotonic clock, in seconds.
+        wall: Returns Unix time.
+        monotonic: Returns monotonic seconds.
 
     Attributes:
         url: The Alertmanager.
-        offset: Seconds by which the last ``Date`` was ahead of our clock, the closest to 0 that fits a date cut to
-            the second and the time that the answer took; None before the first answer and without a readable date.
+        offset: Seconds by which the last ``Date`` was ahead of our clock. A ``Date`` has whole seconds, and the
+            answer took time: of the offsets that fit, this is the one closest to 0. None before the first answer,
+            and after an answer without a readable ``Date``.
     """
 
     def __init__(
-        self, url: str, *, wall: Callable[[], float] | None = None, monotonic: Callable[[], float] | None = None
+        self, url: str, *, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self.url = url
         self.offset: float | None = None
-        self._unix, self._monotonic = wall or time.time, monotonic or time.monotonic
+        self._unix, self._monotonic = wall, monotonic
         self._date = 0.0  # the earliest that Alertmanager's clock may be, less the monotonic one
         self._ours_then: float | None = None  # our clock less the monotonic one, at the last answer
-        self._told = False
+        self._warned = False
 
-    def answered(self, date: str | None, sent: float, received: float) -> None:
-        """Take over the ``Date`` of an answer.
+    def observe(self, date: str | None, sent: float, received: float) -> None:
+        """Record the ``Date`` of an answer.
 
         Args:
-            date: The header's text; None if there is none.
+            date: The header's text; None if it is missing.
             sent: Monotonic time at which the request was sent.
-            received: Monotonic time at which the answer was there.
+            received: Monotonic time at which the answer was received.
         """
         self._ours_then = ours = self._ours()
         unix = _parsed(date)
@@ -75,11 +76,11 @@ class Clocks:
         if unix is not None:
             self._date = unix - received
             self.offset = max(self._date - ours, min(0.0, unix + 1.0 - sent - ours))
-        if (problem := self.problem) and not self._told:
+        if (problem := self.problem) and not self._warned:
             log.warning("alerts end by Alertmanager's resolve_timeout", url=self.url, because=problem, date=date)
-        elif self._told and not problem:
+        elif self._warned and not problem:
             log.info("Alertmanager's clock and ours agree again", url=self.url)
-        self._told = bool(problem)
+        self._warned = bool(problem)
 
     @property
     def problem(self) -> str:
@@ -93,11 +94,11 @@ class Clocks:
 
     @property
     def doubtful(self) -> bool:
-        """Whether the last ``Date`` says nothing about now: there was no answer, or our clock was set, or we slept."""
+        """Whether the last ``Date`` is useless now: no answer came yet, our clock was changed, or the machine slept."""
         return self._ours_then is None or abs(self._ours() - self._ours_then) > _SET
 
     def firing(self, began: float, ends: float) -> dict[str, str]:
-        """Return ``startsAt`` and ``endsAt`` of an alert that lasts; one that no clock can tell is missing."""
+        """Return ``startsAt`` and ``endsAt`` of an alert that lasts, without a time that no clock can give."""
         clocks = self._sane()
         times = {"startsAt": _rfc3339(began + min(clocks))} if clocks else {}
         if len(clocks) > 1 and not self.problem:
@@ -105,7 +106,7 @@ class Clocks:
         return times
 
     def ended(self, began: float, now: float) -> dict[str, str]:
-        """Return ``startsAt`` and ``endsAt`` of an alert that is over, in the past by every clock."""
+        """Return ``startsAt`` and ``endsAt`` of an alert that is over: both are in the past by every clock."""
         clock = min(self._sane(), default=0.0)
         return {"startsAt": _rfc3339(began + clock), "endsAt": _rfc3339(now + clock)}
 

@@ -2,7 +2,7 @@
 
 The names are those of Prometheus's ``<http_config>``
 (https://prometheus.io/docs/prometheus/latest/configuration/configuration/#http_config).
-Files are read again once they have changed, as they may be rotated.
+A file that has changed is read again, since secrets and certificates are rotated.
 """
 
 import base64
@@ -37,7 +37,7 @@ class BasicAuth(_Strict):
 
 
 class Authorization(_Strict):
-    """A token, ``Bearer`` unless said otherwise."""
+    """A token. Its type is ``Bearer`` by default."""
 
     type: str = "Bearer"
     credentials: SecretStr | None = None
@@ -51,7 +51,7 @@ class Authorization(_Strict):
 
 
 class Tls(_Strict):
-    """Whom to trust, and what to show."""
+    """The authorities to trust, and the certificate to present."""
 
     ca_file: FilePath | None = None
     cert_file: FilePath | None = None
@@ -66,7 +66,7 @@ class Tls(_Strict):
 
 
 class HttpConfig(_Strict):
-    """How Alertmanager is spoken to."""
+    """The HTTP client's configuration towards Alertmanager."""
 
     basic_auth: BasicAuth | None = None
     authorization: Authorization | None = None
@@ -80,10 +80,10 @@ class HttpConfig(_Strict):
 
     @classmethod
     def load(cls, path: Path | None) -> "HttpConfig":
-        """Return the configuration of a file, or the one without authentication if there is none.
+        """Return the configuration in a file; without a path, the configuration without authentication.
 
         Raises:
-            SettingsError: The file cannot be used; one line saying why.
+            SettingsError: The file cannot be used; its text is one line with the reason.
         """
         try:
             return cls.model_validate(read_yaml(path) or {} if path else {})
@@ -95,7 +95,7 @@ class HttpConfig(_Strict):
             raise SettingsError(f"--alertmanager.config-file: {error}") from None
 
     def headers(self) -> Mapping[str, str]:
-        """Return the headers that authenticate, files read anew.
+        """Return the headers that authenticate; secrets in files are read anew.
 
         Raises:
             OSError: A file cannot be read.
@@ -110,7 +110,7 @@ class HttpConfig(_Strict):
         return {}
 
     def context(self) -> ssl.SSLContext:
-        """Return the TLS side of it, files read anew.
+        """Return the TLS context; files that have changed are read anew.
 
         Raises:
             OSError: A file cannot be read, or holds no certificate.
@@ -125,8 +125,8 @@ def _context(
     ca_file: Path | None,
     cert_file: Path | None,
     key_file: Path | None,
-    insecure: bool,  # noqa: FBT001 - as it is called
-    changed: tuple[int, ...],  # noqa: ARG001 - the files' times: another context once one is rotated
+    insecure: bool,  # noqa: FBT001 - lru_cache has positional keys
+    changed: tuple[int, ...],  # noqa: ARG001 - the files' modification times are part of the cache's key
 ) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
     # Python 3.13 refuses a private CA without a key usage extension, which Alertmanager and Prometheus accept.

@@ -1,8 +1,8 @@
-"""Looks up an Alertmanager's name without being in anybody's way.
+"""Looks up the address of an Alertmanager in a thread of its own.
 
 The event loop's own lookups share a few threads. A name server that does not answer
-holds one of them for half a minute per attempt, so the lookups for one Alertmanager
-would soon keep those for all others waiting.
+blocks one of these threads for half a minute per attempt. So the lookups for one
+Alertmanager would soon delay the lookups for all others.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ Address = tuple[int, Any]
 
 
 class Lookup(Resolver):
-    """Resolves names in threads of its own: one at a time for each name, awaited by every caller that needs it."""
+    """Resolves names in threads of its own. All callers that look up the same name at one time share a thread."""
 
     def initialize(self) -> None:
-        """Begin without a lookup under way."""
+        """Begin without a lookup; tornado calls this in place of ``__init__``."""
         self._under_way: dict[tuple[str, int, int], asyncio.Future[list[Address]]] = {}
 
     async def resolve(self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[Address]:
-        """Return the family and the address of each place that a name stands for.
+        """Return the family and the address of each socket address of a name.
 
         Raises:
             OSError: The name cannot be resolved.
@@ -43,20 +43,20 @@ def _resolve(future: "asyncio.Future[list[Address]]", host: str, port: int, fami
             (kind, address) for kind, _, _, _, address in socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
         ]
     except OSError as error:
-        _tell(future, error)
+        _hand_over(future, error)
     except UnicodeError as error:
-        _tell(future, OSError(str(error)))
+        _hand_over(future, OSError(str(error)))
     else:
-        _tell(future, found)
+        _hand_over(future, found)
 
 
-def _tell(future: "asyncio.Future[list[Address]]", outcome: list[Address] | OSError) -> None:
-    def tell() -> None:
+def _hand_over(future: "asyncio.Future[list[Address]]", outcome: list[Address] | OSError) -> None:
+    def hand_over() -> None:
         if isinstance(outcome, OSError):
             future.set_exception(outcome)
-            future.exception()  # nobody may be waiting any more
+            future.exception()  # asyncio would log the exception as lost if all callers have left
         else:
             future.set_result(outcome)
 
-    with suppress(RuntimeError):  # the loop may be closed by now
-        future.get_loop().call_soon_threadsafe(tell)
+    with suppress(RuntimeError):  # the event loop may be closed by now
+        future.get_loop().call_soon_threadsafe(hand_over)

@@ -11,18 +11,18 @@ from exporter.errors import SettingsError
 from exporter.settings.yaml_file import read_yaml
 
 LABEL: Final = re.compile(r"\{\{\s*\$labels\.([a-zA-Z_][a-zA-Z0-9_]*)\s*\}\}")
-"""The one template that a pushed alert may use."""
+"""The only template that the annotations of a pushed alert may hold."""
 
 _BUNDLED: Final = "alerts/ginkgo.rules.yml"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What the rule of an alert says beside its expression.
+    """The texts of an alert's rule.
 
     Attributes:
         labels: Labels, without templates.
-        annotations: Annotations; of templates only ``{{ $labels.NAME }}``.
+        annotations: Annotations; their only templates are ``{{ $labels.NAME }}``.
     """
 
     labels: Mapping[str, str]
@@ -37,7 +37,7 @@ def load_rules(path: Path | None, wanted: Collection[str]) -> dict[str, Rule]:
         wanted: Names of the alerts.
 
     Raises:
-        SettingsError: The file cannot be used for these alerts; one line saying why.
+        SettingsError: The file cannot be used for these alerts; its text is one line with the reason.
     """
     try:
         content = read_yaml(path or bundled(_BUNDLED))
@@ -51,7 +51,7 @@ def _alerts(content: Any, wanted: Collection[str]) -> dict[str, dict[str, Any]]:
         rules = [rule for group in content.get("spec", content)["groups"] for rule in group["rules"]]
         found = {rule["alert"]: rule for rule in rules if rule.get("alert") in wanted}
     except (AttributeError, KeyError, TypeError):
-        raise ValueError("it is no file of Prometheus rules") from None
+        raise ValueError("it is not a file of Prometheus rules") from None
     if missing := [name for name in wanted if name not in found]:
         raise ValueError(f"it has no alert {missing[0]}")
     return found
@@ -62,7 +62,7 @@ def _rule(name: str, rule: dict[str, Any]) -> Rule:
     for field in ("labels", "annotations"):
         given = rule.get(field) or {}
         if not isinstance(given, dict) or not all(isinstance(text, str) for text in given.values()):
-            raise ValueError(f"{name}: its {field} are no texts")
+            raise ValueError(f"{name}: its {field} are not texts")
         texts[field] = given
         for key, text in given.items():
             if "{{" in (text if field == "labels" else LABEL.sub("", text)):

@@ -1,9 +1,9 @@
-"""The way to one Alertmanager: posts over HTTP or HTTPS, with a timeout that follows how slowly it answers."""
+"""Posts to one Alertmanager over HTTP or HTTPS, with a timeout that adapts to the time of its answers."""
 
 import json
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakSet
@@ -18,27 +18,27 @@ from exporter.push.config import HttpConfig
 from exporter.push.lookup import Lookup
 
 CONNECT: Final = 2.0
-"""Seconds for a TCP connection. Over TLS the handshake counts too, so there the request's timeout holds."""
-PATIENCE: Final = (5.0, 80.0)
+"""Timeout of a TCP connection, in seconds. With TLS the handshake counts too, so the request's timeout is used."""
+TIMEOUTS: Final = (5.0, 80.0)
 """The shortest and the longest timeout of a request, in seconds.
 
-Each timeout doubles the next one, up to the longest; an answer sets it to twice the
-time that the answer took. A lost connection costs 5 s as long as Alertmanager answers
-quickly, and an Alertmanager that needs 30 s for an answer is waited for.
+A request that times out doubles the timeout of the next one, up to the longest. An answer
+sets the timeout to twice the time that the answer took. So a lost connection costs 5 s if
+Alertmanager answers quickly, and an Alertmanager that needs 30 s still gets its posts.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of a post.
+    """The result of a post.
 
     Attributes:
         problem: What was wrong, in one line; empty if the post was accepted.
-        answered: Whether there was an answer over HTTP, whatever it said.
-        timed_out: Whether nothing came in time: what was sent may still be read, minutes later.
-        date: The answer's ``Date`` header; None if there is none.
-        sent: Monotonic time at which the post was begun.
-        received: Monotonic time of its end.
+        answered: Whether an HTTP answer came, with any status.
+        timed_out: Whether no answer came in time. Alertmanager may still read the post, minutes later.
+        date: The answer's ``Date`` header; None if it is missing.
+        sent: Monotonic time at which the post began.
+        received: Monotonic time at which the post ended.
     """
 
     problem: str
@@ -80,27 +80,35 @@ class _Client(SimpleAsyncHTTPClient):
 
 
 class Transport:
-    """Sends posts to one Alertmanager. For the event loop.
+    """Sends posts to one Alertmanager. To be used in the event loop.
 
     Args:
         url: Its address, with the path prefix if it has one.
         config: Authentication and TLS.
         connect: See ``CONNECT``.
-        patience: See ``PATIENCE``.
+        timeouts: See ``TIMEOUTS``.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(
-        self, url: str, config: HttpConfig, *, connect: float = CONNECT, patience: tuple[float, float] = PATIENCE
+        self,
+        url: str,
+        config: HttpConfig,
+        *,
+        connect: float = CONNECT,
+        timeouts: tuple[float, float] = TIMEOUTS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._url, self._config, self._connect = url, config, connect
-        self._shortest, self._longest = patience
+        self._url, self._config, self._connect, self._clock = url, config, connect, clock
+        self._shortest, self._longest = timeouts
         self._timeout = self._shortest
-        self._http: _Client | None = None  # made with the first post, since it belongs to the loop
+        # The first post makes the client: it belongs to the event loop of that post.
+        self._http: _Client | None = None
 
     async def post(self, alerts: Sequence[dict[str, Any]]) -> Reply:
-        """Send alerts, none to learn whether they would be accepted, and return what came of it."""
+        """Send alerts, and return the result. An empty list shows whether Alertmanager accepts posts."""
         self._http = self._http or _Client(force_instance=True, resolver=Lookup())
-        sent = time.monotonic()
+        sent = self._clock()
         problem, date, answered, timed_out = "", None, False, False
         try:
             response = await self._http.fetch(self._request(alerts), raise_error=False)
@@ -112,7 +120,7 @@ class Transport:
             problem = _line(error)
         else:
             problem, date, answered = _refusal(response), response.headers.get("Date"), True
-        received = time.monotonic()
+        received = self._clock()
         if timed_out:
             self._timeout = min(2 * self._timeout, self._longest)
         elif answered:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from exporter import settings
-from exporter.push.alerts import PUSHED, Alert, Texts
+from exporter.push.alerts import PUSHED, Alert, AlertTexts
 
 Object = dict[str, Any]
 Render = Callable[..., list[Object]]
@@ -266,7 +266,7 @@ def pushed(made: list[Object], one: Callable[..., Object], folder: Path, name: s
     assert config["rules-file"] == "/etc/ginkgo-exporter/config/rules.yaml"
     rules = folder / "pushed.yaml"
     rules.write_bytes(base64.b64decode(secret["rules.yaml"]))
-    texts = Texts(settings.load({"alertmanager.label": config["label"]}).alertmanager.labels, rules)
+    texts = AlertTexts(settings.load({"alertmanager.label": config["label"]}).alertmanager.labels, rules)
     alert = Alert(name, node_id, began=0.0)
     labels = texts.labels(alert)
     assert labels.pop("alertname") == name

@@ -34,15 +34,14 @@ def run(flags: list[str], log: str, clock_off: float, bridge: dict[str, Any]) ->
     Args:
         flags: Its command line.
         log: File for its output.
-        clock_off: Seconds by which its clock is ahead; the monotonic clock is right.
+        clock_off: Seconds by which the bridge's clock is ahead; the monotonic clock is right.
         bridge: Keyword arguments for its bridge.
     """
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for number, target in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (output, 2)):
         os.dup2(number, target)
-    real = time.time
-    time.time = lambda: real() + clock_off
-    cli.Bridge = functools.partial(Bridge, **bridge)  # type: ignore[misc, assignment]
+    bridge_of = functools.partial(Bridge, wall=lambda: time.time() + clock_off, **bridge)
+    cli.Bridge = bridge_of  # type: ignore[misc, assignment]
     cli.main(flags)
 
 

@@ -17,6 +17,8 @@ from exporter.source.reading import Reading
 from exporter.telemetry import Telemetry
 from readings import ALIVE, SERVER, Pair, reading_of
 
+EPOCH = 1.7e9
+"""Unix time at which the clock of a world shows 0."""
 TTL, BEAT = 30.0, 10.0
 
 
@@ -39,7 +41,7 @@ class World:
         self.pairs = pairs
         self.beating: dict[bytes, float] = {}
         self.broken_since: float | None = None
-        self.last_taken = float("-inf")
+        self.last_accepted = float("-inf")
         self.url = "http://127.0.0.1:1"
         self.clocks = Clocks(self.url)
         self.server = replace(SERVER, refused={"MISCONF": 0})
@@ -52,7 +54,7 @@ class World:
         self.offered: list[tuple[float, list[tuple[str, str]]]] = []
         self.alerts: dict[tuple[str, str], Alert] = {}
         self.ended: list[tuple[tuple[str, str], bool]] = []
-        self.bridge = Bridge(self, clock=self.clock)  # type: ignore[arg-type]
+        self.bridge = Bridge(self, clock=self.clock, wall=self.wall)  # type: ignore[arg-type]
         self.bridge._alertmanagers[0].close()
         self.bridge._alertmanagers = [self]  # type: ignore[list-item]
         if started:
@@ -63,6 +65,9 @@ class World:
 
     def clock(self) -> float:
         return self.now
+
+    def wall(self) -> float:
+        return self.now + EPOCH
 
     def attend(self, attendant: Callable[[bool], None], refresh: float) -> None:
         self.attendant = attendant

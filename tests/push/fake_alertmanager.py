@@ -10,10 +10,10 @@ from email.utils import format_datetime
 from typing import Any
 
 from exporter.push.alertmanager import Alertmanager, Pace
-from exporter.push.alerts import NODE_OFFLINE, Alert, Texts
+from exporter.push.alerts import NODE_OFFLINE, Alert, AlertTexts
 from exporter.push.clock import Clocks
 from exporter.push.config import HttpConfig
-from exporter.push.transport import PATIENCE, Transport
+from exporter.push.transport import TIMEOUTS, Transport
 
 HOUR = 3600.0
 PACE = Pace(fresh=60.0)
@@ -87,8 +87,8 @@ async def posting(
     *,
     run: bool = True,
     pace: Pace = PACE,
-    wall: Callable[[], float] | None = None,
-    patience: tuple[float, float] = PATIENCE,
+    wall: Callable[[], float] = time.time,
+    timeouts: tuple[float, float] = TIMEOUTS,
 ) -> AsyncIterator[Alertmanager]:
     """Lend an Alertmanager client that posts to a fake one; it runs unless told otherwise."""
 
@@ -100,12 +100,12 @@ async def posting(
     async with serving(fake):
         alertmanager = Alertmanager(
             fake.url,
-            Texts({}),
+            AlertTexts({}),
             config=config,
             posted=posted,
             pace=pace,
             clocks=Clocks(fake.url, wall=wall),
-            transport=Transport(fake.url, config, patience=patience),
+            transport=Transport(fake.url, config, timeouts=timeouts),
         )
         task = asyncio.create_task(alertmanager.run()) if run else None
         try:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from exporter.push.alertmanager import Alertmanager
-from exporter.push.alerts import NODE_OFFLINE, Alert, Texts
+from exporter.push.alerts import NODE_OFFLINE, Alert, AlertTexts
 from exporter.push.config import HttpConfig
 
 REFRESH = 4.0
@@ -20,7 +20,7 @@ class Offering:
     def __init__(self, *urls: str, config: HttpConfig | None = None) -> None:
         self.taken: dict[str, list[bool]] = {url: [] for url in urls}
         self.alertmanagers = [
-            Alertmanager(url, Texts({}), config=config or HttpConfig(), posted=self._posted) for url in urls
+            Alertmanager(url, AlertTexts({}), config=config or HttpConfig(), posted=self._posted) for url in urls
         ]
         self._lasting: dict[str, Alert] = {}
 

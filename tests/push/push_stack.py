@@ -44,7 +44,7 @@ TTL = 30 * SCALE
 BEAT = 10 * SCALE
 LASTS = 120 * SCALE
 REFRESH = 4 * SCALE
-BLIND = 120 * SCALE
+STALE_AFTER = 120 * SCALE
 GROUP_INTERVAL = 2.0
 KEEP_FIRING = 150 * SCALE
 RESEND = 60 * SCALE
@@ -434,7 +434,7 @@ class Bridging:
             ],
             log=str(self.log),
             clock_off=clock_off,
-            bridge={"refresh": REFRESH, "lasts": LASTS, "blind": BLIND},
+            bridge={"refresh": REFRESH, "lasts": LASTS, "stale_after": STALE_AFTER},
         )
 
     @property

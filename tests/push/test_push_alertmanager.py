@@ -9,7 +9,7 @@ from fake_alertmanager import HOUR, PACE, RETRY, Fake, dead, posting, run, unix,
 from structlog.testing import capture_logs
 
 from exporter.push.alertmanager import BATCH, Alertmanager, Pace
-from exporter.push.alerts import Texts
+from exporter.push.alerts import AlertTexts
 from exporter.push.config import HttpConfig
 
 
@@ -19,7 +19,7 @@ def test_an_empty_post_is_sent_at_once_to_learn_its_time() -> None:
         async with posting(fake) as alertmanager:
             await until(lambda: fake.taken)
             assert fake.posts == [[]]
-            assert time.monotonic() - alertmanager.last_taken < 20
+            assert time.monotonic() - alertmanager.last_accepted < 20
 
     run(scenario)
 
@@ -85,7 +85,7 @@ def test_a_new_death_goes_before_the_refresh_of_old_ones() -> None:
         async with posting(fake) as alertmanager:
             old = [dead(f"n{i}") for i in range(2 * BATCH)]
             alertmanager.offer(old, time.monotonic())
-            await until(lambda: len(alertmanager._told) == len(old))
+            await until(lambda: len(alertmanager._accepted) == len(old))
             fake.posts.clear()
             alertmanager.offer([*old, dead("new")], time.monotonic())
             await until(lambda: len(fake.sent()) == len(old) + 1)
@@ -193,7 +193,7 @@ def test_every_other_post_to_one_that_hangs_is_empty() -> None:
     # Posts wait in its socket and are read when it wakes up: few of them should tell old alerts.
     async def scenario() -> None:
         fake = Fake()
-        async with posting(fake, pace=RETRY, patience=(0.1, 0.1)) as alertmanager:
+        async with posting(fake, pace=RETRY, timeouts=(0.1, 0.1)) as alertmanager:
             await until(lambda: fake.taken)
             fake.hangs = True
             while len(fake.tried) < 5:
@@ -212,7 +212,7 @@ def test_alerts_are_posted_although_no_empty_post_was_ever_answered(fault: str) 
     async def scenario() -> None:
         fake = Fake()
         fake.cuts, fake.slow = fault == "cut", 0.5 if fault == "slow" else 0.0
-        async with posting(fake, pace=RETRY, patience=(0.1, 0.1)) as alertmanager:
+        async with posting(fake, pace=RETRY, timeouts=(0.1, 0.1)) as alertmanager:
             await until(lambda: len(fake.taken) >= 3)
             assert not any(fake.taken)
             alertmanager.offer([dead("a")], time.monotonic())
@@ -334,7 +334,7 @@ def test_a_refusal_is_said_in_one_line() -> None:
         fake.status = 401
         async with posting(fake, run=False) as alertmanager:
             assert await alertmanager.try_once() == "HTTP 401 no, for a reason"
-        nobody = Alertmanager("http://127.0.0.1:1", Texts({}), config=HttpConfig(), posted=lambda *_: None)
+        nobody = Alertmanager("http://127.0.0.1:1", AlertTexts({}), config=HttpConfig(), posted=lambda *_: None)
         problem = await nobody.try_once()
         nobody.close()
         assert "refused" in problem

@@ -8,7 +8,7 @@ import yaml
 
 from exporter.bundled import bundled
 from exporter.errors import SettingsError
-from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, PUSHED, REDIS_UNREACHABLE, Alert, Texts
+from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, PUSHED, REDIS_UNREACHABLE, Alert, AlertTexts
 from exporter.settings.model import Alertmanager
 from exporter.source.names import shown_id
 
@@ -21,13 +21,13 @@ RULES = {
 
 
 def labels(*given: str) -> dict[str, str]:
-    return Texts(Alertmanager(label=given).labels).labels(Alert(NODE_OFFLINE, "n", 0.0))
+    return AlertTexts(Alertmanager(label=given).labels).labels(Alert(NODE_OFFLINE, "n", 0.0))
 
 
 @pytest.mark.parametrize("name", PUSHED)
 def test_labels_and_annotations_are_the_rules(name: str) -> None:
     node_id = "n" if name == NODE_OFFLINE else ""
-    alert, texts = Alert(name, node_id, 0.0), Texts({"job": "ginkgo-exporter"})
+    alert, texts = Alert(name, node_id, 0.0), AlertTexts({"job": "ginkgo-exporter"})
     node = {"node_id": "n"} if node_id else {}
     assert texts.labels(alert) == {
         "alertname": name,
@@ -69,7 +69,7 @@ def test_given_labels_are_added_and_override_severity() -> None:
 
 @pytest.mark.parametrize("name", [MASS_LOSS, REDIS_UNREACHABLE])
 def test_an_alert_about_no_node_has_no_node_id(name: str) -> None:
-    assert "node_id" not in Texts({}).labels(Alert(name, "", 0.0))
+    assert "node_id" not in AlertTexts({}).labels(Alert(name, "", 0.0))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_an_alert_about_no_node_has_no_node_id(name: str) -> None:
 )
 def test_any_id_is_a_label_and_stands_in_the_annotations_as_it_is(raw: bytes) -> None:
     node_id = shown_id(raw)
-    alert, texts = Alert(NODE_OFFLINE, node_id, 0.0), Texts({"job": "j"})
+    alert, texts = Alert(NODE_OFFLINE, node_id, 0.0), AlertTexts({"job": "j"})
     assert texts.labels(alert)["node_id"] == node_id
     assert texts.annotations(alert)["summary"] == f"Node {node_id} is offline"
 
@@ -97,7 +97,7 @@ def changed_rules(folder: Path, old: str, new: str, *, as_object: bool = False) 
 def test_links_that_the_operator_changed_in_the_rules_are_pushed(name: str, *, as_object: bool, tmp_path: Path) -> None:
     old = "https://github.com/ginkgo-trading/ginkgo-exporter/blob/main/alerts/runbooks/"
     rules = changed_rules(tmp_path, old, "https://wiki.example.org/", as_object=as_object)
-    pushed = Texts({}, rules).annotations(Alert(name, "n" if name == NODE_OFFLINE else "", 0.0))
+    pushed = AlertTexts({}, rules).annotations(Alert(name, "n" if name == NODE_OFFLINE else "", 0.0))
     assert pushed["runbook_url"] == f"https://wiki.example.org/{name}.md"
     assert pushed["dashboard_url"] == RULES[name]["annotations"]["dashboard_url"]
 
@@ -106,7 +106,7 @@ def test_a_label_that_the_operator_added_to_the_rule_is_pushed(tmp_path: Path) -
     rules = tmp_path / "rules.yml"
     content = [{"alert": name, "expr": "vector(1)", "labels": {"team": "trading"}} for name in PUSHED]
     rules.write_text(yaml.safe_dump({"groups": [{"name": "own", "rules": content}]}))
-    assert Texts({}, rules).labels(Alert(NODE_OFFLINE, "n", 0.0))["team"] == "trading"
+    assert AlertTexts({}, rules).labels(Alert(NODE_OFFLINE, "n", 0.0))["team"] == "trading"
 
 
 def rules_with(of_node_offline: str) -> str:
@@ -119,12 +119,12 @@ def rules_with(of_node_offline: str) -> str:
     ("text", "said"),
     [
         ("groups: []", "it has no alert GinkgoNodeOffline"),
-        ("[]", "it is no file of Prometheus rules"),
-        ("groups: [{rules: 1}]", "it is no file of Prometheus rules"),
-        ("", "it is no file of Prometheus rules"),
+        ("[]", "it is not a file of Prometheus rules"),
+        ("groups: [{rules: 1}]", "it is not a file of Prometheus rules"),
+        ("", "it is not a file of Prometheus rules"),
         (
             rules_with("labels: {a: 1}"),
-            "GinkgoNodeOffline: its labels are no texts",
+            "GinkgoNodeOffline: its labels are not texts",
         ),
         (
             rules_with("annotations: {summary: '{{ $value }}'}"),
@@ -141,6 +141,6 @@ def test_rules_that_cannot_be_pushed_are_refused_in_one_line(text: str, said: st
     rules = tmp_path / "rules.yml"
     rules.write_text(text)
     with pytest.raises(SettingsError) as refused:
-        Texts({}, rules)
+        AlertTexts({}, rules)
     assert str(refused.value).startswith(f"--alertmanager.rules-file: {said}")
     assert "\n" not in str(refused.value)

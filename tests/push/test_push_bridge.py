@@ -8,7 +8,7 @@ from bridge_world import BEAT, TTL, World
 from structlog.testing import capture_logs
 
 from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, REDIS_UNREACHABLE, WRITES_REFUSED
-from exporter.push.bridge import BLIND, REFRESH
+from exporter.push.bridge import REFRESH, STALE_AFTER
 from readings import ALIVE, CRASHED, GONE
 
 
@@ -149,7 +149,7 @@ def test_the_dead_are_pushed_on_while_redis_is_away_for_a_while(world: World) ->
     world.crash(b"a")
     world.live(40)
     world.broken_since = world.now
-    world.live(BLIND - REFRESH)
+    world.live(STALE_AFTER - REFRESH)
     times = [at for at in world.times(NODE_OFFLINE, "a") if at > world.broken_since]
     assert all(4 <= later - earlier <= 5 for earlier, later in pairwise(times))
     assert world.now - times[-1] <= 5
@@ -161,8 +161,8 @@ def test_a_bridge_that_is_blind_for_long_leaves_the_dead_to_those_who_see(world:
     world.live(40)
     world.broken_since = world.now
     blind = world.now
-    world.live(BLIND + 60)
-    assert world.times(NODE_OFFLINE, "a")[-1] <= blind + BLIND + REFRESH
+    world.live(STALE_AFTER + 60)
+    assert world.times(NODE_OFFLINE, "a")[-1] <= blind + STALE_AFTER + REFRESH
     world.broken_since = None
     world.live(REFRESH)
     assert world.now - world.times(NODE_OFFLINE, "a")[-1] <= REFRESH
@@ -176,7 +176,7 @@ def test_the_sole_writer_pushes_on_however_long_it_is_blind() -> None:
     world.crash(b"a")
     world.live(40)
     world.broken_since = world.now
-    world.live(BLIND + 60)
+    world.live(STALE_AFTER + 60)
     assert world.now - world.times(NODE_OFFLINE, "a")[-1] <= REFRESH
 
 

@@ -34,7 +34,7 @@ def clocks_of(date: float | str | None, now: Now | None = None, took: float = 0.
     now = now or Now()
     clocks = Clocks("http://am", wall=now.wall, monotonic=now.monotonic)
     text = http_date(NOON + date) if isinstance(date, (int, float)) else date
-    clocks.answered(text, now.passed - took, now.passed)
+    clocks.observe(text, now.passed - took, now.passed)
     return clocks
 
 
@@ -149,7 +149,7 @@ def test_a_clock_is_doubtful_before_the_first_answer_and_when_ours_was_set() -> 
     assert clocks.doubtful
     assert clocks.offset is None
     assert times(clocks) == (pytest.approx(-30), None)
-    clocks.answered(http_date(NOON), 1000.0, 1000.0)
+    clocks.observe(http_date(NOON), 1000.0, 1000.0)
     assert not clocks.doubtful
     for jump in (-1.1, 1.1):
         now.off = jump
@@ -169,7 +169,7 @@ def test_the_last_date_counts_on_while_time_passes() -> None:
 
 def test_a_missing_date_after_a_good_one_makes_the_clock_unknown() -> None:
     clocks = clocks_of(40)
-    clocks.answered(None, 1000.0, 1000.0)
+    clocks.observe(None, 1000.0, 1000.0)
     assert clocks.offset is None
     assert not clocks.doubtful
     assert times(clocks) == (pytest.approx(-30), None)
@@ -203,7 +203,7 @@ def test_a_disagreement_is_logged_once_and_its_end_too() -> None:
             http_date(NOON + HOUR),
             http_date(NOON - HOUR),
         ):
-            clocks.answered(date, 1000.0, 1000.0)
+            clocks.observe(date, 1000.0, 1000.0)
     event = "alerts end by Alertmanager's resolve_timeout"
     none, far = "its answers have no readable Date", "the Date of its answers is 3599 s ahead of this machine's clock"
     good = {"event": "Alertmanager's clock and ours agree again", "log_level": "info", "url": "http://am"}

@@ -23,7 +23,7 @@ def backlog() -> Iterator[int]:
 
 
 def transport(fake: Fake, shortest: float = 5.0, longest: float = 80.0) -> Transport:
-    return Transport(fake.url, HttpConfig(), patience=(shortest, longest))
+    return Transport(fake.url, HttpConfig(), timeouts=(shortest, longest))
 
 
 def test_a_post_is_accepted_and_the_date_of_its_answer_is_told() -> None:
