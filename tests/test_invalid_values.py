@@ -150,9 +150,9 @@ def test_memory_is_bounded_whatever_the_nodes_are_called(invalid: InvalidValueLo
 
 def test_threads_that_share_the_log_log_each_pair_once(invalid: InvalidValueLog) -> None:
     with capture_logs() as lines:
-        threads = [Thread(target=invalid.add, args=("queue_size", ids(90))) for _ in range(8)]
+        threads = [Thread(target=invalid.add, args=("queue_size", ids(LINES_PER_MINUTE))) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert sorted(line["node_id"] for line in lines) == sorted(ids(90))
+    assert sorted(line["node_id"] for line in lines) == sorted(ids(LINES_PER_MINUTE))

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from exporter.errors import SourceTooLargeError
 from exporter.settings import Settings
-from exporter.source.careful import MOST_VALUE, read_carefully
+from exporter.source.careful import ROOM, read_carefully
 from exporter.source.connection import Link, Pool, linked
 from exporter.source.discovery import Found, discover
 from exporter.source.limits import Spent, nobody
@@ -75,6 +75,7 @@ class StandaloneReader:
         self._rights = rights or Rights()
         self._names: Sequence[bytes] = ()
         self._chunks: tuple[Chunk, ...] = ()
+        self._room = ROOM
         self._large: set[int] = set()  # positions of chunks whose reply was too large at the last read
 
     def read(self, names: Sequence[bytes], deadline: float) -> Reading:
@@ -94,7 +95,7 @@ class StandaloneReader:
             self._names, self._chunks, self._large = names, chunks_of(names, self._keys), set()
         if not self._chunks:
             yield from self._usual_parts((), deadline)
-        position = 0
+        position, self._room = 0, ROOM
         while position < len(self._chunks):
             large = min((number for number in self._large if number >= position), default=len(self._chunks))
             if large > position:
@@ -113,15 +114,17 @@ class StandaloneReader:
         names = self._chunks[position].names
         with linked(self._pool, deadline) as link:
             asked = time.monotonic()
-            reply = read_carefully(link, self._keys, names)
+            reply = read_carefully(link, self._keys, names, self._room)
             link.send(SERVER)
             server = self._server(link, deadline)
         self._large.discard(position)
-        if reply.too_large:
+        self._room = reply.room
+        if reply.large:
             self._large.add(position)
-            self._spent("replies", f"{reply.too_large} values of more than {MOST_VALUE} bytes were left out")
-        rows, ttl_ms, beats = list[Any](reply.rows), list[Any](reply.ttl_ms), list[Any](reply.beats)
-        return _ChunkReply(names, rows, ttl_ms, beats, (), reply.without_hash).reading(asked, server)
+        if reply.too_large:
+            self._spent("replies", f"{reply.too_large} very long values were left out")
+        whole = _ChunkReply(names, reply.rows, reply.ttl_ms, reply.beats, (), reply.without_hash)
+        return whole.reading(asked, server)
 
     def _usual_parts(self, chunks: Sequence[Chunk], deadline: float) -> Generator[Reading, None, None]:
         with linked(self._pool, deadline) as link:
