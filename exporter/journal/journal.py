@@ -24,7 +24,7 @@ TRY_AGAIN: Final = 5.0
 MOST_WAITING: Final = 32 * 2**20
 """Bytes of events that wait for a journal that cannot be written; the oldest ones are not written any more."""
 _AT_ONCE: Final = 1 << 20
-_MOST_TOLD: Final = 1000
+_MOST_TOLD: Final = 100
 
 EXPORTER: Final = "exporter"
 """The subject of events about the exporter itself."""
@@ -142,20 +142,21 @@ class Journal:
         """Return the newest events that a query accepts, at most ``limit``."""
         self._seal()
         with self._lock:
-            events = self._memory.newest_first()
-        return page_of(events, query, limit)
+            kept = self._memory.kept()
+        return page_of(kept.found(query), limit)
 
     def _read_back(self, file: JournalFile) -> None:
         try:
-            found = file.read_back(MOST_EVENTS)
+            past = file.read_back(MOST_EVENTS)
         except OSError as error:
             self._fail(error)
             return
-        self.earlier = found.events
-        self._memory.add(found.events)
-        if found.unreadable:
-            self._errors.inc(found.unreadable)
-            log.warning("the journal has lines that cannot be read", file=str(file.path), lines=found.unreadable)
+        self.earlier = past.events
+        for event in past.events:
+            self._memory.add(event, line_of(event))
+        if past.unreadable:
+            self._errors.inc(past.unreadable)
+            log.warning("the journal has lines that cannot be read", file=str(file.path), lines=past.unreadable)
 
     def _run(self) -> None:
         while not self._closed.is_set():
@@ -174,11 +175,12 @@ class Journal:
         with self._lock:
             entries = [entry for _ in range(len(self._told)) for entry in self._told.popleft()()]
             events = events_of(entries, self._memory.last_id, self.unix)
-            self._memory.add(events)
             for event in events:
+                line = line_of(event)
+                self._memory.add(event, line)
                 self._count.labels(event.kind.value).inc()
                 if self._file:
-                    self._wait_for_file(line_of(event))
+                    self._wait_for_file(line)
 
     def _wait_for_file(self, line: bytes) -> None:
         self._waiting.append(line)

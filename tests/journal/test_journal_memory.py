@@ -1,22 +1,38 @@
 """The last events, and which of them a query finds."""
 
-import pytest
+from secrets import token_hex
 
-from exporter.journal.event import Kind
-from exporter.journal.memory import Memory, Query, page_of
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.journal.event import Event, Kind
+from exporter.journal.lines import line_of
+from exporter.journal.memory import MOST_EVENTS, Memory, Query, page_of
 from journal_events import T0, event
 
 EVENTS = (
-    event(5, "a", after="online"),
-    event(4, "redis", kind=Kind.REDIS),
-    event(3, "a", "b"),
-    event(2, "b"),
     event(1, "a"),
+    event(2, "b"),
+    event(3, "a", "b"),
+    event(4, "redis", kind=Kind.REDIS),
+    event(5, "a", after="online"),
 )
 
 
+def memory_of(*events: Event, **limits: int) -> Memory:
+    memory = Memory(**limits)
+    for each in events:
+        memory.add(each, line_of(each))
+    return memory
+
+
+def ids(memory: Memory, query: Query | None = None) -> list[int]:
+    return [each.id for each in memory.kept().found(query or Query())]
+
+
 @pytest.mark.parametrize(
-    ("query", "found"),
+    ("query", "wanted"),
     [
         (Query(), [5, 4, 3, 2, 1]),
         (Query(subjects=frozenset({"a"})), [5, 3, 1]),
@@ -28,32 +44,62 @@ EVENTS = (
         (Query(subjects=frozenset({"c"})), []),
     ],
 )
-def test_query_finds_the_events_that_it_describes_newest_first(query: Query, found: list[int]) -> None:
-    assert [each.id for each in page_of(EVENTS, query, 10).events] == found
+def test_query_finds_the_events_that_it_describes_newest_first(query: Query, wanted: list[int]) -> None:
+    assert ids(memory_of(*EVENTS), query) == wanted
 
 
 def test_pages_follow_each_other_without_a_gap() -> None:
-    first = page_of(EVENTS, Query(), 2)
-    second = page_of(EVENTS, Query(before=first.next), 2)
-    third = page_of(EVENTS, Query(before=second.next), 2)
+    kept = memory_of(*EVENTS).kept()
+    first = page_of(kept.found(Query()), 2)
+    second = page_of(kept.found(Query(before=first.next)), 2)
+    third = page_of(kept.found(Query(before=second.next)), 2)
     assert [[each.id for each in page.events] for page in (first, second, third)] == [[5, 4], [3, 2], [1]]
     assert third.next is None
 
 
 def test_page_that_is_just_full_has_no_next_one() -> None:
-    assert page_of(EVENTS, Query(), 5).next is None
+    assert page_of(EVENTS, 5).next is None
 
 
 def test_memory_keeps_the_last_events() -> None:
-    memory = Memory(most_events=3)
-    memory.add(event(number) for number in range(1, 6))
-    assert [each.id for each in memory.newest_first()] == [5, 4, 3]
+    memory = memory_of(*EVENTS, most_events=3)
+    assert ids(memory) == [5, 4, 3]
     assert memory.last_id == 5
 
 
+def test_last_10_000_events_are_found_exactly() -> None:
+    memory = memory_of(*(event(number, f"n{number}") for number in range(1, 10_101)))
+    assert ids(memory) == list(range(10_100, 100, -1))
+    assert ids(memory, Query(subjects=frozenset({"n101"}))) == [101]
+    assert ids(memory, Query(subjects=frozenset({"n100"}))) == []
+    assert ids(memory, Query(until=T0 + 103)) == [103, 102, 101]
+    assert ids(memory, Query(before=103)) == [102, 101]
+    assert _size(memory) < 50 * MOST_EVENTS
+
+
 def test_memory_is_bounded_whatever_the_events_name() -> None:
-    memory = Memory(most_text=1000)
-    memory.add(event(number, "x" * 400) for number in range(1, 4))
-    assert [each.id for each in memory.newest_first()] == [3, 2]
-    memory.add([event(4, "x" * 5000)])
-    assert [each.id for each in memory.newest_first()] == [4]
+    memory = memory_of(*(event(number, token_hex(40_000)) for number in range(1, 20)), most_bytes=100_000)
+    assert ids(memory)
+    assert _size(memory) <= 100_000
+    assert ids(memory_of(event(4, token_hex(40_000)), most_bytes=10)) == [4]
+
+
+def test_burst_takes_little_memory_and_each_of_its_nodes_is_found() -> None:
+    names = [f"node-{number:05}" for number in range(10_000)]
+    each = {"deadline": [T0 + number / 1000 for number in range(10_000)]}
+    memory = memory_of(event(1, *names, evidence={"each": each}))
+    assert _size(memory) < 120_000
+    (burst,) = memory.kept().found(Query(subjects=frozenset({"node-07654"})))
+    assert burst.evidence_of("node-07654") == {"deadline": T0 + 7.654}
+
+
+def _size(memory: Memory) -> int:
+    return sum(len(chunk.lines) for chunk in memory.kept().chunks)
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1), min_size=1, max_size=3), st.data())
+def test_subject_is_found_whatever_its_text(subjects: list[str], data: st.DataObject) -> None:
+    wanted = data.draw(st.sampled_from(subjects))
+    memory = memory_of(event(1, *subjects))
+    assert ids(memory, Query(subjects=frozenset({wanted}))) == [1]
+    assert ids(memory, Query(subjects=frozenset({f"{wanted}!?"}) - set(subjects))) == []
