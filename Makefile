@@ -67,8 +67,8 @@ dist: sbom ## build sdist and wheel of the last commit, the same bytes on every 
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
 		$(BIN)/python -m build --no-isolation --outdir dist build/source
 
-docs: $(VENV)/dev ## write the README's tables from the code
-	$(BIN)/python docs/tables.py README.md README.zh-CN.md
+docs: $(VENV)/dev ## write the tables of the documentation from the code
+	$(BIN)/python -m docs.source $(ARGS)
 
 lock: $(VENV)/dev ## update all pinned dependencies, with hashes
 	$(UV_COMPILE) --upgrade --output-file requirements/runtime.txt

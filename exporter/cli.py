@@ -24,6 +24,7 @@ from exporter.commands.check import check
 from exporter.commands.completion import PrintCompletion
 from exporter.commands.options import add_forget_options, add_nodes_options, add_portfolios_options
 from exporter.errors import ExporterError, SettingsError
+from exporter.exit_codes import ExitCode
 from exporter.fleet import Fleet
 from exporter.journal.event import Kind
 from exporter.journal.file import JournalFile
@@ -75,7 +76,7 @@ log = structlog.get_logger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0 for success, 1 for failure, 2 for a wrong flag or setting."""
+    """Run the command line and exit with an ``ExitCode``."""
     disable_created_metrics()
     sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     try:
@@ -86,15 +87,15 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         sys.stdout.flush()
         sys.exit(code)
     except SettingsError as error:
-        _fail(str(error), 2)
+        _fail(str(error), ExitCode.USAGE)
     except ExporterError as error:
-        _fail(str(error), 1)
+        _fail(str(error), ExitCode.FAILURE)
     except BrokenPipeError:
-        sys.exit(1)  # the reader of the pipe has closed it, such as `head`
+        sys.exit(ExitCode.FAILURE)  # the reader of the pipe has closed it, such as `head`
     except OSError as error:
-        _fail(str(error), 1)
+        _fail(str(error), ExitCode.FAILURE)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(ExitCode.INTERRUPTED)
     finally:
         _drop_unwritable_output()
 
@@ -131,7 +132,7 @@ class _Parser(argparse.ArgumentParser):
             if unknown := [flag for flag in flags if flag not in self._option_string_actions][:1]:
                 message = f"unrecognized arguments: {unknown[0]}"
         message = re.sub(r"://\S*@", "://…@", message)  # a mistyped flag may hold a password
-        _fail(f"{message} (see {self.prog} --help)", 2)
+        _fail(f"{message} (see {self.prog} --help)", ExitCode.USAGE)
 
 
 def _parser() -> argparse.ArgumentParser:

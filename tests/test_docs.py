@@ -6,16 +6,35 @@ from pathlib import Path
 
 import pytest
 
+from docs.source import __main__ as generator
+from docs.source.__main__ import TABLES, filled_in, pages
+
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "docs"))
-
-from tables import filled_in  # noqa: E402 - docs/ is no package
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
-def test_tables_of_metrics_and_flags_match_the_code(name: str) -> None:
-    text = (ROOT / name).read_text(encoding="utf-8")
-    assert text == filled_in(text), "make docs updates the tables"
+def test_generated_tables_match_the_code() -> None:
+    assert [path.name for path in pages() if (text := path.read_text(encoding="utf-8")) != filled_in(text)] == [], (
+        "make docs writes the tables"
+    )
+
+
+def test_every_table_has_a_place_in_the_reference() -> None:
+    texts = "".join(path.read_text(encoding="utf-8") for path in pages())
+    assert [name for name in TABLES if f"<!-- {name} -->" not in texts] == []
+
+
+def test_command_that_compares_the_tables_names_a_page_that_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "docs" / "reference" / "exit-codes.md"
+    page.parent.mkdir(parents=True)
+    page.write_text("<!-- exits -->\nold\n<!-- /exits -->\n", encoding="utf-8")
+    monkeypatch.setattr(generator, "ROOT", tmp_path)
+    assert generator.main(["--check"]) == 1
+    assert "docs/reference/exit-codes.md differs" in capsys.readouterr().err
+    assert generator.main([]) == 0
+    assert "| 130 |" in page.read_text(encoding="utf-8")
+    assert generator.main(["--check"]) == 0
 
 
 def test_tests_run_as_the_acl_user_of_the_readme() -> None:

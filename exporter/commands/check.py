@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from exporter.errors import SourceError
+from exporter.exit_codes import ExitCode
 from exporter.push.alertmanager import Alertmanager
 from exporter.push.alerts import PUSHED, AlertTexts
 from exporter.push.config import HttpConfig
@@ -31,7 +32,7 @@ def check(settings: Settings) -> int:
         problem, remark = asyncio.run(_try_alertmanager(url, config))
         print(f"alertmanager {url}: {problem or 'good, it took an empty post'}{remark}")  # noqa: T201
         good = good and not problem
-    return 0 if good else 1
+    return ExitCode.SUCCESS if good else ExitCode.FAILURE
 
 
 async def _try_alertmanager(url: str, config: HttpConfig) -> tuple[str, str]:

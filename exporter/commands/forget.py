@@ -13,6 +13,7 @@ from exporter.commands.deletion import NEVER_EXPIRES, Deleter, NodeKeys
 from exporter.commands.listing import from_exporter
 from exporter.errors import SettingsError, SourceError
 from exporter.escaping import printable
+from exporter.exit_codes import ExitCode
 from exporter.liveness.judge import State
 from exporter.settings import Settings
 from exporter.snapshot.rows import Row, duration
@@ -108,7 +109,7 @@ def _carry_out(deleter: Deleter, decisions: Iterator[Decision], *, sure: bool, s
     )
     if refused:
         raise SourceError(f"--yes would fail: {_refusals_in_words(refused)}")
-    return 1 if kept and strict else 0
+    return ExitCode.FAILURE if kept and strict else ExitCode.SUCCESS
 
 
 def _refusals_in_words(refused: Mapping[str, str]) -> str:

@@ -3,13 +3,14 @@
 import argparse
 from typing import Final
 
+from exporter.exit_codes import ExitCode
 from exporter.portfolios.ledger import PortfolioState
 from exporter.settings.durations import parse_duration
 from exporter.snapshot.rows import COLUMNS
 
-SOME_OFFLINE: Final = 3
+SOME_OFFLINE: Final = ExitCode.SOME_OFFLINE
 """Exit code with ``nodes --fail-offline`` when a node is offline."""
-SOME_UNTRADED: Final = 1
+SOME_UNTRADED: Final = ExitCode.FAILURE
 """Exit code with ``portfolios --fail-untraded`` when a portfolio is untraded."""
 SORT_FIELDS: Final = tuple(column.name for column in COLUMNS)
 

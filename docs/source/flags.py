@@ -1,0 +1,65 @@
+"""The tables of flags: the settings by their sections, and the flags that only one command has."""
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby
+from typing import Final
+
+from exporter import demo
+from exporter.commands.options import add_forget_options, add_nodes_options, add_portfolios_options
+from exporter.settings import all_settings
+from exporter.settings.flags import Setting, section_title
+
+OPTIONS: Final[Mapping[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "nodes": add_nodes_options,
+    "portfolios": add_portfolios_options,
+    "forget": add_forget_options,
+    "demo": demo.add_flags,
+}
+"""The commands with flags of their own."""
+
+
+def flags_table() -> str:
+    """Return all settings as Markdown: a heading and a table for each section."""
+    return "\n\n".join(_section(title, list(settings)) for title, settings in groupby(all_settings(), section_title))
+
+
+def options_table() -> str:
+    """Return the flags that only one command has as a Markdown table."""
+    lines = ["| command | flag | meaning; default |", "|---|---|---|"]
+    for command in OPTIONS:
+        lines += [f"| `{command}` | `{name}` | {_cell(text)} |" for name, text in _options(command)]
+    return "\n".join(lines)
+
+
+def flag_names() -> set[str]:
+    """Return every flag that any command takes."""
+    flags = {setting.flag for setting in all_settings()}
+    flags |= {setting.flag.replace("--", "--no-", 1) for setting in all_settings() if setting.switch}
+    flags |= {name for command in OPTIONS for name, _ in _options(command) if name.startswith("--")}
+    return flags | {"--help", "--version", "--print-completion"}
+
+
+def _section(title: str, settings: list[Setting]) -> str:
+    lines = [f"### {title or 'Configuration file'}", "", "| flag | variable | default | meaning |", "|---|---|---|---|"]
+    for setting in settings:
+        default = setting.default if setting.default in ("none", "off", "on") else f"`{setting.default}`"
+        text = setting.info.description or ""
+        if setting.choices:
+            text += ": " + ", ".join(f"`{choice}`" for choice in setting.choices)
+        lines.append(f"| `{setting.flag}` | `{setting.variable}` | {default} | {_cell(text)} |")
+    return "\n".join(lines)
+
+
+def _options(command: str) -> Iterator[tuple[str, str]]:
+    """Yield name and help of each flag that only this command has."""
+    parser = argparse.ArgumentParser(prog=command, add_help=False)
+    OPTIONS[command](parser)
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public list of them
+        if action.help and action.help != argparse.SUPPRESS:
+            text = action.help.replace("%(default)s", str(action.default)).replace("%%", "%")
+            yield (action.option_strings[0] if action.option_strings else str(action.metavar)), text
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|")

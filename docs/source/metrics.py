@@ -1,0 +1,83 @@
+"""The tables of metrics, one for each part of the exporter that the metrics tell of."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from prometheus_client.metrics_core import Metric as MetricFamily
+
+from exporter.contract import NODE_METRICS, PORTFOLIO_METRICS, STATUS, WORKER_PREFIXES
+from exporter.exposition.collector import read_families
+from exporter.exposition.portfolios import portfolio_families
+from exporter.fleet import Fleet
+from exporter.portfolios.history import History
+from exporter.portfolios.ledger import ledger_of
+from exporter.portfolios.reads import PortfolioReading
+from exporter.push.bridge import Bridge
+from exporter.settings import load
+from exporter.snapshot.read_info import Discovered, ReadInfo
+from exporter.snapshot.snapshot import COUNTED, Part, Snapshot
+from exporter.source.names import Names
+from exporter.source.reading import Server
+
+GROUPS: Final = {
+    "nodes": ("ginkgo_node_",),
+    "portfolios": ("ginkgo_portfolio", "ginkgo_plan", "ginkgo_workers"),
+    "push": ("ginkgo_bridge_",),
+    "exporter": ("ginkgo_exporter_", "ginkgo_journal_"),
+    "fleet": ("ginkgo_",),
+}
+"""The beginnings of the metrics' names in each table. A metric belongs to the first table that fits."""
+
+_UNITS: Final = {"timestamp_seconds": "Unix time", "seconds": "seconds", "bytes": "bytes", "ratio": "0 to 1"}
+"""The unit that the end of a metric's name stands for."""
+
+
+def metrics_table(group: str) -> str:
+    """Return the metrics of a group as a Markdown table."""
+    lines = ["| metric | type | labels | unit | meaning |", "|---|---|---|---|---|"]
+    for name, kind, labels, text in _metrics():
+        if _group(name) == group:
+            unit = next((unit for end, unit in _UNITS.items() if name.removesuffix("_total").endswith(end)), "")
+            cells = (f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels), unit, text)
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def metric_names() -> set[str]:
+    """Return the names of all metrics of the exporter's own."""
+    return {name for name, *_ in _metrics()}
+
+
+def _group(name: str) -> str:
+    return next(group for group, starts in GROUPS.items() if name.startswith(starts))
+
+
+def _metrics() -> Iterator[tuple[str, str, list[str], str]]:
+    """Yield name, type, labels and help of each metric."""
+    for metric in NODE_METRICS:
+        yield metric.name, metric.kind, ["node_id", "status"] if metric is STATUS else ["node_id"], metric.help
+    for metric in PORTFOLIO_METRICS:
+        yield metric.name, metric.kind, ["node_id"], metric.help
+    for family in _own_families():
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        yield name, family.type, sorted(labels), family.documentation
+
+
+def _own_families() -> Iterator[MetricFamily]:
+    nobody = Snapshot([Part(Names(), range(0), (), {}, dict.fromkeys(COUNTED, 0), 0.0)])
+    server = Server("run", "master", refused={}, last_save_ok=True, memory_used_ratio=0.5)
+    yield from portfolio_families(_portfolios())
+    yield from read_families(nobody, ReadInfo(0.0, Discovered(0.0, 0.0, 0), server, expected=1))
+    fleet = Fleet(load({"alertmanager.url": ["http://alertmanager:9093"]}))
+    Bridge(fleet)
+    for family in fleet.telemetry.registry.collect():
+        if family.name.startswith("ginkgo_"):
+            yield family
+
+
+def _portfolios() -> PortfolioReading:
+    history = History(1)
+    history.note(ledger_of({}, ()), 0.0)
+    account = history.note(ledger_of({b"p": b"n"}, ()), 0.0)
+    return PortfolioReading(account, {}, 0.0, dict.fromkeys(WORKER_PREFIXES, 0))
