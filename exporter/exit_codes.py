@@ -17,8 +17,8 @@ class ExitCode(IntEnum):
     FAILURE = (
         1,
         (
-            "The command failed. Redis or an address cannot be used, `check` found a fault, `forget` kept a node that it "
-            "was asked to delete, or `portfolios --fail-untraded` found an untraded portfolio."
+            "The command failed: Redis or an address cannot be used, `check` found a fault, `forget` kept a node that"
+            " it was asked to delete, or `portfolios --fail-untraded` found an untraded portfolio."
         ),
     )
     USAGE = 2, "A flag, a variable, a file or a value is wrong. One line says which and why. Nothing was opened."
