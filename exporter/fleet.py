@@ -79,6 +79,7 @@ class Fleet:
             settings.heartbeat.beat,
             settings.nodes.forget_after,
             Thresholds(settings.mass_loss.nodes, settings.mass_loss.ratio, settings.mass_loss.many),
+            forget_rehomed_after=settings.nodes.forget_rehomed_after,
         )
         self.outages = Outages(clock)
         self._clock = clock
@@ -250,6 +251,8 @@ class Fleet:
     ) -> PortfolioSeries | None:
         workers = None if self.judge.excuses_heartbeats() else self._workers
         series = self._portfolios.series(names, parts, lists, workers, parts[-1].wall, deadline)
+        if series:
+            self.judge.set_leftovers(series.reading.leftovers)
         planned = self._portfolios.planned_nodes
         if planned is not self._planned:
             if not planned <= self._planned.union(names.raw):

@@ -11,6 +11,7 @@ from threading import Lock
 from exporter.liveness.earlier_run import WasOffline
 from exporter.liveness.evidence import Finding, Judgement, Why, findings
 from exporter.liveness.faults import Kind
+from exporter.liveness.forgetting import Forgetting, Leftovers
 from exporter.liveness.mass_loss import Thresholds, count_late
 from exporter.liveness.rules import LOOK_AGAIN, REMEMBER_LOST, Rules
 from exporter.liveness.states import Change, Missing, State, Verdicts
@@ -35,12 +36,19 @@ class Judge:
         beat: Seconds between two beats.
         forget_after: Seconds after which an offline node is only counted; None counts and exports it without limit.
         thresholds: How many nodes must die together to be a mass loss.
+        forget_rehomed_after: Seconds after which an offline node is only counted whose work has moved; None for never.
     """
 
     def __init__(
-        self, ttl: float, beat: float, forget_after: float | None = None, thresholds: Thresholds | None = None
+        self,
+        ttl: float,
+        beat: float,
+        forget_after: float | None = None,
+        thresholds: Thresholds | None = None,
+        *,
+        forget_rehomed_after: float | None = None,
     ) -> None:
-        self._rules = Rules(ttl, beat, forget_after, thresholds or Thresholds())
+        self._rules = Rules(ttl, beat, Forgetting(forget_after, forget_rehomed_after), thresholds or Thresholds())
         self._ttl, self._beat = ttl, beat
         self._lock = Lock()
         self._on_changes: list[OnChanges] = []
@@ -182,6 +190,11 @@ class Judge:
         """Return since when the judge assumes that Redis refuses writes, in monotonic seconds; None if it does not."""
         with self._lock:
             return self._rules.faults.writes_refused_since
+
+    def set_leftovers(self, leftovers: Leftovers) -> None:
+        """Record what the plan and the loaded lists say of offline nodes: some may be forgotten, some must not."""
+        with self._lock:
+            self._rules.forgetting.leftovers = leftovers
 
     def excuses_heartbeats(self) -> bool:
         """Return whether a fault of Redis lasts, or ended so recently that it may excuse any missing heartbeat."""

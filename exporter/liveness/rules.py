@@ -16,6 +16,7 @@ from exporter.liveness.all_faults import Faults
 from exporter.liveness.earlier_run import EarlierRun
 from exporter.liveness.evidence import Dropped
 from exporter.liveness.faults import LOSES_DATA, NEVER, Kind, chance
+from exporter.liveness.forgetting import Forgetting
 from exporter.liveness.heartbeats import Heartbeats
 from exporter.liveness.mass_loss import MassLoss, Ruling, Thresholds, count_late
 from exporter.liveness.states import Change, Missing, State, Verdicts
@@ -37,7 +38,7 @@ class Rules:
     Args:
         ttl: Seconds that a heartbeat lives.
         beat: Seconds between two beats.
-        forget_after: Seconds after which an offline node is forgotten; None forgets no node.
+        forgetting: Decides which offline nodes are forgotten.
         thresholds: How many nodes must die together to be a mass loss.
 
     Attributes:
@@ -52,7 +53,7 @@ class Rules:
         dropped: Nodes that ``drop`` has forgotten and ``take`` has not returned yet.
     """
 
-    def __init__(self, ttl: float, beat: float, forget_after: float | None, thresholds: Thresholds) -> None:
+    def __init__(self, ttl: float, beat: float, forgetting: Forgetting, thresholds: Thresholds) -> None:
         self.faults = Faults(ttl, beat)
         self.mass_loss = MassLoss(ttl, beat, thresholds)
         self.heartbeats = Heartbeats()
@@ -64,7 +65,7 @@ class Rules:
         self.dropped: dict[bytes, Dropped] = {}
         self._ttl, self._beat = ttl, beat
         self._grace = ttl + beat
-        self._forget_after = forget_after
+        self.forgetting = forgetting
 
     def take(self) -> tuple[list[Change], dict[bytes, Dropped]]:
         """Return the changes of state, and the nodes that were forgotten, since the last call."""
@@ -241,7 +242,8 @@ class Rules:
 
     def _set_offline(self, name: bytes, node: Missing, at: float) -> State:
         node.offline = True
-        if self._forget_after is None or node.died is None or at - node.died <= self._forget_after:
+        forgotten = node.state is State.FORGOTTEN
+        if node.died is None or not self.forgetting.forgets(name, at - node.died, forgotten=forgotten):
             return self._set(name, node, State.OFFLINE, at)
         self.mass_loss.leave(name)
         return self._set(name, node, State.FORGOTTEN, at)

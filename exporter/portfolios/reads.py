@@ -12,9 +12,11 @@ from redis.exceptions import NoPermissionError
 
 from exporter.contract import LOADED_FIELD, WORKER_PREFIXES
 from exporter.errors import SourceError
+from exporter.liveness.forgetting import Leftovers
 from exporter.liveness.states import State
 from exporter.portfolios.history import Account, History
-from exporter.portfolios.ledger import ORPHANED_NODE, NodeReport
+from exporter.portfolios.ledger import ORPHANED_NODE, Ledger, NodeReport
+from exporter.portfolios.leftovers import leftovers_of
 from exporter.portfolios.loaded import Raw
 from exporter.portfolios.maker import LedgerMaker
 from exporter.source.plan import PlanReader
@@ -55,6 +57,7 @@ class PortfolioReading:
         idle: Seconds since the scheduler last looked at the plan; None where that is unknown.
         workers: Live workers by component; None where they are unknown.
         rows: The states of loaded portfolios; empty if they are not read.
+        leftovers: Which offline nodes may be forgotten, and which must not.
     """
 
     account: Account
@@ -62,6 +65,7 @@ class PortfolioReading:
     idle: float | None = None
     workers: Mapping[str, int] | None = None
     rows: Sequence[PortfolioRow] = ()
+    leftovers: Leftovers = field(default_factory=Leftovers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,8 @@ class PortfolioReader:
     _names: Sequence[bytes] = field(init=False, default=())
     _undiscovered: frozenset[bytes] = field(init=False, default=frozenset())
     _reports: Sequence[NodeReport] = field(init=False, default=())
+    _leftovers_of: Ledger | None = field(init=False, default=None)
+    _last_leftovers: Leftovers = field(init=False, default_factory=Leftovers)
     _loaded: Sequence[tuple[bytes, bytes]] = field(init=False, default=())
     _logged: set[str] = field(init=False, default_factory=set)
 
@@ -173,6 +179,7 @@ class PortfolioReader:
             idle=plan.idle if plan.plan else None,
             workers=None if workers is None else self._alive(workers, deadline),
             rows=self._rows(deadline) if self.states else (),
+            leftovers=self._leftovers(ledger),
         )
 
     def _lists(self, names: Sequence[bytes], deadline: float) -> Sequence[Raw]:
@@ -200,6 +207,12 @@ class PortfolioReader:
             for (portfolio, node), reply in zip(loaded, replies, strict=True)
             if type(reply) is list and len(reply) == len(STATE_FIELDS)
         ]
+
+    def _leftovers(self, ledger: Ledger) -> Leftovers:
+        if self._leftovers_of is not ledger:
+            self._leftovers_of = ledger
+            self._last_leftovers = leftovers_of(ledger, self._maker.reports)
+        return self._last_leftovers
 
     def _alive(self, keys: Collection[bytes], deadline: float) -> Mapping[str, int] | None:
         """Return how many workers of each component have a living heartbeat; None if one could not be read."""

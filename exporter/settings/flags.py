@@ -13,7 +13,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from exporter.settings.durations import format_duration
-from exporter.settings.kinds import IS_DURATION, IS_SIZE
+from exporter.settings.kinds import IS_DURATION, IS_OPTIONAL_DURATION, IS_SIZE
 from exporter.settings.model import Settings, kebab
 from exporter.settings.sizes import format_size
 
@@ -75,7 +75,8 @@ class Setting:
             return "on" if default else "off"
         if IS_SIZE in self.info.metadata:
             return format_size(default)
-        return format_duration(default) if IS_DURATION in self.info.metadata else str(default)
+        is_duration = IS_DURATION in self.info.metadata or IS_OPTIONAL_DURATION in self.info.metadata
+        return format_duration(default) if is_duration else str(default)
 
 
 def all_settings() -> Iterator[Setting]:

@@ -106,9 +106,8 @@ IS_SIZE: Final = BeforeValidator(_size)
 Size = Annotated[int, IS_SIZE, Field(gt=0)]
 IS_DURATION: Final = BeforeValidator(_duration)
 Duration = Annotated[float, IS_DURATION, Field(gt=0, allow_inf_nan=False)]
-OptionalDuration = Annotated[
-    Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, BeforeValidator(_optional_duration)
-]
+IS_OPTIONAL_DURATION: Final = BeforeValidator(_optional_duration)
+OptionalDuration = Annotated[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, IS_OPTIONAL_DURATION]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Label = Annotated[str, AfterValidator(_label)]

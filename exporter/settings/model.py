@@ -112,6 +112,10 @@ class Nodes(_Section):
     forget_after: OptionalDuration = Field(
         default=None, description="leave out nodes that are offline for longer, such as 24h"
     )
+    forget_rehomed_after: OptionalDuration = Field(
+        default=3600.0,
+        description="leave out nodes that are offline for longer and whose portfolios all run on other nodes",
+    )
     expected: int | None = Field(
         default=None, ge=1, description="how many nodes there should be, for GinkgoNodesMissing"
     )

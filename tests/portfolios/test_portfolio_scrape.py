@@ -233,3 +233,47 @@ def test_node_whose_hash_is_no_hash_says_nothing(fleet: Fleet, platform: "redis.
     wait_for(lambda: known(fleet, b"a"), "for the node")
     _, series = scraped(fleet)
     assert series["ginkgo_portfolios"]["unknown"] == 1
+
+
+def test_node_whose_work_has_moved_is_only_counted_until_it_is_needed_again(
+    redis_server: RedisServer, platform: "redis.Redis"
+) -> None:
+    write(platform, b"old", b'["p"]', alive=False)
+    write(platform, b"new", b'["p"]')
+    platform.hset("schedule:plan", mapping={"p": "new"})
+    settings = {"redis.url": [redis_server.url], "nodes.forget-rehomed-after": "100ms", "discovery.interval": "100ms"}
+    with Fleet(load(settings)) as fleet:
+        wait_for(lambda: not fleet.not_ready, "for the first discovery")
+        wait_for(lambda: fleet.read().ids == ["new"], "for the leftover to be forgotten")
+        assert fleet.read().counts[State.FORGOTTEN] == 1
+        write(platform, b"new", b"[]")  # the owner deletes the portfolio
+        platform.delete("schedule:plan")
+        platform.hset("schedule:plan", mapping={"q": "new"})
+        assert fleet.read().ids == ["new"]
+        _, series = scraped(fleet)
+        assert series["ginkgo_portfolios_untraded"]["dropped"] == 0
+        platform.hset("schedule:plan", mapping={"q": "old"})
+        fleet.read()  # the judge hears of the new plan with the next read
+        assert fleet.read().ids == ["new", "old"]
+
+
+def test_node_with_an_untraded_portfolio_is_never_forgotten(redis_server: RedisServer, platform: "redis.Redis") -> None:
+    write(platform, b"old", b'["p", "dropped"]', alive=False)
+    write(platform, b"new", b'["p"]')
+    platform.hset("schedule:plan", mapping={"p": "new"})
+    settings = {
+        "redis.url": [redis_server.url],
+        "nodes.forget-after": "100ms",
+        "nodes.forget-rehomed-after": "100ms",
+        "discovery.interval": "100ms",
+    }
+    with Fleet(load(settings)) as fleet:
+        wait_for(lambda: not fleet.not_ready, "for the first discovery")
+        fleet.read()
+        died, _ = fleet.judge.offline_since(b"old")
+        assert died is not None
+        wait_for(lambda: fleet._clock() > died + 0.2, "for the node to be old enough")
+        assert fleet.read().ids == ["new", "old"]
+        platform.hset("schedule:plan", mapping={"dropped": "new"})
+        write(platform, b"new", b'["p", "dropped"]')
+        wait_for(lambda: fleet.read().ids == ["new"], "for the node to be forgotten")
