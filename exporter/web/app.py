@@ -1,5 +1,6 @@
 """The routes and their answers."""
 
+import asyncio
 import re
 from collections.abc import Callable, Hashable
 from http import HTTPStatus
@@ -12,6 +13,7 @@ from exporter.fleet import Fleet
 from exporter.liveness.offline import judged
 from exporter.web import page
 from exporter.web.admission import Admission
+from exporter.web.event_list import EventQuery, events_json
 from exporter.web.handler import Handler, log_request
 from exporter.web.negotiation import CONTENT_TYPES, accepts_gzip, choose_format, time_limit
 from exporter.web.node_list import NodeQuery, nodes_json
@@ -54,6 +56,7 @@ def application(  # noqa: PLR0913 - the parts of a server
             ("/", StatusPage, {**parts, "views": views, "pushed": pushed}),
             ("/api/v1/nodes", Nodes, {**parts, "views": views}),
             ("/api/v1/portfolios", Portfolios, {**parts, "views": views}),
+            ("/api/v1/events", Events, parts),
             ("/-/healthy", Healthy, parts),
             ("/-/ready", Ready, parts),
         ],
@@ -136,6 +139,23 @@ class Portfolios(View):
             self.text(f"400 Bad Request: {error}")
             return
         await self.send_view(query, lambda snapshot, pause: portfolios_json(snapshot, query, pause), _JSON)
+
+
+class Events(Handler):
+    """What happened: the events, newest first."""
+
+    async def get(self) -> None:
+        """Answer with ``{"events": […], "next": …}``, or 400 if the query is invalid."""
+        try:
+            wanted = EventQuery.of(self.request.query_arguments)
+        except ValueError as error:
+            self.set_status(HTTPStatus.BAD_REQUEST)
+            self.text(f"400 Bad Request: {error}")
+            return
+        if not await self.budget.room(scrape=False):
+            self.busy()
+            return
+        await self.send(await asyncio.to_thread(events_json, self.fleet.journal, wanted), _JSON)
 
 
 class StatusPage(View):
