@@ -99,24 +99,19 @@ def _mass_loss(event: Event, subject: str | None) -> str:
 
 
 def _push(event: Event, _: str | None) -> str:
-    alert, place = shown(event.subjects[0]), shown(event.evidence.get("alertmanager", "Alertmanager"))
-    match event.after:
-        case "taken":
-            return f"Alertmanager {place} took {_alerts(event)}."
-        case "ended":
-            return f"{_alerts(event)} is no longer pushed."
-        case "held back":
-            return f"{_alerts(event)} is held back."
-        case "refused":
-            return f"Alertmanager {place} takes no posts."
-        case "active":
-            return f"Alertmanager {place} takes posts."
-        case after:
-            return f"Push of {alert}: {shown(after)}."
+    place = f"Alertmanager {shown(event.evidence.get('alertmanager', ''))}"
+    sentences = {
+        "taken": f"{place} took {_alerts(event)}.",
+        "ended": f"T{_alerts(event)[1:]} is no longer pushed.",
+        "refused": f"{place} takes no posts.",
+        "active": f"{place} takes posts{' again' if event.before else ''}.",
+    }
+    return sentences.get(event.after, f"Push: {shown(event.after)}.")
 
 
 def _alerts(event: Event) -> str:
-    name, *nodes = event.subjects
+    name = str(event.evidence.get("alertname", event.subjects[0]))
+    nodes = [subject for subject in event.subjects if subject != name]
     named = ", ".join(shown(node) for node in nodes[:FIRST])
     more = f" and {len(nodes) - FIRST} more" if len(nodes) > FIRST else ""
     return f"the alert {shown(name)}" + (f" for {named}{more}" if nodes else "")
@@ -204,6 +199,7 @@ _OTHER_REASONS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     ),
     "starts_at": lambda evidence: f"It was posted as firing since {at(evidence['starts_at'])}.",
     "redis_run_id": lambda evidence: f"Redis's run: {shown(evidence['redis_run_id'])}, a {_role(evidence)}.",
+    "resolved": lambda _: "Its end was posted.",
     "previous_run": lambda evidence: f"Its previous run {shown(evidence['previous_run'])}.",
     "version": lambda evidence: f"Version {shown(evidence['version'])}.",
     "journal": lambda evidence: f"The journal: {shown(evidence['journal'])}.",

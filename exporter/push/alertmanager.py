@@ -61,6 +61,7 @@ class Alertmanager:
     Attributes:
         url: Its address.
         last_accepted: Monotonic time of the last post that was accepted.
+        problem: Why the last post was not accepted, in one line; empty if it was accepted.
         clocks: The clocks of the posted times; ``clocks.offset`` is how far Alertmanager's clock is ahead of ours.
     """
 
@@ -88,6 +89,7 @@ class Alertmanager:
         self._ended: dict[tuple[str, str], Alert] = {}
         self._accepted: set[tuple[str, str]] = set()
         self._wake = asyncio.Event()
+        self.problem = ""
         self._failing = False
         self._unanswered = False  # the last post timed out
 
@@ -170,7 +172,7 @@ class Alertmanager:
         body += [self._body(alert, self.clocks.ended(alert.began, now)) for alert in ended.values()]
         sent = {alert.key: self._pending[alert.key] for alert in alerts}
         problem = await self._send(body)
-        accepted = not problem
+        self.problem, accepted = problem, not problem
         if accepted:
             self.last_accepted = self._clock()
             self._forget(sent, ended)

@@ -18,6 +18,7 @@ from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, PUSHED, REDIS_UNREACHA
 from exporter.push.changes import log_changes
 from exporter.push.clock import Clocks, offsets
 from exporter.push.config import HttpConfig
+from exporter.push.journaling import PushJournal
 from exporter.source.names import shown_id
 
 REFRESH: Final = 4.0
@@ -87,6 +88,7 @@ class Bridge(Collector):
             )
             for url in settings.url
         ]
+        self._journal = PushJournal(fleet.journal, self._texts, clock)
         self._alerts: dict[tuple[str, str], Alert] = {}
         self._general_before: list[Alert] = []
         self._refresh, self._refresh_by = refresh, float("-inf")
@@ -225,9 +227,11 @@ class Bridge(Collector):
                 alertmanager.offer(offered, at)
         for alert in ended:
             self._delivered.discard((*alert.key, alert.began))
+        self._journal.ended(ended, resolved=self._resolve, stale=self._is_stale(at))
 
     def _posted(self, alertmanager: Alertmanager, accepted: bool, alerts: Iterable[Alert]) -> None:  # noqa: FBT001
         self._posts.labels(alertmanager.url, "ok" if accepted else "error").inc()
+        self._journal.posted(alertmanager.url, "" if accepted else alertmanager.problem, alerts)
         now = self._clock()
         for alert in alerts if accepted else ():
             key = (*alert.key, alert.began)

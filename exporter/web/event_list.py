@@ -33,7 +33,9 @@ class EventQuery:
 
     @classmethod
     def of(cls, arguments: Mapping[str, Sequence[bytes]]) -> "EventQuery":
-        """Return what the arguments of a URL ask for. ``subject`` and ``kind`` may be repeated; unknown ones are ignored.
+        """Return what the arguments of a URL ask for; ``subject`` and ``kind`` may be repeated.
+
+        Arguments that are not known are ignored.
 
         Raises:
             ValueError: An argument is invalid; the text says which, and holds nothing of its value.
@@ -60,7 +62,7 @@ class EventQuery:
 
 
 def events_json(journal: Journal, wanted: EventQuery) -> list[bytes]:
-    """Return the pieces of ``{"events": […], "next": …}``: the newest events first, and the cursor for more, or null."""
+    """Return the pieces of ``{"events": […], "next": …}``: the newest events first, and the cursor for more or null."""
     page = journal.page(wanted.query, wanted.limit)
     texts: list[bytes] = []
     size, last_id, cursor = 0, 0, page.next

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from exporter.errors import SourceError
+from exporter.journal.journal import Journal
 from exporter.liveness.judge import Judge
 from exporter.liveness.outages import PROBED, Outages
 from exporter.liveness.watch import Watch
@@ -43,6 +44,7 @@ class World:
         self.broken_since: float | None = None
         self.last_accepted = float("-inf")
         self.url = "http://127.0.0.1:1"
+        self.problem = ""
         self.clocks = Clocks(self.url)
         self.server = replace(SERVER, refused={"MISCONF": 0})
         self.settings = load({"alertmanager.url": [self.url], **dict(flags)})
@@ -50,6 +52,7 @@ class World:
         self.outages = Outages(self.clock)
         self.watch = Watch(self.judge, self, 5, self.clock)
         self.telemetry = Telemetry()
+        self.journal = Journal(None, self.telemetry, self.wall, self.clock)
         self.names = Names()
         self.offered: list[tuple[float, list[tuple[str, str]]]] = []
         self.alerts: dict[tuple[str, str], Alert] = {}
