@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import ctypes
 import gc
+import io
 import logging
 import os
 import re
@@ -78,6 +79,8 @@ log = structlog.get_logger(__name__)
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with an ``ExitCode``."""
     disable_created_metrics()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # the terminal's encoding may lack a character of a node's id
     sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     try:
         arguments = _parser().parse_args(argv)

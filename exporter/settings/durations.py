@@ -4,6 +4,10 @@ import re
 from typing import Final
 
 _UNITS: Final = {"y": 31_536_000, "w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
+LONGEST: Final = 100.0 * _UNITS["y"]
+"""Seconds of the longest duration: no timer takes an unlimited one."""
+_MOST_DIGITS: Final = 15
+_TOO_LONG: Final = "longer than 100y"
 _DURATION: Final = re.compile("".join(rf"(?:(?P<{unit}>[0-9]+){unit})?" for unit in _UNITS))
 
 
@@ -14,14 +18,20 @@ def parse_duration(text: str) -> float:
     first. ``0`` needs no unit.
 
     Raises:
-        ValueError: The text is not such a duration.
+        ValueError: The text is not such a duration, or it is longer than ``LONGEST``.
     """
     match = _DURATION.fullmatch(text)
     if text == "0":
         return 0.0
     if not text or not match:
         raise ValueError("not a duration such as 500ms, 10s or 1h30m")
-    return float(sum(int(count) * _UNITS[unit] for unit, count in match.groupdict().items() if count))
+    counts = {unit: count.lstrip("0") for unit, count in match.groupdict().items() if count}
+    if any(len(count) > _MOST_DIGITS for count in counts.values()):
+        raise ValueError(_TOO_LONG)
+    seconds = float(sum(int(count or 0) * _UNITS[unit] for unit, count in counts.items()))
+    if seconds > LONGEST:
+        raise ValueError(_TOO_LONG)
+    return seconds
 
 
 def format_duration(seconds: float) -> str:

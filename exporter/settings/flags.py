@@ -99,6 +99,22 @@ def section_title(setting: Setting) -> str:
     return ((kind.__doc__ if kind else "") or "").rstrip(".")
 
 
+class _Once(argparse.Action):
+    """Takes one value. exporter-toolkit takes several addresses to listen on, so a second one must not be ignored."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Take the value, or end the program with an error."""
+        if getattr(namespace, self.dest, values) != values:
+            parser.error(f"{option_string}: several addresses are not supported: give one, or none for all of them")
+        setattr(namespace, self.dest, values)
+
+
 def add_flags(parser: argparse.ArgumentParser, sections: Collection[str] = tuple(Settings.model_fields)) -> None:
     """Add the flags of some sections to a parser, one group for each section.
 
@@ -121,4 +137,6 @@ def add_flags(parser: argparse.ArgumentParser, sections: Collection[str] = tuple
         else:
             options["metavar"] = "|".join(setting.choices) or setting.path[-1].rpartition("_")[2].upper()
             options["action"] = "append" if setting.repeatable else "store"
+            if setting.name == "web.listen-address":
+                options["action"] = _Once
         group.add_argument(setting.flag, **options)

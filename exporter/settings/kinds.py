@@ -1,14 +1,24 @@
 """The types of the settings' values. Each type is parsed from the user's text."""
 
+import re
 from typing import Annotated, Final, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
-from redis.connection import parse_url
+from redis.connection import URL_QUERY_ARGUMENT_PARSERS, parse_url
 
-from exporter.settings.durations import parse_duration
+from exporter.settings.durations import LONGEST, parse_duration
 from exporter.settings.sizes import parse_size
+
+_PORT: Final = re.compile(r"[0-9]{1,5}")
+_LAST_PORT: Final = 65_535
+_LAST_DATABASE: Final = 2**31 - 1
+_IPV6: Final = re.compile(r"\[[0-9A-Fa-f:.]+(%[0-9A-Za-z_.-]+)?\]|::1?")
+_NO_REDIS_URL: Final = (
+    "not a Redis address such as redis://host:6379/0 (in a password, write %2F for /, %3F for ? and %23 for #)"
+)
+_CREDENTIALS: Final = {"username", "password"}
 
 
 class ListenAddress(NamedTuple):
@@ -43,9 +53,19 @@ def _listen_address(value: object) -> object:
     if not isinstance(value, str):
         return value
     host, colon, port = value.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004
+    if not colon or not _PORT.fullmatch(port) or int(port) > _LAST_PORT or not _is_host(host):
         raise ValueError("not an address such as :19121, 127.0.0.1:19121 or [::1]:19121")
     return ListenAddress(host.removeprefix("[").removesuffix("]"), int(port))
+
+
+def _is_host(host: str) -> bool:
+    """Return whether a text may be the host of an address to listen on: a name, IPv4, IPv6 in brackets, or empty."""
+    if host.startswith("[") or host.endswith("]") or ":" in host:
+        return _IPV6.fullmatch(host) is not None
+    try:
+        return all(letter.isalnum() or letter in "-._" for letter in host) and host.encode("idna") is not None
+    except UnicodeError:  # a part of the name is empty, or too long
+        return False
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
@@ -55,21 +75,43 @@ def _redis_url(value: SecretStr) -> SecretStr:
         raise ValueError("must begin with redis://, rediss:// or unix://")
     try:
         address, options = urlsplit(url), parse_url(url)
+        port = address.port
     except ValueError:
-        raise ValueError("not a Redis address such as redis://host:6379/0") from None
+        raise ValueError(_NO_REDIS_URL) from None
+    if "#" in url or port == 0 or not _is_url_host(address.hostname or ""):
+        raise ValueError(_NO_REDIS_URL)
     if not url.startswith("unix://") and address.path.strip("/") and "db" not in options:
         raise ValueError("its path is not a database number, such as in redis://host:6379/0")
-    if strange := sorted(parse_qs(address.query).keys() - {"db"}):
-        raise ValueError(f"has an option that is unknown, or a flag of this program: {strange[0]}")
+    if not 0 <= options.get("db", 0) <= _LAST_DATABASE:
+        raise ValueError("its database number is out of range")
+    if address.query and parse_qs(address.query, keep_blank_values=True).keys() != {"db"}:
+        # A password with a ? in it looks like options, so they are named only if redis-py has them.
+        known = sorted(parse_qs(address.query).keys() & (URL_QUERY_ARGUMENT_PARSERS.keys() | _CREDENTIALS))
+        named = f": {known[0]}" if known else " (in a password, ? is written %3F)"
+        raise ValueError(f"has an option that is unknown, or a flag of this program{named}")
     return value
 
 
 def _http_url(value: str) -> str:
-    if not value.startswith(("http://", "https://")) or not value.split("://", 1)[1].strip("/"):
+    # The URL may hold a secret. So no message quotes it.
+    try:
+        address = urlsplit(value)
+        host, port = address.hostname, address.port
+    except ValueError:
+        host, port = None, None
+    if not value.startswith(("http://", "https://")) or not host or port == 0 or not _is_url_host(host):
         raise ValueError("not an address such as http://alertmanager:9093")
-    if "@" in value.split("://", 1)[1].split("/", 1)[0]:
+    if "@" in address.netloc:
         raise ValueError("must not hold a password: put it into --alertmanager.config-file")
+    if "?" in value or "#" in value:
+        raise ValueError("must hold no query and no fragment: the path of Alertmanager's API is added to it")
+    if not value.isprintable() or " " in value:
+        raise ValueError("must hold no spaces and no control characters")
     return value.rstrip("/")
+
+
+def _is_url_host(host: str) -> bool:
+    return all(letter.isalnum() or letter in "-._:%" for letter in host)
 
 
 def _label(value: str) -> str:
@@ -93,6 +135,8 @@ def _time_zone(value: object) -> object:
 def _path(value: str) -> str:
     if not value.startswith("/") or value == "/" or value.startswith(("/-/", "/api/")):
         raise ValueError("must begin with / and must not be a path of another route")
+    if not value.isprintable() or set(value) & set(" ?#%"):
+        raise ValueError("must be a path without spaces, ?, # and %")
     return value
 
 
@@ -105,9 +149,11 @@ def _prefix(value: str) -> str:
 IS_SIZE: Final = BeforeValidator(_size)
 Size = Annotated[int, IS_SIZE, Field(gt=0)]
 IS_DURATION: Final = BeforeValidator(_duration)
-Duration = Annotated[float, IS_DURATION, Field(gt=0, allow_inf_nan=False)]
+Duration = Annotated[float, IS_DURATION, Field(gt=0, le=LONGEST, allow_inf_nan=False)]
 IS_OPTIONAL_DURATION: Final = BeforeValidator(_optional_duration)
-OptionalDuration = Annotated[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, IS_OPTIONAL_DURATION]
+OptionalDuration = Annotated[
+    Annotated[float, Field(gt=0, le=LONGEST, allow_inf_nan=False)] | None, IS_OPTIONAL_DURATION
+]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Label = Annotated[str, AfterValidator(_label)]

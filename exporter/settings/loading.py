@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from exporter.errors import SettingsError
 from exporter.settings.flags import all_settings
 from exporter.settings.model import Redis, Settings, kebab
-from exporter.settings.yaml_file import read_yaml
+from exporter.settings.yaml_file import no_file, read_yaml
 
 
 class _Loaded(BaseSettings, Settings):
@@ -145,7 +145,7 @@ def _explain(error: ValidationError, flags: Mapping[tuple[str, ...], object]) ->
     reason = first["msg"].removeprefix("Value error, ")
     reason = reason[:1].lower() + reason[1:]
     if first["type"] == "path_not_file":
-        reason = f"no such file: {first['input']}"
+        reason = no_file(Path(first["input"]))
     for setting in all_settings():
         if ".".join(location[: len(setting.path)]) == setting.name:
             if setting.path in flags:

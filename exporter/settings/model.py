@@ -71,7 +71,7 @@ class Redis(_Section):
     tls_ca_file: FilePath | None = Field(default=None, description="CA certificates for Redis's certificate")
     tls_cert_file: FilePath | None = Field(default=None, description="certificate to show to Redis")
     tls_key_file: FilePath | None = Field(default=None, description="key of that certificate")
-    timeout: Duration = Field(default=5.0, description="time limit of one whole read")
+    timeout: Duration = Field(default=5.0, le=86_400, description="time limit of one whole read")
 
 
 class Keys(_Section):

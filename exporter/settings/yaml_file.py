@@ -1,9 +1,14 @@
 """Reads YAML files that people write. Invalid content of any kind gives an error of one line."""
 
+from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
+
+_MOST: Final = 2**20
+"""Bytes of a file."""
+_MERGE: Final = "tag:yaml.org,2002:merge"
 
 
 def read_yaml(path: Path) -> Any:
@@ -12,8 +17,12 @@ def read_yaml(path: Path) -> Any:
     Raises:
         ValueError: The file cannot be read. The message is one line with the reason.
     """
+    if not path.is_file():  # to open a pipe would wait for a writer
+        raise ValueError(no_file(path))
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > _MOST:
+            raise yaml.YAMLError(f"larger than {_MOST} bytes")  # noqa: TRY301
+        return yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 - a safe loader
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         raise ValueError(" ".join(str(error).split())) from error
     except RecursionError:
@@ -21,3 +30,37 @@ def read_yaml(path: Path) -> Any:
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         # PyYAML lets errors through when a scalar does not fit its type: `2026-13-01`, `!!int ""`.
         raise ValueError(f"a value that does not fit its type ({' '.join(str(error).split())})") from error
+
+
+def no_file(path: Path) -> str:
+    """Return why a path is not a file that can be read."""
+    try:
+        if path.is_dir():
+            return f"is a folder, and not a file: {path}"
+        if path.is_fifo():
+            return f"is a pipe, and not a file: {path}"
+        if path.exists():
+            return f"is a device or a socket, and not a file: {path}"
+    except OSError as error:
+        return f"cannot be read: {path}: {error.strerror}"
+    return f"no such file: {path}"
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """PyYAML's safe loader, which refuses a mapping that has a key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
+        """Return a mapping.
+
+        Raises:
+            yaml.YAMLError: A key stands in it twice.
+        """
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+                continue
+            line, name = key.start_mark.line + 1, (key.tag, key.value)
+            if name in lines:
+                raise yaml.YAMLError(f"the key {key.value!r} stands in line {lines[name]} and again in line {line}")
+            lines[name] = line
+        return super().construct_mapping(node, deep)

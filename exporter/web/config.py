@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from exporter.errors import SettingsError
-from exporter.settings.yaml_file import read_yaml
+from exporter.settings.yaml_file import no_file, read_yaml
 
 _VERSIONS: Final = {
     "TLS10": ssl.TLSVersion.TLSv1,
@@ -74,6 +74,8 @@ class TlsServer(_Strict):
             raise ValueError("client_ca_file goes with a client_auth_type that verifies")
         if self.client_allowed_sans and not verifies:
             raise ValueError("client_allowed_sans goes with a client_auth_type that verifies")
+        if len(self.curve_preferences) > 1:
+            raise ValueError("curve_preferences: several are not supported, only one")
         return self
 
 
@@ -118,9 +120,13 @@ class WebConfig(_Strict):
         try:
             return cls.model_validate(read_yaml(path) or {}, context={"folder": path.parent})
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
+            errors = error.errors(include_input=False, include_url=False)
+            first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
             place = ".".join(map(str, first["loc"][:2]))
-            raise SettingsError(f"--web.config.file: {place}: {first['msg'].removeprefix('Value error, ')}") from None
+            reason = first["msg"].removeprefix("Value error, ")
+            if first["type"] == "extra_forbidden":
+                reason = "unknown, or a setting of exporter-toolkit that is not supported"
+            raise SettingsError(f"--web.config.file: {place}: {reason}") from None
         except ValueError as error:
             raise SettingsError(f"--web.config.file: {error}") from None
 
@@ -133,7 +139,7 @@ def tls_context(tls: TlsServer) -> ssl.SSLContext:
     """
     for file in (tls.cert_file, tls.key_file, tls.client_ca_file):
         if file and not file.is_file():
-            raise SettingsError(f"--web.config.file: tls_server_config: no such file: {file}")
+            raise SettingsError(f"--web.config.file: tls_server_config: {no_file(file)}")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.minimum_version = _VERSIONS[tls.min_version]

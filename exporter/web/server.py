@@ -79,9 +79,9 @@ class Server:
         """
         try:
             sockets = bind_sockets(self._address.port, self._address.host or None)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            if error.errno == errno.EADDRINUSE:
+        except (OSError, UnicodeError, OverflowError) as error:
+            reason = getattr(error, "strerror", "") or str(error)
+            if getattr(error, "errno", None) == errno.EADDRINUSE:
                 reason += " (is another exporter running? choose another port)"
             raise SettingsError(f"--web.listen-address: cannot listen on {self._address}: {reason}") from None
         self.port = sockets[0].getsockname()[1]
