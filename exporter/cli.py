@@ -210,7 +210,8 @@ async def serve(loaded: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    async with serving(loaded):
+    async with serving(loaded) as (_, server):
+        loop.add_signal_handler(signal.SIGHUP, server.reload)
         await stopped.wait()
         # A thread that waits for a name server or a connection cannot be stopped, and Python waits for all threads.
         end = threading.Timer(_END_WITHIN, os._exit, (0,))

@@ -106,6 +106,14 @@ class Admission:
             await asyncio.sleep(self._passwords.delay(address))
         return verdict
 
+    def reload(self) -> None:
+        """Read the configuration and its files now, whether they have changed or not, and log what came of it."""
+        if self._path is None:
+            log.info("there is nothing to reload: no --web.config.file is given, and other settings need a restart")
+            return
+        self._seen, self._rejection = (), ""
+        self._reload()
+
     def _reload(self) -> None:
         if self._path is None:
             return

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from http import HTTPStatus
 from typing import Any
 
+from tornado.httputil import HTTPServerRequest
 from tornado.iostream import IOStream
 from tornado.web import Application
 
@@ -50,7 +51,7 @@ def application(  # noqa: PLR0913 - the parts of a server
         request_finished: Called with the connection's stream when the request is answered.
     """
     parts: dict[str, Any] = {"fleet": fleet, "admission": admission, "budget": budget}
-    return Application(
+    return _Application(
         [
             (re.escape(fleet.settings.web.telemetry_path), Metrics, {**parts, "scrapes": scrapes}),
             ("/", StatusPage, {**parts, "views": views, "pushed": pushed}),
@@ -66,6 +67,17 @@ def application(  # noqa: PLR0913 - the parts of a server
         request_started=request_started,
         request_finished=request_finished,
     )
+
+
+class _Application(Application):
+    """An application that also serves requests whose target is a whole URL, as proxies send them."""
+
+    def find_handler(self, request: HTTPServerRequest, **options: Any) -> Any:
+        """Return what answers a request. RFC 9112, section 3.2.2: a server must accept the absolute form."""
+        scheme, separator, rest = request.path.partition("://")
+        if separator and scheme.lower() in ("http", "https"):
+            request.path = "/" + rest.partition("/")[2]
+        return super().find_handler(request, **options)
 
 
 class Metrics(Handler):

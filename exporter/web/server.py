@@ -88,6 +88,13 @@ class Server:
         self._http.add_sockets([Listener(fileno=each.detach()) for each in sockets])
         log.info("serving", address=str(ListenAddress(self._address.host, self.port)))
 
+    def reload(self) -> None:
+        """Read the web configuration, its certificates and its users now; without one say that there is nothing to do.
+
+        They are also read again when a request comes after one of their files has changed.
+        """
+        self._admission.reload()
+
     async def stop(self) -> None:
         """Accept no more connections, finish the running requests, and close all connections."""
         self._http.stop()
