@@ -40,5 +40,10 @@ def portfolio_rows(account: Account) -> Iterator[PortfolioRow]:
 
 
 def faults_first(rows: Iterable[PortfolioRow]) -> list[PortfolioRow]:
-    """Return rows sorted by state, faults first; then the longest-lasting first, then by id."""
-    return sorted(rows, key=lambda row: (_RANKS[row["state"]], row["since"] or 0.0, row["portfolio_id"]))
+    """Return rows in the order of ``fault_order``."""
+    return sorted(rows, key=fault_order)
+
+
+def fault_order(row: PortfolioRow) -> tuple[int, float, str]:
+    """Return a sort key: by state, faults first; then the longest-lasting first, then by id."""
+    return _RANKS[row["state"]], row["since"] or 0.0, row["portfolio_id"]

@@ -20,11 +20,13 @@ from exporter.web.negotiation import CONTENT_TYPES, accepts_gzip, choose_format,
 from exporter.web.node_list import NodeQuery, nodes_json
 from exporter.web.page import PushedAlerts
 from exporter.web.portfolio_list import PortfolioQuery, portfolios_json
+from exporter.web.portfolio_section import portfolio_section
 from exporter.web.scrape import ScrapeOptions, Scrapes
 from exporter.web.send_budget import SendBudget
 from exporter.web.views import Make, Views
 
 _JSON = "application/json; charset=utf-8"
+_HTML = "text/html; charset=utf-8"
 
 
 def application(  # noqa: PLR0913 - the parts of a server
@@ -179,7 +181,7 @@ class StatusPage(View):
         self.pushed = pushed
 
     async def get(self) -> None:
-        """Answer with the page; with ``?rows`` answer with the rows of its table as JSON."""
+        """Answer with the page; with ``?rows`` or ``?portfolios`` answer with what its script refreshes."""
         offline_since, settings = judged(self.fleet.judge), self.fleet.settings
         if "rows" in self.request.query_arguments:
             await self.send_view(
@@ -188,13 +190,21 @@ class StatusPage(View):
                 _JSON,
             )
             return
+        if "portfolios" in self.request.query_arguments:
+            everything = self.get_query_argument("portfolios") == "all"
+            await self.send_view(
+                ("portfolios", everything),
+                lambda snapshot, pause: [portfolio_section(snapshot, everything=everything, pause=pause)],
+                _HTML,
+            )
+            return
         alerts = self.pushed() if self.pushed else None
         for name, value in page.HEADERS.items():
             self.set_header(name, value)
         await self.send_view(
             "page",
             lambda snapshot, pause: [page.render(snapshot, settings, alerts, offline_since, pause=pause)],
-            "text/html; charset=utf-8",
+            _HTML,
         )
 
 

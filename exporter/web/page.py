@@ -23,6 +23,7 @@ from exporter.settings import Settings
 from exporter.snapshot.rows import COLUMNS, Row, age, moment, offline_first, with_ages
 from exporter.snapshot.snapshot import COUNTED, EXPORTED, Snapshot
 from exporter.web.node_list import MOST_NODES, rows_in_parts
+from exporter.web.portfolio_section import portfolio_section
 from exporter.web.precedence import Pause
 
 PushedAlerts = Callable[[], Sequence[Mapping[str, Any]]]
@@ -100,6 +101,7 @@ def render(  # noqa: PLR0913 - what the page shows
         version=__version__,
         style=_STYLE,
         script=_SCRIPT,
+        portfolios=portfolio_section(snapshot, everything=False, pause=pause),
     )
     # tornado makes a function for each page. The function and its namespace refer to each other, so each page would
     # stay in memory until the garbage collector runs. The template puts its namespace into the list.

@@ -337,6 +337,35 @@ def test_pushed_alerts_are_listed_until_they_end(
         exporter.stop()
 
 
+def test_faults_of_portfolios_are_shown_and_all_portfolios_on_demand(
+    browser: Chrome, exporter: Exporter, own_client: "redis.Redis"
+) -> None:
+    beat(own_client, "a", ttl=600, loaded_portfolio_ids='["good"]')
+    own_client.hset("schedule:plan", mapping={"good": "a", "lost": "__ORPHANED__"})
+    wait_for(lambda: known(exporter, 1))
+    browser.get(exporter.url)
+
+    def shown() -> list[str]:
+        ids: list[str] = browser.execute_script(  # type: ignore[no-untyped-call]
+            "return [...document.querySelectorAll('#portfolios tbody tr')].map(r => r.children[1].textContent)"
+        )
+        return ids
+
+    assert shown() == ["lost"]
+    browser.find_element(By.ID, "portfolios-all").click()
+    wait_for(lambda: shown() == ["lost", "good"])
+    own_client.hset("schedule:plan", "lost", "a")
+    beat(own_client, "a", ttl=600, loaded_portfolio_ids='["good", "lost"]')
+    wait_for(lambda: "2 traded" in text(browser, "#portfolio-counts"))
+    assert shown() == ["good", "lost"]
+    browser.find_element(By.ID, "portfolios-all").click()
+    wait_for(lambda: shown() == [])
+    own_client.delete("schedule:plan")
+    beat(own_client, "a", ttl=600, loaded_portfolio_ids=None)
+    own_client.hdel("node:metrics:a", "loaded_portfolio_ids")
+    wait_for(lambda: not browser.find_element(By.ID, "portfolios").is_displayed())
+
+
 def test_content_security_policy_names_every_part_of_the_page(exporter: Exporter) -> None:
     with urlopen(f"{exporter.url}/") as answer:  # noqa: S310
         policy, body = answer.headers["Content-Security-Policy"], answer.read().decode()

@@ -147,6 +147,22 @@
     const fresh = answer.ok && new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("pushed");
     if (fresh && fresh.innerHTML !== section.innerHTML) section.replaceChildren(...fresh.childNodes);
   };
+  let allPortfolios = false;
+  const showPortfolios = (html) => {
+    const section = element("portfolios");
+    const fresh = new DOMParser().parseFromString(html, "text/html").body;
+    const button = fresh.querySelector("#portfolios-all");
+    if (button) button.hidden = false;
+    section.hidden = !button;
+    if (fresh.innerHTML === section.innerHTML) return;
+    const focused = document.activeElement?.id;
+    section.replaceChildren(...fresh.childNodes);
+    if (focused === "portfolios-all") element(focused)?.focus();
+  };
+  const refreshPortfolios = async () => {
+    const answer = await fetch(`./?portfolios=${allPortfolios ? "all" : "faults"}`, { cache: "no-store" });
+    if (answer.ok) showPortfolios(await answer.text());
+  };
   let timer = null; // null while a refresh is running
   const keepCurrent = async () => {
     clearTimeout(timer);
@@ -155,6 +171,7 @@
       try {
         await refresh();
         await refreshPushed();
+        await refreshPortfolios();
       } catch (error) {
         showState(false, "No answer from the exporter");
         showTrouble(`The exporter does not answer (${error.message}). The table is out of date.`);
@@ -187,6 +204,12 @@
   element("filter").addEventListener("input", draw);
   element("state").addEventListener("change", draw);
   for (const row of tbody.children) rows.set(row.dataset.id, row);
+  element("portfolios").addEventListener("click", (event) => {
+    if (event.target.id !== "portfolios-all") return;
+    allPortfolios = !allPortfolios;
+    refreshPortfolios().catch(() => {}); // the next refresh says so
+  });
+  showPortfolios(element("portfolios").innerHTML);
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden && timer !== null) keepCurrent();
   });
