@@ -11,7 +11,7 @@ STACK := $(shell command -v prometheus >/dev/null && \
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url pyproject.toml
 
-.PHONY: help demo test lint format bench soak siege fuzz mutants dashboards dashboard-pictures chart sbom dist docs lock servers clean
+.PHONY: help demo test lint format bench soak siege fuzz mutants dashboards dashboard-pictures chart sbom dist docs site lock servers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -19,7 +19,7 @@ help: ## list the targets
 demo: $(VENV)/demo ## run simulated nodes and the exporter, with Prometheus and Alertmanager if they are installed
 	@$(BIN)/python -m exporter demo $(STACK) $(ARGS)
 
-test: $(VENV)/dev servers ## run all tests; on Debian as root, install the servers that they need
+test: $(VENV)/dev $(VENV)/site servers ## run all tests; on Debian as root, install the servers that they need
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/dev ## check style, types, and that no package imports a higher one
@@ -70,10 +70,15 @@ dist: sbom ## build sdist and wheel of the last commit, the same bytes on every 
 docs: $(VENV)/dev ## write the tables of the documentation from the code
 	$(BIN)/python -m docs.source $(ARGS)
 
+site: $(VENV)/site ## build the documentation's site in build/site; ARGS="--dirty" is faster
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet $(ARGS)
+
 lock: $(VENV)/dev ## update all pinned dependencies, with hashes
 	$(UV_COMPILE) --upgrade --output-file requirements/runtime.txt
 	$(UV_COMPILE) --upgrade --extra demo --constraint requirements/runtime.txt --output-file requirements/demo.txt
 	$(UV_COMPILE) --upgrade --extra demo --group dev --constraint requirements/demo.txt --output-file requirements/dev.txt
+	$(UV_COMPILE:pyproject.toml=--group) pyproject.toml:site --upgrade --constraint requirements/dev.txt \
+		--output-file requirements/site.txt
 	echo 'hatchling>=1.27' | $(UV_COMPILE:pyproject.toml=-) --upgrade --constraint requirements/dev.txt \
 		--output-file requirements/build.txt
 
@@ -100,3 +105,8 @@ $(VENV)/dev: requirements/dev.txt pyproject.toml | $(BIN)/python
 	@$(PIP) install --require-hashes -r $<
 	@$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $@ $(VENV)/demo
+
+$(VENV)/site: requirements/site.txt | $(VENV)/dev
+	@echo "setting up $(VENV) for the documentation's site"
+	@$(PIP) install --require-hashes -r $<
+	@touch $@

@@ -15,6 +15,7 @@ nodes: it writes the keys that the exporter reads.
 from pathlib import Path as _Path
 
 __version__ = "0.1.0"
+__repository__ = "https://github.com/ginkgo-trading/ginkgo-exporter"
 
 
 def _built_revision() -> str:

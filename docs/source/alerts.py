@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,9 +32,10 @@ def alerts_table() -> str:
     return "\n".join(lines)
 
 
-def alert_names() -> set[str]:
+@cache
+def alert_names() -> frozenset[str]:
     """Return the names of all alerts."""
-    return set(_alerts())
+    return frozenset(_alerts())
 
 
 def _alerts() -> dict[str, list[dict[str, Any]]]:

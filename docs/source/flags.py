@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from itertools import groupby
 from typing import Final
 
@@ -32,12 +33,13 @@ def options_table() -> str:
     return "\n".join(lines)
 
 
-def flag_names() -> set[str]:
+@cache
+def flag_names() -> frozenset[str]:
     """Return every flag that any command takes."""
     flags = {setting.flag for setting in all_settings()}
     flags |= {setting.flag.replace("--", "--no-", 1) for setting in all_settings() if setting.switch}
     flags |= {name for command in OPTIONS for name, _ in _options(command) if name.startswith("--")}
-    return flags | {"--help", "--version", "--print-completion"}
+    return frozenset(flags | {"--help", "--version", "--print-completion"})
 
 
 def _section(title: str, settings: list[Setting]) -> str:

@@ -1,6 +1,7 @@
 """The tables of metrics, one for each part of the exporter that the metrics tell of."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Final
 
 from prometheus_client.metrics_core import Metric as MetricFamily
@@ -43,9 +44,10 @@ def metrics_table(group: str) -> str:
     return "\n".join(lines)
 
 
-def metric_names() -> set[str]:
+@cache
+def metric_names() -> frozenset[str]:
     """Return the names of all metrics of the exporter's own."""
-    return {name for name, *_ in _metrics()}
+    return frozenset(name for name, *_ in _metrics())
 
 
 def _group(name: str) -> str:

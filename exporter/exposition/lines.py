@@ -1,7 +1,7 @@
 """Writes the columns of a part as lines of Prometheus's text formats; both formats have the same lines.
 
 A column is written by one ``%``: a template has one line for each node, with a place for the node's
-value, and one ``replace`` puts in the name of the family. docs/performance.md says what this buys.
+value, and one ``replace`` puts in the name of the family. docs/explanation/performance.md says what this buys.
 """
 
 from collections.abc import Iterable, Mapping

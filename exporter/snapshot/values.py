@@ -3,7 +3,7 @@
 A number is ASCII decimal: an optional sign, digits, an optional fraction and an optional exponent. It
 is finite and not negative, also after scaling. An invalid value is dropped, and its position is
 returned. Most columns are checked as a whole, and a value that was parsed before is not parsed again:
-see docs/performance.md.
+see docs/explanation/performance.md.
 """
 
 import math

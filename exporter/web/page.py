@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from tornado.template import Loader
 
-from exporter import __version__
+from exporter import __repository__, __version__
 from exporter.escaping import printable
 from exporter.liveness.judge import State
 from exporter.liveness.offline import OfflineSince, unknown
@@ -31,7 +31,7 @@ PushedAlerts = Callable[[], Sequence[Mapping[str, Any]]]
 
 MOST_ROWS: Final = 1000
 """Maximum number of rows that are shown: a browser is slow with more. The filter finds the others."""
-README: Final = "https://github.com/ginkgo-trading/ginkgo-exporter#readme"
+README: Final = f"{__repository__}#readme"
 _HERE: Final = Path(__file__).parent
 _COLUMNS: Final = tuple(column for column in COLUMNS if column.name != "events")
 """The columns of the page: events per second stand for events."""
