@@ -32,6 +32,7 @@ class LedgerMaker:
         self._states: Sequence[State] = ()
         self._undiscovered: frozenset[bytes] = frozenset()
         self._ledger: Ledger | None = None
+        self._of_two_readings = False  # such a ledger holds for one read: its first reading is out of date afterwards
         self.reports: Sequence[NodeReport] = ()
 
     def make(  # noqa: PLR0913 - what a ledger is made of
@@ -60,16 +61,21 @@ class LedgerMaker:
         """
         other_lists = self.lists.update(names, raw)
         other_plan = plan is not self._plan
-        unchanged = not other_plan and states == self._states and undiscovered == self._undiscovered
+        unchanged = (
+            not other_plan
+            and states == self._states
+            and undiscovered == self._undiscovered
+            and not self._of_two_readings
+        )
         if unchanged and not other_lists:
             return self._ledger
         self._plan = None  # until the new ledger is there: after a failure the last one must not be kept
         if not plan and not self.lists.any_says:
-            self._ledger, self.reports = None, ()
+            self._ledger, self.reports, self._of_two_readings = None, (), False
         else:
             strangers = [NodeReport(name, State.UNDECIDED, None) for name in undiscovered.difference(names)]
             self.reports = [*self.lists.reports(states), *strangers]
-            self._ledger = ledger_of(plan, self.reports)
+            self._ledger, self._of_two_readings = ledger_of(plan, self.reports), False
             if (other_lists or other_plan) and any(self._ledger.counts[state] for state in _TO_CONFIRM):
                 self._confirm(plan, names, read_again())
         self._plan, self._states, self._undiscovered = plan, states, undiscovered
@@ -81,4 +87,4 @@ class LedgerMaker:
         if self.lists.update(names, raw):
             states = [report.state for report in earlier]
             self.reports = [*self.lists.reports(states[: len(names)]), *earlier[len(names) :]]
-            self._ledger = ledger_of(plan, self.reports, earlier)
+            self._ledger, self._of_two_readings = ledger_of(plan, self.reports, earlier), True

@@ -70,6 +70,15 @@ def test_portfolio_that_the_first_reading_saw_counts_as_loaded() -> None:
     assert states_of(ledger) == {b"p": ("traded", None), b"q": ("untraded", "undelivered")}
 
 
+def test_first_of_two_readings_counts_for_one_read_only() -> None:
+    maker, plan = LedgerMaker(), {b"p": b"a", b"q": b"b"}
+    after = [b"[]", b"[]"]
+    maker.make(plan, NAMES, ONLINE, [b'["p"]', b"[]"], read_again=lambda: after)
+    ledger = maker.make(plan, NAMES, ONLINE, after, read_again=never)
+    assert states_of(ledger) == dict.fromkeys((b"p", b"q"), ("untraded", "undelivered"))
+    assert maker.make(plan, NAMES, ONLINE, after, read_again=never) is ledger
+
+
 def test_lists_that_stay_the_same_are_not_read_once_more() -> None:
     maker, plan, raw = LedgerMaker(), {b"p": b"a"}, [b'["p"]', b"[]"]
     maker.make(plan, NAMES, ONLINE, raw, read_again=never)
