@@ -94,10 +94,9 @@ class PlanReader:
         Raises:
             SourceError: Redis could not be read, or refuses to show the plan.
         """
-        start = self._clock()
         reading = self._read(deadline)
         if expected and not reading.plan:
-            self._pause(max(0.0, start + GAP - self._clock()))
+            self._pause(GAP)  # from the reply on: a slow reply is no reason to look again at once
             reading = self._read(deadline)
         return reading
 
