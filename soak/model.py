@@ -12,6 +12,7 @@ from typing import Final
 from exporter.liveness.judge import State
 from exporter.source.discovery import SHARE
 from soak.chance import GRACE, PROBE, Chance
+from soak.ledger import LedgerJudge
 from soak.nodes import Node, Platform
 from soak.servers import BEAT, DISCOVERY, READ_TIMEOUT, TTL
 from soak.sights import Seen, Sight
@@ -36,11 +37,13 @@ class Model:
 
     Attributes:
         chance: Redis's faults, and how much chance they left.
+        ledger: The judge of portfolios.
     """
 
     def __init__(self, platform: Platform, strain: Strain | None = None) -> None:
         self.platform = platform
         self.chance = Chance(platform, strain)
+        self.ledger = LedgerJudge(platform, self.chance)
         self._started = 0.0
         self._memories: dict[str, Memory] = {}
         self._found_within = DISCOVERY + BUSY_MACHINE
@@ -49,6 +52,7 @@ class Model:
     def exporter_started(self, at: float) -> None:
         """Forget what the last process knew."""
         self._started, self._memories, self._waiting_since = at, {}, None
+        self.ledger.exporter_started(at)
 
     def judge(self, sight: Sight) -> Iterator[str]:
         """Yield what is wrong."""
@@ -70,9 +74,9 @@ class Model:
             for name, node in self.platform.nodes.items():
                 for wrong in self._judge_node(sight, node, sight.nodes.get(name), since):
                     yield f"{name!r}: {wrong}"
-            for name in sight.nodes.keys() - self.platform.nodes.keys():
-                yield f"{name!r}: no such node"
+            yield from (f"{name!r}: no such node" for name in sight.nodes.keys() - self.platform.nodes.keys())
             yield from self._judge_mass_loss(sight, since)
+            yield from self.ledger.judge(sight, since, since - self._found_within - self.chance.slack)
 
     def written_in(self, name: str, since: float, until: float) -> bool:
         """Return whether a node's hash may have changed in a span."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from threading import Event, Lock, RLock, Thread
-from typing import Any, Final
+from typing import Final
 
 from redis import Redis, RedisError, ResponseError
 
-from exporter.contract import MEGABYTE, STATUSES
+from soak.measure import measure
 from soak.servers import BEAT, TTL
 from soak.truth import Key, Span, Write
 
@@ -61,6 +61,9 @@ class Node:
         appeared: When its first beat was written after a time without heartbeat.
         births: When its lives began, with all keys of the life before deleted; the latest last.
         number: Decides which values it writes.
+        loaded: The portfolios that it has loaded.
+        inbox: Messages of the scheduler that it has not read yet: a portfolio, and whether to load or to unload it.
+            A node reads them before each beat, so that the list in its hash is what it has loaded.
     """
 
     name: str
@@ -72,10 +75,12 @@ class Node:
     births: list[float] = field(default_factory=list)
     due: float = 0.0
     counters: tuple[int, int, int] = (0, 0, 0)
+    loaded: frozenset[str] = frozenset()
+    inbox: deque[tuple[str, bool]] = field(default_factory=deque)
 
     @property
     def newer(self) -> bool:
-        """Whether it reports a status and writes an offset."""
+        """Whether it writes its status, an offset and its list of portfolios."""
         return self.number % 3 > 0
 
 
@@ -87,13 +92,15 @@ class Platform:
         seed: Of all that nodes count.
 
     Attributes:
+        plan: The scheduler's plan: the node of each portfolio.
         refused: When each of the writes was sent that Redis refused, and when it said so.
-        writing: Held while a node writes.
+        writing: Held while a node or the scheduler writes.
     """
 
     def __init__(self, connect: "Callable[[], Redis]", seed: int) -> None:
         self.lock = RLock()
         self.nodes = {name: Node(name, number) for number, name in enumerate(NAMES)}
+        self.plan = Key()
         self.beats = 0
         self.failed = 0
         self.refused: deque[Span] = deque(maxlen=2000)
@@ -136,11 +143,11 @@ class Platform:
         """
         losses = []
         with self.lock:
-            for node in self.nodes.values():
-                for key in (node.heartbeat, node.hash):
-                    if any(write.value is not None for write in key.writes):
-                        losses.append(Write(None, begun, sure=True, lost=True))
-                        key.writes.append(losses[-1])
+            nodes = self.nodes.values()
+            for key in (self.plan, *(key for node in nodes for key in (node.heartbeat, node.hash))):
+                if any(write.value is not None for write in tuple(key.writes)):
+                    losses.append(Write(None, begun, sure=True, lost=True))
+                    key.writes.append(losses[-1])
 
         def back() -> None:
             ended = time.monotonic()
@@ -180,6 +187,8 @@ class Platform:
             with self.lock:
                 node.births = [*node.births[-9:], time.monotonic()]
                 node.counters = (0, 0, 0)
+                node.loaded = frozenset()
+                node.inbox.clear()
             self._beat(node)
             with self.lock:
                 node.mode = Mode.LIVING
@@ -204,7 +213,17 @@ class Platform:
         """Write the heartbeat, then the hash."""
         written = datetime.now(UTC)
         text = written.isoformat() if node.newer else written.replace(tzinfo=None).isoformat()
-        fields, shown = self._measure(node)
+        dice, counters = self._random, node.counters
+        node.counters = (
+            counters[0] + dice.randrange(1, 5000),
+            counters[1] + dice.randrange(3),
+            counters[2] + dice.randrange(2),
+        )
+        with self.lock:
+            while node.inbox:
+                portfolio, load = node.inbox.popleft()
+                node.loaded = node.loaded | {portfolio} if load else node.loaded - {portfolio}
+        fields, shown = measure(dice, node.counters, node.loaded, newer=node.newer)
         absent = next((write.value for write in reversed(node.heartbeat.writes) if write.sure), None) is None
         heartbeat, metrics = f"heartbeat:node:{node.name}", f"node:metrics:{node.name}"
         node.heartbeat.write(written.timestamp(), lambda: self._client.set(heartbeat, text, px=round(TTL * 1000)))
@@ -212,34 +231,3 @@ class Platform:
             node.appeared = time.monotonic()
         node.hash.write(shown, lambda: self._client.hset(metrics, mapping=fields))
         self.beats += 1
-
-    def _measure(self, node: Node) -> tuple[dict[Any, Any], dict[str, Any]]:
-        """Return the fields that a node writes, and the values that the exporter must show for them."""
-        pick = self._random.randrange
-        events, pushed_back, dropped = node.counters = (
-            node.counters[0] + pick(1, 5000),
-            node.counters[1] + pick(3),
-            node.counters[2] + pick(2),
-        )
-        portfolios, queue, tenths, megabytes = pick(6), pick(2000), pick(1000), pick(1024)
-        status = self._random.choice(STATUSES) if node.newer else None
-        shown = {
-            "portfolios": portfolios,
-            "queue_size": queue,
-            "cpu_usage_ratio": tenths / 1000,
-            "memory_usage_bytes": megabytes * MEGABYTE,
-            "events": events,
-            "backpressure": pushed_back,
-            "dropped_events": dropped,
-            "status": status,
-        }
-        fields = {
-            "portfolio_count": portfolios,
-            "queue_size": queue,
-            "cpu_usage": f"{tenths / 10:.1f}",
-            "memory_usage": megabytes,
-            "total_events": events,
-            "backpressure_count": pushed_back,
-            "dropped_events": dropped,
-        }
-        return (fields | {"status": status} if status else fields), shown

@@ -73,6 +73,9 @@ class Report:
     Attributes:
         head: Seed, servers and machine.
         slowest: Seconds of the slowest scrape.
+        portfolios: How often a portfolio was shown in each state, and untraded for each reason.
+        scheduler: What the platform's scheduler did.
+        ledgers: Ledgers that were judged.
         late: Seconds of the latest wake-up of the soak's own threads.
         wrong: What the exporter said or did against the contract.
     """
@@ -90,6 +93,9 @@ class Report:
     deaths: Counter[str] = field(default_factory=Counter)
     pages: Counter[str] = field(default_factory=Counter)
     verdicts: Counter[str] = field(default_factory=Counter)
+    portfolios: Counter[str] = field(default_factory=Counter)
+    scheduler: Counter[str] = field(default_factory=Counter)
+    ledgers: int = 0
     processes: list[Process] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     beats: int = 0
@@ -112,10 +118,13 @@ class Report:
             f"slowest scrape     {self.slowest:.2f} s; latest wake-up of the soak's own threads {self.late:.2f} s",
             f"values judged      {self.values:,}; beats written {self.beats:,}, refused or failed {self.failed:,}",
             f"states seen        {_counted(self.states)}",
+            f"ledgers judged     {self.ledgers:,}",
             f"agreement checks   {_counted(self.agreements)}",
             "",
             *_table("faults", self.faults),
             *_table("node events", self.acts),
+            *_table("looks of the scheduler", self.scheduler),
+            *_table("portfolios", self.portfolios),
             *_table("deaths", self.deaths),
             *_table("pages", self.pages),
             *_table("wrong, by source", self.verdicts),

@@ -18,6 +18,7 @@ from soak.model import Model
 from soak.nodes import ACTS, Platform
 from soak.pages import Pages
 from soak.report import Process, Report
+from soak.scheduler import Scheduler
 from soak.servers import RedisUnderFaults
 from soak.strain import Strain
 from soak.witness import Table, Witness
@@ -63,6 +64,8 @@ class Soak:
         self._redis = RedisUnderFaults(folder, server)
         self._platform = Platform(self._redis.client, seed)
         self._parts.callback(self._platform.close)
+        self._scheduler = Scheduler(self._platform, self._redis.client, seed)
+        self._parts.callback(self._scheduler.close)
         self._parts.callback(self._redis.kill)  # before the platform, whose thread may wait for it
         self._webhook = Webhook()
         self._parts.callback(self._webhook.close)
@@ -97,6 +100,9 @@ class Soak:
         self._parts.close()
         self.report.beats, self.report.failed = self._platform.beats, self._platform.failed
         self.report.late = self._strain.worst
+        ledger = self._model.ledger
+        self.report.ledgers, self.report.portfolios = ledger.judged, ledger.seen
+        self.report.scheduler = self._scheduler.events
 
     def run(self) -> None:
         """Run until the time is over, then until the fault under way has ended."""

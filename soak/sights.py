@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
-from exporter.contract import MASS_LOST, MEGABYTE, NODE_METRICS, STATUS, UP
+from exporter.contract import MASS_LOST, MEGABYTE, NODE_METRICS, PLANNED_PORTFOLIOS, STATUS, UP
 from exporter.liveness.judge import State
 
 SCRAPE_TIMEOUT: Final = 5.0
@@ -45,6 +46,7 @@ class Sight:
         own: The exporter's own samples, if they are part of it, by name and labels.
         fresh: Whether the process that answered had never looked at Redis before.
         mass_lost: The members of mass losses; None if this way does not show them.
+        ledger: The ledger; None if this way does not show it.
     """
 
     source: str
@@ -55,6 +57,39 @@ class Sight:
     own: Mapping[tuple[str, ...], float] = field(default_factory=dict)
     fresh: bool = False
     mass_lost: frozenset[str] | None = None
+    ledger: "Shown | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The ledger as a scrape shows it.
+
+    Attributes:
+        counts: How many portfolios are in each state; empty if there is no ledger.
+        reasons: How many are untraded for each reason.
+        faults: State, node and Unix time of the start of each fault, by portfolio.
+        planned: How many portfolios the plan gives to each node.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+    faults: dict[str, tuple[str, str, float]] = field(default_factory=dict)
+    planned: dict[str, int] = field(default_factory=dict)
+
+    def take(self, sample: Sample) -> bool:
+        """Take over a sample of the ledger, and return whether it is one."""
+        labels, value = sample.labels, sample.value
+        if sample.name == "ginkgo_portfolios":
+            self.counts[labels["state"]] = int(value)
+        elif sample.name == "ginkgo_portfolios_untraded":
+            self.reasons[labels["reason"]] = int(value)
+        elif sample.name == "ginkgo_portfolio_fault_since_timestamp_seconds":
+            self.faults[labels["portfolio_id"]] = labels["state"], labels["node_id"], value
+        elif sample.name == PLANNED_PORTFOLIOS.name:
+            self.planned[labels["node_id"]] = int(value)
+        else:
+            return False
+        return True
 
 
 class BrokenAnswer(Exception):  # noqa: N818 - it is no error of the soak's
@@ -90,20 +125,20 @@ def scrape(port: int) -> Sight:
     ups: dict[str, float] = {}
     own: dict[tuple[str, ...], float] = {}
     mass_lost = set()
+    shown = Shown()
     for family in text_string_to_metric_families(body):
         for sample in family.samples:
             node_id = sample.labels.get("node_id")
-            if node_id is None:
+            if shown.take(sample):
+                pass
+            elif node_id is None:
                 own[sample.name, *(f"{name}={value}" for name, value in sorted(sample.labels.items()))] = sample.value
             elif sample.name == UP.name:
                 ups[node_id] = sample.value
             elif sample.name == MASS_LOST.name:
                 mass_lost.add(node_id)
-            elif sample.name == STATUS.name:
-                if sample.value:
-                    values.setdefault(node_id, {})["status"] = sample.labels["status"]
             else:
-                values.setdefault(node_id, {})[_KEYS[sample.name]] = _plain(sample.value)
+                values.setdefault(node_id, {}).update(_value(sample))
     nodes = {
         node_id: Seen(_STATE_BY_UP[ups[node_id]] if node_id in ups else State.UNDECIDED, values.get(node_id, {}))
         for node_id in values.keys() | ups.keys()
@@ -111,7 +146,18 @@ def scrape(port: int) -> Sight:
     up = own.get(("ginkgo_redis_up",))
     if up not in (0, 1) or (not up and nodes):
         raise BrokenAnswer(f"/metrics says ginkgo_redis_up {up} beside {len(nodes)} nodes")
-    return Sight("scrape", since, until, nodes if up else None, own=own, mass_lost=frozenset(mass_lost) if up else None)
+    if not up and shown.counts:
+        raise BrokenAnswer("/metrics shows a ledger beside ginkgo_redis_up 0")
+    if not up:
+        return Sight("scrape", since, until, None, own=own)
+    return Sight("scrape", since, until, nodes, own=own, mass_lost=frozenset(mass_lost), ledger=shown)
+
+
+def _value(sample: Sample) -> Mapping[str, Any]:
+    """Return the value of a node's sample by the API's key; nothing if it is a status that the node does not have."""
+    if sample.name != STATUS.name:
+        return {_KEYS[sample.name]: _plain(sample.value)}
+    return {"status": sample.labels["status"]} if sample.value else {}
 
 
 def ask_api(port: int) -> Sight:

@@ -10,7 +10,7 @@ from soak.model import Model
 from soak.nodes import Node
 from soak.servers import TTL
 from soak.sights import Seen, Sight
-from soak.truth import Fault, Span, Write
+from soak.truth import Fault, Key, Span, Write
 
 HASH: Mapping[str, Any] = {
     "portfolios": 3,
@@ -36,6 +36,7 @@ class Truth:
         self.lock = RLock()
         self.refused: list[Span] = []
         self.nodes = {"a": self.node}
+        self.plan = Key()
         self.model = Model(self)  # type: ignore[arg-type] # its truth is all that the model asks for
         self.model.exporter_started(0.0)
 

@@ -22,7 +22,8 @@ def test_exporter_is_never_wrong_through_a_minute_of_faults() -> None:
     )
     assert soak.returncode == 0, soak.stdout + soak.stderr
     assert re.search(r"^wrong +0$", soak.stdout, re.MULTILINE), soak.stdout
-    for line in ("states seen", "agreement checks"):
-        assert re.search(rf"^{line} +\S+.* [1-9]", soak.stdout, re.MULTILINE), soak.stdout
-    for table in ("faults", "node events", "deaths", "pages") if alertmanager_binary() else ("faults", "node events"):
+    for line in ("states seen", "ledgers judged", "agreement checks"):
+        assert re.search(rf"^{line} +(\S+.* )?[1-9]", soak.stdout, re.MULTILINE), soak.stdout
+    always = ("faults", "node events", "looks of the scheduler", "portfolios")
+    for table in (*always, "deaths", "pages") if alertmanager_binary() else always:
         assert re.search(rf"^{table}\n  .* [1-9]", soak.stdout, re.MULTILINE), soak.stdout
