@@ -20,10 +20,10 @@ import structlog
 from prometheus_client import disable_created_metrics
 
 from exporter import __revision__, __version__, demo, logs, settings
-from exporter.commands import forget
+from exporter.commands import explain, forget
 from exporter.commands.check import check
 from exporter.commands.completion import PrintCompletion
-from exporter.commands.options import add_forget_options, add_nodes_options, add_portfolios_options
+from exporter.commands.options import add_explain_options, add_forget_options, add_nodes_options, add_portfolios_options
 from exporter.errors import ExporterError, SettingsError
 from exporter.exit_codes import ExitCode
 from exporter.fleet import Fleet
@@ -51,16 +51,17 @@ _USAGES: Final = {
     "check": "ginkgo-exporter check [flags]",
     "nodes": "ginkgo-exporter nodes [flags]",
     "portfolios": "ginkgo-exporter portfolios [flags]",
+    "explain": "ginkgo-exporter explain [NODE|PORTFOLIO|ALERT] [flags]",
     "forget": "ginkgo-exporter forget NODE… | --offline-longer-than TIME [flags]",
 }
 _OPTIONS: Final = {
     "demo": demo.add_flags,
     "nodes": add_nodes_options,
     "portfolios": add_portfolios_options,
+    "explain": add_explain_options,
     "forget": add_forget_options,
 }
-_SHORT_COMMANDS: Final = ("nodes", "portfolios", "forget")
-_SHORT_SECTIONS: Final = (
+_READING: Final = (
     "config",
     "redis",
     "keys",
@@ -71,7 +72,12 @@ _SHORT_SECTIONS: Final = (
     "collector",
     "log",
 )
-"""The sections of the settings that ``nodes`` and ``forget`` use."""
+"""The sections of the settings that the commands use that read Redis."""
+_SECTIONS: Final = {
+    **dict.fromkeys(("nodes", "portfolios", "forget"), (_READING,)),
+    "explain": (("config", "journal", "web", "log"),),
+}
+"""The sections that a command takes flags of; all of them if it is not here."""
 
 log = structlog.get_logger(__name__)
 
@@ -159,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
         ("check", _check, "check the configuration, Redis and Alertmanager once"),
         ("nodes", _nodes, "show all nodes as a table, JSON or CSV"),
         ("portfolios", _portfolios, "show all portfolios as a table, JSON or CSV: is each of them traded?"),
+        ("explain", _explain, "tell what happened to a node, a portfolio or an alert, and why it was judged so"),
         ("forget", _forget, "delete what crashed nodes left in Redis"),
     ):
         command = commands.add_parser(
@@ -167,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         if add_options := _OPTIONS.get(name):
             add_options(command)
-        settings.add_flags(command, *([_SHORT_SECTIONS] if name in _SHORT_COMMANDS else []))
+        settings.add_flags(command, *_SECTIONS.get(name, ()))
     settings.add_flags(parser)
     return parser
 
@@ -197,6 +204,11 @@ def _portfolios(loaded: Settings, arguments: argparse.Namespace) -> int:
     from exporter.commands import portfolios  # noqa: PLC0415 - serving needs no rich
 
     return portfolios.run(loaded, arguments)
+
+
+def _explain(loaded: Settings, arguments: argparse.Namespace) -> int:
+    logging.disable(logging.NOTSET if "log.level" in arguments else logging.CRITICAL)
+    return explain.run(loaded, arguments)
 
 
 def _forget(loaded: Settings, arguments: argparse.Namespace) -> int:

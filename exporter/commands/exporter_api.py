@@ -6,7 +6,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from typing import Any, Final
@@ -57,15 +57,33 @@ class ExporterApi:
         Raises:
             ExporterError: The exporter cannot be asked, or cannot read Redis.
         """
-        answer, wall = self._get(name, "")
+        answer, wall = self._rows(name, "")
         rows = list(answer[name])
         while answer.get("next"):
-            answer, _ = self._get(name, "?" + urlencode({"cursor": answer["next"]}))
+            answer, _ = self._rows(name, "?" + urlencode({"cursor": answer["next"]}))
             rows += answer[name]
         return rows, wall
 
-    def _get(self, name: str, query: str) -> tuple[dict[str, Any], float]:
-        """Return one page, and Unix time by the exporter's clock."""
+    def events(self, arguments: Sequence[tuple[str, str]]) -> list[Any]:
+        """Return the events of one page as JSON, newest first.
+
+        Args:
+            arguments: What ``/api/v1/events`` is asked for.
+
+        Raises:
+            ExporterError: The exporter cannot be asked.
+        """
+        answer, _ = self._get("events", "?" + urlencode(arguments), {"events"})
+        return list(answer["events"])
+
+    def _rows(self, name: str, query: str) -> tuple[dict[str, Any], float]:
+        answer, wall = self._get(name, query, {"redis_up", name})
+        if not answer["redis_up"]:
+            raise SourceError(f"the exporter at {self.place} cannot read Redis: see its log")
+        return answer, wall
+
+    def _get(self, name: str, query: str, keys: Collection[str]) -> tuple[dict[str, Any], float]:
+        """Return an answer, which must have these keys, and Unix time by the exporter's clock."""
         place = self.place
         request = urllib.request.Request(f"{place}/api/v1/{name}{query}", headers=self._headers)  # noqa: S310 - checked above
         try:
@@ -87,10 +105,8 @@ class ExporterApi:
             ) from None
         except ValueError:
             answer = None
-        if not isinstance(answer, dict) or not {"redis_up", name} <= answer.keys():
+        if not isinstance(answer, dict) or not answer.keys() >= set(keys):
             raise ExporterError(f"the server at {place} is not a ginkgo-exporter (see --exporter.url)")
-        if not answer["redis_up"]:
-            raise SourceError(f"the exporter at {place} cannot read Redis: see its log")
         if not date:
             return answer, self._clock()
         second = parsedate_to_datetime(date).timestamp()

@@ -56,6 +56,20 @@ def add_portfolios_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_explain_options(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options of ``explain``."""
+    group = parser.add_argument_group("What is explained")
+    group.add_argument(
+        "subject",
+        nargs="?",
+        metavar="NODE|PORTFOLIO|ALERT",
+        help="as the table or the page shows it, maybe after node: or portfolio: [all that happened last]",
+    )
+    group.add_argument("--at", metavar="TIME", help="explain this moment, such as 2026-01-06T12:30:45Z [now]")
+    group.add_argument("--output", choices=("text", "json"), default="text", help="form [text]")
+    group.add_argument("--exporter.url", metavar="URL", help="ask this running exporter [the one on this machine]")
+
+
 def add_forget_options(parser: argparse.ArgumentParser) -> None:
     """Give a parser the options of ``forget``."""
     group = parser.add_argument_group("What is deleted")

@@ -142,7 +142,7 @@ def _node_reasons(event: Event, evidence: Mapping[str, Any]) -> list[str]:
     if ttl == -1:
         said.append("The heartbeat had no expiry (PTTL -1), so it proves no life.")
     elif ttl:
-        said.append(f"The heartbeat had {ttl:g} s left (PTTL).")
+        said.append(f"The heartbeat had {shown(ttl)} s left (PTTL).")
     elif ttl == 0:
         end = f", and its last one was to end at {at(deadline)}" if deadline is not None else ""
         never = "" if deadline is not None else ", and this exporter never saw one"
@@ -192,7 +192,7 @@ _OTHER_REASONS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "node": lambda evidence: f"Its node is {shown(evidence['node'])}.",
     "error": lambda evidence: f"The error: {shown(evidence['error'])}.",
     "since": lambda evidence: f"It began at {at(evidence['since'])}.",
-    "seconds": lambda evidence: f"It lasted {evidence['seconds']:g} s." if _is_number(evidence["seconds"]) else "",
+    "seconds": lambda evidence: f"It lasted {shown(evidence['seconds'])} s.",
     "answer": lambda evidence: f"The answer: {shown(evidence['answer'])}.",
     "labels": lambda evidence: (
         f"Its labels: {', '.join(f'{shown(k)}={shown(v)}' for k, v in _mapping(evidence['labels']))}."
@@ -204,7 +204,3 @@ _OTHER_REASONS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "version": lambda evidence: f"Version {shown(evidence['version'])}.",
     "journal": lambda evidence: f"The journal: {shown(evidence['journal'])}.",
 }
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float)
