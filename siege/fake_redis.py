@@ -63,14 +63,22 @@ class FakeRedis:
 
 
 def _serve(listener: socket.socket, nodes: int, twist: Twist, hostile: multiprocessing.synchronize.Event) -> None:
-    data = _Data(nodes)
+    data = Data(nodes)
     while True:
         connection, _ = listener.accept()
         arguments = (connection, data, twist, hostile.is_set)
-        threading.Thread(target=_answer, args=arguments, daemon=True).start()
+        threading.Thread(target=answer, args=arguments, daemon=True).start()
 
 
-def _answer(connection: socket.socket, data: "_Data", twist: Twist, hostile: Callable[[], bool]) -> None:
+def answer(connection: socket.socket, data: "Data", twist: Twist, hostile: Callable[[], bool]) -> None:
+    """Answer one connection until it ends.
+
+    Args:
+        connection: The connection.
+        data: Knows the honest replies.
+        twist: What is made of them.
+        hostile: Returns whether anything is.
+    """
     with connection, suppress(OSError):
         reader = hiredis.Reader()
         while received := connection.recv(1 << 16):
@@ -86,42 +94,49 @@ def _bulk(text: bytes | None) -> bytes:
     return b"$-1\r\n" if text is None else b"$%d\r\n%b\r\n" % (len(text), text)
 
 
-class _Data:
-    """The nodes that it holds."""
+class Data:
+    """The nodes that it holds.
+
+    Args:
+        nodes: How many there are.
+    """
 
     def __init__(self, nodes: int) -> None:
-        self._names = [b"execution-node-%06d" % number for number in range(nodes)]
-        self._known = frozenset(self._names)
+        self.names = [b"execution-node-%06d" % number for number in range(nodes)]
+        self._keys = {prefix + name for name in self.names for prefix in (b"node:metrics:", b"heartbeat:node:")}
         self._info = _bulk(_INFO.encode())
 
-    def reply(self, words: list[bytes]) -> bytes:  # noqa: PLR0911 - one for each command
+    def reply(self, words: list[bytes]) -> bytes:  # noqa: C901, PLR0911 - one for each command
+        """Return the honest reply to a command."""
         match [words[0].upper(), *words[1:]]:
             case [b"INFO", *_]:
                 return self._info
             case [b"SCAN", cursor, *_]:
                 return self._page(int(cursor))
-            case [b"HMGET", _, *fields]:
-                return b"*%d\r\n" % len(fields) + b"".join(_bulk(_FIELDS.get(name)) for name in fields)
-            case [b"PTTL", _]:
-                return b":20000\r\n"
+            case [b"HMGET", key, *fields]:
+                known = key in self._keys
+                return b"*%d\r\n" % len(fields) + b"".join(_bulk(_FIELDS.get(x) if known else None) for x in fields)
+            case [b"PTTL", key]:
+                return b":20000\r\n" if key in self._keys else b":-2\r\n"
             case [b"MGET", *keys]:
-                return pack(*[_now()] * len(keys))
-            case [b"GET", _]:
-                return _bulk(_now())
-            case [b"EXISTS", _]:
-                return b":1\r\n"
-            case [b"HSTRLEN" | b"STRLEN", *_]:
-                return b":5\r\n"
+                return b"*%d\r\n" % len(keys) + b"".join(self._beat(key) for key in keys)
+            case [b"GET", key]:
+                return self._beat(key)
+            case [b"EXISTS", key]:
+                return b":%d\r\n" % (key in self._keys)
+            case [b"HSTRLEN" | b"STRLEN", key, *_]:
+                return b":5\r\n" if key in self._keys else b":0\r\n"
+            case [b"HGETALL", _]:
+                return b"*0\r\n"
             case [b"HELLO", *_]:
                 return b"-ERR unknown command 'HELLO'\r\n"
             case _:
                 return b"+OK\r\n"
 
+    def _beat(self, key: bytes) -> bytes:
+        return _bulk(datetime.now(UTC).isoformat().encode() if key in self._keys else None)
+
     def _page(self, cursor: int) -> bytes:
-        page = self._names[cursor : cursor + _PAGE]
-        following = cursor + _PAGE if cursor + _PAGE < len(self._names) else 0
+        page = self.names[cursor : cursor + _PAGE]
+        following = cursor + _PAGE if cursor + _PAGE < len(self.names) else 0
         return b"*2\r\n" + _bulk(b"%d" % following) + pack(*(b"heartbeat:node:" + name for name in page))
-
-
-def _now() -> bytes:
-    return datetime.now(UTC).isoformat().encode()

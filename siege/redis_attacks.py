@@ -53,6 +53,7 @@ def new_nodes(field: Field) -> None:
             for i in range(100):
                 pipe.execute_command("HSET", f"node:metrics:new-{number}-{i}", *fields)
                 pipe.expire(f"node:metrics:new-{number}-{i}", 3600)
+                pipe.set(f"heartbeat:node:new-{number}-{i}", "rubbish", ex=3600)
             pipe.execute()
 
 
