@@ -1,14 +1,43 @@
-"""What a node measures, and the fields of its hash."""
+"""What a node measures, and the fields of the hashes that it writes."""
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import psutil
 
 from exporter.contract import MEGABYTE
+
+
+@dataclass(frozen=True, slots=True)
+class PortfolioMetrics:
+    """What one loaded portfolio is doing.
+
+    Attributes:
+        queue_size: Events in its queue.
+        position_count: Its open positions.
+        status: Its status on the platform, such as ``RUNNING``, ``STOPPING``, ``RELOADING`` or ``MIGRATING``.
+    """
+
+    queue_size: int = 0
+    position_count: int = 0
+    status: str = "RUNNING"
+
+    def fields(self, node_id: str | bytes) -> dict[str, str | bytes]:
+        """Return the fields of the portfolio's hash.
+
+        Args:
+            node_id: The node that has the portfolio loaded. The hash outlives the node, so it names the node.
+        """
+        return {
+            "status": self.status,
+            "queue_size": str(self.queue_size),
+            "buffer_size": "0",  # a constant on the platform too
+            "position_count": str(self.position_count),
+            "node_id": node_id,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +51,9 @@ class NodeMetrics:
         backpressure_count: Times that a full queue pushed back since the node started.
         dropped_events: Events dropped since the node started.
         status: The node's own status; None writes no such field.
-        loaded_portfolio_ids: The portfolios' ids; None writes no such field.
+        loaded_portfolio_ids: Ids of the loaded portfolios. An empty list says that no portfolio is loaded. None
+            writes no such field, and then nobody knows which portfolios this node trades.
+        portfolio_states: What each loaded portfolio is doing, by its id; None or empty writes no such hash.
         cpu_usage: CPU use in percent, 100 being one full core; None takes that of the process.
         memory_usage: Memory in MB of 1,048,576 bytes; None takes that of the process.
     """
@@ -34,11 +65,12 @@ class NodeMetrics:
     dropped_events: int = 0
     status: Literal["RUNNING", "PAUSED", "STOPPED"] | None = None
     loaded_portfolio_ids: Sequence[str] | None = None
+    portfolio_states: Mapping[str, PortfolioMetrics] | None = None
     cpu_usage: float | None = None
     memory_usage: float | None = None
 
     def fields(self) -> dict[str, str]:
-        """Return the hash's fields as text, without the fields that are None."""
+        """Return the fields of the node's hash as text, without the fields that are None."""
         fields = {
             "portfolio_count": str(self.portfolio_count),
             "queue_size": str(self.queue_size),
@@ -58,7 +90,9 @@ class NodeMetrics:
 
 
 class ProcessUse:
-    """CPU of this process between two measurements, the first since the process started; and its memory.
+    """CPU use and memory of this process.
+
+    CPU use is the mean since the measurement before. The first value is the mean since the process started.
 
     Args:
         process: The process; this one if None.

@@ -1,4 +1,4 @@
-"""The thread that beats for a node, from its start to its stop or crash."""
+"""The thread that beats for a node, from the node's start to its stop or crash."""
 
 import inspect
 import logging
@@ -15,7 +15,8 @@ from redis import Redis, RedisError
 from redis.cluster import RedisCluster
 
 from exporter.reporter.endings import is_graceful
-from exporter.reporter.metrics import NodeMetrics, ProcessUse
+from exporter.reporter.metrics import NodeMetrics, PortfolioMetrics, ProcessUse
+from exporter.reporter.outcomes import OutcomeLog
 
 BEAT: Final = 10.0
 """Seconds from one beat to the next."""
@@ -33,7 +34,9 @@ class NodeReporter:
     """Writes a node's heartbeat and metrics from a thread of its own, for one life of the node.
 
     The first beat comes at once: it deletes the keys of an earlier life, then writes the
-    heartbeat, then the hash. A beat follows every ``interval`` seconds, in the same order.
+    heartbeat, then the hash, then the hash of each portfolio whose state ``measure`` gives
+    (``portfolio:{id}:state``). A beat follows every ``interval`` seconds, in the same order.
+    The portfolios' hashes are never deleted: another node may write them by then.
 
     An error never reaches the node. It is logged once, and the next beat tries again.
 
@@ -52,6 +55,7 @@ class NodeReporter:
         ttl: Seconds that a heartbeat lives.
         heartbeat_prefix: Prefix of the heartbeats' keys.
         metrics_prefix: Prefix of the hashes' keys.
+        portfolio_prefix: Prefix of the keys of the portfolios' hashes.
 
     Raises:
         TypeError: The client is one of ``redis.asyncio``.
@@ -68,6 +72,7 @@ class NodeReporter:
         ttl: float = TTL,
         heartbeat_prefix: str = "heartbeat:node:",
         metrics_prefix: str = "node:metrics:",
+        portfolio_prefix: str = "portfolio:",
     ) -> None:
         if inspect.iscoroutinefunction(getattr(redis, "execute_command", None)):
             raise TypeError("pass a redis.Redis or redis.RedisCluster: a redis.asyncio client cannot beat in a thread")
@@ -83,6 +88,7 @@ class NodeReporter:
         self._ttl_ms = round(ttl * 1000)
         self._heartbeat_key = heartbeat_prefix.encode() + raw_id
         self._metrics_key = metrics_prefix.encode() + raw_id
+        self._portfolio_prefix = portfolio_prefix
         self._thread = Thread(target=self._live, name="node-reporter", daemon=True)
         self._started_by: int | None = None  # the process id of the node
         self._ended = Event()  # set by stop and halt: no beat is written any more
@@ -91,10 +97,10 @@ class NodeReporter:
         # What follows belongs to the reporter's thread.
         self._fresh = False  # whether the keys of an earlier life are deleted
         self._written: set[str] = set()  # fields that the hash may hold
-        self._reporting = _Log(
+        self._reporting = OutcomeLog(
             f"node {node_id!r}: cannot report, tries again", f"node {node_id!r}: reports again", (RedisError, OSError)
         )
-        self._measuring = _Log(f"node {node_id!r}: measure() failed", f"node {node_id!r}: measure() works again")
+        self._measuring = OutcomeLog(f"node {node_id!r}: measure() failed", f"node {node_id!r}: measure() works again")
 
     def start(self) -> Self:
         """Begin to beat, at once. Returns without waiting for Redis.
@@ -194,15 +200,19 @@ class NodeReporter:
             if not self._ended.is_set():
                 self._write_heartbeat()
         fields = process.fields()
+        states: Mapping[str, PortfolioMetrics] = {}
         failure: BaseException | None = None
         try:
-            fields |= self._measure().fields()
+            measured = self._measure()
+            fields |= measured.fields()
+            states = measured.portfolio_states or {}
         except BaseException as error:  # noqa: BLE001 - the result of a cancelled task must not end the beats either
             failure = error
         self._measuring.note(failure)
         with self._writing:
             if not self._ended.is_set():
                 self._write_hash(fields)
+                self._write_states(states)
 
     def _write_heartbeat(self) -> None:
         if not self._fresh:
@@ -216,31 +226,14 @@ class NodeReporter:
         self._written = set(fields)
         self._redis.hset(self._metrics_key, mapping=fields)  # type: ignore[arg-type] # dict is invariant
 
+    def _write_states(self, states: Mapping[str, PortfolioMetrics]) -> None:
+        if states:
+            with self._redis.pipeline(transaction=False) as pipeline:
+                for portfolio, state in states.items():
+                    key = f"{self._portfolio_prefix}{portfolio}:state"
+                    pipeline.hset(key, mapping=state.fields(self.node_id))  # type: ignore[arg-type] # dict is invariant
+                pipeline.execute()
+
     def _delete(self) -> None:
         # One command, since a hash without heartbeat reads as a crash. On a cluster it is split by slot.
         self._redis.delete(self._heartbeat_key, self._metrics_key)
-
-
-class _Log:
-    """Logs the first failure of a series, and the end of the series.
-
-    Args:
-        failure: Message before the error's own text.
-        success: Message at the end of the series.
-        expected: Errors that are logged without a traceback.
-    """
-
-    def __init__(self, failure: str, success: str, expected: tuple[type[Exception], ...] = ()) -> None:
-        self._failure = failure
-        self._success = success
-        self._expected = expected
-        self._failing = False
-
-    def note(self, error: BaseException | None) -> None:
-        """Take the outcome of one attempt; None is a success."""
-        if error and not self._failing:
-            trace = None if isinstance(error, self._expected) else error
-            log.warning("%s: %s", self._failure, error, exc_info=trace)
-        elif self._failing and not error:
-            log.info("%s", self._success)
-        self._failing = error is not None
