@@ -52,7 +52,7 @@ _USAGES: Final = {
     "nodes": "ginkgo-exporter nodes [flags]",
     "portfolios": "ginkgo-exporter portfolios [flags]",
     "explain": "ginkgo-exporter explain [NODE|PORTFOLIO|ALERT] [flags]",
-    "forget": "ginkgo-exporter forget NODE… | --offline-longer-than TIME [flags]",
+    "forget": "ginkgo-exporter forget NODE… | --offline-longer-than TIME | --rehomed [flags]",
 }
 _OPTIONS: Final = {
     "demo": demo.add_flags,

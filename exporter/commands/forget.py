@@ -14,6 +14,7 @@ from exporter.commands.listing import from_exporter
 from exporter.errors import SettingsError, SourceError
 from exporter.escaping import printable
 from exporter.exit_codes import ExitCode
+from exporter.fleet import Fleet
 from exporter.liveness.judge import State
 from exporter.settings import Settings
 from exporter.snapshot.rows import Row, duration
@@ -62,8 +63,8 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """Delete the hashes that the arguments name, print a line for each, and return the exit code."""
     options = vars(arguments)
     limit: float | None = options["offline_longer_than"]
-    if bool(options["node"]) == bool(limit):
-        raise SettingsError("forget: name nodes, or give --offline-longer-than (and not both)")
+    if sum(map(bool, (options["node"], limit, options["rehomed"]))) != 1:
+        raise SettingsError("forget: name nodes, or give --offline-longer-than or --rehomed (and only one of these)")
     if options["exporter.url"] and not limit:
         raise SettingsError("--exporter.url: goes with --offline-longer-than")
     if settings.redis.mode != "standalone":
@@ -77,11 +78,13 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     deleter = Deleter(settings)
     try:
         found = deleter.found()
-        if limit:
+        if options["rehomed"]:
+            decisions = rehomed(deleter, settings)
+        elif limit:
             decisions = offline_for(deleter, found, limit, age_of, idle=not url)
         else:
             decisions = named(deleter, found, options["node"])
-        return _carry_out(deleter, decisions, sure=options["yes"], strict=not limit)
+        return _carry_out(deleter, decisions, sure=options["yes"], strict=bool(options["node"]))
     finally:
         deleter.close()
 
@@ -157,6 +160,30 @@ def offline_for(
                 yield Decision(shown, keys.name, f"{WOULD}, {age.text}")
             else:
                 yield Decision(shown, None, f"kept: {age.doubt}")
+
+
+def rehomed(deleter: Deleter, settings: Settings) -> Iterator[Decision]:
+    """Yield a decision for each offline node whose portfolios all run on other nodes, by the plan and the lists.
+
+    Args:
+        deleter: Looks at the nodes' keys.
+        settings: Where the plan and the nodes are.
+
+    Raises:
+        SourceError: Redis, or the plan, cannot be read.
+    """
+    fleet = Fleet(settings)
+    try:
+        snapshot = fleet.look()
+    finally:
+        fleet.close()
+    if snapshot.portfolios_error:
+        raise SourceError(f"the portfolios cannot be read: {snapshot.portfolios_error}")
+    names = sorted(snapshot.portfolios.reading.leftovers.rehomed) if snapshot.portfolios else []
+    for start in range(0, len(names), CHUNK):
+        for keys in deleter.look(names[start : start + CHUNK]):
+            text = keys.refusal or f"{WOULD}, its portfolios run on other nodes"
+            yield Decision(shown_id(keys.name), None if keys.refusal else keys.name, text)
 
 
 def ages_by_idle_time(ttl: float) -> AgeOf:

@@ -81,6 +81,11 @@ def add_forget_options(parser: argparse.ArgumentParser) -> None:
         help="instead of names: every node that has certainly been offline for longer, such as 24h",
     )
     group.add_argument(
+        "--rehomed",
+        action="store_true",
+        help="instead of names: every offline node whose portfolios all run on other nodes, by the plan",
+    )
+    group.add_argument(
         "--exporter.url",
         metavar="URL",
         help="ask this running exporter since when nodes are offline [the time since their hashes were last used]",

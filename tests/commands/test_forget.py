@@ -151,7 +151,13 @@ def said(shared_redis: RedisServer, client: "redis.Redis", capsys: pytest.Captur
     """Run the command in this process, and return its exit code and its lines."""
 
     def call(*nodes: str, longer: float | None = None, url: str | None = None, yes: bool = False) -> Any:
-        options = {"node": list(nodes), "offline_longer_than": longer, "exporter.url": url, "yes": yes}
+        options = {
+            "node": list(nodes),
+            "offline_longer_than": longer,
+            "rehomed": False,
+            "exporter.url": url,
+            "yes": yes,
+        }
         code = forget.run(load({"redis.url": [shared_redis.url]}), argparse.Namespace(**options))
         return code, capsys.readouterr().out.splitlines()
 
@@ -241,14 +247,14 @@ def test_commands_that_redis_refuses_are_named_and_nothing_is_deleted(
     ],
 )
 def test_wrong_usage_is_reported_before_a_connection_is_opened(options: dict[str, Any], words: str) -> None:
-    given = {"node": [], "offline_longer_than": None, "exporter.url": None, "yes": True, **options}
+    given = {"node": [], "offline_longer_than": None, "rehomed": False, "exporter.url": None, "yes": True, **options}
     with pytest.raises(SettingsError, match=words):
         forget.run(load({"redis.url": ["redis://localhost:1"]}), argparse.Namespace(**given))
 
 
 @pytest.mark.parametrize("mode", ["cluster", "sentinel"])
 def test_mode_other_than_standalone_is_refused(mode: str) -> None:
-    options = {"node": ["n"], "offline_longer_than": None, "exporter.url": None, "yes": True}
+    options = {"node": ["n"], "offline_longer_than": None, "rehomed": False, "exporter.url": None, "yes": True}
     values: dict[str, Any] = {"redis.url": ["redis://localhost:1"], "redis.mode": mode}
     if mode == "sentinel":
         values["redis.sentinel-master"] = "m"

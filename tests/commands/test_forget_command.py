@@ -16,6 +16,8 @@ from leftovers import hashes, leave, restored
 from nodes import beat
 from servers import Exporter, RedisServer, running_exporter, wait_for
 
+LONG = ("--heartbeat.ttl", "10m")
+
 
 def run(url: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "exporter", "forget", "--redis.url", url, *arguments]
@@ -237,3 +239,22 @@ def test_exporter_that_nobody_scrapes_judges_when_forget_asks(
         wait_for(lambda: kept.search(run(shared_redis.url, *flags, "1h").stdout), "for a verdict")
         assert "long-dead: deleted, offline for at least" in run(shared_redis.url, *flags, "1ms", "--yes").stdout
     assert hashes(client) == set()
+
+
+def test_rehomed_nodes_are_deleted_and_no_node_with_work(shared_redis: RedisServer, client: "redis.Redis") -> None:
+    for name, loaded in (("moved", '["p"]'), ("needed", '["p", "lost"]'), ("silent", None), ("planned", "[]")):
+        beat(client, name, 600, loaded_portfolio_ids=loaded)
+        client.delete(f"heartbeat:node:{name}")
+    beat(client, "new", 600, loaded_portfolio_ids='["p"]')
+    assert "0 nodes" in run(shared_redis.url, "--rehomed", *LONG).stdout, "without a plan nothing has moved"
+    client.hset("schedule:plan", mapping={"p": "new", "q": "planned"})
+    dry = run(shared_redis.url, "--rehomed", *LONG)
+    assert dry.stdout.splitlines()[0] == "moved: would be deleted, its portfolios run on other nodes"
+    assert "Dry run: 1 node would be deleted, 0 not" in dry.stdout
+    assert run(shared_redis.url, "--rehomed", "--yes", *LONG).returncode == 0
+    assert hashes(client) == {b"needed", b"silent", b"planned", b"new"}
+
+
+def test_forget_takes_one_choice_of_nodes(shared_redis: RedisServer) -> None:
+    for arguments in (("dead", "--rehomed"), ("--rehomed", "--offline-longer-than", "1h"), ()):
+        assert run(shared_redis.url, *arguments).returncode == 2
