@@ -14,6 +14,7 @@ from exporter.settings import Settings
 from exporter.source.cluster_read import ClusterRead
 from exporter.source.connection import linked
 from exporter.source.discovery import Found, discover
+from exporter.source.existing import existing
 from exporter.source.limits import Spent, nobody
 from exporter.source.primary import Batch, Batches
 from exporter.source.reading import Reading
@@ -71,7 +72,8 @@ class ClusterSource:
         workers = frozenset[bytes]().union(*(scan.workers for scan in scans))
         cut = any(scan.cut for scan in scans)
         complete = not errors and not cut
-        return Found(names, max(scan.busy for scan in scans), complete=complete, cut=cut, workers=workers)
+        found = Found(names, max(scan.busy for scan in scans), complete=complete, cut=cut, workers=workers)
+        return existing(found, self.reader(), timeout)
 
     def router(self) -> SlotRouter:
         """Return a router to keys of any kind."""

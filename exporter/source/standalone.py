@@ -12,6 +12,7 @@ from exporter.settings import Settings
 from exporter.source.careful import ROOM, read_carefully
 from exporter.source.connection import Link, Pool, linked
 from exporter.source.discovery import Found, discover
+from exporter.source.existing import existing
 from exporter.source.limits import Spent, nobody
 from exporter.source.options import pool_of
 from exporter.source.reading import MISSING, Reading, Server, joined
@@ -43,7 +44,8 @@ class StandaloneSource:
 
     def discover(self, timeout: float) -> Found:
         """Return the names of all nodes that have keys; ``timeout`` is in seconds, for each call."""
-        return discover(self._pool, self._keys, timeout, self._rights, most_nodes=self._most_nodes, spent=self._spent)
+        found = discover(self._pool, self._keys, timeout, self._rights, most_nodes=self._most_nodes, spent=self._spent)
+        return existing(found, self.reader(), timeout)
 
     def router(self) -> OneServer:
         """Return a router to keys of any kind."""
