@@ -108,6 +108,10 @@ PROMISES: list[tuple[str, Promise]] = [
         forgets(set(), ""),
     ),
     ('eval "$(ginkgo-exporter --print-completion bash)"', says("")),
+    (
+        "ginkgo-exporter explain node-7 --exporter.url http://localhost:19121",
+        says(r"(?s)Node node-7 .*What was seen, the oldest first:.*Its page:\n  No"),
+    ),
     (f"{SERVE} --alertmanager.url http://alertmanager-0:9093 --alertmanager.url http://alertmanager-1:9093", pushes),
     ("helm install ginkgo-exporter helm/ginkgo-exporter --set redis.url=redis://redis:6379/0", renders),
 ]
