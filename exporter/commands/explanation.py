@@ -7,7 +7,7 @@ from typing import Any, Final
 from exporter.commands.explain_source import Facts
 from exporter.journal.event import Event, Kind
 from exporter.journal.memory import Query
-from exporter.journal.sentences import at, headline, reasons, shown
+from exporter.journal.sentences import at, headline, offline_since, reasons, shown
 
 NODE_PAGE: Final = "GinkgoNodeOffline"
 MASS_PAGE: Final = "GinkgoMassHeartbeatLoss"
@@ -134,8 +134,7 @@ def _known_now(facts: Facts, kind: Kind, subject: str, moment: float | None) -> 
         return [f"Of now nothing is known: {facts.trouble}."] if facts.trouble else ["Redis holds nothing of it now."]
     said = [f"Now it is {shown(row['state'])}."]
     if row.get("offline_since") is not None:
-        before = "" if row.get("offline_since_exact") else "before "
-        said.append(f"It is offline since {before}{at(row['offline_since'])}.")
+        said.append(offline_since(row["offline_since"], exact=row.get("offline_since_exact") is True))
     if row.get("reason"):
         said.append(f"The reason: {shown(row['reason'])}.")
     if row.get("since") is not None:

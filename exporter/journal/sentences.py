@@ -28,6 +28,11 @@ def at(unix: object) -> str:
     return f"{moment(float(unix))} UTC" if isinstance(unix, int | float) else "an unknown time"
 
 
+def offline_since(unix: object, *, exact: bool) -> str:
+    """Return since when a node is offline; without ``exact`` it may be offline for longer."""
+    return f"It is offline since {at(unix)}{'' if exact else ' at the latest'}."
+
+
 def headline(event: Event, subject: str | None = None) -> str:
     """Return what has changed, as one sentence without its time and its cause.
 
@@ -152,8 +157,7 @@ def _node_reasons(event: Event, evidence: Mapping[str, Any]) -> list[str]:
     if evidence.get("hash") is not None:
         said.append("Its metrics hash was there." if evidence["hash"] else "Its metrics hash was missing.")
     if evidence.get("offline_since") is not None:
-        exact = evidence.get("offline_since_exact")
-        said.append(f"It is offline since {'' if exact else 'before '}{at(evidence['offline_since'])}.")
+        said.append(offline_since(evidence["offline_since"], exact=evidence.get("offline_since_exact") is True))
     if evidence.get("mass_loss"):
         said.append("It is a member of a mass loss, so it has no page of its own.")
     if evidence.get("fault"):

@@ -101,6 +101,7 @@ PROMISES: list[tuple[str, Promise]] = [
     (EXPORT, says("")),
     ("ginkgo-exporter nodes", says(r"(?s)offline.*node-7.*online.*node-1")),
     ("ginkgo-exporter nodes --exporter.url http://localhost:19121", says(r"(?s)offline.*node-8.*online.*node-2")),
+    ("ginkgo-exporter portfolios", says("")),
     ("ginkgo-exporter forget node-7 node-8", forgets({"node-7", "node-8"}, r"node-7.*would be deleted")),
     ("ginkgo-exporter forget node-7 node-8 --yes", forgets(set(), r"node-7.*deleted")),
     (
@@ -110,7 +111,7 @@ PROMISES: list[tuple[str, Promise]] = [
     ('eval "$(ginkgo-exporter --print-completion bash)"', says("")),
     (
         "ginkgo-exporter explain node-7 --exporter.url http://localhost:19121",
-        says(r"(?s)Node node-7 .*What was seen, the oldest first:.*Its page:\n  No"),
+        says(r"(?s)Node node-7.*What was seen, the oldest first:.*Its page:\n  No"),
     ),
     (f"{SERVE} --alertmanager.url http://alertmanager-0:9093 --alertmanager.url http://alertmanager-1:9093", pushes),
     ("helm install ginkgo-exporter helm/ginkgo-exporter --set redis.url=redis://redis:6379/0", renders),
