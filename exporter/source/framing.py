@@ -32,7 +32,7 @@ PLAN: Final = Limit(32 * 2**20, 1_999_998)
 """For the plan: a million portfolios."""
 
 _HUGE: Final = {
-    limit: tuple(re.compile(re.escape(kind) + rb"\d{%d}" % digits) for kind in (b"*", b"%", b"~", b">", b"|"))
+    limit: {kind: re.compile(re.escape(kind) + rb"\d{%d}" % digits) for kind in (b"*", b"%", b"~", b">", b"|")}
     for limit, digits in ((USUAL, 6), (PLAN, 7))
 }
 _OVERLAP: Final = 6
@@ -83,8 +83,9 @@ class Meter:
             return
         seam = self._tail + buffer[: min(size, _OVERLAP)]
         self._tail = (self._tail + buffer[max(0, size - _OVERLAP) : size])[-_OVERLAP:]
-        for huge in _HUGE[self._limit]:
-            if huge.search(buffer, 0, size) or huge.search(seam):
+        for kind, huge in _HUGE[self._limit].items():
+            # A single byte is found ten times as fast as a pattern, and only the first kind is usual.
+            if (buffer.find(kind, 0, size) >= 0 and huge.search(buffer, 0, size)) or huge.search(seam):
                 raise ReplyTooLargeError("a reply seems to have too many elements", doubtful=True)
 
 
