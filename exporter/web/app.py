@@ -15,6 +15,7 @@ from exporter.liveness.offline import judged
 from exporter.web import page
 from exporter.web.admission import Admission
 from exporter.web.event_list import EventQuery, events_json
+from exporter.web.event_section import event_section
 from exporter.web.handler import Handler, log_request
 from exporter.web.negotiation import CONTENT_TYPES, accepts_gzip, choose_format, time_limit
 from exporter.web.node_list import NodeQuery, nodes_json
@@ -181,7 +182,7 @@ class StatusPage(View):
         self.pushed = pushed
 
     async def get(self) -> None:
-        """Answer with the page; with ``?rows`` or ``?portfolios`` answer with what its script refreshes."""
+        """Answer with the page; with ``?rows``, ``?portfolios`` or ``?events`` with what its script refreshes."""
         offline_since, settings = judged(self.fleet.judge), self.fleet.settings
         if "rows" in self.request.query_arguments:
             await self.send_view(
@@ -198,12 +199,18 @@ class StatusPage(View):
                 _HTML,
             )
             return
+        journal = self.fleet.journal
+        if "events" in self.request.query_arguments:
+            await self.send_view("events", lambda *_: [event_section(journal)], _HTML)
+            return
         alerts = self.pushed() if self.pushed else None
         for name, value in page.HEADERS.items():
             self.set_header(name, value)
         await self.send_view(
             "page",
-            lambda snapshot, pause: [page.render(snapshot, settings, alerts, offline_since, pause=pause)],
+            lambda snapshot, pause: [
+                page.render(snapshot, settings, alerts, offline_since, events=event_section(journal), pause=pause)
+            ],
             _HTML,
         )
 

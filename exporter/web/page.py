@@ -68,6 +68,7 @@ def render(  # noqa: PLR0913 - what the page shows
     offline_since: OfflineSince = unknown,
     clock: Callable[[], float] = time.time,
     *,
+    events: bytes = b"",
     pause: Pause = _no_pause,
 ) -> bytes:
     """Return the page.
@@ -78,6 +79,7 @@ def render(  # noqa: PLR0913 - what the page shows
         pushed: The alerts that are being pushed; None if push is off.
         offline_since: Returns since when a node is offline.
         clock: Returns Unix time. It is used when there is no snapshot.
+        events: The section on what changed last, as HTML; empty without one.
         pause: See ``Pause``.
     """
     ttl, now = settings.heartbeat.ttl, snapshot.wall if snapshot else clock()
@@ -101,6 +103,7 @@ def render(  # noqa: PLR0913 - what the page shows
         version=__version__,
         style=_STYLE,
         script=_SCRIPT,
+        events=events,
         portfolios=portfolio_section(snapshot, everything=False, pause=pause),
     )
     # tornado makes a function for each page. The function and its namespace refer to each other, so each page would

@@ -163,6 +163,19 @@
     const answer = await fetch(`./?portfolios=${allPortfolios ? "all" : "faults"}`, { cache: "no-store" });
     if (answer.ok) showPortfolios(await answer.text());
   };
+  const refreshEvents = async () => {
+    const answer = await fetch("./?events", { cache: "no-store" });
+    if (!answer.ok) return;
+    const section = element("events");
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").body;
+    const open = [...section.querySelectorAll("details[open]")].map((details) => details.dataset.id);
+    for (const details of fresh.querySelectorAll("details")) details.open = open.includes(details.dataset.id);
+    if (fresh.innerHTML === section.innerHTML) return;
+    const focused = document.activeElement?.parentElement?.dataset.id;
+    section.replaceChildren(...fresh.childNodes);
+    section.hidden = false;
+    if (focused) section.querySelector(`details[data-id="${focused}"] summary`)?.focus();
+  };
   let timer = null; // null while a refresh is running
   const keepCurrent = async () => {
     clearTimeout(timer);
@@ -172,6 +185,7 @@
         await refresh();
         await refreshPushed();
         await refreshPortfolios();
+        await refreshEvents();
       } catch (error) {
         showState(false, "No answer from the exporter");
         showTrouble(`The exporter does not answer (${error.message}). The table is out of date.`);
