@@ -14,6 +14,7 @@ from exporter.settings import ListenAddress
 from exporter.web.admission import Admission
 from exporter.web.app import application
 from exporter.web.connections import LimitedServer, Listener
+from exporter.web.memory import MemoryReturn
 from exporter.web.page import PushedAlerts
 from exporter.web.precedence import Precedence
 from exporter.web.scrape import Scrapes
@@ -44,8 +45,14 @@ class Server:
     def __init__(self, fleet: Fleet, pushed: PushedAlerts | None = None) -> None:
         precedence, telemetry = Precedence(), fleet.telemetry
         self._scrapes = Scrapes(fleet, precedence)
-        self._views = Views(fleet, precedence)
-        budget = SendBudget(partial(telemetry.spent, "answers"))
+        memory = MemoryReturn()
+
+        def answers_spent(effect: str) -> None:
+            telemetry.spent("answers", effect)
+            memory.after_crowd()
+
+        self._views = Views(fleet, precedence, answers_spent)
+        budget = SendBudget(answers_spent)
         telemetry.answers_waiting.set_function(lambda: budget.waiting)
         self._admission = Admission(fleet.settings.web.config.file, spent=partial(telemetry.spent, "passwords"))
         self._address = fleet.settings.web.listen_address

@@ -38,11 +38,18 @@ class Views:
     Args:
         fleet: The fleet.
         precedence: Lets scrapes go first.
+        spent: Called with what was done when too many different bodies are asked for.
         clock: Returns monotonic seconds.
     """
 
-    def __init__(self, fleet: Fleet, precedence: Precedence, clock: Callable[[], float] = time.monotonic) -> None:
-        self._fleet, self._precedence, self._clock = fleet, precedence, clock
+    def __init__(
+        self,
+        fleet: Fleet,
+        precedence: Precedence,
+        spent: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._fleet, self._precedence, self._spent, self._clock = fleet, precedence, spent, clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="views")
         self._one_at_a_time = asyncio.Lock()
         self._making: dict[Hashable, asyncio.Task[Body]] = {}
@@ -61,7 +68,7 @@ class Views:
         task = self._making.get(key)
         if task is None:
             if len(self._making) >= _WAITING:
-                self._fleet.telemetry.spent("answers", "a request for page or JSON was answered with 503")
+                self._spent("a request for page or JSON was answered with 503")
                 return None
             task = self._making[key] = asyncio.create_task(self._make(key, make))
             task.add_done_callback(lambda done: self._forget(key, done))

@@ -19,7 +19,6 @@ class FakeFleet:
         self.reads = 0
         self.spent: list[str] = []
         self.settings = SimpleNamespace(redis=SimpleNamespace(timeout=5.0))
-        self.telemetry = SimpleNamespace(spent=lambda *words: self.spent.append(words[0]))
 
     def request(self) -> "Future[Any]":
         self.reads += 1
@@ -29,7 +28,7 @@ class FakeFleet:
 
 
 def views(fleet: FakeFleet) -> Views:
-    return Views(cast("Fleet", fleet), Precedence())
+    return Views(cast("Fleet", fleet), Precedence(), fleet.spent.append)
 
 
 def test_all_who_ask_at_the_same_time_share_one_read_and_one_body() -> None:
@@ -65,7 +64,7 @@ def test_more_different_bodies_than_may_wait_are_refused_and_told() -> None:
 
     bodies = asyncio.run(scenario())
     assert [body is None for body in bodies] == [False] * 8 + [True] * 4
-    assert fleet.spent == ["answers"] * 4
+    assert fleet.spent == ["a request for page or JSON was answered with 503"] * 4
 
 
 def test_failure_reaches_all_who_wait_and_the_next_one_tries_again() -> None:
