@@ -19,6 +19,8 @@ from exporter.exposition.lines import LineWriter
 from exporter.exposition.portfolios import lines_of
 from exporter.journal.journal import Journal
 from exporter.journal.observer import Observer
+from exporter.journal.portfolios import PortfolioObserver
+from exporter.journal.restore import portfolio_faults
 from exporter.liveness.faults import Kind
 from exporter.liveness.judge import LOOK_AGAIN, Judge
 from exporter.liveness.mass_loss import Thresholds
@@ -97,6 +99,8 @@ class Fleet:
         )
         self._whole, self._some = self._source.reader(), self._source.reader()
         self.watch = Watch(self.judge, self._source.reader(), settings.redis.timeout, clock)
+        self._portfolio_observer = PortfolioObserver(self.journal)
+        self._portfolios.remember(portfolio_faults(self.journal.earlier))
         self._observer = Observer(self.journal, self.judge, self.outages)
         self._attendants: list[Attendant] = [lambda _: self._observer.look()]
         if self.journal.has_file:
@@ -253,6 +257,7 @@ class Fleet:
         series = self._portfolios.series(names, parts, lists, workers, parts[-1].wall, deadline)
         if series:
             self.judge.set_leftovers(series.reading.leftovers)
+            self._portfolio_observer.see(series.reading)
         planned = self._portfolios.planned_nodes
         if planned is not self._planned:
             if not planned <= self._planned.union(names.raw):

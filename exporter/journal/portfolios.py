@@ -1,23 +1,27 @@
-"""Changes of portfolios and of the scheduler → changes for the journal: what the ledger's owner calls."""
+"""Changes of portfolios and of the scheduler → changes for the journal."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from sys import intern
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from exporter.journal.changes import Entry
 from exporter.journal.event import Kind
 from exporter.journal.journal import Journal
-from exporter.portfolios.ledger import Portfolio
+from exporter.portfolios.history import Account
+from exporter.portfolios.ledger import Ledger, Portfolio, PortfolioState
+from exporter.portfolios.reads import PortfolioReading
 from exporter.source.names import shown_id
 
-SCHEDULER = "scheduler"
+SCHEDULER: Final = "scheduler"
 """The subject of events about the scheduler."""
-_MOST_NODES = 10
+STALLED_AFTER: Final = 120.0
+"""Seconds without a look at the plan after which the scheduler is stalled, as for GinkgoSchedulerStalled."""
+NOWHERE: Final = "in no plan and on no list"
+"""The state of a portfolio that the ledger knows no longer."""
+_MOST_NODES: Final = 10
 
 
-@dataclass(frozen=True, slots=True)
-class PortfolioChange:
+class PortfolioChange(NamedTuple):
     """A change of a portfolio's state.
 
     Attributes:
@@ -28,26 +32,56 @@ class PortfolioChange:
     """
 
     id: bytes
-    before: str | None
+    before: PortfolioState | None
     after: Portfolio | None
     since: float | None
 
 
-def tell_of_portfolios(journal: Journal, changes: Iterable[PortfolioChange], at: float) -> None:
-    """Tell the journal of changes that one read showed.
+class PortfolioObserver:
+    """Compares each ledger with the one before, and tells the journal. For the thread that reads the fleet.
 
     Args:
-        journal: The journal.
-        changes: The changes.
-        at: Monotonic time of the read.
+        journal: Is told of each change.
     """
-    if told := tuple(changes):
-        journal.tell(lambda: _entries(told, at))
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._ledger: Ledger | None = None
+        self._stalled = False
+
+    def see(self, reading: PortfolioReading) -> None:
+        """Tell the journal what one read shows; a ledger that has not changed costs nothing."""
+        account, before = reading.account, self._ledger
+        if account.ledger is not before:
+            self._ledger = account.ledger
+            at = self._journal.now()
+            if changes := list(portfolio_changes(before, account)):
+                self._journal.tell(lambda: _entries(changes, at))
+        if reading.idle is not None and (reading.idle > STALLED_AFTER) != self._stalled:
+            self._stalled = not self._stalled
+            states = ("looks at the plan", "stalled") if self._stalled else ("stalled", "looks at the plan again")
+            self._journal.note(Kind.SCHEDULER, SCHEDULER, *states, idle_seconds=round(reading.idle, 3))
 
 
-def tell_of_scheduler(journal: Journal, before: str, after: str, idle: float) -> None:
-    """Tell the journal that the scheduler stalled or is back; ``idle`` is how long it did not look at the plan."""
-    journal.note(Kind.SCHEDULER, SCHEDULER, before, after, idle_seconds=round(idle, 3))
+def portfolio_changes(before: Ledger | None, account: Account) -> Iterator[PortfolioChange]:
+    """Yield what has changed from one ledger to the next. Of the first one all that is not traded is a change."""
+    ledger = account.ledger
+    abnormal = before.abnormal if before else {}
+    for name, portfolio in ledger.abnormal.items():
+        old = before.get(name) if before else None
+        if old is None or (old.state, old.reason) != (portfolio.state, portfolio.reason):
+            yield PortfolioChange(name, old and old.state, portfolio, account.since.get(name))
+    if before is None:
+        return
+    plans_differ = before.plan is not ledger.plan and before.plan != ledger.plan
+    for name in abnormal.keys() - ledger.abnormal.keys():
+        yield PortfolioChange(name, abnormal[name].state, ledger.get(name), None)
+    for name in before.plan.keys() - ledger.plan.keys() if plans_differ else ():
+        if name not in abnormal and name not in ledger.abnormal:
+            yield PortfolioChange(name, PortfolioState.TRADED, None, None)
+    for name in ledger.plan.keys() - before.plan.keys() if plans_differ else ():
+        if name not in abnormal and name not in ledger.abnormal:
+            yield PortfolioChange(name, None, ledger.get(name), None)
 
 
 def _entries(changes: Iterable[PortfolioChange], at: float) -> Iterator[Entry]:
@@ -64,7 +98,7 @@ def _entries(changes: Iterable[PortfolioChange], at: float) -> Iterator[Entry]:
             at=at,
             kind=Kind.PORTFOLIO,
             subject=intern(shown_id(change.id)),
-            before=change.before,
-            after=portfolio.state.value if portfolio else "in no plan and on no list",
+            before=change.before and change.before.value,
+            after=portfolio.state.value if portfolio else NOWHERE,
             own=own,
         )

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from exporter.journal.event import Event, Kind
+from exporter.portfolios.history import EarlierFault
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +22,6 @@ class OfflineNode:
     member: bool
 
 
-@dataclass(frozen=True, slots=True)
-class PortfolioFault:
-    """The fault of a portfolio at the end of an earlier run.
-
-    Attributes:
-        state: The state of the portfolio.
-        since: Unix time since which it is in that state.
-    """
-
-    state: str
-    since: float
-
-
 def offline_nodes(events: Iterable[Event]) -> Mapping[str, OfflineNode]:
     """Return the nodes that were offline after these events, by id; ``events`` come in their order."""
     offline: dict[str, OfflineNode] = {}
@@ -46,16 +34,16 @@ def offline_nodes(events: Iterable[Event]) -> Mapping[str, OfflineNode]:
     return offline
 
 
-def portfolio_faults(events: Iterable[Event]) -> Mapping[str, PortfolioFault]:
+def portfolio_faults(events: Iterable[Event]) -> Mapping[str, EarlierFault]:
     """Return the portfolios that were at fault after these events, by id; ``events`` come in their order."""
-    faults: dict[str, PortfolioFault] = {}
+    faults: dict[str, EarlierFault] = {}
     for event in events:
         if event.kind is Kind.PORTFOLIO:
             for position, subject in enumerate(event.subjects):
                 since = event.evidence_at(position).get("since")
                 faults.pop(subject, None)
                 if isinstance(since, int | float):
-                    faults[subject] = PortfolioFault(event.after, float(since))
+                    faults[subject] = EarlierFault(event.after, float(since))
     return faults
 
 

@@ -187,13 +187,20 @@ def _role(evidence: Mapping[str, Any]) -> str:
     return shown(evidence.get("redis_role") or "server of unknown role")
 
 
+def _listed(value: object) -> str:
+    return ", ".join(map(shown, value)) if isinstance(value, list) else shown(value)
+
+
 def _mapping(value: object) -> list[tuple[str, object]]:
     return list(value.items()) if isinstance(value, Mapping) else []
 
 
 _OTHER_REASONS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "reason": lambda evidence: f"The reason: {shown(evidence['reason'])}.",
-    "node": lambda evidence: f"Its node is {shown(evidence['node'])}.",
+    "node": lambda evidence: f"The plan gives it to node {shown(evidence['node'])}.",
+    "loaded_on": lambda evidence: f"It is loaded on {_listed(evidence['loaded_on'])}.",
+    "listed_by": lambda evidence: f"The last list of {_listed(evidence['listed_by'])} names it.",
+    "idle_seconds": lambda evidence: f"It looked at the plan {shown(evidence['idle_seconds'])} s before.",
     "error": lambda evidence: f"The error: {shown(evidence['error'])}.",
     "since": lambda evidence: f"It began at {at(evidence['since'])}.",
     "seconds": lambda evidence: f"It lasted {shown(evidence['seconds'])} s.",

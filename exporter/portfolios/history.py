@@ -7,6 +7,7 @@ from threading import Lock
 from typing import Final, NamedTuple
 
 from exporter.portfolios.ledger import Ledger, Portfolio, PortfolioState
+from exporter.source.names import shown_id
 
 FAULTS: Final = (
     PortfolioState.UNTRADED,
@@ -52,6 +53,18 @@ class Account:
     since: Mapping[bytes, float]
 
 
+class EarlierFault(NamedTuple):
+    """A fault at the end of an earlier run of the exporter.
+
+    Attributes:
+        state: The state of the portfolio.
+        since: Unix time since which it was in that state.
+    """
+
+    state: str
+    since: float
+
+
 class _Lasting(NamedTuple):
     state: PortfolioState
     since: float
@@ -70,10 +83,19 @@ class History:
         self._max_listed = max_listed
         self._lock = Lock()
         self._lasting: dict[bytes, _Lasting] = {}
+        self._earlier: Mapping[str, EarlierFault] = {}
         self._account: Account | None = None
         self._plan: Mapping[bytes, bytes] | None = None
         self._dropped = self._plan_changes = 0
         self._plan_changed_at: float | None = None
+
+    def remember(self, faults: Mapping[str, EarlierFault]) -> None:
+        """Record the faults at the end of an earlier run, by the portfolios' ids as text.
+
+        A portfolio that the first ledger shows in the same state is in it since the same time.
+        """
+        with self._lock:
+            self._earlier = faults
 
     def note(self, ledger: Ledger, wall: float) -> Account:
         """Take note of a read's ledger, and return what is known over time.
@@ -109,8 +131,10 @@ class History:
             elif before and before.state is portfolio.state:
                 lasting[name] = before
             else:
-                lasting[name] = _Lasting(portfolio.state, wall)
-        self._lasting = lasting
+                earlier = self._earlier.get(shown_id(name)) if self._earlier else None
+                same = earlier is not None and earlier.state == portfolio.state
+                lasting[name] = _Lasting(portfolio.state, min(earlier.since, wall) if earlier and same else wall)
+        self._lasting, self._earlier = lasting, {}
 
     def _account_of(self, ledger: Ledger) -> Account:
         since = {

@@ -1,7 +1,7 @@
 """The portfolios' part of a scrape: reads what belongs to the ledger, and makes the series of it."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
 from threading import Event
 from typing import Final
@@ -10,7 +10,7 @@ import structlog
 
 from exporter.contract import LOADED_FIELD
 from exporter.errors import SourceError
-from exporter.portfolios.history import History
+from exporter.portfolios.history import EarlierFault, History
 from exporter.portfolios.loaded import Raw
 from exporter.portfolios.reads import NodesRead, PortfolioKeys, PortfolioReader
 from exporter.settings import Settings
@@ -55,13 +55,17 @@ class PortfolioStage:
         keys = PortfolioKeys(
             settings.keys.plan.encode(), settings.keys.metrics_prefix.encode(), settings.keys.portfolio_prefix.encode()
         )
-        history = History(settings.portfolios.max_listed)
+        history = self._history = History(settings.portfolios.max_listed)
         states = settings.portfolios.states
         self._reader = PortfolioReader(router, keys, history, states, clock, closed or Event())
         self._maker = PortfolioSeriesMaker(invalid, write)
         self._invalid = invalid
         self.planned_nodes = _NOTHING
         self.error = ""
+
+    def remember(self, faults: Mapping[str, EarlierFault]) -> None:
+        """Record the faults at the end of an earlier run of the exporter, by the portfolios' ids as text."""
+        self._history.remember(faults)
 
     def series(  # noqa: PLR0913, PLR0917 - what the scrape has read
         self,

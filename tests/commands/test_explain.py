@@ -174,7 +174,7 @@ def test_portfolio_is_told_apart_from_a_node_of_the_same_name() -> None:
     assert explained(facts, "node:n1", None).kind == "node"
     text = said(facts, "portfolio:n1")
     assert text.startswith("Portfolio n1 is untraded, and was traded.")
-    assert "    The reason: orphaned.\n    Its node is n9.\n" in text
+    assert "    The reason: orphaned.\n    The plan gives it to node n9.\n" in text
 
 
 def test_unknown_name_names_the_nearest_ones() -> None:
