@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Generator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Final
@@ -109,8 +109,15 @@ class StandaloneReader:
                 except SourceTooLargeError:
                     large = position
             if large < len(self._chunks):
-                yield self._careful_part(position, deadline)
+                yield self._careful_part_again(position, deadline)
                 position += 1
+
+    def _careful_part_again(self, position: int, deadline: float) -> Reading:
+        """Read a chunk carefully; again if a value has grown between the look at its length and the read."""
+        for _ in range(_TRIES - 1):
+            with suppress(SourceTooLargeError):
+                return self._careful_part(position, deadline)
+        return self._careful_part(position, deadline)
 
     def _careful_part(self, position: int, deadline: float) -> Reading:
         names = self._chunks[position].names
@@ -205,6 +212,8 @@ class _ChunkReply:
         )
 
 
+_TRIES: Final = 5
+"""Careful reads of a chunk while its values grow."""
 _KINDS: Final = (bytes, type(None))
 """The type of a heartbeat's value where it is there, and where it is missing."""
 
