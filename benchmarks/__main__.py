@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: the tables of the README, measured on this machine, in Markdown."""
+"""``python -m benchmarks``: the tables of docs/explanation/benchmarks.md, measured on this machine, in Markdown."""
 
 import argparse
 import os

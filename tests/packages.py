@@ -54,7 +54,7 @@ def installed(name: str) -> Iterator[Distribution]:
             continue
 
 
-def environment(folder: Path, lock: str) -> Path:
+def environment(folder: Path, *locks: str) -> Path:
     """Make a virtual environment with pip and the locked packages, and return its folder of programs.
 
     The packages are links into the environment of the tests, so no package index is needed.
@@ -62,7 +62,8 @@ def environment(folder: Path, lock: str) -> Path:
     venv.create(folder, with_pip=True, symlinks=True)
     places = {"base": str(folder), "platbase": str(folder)}
     site = Path(sysconfig.get_path("purelib", "venv", places))
-    for package in installed(lock):
+    packages = {package.name: package for lock in locks for package in installed(lock)}
+    for package in packages.values():
         for top in {file.parts[0] for file in package.files or ()} - {"..", "__pycache__"}:
             (site / top).symlink_to(str(package.locate_file(top)))
     return folder / "bin"

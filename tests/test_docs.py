@@ -37,41 +37,55 @@ def test_command_that_compares_the_tables_names_a_page_that_differs(
     assert generator.main(["--check"]) == 0
 
 
-def test_tests_run_as_the_acl_user_of_the_readme() -> None:
+def test_tests_run_as_the_acl_user_of_the_documentation() -> None:
     sys.path.insert(0, str(ROOT / "tests" / "source"))
     from rights import ACL_RIGHTS  # noqa: PLC0415 - the tests' own list
 
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / "docs" / "how-to" / "redis.md").read_text(encoding="utf-8").splitlines()
     (line,) = [line for line in lines if line.startswith("ACL SETUSER ginkgo-exporter")]
     assert line.split(">PASSWORD resetkeys ")[1].split() == ACL_RIGHTS
 
 
-def test_chinese_readme_has_the_same_sections_and_commands() -> None:
-    english, chinese = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md"))
-    for part in (r"^#+ ", r"```.*?```", r"\]\([^)]+\)"):
-        flags = re.MULTILINE | re.DOTALL
-        theirs, ours = re.findall(part, english, flags), re.findall(part, chinese, flags)
-        if part.startswith(r"\]"):
-            theirs, ours = sorted(set(theirs) - {"](README.zh-CN.md)"}), sorted(set(ours) - {"](README.md)"})
-        assert theirs == ours
+CHINESE = {"README.md": "README.zh-CN.md", "docs/tutorial/first-page.md": "docs/tutorial/first-page.zh.md"}
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"])
-def test_no_link_into_the_repository_is_dead(name: str) -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / name).read_text(encoding="utf-8"))
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize(("english", "chinese"), CHINESE.items())
+def test_chinese_document_has_the_same_sections_commands_figures_and_links(english: str, chinese: str) -> None:
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in (english, chinese)]
+    for part in (r"^#+ ", r"^\|", r"```.*?```", r"`[^`\n]+`"):
+        theirs, ours = (re.findall(part, text, re.MULTILINE | re.DOTALL) for text in texts)
+        assert sorted(theirs) == sorted(ours)
+    figures = [sorted(re.findall(r"\d+(?:[.,]\d+)*(?: (?:ms|s)\b)?", prose(text))) for text in texts]
+    assert figures[0] == figures[1]
+    links = [set(re.findall(r"\]\([^)]+\)", text)) for text in texts]
+    tutorials = {"](docs/tutorial/first-page.md)", "](docs/tutorial/first-page.zh.md)"}
+    other = {"](README.zh-CN.md)", "](README.md)"} | tutorials
+    assert links[0] - other == links[1] - other
 
 
-def tried_faults(name: str) -> list[tuple[str, str, str]]:
-    """Return path, function and case of each test that a README's table of faults names."""
-    text = (ROOT / name).read_text(encoding="utf-8")
-    links = re.findall(r"\[([^]:]+)(?:: ([^]]+))?\]\((tests/[^)]+\.py)\)", text)
+def prose(text: str) -> str:
+    """Return a document without its blocks of code."""
+    return re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+
+
+def test_readme_is_short() -> None:
+    for name in ("README.md", "README.zh-CN.md"):
+        assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= 150
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 1200
+
+
+FAULTS = ROOT / "docs" / "explanation" / "faults.md"
+
+
+def tried_faults() -> list[tuple[str, str, str]]:
+    """Return path, function and case of each test that the table of faults names."""
+    text = FAULTS.read_text(encoding="utf-8")
+    links = re.findall(r"\[([^]:]+)(?:: ([^]]+))?\]\(\.\./\.\./(tests/[^)]+\.py)\)", text)
     return [(path, f"test_{sentence.replace(' ', '_')}", case) for sentence, case, path in links]
 
 
-def test_each_fault_names_tests_that_exist_in_both_languages() -> None:
-    named = tried_faults("README.md")
-    assert named == tried_faults("README.zh-CN.md")
+def test_each_fault_names_tests_that_exist() -> None:
+    named = tried_faults()
     assert len(named) > 30
     for path, test, case in named:
         source = (ROOT / path).read_text(encoding="utf-8")
@@ -80,7 +94,7 @@ def test_each_fault_names_tests_that_exist_in_both_languages() -> None:
 
 
 def test_each_fault_that_is_tested_is_in_the_table() -> None:
-    named = tried_faults("README.md")
+    named = tried_faults()
     for path in ("tests/faults/test_redis_faults.py", "tests/push/test_push_faults.py"):
         source = (ROOT / path).read_text(encoding="utf-8")
         cases = re.findall(r'^    "([a-z, ]+)": \(', source, re.MULTILINE)

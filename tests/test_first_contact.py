@@ -102,7 +102,7 @@ def test_missing_right_is_named(redis_server: RedisServer) -> None:
     done = run("nodes", "--redis.url", redis_server.url.replace("//", "//reader:x@"))
     assert done.returncode == 1
     assert "no permissions to run the 'mget' command" in said(done)
-    assert "README" in said(done)
+    assert "docs/how-to/redis.md" in said(done)
 
 
 def test_port_in_use_says_what_to_do() -> None:

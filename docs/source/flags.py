@@ -7,13 +7,14 @@ from itertools import groupby
 from typing import Final
 
 from exporter import demo
-from exporter.commands.options import add_forget_options, add_nodes_options, add_portfolios_options
+from exporter.commands.options import add_explain_options, add_forget_options, add_nodes_options, add_portfolios_options
 from exporter.settings import all_settings
 from exporter.settings.flags import Setting, section_title
 
 OPTIONS: Final[Mapping[str, Callable[[argparse.ArgumentParser], None]]] = {
     "nodes": add_nodes_options,
     "portfolios": add_portfolios_options,
+    "explain": add_explain_options,
     "forget": add_forget_options,
     "demo": demo.add_flags,
 }

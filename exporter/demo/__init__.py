@@ -56,7 +56,7 @@ def run(settings: Settings, arguments: argparse.Namespace, serving: Serving) -> 
     try:
         from exporter.demo.stage import perform  # noqa: PLC0415 - needs psutil, which an exporter does not
     except ModuleNotFoundError as error:
-        raise ExporterError(f"the demo needs {error.name}: pip install 'ginkgo-exporter[demo]'") from None
+        raise ExporterError(f"the demo needs {error.name}: pip install '.[demo]' in a checkout") from None
     return asyncio.run(perform(settings, arguments, serving))
 
 

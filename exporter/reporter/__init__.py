@@ -1,7 +1,7 @@
 """The writing half: tells Redis every ten seconds that a node lives, and what the node is doing.
 
 This package is for the nodes of the platform. It needs redis-py, whose client a node has already,
-and psutil (``pip install 'ginkgo-exporter[reporter]'``)::
+and psutil (``pip install '.[reporter]'`` in a checkout)::
 
     def measure() -> NodeMetrics:
         return NodeMetrics(

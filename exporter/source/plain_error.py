@@ -12,7 +12,7 @@ from exporter.source.framing import ReplyTooLargeError
 _NOT_CONNECTED: Final = re.compile(r"Error -?\d+ connecting to (.+?)\. (.+?)\.")
 _FORMS: Final = {
     AuthenticationError: "Redis refused the user or the password: {} (see --redis.username, --redis.password-file)",
-    NoPermissionError: "Redis: {} (the README lists the rights that are needed)",
+    NoPermissionError: "Redis: {} (docs/how-to/redis.md lists the rights)",
 }
 _HINTS: Final = {
     "unknown command 'SENTINEL'": "what answers is no Sentinel: see --redis.mode",

@@ -53,5 +53,5 @@ class Rights:
             log.error("the Redis user lacks a right", command=command, effect=_EFFECTS[command], grant=f"+{command}")
         return SourceError(
             f"Redis refuses {command.upper()} to the exporter's user, so {_EFFECTS[command]}: grant +{command}"
-            " to the user of --redis.username (the README lists all rights)"
+            " to the user of --redis.username (docs/how-to/redis.md lists all rights)"
         )

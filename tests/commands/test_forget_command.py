@@ -105,7 +105,7 @@ def test_dry_run_names_the_rights_that_deleting_needs_and_that_are_missing(redis
         assert (dry.returncode, done.returncode) == (1, 1)
         reason = (
             "Redis refuses WATCH, UNLINK: User sweeper has no permissions to run the 'watch' command"
-            " (the README lists the rights that are needed)"
+            " (docs/how-to/redis.md lists the rights)"
         )
         assert dry.stdout.startswith("dead: would be deleted\nDry run: 1 node would be deleted, 0 not")
         assert dry.stderr == f"ginkgo-exporter: --yes would fail: {reason}\n"

@@ -201,7 +201,7 @@ def test_missing_package_is_one_line_that_says_what_to_install(package: str) -> 
     program = f"import sys; sys.modules[{package!r}] = None; from exporter.cli import main; main(['demo'])"
     result = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60)
     assert result.returncode == 1
-    assert result.stderr == f"ginkgo-exporter: the demo needs {package}: pip install 'ginkgo-exporter[demo]'\n"
+    assert result.stderr == f"ginkgo-exporter: the demo needs {package}: pip install '.[demo]' in a checkout\n"
 
 
 @pytest.mark.parametrize("flags", [("--nodes", "0"), ("--nodes", "x"), ("--speed", "nan"), ("--redis.mode", "cluster")])

@@ -16,7 +16,7 @@ from exporter import __repository__
 
 ALL = pytest.mark.parametrize("path", list(texts()), ids=name_of)
 RETIRED = {"--alertmanager.mass-loss-hold"}
-NOT_METRICS = {"ginkgo_exporter_", "ginkgo_bridge_", "ginkgo_node_", "ginkgo_", "ginkgo_func_cache_"}
+NOT_METRICS = {"ginkgo_exporter_", "ginkgo_bridge_", "ginkgo_node_", "ginkgo_", "ginkgo_func_cache_", "ginkgo_node"}
 """Beginnings of names: of groups of metrics, and of keys of the platform."""
 TEXTS = {".html", ".json", ".md", ".py", ".toml", ".txt", ".yaml", ".yml"}
 WHERE_THE_ADDRESS_STANDS = {
@@ -27,6 +27,9 @@ WHERE_THE_ADDRESS_STANDS = {
     "alerts/README.md": "says how to change runbook_url",
     "README.md": "git clone",
     "README.zh-CN.md": "git clone",
+    "docs/how-to/install.md": "git clone",
+    "docs/tutorial/first-page.md": "git clone",
+    "docs/tutorial/first-page.zh.md": "git clone",
 }
 """The files that may hold the repository's address, each with the reason; all others take it from one of these."""
 
@@ -64,7 +67,7 @@ def test_no_metric_is_unknown(path: Path) -> None:
 @ALL
 def test_no_flag_is_unknown(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    text = re.sub(r"(amtool|helm|kubectl) .*", "", text)
+    text = re.sub(r"(amtool|helm|kubectl|prometheus-alertmanager) .*", "", text)
     named = set(re.findall(r"(?<![\w-])--[a-z]+(?:[.-][a-z]+)*\.[a-z]+(?:[.-][a-z]+)*", text))
     for command in re.findall(r"\bginkgo-exporter [^\n`|]*", text):
         named |= set(re.findall(r"(?<![\w-])--[a-z][a-z.-]*[a-z]", command))
@@ -97,3 +100,12 @@ def test_address_of_the_repository_is_one_and_stands_only_where_it_must() -> Non
             if addresses:
                 found.add(name_of(path))
     assert found <= set(WHERE_THE_ADDRESS_STANDS)
+
+
+def test_no_text_installs_a_name_that_is_not_published() -> None:
+    published = re.compile(
+        r"(?:pip|pipx|uv)\S* (?:tool )?install [^\n]*\bginkgo-exporter(?![\w/-])|helm (?:repo add|pull)"
+    )
+    for folder in ("*.md", "docs/**/*.md", "alerts/**/*.md", "helm/**/*.md", "helm/**/*.txt", "exporter/**/*.py"):
+        for path in ROOT.glob(folder):
+            assert not published.search(path.read_text(encoding="utf-8")), name_of(path)

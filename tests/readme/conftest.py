@@ -1,4 +1,4 @@
-"""A reader of the README with a checkout, an installation, and all servers that the examples use."""
+"""A reader of the documents with a checkout, an installation, and all servers that the examples use."""
 
 import signal
 from collections.abc import Iterator
@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from reader import Reader, commands, get
+from reader import DOCUMENTS, Reader, commands, get
 
 from exporter.reporter import NodeMetrics, NodeReporter
 from nodes import FIELDS, metrics_key
-from packages import build, clone, environment
+from packages import clone, environment
 from servers import Process, RedisServer, binary, free_port, running_redis, wait_for
 
 INSTALL, SERVE, EXPORT = (
-    next(line for line in commands("README.md") if line.startswith(start))
+    next(line for line in commands(*DOCUMENTS) if line.startswith(start))
     for start in ("pip install", "ginkgo-exporter --redis.url", "export")
 )
 
@@ -33,11 +33,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def reader(fleet: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    """A reader who has installed the exporter and runs it, as the README says."""
+    """A reader who has installed the exporter and runs it, as the documents say."""
     folder = tmp_path_factory.mktemp("reader")
     checkout = clone(folder / "ginkgo-exporter")
-    build(checkout, folder / "index")
-    programs = environment(checkout / ".venv", "demo")
+    programs = environment(checkout / ".venv", "demo", "build")
     (checkout / ".venv" / "demo").touch()  # what `make demo` installs is there
     places = {
         "redis.example:6379": f"127.0.0.1:{fleet.port}",
@@ -45,8 +44,12 @@ def reader(fleet: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "alertmanager-0:9093": f"127.0.0.1:{free_port()}",
         "alertmanager-1:9093": f"127.0.0.1:{free_port()}",
         "start_http_server(9000)": f"start_http_server({free_port()})",
+        "/etc/ginkgo-exporter": str(folder / "etc"),
+        "/var/lib/ginkgo-exporter": str(folder / "var"),
     }
-    reader = Reader(checkout, programs, places, PIP_FIND_LINKS=str(folder / "index"))
+    reader = Reader(checkout, programs, places, PIP_NO_BUILD_ISOLATION="0")  # 0 turns isolation off
+    for name in ("etc", "var"):
+        (folder / name).mkdir()
     reader.types(INSTALL)
     reader.types(EXPORT)
     with reader.keeps_running(SERVE, folder / "exporter.log") as (_, url):
@@ -57,7 +60,7 @@ def reader(fleet: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 def alertmanagers(reader: Reader, tmp_path: Path) -> Iterator[None]:
-    """The Alertmanagers of the README's example."""
+    """The Alertmanagers of the example."""
     (tmp_path / "alertmanager.yml").write_text(
         yaml.safe_dump({"route": {"receiver": "a"}, "receivers": [{"name": "a"}]})
     )

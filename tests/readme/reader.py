@@ -1,4 +1,4 @@
-"""A newcomer who has read only the README: a shell, a fresh environment, and servers for the examples' addresses."""
+"""A newcomer who has read only the documents: a shell, a fresh environment, and servers for the examples' addresses."""
 
 import os
 import re
@@ -15,6 +15,15 @@ from servers import Process, free_port
 
 PATIENCE = 60.0
 """Seconds until a newcomer gives up."""
+DOCUMENTS = (
+    "README.md",
+    *(
+        path.relative_to(ROOT).as_posix()
+        for path in sorted((ROOT / "docs").rglob("*.md"))
+        if ".zh" not in path.suffixes
+    ),
+)
+"""The documents whose commands and blocks are tried. Chinese ones have the same, as another test checks."""
 
 
 @dataclass(frozen=True)
@@ -31,22 +40,22 @@ class Block:
                 yield command
 
 
-def blocks(document: str) -> list[Block]:
-    text = (ROOT / document).read_text(encoding="utf-8")
+def blocks(*documents: str) -> list[Block]:
+    text = "\n".join((ROOT / document).read_text(encoding="utf-8") for document in documents)
     return [Block(*parts) for parts in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)]
 
 
-def commands(document: str) -> list[str]:
-    """Return the commands of a document in its order, from its blocks and from its text."""
-    text = (ROOT / document).read_text(encoding="utf-8")
+def commands(*documents: str) -> list[str]:
+    """Return the commands of documents in their order, from blocks and from text, each once."""
     known = r"(?:apt-get|docker|eval|export|ginkgo-exporter|helm|make|npm|pip)"
-    found: list[str] = []
     places = re.compile(rf"^```(\w*)\n(.*?)^```$|`({known} [^`]+)`", re.MULTILINE | re.DOTALL)
-    for language, block, inline in places.findall(text):
-        if inline:
-            found.append(" ".join(inline.split()))
-        elif language == "sh":
-            found += Block(language, block).commands()
+    found: list[str] = []
+    for document in documents:
+        for language, block, inline in places.findall((ROOT / document).read_text(encoding="utf-8")):
+            if inline:
+                found.append(" ".join(inline.split()))
+            elif language == "sh":
+                found += Block(language, block).commands()
     return list(dict.fromkeys(found))
 
 
@@ -61,7 +70,7 @@ def get(url: str) -> str:
 
 
 class Reader:
-    """Types the README's commands without a change.
+    """Types the documents' commands without a change.
 
     Args:
         folder: The reader's current folder: a checkout.

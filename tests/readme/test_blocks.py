@@ -1,4 +1,4 @@
-"""The README's blocks without shell commands: configurations, programs and rights, each tried in its program."""
+"""The documents' programs, rights and excerpts, each tried for real. test_configurations.py has the rest."""
 
 import re
 import shutil
@@ -10,13 +10,13 @@ from typing import cast
 
 import pytest
 import redis
-from reader import PATIENCE, Block, Reader, blocks, get
+from reader import DOCUMENTS, PATIENCE, Block, Reader, blocks, get
 
 from nodes import heartbeat_key, metrics_key
 from packages import ROOT
 from servers import Process, RedisServer, binary, free_port, series_of, wait_for
 
-ALL = blocks("README.md")
+ALL = list(dict.fromkeys(blocks(*DOCUMENTS)))
 ACL, EXCERPT = "ACL SETUSER ", "# HELP "
 
 
@@ -25,18 +25,17 @@ def of(language: str, start: str = "") -> list[Block]:
 
 
 def test_every_kind_of_block_is_tried() -> None:
-    tried = [*of("sh"), *of("yaml"), *of("python"), *of("", ACL), *of("", EXCERPT)]
+    tried = [*of("sh"), *of("yaml"), *of("ini"), *of("text"), *of("python"), *of("", ACL), *of("", EXCERPT)]
     assert Counter(tried) == Counter(ALL)
-    assert [len(of("yaml")), len(of("python")), len(of("", ACL)), len(of("", EXCERPT))] == [1, 2, 2, 1]
+    assert [len(of("python")), len(of("", ACL)), len(of("", EXCERPT))] == [2, 2, 1]
 
 
 @pytest.mark.server("promtool")
-@pytest.mark.parametrize("number", range(len(of("yaml"))))
-def test_prometheus_takes_the_configuration_and_sees_the_nodes(number: int, reader: Reader, tmp_path: Path) -> None:
+def test_prometheus_takes_the_configuration_and_sees_the_nodes(reader: Reader, tmp_path: Path) -> None:
     shutil.copy(ROOT / "alerts" / "ginkgo.rules.yml", tmp_path)
     config = tmp_path / "prometheus.yml"
-    text = of("yaml")[number].text.replace("scrape_interval: 15s", "scrape_interval: 1s")
-    config.write_text(reader.here(text))
+    (block,) = (block for block in blocks("README.md") if block.language == "yaml")
+    config.write_text(reader.here(block.text.replace("scrape_interval: 15s", "scrape_interval: 1s")))
     subprocess.run([binary("promtool"), "check", "config", config], check=True)
 
     address = f"127.0.0.1:{free_port()}"
@@ -44,15 +43,15 @@ def test_prometheus_takes_the_configuration_and_sees_the_nodes(number: int, read
     prometheus = Process([binary("prometheus"), *flags], tmp_path / "log")
     try:
         query = f"http://{address}/api/v1/query?query="
-        seen = lambda expression: '"value":' in get(query + expression)  # noqa: E731 - said twice below
-        wait_for(lambda: seen('ginkgo_node_up{node_id="node-1"}==1'), f"for a scrape: {prometheus.log}", PATIENCE)
+        seen = 'ginkgo_node_up{node_id="node-1"}==1'
+        wait_for(lambda: '"value":' in get(query + seen), f"for a scrape: {prometheus.log}", PATIENCE)
         assert "GinkgoNodeOffline" in get(f"http://{address}/api/v1/rules")
     finally:
         prometheus.stop()
 
 
 def test_collector_in_a_users_own_registry_serves_the_nodes(reader: Reader, tmp_path: Path) -> None:
-    program, _ = of("python")
+    (program,) = of("python", "from prometheus_client")
     script = tmp_path / "own.py"
     script.write_text(reader.here(program.text) + "import signal\nsignal.pause()  # it has a work of its own\n")
     url = "http://127.0.0.1:" + re.findall(r"start_http_server\((\d+)\)", script.read_text())[0]
@@ -74,7 +73,7 @@ def test_collector_in_a_users_own_registry_serves_the_nodes(reader: Reader, tmp_
 
 
 def test_reporter_beats_as_long_as_its_block_lasts(client: "redis.Redis") -> None:
-    _, program = of("python")
+    (program,) = of("python", "from exporter.reporter")
 
     def run_the_node() -> None:
         wait_for(lambda: client.hget(metrics_key("node-7"), "total_events") == b"41")
@@ -82,7 +81,7 @@ def test_reporter_beats_as_long_as_its_block_lasts(client: "redis.Redis") -> Non
 
     before = signal.getsignal(signal.SIGTERM)
     try:
-        exec(program.text, {"redis": client, "taken": 41, "run_the_node": run_the_node})  # noqa: S102 - the README's
+        exec(program.text, {"redis": client, "taken": 41, "run_the_node": run_the_node})  # noqa: S102 - the page's
         assert signal.getsignal(signal.SIGTERM) != before
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -90,7 +89,7 @@ def test_reporter_beats_as_long_as_its_block_lasts(client: "redis.Redis") -> Non
 
 
 @pytest.mark.parametrize("number", range(len(of("", ACL))))
-def test_rights_of_the_readme_are_enough_for_its_commands(number: int, tmp_path: Path, reader: Reader) -> None:
+def test_rights_are_enough_for_the_commands(number: int, tmp_path: Path, reader: Reader) -> None:
     line = of("", ACL)[number].text.strip()
     user = line.split()[2]
     (tmp_path / "password").write_text("s3cret\n")

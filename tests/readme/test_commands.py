@@ -1,4 +1,4 @@
-"""The README's commands, typed without a change by a newcomer who has read nothing else."""
+"""The documents' commands, typed without a change by a newcomer who has read nothing else."""
 
 import re
 import shlex
@@ -9,20 +9,41 @@ import helm_python
 import pytest
 import yaml
 from conftest import EXPORT, INSTALL, SERVE
-from reader import PATIENCE, Reader, commands, get
+from reader import DOCUMENTS, PATIENCE, Reader, commands, get
 
 from nodes import metrics_key
 from servers import RedisServer, wait_for
 
 Promise = Callable[[Reader, str, pytest.FixtureRequest], None]
 
+ALERTMANAGER = (
+    "prometheus-alertmanager --config.file=alertmanager.yml --storage.path=build/alertmanager --cluster.listen-address="
+)
+HSET = (
+    "redis-cli -u redis://redis.example:6379/0 HSET node:metrics:node-9 portfolio_count 3 queue_size 15 total_events 41"
+)
+HELM = (
+    "helm install ginkgo-exporter helm/ginkgo-exporter --set redis.url=redis://redis:6379/0"
+    " --set image.registry=registry.example"
+)
 NOT_HERE = {
     "make test": "runs this test",
     "make bench": "takes an hour; tests/benchmarks runs its parts",
     "make dashboard-pictures": "fetches Grafana's components from a package index",
     "apt-get install prometheus prometheus-alertmanager": "needs root; tests/install-servers installs them",
-    "pip install 'ginkgo-exporter[reporter]'": "is the installation below with psutil, from a package index",
+    "make site": "tests/documentation/test_site.py builds the site",
+    "make docs": "tests/test_docs.py compares the tables that it writes",
+    "git clone https://github.com/ginkgo-trading/ginkgo-exporter": "the reader's checkout is made from this tree",
+    "cd ginkgo-exporter": "the reader is there already",
+    "python3 -m venv .venv": "the reader's environment has the locked packages, since there is no package index",
+    "pip install '.[reporter]'": "is the installation below with psutil, from a package index",
+    "pip install --require-hashes -r requirements/runtime.txt": "fetches packages from an index",
+    "ginkgo-exporter forget": "is a command's name in a text",
+    "ginkgo-exporter explain": "is a command's name in a text",
+    "docker build --tag ginkgo-exporter .": "needs a registry of images; tests/image builds the image",
+    "docker run --publish 19121:19121 ginkgo-exporter --redis.url redis://redis.example:6379/0": "as above",
     "docker compose up --build": "needs a registry of images; tests/image runs its services as processes",
+    ALERTMANAGER: "listens on a fixed port; amtool checks its file",
 }
 """Commands that are not run here, each with the reason."""
 
@@ -93,39 +114,72 @@ def renders(reader: Reader, command: str, _: pytest.FixtureRequest) -> None:
     assert {"Deployment", "Service", "Secret"} <= kinds
 
 
+def explains(reader: Reader, command: str, request: pytest.FixtureRequest) -> None:
+    """The command tells of a node of the demo that runs on this machine."""
+    folder = request.getfixturevalue("tmp_path")
+    with reader.keeps_running("make demo", folder / "log") as (_, url):
+        here = f"GINKGO_EXPORTER_WEB_LISTEN_ADDRESS={url.removeprefix('http://')} {command}"
+        told = r"(?s)Now it is online.*demo-node-2.*is seen for the first time: online.*PTTL"
+        wait_for(lambda: get(f"{url}/-/ready"), "for the demo", PATIENCE)
+        wait_for(lambda: re.search(told, reader.types(here)), "for the node", PATIENCE)
+
+
+def pushes_from_the_demo(reader: Reader, command: str, request: pytest.FixtureRequest) -> None:
+    """The demo posts to the Alertmanager that the command names."""
+    request.getfixturevalue("alertmanagers")
+    address = reader.places["alertmanager-0:9093"]
+    with reader.keeps_running(
+        command.replace("localhost:9093", address), request.getfixturevalue("tmp_path") / "log"
+    ) as (_, url):
+        took = r'ginkgo_bridge_posts_total\{.*result="ok"\} [1-9]'
+        wait_for(lambda: re.search(took, get(f"{url}/metrics")), "for a post", PATIENCE)
+
+
 PROMISES: list[tuple[str, Promise]] = [
     ("make demo", serves(r'(?s)(^ginkgo_node_up\{node_id="demo-node-\d"\} 1\n){5}')),
-    (INSTALL, says("Requirement already satisfied: ginkgo-exporter")),
+    (".venv/bin/python -m exporter explain demo-node-2", explains),
+    (".venv/bin/python -m exporter demo --alertmanager.url http://localhost:9093", pushes_from_the_demo),
+    (". .venv/bin/activate", says("")),
+    (INSTALL, says("Successfully installed ginkgo-exporter")),
     ("ginkgo-exporter check --redis.url redis://redis.example:6379/0", says("^redis: good, a master with 4 nodes")),
     (SERVE, serves(r'^ginkgo_node_up\{node_id="node-1"\} 1')),
+    (f"{SERVE} --alertmanager.url http://alertmanager-0:9093 --alertmanager.url http://alertmanager-1:9093", pushes),
     (EXPORT, says("")),
+    ("ginkgo-exporter check", says("^redis: good")),
     ("ginkgo-exporter nodes", says(r"(?s)offline.*node-7.*online.*node-1")),
     ("ginkgo-exporter nodes --exporter.url http://localhost:19121", says(r"(?s)offline.*node-8.*online.*node-2")),
     ("ginkgo-exporter portfolios", says("")),
+    (
+        "ginkgo-exporter explain node-7 --exporter.url http://localhost:19121",
+        says(r"(?s)Node node-7.*What was seen, the oldest first:.*Its page:\n  No"),
+    ),
     ("ginkgo-exporter forget node-7 node-8", forgets({"node-7", "node-8"}, r"node-7.*would be deleted")),
     ("ginkgo-exporter forget node-7 node-8 --yes", forgets(set(), r"node-7.*deleted")),
     (
         "ginkgo-exporter forget --offline-longer-than 24h --exporter.url http://localhost:19121 --yes",
         forgets(set(), ""),
     ),
-    ('eval "$(ginkgo-exporter --print-completion bash)"', says("")),
     (
-        "ginkgo-exporter explain node-7 --exporter.url http://localhost:19121",
-        says(r"(?s)Node node-7.*What was seen, the oldest first:.*Its page:\n  No"),
+        "redis-cli -u redis://redis.example:6379/0 SET heartbeat:node:node-9 2026-01-06T12:30:45+00:00 EX 30",
+        says("^OK$"),
     ),
-    (f"{SERVE} --alertmanager.url http://alertmanager-0:9093 --alertmanager.url http://alertmanager-1:9093", pushes),
-    ("helm install ginkgo-exporter helm/ginkgo-exporter --set redis.url=redis://redis:6379/0", renders),
+    (HSET, says("^3$")),
+    (
+        "redis-cli -u redis://redis.example:6379/0 DEL heartbeat:node:node-9 node:metrics:node-9",
+        says("^2$"),
+    ),
+    ('eval "$(ginkgo-exporter --print-completion bash)"', says("")),
+    (HELM, renders),
 ]
-"""The README's commands in its order, each with a check of its effect."""
+"""The documents' commands in an order in which they work one after the other, each with a check of its effect."""
 
 
-def test_every_command_of_the_readme_is_run_here_or_has_a_reason_not_to_be() -> None:
-    assert [command for command in commands("README.md") if command not in NOT_HERE] == [line for line, _ in PROMISES]
-    assert set(NOT_HERE) <= set(commands("README.md"))
+def test_every_command_of_the_documents_is_run_here_or_has_a_reason_not_to_be() -> None:
+    assert sorted(commands(*DOCUMENTS)) == sorted([*NOT_HERE, *(line for line, _ in PROMISES)])
 
 
 @pytest.mark.parametrize(("command", "promise"), PROMISES, ids=[line.replace("/", "|") for line, _ in PROMISES])
-def test_command_does_what_the_readme_says(
+def test_command_does_what_the_documents_say(
     command: str, promise: Promise, reader: Reader, request: pytest.FixtureRequest
 ) -> None:
     promise(reader, command, request)

@@ -67,7 +67,7 @@ def test_error_of_a_user_without_the_right_to_scan_names_the_right_to_grant(limi
     try:
         with capture_logs() as logs:
             for _ in range(3):
-                with pytest.raises(SourceError, match=r"\+scan.*--redis\.username.*README"):
+                with pytest.raises(SourceError, match=r"\+scan.*--redis\.username.*docs/how-to/redis"):
                     source.discover(5)
         assert source.missing_rights() == {"scan"}
         assert [line["command"] for line in logs] == ["scan"]

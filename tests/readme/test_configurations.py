@@ -1,0 +1,89 @@
+"""The documents' configurations and outputs, each checked by the program that reads or prints it."""
+
+import configparser
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import pytest
+import yaml
+from reader import DOCUMENTS, Block, Reader, blocks
+
+from exporter.demo.story import STORY
+from exporter.push.config import HttpConfig
+from exporter.settings import Settings, load
+from exporter.web.config import WebConfig
+from packages import ROOT
+from servers import binary
+
+PAGES = [(page, block) for page in DOCUMENTS for block in blocks(page)]
+YAML = [(page, block) for page, block in PAGES if block.language == "yaml"]
+IDS = [f"{page}:{block.text.splitlines()[0]}{number}" for number, (page, block) in enumerate(YAML)]
+FILES = ("ca.crt", "client.crt", "client.key", "redis-password", "alertmanager-password", "server.crt", "server.key")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the files that the configurations name."""
+    for name in FILES:
+        (tmp_path / name).write_text("s3cret\n")
+    return tmp_path
+
+
+@pytest.mark.server("promtool")
+@pytest.mark.server("amtool")
+@pytest.mark.parametrize(("page", "block"), YAML, ids=IDS)
+def test_configuration_is_taken_by_its_program(page: str, block: Block, folder: Path) -> None:
+    text = block.text.replace("/etc/ginkgo-exporter", str(folder))
+    text = text.replace("ginkgo.rules.yml", str(ROOT / "alerts" / "ginkgo.rules.yml"))
+    file = folder / "config.yml"
+    file.write_text(text)
+    keys: dict[str, Any] = yaml.safe_load(text)
+    if page == "docs/how-to/kubernetes.md":
+        chart = ROOT / "helm" / "ginkgo-exporter"
+        helm_python.lint(chart, values=keys, strict=True)
+        with helm_python.Chart.load(chart) as loaded:
+            made = "".join(loaded.render(keys, name="ginkgo", namespace="trading").values())
+        assert {"kind: ServiceMonitor", "kind: PrometheusRule"} <= set(made.splitlines())
+    elif "scrape_configs" in keys:
+        subprocess.run([binary("promtool"), "check", "config", file], check=True)
+    elif "receivers" in keys:
+        subprocess.run([binary("amtool"), "check-config", file], check=True)
+    elif "basic_auth_users" in keys:
+        assert WebConfig.load(file).basic_auth_users
+    elif "basic_auth" in keys:
+        assert HttpConfig.load(file).basic_auth
+    else:
+        settings = load({"config.file": file})
+        assert keys.keys() <= {name.replace("_", "-") for name in Settings.model_fields}
+        for section, values in keys.items():
+            given = getattr(settings, section.replace("-", "_"))
+            assert given.model_fields_set >= {name.replace("-", "_") for name in values}
+
+
+def test_unit_of_systemd_starts_an_exporter_with_the_configuration_beside_it(reader: Reader) -> None:
+    page = blocks("docs/how-to/install.md")
+    (unit,), (config,) = ([block for block in page if block.language == kind] for kind in ("ini", "yaml"))
+    parser = configparser.ConfigParser()
+    parser.optionxform = str  # type: ignore[assignment,method-assign] - systemd's names have capitals
+    parser.read_string(unit.text)
+    program, *flags = shlex.split(parser["Service"]["ExecStart"])
+    assert Path(program).name == "ginkgo-exporter"
+    (name,) = (flag.removeprefix("--config.file=") for flag in flags)
+    Path(reader.here(name)).write_text(reader.here(config.text))
+    assert re.search("^redis: good", reader.types(f"ginkgo-exporter check {shlex.join(flags)}"), re.MULTILINE)
+
+
+def test_shown_output_of_the_demo_is_the_demos_own() -> None:
+    shown = "".join(block.text for page, block in PAGES if block.language == "text" and "tutorial" in page)
+    told = {
+        (f"{scene.at // 60:.0f}:{scene.at % 60:02.0f}", scene.text.format(node=f"demo-node-{scene.role + 1}"))
+        for scene in STORY
+    }
+    scenes = re.findall(r"^\[ (\d:\d\d)\] (demo-node-\d (?:crashes|starts).*)$", shown, re.MULTILINE)
+    assert len(scenes) == 2
+    for time, text in scenes:
+        assert any(time == at and story.startswith(text) for at, story in told)
