@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from exporter.demo.scheduler import ORPHANED
 from exporter.liveness.judge import State
 from soak.chance import covered
 from soak.measure import LOADED
 from soak.nodes import Node
-from soak.scheduler import ORPHANED
 from soak.servers import BEAT
 from soak.truth import TOLERANCE, Span
 from soak.values import may_be_over

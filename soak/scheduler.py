@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from redis import Redis, RedisError
 
-from exporter.portfolios.ledger import ORPHANED_NODE
+from exporter.demo.scheduler import assigned
 from soak.nodes import Platform
 from soak.truth import Span
 
@@ -28,13 +28,10 @@ PORTFOLIOS: Final = (
     "<b>bold</b> & co",
 )
 """All portfolios that there may be."""
-ORPHANED: Final = ORPHANED_NODE.decode()
 LOOP: Final = (3.1, 3.6)
 """Seconds from one look of the scheduler to the next."""
 AWAY: Final = (6.0, 9.0)
 """Seconds for which the scheduler hangs now and then."""
-LIMIT: Final = 5
-"""Portfolios that a node can have."""
 _NORMAL: Final = "looked"
 _MISTAKES: Final = {
     "hung": 3,
@@ -99,7 +96,8 @@ class Scheduler:
         self.looks.append((begun, time.monotonic()))
         before = {portfolio.decode(): node.decode() for portfolio, node in found.items()}
         owned = self._database if mistake != "found an empty database" else set[str]()
-        plan = self._assigned(before, healthy, owned)
+        counts = {name: int(self._client.hget(f"node:metrics:{name}", "portfolio_count") or 0) for name in healthy}
+        plan = assigned(before, counts, owned, stays=lambda _: self._dice.random() < 1 / 2)
         if mistake == "moved a portfolio":
             self._move(plan, healthy)
         if plan != before:
@@ -117,27 +115,6 @@ class Scheduler:
     def _healthy(self) -> Iterator[str]:
         for key in self._client.scan_iter("heartbeat:node:*", count=1000):
             yield key.decode().removeprefix("heartbeat:node:")
-
-    def _assigned(self, before: Mapping[str, str], healthy: Collection[str], owned: Collection[str]) -> dict[str, str]:
-        """Return the plan that follows from the last one.
-
-        Args:
-            before: The last plan.
-            healthy: The nodes with a heartbeat.
-            owned: All portfolios that the database has.
-        """
-        if not healthy:
-            return dict.fromkeys(owned, ORPHANED)
-        counts = {name: int(self._client.hget(f"node:metrics:{name}", "portfolio_count") or 0) for name in healthy}
-        plan = {portfolio: node for portfolio, node in before.items() if portfolio in owned and node in counts}
-        for portfolio in sorted(set(owned).difference(plan)):
-            node = min(counts, key=counts.__getitem__)
-            if counts[node] < LIMIT:
-                plan[portfolio] = node
-                counts[node] += 1
-            elif self._dice.random() < 1 / 2 and portfolio in before:
-                plan[portfolio] = before[portfolio]  # it stays on the dead node; any other one is dropped
-        return plan
 
     def _move(self, plan: dict[str, str], healthy: Collection[str]) -> None:
         """Move one portfolio to another healthy node; its old node unloads it at once or a loop later."""

@@ -1,5 +1,6 @@
 """A simulated ExecutionNode: a simulated load, and the reporter that a real node uses."""
 
+from collections.abc import Sequence
 from threading import Event
 from typing import Final
 
@@ -24,6 +25,7 @@ class SimulatedNode:
         clock: The demo's time.
 
     Attributes:
+        number: As above.
         node_id: The node's id.
         beats: Set when the node has beaten.
     """
@@ -31,16 +33,29 @@ class SimulatedNode:
     def __init__(self, redis: "Redis", number: int, keys: Keys, clock: Clock) -> None:
         self.node_id = f"demo-node-{number + 1}"
         self._redis = redis
-        self._number = number
+        self.number = number
         self._keys = keys
         self._clock = clock
         self.beats = Event()
         self._load = Load(number)
         self._reporter: NodeReporter | None = None
 
-    def start(self) -> None:
-        """Start the node: its counters begin at 0, and it beats at once."""
-        load, born = Load(self._number), self._clock.now()
+    @property
+    def portfolios(self) -> Sequence[str]:
+        """The portfolios that the node has loaded; empty while it does not run."""
+        return self._load.portfolios if self._reporter else ()
+
+    def load(self, portfolios: Sequence[str]) -> None:
+        """Load these portfolios and unload all others. The next beat tells of them."""
+        self._load.portfolios = tuple(portfolios)
+
+    def start(self, portfolios: Sequence[str] = ()) -> None:
+        """Start the node: its counters begin at 0, and it beats at once.
+
+        Args:
+            portfolios: The portfolios that it has loaded from the start.
+        """
+        load, born = Load(self.number, portfolios), self._clock.now()
 
         def measure() -> NodeMetrics:
             self.beats.set()
@@ -55,6 +70,7 @@ class SimulatedNode:
             ttl=TTL / self._clock.speed,
             heartbeat_prefix=self._keys.heartbeat_prefix,
             metrics_prefix=self._keys.metrics_prefix,
+            portfolio_prefix=self._keys.portfolio_prefix,
         ).start()
 
     def crash(self) -> None:

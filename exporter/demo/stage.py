@@ -4,20 +4,18 @@ import argparse
 import asyncio
 import signal
 import sys
-import time
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from pydantic import BaseModel, SecretStr
-from redis import ConnectionPool, Redis
 
 from exporter import logs
-from exporter.demo import Serving
+from exporter.demo import FAST, Serving
 from exporter.demo.children import Children, free_port
 from exporter.demo.clock import Clock
-from exporter.demo.node import SimulatedNode
+from exporter.demo.platform import Platform
 from exporter.demo.receiver import Receiver
 from exporter.demo.stack import Programs, start_alertmanager, start_prometheus
 from exporter.demo.story import play
@@ -27,17 +25,20 @@ from exporter.demo.watch import watch
 from exporter.errors import SettingsError
 from exporter.reporter import BEAT, TTL
 from exporter.settings import ListenAddress, Settings
-from exporter.source.options import options_of
 from exporter.web.config import WebConfig
 from exporter.web.server import Server
 
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _HOST: Final = "127.0.0.1"
-_FIRST_BEATS: Final = 2.0
-"""Seconds that the nodes have for their first beat before the exporter starts."""
 
 _PROGRAMME: Final = """
-Within two minutes one node crashes and comes back, one is flooded, one stops."""
+Within five minutes a node crashes, and the scheduler moves its portfolios to other nodes. Another node is flooded,
+a third one stops. Then Redis's disk is full: nobody can beat, and nobody is called dead."""
+_FAST_PROGRAMME: Final = """\
+--fast: all times are a tenth. A heartbeat lives for 3 s instead of 30 s, a node beats every second, and the scheduler
+looks every 3 to 4 s. Only Prometheus's rules keep the times that they wait before they fire."""
+_OTHER_REDIS: Final = """\
+The disk of the Redis given by --redis.url is left alone: that part of the story is left out."""
 _PROGRAMME_OF_STACK: Final = """\
 Alertmanager notifies about the crash as soon as the heartbeat has expired. It notifies about
 the return some minutes later, because the rule keeps firing for a while (keep_firing_for)."""
@@ -62,16 +63,18 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
     programs = _programs(settings, arguments)
     async with AsyncExitStack() as parts:
         children = await parts.enter_async_context(Children(_folder(arguments.logs)))
-        clock = Clock(arguments.speed)
+        clock = Clock(FAST if arguments.fast else arguments.speed)
         terminal = Terminal(clock)
         alertmanager = ""
         if programs:
             receiver = Receiver(terminal)
             parts.push_async_callback(receiver.close)
             alertmanager = await start_alertmanager(children, programs.alertmanager, receiver.url)
+        theirs = "url" in settings.redis.model_fields_set
         settings = await _with_demo_defaults(settings, children, alertmanager, clock.speed)
         clock.restart()
-        nodes = await parts.enter_async_context(_Nodes(settings, arguments.nodes, clock))
+        folder = None if theirs else children.folder
+        platform = await parts.enter_async_context(Platform(settings, arguments.nodes, clock, terminal, folder))
         places, fleet, metrics = {"Redis": _redis_address(settings)}, None, ""
         if not arguments.no_exporter:
             fleet, server = await parts.enter_async_context(serving(settings))
@@ -79,8 +82,8 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
             metrics = url + settings.web.telemetry_path
             places |= {
                 "status page": f"{url}/",
-                "metrics": f"curl -s {metrics} | grep ^ginkgo_node",
-                "JSON": f"curl -s {url}/api/v1/nodes",
+                "metrics": f"curl -s {metrics} | grep -E '^ginkgo_(node|portfolio)'",
+                "JSON": f"curl -s {url}/api/v1/portfolios",
                 "table": f"{_command()} nodes --watch --exporter.url {url}",
             }
         if programs:
@@ -88,14 +91,18 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
             places |= {"Prometheus": f"{prometheus}/alerts", "Alertmanager": f"{alertmanager}/#/alerts"}
         if children.logs:
             places["logs"] = str(children.logs)
-        terminal.say(f"ginkgo-exporter demo: {len(nodes.all)} simulated nodes\n")
+        terminal.say(f"ginkgo-exporter demo: {len(platform.nodes)} simulated nodes\n")
         for name, place in places.items():
             terminal.say(f"  {name:12}  {place}")
         terminal.say(_PROGRAMME)
+        if arguments.fast:
+            terminal.say(_FAST_PROGRAMME)
+        if theirs:
+            terminal.say(_OTHER_REDIS)
         if programs:
             terminal.say(_PROGRAMME_OF_STACK)
         terminal.say("Ctrl-C ends all of it and leaves nothing behind.\n")
-        acts = [children.first_to_end(), play(nodes.all, clock, terminal, metrics)]
+        acts = [children.first_to_end(), platform.scheduler.run(), play(platform, clock, terminal, metrics)]
         if fleet:
             acts.append(watch(fleet, clock, terminal))
         try:
@@ -135,31 +142,6 @@ async def _together(acts: Sequence[Coroutine[Any, Any, None]]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-class _Nodes:
-    """All simulated nodes. They run while the block lasts. Then their keys are deleted."""
-
-    def __init__(self, settings: Settings, count: int, clock: Clock) -> None:
-        options = options_of(settings.redis, settings.redis.url[0].get_secret_value())
-        self._redis = Redis(connection_pool=ConnectionPool(**options))
-        self.all = [SimulatedNode(self._redis, number, settings.keys, clock) for number in range(count)]
-
-    async def __aenter__(self) -> Self:
-        for node in self.all:
-            node.start()
-        await asyncio.to_thread(self._wait_for_beats)
-        return self
-
-    def _wait_for_beats(self) -> None:
-        deadline = time.monotonic() + _FIRST_BEATS
-        for node in self.all:
-            if not node.beats.wait(max(0.0, deadline - time.monotonic())):
-                return  # a Redis given by --redis.url may start later
-
-    async def __aexit__(self, *_: object) -> None:
-        await asyncio.gather(*(asyncio.to_thread(node.leave) for node in self.all))
-        self._redis.close()
 
 
 async def _with_demo_defaults(settings: Settings, children: Children, alertmanager: str, speed: float) -> Settings:

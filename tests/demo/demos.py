@@ -11,8 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from servers import Process, free_port, wait_for
 
-FAST = ("--speed", "10")
-
+FAST = ("--fast",)
 
 Samples = dict[tuple[str, str], float]
 """Values by the sample's name and the node."""

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from demos import FAST, Demo, assert_nothing_is_left, ended, get, scrape
 
-from exporter.contract import MASS_LOST, NODE_METRICS
+from exporter.contract import MASS_LOST, NODE_METRICS, PORTFOLIO_METRICS
 from servers import Process, RedisServer, binary, free_port, wait_for
 
 
@@ -20,7 +20,8 @@ def test_five_nodes_are_online_with_all_their_metrics(demo: Callable[..., Demo])
     running = demo()
     metrics = wait_for(running.metrics)
     nodes = [f"demo-node-{number}" for number in range(1, 6)]
-    expected = {(metric.name, node) for metric in NODE_METRICS if metric is not MASS_LOST for node in nodes}
+    families = [metric for metric in (*NODE_METRICS, *PORTFOLIO_METRICS) if metric is not MASS_LOST]
+    expected = {(metric.name, node) for metric in families for node in nodes}
     assert set(metrics) == expected
     assert [metrics["ginkgo_node_up", node] for node in nodes] == [1] * 5
     output = running.output()
@@ -28,35 +29,15 @@ def test_five_nodes_are_online_with_all_their_metrics(demo: Callable[..., Demo])
     assert "Traceback" not in output
 
 
-def test_story_shows_in_the_metrics_and_is_told(demo: Callable[..., Demo]) -> None:
-    running = demo(*FAST)
-    wait_for(running.metrics)
-
-    def up(node: str) -> float | None:
-        return running.metrics().get(("ginkgo_node_up", node))
-
-    wait_for(lambda: up("demo-node-2") == 0, "for the crash")
-    returned = wait_for(
-        lambda: metrics if (metrics := running.metrics()).get(("ginkgo_node_up", "demo-node-2")) == 1 else None
-    )
-    # Its counter starts at 0: it processes more events than node 1, and has counted fewer.
-    events = {number: returned["ginkgo_node_events_total", f"demo-node-{number}"] for number in (1, 2)}
-    assert events[2] < events[1]
-    wait_for(lambda: running.metrics().get(("ginkgo_node_dropped_events_total", "demo-node-3"), 0) > 0, "for drops")
-    wait_for(lambda: running.metrics() and up("demo-node-4") is None, "for the graceful stop")
-    assert up("demo-node-1") == up("demo-node-5") == 1
-    output = wait_for(lambda: "demo-node-4 gone" in running.output() and running.output())
-    for line in (
-        "demo-node-2 crashes",
-        "the exporter sees demo-node-2 offline",
-        "demo-node-2 starts again",
-        "the exporter sees demo-node-2 online",
-        "demo-node-3 is flooded",
-        "the exporter sees demo-node-3 drop events",
-        "demo-node-4 stops gracefully",
-    ):
-        assert line in output
-    assert "demo-node-4 offline" not in output
+def test_plan_of_a_real_platform_is_not_overwritten(demo: Callable[..., Demo], redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        client.hset("schedule:plan", "my-portfolio", "my-node")
+        running = demo("--redis.url", redis_server.url, "--no-exporter")
+        assert running.wait() == 1
+        (line,) = running.output().splitlines()
+        assert line.startswith("ginkgo-exporter: --redis.url: this Redis has the plan of a platform (schedule:plan)")
+        assert client.keys() == [b"schedule:plan"]
+        assert client.hgetall("schedule:plan") == {b"my-portfolio": b"my-node"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -143,7 +124,7 @@ def test_taken_port_makes_it_choose_another(demo: Callable[..., Demo]) -> None:
 def test_address_that_was_given_and_is_taken_is_one_line(demo: Callable[..., Demo]) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        running = demo("--web.listen-address", address)
+        running = demo("--web.listen-address", address, address=False)
         assert running.wait() == 2
     (line,) = running.output().splitlines()
     assert line.startswith(f"ginkgo-exporter: --web.listen-address: cannot listen on {address}: Address already in use")
@@ -155,7 +136,7 @@ def test_nodes_alone_write_to_the_redis_given_and_leave_nothing_in_it(
 ) -> None:
     with redis_server.client() as client:
         running = demo("--redis.url", redis_server.url, "--no-exporter", "--nodes", "3", *FAST)
-        wait_for(lambda: client.dbsize() == 6)
+        wait_for(lambda: client.dbsize() == 6 + 1 + 9)  # the nodes' keys, the plan and the portfolios' states
         assert 0 < client.pttl("heartbeat:node:demo-node-3") <= 3000
         wait_for(lambda: not client.exists("heartbeat:node:demo-node-2"), "for the crash")
         assert client.exists("node:metrics:demo-node-2")
@@ -172,7 +153,7 @@ def test_nodes_wait_for_a_redis_that_comes_late(demo: Callable[..., Demo], redis
     wait_for(lambda: "cannot report" in running.output())
     redis_server.start()
     with redis_server.client() as client:
-        wait_for(lambda: client.dbsize() == 10)
+        wait_for(lambda: client.dbsize() == 10 + 1 + 14)
     assert running.stop() == 0
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from by_hand import HASH, Truth
 
+from exporter.demo.scheduler import ORPHANED
 from exporter.liveness.judge import State
 from soak.ledger import LedgerJudge
 from soak.ledger_states import QUIET
 from soak.measure import LOADED
 from soak.nodes import Node
-from soak.scheduler import ORPHANED
 from soak.servers import TTL
 from soak.sights import Seen, Shown, Sight
 from soak.truth import Fault, Write
