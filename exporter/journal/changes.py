@@ -1,8 +1,8 @@
 """Changes that were told → events: like changes at one moment make one event, which names all of them."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from exporter.journal.event import EACH, Event, Kind
 
@@ -10,8 +10,7 @@ TOGETHER: Final = 1.0
 """Seconds that like changes may lie apart to be one event; the journal collects changes for less."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One change of one subject.
 
     Attributes:
@@ -29,8 +28,8 @@ class Entry:
     subject: str
     before: str | None
     after: str
-    common: Mapping[str, Any] = field(default_factory=dict)
-    own: Mapping[str, Any] = field(default_factory=dict)
+    common: Mapping[str, Any] = MappingProxyType({})
+    own: Mapping[str, Any] = MappingProxyType({})
 
 
 class _Group:

@@ -1,6 +1,6 @@
 """The judge's findings on nodes → changes for the journal."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from sys import intern
 from typing import Any, Final
 
@@ -16,6 +16,8 @@ from exporter.source.reading import MISSING, NO_EXPIRY
 MOST_TEXT: Final = 200
 """Characters of a heartbeat that are kept as evidence."""
 
+MOST_ARRIVALS: Final = 100
+"""New nodes in one judgement that have evidence of their own: at a start, all nodes are new."""
 _BEFORE: Final = {Why.HASH_ALONE: None, Why.REMEMBERED: State.OFFLINE.value}
 """States before that only this process did not know."""
 
@@ -23,14 +25,14 @@ Unix = Callable[[float], float]
 """Returns the Unix time of a monotonic time."""
 
 
-def node_entries(findings: Iterable[Finding], unix: Unix) -> Iterator[Entry]:
+def node_entries(findings: Sequence[Finding], unix: Unix) -> Iterator[Entry]:
     """Yield the changes that findings make. A node of which only a second look decides has none yet.
 
     Args:
         findings: The findings of one judgement.
         unix: Returns the Unix time of a monotonic time.
     """
-    epoch = unix(0.0)
+    epoch, many = unix(0.0), len(findings) > MOST_ARRIVALS
     commons: dict[tuple[Any, ...], Mapping[str, Any]] = {}
     for finding in findings:
         if finding.why is Why.FIRST_LOOK:
@@ -46,7 +48,9 @@ def node_entries(findings: Iterable[Finding], unix: Unix) -> Iterator[Entry]:
             before=_BEFORE.get(finding.why, change.before and change.before.value),
             after=change.after.value,
             common=commons[key],
-            own={
+            own={}
+            if many and change.before is None and change.after is State.ONLINE
+            else {
                 "heartbeat_ttl_seconds": _ttl(finding.ttl_ms),
                 "heartbeat": _text(finding.beat),
                 "deadline": _time(finding.deadline, epoch),

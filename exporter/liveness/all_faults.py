@@ -58,6 +58,11 @@ class Faults:
             new += [(kind, _held_by(server, address)) for kind in each.observe(member, at)]
         return new
 
+    @property
+    def moved(self) -> bool:
+        """Whether slots have moved to other primaries so recently that nodes of one Redis may have different faults."""
+        return bool(self._moves)
+
     def of(self, name: bytes) -> list[Fault]:
         """Return the faults that may still excuse a node's missing heartbeat."""
         return [fault for each in self.holding(name) for fault in each.faults] + [

@@ -6,7 +6,7 @@ Evidence is gathered for changes alone, after the judgement, so that a scrape in
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from exporter.liveness.faults import Fault
 from exporter.liveness.heartbeats import Heartbeat
@@ -36,8 +36,7 @@ class Why(StrEnum):
     REMEMBERED = "it was offline in an earlier run of this exporter, and has no heartbeat"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """A change of a node's state with its evidence. Times are monotonic, in seconds.
 
     Attributes:
@@ -65,6 +64,9 @@ class Finding:
     fault: Fault | None
     member: bool
     server: ServerEvidence | None
+
+
+_UNREAD: Final = (None, None)
 
 
 class Dropped(NamedTuple):
@@ -120,32 +122,55 @@ def findings(rules: "Rules", judgement: Judgement) -> list[Finding]:
     """
     changes = judgement.all_changes()
     read = _read(judgement.reading, {change.name for change in changes}) if judgement.reading else {}
-    members = rules.mass_loss.members
-    servers: dict[tuple[str, ...], ServerEvidence | None] = {}
+    members, held = rules.mass_loss.members, rules.mass_loss.held
+    redis = _RedisOf(rules)
     found = []
     for change in changes:
         name = change.name
-        ttl_ms, has_hash = read.get(name, (None, None))
+        ttl_ms, has_hash = read.get(name, _UNREAD)
         node, dropped = rules.missing.get(name), judgement.dropped.get(name)
         heartbeat = dropped.heartbeat if dropped else rules.heartbeats.get(name)
-        offline = node if node and node.offline else None
-        fault = max(rules.faults.of(name), key=lambda fault: (fault.end, fault.start), default=None)
+        server, fault, evicted_at = redis.of(name)
+        offline = node is not None and node.offline
         found.append(
             Finding(
-                change=change,
-                why=_why(rules, change, node, ttl_ms) if ttl_ms is not None else _unread(rules, change, judgement.why),
-                ttl_ms=ttl_ms,
-                has_hash=has_hash,
-                beat=heartbeat and heartbeat.text,
-                deadline=(heartbeat and heartbeat.deadline) if dropped else rules.deadline(name),
-                since=offline.died if offline else None,
-                exact=offline.ended if offline else False,
-                fault=fault and replace(fault),  # it may change later
-                member=name in members,
-                server=_server(rules, name, servers),
+                change,
+                judgement.why
+                if change.after is State.GONE and ttl_ms is None
+                else _why(
+                    change, node, ttl_ms, held=name in held, faulty=fault is not None, known=heartbeat is not None
+                ),
+                ttl_ms,
+                has_hash,
+                heartbeat and heartbeat.text,
+                rules.deadline_of(heartbeat, evicted_at),
+                node.died if node and offline else None,
+                node.ended if node and offline else False,
+                fault,
+                name in members,
+                server,
             )
         )
     return found
+
+
+class _RedisOf:
+    """What is known of the Redis of a node, computed once for all nodes of the same Redis."""
+
+    def __init__(self, rules: "Rules") -> None:
+        self._faults = rules.faults
+        self._known: dict[object, tuple[ServerEvidence | None, Fault | None, float]] = {}
+
+    def of(self, name: bytes) -> tuple[ServerEvidence | None, Fault | None, float]:
+        """Return the evidence, the last fault that may excuse the node, and when keys were last evicted."""
+        faults = self._faults
+        key = name if faults.moved or faults.server is None else faults.server.holders(name)
+        if key not in self._known:
+            server = next((each.evidence for each in reversed(faults.holding(name))), None)
+            fault = max(faults.of(name), key=lambda fault: (fault.end, fault.start), default=None)
+            # A copy, since the fault may change later.
+            self._known[key] = server, fault and replace(fault), faults.evicted_at(name)
+        return self._known[key]
 
 
 def _read(reading: Reading, wanted: Collection[bytes]) -> dict[bytes, tuple[int, bool]]:
@@ -158,11 +183,9 @@ def _read(reading: Reading, wanted: Collection[bytes]) -> dict[bytes, tuple[int,
     }
 
 
-def _unread(rules: "Rules", change: Change, why: Why) -> Why:
-    return why if change.after is State.GONE else _why(rules, change, rules.missing.get(change.name), None)
-
-
-def _why(rules: "Rules", change: Change, node: Missing | None, ttl_ms: int | None) -> Why:  # noqa: PLR0911 - a table
+def _why(  # noqa: PLR0911, PLR0913 - a table
+    change: Change, node: Missing | None, ttl_ms: int | None, *, held: bool, faulty: bool, known: bool
+) -> Why:
     match change.after:
         case State.ONLINE:
             return Why.BEATS
@@ -170,22 +193,14 @@ def _why(rules: "Rules", change: Change, node: Missing | None, ttl_ms: int | Non
             return Why.STOPPED
         case State.FORGOTTEN:
             return Why.LONG_OFFLINE
+        case State.UNDECIDED if held:
+            return Why.HELD
         case State.UNDECIDED:
-            if change.name in rules.mass_loss.held:
-                return Why.HELD
-            return Why.FIRST_LOOK if change.before is None and not rules.faults.of(change.name) else Why.FAULT
+            return Why.FIRST_LOOK if change.before is None and not faulty else Why.FAULT
     if node and node.remembered:
         return Why.REMEMBERED
     if ttl_ms == NO_EXPIRY:
         return Why.NEVER_EXPIRES
     if node and node.ended:
         return Why.ENDED
-    return Why.CHANCE_OVER if change.name in rules.heartbeats else Why.HASH_ALONE
-
-
-def _server(rules: "Rules", name: bytes, known: dict[tuple[str, ...], ServerEvidence | None]) -> ServerEvidence | None:
-    """Return what the Redis of a node's heartbeat said, the same object for all nodes of that Redis."""
-    holders = rules.faults.server.holders(name) if rules.faults.server else ()
-    if holders not in known:
-        known[holders] = next((each.evidence for each in reversed(rules.faults.holding(name))), None)
-    return known[holders]
+    return Why.CHANCE_OVER if known else Why.HASH_ALONE

@@ -17,7 +17,7 @@ from exporter.liveness.earlier_run import EarlierRun
 from exporter.liveness.evidence import Dropped
 from exporter.liveness.faults import LOSES_DATA, NEVER, Kind, chance
 from exporter.liveness.forgetting import Forgetting
-from exporter.liveness.heartbeats import Heartbeats
+from exporter.liveness.heartbeats import Heartbeat, Heartbeats
 from exporter.liveness.mass_loss import MassLoss, Ruling, Thresholds, count_late
 from exporter.liveness.states import Change, Missing, State, Verdicts
 from exporter.source.reading import NO_EXPIRY, Reading, Server
@@ -216,10 +216,14 @@ class Rules:
         A heartbeat may have been renewed since it was seen, and evicted afterwards. So if Redis
         has evicted keys since then, the node gets the time of one more beat.
         """
-        end = self._end(name)
-        if self.faults.evicted_at(name) > end - self._ttl:
-            end += EVICTION_BEATS * self._beat
-        return None if end == NEVER else end
+        return self.deadline_of(self.heartbeats.get(name), self.faults.evicted_at(name))
+
+    def deadline_of(self, heartbeat: Heartbeat | None, evicted_at: float) -> float | None:
+        """Return the deadline of a node, given its last heartbeat and when its Redis last showed new evictions."""
+        if heartbeat is None:
+            return None
+        end = min(heartbeat.deadline, heartbeat.seen + self._ttl)
+        return end + EVICTION_BEATS * self._beat if evicted_at > end - self._ttl else end
 
     def due(self, name: bytes) -> float | None:
         """Return when to read an online node next, in monotonic seconds; None if it is not online or unknown.
