@@ -31,6 +31,7 @@ SERIES: Final = {
     "ginkgo_node_dropped_events_total": (10, 0),
     "node:ginkgo_node_backpressure:rate5m": (65, 0),
     "node:ginkgo_node_events_total:max": (65, EVENTS),
+    "node:ginkgo_node_queue_size:fullest": (10, 0),
 }
 """By name of a series: the minutes of the longest window that a rule reads it over, and its value."""
 

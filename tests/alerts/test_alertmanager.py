@@ -49,6 +49,7 @@ def test_the_old_name_of_the_watchdog_still_reaches_the_dead_mans_switch() -> No
 
 SYMPTOMS = {
     *("GinkgoNodeFlapping", "GinkgoHeartbeatLate", "GinkgoNodeZombie", "GinkgoNodeStalled"),
+    *("GinkgoNodePaused", "GinkgoNodeDeaf"),
     *("GinkgoBackpressureSpike", "GinkgoBackpressureHigh", "GinkgoQueueGrowing"),
 }
 OF_ALL_NODES = {"GinkgoNodesDisappeared", "GinkgoNodesMissing", "GinkgoPortfolioImbalance"}
@@ -57,6 +58,7 @@ HELD_BACK = {
     "GinkgoNoNodes": OF_ALL_NODES,
     "GinkgoNodeOffline": SYMPTOMS,
     "GinkgoEventsDropped": {"GinkgoBackpressureSpike", "GinkgoBackpressureHigh"},
+    "GinkgoPlanLost": {"GinkgoPortfoliosUnplanned"},
 }
 DEATHS = {name for name, rule in alerts().items() if rule["labels"]["severity"] == "critical"} | {"GinkgoNoNodes"}
 """Alerts that report a death, lost events, or that deaths cannot be seen."""

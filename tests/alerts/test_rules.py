@@ -47,6 +47,18 @@ CONTRACT = {
     "GinkgoExporterDegraded": "warning",
     "GinkgoExporterDown": "critical",
     "GinkgoMassHeartbeatLoss": "critical",
+    "GinkgoPortfoliosUntraded": "critical",
+    "GinkgoPortfolioDuplicated": "critical",
+    "GinkgoPlanLost": "critical",
+    "GinkgoSchedulerStalled": "critical",
+    "GinkgoPortfoliosUnplanned": "warning",
+    "GinkgoPortfoliosMisplaced": "warning",
+    "GinkgoPlanFlapping": "warning",
+    "GinkgoTaskTimerDown": "critical",
+    "GinkgoTaskTimerTwice": "warning",
+    "GinkgoWorkersGone": "warning",
+    "GinkgoNodePaused": "warning",
+    "GinkgoNodeDeaf": "warning",
     "GinkgoPushFailing": "warning",
     "GinkgoWatchdog": "none",
 }
@@ -78,7 +90,7 @@ def test_unit_tests_pass_on_the_whole_file() -> None:
 
 
 @pytest.mark.server("promtool")
-@pytest.mark.parametrize("name", [name for name in recordings() if ":rate5m" in name or "portfolios" in name])
+@pytest.mark.parametrize("name", [name for name in recordings() if ":rate5m" in name or "node_portfolios:" in name])
 def test_a_recording_broken_in_one_way_of_each_kind_is_noticed(name: str, tmp_path: Path) -> None:
     broken = {mutant.kind: mutant for mutant in mutants(recordings()[name])}
     for kind, mutant in broken.items():
@@ -146,6 +158,7 @@ WITHOUT = {
     "ginkgo-exporter ": (
         *("GinkgoHeartbeatLate", "GinkgoNodeZombie", "GinkgoEventsDropped", "GinkgoBackpressureSpike"),
         *("GinkgoBackpressureHigh", "GinkgoQueueGrowing", "GinkgoNodeStalled"),
+        *("GinkgoTaskTimerDown", "GinkgoTaskTimerTwice", "GinkgoWorkersGone"),
     ),
     "redis-cli ": ("GinkgoNodesDisappeared", "GinkgoPortfolioImbalance", "GinkgoPushFailing"),
     "```promql": ("GinkgoNoNodes",),

@@ -1,8 +1,10 @@
-"""A simulated Redis: the two keys of each node, expiry, outages, restarts and refused writes."""
+"""A simulated Redis: the platform's keys, expiry, outages, restarts and refused writes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
+
+from simulated.platform_keys import PlatformKeys
 
 from exporter.source.reading import REFUSALS, Reading, Server
 from readings import WALL, Pair, reading_of
@@ -21,13 +23,15 @@ class SimulatedRedis:
         down: Whether it does not answer.
         refusing: The error with which it refuses writes; None while it takes writes.
         memory_used_ratio: used_memory / maxmemory; None without a limit.
+        platform: The keys that are no node's: plan, states of portfolios, workers.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._hashes: dict[str, Mapping[str, str]] = {}
         self._heartbeats: dict[str, float] = {}  # when each one expires
-        self._dump: tuple[dict[str, Mapping[str, str]], dict[str, float]] = {}, {}
+        self.platform = PlatformKeys(clock)
+        self._dump: tuple[dict[str, Mapping[str, str]], dict[str, float], PlatformKeys] = {}, {}, self.platform.copy()
         self._run, self._started, self._restored = 1, clock() - 86_400, False
         self._refused = dict.fromkeys(REFUSALS, 0)
         self.down = False
@@ -43,12 +47,18 @@ class SimulatedRedis:
             self._refused[self.refusing] += 1
         return self.refusing is None
 
-    def beat(self, name: str, fields: Mapping[str, str] | None) -> None:
-        """Write the keys of a beat: the heartbeat, then the hash unless it is None."""
+    def beat(self, name: str, fields: Mapping[str, str] | None, states: Mapping[str, Mapping[str, str]]) -> None:
+        """Write the keys of a beat: the heartbeat, the hash unless it is None, and the states of portfolios."""
         if self.writable:
             self._heartbeats[name] = self._clock() + TTL
             if fields is not None:
                 self._hashes[name] = fields
+            self.platform.states |= states
+
+    def worker_beats(self, key: str) -> None:
+        """Write the heartbeat of another component."""
+        if self.writable:
+            self.platform.workers[key] = self._clock() + TTL
 
     def delete(self, name: str) -> None:
         """Delete both keys of a node."""
@@ -62,17 +72,30 @@ class SimulatedRedis:
 
     def save(self) -> None:
         """Take a snapshot, which a later restart can restore."""
-        self._dump = dict(self._hashes), dict(self._heartbeats)
+        self._dump = dict(self._hashes), dict(self._heartbeats), self.platform.copy()
 
     def restart(self, *, data: str) -> None:
         """Answer again with another run id; ``data`` is "kept", "saved" (from the last snapshot) or "lost"."""
         if data == "saved":
-            self._hashes, self._heartbeats = dict(self._dump[0]), dict(self._dump[1])
+            self._hashes, self._heartbeats, self.platform = (
+                dict(self._dump[0]),
+                dict(self._dump[1]),
+                self._dump[2].copy(),
+            )
         elif data == "lost":
-            self._hashes, self._heartbeats = {}, {}
+            self._hashes, self._heartbeats, self.platform = {}, {}, PlatformKeys(self._clock)
         self._run, self._started, self._restored = self._run + 1, self._clock(), data != "lost"
         self._refused = dict.fromkeys(REFUSALS, 0)
         self.down = False
+
+    def fields_of(self, name: str) -> Mapping[str, str]:
+        """Return the fields of a node's hash; empty without a hash."""
+        return self._hashes.get(name, {})
+
+    def living(self) -> dict[str, Mapping[str, str]]:
+        """Return the hash of each node that has a heartbeat, as the platform's scheduler sees them."""
+        now = self._clock()
+        return {name: self.fields_of(name) for name, end in sorted(self._heartbeats.items()) if end > now}
 
     def names(self) -> frozenset[bytes]:
         """Return the names of all nodes that have keys."""

@@ -1,26 +1,31 @@
-"""A simulated exporter: the real judge, snapshot and exposition, on a simulated Redis."""
+"""A simulated exporter: the real judge, ledger, snapshot and exposition, on a simulated Redis."""
 
 from collections.abc import Iterator
 from dataclasses import replace
+from threading import Event
 from typing import Final
 
 from prometheus_client import generate_latest
 from prometheus_client.metrics_core import Metric as MetricFamily
 from prometheus_client.registry import Collector
+from simulated.connection import SimulatedPool
 from simulated.redis_server import TTL, SimulatedRedis
 from simulated.timeline import Timeline
 
 from exporter.exposition.collector import read_families
 from exporter.exposition.lines import LineWriter
+from exporter.exposition.portfolios import lines_of
 from exporter.exposition.text import Format, exposition
 from exporter.liveness.judge import Judge, Verdicts
 from exporter.liveness.watch import Watch
-from exporter.settings import Heartbeat
+from exporter.settings import Heartbeat, load
 from exporter.snapshot.maker import SnapshotMaker
+from exporter.snapshot.portfolio_stage import PortfolioStage
 from exporter.snapshot.read_info import Discovered, ReadInfo
 from exporter.snapshot.snapshot import Snapshot
 from exporter.source.names import Names, names_of
 from exporter.source.reading import Reading
+from exporter.source.router import OneServer
 from exporter.telemetry import Telemetry
 
 LOOK: Final = 1.0
@@ -63,6 +68,18 @@ class Liveness:
         return ReadInfo(0.01, discovered, self.judge.server, refused, expected=expected)
 
 
+class _Pause(Event):
+    """Lets simulated time pass instead of waiting."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        super().__init__()
+        self._timeline = timeline
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._timeline.let_pass(timeout or 0.0)
+        return False
+
+
 class SimulatedExporter:
     """One exporter: it probes Redis, discovers names and answers scrapes.
 
@@ -72,9 +89,10 @@ class SimulatedExporter:
         max_nodes: ``--collector.max-nodes``.
         expected: ``--nodes.expected``.
         stale_gauges: ``--collector.stale-gauges``.
+        max_listed: ``--portfolios.max-listed``.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a declaration in keywords
         self,
         redis: SimulatedRedis,
         timeline: Timeline,
@@ -82,9 +100,11 @@ class SimulatedExporter:
         max_nodes: int = 100_000,
         expected: int | None = None,
         stale_gauges: bool = False,
+        max_listed: int = 100,
     ) -> None:
         self._redis, self._timeline, self._stale_gauges = redis, timeline, stale_gauges
         self._max_nodes, self._expected = max_nodes, expected
+        self._settings = load({"portfolios.max-listed": str(max_listed)})
         self.running = False
         self.reads_redis = True
         self.discovers = True
@@ -103,6 +123,15 @@ class SimulatedExporter:
             self.telemetry.invalid,
             stale_gauges=self._stale_gauges,
         )
+        self._portfolios = PortfolioStage(
+            self._settings,
+            OneServer(SimulatedPool(self._redis)),
+            self.telemetry.invalid,
+            lines_of,
+            lambda: self._timeline.now,
+            _Pause(self._timeline),
+        )
+        self._workers: frozenset[bytes] = frozenset()
         self._lines = LineWriter()
         self._found: frozenset[bytes] = frozenset()
         self._known: frozenset[bytes] = frozenset()
@@ -131,8 +160,9 @@ class SimulatedExporter:
     def _discover(self) -> None:
         if self._readable and self.discovers:
             found = self._redis.names()
-            known = self._liveness.known(found | self._found, self._names)
+            known = self._liveness.known(found | self._found | self._portfolios.planned_nodes, self._names)
             self._found = found
+            self._workers = self._redis.platform.worker_names()
             if known != self._known:
                 self._known = known
                 self._names = names_of(known, self._max_nodes)
@@ -142,7 +172,14 @@ class SimulatedExporter:
         names = self._names
         reading, verdicts = self._liveness.read(names)
         part = self._maker.part(names, range(len(names.raw)), reading, verdicts)
-        return self._maker.snapshot(names, [replace(part, lines=self._lines.write(part))])
+        workers = None if self._liveness.judge.excuses_heartbeats() else self._workers
+        portfolios = self._portfolios.series(
+            names, [part], reading.loaded_lists, workers, reading.wall, self._timeline.now + 5.0
+        )
+        if not self._portfolios.planned_nodes <= frozenset(names.raw):
+            self._timeline.at(self._timeline.now, self._discover)
+        parts = [replace(part, lines=self._lines.write(part))]
+        return replace(self._maker.snapshot(names, parts), portfolios=portfolios)
 
     def _internal_errors(self) -> Iterator[MetricFamily]:
         return (family for family in self.telemetry.registry.collect() if "internal_errors" in family.name)

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from simulated.platform_deeds import PlatformDeeds
 from simulated.simulated_exporter import SimulatedExporter
 from simulated.world import Deed, World
 
@@ -34,16 +35,18 @@ Labels = tuple[tuple[str, str], ...]
 
 
 @dataclass
-class Story:
+class Story(PlatformDeeds):
     """The events in an installation, and the expectations on one alert.
 
     Attributes:
         alert: Name of the alert.
         nodes: Number of nodes at the beginning: n1, n2, …
+        portfolios: Number of portfolios: p1, p2, …; 0 for an older installation without a plan.
         exporters: Names of the exporters.
         max_nodes: ``--collector.max-nodes``.
         expected: ``--nodes.expected``.
         stale_gauges: ``--collector.stale-gauges``.
+        max_listed: ``--portfolios.max-listed``.
         cluster: Label that tells its series from the series of another installation; empty for no such label.
         length: Seconds from the first scrape to the end of the story.
         evaluation: Seconds between two evaluations; None for the scrape interval.
@@ -53,10 +56,12 @@ class Story:
 
     alert: str
     nodes: int = 4
+    portfolios: int = 0
     exporters: tuple[str, ...] = ("a",)
     max_nodes: int = 100_000
     expected: int | None = None
     stale_gauges: bool = False
+    max_listed: int = 100
     cluster: str = ""
     length: float = 1800.0
     evaluation: int | None = None
@@ -67,7 +72,16 @@ class Story:
 
     def beside(self, cluster: str) -> "Story":
         """Return another installation with nodes of the same names, which the same Prometheus scrapes."""
-        other = Story(self.alert, self.nodes, self.exporters, length=self.length, cluster=cluster, turns=self.turns)
+        other = Story(
+            self.alert,
+            self.nodes,
+            self.portfolios,
+            self.exporters,
+            max_listed=self.max_listed,
+            length=self.length,
+            cluster=cluster,
+            turns=self.turns,
+        )
         self._others.append(other)
         return other
 
@@ -199,7 +213,9 @@ class Story:
 
     def series(self, interval: int) -> list[dict[str, str]]:
         """Run the story, and return the samples that Prometheus stored, as promtool's ``input_series``."""
-        settings = {"max_nodes": self.max_nodes, "expected": self.expected, "stale_gauges": self.stale_gauges}
+        settings = {
+            name: getattr(self, name) for name in ("portfolios", "max_nodes", "expected", "stale_gauges", "max_listed")
+        }
         labels = {"cluster": self.cluster} if self.cluster else {}
         world = World(self.nodes, self.exporters, interval, labels, **settings)
         for at, deed in self._deeds:

@@ -35,6 +35,10 @@ class Timeline:
 
         self.at(first, run, last=last)
 
+    def let_pass(self, seconds: float) -> None:
+        """Let time go on in the middle of an action: what falls into these seconds happens."""
+        self.run(self.now + seconds)
+
     def run(self, until: float) -> None:
         """Run everything up to a time, that time included."""
         while self._waiting and self._waiting[0][0] <= until:

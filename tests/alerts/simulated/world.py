@@ -1,4 +1,4 @@
-"""The simulated installation: nodes, a Redis, exporters, and the Prometheus that scrapes them."""
+"""The simulated installation: nodes, a scheduler, a Redis, exporters, and the Prometheus that scrapes them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,8 +7,10 @@ from typing import Any
 from simulated.node import Node
 from simulated.prometheus import Target
 from simulated.redis_server import SimulatedRedis
+from simulated.scheduler import Scheduler
 from simulated.simulated_exporter import SimulatedExporter
 from simulated.timeline import Timeline
+from simulated.worker import Worker
 
 WARM_UP = 120.0
 """Seconds for which nodes and exporters run before the first scrape."""
@@ -39,22 +41,42 @@ class World:
         exporters: Names of the exporters: the host part of ``instance``.
         interval: Seconds between two scrapes.
         labels: Labels that Prometheus adds to all series, beside ``job`` and ``instance``.
+        portfolios: Number of portfolios, p1, p2, …, spread over the nodes. Without any there is no scheduler, and the
+            nodes do not say what they have loaded.
         settings: Settings of the exporters; see ``SimulatedExporter``.
     """
 
     def __init__(
-        self, nodes: int, exporters: tuple[str, ...], interval: float, labels: Mapping[str, str], **settings: Any
+        self,
+        nodes: int,
+        exporters: tuple[str, ...],
+        interval: float,
+        labels: Mapping[str, str],
+        *,
+        portfolios: int = 0,
+        **settings: Any,
     ) -> None:
         self._labels, self._settings = labels, settings
         self.timeline = Timeline(-WARM_UP)
         self.redis = SimulatedRedis(lambda: self.timeline.now)
         self.prometheus_away = False
         self.nodes: dict[str, Node] = {}
+        self._says = portfolios > 0
         for number in range(1, nodes + 1):
-            node = self.nodes[f"n{number}"] = Node(f"n{number}", self.redis, self.timeline, OLD)
+            loaded = [f"p{each}" for each in range(number, portfolios + 1, nodes)] if self._says else None
+            node = self.nodes[f"n{number}"] = Node(f"n{number}", self.redis, self.timeline, OLD, loaded)
             # Beats are spread over the period, as if the nodes had started at different times.
             first = -WARM_UP + number * 3.7 % 10
             self.timeline.at(first, lambda node=node: node.start(fresh=False))
+        self.workers: dict[str, Worker] = {}
+        self.schedulers: list[Scheduler] = []
+        if self._says:
+            self.redis.platform.plan = {
+                portfolio: name for name, node in self.nodes.items() for portfolio in node.loaded or ()
+            }
+            self.add_scheduler()
+            for key in ("heartbeat:task_timer:t1", "heartbeat:data_worker:d1", "heartbeat:data_worker:d2"):
+                self.worker(key).start()
         self.exporters: dict[str, Scraped] = {}
         self._past: list[Target] = []
         self._scrapes = 0
@@ -64,7 +86,17 @@ class World:
 
     def node(self, name: str) -> Node:
         """Return the node of a name; it is created if the name is new."""
-        return self.nodes.setdefault(name, Node(name, self.redis, self.timeline))
+        loaded: list[str] | None = [] if self._says else None
+        return self.nodes.setdefault(name, Node(name, self.redis, self.timeline, loaded=loaded))
+
+    def add_scheduler(self) -> None:
+        """Start one more scheduler."""
+        seed = len(self.schedulers) + 1
+        self.schedulers.append(Scheduler(self.redis, self.timeline, self.nodes.get, seed))
+
+    def worker(self, key: str) -> Worker:
+        """Return the worker that writes a key; it is created if the key is new."""
+        return self.workers.setdefault(key, Worker(key, self.redis, self.timeline))
 
     def move(self, name: str, to: str) -> None:
         """Let an exporter start again with another ``instance``; its old target is gone."""

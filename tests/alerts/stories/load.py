@@ -10,9 +10,9 @@ def a_queue_on_its_way_to_full_fires_and_one_that_shrinks_ends_it(tale: Story) -
     tale.fires(node_id="n1", between=(1080, 1140))
     tale.reads(
         1275,
-        "The queue of node n1 is filling up",
-        "The queues of node n1 hold 793 of 1,000 events on average and will be full within half an hour. Full queues "
-        "push back, and events are dropped.",
+        "A queue of node n1 is filling up",
+        "The fullest queue of node n1 holds 793 of 1,000 events and will be full within half an hour. A full queue "
+        "pushes back, and events are dropped.",
         node_id="n1",
     )
     tale.load("n1", at=1400, filling=-1.0)
@@ -38,8 +38,8 @@ def a_queue_without_events_and_one_that_stays_full_are_stalled(tale: Story) -> N
     tale.reads(
         1260,
         "Node n1 does not process its queue",
-        "Node n1 is online and not paused, but its queue of 300 events does not shrink while no events arrive, or "
-        "stays full.",
+        "Node n1 is online and not paused, but its fullest queue of 300 events does not shrink while no events arrive, "
+        "or stays full.",
         node_id="n1",
     )
     tale.load("n2", at=902, queue=950.0)
@@ -115,3 +115,96 @@ def a_stalled_node_is_hidden_by_no_paused_namesake_and_a_dead_one_is_not_stalled
     tale.load("n1", "n2", at=600, events=0.0, queue=300.0)
     tale.crash("n2", at=700)
     tale.fires(node_id="n1", between=(1180, 1245))
+
+
+@story("GinkgoQueueGrowing", portfolios=12, exporters=("a", "b"))
+def one_queue_of_three_that_fills_is_not_hidden_by_the_average(tale: Story) -> None:
+    tale.load("n1", at=300, stuck=600.0, sticking=0.2)
+    tale.exporter_moves("b", "c", at=900)
+    tale.fires(node_id="n1", between=(1080, 1140))
+    tale.load("n1", at=1400, sticking=-1.0)
+    tale.resolves(node_id="n1", between=(1500, 1720))
+
+
+@story("GinkgoNodeStalled", portfolios=12, exporters=("a", "b"))
+def one_queue_of_three_that_stays_full_stalls_its_node(tale: Story) -> None:
+    tale.load("n2", at=902, stuck=960.0)
+    tale.exporter_moves("b", "c", at=1000)
+    tale.fires(node_id="n2", between=(1490, 1540))
+
+
+@story("GinkgoNodePaused", exporters=("a", "b"), length=2400)
+def a_paused_node_with_portfolios_is_a_ticket_until_it_runs(tale: Story) -> None:
+    tale.pause("n1", at=302)
+    tale.exporter_moves("b", "c", at=1200)
+    tale.fires(node_id="n1", between=(900, 935))
+    tale.reads(
+        1200,
+        "Node n1 is paused; portfolios that it holds: 3",
+        "Node n1 has reported PAUSED for ten minutes and holds 3 portfolios. It beats, and the scheduler takes it for "
+        "healthy, but it discards the orders of these portfolios.",
+        node_id="n1",
+    )
+    tale.resume("n1", at=1502)
+    tale.resolves(node_id="n1", between=(1500, 1530))
+
+
+@story("GinkgoNodePaused", stale_gauges=True, length=2400)
+def short_pauses_empty_and_dead_nodes_and_paused_namesakes_are_no_ticket(tale: Story) -> None:
+    tale.cluster = "live"
+    other = tale.beside("test")
+    other.load("n3", at=300, portfolios=0)
+    other.pause("n3", at=300)
+    tale.pause("n1", at=302)
+    tale.resume("n1", at=880)
+    tale.load("n2", at=300, portfolios=0)
+    tale.pause("n2", at=302)
+    tale.pause("n4", at=302)
+    tale.crash("n4", at=700)
+
+
+@story("GinkgoNodeDeaf", portfolios=12, length=3000, exporters=("a", "b"))
+def a_node_that_takes_no_event_while_the_others_do_is_a_ticket(tale: Story) -> None:
+    tale.load("n1", at=602, events=0.0)
+    tale.exporter_moves("b", "c", at=1300)
+    tale.fires(node_id="n1", between=(1490, 1560))
+    tale.reads(
+        1800,
+        "Node n1 takes no events",
+        "Node n1 is online, not paused and has portfolios, but has taken no event for 15 minutes, while most other "
+        "nodes take events. Its portfolios see no market data.",
+        node_id="n1",
+    )
+    tale.load("n1", at=2102, events=10.0)
+    tale.resolves(node_id="n1", between=(2100, 2150))
+
+
+@story("GinkgoNodeDeaf", nodes=5, length=2400)
+def two_deaf_nodes_of_five_are_told(tale: Story) -> None:
+    tale.load("n1", "n2", at=602, events=0.0)
+    tale.fires(node_id="n1", between=(1490, 1560))
+    tale.fires(node_id="n2", between=(1490, 1560))
+
+
+@story("GinkgoNodeDeaf", nodes=5, length=4200)
+def the_closed_market_and_one_that_opens_for_half_of_the_others_make_no_node_deaf(tale: Story) -> None:
+    tale.cluster = "live"
+    tale.beside("test")
+    tale.load("n1", "n2", "n3", "n4", "n5", at=602, events=0.0)
+    tale.load("n1", "n2", at=2402, events=10.0)
+
+
+@story("GinkgoNodeDeaf", nodes=7, length=2400, stale_gauges=True)
+def paused_and_dead_nodes_are_not_deaf(tale: Story) -> None:
+    tale.cluster = "live"
+    tale.beside("test")
+    tale.load("n1", "n2", at=602, events=0.0)
+    tale.pause("n1", at=610)
+    tale.crash("n2", at=700)
+
+
+@story("GinkgoNodeDeaf", nodes=4, length=2400)
+def a_node_without_portfolios_and_short_silences_are_not_deaf(tale: Story) -> None:
+    tale.load("n1", at=300, events=0.0, portfolios=0)
+    tale.load("n2", at=300, events=0.0)
+    tale.load("n2", at=1100, events=10.0)
