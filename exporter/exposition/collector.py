@@ -90,7 +90,7 @@ def read_families(snapshot: Snapshot | None, info: ReadInfo) -> Iterator[MetricF
     up = snapshot is not None and snapshot.complete
     yield GaugeMetricFamily("ginkgo_redis_up", "1 if this scrape read Redis in full, else 0.", value=float(up))
     if snapshot:
-        yield from _redis_families(info)
+        yield from redis_families(info)
     if info.expected is not None:
         yield GaugeMetricFamily(
             "ginkgo_nodes_expected", "Nodes that there should be (--nodes.expected).", value=info.expected
@@ -127,7 +127,7 @@ def read_families(snapshot: Snapshot | None, info: ReadInfo) -> Iterator[MetricF
         )
 
 
-def _redis_families(info: ReadInfo) -> Iterator[MetricFamily]:
+def redis_families(info: ReadInfo) -> Iterator[MetricFamily]:
     """Yield the families about the state of Redis; for a cluster the sum or the worst value of all primaries."""
     servers = list(info.server.members.values()) if info.server else []
     if counted := [server.refused for server in servers if server.refused is not None]:
@@ -150,10 +150,13 @@ def _redis_families(info: ReadInfo) -> Iterator[MetricFamily]:
             "1 if Redis's last snapshot succeeded, else 0 (rdb_last_bgsave_status of INFO).",
             value=float(all(saves)),
         )
-    if ratios := [server.memory_used_ratio for server in servers if server.memory_used_ratio is not None]:
+    # Redis with an eviction policy is full all the time, and takes writes all the same.
+    limited = [server for server in servers if not server.evicts]
+    if ratios := [server.memory_used_ratio for server in limited if server.memory_used_ratio is not None]:
         yield GaugeMetricFamily(
             "ginkgo_redis_memory_used_ratio",
-            "Share of its memory limit that Redis uses (used_memory / maxmemory); absent without a limit.",
+            "Share of its memory limit that Redis uses (used_memory / maxmemory); "
+            "absent without a limit and with an eviction policy.",
             value=max(ratios),
         )
 

@@ -52,6 +52,8 @@ class Server:
     """Whether the last snapshot succeeded; None if the server does not say."""
     memory_used_ratio: float | None = None
     """used_memory / maxmemory; None without a limit."""
+    evicts: bool = False
+    """Whether the server makes room for writes by deleting keys (any ``maxmemory_policy`` but ``noeviction``)."""
     info_allowed: bool = True
     """Whether the exporter's user may run INFO; if not, all other attributes are unknown."""
 

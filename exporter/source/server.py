@@ -23,7 +23,7 @@ _ERRORS: Final = {error: b"errorstat_" + error.encode() for error in REFUSALS}
 _FIELDS: Final = (
     *(b"run_id", b"uptime_in_seconds", b"role", b"loading", b"master_link_status", b"master_last_io_seconds_ago"),
     *(b"rdb_last_load_keys_loaded", b"aof_enabled", b"rdb_last_bgsave_status", b"evicted_keys"),
-    *(b"used_memory", b"maxmemory", b"paused_actions", b"errorstat_ERRORSTATS_DISABLED"),
+    *(b"used_memory", b"maxmemory", b"maxmemory_policy", b"paused_actions", b"errorstat_ERRORSTATS_DISABLED"),
     *_WIPES,
     *_ERRORS.values(),
 )
@@ -98,6 +98,7 @@ def _server(info: Mapping[bytes, bytes], *, counts_errors: bool) -> Server:
         silence=max(0.0, float(info.get(b"master_last_io_seconds_ago", b"0"))) if role == "slave" else 0.0,
         last_save_ok=_OUTCOMES.get(info.get(b"rdb_last_bgsave_status", b"")),
         memory_used_ratio=int(info.get(b"used_memory", b"0")) / limit if limit else None,
+        evicts=info.get(b"maxmemory_policy", b"noeviction") != b"noeviction",
     )
 
 

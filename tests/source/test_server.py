@@ -67,6 +67,13 @@ def test_writes_refused_for_a_failed_snapshot_are_counted(server: RedisServer, r
     assert not told.blocked, "it is asked for only where refused writes are not counted"
 
 
+def test_eviction_policy_is_seen(server: RedisServer, reader: Reader) -> None:
+    with server.client() as client:
+        for policy, evicts in (("volatile-ttl", True), ("noeviction", False), ("allkeys-lru", True)):
+            client.config_set("maxmemory-policy", policy)
+            assert seen(reader).evicts is evicts
+
+
 def test_writes_refused_for_lack_of_memory_or_of_replicas_are_counted(server: RedisServer, reader: Reader) -> None:
     with server.client() as client:
         client.config_set("maxmemory-policy", "noeviction")
