@@ -149,7 +149,7 @@ class Journal:
         try:
             past = file.read_back(MOST_EVENTS)
         except OSError as error:
-            self._fail(error)
+            self.failed(error)
             return
         self.earlier = past.events
         for event in past.events:
@@ -195,7 +195,7 @@ class Journal:
                 try:
                     self._file.append(b"".join(lines))
                 except OSError as error:
-                    self._fail(error)
+                    self.failed(error)
                     return
                 with self._lock:
                     for line in lines:  # the oldest of them may have made room for newer ones meanwhile
@@ -217,7 +217,8 @@ class Journal:
                 size += len(line)
             return lines
 
-    def _fail(self, error: OSError) -> None:
+    def failed(self, error: OSError) -> None:
+        """Count and log a failure to write the file, or to read it back."""
         self._errors.inc()
         self._try_at = self._monotonic() + TRY_AGAIN
         held = isinstance(error, BlockingIOError)

@@ -16,6 +16,7 @@ from exporter.exposition.collector import read_families
 from exporter.exposition.lines import LineWriter
 from exporter.exposition.portfolios import lines_of
 from exporter.exposition.text import Format, exposition
+from exporter.journal.journal import Journal
 from exporter.liveness.judge import Judge, Verdicts
 from exporter.liveness.watch import Watch
 from exporter.settings import Heartbeat, load
@@ -116,6 +117,7 @@ class SimulatedExporter:
         """Start as a new process, without any memory of nodes."""
         self.running = True
         self.telemetry = Telemetry()
+        self.journal = Journal(None, self.telemetry)
         self._liveness = Liveness(self._redis, self._timeline)
         self._maker = SnapshotMaker(
             Heartbeat(ttl=TTL),
@@ -145,7 +147,7 @@ class SimulatedExporter:
             return None
         snapshot = self._snapshot() if self._readable and self._discovered else None
         info = self._liveness.info(self._discovered, self._expected)
-        own = _Families([*read_families(snapshot, info), *self._internal_errors()])
+        own = _Families([*read_families(snapshot, info), *self._own_errors()])
         pieces = [*(exposition(snapshot, Format.TEXT) if snapshot else ()), generate_latest(own)]
         return b"".join(pieces).decode()
 
@@ -181,8 +183,9 @@ class SimulatedExporter:
         parts = [replace(part, lines=self._lines.write(part))]
         return replace(self._maker.snapshot(names, parts), portfolios=portfolios)
 
-    def _internal_errors(self) -> Iterator[MetricFamily]:
-        return (family for family in self.telemetry.registry.collect() if "internal_errors" in family.name)
+    def _own_errors(self) -> Iterator[MetricFamily]:
+        errors = ("ginkgo_exporter_internal_errors", "ginkgo_journal_write_errors")
+        return (family for family in self.telemetry.registry.collect() if family.name in errors)
 
 
 class _Families(Collector):

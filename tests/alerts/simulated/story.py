@@ -206,6 +206,13 @@ class Story(PlatformDeeds):
         """Let the exporter catch an error of its own."""
         self._exporter(name, at, lambda exporter: exporter.telemetry.fault("discovery", RuntimeError("simulated")))
 
+    def journal_fails(self, name: str = "a", *, at: float, lasts: float) -> None:
+        """Let the disk under the journal be full for a while: every try to write it fails."""
+        for moment in range(int(at), int(at + lasts), 5):
+            self._exporter(
+                name, moment, lambda exporter: exporter.journal.failed(OSError(28, "No space left on device"))
+            )
+
     def prometheus_is_away(self, at: float, lasts: float) -> None:
         """Let Prometheus scrape nothing for a while."""
         self._at(at, lambda world: setattr(world, "prometheus_away", True))

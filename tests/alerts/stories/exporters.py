@@ -78,6 +78,14 @@ def internal_errors_are_a_ticket(tale: Story) -> None:
     tale.resolves(**labels, between=(1720, 1800))
 
 
+@story("GinkgoExporterDegraded", length=2700)
+def journal_that_cannot_be_written_is_a_ticket(tale: Story) -> None:
+    tale.journal_fails(at=302, lasts=1200)
+    labels = {"instance": "a:19121", "reason": "its journal is not written"}
+    tale.fires(**labels, between=(890, 960))
+    tale.resolves(**labels, between=(1500, 1860))
+
+
 @story("GinkgoExporterDegraded", exporters=("a", "b"), length=3600)
 def restarts_moves_and_faults_of_redis_are_no_degradation(tale: Story) -> None:
     tale.exporter_restarts("a", at=300, takes=400)
