@@ -49,11 +49,8 @@ class _Connection:
         for request in requests:
             self.replies.extend(self._answer(*words) for words in _commands(request))
 
-    def read_batch(self, count: int, _deadline: float) -> list[Any]:
+    def read_batch(self, count: int, *_limits: object) -> list[Any]:
         return [self.replies.popleft() for _ in range(count)]
-
-    def read_expected(self, _expected: bytes, _deadline: float) -> bool:
-        return False
 
     def _answer(self, command: str, key: str, *more: str) -> Any:
         if command in ("HGETALL", "HMGET"):
