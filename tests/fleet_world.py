@@ -103,6 +103,6 @@ class World:
 
 def states(fleet: Fleet) -> dict[str, State]:
     """Discover names, read the nodes, and return each node's state."""
-    fleet._discover(10)
-    snapshot = fleet._read()
+    fleet.discovery.discover()
+    snapshot = fleet.reader.read()
     return dict(zip(snapshot.ids, snapshot.states, strict=True))

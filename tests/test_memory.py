@@ -89,8 +89,8 @@ def test_memory_is_flat_after_the_first_hour_of_a_day_of_replaced_nodes(live: in
     for _ in range(HOURS):
         for _ in range(STEPS):
             source.step += 1
-            fleet._discover(10)
-            snapshot = fleet._read()
+            fleet.discovery.discover()
+            snapshot = fleet.reader.read()
             assert len(snapshot.ids) == live
             list(exposition(snapshot, Format.TEXT))
         gc.collect()

@@ -73,8 +73,8 @@ def check_example(settings: dict[str, Any], client: Any, flush: Any) -> None:
         assert before["gamma"] is State.OFFLINE
         flush()
         write_example(client)
-        fleet._wake_discovery.set()
-        wait_for(lambda: fleet._workers and len(fleet._workers) == 3, "for the workers")
+        fleet.discovery.wake()
+        wait_for(lambda: fleet.discovery.workers and len(fleet.discovery.workers) == 3, "for the workers")
         snapshot, series = scraped(fleet)
     assert {name.encode(): state for name, state in zip(snapshot.ids, snapshot.states, strict=True)} == STATES
     assert snapshot.portfolios
@@ -156,7 +156,7 @@ def test_workers_are_counted_while_no_fault_excuses_them(fleet: Fleet, platform:
     for key in ("heartbeat:task_timer:t1", "heartbeat:task_timer:t2", "backtest:worker:b1"):
         platform.set(key, "{}", ex=60)
     platform.set("heartbeat:data_worker:endless", "{}")
-    wait_for(lambda: fleet._workers and len(fleet._workers) == 4, "for the workers")
+    wait_for(lambda: fleet.discovery.workers and len(fleet.discovery.workers) == 4, "for the workers")
     _, series = scraped(fleet)
     assert series["ginkgo_workers"] == {"task_timer": 2, "data_worker": 0, "backtest_worker": 1}
     platform.delete("heartbeat:task_timer:t1")

@@ -89,7 +89,7 @@ def test_reply_of_any_shape_is_at_worst_an_unreadable_redis(
     hostile: Hostile, fleet: Fleet, replies: dict[bytes, bytes]
 ) -> None:
     hostile.replies = replies
-    for work in (fleet.look, fleet._read):
+    for work in (fleet.look, fleet.reader.read):
         with contextlib.suppress(SourceError):
             snapshot = work()
             assert b"SCAN" in replies or set(snapshot.ids) <= set(NAMES)

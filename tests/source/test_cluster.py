@@ -301,11 +301,11 @@ def test_names_on_a_primary_that_cannot_be_scanned_stay_known(partial: RunningCl
         beat(partial.client, node_id, 600)
     fleet = Fleet(partial.settings)
     try:
-        fleet._discover(10)
+        fleet.discovery.discover()
         victim = partial.primary_of(heartbeat_key(NODES[0]))
         partial.servers[victim].kill()
         for _ in range(3):  # a name that is missing from two complete scans is dropped
-            fleet._discover(10)
+            fleet.discovery.discover()
             assert set(fleet.names.raw) == {node_id.encode() for node_id in NODES}
     finally:
         fleet.close()

@@ -38,7 +38,7 @@ def test_overlapping_scrapes_share_one_read_and_nothing_is_kept_of_it() -> None:
         assert fleet.request() is first
         go_on.set()
         assert first.result(30).ids == ["a"]
-        wait_for(lambda: fleet._current is None, "for the fleet to let go of the snapshot")
+        wait_for(lambda: not fleet._shared.running, "for the fleet to let go of the snapshot")
         assert fleet.request() is not first
 
 
@@ -90,7 +90,7 @@ def test_discovery_and_watch_go_on_after_an_internal_error_and_count_it() -> Non
     start = time.monotonic()
     with fleet:
         wait_for(lambda: faults(fleet, "discovery") == 1)
-        fleet._wake_discovery.set()
+        fleet.discovery.wake()
         wait_for(lambda: fleet.discovered and len(looks) > 3)
         assert (faults(fleet, "discovery"), faults(fleet, "watch")) == (1, 2)
     assert time.monotonic() - start > 0.5, "the watch rests after an error"
@@ -102,9 +102,9 @@ def test_the_threads_wait_between_two_looks_and_an_unattended_watch_makes_no_err
     start = time.monotonic()
     with Fleet(load({}), source=world) as fleet:
         wait_for(lambda: fleet.discovered)
-        look, fleet._look = fleet._look, lambda: looks.append(None) or look()  # type: ignore[func-returns-value, method-assign]
-        fleet._wake_watch.set()
-        fleet._wake_discovery.set()
+        look, fleet.rounds.look = fleet.rounds.look, lambda: looks.append(None) or look()  # type: ignore[func-returns-value, method-assign]
+        fleet.rounds.wake()
+        fleet.discovery.wake()
         wait_for(lambda: sum(not names for names in world.asked) >= 8)
         assert world.discoveries <= 3
         assert faults(fleet, "watch") == 0
@@ -128,6 +128,6 @@ def test_closing_ends_the_threads_at_once_though_a_read_hangs() -> None:
         for thread in threads:
             thread.join(20)
             assert not thread.is_alive()
-    wait_for(lambda: fleet._current is None)
+    wait_for(lambda: not fleet._shared.running)
     with pytest.raises(RuntimeError):
         fleet.request()

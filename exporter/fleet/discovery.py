@@ -1,0 +1,161 @@
+"""The names of all nodes, discovered in the background: which nodes a scrape reads."""
+
+import time
+from collections.abc import Callable
+from threading import Event, Thread
+from typing import Final
+
+import structlog
+
+from exporter.errors import SourceError
+from exporter.liveness.judge import LOOK_AGAIN, Judge
+from exporter.liveness.outages import Outages
+from exporter.settings import Settings
+from exporter.snapshot.read_info import Discovered
+from exporter.source.discovery import pause_after
+from exporter.source.names import Names, names_of
+from exporter.source.reading import Source
+from exporter.telemetry import Telemetry
+
+PART: Final = "discovery"
+"""The name of this thread, also where its internal errors are counted."""
+
+log = structlog.get_logger(__name__)
+
+
+class Discovery:
+    """Scans Redis for names in a thread of its own, and keeps the names that are known.
+
+    Only the discovery thread writes the attributes, except ``planned``, which only the reader's thread writes.
+
+    Args:
+        settings: The settings.
+        source: The Redis installation.
+        judge: The fleet's judge.
+        outages: Says whether Redis answers.
+        telemetry: Counts internal errors.
+        closed: Set when the fleet closes; ``wake`` must follow.
+        clock: Returns monotonic seconds.
+
+    Attributes:
+        names: The nodes known now.
+        workers: The keys of the workers' heartbeats; None before the first discovery.
+        planned: The nodes that the scheduler's plan names.
+        last: The last complete discovery; None before the first.
+        error: Why the last attempt failed; empty if it succeeded.
+    """
+
+    def __init__(  # noqa: PLR0913 - what discovery depends on
+        self,
+        *,
+        settings: Settings,
+        source: Source,
+        judge: Judge,
+        outages: Outages,
+        telemetry: Telemetry,
+        closed: Event,
+        clock: Callable[[], float],
+    ) -> None:
+        self.names = Names()
+        self.workers: frozenset[bytes] | None = None
+        self.planned: frozenset[bytes] = frozenset()
+        self.last: Discovered | None = None
+        self.error = ""
+        self._found: frozenset[bytes] = frozenset()
+        self._known: frozenset[bytes] = frozenset()
+        self._timeout, self._interval = settings.redis.timeout, settings.discovery.interval
+        self._max_nodes = settings.collector.max_nodes
+        self._source, self._reader, self._judge = source, source.reader(), judge
+        self._outages, self._telemetry = outages, telemetry
+        self._closed, self._clock = closed, clock
+        self._tried, self._woken = Event(), Event()
+        self._thread = Thread(target=self._run, name=PART, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Begin the next discovery now, or end the thread if the fleet is closed."""
+        self._woken.set()
+
+    def wait(self) -> Names:
+        """Return the nodes known now, after the first attempt to discover them.
+
+        Raises:
+            SourceError: No names were discovered yet.
+        """
+        self._tried.wait(self._timeout)
+        if reason := self.not_ready:
+            raise SourceError(reason)
+        return self.names
+
+    @property
+    def not_ready(self) -> str:
+        """The reason why no names are known, in one line; empty if names were discovered once."""
+        return "" if self.last else self.error or "node names are not discovered yet"
+
+    def expect(self, planned: frozenset[bytes]) -> None:
+        """Keep the nodes known that the plan names; if nobody has looked for the keys of some, look for them now."""
+        if planned is not self.planned:
+            if not planned <= self.planned.union(self.names.raw):
+                self.wake()
+            self.planned = planned
+
+    def discover(self) -> float:
+        """Discover names once, and return the seconds until the next discovery.
+
+        Raises:
+            SourceError: Redis could not be scanned or read.
+        """
+        start = self._clock()
+        awaited = frozenset(self._judge.awaited(start))  # the scan may miss a node that beats again during the scan
+        found = self._source.discover(self._timeout)
+        # If Redis has lost its data, the judge must know it before names that were not found count as gone.
+        seen = self._reader.read((), self._clock() + self._timeout)
+        self._judge.observe(seen.server, seen.at)
+        self._judge.found(found.names, start)
+        # A name stays known for one more round, because a restarting node may have had no keys during the scan.
+        known = found.names | self._found | awaited | frozenset(self._judge.awaited(self._clock())) | self.planned
+        if not found.complete:  # a server that was not scanned may hold keys of any known name
+            # What scans find that end at a bound has no end: only the names that are exported stay known.
+            known |= frozenset(self.names.raw) if found.cut else self._known
+        self._found = found.names
+        self.workers = found.workers if found.complete else found.workers | (self.workers or frozenset())
+        if known != self._known:
+            self._replace_names(known)
+        self.last = Discovered(self._clock() - start, time.time(), self.names.over_limit)
+        self.error = ""
+        self._tried.set()
+        return pause_after(found.busy, self._interval)
+
+    def _replace_names(self, known: frozenset[bytes]) -> None:
+        """Read these nodes from now on. New nodes are judged before a scrape reads them."""
+        names = names_of(known, self._max_nodes)
+        if new := sorted(frozenset(names.raw).difference(self.names.raw)):
+            self._judge.judge(self._reader.read(new, self._clock() + self._timeout))
+            self._closed.wait(LOOK_AGAIN)
+        self._known, self.names = known, names
+        self._judge.keep(names.raw)
+        if names.over_limit:
+            log.error("too many nodes: the last ones by name are left out", left_out=names.over_limit)
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            pause = self._interval
+            try:
+                pause = self.discover()
+            except SourceError as error:
+                self._note_failure(str(error))
+            except Exception as error:  # noqa: BLE001 - the edge of this thread
+                self._telemetry.fault(PART, error)
+            finally:
+                self._tried.set()
+            self._woken.wait(pause)
+            self._woken.clear()
+
+    def _note_failure(self, error: str) -> None:
+        """Log a new reason why names cannot be discovered; ``outages`` logs an outage of Redis."""
+        if error != self.error and not self._outages.since and not self._closed.is_set():
+            log.error("node names cannot be discovered", error=error)
+        self.error = error
