@@ -91,6 +91,7 @@ def test_wheel_has_the_whole_package_and_nothing_else(builds: tuple[Path, Path])
     with zipfile.ZipFile(next(artefacts(builds[0]))) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     bundled = {f"exporter/bundled/alerts/{name}" for name in ("ginkgo.rules.yml", "alertmanager.example.yml")}
+    bundled |= {f"exporter/bundled/{path}" for path in run("git", "ls-files", "alerts/runbooks", cwd=builds[0]).split()}
     assert names == {*tracked, "exporter/REVISION", *bundled}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from exporter.push.rules import LABEL, load_rules
 
@@ -11,6 +12,8 @@ NODE_OFFLINE: Final = "GinkgoNodeOffline"
 MASS_LOSS: Final = "GinkgoMassHeartbeatLoss"
 REDIS_UNREACHABLE: Final = "GinkgoRedisUnreachable"
 WRITES_REFUSED: Final = "GinkgoRedisWritesRefused"
+LONGEST_NODE: Final = 2000
+"""Characters of a node's id in a link; a link with a longer one would be too long for browsers."""
 PUSHED: Final = (NODE_OFFLINE, MASS_LOSS, REDIS_UNREACHABLE, WRITES_REFUSED)
 
 
@@ -42,12 +45,16 @@ class AlertTexts:
     Args:
         labels: Labels to add to every alert; those that a rule sets itself are overridden.
         rules_file: The rules that Prometheus uses; None for the bundled ones.
+        external_url: How people reach this exporter, whose runbooks alerts then link to; None for the rules' links.
 
     Raises:
         SettingsError: The file cannot be used; its text is one line with the reason.
     """
 
-    def __init__(self, labels: Mapping[str, str], rules_file: Path | None = None) -> None:
+    def __init__(
+        self, labels: Mapping[str, str], rules_file: Path | None = None, external_url: str | None = None
+    ) -> None:
+        self._external_url = external_url
         self._rules = load_rules(rules_file, PUSHED)
         self._labels = dict(labels)
 
@@ -60,4 +67,10 @@ class AlertTexts:
         """Return an alert's annotations, with the rule's templates filled in."""
         labels = self.labels(alert)
         texts = self._rules[alert.name].annotations
-        return {name: LABEL.sub(lambda match: labels.get(match[1], ""), text) for name, text in texts.items()}
+        filled = {name: LABEL.sub(lambda match: labels.get(match[1], ""), text) for name, text in texts.items()}
+        return filled | ({"runbook_url": self._runbook(alert)} if self._external_url else {})
+
+    def _runbook(self, alert: Alert) -> str:
+        node = quote(alert.node_id, safe="")
+        filled_in = f"?node_id={node}" if 0 < len(node) <= LONGEST_NODE else ""
+        return f"{self._external_url}/runbooks/{alert.name}{filled_in}"

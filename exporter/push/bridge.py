@@ -74,7 +74,7 @@ class Bridge(Collector):
         settings = fleet.settings.alertmanager
         self._ttl = fleet.settings.heartbeat.ttl
         self._resolve = settings.sole_writer
-        self._texts = AlertTexts(settings.labels, settings.rules_file)
+        self._texts = AlertTexts(settings.labels, settings.rules_file, fleet.settings.web.external_url)
         config = HttpConfig.load(settings.config_file)
         self._alertmanagers = [
             Alertmanager(

@@ -114,6 +114,14 @@ def _is_url_host(host: str) -> bool:
     return all(letter.isalnum() or letter in "-._:%" for letter in host)
 
 
+def _external_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")) or not value.split("://", 1)[1].strip("/"):
+        raise ValueError("not an address such as https://ginkgo-exporter.example")
+    if "@" in value or "?" in value or "#" in value:
+        raise ValueError("must hold no password, no ? and no #")
+    return value.rstrip("/")
+
+
 def _label(value: str) -> str:
     name, equals, _ = value.partition("=")
     if not equals or not name.isascii() or not name.isidentifier():
@@ -133,7 +141,7 @@ def _time_zone(value: object) -> object:
 
 
 def _path(value: str) -> str:
-    if not value.startswith("/") or value == "/" or value.startswith(("/-/", "/api/")):
+    if not value.startswith("/") or value == "/" or value.startswith(("/-/", "/api/", "/runbooks/")):
         raise ValueError("must begin with / and must not be a path of another route")
     if not value.isprintable() or set(value) & set(" ?#%"):
         raise ValueError("must be a path without spaces, ?, # and %")
@@ -155,6 +163,7 @@ OptionalDuration = Annotated[
     Annotated[float, Field(gt=0, le=LONGEST, allow_inf_nan=False)] | None, IS_OPTIONAL_DURATION
 ]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+ExternalUrl = Annotated[str, AfterValidator(_external_url)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Label = Annotated[str, AfterValidator(_label)]
 UrlPath = Annotated[str, AfterValidator(_path)]

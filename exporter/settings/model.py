@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, Validati
 from exporter.settings.kinds import (
     Address,
     Duration,
+    ExternalUrl,
     HttpUrl,
     KeyPrefix,
     Label,
@@ -196,6 +197,9 @@ class Web(_Section):
     listen_address: Address = Field(
         default=ListenAddress("", 19121),
         description="address to serve on",
+    )
+    external_url: ExternalUrl | None = Field(
+        default=None, description="how people reach this exporter: pushed alerts link to its own runbooks"
     )
     telemetry_path: UrlPath = Field(default="/metrics", description="path of the metrics")
     config: WebConfig = WebConfig()

@@ -12,7 +12,8 @@ from tornado.web import Application
 
 from exporter.fleet import Fleet
 from exporter.liveness.offline import judged
-from exporter.web import page
+from exporter.snapshot.snapshot import Snapshot
+from exporter.web import page, runbooks
 from exporter.web.admission import Admission
 from exporter.web.event_list import EventQuery, events_json
 from exporter.web.event_section import event_section
@@ -22,6 +23,7 @@ from exporter.web.node_list import NodeQuery, nodes_json
 from exporter.web.page import PushedAlerts
 from exporter.web.portfolio_list import PortfolioQuery, portfolios_json
 from exporter.web.portfolio_section import portfolio_section
+from exporter.web.precedence import Pause
 from exporter.web.scrape import ScrapeOptions, Scrapes
 from exporter.web.send_budget import SendBudget
 from exporter.web.views import Make, Views
@@ -61,6 +63,8 @@ def application(  # noqa: PLR0913 - the parts of a server
             ("/api/v1/nodes", Nodes, {**parts, "views": views}),
             ("/api/v1/portfolios", Portfolios, {**parts, "views": views}),
             ("/api/v1/events", Events, parts),
+            ("/runbooks/", Runbooks, {**parts, "views": views}),
+            ("/runbooks/([A-Za-z0-9]+)", Runbook, {**parts, "views": views}),
             ("/-/healthy", Healthy, parts),
             ("/-/ready", Ready, parts),
         ],
@@ -213,6 +217,37 @@ class StatusPage(View):
             ],
             _HTML,
         )
+
+
+class Runbooks(View):
+    """The list of runbooks."""
+
+    async def get(self) -> None:
+        """Answer with a page of links."""
+        for name, value in runbooks.HEADERS.items():
+            self.set_header(name, value)
+        await self.send_view("runbooks", lambda *_: [runbooks.index()], _HTML)
+
+
+class Runbook(View):
+    """A runbook, with the node of an alert filled in."""
+
+    async def get(self, name: str) -> None:
+        """Answer with the runbook of an alert; 404 if it has none."""
+        if name not in runbooks.alert_summaries():
+            self.set_status(404)
+            self.text("404 Not Found: no such runbook; see /runbooks/")
+            return
+        node_id = self.get_query_argument("node_id", "", strip=False)
+        journal, offline_since = self.fleet.journal, judged(self.fleet.judge)
+        for header, value in runbooks.HEADERS.items():
+            self.set_header(header, value)
+
+        def make(snapshot: Snapshot | None, _: Pause) -> list[bytes]:
+            known = runbooks.known_of(node_id, snapshot, offline_since, journal)
+            return [runbooks.runbook(name, node_id, known) or b""]
+
+        await self.send_view(("runbook", name, node_id), make, _HTML)
 
 
 class Healthy(Handler):

@@ -118,9 +118,9 @@ class Handler(RequestHandler):
         except StreamClosedError:
             pass  # the client has gone
 
-    def head(self) -> Awaitable[None] | None:
-        """Answer as GET does. tornado leaves out the body."""
-        return self.get()
+    def head(self, *path: str) -> Awaitable[None] | None:
+        """Answer as GET does, given the parts of the path that the route names. tornado leaves out the body."""
+        return self.get(*path)
 
 
 def log_request(handler: RequestHandler) -> None:

@@ -4,8 +4,6 @@ The page's script refreshes the table with ``rows_json``. Page and script show t
 ``exporter.snapshot.rows``. Only events per second are formatted by the script: they come from two refreshes.
 """
 
-import base64
-import hashlib
 import heapq
 import json
 import time
@@ -23,6 +21,7 @@ from exporter.settings import Settings
 from exporter.snapshot.rows import COLUMNS, Row, age, moment, offline_first, with_ages
 from exporter.snapshot.snapshot import COUNTED, EXPORTED, Snapshot
 from exporter.web.node_list import MOST_NODES, rows_in_parts
+from exporter.web.page_parts import content_policy, source
 from exporter.web.portfolio_section import portfolio_section
 from exporter.web.precedence import Pause
 
@@ -41,21 +40,11 @@ def _no_pause() -> None:
     """Let nobody go first."""
 
 
-def _source(name: str) -> str:
-    return (_HERE / "static" / name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
-_STYLE: Final = _source("status.css")
-_SCRIPT: Final = _source("status.js")
+_STYLE: Final = source("status.css")
+_SCRIPT: Final = source("status.js")
 HEADERS: Final = {
     # The page holds its style and script. The policy names their hashes, so the browser runs no other script.
-    "Content-Security-Policy": f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)};"
-    " connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": content_policy(_STYLE, _SCRIPT),
     "Referrer-Policy": "no-referrer",
 }
 _TEMPLATE: Final = Loader(str(_HERE / "templates"), autoescape="xhtml_escape").load("status.html")

@@ -144,3 +144,17 @@ def test_rules_that_cannot_be_pushed_are_refused_in_one_line(text: str, said: st
         AlertTexts({}, rules)
     assert str(refused.value).startswith(f"--alertmanager.rules-file: {said}")
     assert "\n" not in str(refused.value)
+
+
+def test_with_an_external_url_alerts_link_to_the_exporters_own_runbooks() -> None:
+    texts = AlertTexts({}, None, "https://exporter.example/ginkgo")
+    hostile = 'n 1&x="><script>/..'
+
+    def link(name: str, node_id: str = "") -> str:
+        return texts.annotations(Alert(name, node_id, 0.0))["runbook_url"]
+
+    own = "https://exporter.example/ginkgo/runbooks"
+    assert link(MASS_LOSS) == f"{own}/GinkgoMassHeartbeatLoss"
+    assert link(NODE_OFFLINE, "n1") == f"{own}/GinkgoNodeOffline?node_id=n1"
+    assert link(NODE_OFFLINE, hostile) == f"{own}/GinkgoNodeOffline?node_id=n%201%26x%3D%22%3E%3Cscript%3E%2F.."
+    assert link(NODE_OFFLINE, "n" * 5000) == f"{own}/GinkgoNodeOffline"

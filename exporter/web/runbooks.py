@@ -1,0 +1,141 @@
+"""The bundled runbooks as pages, with the node of an alert filled into each command."""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import yaml
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from tornado.template import Loader
+
+from exporter import __repository__
+from exporter.bundled import bundled
+from exporter.escaping import printable
+from exporter.journal.journal import Journal
+from exporter.journal.memory import Query
+from exporter.journal.sentences import at, headline, offline_since, reasons
+from exporter.liveness.offline import OfflineSince
+from exporter.snapshot.snapshot import Snapshot
+from exporter.web.page_parts import content_policy, source
+from exporter.web.shell import PLACEHOLDER, VARIABLE, in_promql, with_node
+
+MOST_EVENTS: Final = 5
+"""Events of the node that stand on top."""
+
+_STYLE: Final = source("runbook.css")
+HEADERS: Final = {
+    "Content-Security-Policy": content_policy(_STYLE),
+    "Referrer-Policy": "no-referrer",
+}
+_LOADER: Final = Loader(str(Path(__file__).parent / "templates"), autoescape="xhtml_escape")
+_NAME: Final = re.compile(r"[A-Za-z0-9]+")
+_PROMQL: Final = "promql"
+
+
+@cache
+def alert_summaries() -> dict[str, str]:
+    """Return the severity of each alert that has a runbook, sorted by name."""
+    rules = yaml.safe_load(bundled("alerts/ginkgo.rules.yml").read_text(encoding="utf-8"))
+    alerts = {
+        rule["alert"]: rule["labels"]["severity"]
+        for group in rules["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+    return {name: alerts[name] for name in sorted(alerts) if _markdown(name) is not None}
+
+
+def index() -> bytes:
+    """Return the list of all runbooks as HTML."""
+    return _generate("runbooks.html", alerts=list(alert_summaries().items()))
+
+
+def runbook(name: str, node_id: str, known: Sequence[str]) -> bytes | None:
+    """Return a runbook as HTML; None if there is none of this name.
+
+    Args:
+        name: The alert.
+        node_id: The node to fill in; empty for none.
+        known: What is known now, sentence by sentence.
+    """
+    text = _markdown(name)
+    if text is None:
+        return None
+    return _generate("runbook.html", name=name, node_id=printable(node_id), known=known, body=_html(text, node_id))
+
+
+def known_of(node_id: str, snapshot: Snapshot | None, offline: OfflineSince, journal: Journal) -> list[str]:
+    """Return what is known of a node now, and its last changes, sentence by sentence.
+
+    Args:
+        node_id: The node; empty for all of them.
+        snapshot: The nodes; None if Redis could not be read.
+        offline: Returns since when a node is offline.
+        journal: What happened.
+    """
+    if snapshot is None:
+        said = ["Redis cannot be read, so nothing is known of now."]
+    elif not node_id:
+        said = [f"Now: {', '.join(f'{count} {state}' for state, count in snapshot.counts.items() if count)}."]
+    elif node_id in (ids := snapshot.ids):
+        position = ids.index(node_id)
+        said = [f"Now node {printable(node_id)} is {snapshot.states[position]}."]
+        if since := offline(snapshot.raw_ids[position]):
+            said.append(offline_since(since.since, exact=since.exact))
+    else:
+        said = [f"Redis holds nothing of node {printable(node_id)} now."]
+    query = Query(subjects=frozenset({node_id})) if node_id else Query()
+    for event in journal.page(query, MOST_EVENTS).events:
+        subject = node_id if node_id in event.subjects else None
+        said.append(" ".join([f"{at(event.time)}:", headline(event, subject), *reasons(event, subject)[:1]]))
+    return said
+
+
+def _generate(template: str, **values: Any) -> bytes:
+    namespaces: list[dict[str, Any]] = []
+    page = _LOADER.load(template).generate(namespaces=namespaces, style=_STYLE, **values)
+    for namespace in namespaces:  # it would stay in memory until the garbage collector runs: see ``page.render``
+        namespace.clear()
+    return page
+
+
+@cache
+def _markdown(name: str) -> str | None:
+    if not _NAME.fullmatch(name):
+        return None
+    try:
+        return bundled(f"alerts/runbooks/{name}.md").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def _html(text: str, node_id: str) -> str:
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = parser.parse(text)
+    for token in (inner for outer in tokens for inner in (outer, *(outer.children or ()))):
+        _fill_in(token, node_id)
+    html: str = parser.renderer.render(tokens, parser.options, {})
+    return html
+
+
+def _fill_in(token: Token, node_id: str) -> None:
+    if token.type == "link_open":
+        token.attrSet("href", _target(str(token.attrGet("href")), node_id))
+        token.attrSet("rel", "noreferrer")
+    elif token.type == "fence" and node_id:
+        fill = in_promql if token.info.strip() == _PROMQL else with_node
+        token.content = fill(token.content, node_id)
+    elif token.type == "code_inline" and node_id and " " in token.content:
+        token.content = PLACEHOLDER.sub(lambda _: VARIABLE, token.content)
+
+
+def _target(href: str, node_id: str) -> str:
+    """Return where a link of a runbook leads: to another runbook here, or into the repository."""
+    name = href.removesuffix(".md")
+    if _markdown(name) is not None:
+        return f"./{name}" + (f"?node_id={quote(node_id)}" if node_id else "")
+    return href if "://" in href else f"{__repository__}/blob/main/alerts/{href.removeprefix('../')}"
