@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--server", help="program of the Redis to use [one that is installed, or the embedded one]")
     parser.add_argument("--busy", type=int, default=0, help="processes that keep the machine busy [0]")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # nothing is left behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # the block below then ends all processes
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         soak = Soak(Path(folder), arguments.minutes * 60, arguments.seed, arguments.server, arguments.busy)
         try:

@@ -14,9 +14,9 @@ from benchmarks.servers import free_port
 from soak.servers import Daemon
 
 _GROUP_INTERVAL: Final = "200ms"
-"""How soon a page follows another of the same node."""
+"""Time between two pages for the same node."""
 _SAVE_EVERY: Final = "500ms"
-"""How often it saves which pages it has sent."""
+"""Time between two saves of the notification log, which says which pages were sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Notice:
 
     Attributes:
         at: Arrival in monotonic seconds.
-        firing: Whether it is a page, and not the end of an alert.
+        firing: Whether the alert fires; False if it has ended.
         alertname: Name of the alert.
         node_id: Node of the alert; empty if the alert is not about a node.
     """
@@ -37,7 +37,7 @@ class Notice:
 
 
 class Webhook:
-    """Receives notifications and keeps them.
+    """Receives Alertmanager's notifications and keeps them.
 
     Attributes:
         notices: All of them, in the order of their arrival.
@@ -79,7 +79,7 @@ def alertmanager_binary() -> str | None:
 
 
 class Alertmanager:
-    """An Alertmanager that pages at once, each node by itself.
+    """An Alertmanager that pages at once, and sends one page for each node.
 
     Args:
         folder: Folder for its configuration and data.
@@ -104,7 +104,7 @@ class Alertmanager:
         self.start()
 
     def start(self) -> None:
-        """Start it with the notification log of its last run."""
+        """Start Alertmanager with the notification log of its last run."""
         command = (
             self._program,
             f"--config.file={self._folder / 'alertmanager.yml'}",
@@ -116,7 +116,7 @@ class Alertmanager:
         self._process = Daemon(list(command), self._port)
 
     def kill(self) -> float:
-        """Kill it, and return when it last saved which pages it has sent, in monotonic seconds."""
+        """Kill Alertmanager, and return when it last saved its notification log, in monotonic seconds."""
         self._process.stop()
         try:
             age = time.time() - (self._folder / "nflog").stat().st_mtime
@@ -125,9 +125,9 @@ class Alertmanager:
         return time.monotonic() - age
 
     def suspend(self) -> None:
-        """Suspend it."""
+        """Suspend Alertmanager."""
         self._process.send(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Resume Alertmanager."""
         self._process.send(signal.SIGCONT)

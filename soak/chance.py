@@ -1,17 +1,17 @@
-"""How much chance nodes had to beat, at least and at most, from what was really done to Redis.
+"""How much chance nodes had to beat, at least and at most, given the faults that were really made.
 
-Chance is time in which Redis could be read and took writes. The exporter learns of a
-fault a little later than it happens, and cannot know its exact moments. So there are
-two answers: spans that surely gave no chance, and spans that possibly gave none.
+Chance is time in which Redis could be read and took writes. The exporter notices a
+fault a little later than it happens, and cannot know its exact time. So there are two
+kinds of spans: spans that surely gave no chance, and spans that possibly gave no chance.
 """
 
 import math
 from collections.abc import Iterable
 from typing import Final
 
+from soak.lateness import Lateness
 from soak.nodes import Platform
 from soak.servers import BEAT, TTL
-from soak.strain import Strain
 from soak.truth import TOLERANCE, UNREADABLE, Fault, Span, Write
 
 GRACE: Final = TTL + BEAT
@@ -22,11 +22,11 @@ PROBE: Final = 0.25
 """Seconds between two looks of the exporter at Redis."""
 _SURE_GAP: Final = 0.8 * QUIET_REFUSAL
 _REMEMBERED: Final = 240.0
-"""Seconds after which a fault is history: longer than any fault, and than the window of GinkgoRedisUnreachable."""
+"""Seconds after which a fault is dropped. No fault lasts so long, and GinkgoRedisUnreachable looks back less."""
 
 
 def covered(spans: Iterable[Span], since: float, until: float) -> float:
-    """Return how many seconds of a time some spans cover."""
+    """Return how many seconds between two moments some spans cover."""
     total, end = 0.0, since
     for start, stop in sorted(spans):
         first, last = max(start, end), min(stop, until)
@@ -37,26 +37,26 @@ def covered(spans: Iterable[Span], since: float, until: float) -> float:
 
 
 class Chance:
-    """Knows the faults, and so how much chance there was.
+    """Calculates from all faults how much chance there was.
 
     Args:
-        platform: The nodes, whose refused writes show when Redis refused.
-        strain: How late the exporter may be.
+        platform: The platform, whose refused writes show when Redis refused writes.
+        lateness: How late the machine lets the exporter run; None if it is never late.
 
     Attributes:
         faults: All faults that may still matter, the latest last.
     """
 
-    def __init__(self, platform: Platform, strain: Strain | None) -> None:
+    def __init__(self, platform: Platform, lateness: Lateness | None) -> None:
         self.faults: list[Fault] = []
-        self._platform, self._strain = platform, strain
+        self._platform, self._lateness = platform, lateness
         self._refusals: list[Span] = []
         self._last_refused: Span | None = None
 
     @property
     def slack(self) -> float:
-        """Seconds that the exporter may need to notice something."""
-        return self._strain.slack if self._strain else 0.0
+        """Seconds that the exporter may need to notice a change."""
+        return self._lateness.slack if self._lateness else 0.0
 
     def least(self, since: float, until: float) -> float:
         """Return the seconds of chance that there were at least."""
@@ -73,12 +73,12 @@ class Chance:
     def may_be_over(self, beat: Write, since: float, until: float) -> bool:
         """Return whether the chance of a node may have been over at any moment of a span.
 
-        Without a fault since its last beat that is at its deadline.
+        Without a fault since the node's last beat, its chance is over at its deadline.
 
         Args:
-            beat: Its last beat that the exporter has seen. It may have been written before a fault, or at its end.
-            since: Where the span begins.
-            until: Where it ends.
+            beat: The last beat of the node that the exporter has seen; it may lie before a fault or at its end.
+            since: Begin of the span.
+            until: End of the span.
         """
         return any(self._may_be_over(beaten, since, until) for beaten in (beat.begun, beat.ended))
 
@@ -140,5 +140,5 @@ class Chance:
         return covered(((fault.since - late, fault.until + late) for fault in faults), since, until)
 
     def tidy(self, now: float) -> None:
-        """Drop the faults that are history."""
+        """Drop old faults."""
         self.faults = [fault for fault in self.faults if fault.until > now - _REMEMBERED]

@@ -22,7 +22,7 @@ class ExporterUnderTest(Daemon):
     def __init__(self, server: RedisUnderFaults, alertmanager: str | None = None) -> None:
         port = free_port()
         times = (f"--heartbeat.ttl={TTL:g}s", f"--discovery.interval={DISCOVERY:g}s")
-        # Nobody else writes alerts here, so that each death can have a page of its own.
+        # The exporter alone writes alerts here, so each death can have a page of its own.
         pushing = (f"--alertmanager.url={alertmanager}", "--alertmanager.sole-writer") if alertmanager else ()
         flags = (*server.flags(), *times, f"--redis.timeout={READ_TIMEOUT:g}s", *pushing)
         self.started = time.monotonic()
@@ -31,23 +31,23 @@ class ExporterUnderTest(Daemon):
 
     @property
     def url(self) -> str:
-        """Where it serves."""
+        """URL of the exporter."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def memory(self) -> int:
-        """Bytes of memory that it has now."""
+        """Resident memory in bytes."""
         lines = self._proc("status").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
 
     @property
     def descriptors(self) -> int:
-        """Open files and sockets."""
+        """Number of open files and sockets."""
         return len(list(self._proc("fd").iterdir()))
 
     @property
     def threads(self) -> int:
-        """Threads."""
+        """Number of threads."""
         return len(list(self._proc("task").iterdir()))
 
     def _proc(self, name: str) -> Path:
@@ -55,17 +55,17 @@ class ExporterUnderTest(Daemon):
 
 
 class Exporters:
-    """Starts one exporter after the other; one lives at a time.
+    """Starts one exporter after the other. Only one runs at a time.
 
     Args:
         server: The Redis that they read.
         alertmanager: URL of the Alertmanager that they push to; None for no push.
         started: Called after each start.
-        accuse: Called with what an exporter did wrong.
+        add_wrong: Called with a text for each thing that an exporter does wrong.
 
     Attributes:
         current: The exporter that was started last.
-        suspended: Whether it is suspended.
+        suspended: Whether the current exporter is suspended.
     """
 
     def __init__(
@@ -73,20 +73,20 @@ class Exporters:
         server: RedisUnderFaults,
         alertmanager: str | None,
         started: Callable[[], None],
-        accuse: Callable[[str], None],
+        add_wrong: Callable[[str], None],
     ) -> None:
-        self._server, self._alertmanager, self._started, self._accuse = server, alertmanager, started, accuse
+        self._server, self._alertmanager, self._started, self._accuse = server, alertmanager, started, add_wrong
         self.suspended = False
         self.current = self.start()
 
     def start(self) -> ExporterUnderTest:
-        """Start another one."""
+        """Start another exporter."""
         self.current = ExporterUnderTest(self._server, self._alertmanager)
         self._started()
         return self.current
 
     def stop(self) -> None:
-        """Have the current one end as an operator does."""
+        """Stop the current exporter with SIGTERM."""
         self.current.send(signal.SIGTERM)
         try:
             if code := self.current.wait(STOP_WITHIN):
@@ -96,25 +96,25 @@ class Exporters:
         self.current.stop()
 
     def kill(self) -> None:
-        """Kill the current one."""
+        """Kill the current exporter."""
         self.current.stop()
 
     def suspend(self) -> None:
-        """Suspend the current one."""
+        """Suspend the current exporter."""
         self.suspended = True
         self.current.send(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let the current one go on."""
+        """Resume the current exporter."""
         self.current.send(signal.SIGCONT)
         self.suspended = False
 
     @property
     def ready(self) -> bool:
-        """Whether the current one can be asked."""
+        """Whether the current exporter can answer."""
         return self.current.alive and not self.suspended
 
     @property
     def age(self) -> float:
-        """Seconds since the current one was started."""
+        """Seconds since the current exporter was started."""
         return time.monotonic() - self.current.started

@@ -20,154 +20,154 @@ repeat until now() > over
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """Where faults happen."""
+class Target:
+    """The parts that a fault can hit."""
 
     redis: RedisUnderFaults
     platform: Platform
 
 
-Acting = Iterator[float]
-"""A fault under way: yields the seconds to wait before it goes on."""
-Act = Callable[[Stage, Fault, float], Acting]
+Course = Iterator[float]
+"""The course of a fault. It yields the seconds to wait before its next step."""
+Act = Callable[[Target, Fault, float], Course]
 
 
-def _kill(stage: Stage, fault: Fault, seconds: float, *, wipe: bool = False) -> Acting:
+def _kill(target: Target, fault: Fault, seconds: float, *, wipe: bool = False) -> Course:
     fault.restart, begun = True, time.monotonic()
-    stage.redis.kill()
+    target.redis.kill()
     fault.down_from = min(fault.down_from, time.monotonic())
-    back = stage.platform.lose(begun) if wipe else None
+    back = target.platform.lose(begun) if wipe else None
     yield seconds
     if wipe:
-        stage.redis.wipe()
+        target.redis.wipe()
     fault.down_until = time.monotonic()
-    stage.redis.start()
+    target.redis.start()
     if back:
         back()
 
 
-def _kill_and_wipe(stage: Stage, fault: Fault, seconds: float) -> Acting:
-    return _kill(stage, fault, seconds, wipe=True)
+def _kill_and_wipe(target: Target, fault: Fault, seconds: float) -> Course:
+    return _kill(target, fault, seconds, wipe=True)
 
 
-def _crash_loop(stage: Stage, fault: Fault, seconds: float, *, wipe: bool = False) -> Acting:
-    """Kill Redis again and again: its runs are too short for nodes to beat in."""
+def _crash_loop(target: Target, fault: Fault, seconds: float, *, wipe: bool = False) -> Course:
+    """Kill Redis again and again. Its runs are too short for the nodes to beat."""
     for _ in range(_CRASHES):
         started = time.monotonic()
         if started - fault.down_until > _SHORT_RUN:
             fault.down_from = started  # the machine was slow, and the last run was long enough
-        yield from _kill(stage, fault, seconds, wipe=wipe)
+        yield from _kill(target, fault, seconds, wipe=wipe)
         yield _UP
 
 
-def _crash_loop_and_wipe(stage: Stage, fault: Fault, seconds: float) -> Acting:
-    return _crash_loop(stage, fault, seconds, wipe=True)
+def _crash_loop_and_wipe(target: Target, fault: Fault, seconds: float) -> Course:
+    return _crash_loop(target, fault, seconds, wipe=True)
 
 
-def _hang(stage: Stage, fault: Fault, seconds: float) -> Acting:
-    stage.redis.process.send(signal.SIGSTOP)
+def _hang(target: Target, fault: Fault, seconds: float) -> Course:
+    target.redis.process.send(signal.SIGSTOP)
     fault.down_from = time.monotonic()
     yield seconds
     fault.down_until = time.monotonic()
-    stage.redis.process.send(signal.SIGCONT)
+    target.redis.process.send(signal.SIGCONT)
 
 
-def _cut(stage: Stage, fault: Fault, seconds: float) -> Acting:
-    stage.redis.cut()
+def _cut(target: Target, fault: Fault, seconds: float) -> Course:
+    target.redis.cut()
     fault.until = time.monotonic()
     yield seconds
 
 
-def _sleep(stage: Stage, fault: Fault, seconds: float) -> Acting:
-    yield from _occupied(stage, fault, seconds, "DEBUG", "SLEEP", f"{seconds:.2f}")
+def _sleep(target: Target, fault: Fault, seconds: float) -> Course:
+    yield from _occupied(target, fault, seconds, "DEBUG", "SLEEP", f"{seconds:.2f}")
 
 
-def _script(stage: Stage, fault: Fault, seconds: float) -> Acting:
-    stage.redis.control.config_set("busy-reply-threshold", 500)  # from then on it answers BUSY
-    yield from _occupied(stage, fault, seconds, "EVAL", _BUSY, "0", f"{seconds:.2f}")
+def _script(target: Target, fault: Fault, seconds: float) -> Course:
+    target.redis.control.config_set("busy-reply-threshold", 500)  # from then on it answers BUSY
+    yield from _occupied(target, fault, seconds, "EVAL", _BUSY, "0", f"{seconds:.2f}")
 
 
-def _occupied(stage: Stage, fault: Fault, seconds: float, *words: str) -> Acting:
-    """Give Redis something to do that keeps it from everything else."""
+def _occupied(target: Target, fault: Fault, seconds: float, *words: str) -> Course:
+    """Let Redis execute a command that keeps it from answering other clients."""
     del fault
-    connection = stage.redis.control.connection_pool.get_connection()
+    connection = target.redis.control.connection_pool.get_connection()
     try:
         connection.send_command(*words)
         yield seconds
         connection.read_response()
     finally:
-        stage.redis.control.connection_pool.release(connection)
+        target.redis.control.connection_pool.release(connection)
 
 
-def _full(stage: Stage, fault: Fault, seconds: float) -> Acting:
-    """Refuse all connections but the soak's own."""
-    before = stage.redis.control.config_get("maxclients")["maxclients"] or ""
-    stage.redis.control.config_set("maxclients", 1)
-    stage.redis.cut()
+def _full(target: Target, fault: Fault, seconds: float) -> Course:
+    """Let Redis refuse all connections except the soak's own."""
+    before = target.redis.control.config_get("maxclients")["maxclients"] or ""
+    target.redis.control.config_set("maxclients", 1)
+    target.redis.cut()
     fault.down_from = time.monotonic()
     yield seconds
     fault.down_until = time.monotonic()
-    stage.redis.control.config_set("maxclients", before)
+    target.redis.control.config_set("maxclients", before)
 
 
-def _rotate(stage: Stage, fault: Fault, seconds: float) -> Acting:
-    """Change the password. The clients have the old one until they are told the new one."""
-    stage.redis.control.config_set("requirepass", stage.redis.new_password())
-    stage.redis.cut()
+def _rotate(target: Target, fault: Fault, seconds: float) -> Course:
+    """Change the password. The clients know only the old password until the file is written."""
+    target.redis.control.config_set("requirepass", target.redis.new_password())
+    target.redis.cut()
     fault.down_from = time.monotonic()
     yield seconds
     fault.down_until = time.monotonic()
-    stage.redis.file_password()
+    target.redis.file_password()
 
 
 def _refuse(setting: str) -> Act:
-    """Return a fault in which a setting makes Redis refuse writes; the refused writes say for how long."""
+    """Return a fault in which a setting makes Redis refuse writes. The refused writes show how long it lasts."""
 
-    def act(stage: Stage, fault: Fault, seconds: float) -> Acting:
+    def act(target: Target, fault: Fault, seconds: float) -> Course:
         fault.readable = True
-        stage.redis.control.config_set(setting, 1)
+        target.redis.control.config_set(setting, 1)
         yield seconds
-        stage.redis.control.config_set(setting, 0)
+        target.redis.control.config_set(setting, 0)
 
     return act
 
 
-def _fail_to_save(stage: Stage, fault: Fault, seconds: float) -> Acting:
-    """Have a snapshot fail: Redis refuses all writes until another one succeeds."""
+def _fail_to_save(target: Target, fault: Fault, seconds: float) -> Course:
+    """Let a snapshot fail. Redis then refuses all writes until another snapshot succeeds."""
     fault.readable = True
-    stage.redis.snapshot.unlink(missing_ok=True)
-    (stage.redis.snapshot / "in the way").mkdir(parents=True)
-    stage.redis.control.config_set("save", "3600 1000000")
-    stage.redis.control.bgsave()
+    target.redis.snapshot.unlink(missing_ok=True)
+    (target.redis.snapshot / "in the way").mkdir(parents=True)
+    target.redis.control.config_set("save", "3600 1000000")
+    target.redis.control.bgsave()
     yield seconds
-    shutil.rmtree(stage.redis.snapshot)
-    stage.redis.control.bgsave()
-    while stage.redis.control.info("persistence")["rdb_last_bgsave_status"] != "ok":
+    shutil.rmtree(target.redis.snapshot)
+    target.redis.control.bgsave()
+    while target.redis.control.info("persistence")["rdb_last_bgsave_status"] != "ok":
         yield _SOON
-    stage.redis.control.config_set("save", "")
+    target.redis.control.config_set("save", "")
 
 
-def _pause(stage: Stage, fault: Fault, seconds: float) -> Acting:
-    """Pause writes: nodes wait, heartbeats expire."""
+def _pause(target: Target, fault: Fault, seconds: float) -> Course:
+    """Pause writes. The nodes wait, and heartbeats expire."""
     fault.readable = fault.paused = True
-    stage.redis.control.execute_command("CLIENT", "PAUSE", round(seconds * 1000), "WRITE")
+    target.redis.control.execute_command("CLIENT", "PAUSE", round(seconds * 1000), "WRITE")
     fault.down_from = time.monotonic()
     fault.down_until = fault.down_from + seconds - _SOON
     yield seconds
 
 
-def _flush(stage: Stage, fault: Fault, seconds: float) -> Acting:
+def _flush(target: Target, fault: Fault, seconds: float) -> Course:
     fault.readable = fault.flush = True
-    stage.platform.flush(stage.redis.control.flushall)
+    target.platform.flush(target.redis.control.flushall)
     yield seconds
 
 
 SHORT: Final = (0.2, 0.9)
-"""Less than a node's reserve: its heartbeat lives for three beats."""
+"""Seconds that a node survives: its heartbeat lives for three beats."""
 LONG: Final = (6.0, 8.0)
-"""More than the five seconds after which the contract gives nodes time to beat."""
+"""Seconds that are a fault: after more than five seconds the contract gives nodes time to beat."""
 AWAY: Final = (66.0, 68.0)
-"""Long enough for GinkgoRedisUnreachable: Redis could not be read for 60 s of two minutes."""
+"""Seconds that raise GinkgoRedisUnreachable: Redis could not be read for 60 s of two minutes."""
 _CRASHES: Final = 6
 _UP: Final = 0.4
 _SHORT_RUN: Final = 1.4
@@ -198,18 +198,18 @@ FAULTS: Final[Mapping[str, tuple[Act, tuple[float, float]]]] = {
     PAUSED: (_pause, LONG),
     "all data deleted": (_flush, (0.0, 0.1)),
 }
-"""By name: the act, and for how many seconds at least and at most."""
+"""Each fault by its name: the function that makes it, and its shortest and longest duration in seconds."""
 
 
-def strike(stage: Stage, kind: str, dice: random.Random) -> tuple[Fault, Acting]:
+def fault_of(target: Target, kind: str, rng: random.Random) -> tuple[Fault, Course]:
     """Return a fault and its course, which has not begun yet."""
     act, (least, most) = FAULTS[kind]
     fault = Fault(kind, time.monotonic())
 
-    def course() -> Acting:
+    def course() -> Course:
         fault.since = time.monotonic()
-        yield from act(stage, fault, dice.uniform(least, most))
-        stage.redis.answer()
+        yield from act(target, fault, rng.uniform(least, most))
+        target.redis.answer()
         fault.until = time.monotonic()
 
     return fault, course()

@@ -1,4 +1,4 @@
-"""What happens in the soak besides Redis's faults: to the exporter, to Alertmanager, and to many nodes at once."""
+"""Incidents other than faults of Redis: they hit the exporter, Alertmanager, or many nodes at once."""
 
 import math
 import random
@@ -11,13 +11,13 @@ from exporter.liveness.judge import State
 from soak.alertmanager import Alertmanager
 from soak.chance import GRACE
 from soak.exporters import Exporters
-from soak.faults import LONG, SHORT, Acting
+from soak.faults import LONG, SHORT, Course
 from soak.model import HOLD, Model
 from soak.nodes import Mode, Platform
 from soak.pages import Pages
+from soak.prober import Prober
 from soak.servers import TTL
 from soak.truth import Fault
-from soak.witness import Witness
 
 _SHARE: Final = 1 / 3
 _LEAST: Final = 3
@@ -27,110 +27,111 @@ _AFTER: Final = 1.0
 
 
 @dataclass(slots=True)
-class Scene:
-    """All parts that something can happen to.
+class Setup:
+    """All parts that an incident can hit.
 
     Attributes:
-        calm: Whether nodes are left alone.
+        calm: Whether no node starts, stops or crashes at random now.
     """
 
     platform: Platform
     exporters: Exporters
     model: Model
-    witness: Witness
+    prober: Prober
     pages: Pages | None
     alertmanager: Alertmanager | None
-    dice: random.Random
+    rng: random.Random
     calm: bool = False
 
     def disturb(self) -> None:
-        """Expect pages late from now on."""
+        """Expect late pages from now on."""
         if self.pages:
             self.pages.disturb()
 
     def undisturb(self) -> None:
-        """Expect pages in time again."""
+        """Expect pages in time from now on."""
         if self.pages:
             self.pages.undisturb()
 
 
-def restart_exporter(scene: Scene) -> Acting:
-    """End the exporter and start another one."""
-    scene.disturb()
-    scene.exporters.stop()
+def restart_exporter(setup: Setup) -> Course:
+    """Stop the exporter and start another exporter."""
+    setup.disturb()
+    setup.exporters.stop()
     yield 0.0
-    scene.exporters.start()
-    scene.undisturb()
+    setup.exporters.start()
+    setup.undisturb()
 
 
-def _suspend_exporter(scene: Scene, bounds: tuple[float, float]) -> Acting:
-    """Suspend the exporter: it must not take its own silence for the nodes'."""
+def _suspend_exporter(setup: Setup, bounds: tuple[float, float]) -> Course:
+    """Suspend the exporter. It must not mistake its own silence for silence of the nodes."""
     fault = Fault("exporter suspended", time.monotonic(), suspended=True)
-    scene.model.chance.faults.append(fault)
-    scene.disturb()
-    scene.exporters.suspend()
+    setup.model.chance.faults.append(fault)
+    setup.disturb()
+    setup.exporters.suspend()
     fault.down_from = time.monotonic()
-    yield scene.dice.uniform(*bounds)
+    yield setup.rng.uniform(*bounds)
     fault.down_until = time.monotonic()
-    scene.exporters.resume()
+    setup.exporters.resume()
     yield _AFTER
     fault.until = time.monotonic()
-    scene.undisturb()
+    setup.undisturb()
 
 
-def _kill_alertmanager(scene: Scene) -> Acting:
-    assert scene.alertmanager  # noqa: S101 - these happen only with push
-    scene.disturb()
-    saved = scene.alertmanager.kill()
-    if scene.pages:
-        scene.pages.alertmanager_killed(saved)
-    yield scene.dice.uniform(*LONG)
-    scene.alertmanager.start()
-    scene.undisturb()
+def _kill_alertmanager(setup: Setup) -> Course:
+    assert setup.alertmanager  # noqa: S101 - these happen only with push
+    setup.disturb()
+    saved = setup.alertmanager.kill()
+    if setup.pages:
+        setup.pages.alertmanager_killed(saved)
+    yield setup.rng.uniform(*LONG)
+    setup.alertmanager.start()
+    setup.undisturb()
 
 
-def _suspend_alertmanager(scene: Scene) -> Acting:
-    assert scene.alertmanager  # noqa: S101 - these happen only with push
-    scene.disturb()
-    scene.alertmanager.suspend()
-    yield scene.dice.uniform(*LONG)
-    scene.alertmanager.resume()
-    scene.undisturb()
+def _suspend_alertmanager(setup: Setup) -> Course:
+    assert setup.alertmanager  # noqa: S101 - these happen only with push
+    setup.disturb()
+    setup.alertmanager.suspend()
+    yield setup.rng.uniform(*LONG)
+    setup.alertmanager.resume()
+    setup.undisturb()
 
 
-def _lose_many(scene: Scene) -> Acting:
-    """Kill a third of the nodes at once, and see that the exporter calls it one mass loss."""
-    scene.calm = True
+def _lose_many(setup: Setup) -> Course:
+    """Kill a third of the nodes at once, and check that the exporter sees one mass loss."""
+    setup.calm = True
     try:
         yield GRACE + HOLD
-        seen = scene.witness.last.nodes if scene.witness.last and scene.witness.last.nodes else {}
+        seen = setup.prober.last.nodes if setup.prober.last and setup.prober.last.nodes else {}
         alive = {name for name, node in seen.items() if node.state in (State.ONLINE, State.UNDECIDED)}
-        living = scene.platform.in_mode(Mode.LIVING)
+        living = setup.platform.in_mode(Mode.LIVING)
         known = sorted(alive.intersection(living))
-        struck = scene.dice.sample(known, min(len(known), max(_LEAST, math.ceil(len(living) * _SHARE))))
-        before = len(alive.union(living, scene.platform.in_mode(Mode.STARTING, Mode.FROZEN, Mode.STOPPING)))
-        for name in struck:
-            scene.platform.act(name, "crash")
-        struck_at = time.monotonic()
-        yield TTL + HOLD + _SHOWN_WITHIN + scene.model.chance.slack
-        if len(struck) < _LEAST or len(struck) <= _RATIO * before:
+        killed = setup.rng.sample(known, min(len(known), max(_LEAST, math.ceil(len(living) * _SHARE))))
+        before = len(alive.union(living, setup.platform.in_mode(Mode.STARTING, Mode.FROZEN, Mode.STOPPING)))
+        for name in killed:
+            setup.platform.act(name, "crash")
+        killed_at = time.monotonic()
+        yield TTL + HOLD + _SHOWN_WITHIN + setup.model.chance.slack
+        if len(killed) < _LEAST or len(killed) <= _RATIO * before:
             return
-        if (missing := set(struck) - scene.witness.mass_lost) and scene.exporters.current.started < struck_at - GRACE:
-            scene.witness.accuse("mass loss", f"{sorted(missing)} are no members, though {struck} were killed at once")
+        if (missing := set(killed) - setup.prober.mass_lost) and setup.exporters.current.started < killed_at - GRACE:
+            wrong = f"{sorted(missing)} are no members, though {killed} were killed at once"
+            setup.prober.add_wrong("mass loss", wrong)
     finally:
-        scene.calm = False
+        setup.calm = False
 
 
 RESTARTED: Final = "exporter restarted"
 BOTH_RESTARTED: Final = "killed, and the exporter restarted meanwhile"
 MASS_LOSS: Final = "a third of the nodes killed at once"
-INCIDENTS: Final[Mapping[str, Callable[[Scene], Acting]]] = {
+INCIDENTS: Final[Mapping[str, Callable[[Setup], Course]]] = {
     MASS_LOSS: _lose_many,
-    "exporter suspended": lambda scene: _suspend_exporter(scene, LONG),
-    "exporter suspended for a moment": lambda scene: _suspend_exporter(scene, SHORT),
+    "exporter suspended": lambda setup: _suspend_exporter(setup, LONG),
+    "exporter suspended for a moment": lambda setup: _suspend_exporter(setup, SHORT),
 }
-PUSH_INCIDENTS: Final[Mapping[str, Callable[[Scene], Acting]]] = {
+PUSH_INCIDENTS: Final[Mapping[str, Callable[[Setup], Course]]] = {
     "Alertmanager killed": _kill_alertmanager,
     "Alertmanager suspended": _suspend_alertmanager,
 }
-"""What needs an Alertmanager."""
+"""The incidents that need an Alertmanager."""

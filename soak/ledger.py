@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from soak.answers import Answer, ShownLedger
 from soak.chance import Chance
 from soak.ledger_states import QUIET, TRADED, UNTRADED, Possible
 from soak.measure import LOADED
 from soak.nodes import Platform
 from soak.scheduler import PORTFOLIOS
-from soak.sights import Shown, Sight
 from soak.truth import TOLERANCE, Span
 
 GAP: Final = 0.05
@@ -49,19 +49,19 @@ class LedgerJudge:
         """Forget what the last process knew."""
         self._started, self._faults, self._traded_at = at, {}, {}
 
-    def judge(self, sight: Sight, since: float, found_since: float) -> Iterator[str]:
+    def judge(self, answer: Answer, since: float, found_since: float) -> Iterator[str]:
         """Yield what is wrong with the ledger of an answer.
 
         Args:
-            sight: The answer.
+            answer: The answer.
             since: When the read of the answer may have begun.
             found_since: The exporter may not yet have looked for nodes that the plan names since this moment only.
         """
-        if sight.nodes is None or sight.ledger is None:
+        if answer.nodes is None or answer.ledger is None:
             return
-        shown, span = sight.ledger, (since, sight.until)
-        states = {name: seen.state for name, seen in sight.nodes.items()}
-        plans, new = self._plans(span), self._new_names((found_since, sight.until))
+        shown, span = answer.ledger, (since, answer.until)
+        states = {name: seen.state for name, seen in answer.nodes.items()}
+        plans, new = self._plans(span), self._new_names((found_since, answer.until))
         possible = Possible(span, self.platform.nodes, states, plans, new)
         if not shown.counts:
             if not self._may_be_absent(possible):
@@ -71,7 +71,7 @@ class LedgerJudge:
         allowed: dict[str, Mapping[str, Collection[str]]] = {}
         for portfolio in PORTFOLIOS:
             allowed[portfolio] = possible.states_of(portfolio)
-            yield from self._judge_portfolio(portfolio, allowed[portfolio], shown, sight.until)
+            yield from self._judge_portfolio(portfolio, allowed[portfolio], shown, answer.until)
         for portfolio in shown.faults.keys() - allowed.keys():
             yield f"portfolio {portfolio!r}: there is no such portfolio"
         yield from self._judge_counts(shown, allowed)
@@ -117,7 +117,7 @@ class LedgerJudge:
     # --- what the answer shows ------------------------------------------------------------
 
     def _judge_portfolio(
-        self, portfolio: str, allowed: Mapping[str, Collection[str]], shown: Shown, until: float
+        self, portfolio: str, allowed: Mapping[str, Collection[str]], shown: ShownLedger, until: float
     ) -> Iterator[str]:
         fault = shown.faults.get(portfolio)
         if fault is None:
@@ -148,7 +148,7 @@ class LedgerJudge:
         spans = (f"{until - write.begun:.2f}-{until - write.ended:.2f}{'' if write.sure else '?'}" for write, _ in told)
         return f" ({', '.join(f'{what} {span}' for (_, what), span in zip(told, spans, strict=True))})"
 
-    def _judge_counts(self, shown: Shown, allowed: Mapping[str, Mapping[str, Collection[str]]]) -> Iterator[str]:
+    def _judge_counts(self, shown: ShownLedger, allowed: Mapping[str, Mapping[str, Collection[str]]]) -> Iterator[str]:
         """Compare the counts by state and by reason with the states that the portfolios may be in."""
         faults = Counter(state for state, _, _ in shown.faults.values())
         options = {
@@ -170,7 +170,7 @@ class LedgerJudge:
                 yield f"{count} portfolios are {state} instead of {least} to {most}"
 
 
-def _judge_planned(shown: Shown, plans: Collection[Mapping[str, str]]) -> Iterator[str]:
+def _judge_planned(shown: ShownLedger, plans: Collection[Mapping[str, str]]) -> Iterator[str]:
     """Compare how many portfolios are planned on each node with what the plan may have said."""
     counts = [Counter(plan.values()) for plan in plans]
     for name, planned in shown.planned.items():

@@ -11,19 +11,19 @@ LOADED = "loaded"
 
 
 def measure(
-    dice: random.Random, counters: tuple[int, int, int], loaded: frozenset[str], *, newer: bool
+    rng: random.Random, counters: tuple[int, int, int], loaded: frozenset[str], *, newer: bool
 ) -> tuple[dict[Any, Any], dict[str, Any]]:
     """Return the fields that a node writes, and the values that the exporter must show for them.
 
     Args:
-        dice: Source of random values.
+        rng: Source of random values.
         counters: The node's events, times of backpressure and dropped events.
         loaded: The portfolios that the node has loaded.
         newer: Whether the node writes its status and its list of portfolios.
     """
     events, pushed_back, dropped = counters
-    queue, tenths, megabytes = dice.randrange(2000), dice.randrange(1000), dice.randrange(1024)
-    status = dice.choice(STATUSES) if newer else None
+    queue, tenths, megabytes = rng.randrange(2000), rng.randrange(1000), rng.randrange(1024)
+    status = rng.choice(STATUSES) if newer else None
     shown = {
         "portfolios": len(loaded),
         "queue_size": queue,

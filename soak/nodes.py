@@ -26,13 +26,13 @@ NAMES: Final = (
     "<b>bold</b> & co",
 )
 _REFUSALS: Final = ("MISCONF", "NOREPLICAS", "command not allowed when used memory")
-"""How the errors begin with which Redis refuses writes; redis-py leaves ``OOM`` out."""
+"""The first words of errors by which Redis refuses writes; redis-py removes ``OOM``."""
 _LOOK: Final = 0.02
 _AGAIN: Final = 0.25
 
 
 class Mode(StrEnum):
-    """What a node does."""
+    """What a node does now."""
 
     GONE = "gone"
     STARTING = "starting"
@@ -50,17 +50,17 @@ ACTS: Final = {
     "freeze": (Mode.LIVING, Mode.FROZEN, 1),
     "thaw": (Mode.FROZEN, Mode.LIVING, 2),
 }
-"""What may happen to a node: from which mode it goes to which, and how often of all times."""
+"""Changes of a node: its mode before, its mode afterwards, and the weight of the change among all changes."""
 
 
 @dataclass(slots=True)
 class Node:
-    """One id and all lives under it.
+    """One node id, and all lives of nodes with this id.
 
     Attributes:
-        appeared: When its first beat was written after a time without heartbeat.
-        births: When its lives began, with all keys of the life before deleted; the latest last.
-        number: Decides which values it writes.
+        appeared: Time of the first beat after a time without heartbeat.
+        births: Start times of its lives, the latest last. The keys of the life before are deleted by then.
+        number: Number of the id; it decides whether the node is a newer one.
         loaded: The portfolios that it has loaded.
         inbox: Messages of the scheduler that it has not read yet: a portfolio, and whether to load or to unload it.
             A node reads them before each beat, so that the list in its hash is what it has loaded.
@@ -85,15 +85,15 @@ class Node:
 
 
 class Platform:
-    """All nodes; one thread writes for them. Truth and modes have one lock.
+    """All nodes. One thread writes for them. One lock guards their modes and the record of their writes.
 
     Args:
-        connect: Returns a client of Redis's.
-        seed: Of all that nodes count.
+        connect: Returns a client of Redis.
+        seed: Seed of the random values that nodes write.
 
     Attributes:
         plan: The scheduler's plan: the node of each portfolio.
-        refused: When each of the writes was sent that Redis refused, and when it said so.
+        refused: The times of request and reply of each write that Redis refused.
         writing: Held while a node or the scheduler writes.
     """
 
@@ -139,7 +139,7 @@ class Platform:
         """Note that Redis has lost all keys, and return a function to call when Redis is back.
 
         Args:
-            begun: Earliest moment of the loss. All writes that Redis confirmed were before it.
+            begun: Earliest moment of the loss. Redis confirmed no write after it.
         """
         losses = []
         with self.lock:
@@ -213,17 +213,17 @@ class Platform:
         """Write the heartbeat, then the hash."""
         written = datetime.now(UTC)
         text = written.isoformat() if node.newer else written.replace(tzinfo=None).isoformat()
-        dice, counters = self._random, node.counters
+        rng, counters = self._random, node.counters
         node.counters = (
-            counters[0] + dice.randrange(1, 5000),
-            counters[1] + dice.randrange(3),
-            counters[2] + dice.randrange(2),
+            counters[0] + rng.randrange(1, 5000),
+            counters[1] + rng.randrange(3),
+            counters[2] + rng.randrange(2),
         )
         with self.lock:
             while node.inbox:
                 portfolio, load = node.inbox.popleft()
                 node.loaded = node.loaded | {portfolio} if load else node.loaded - {portfolio}
-        fields, shown = measure(dice, node.counters, node.loaded, newer=node.newer)
+        fields, shown = measure(rng, node.counters, node.loaded, newer=node.newer)
         absent = next((write.value for write in reversed(node.heartbeat.writes) if write.sure), None) is None
         heartbeat, metrics = f"heartbeat:node:{node.name}", f"node:metrics:{node.name}"
         node.heartbeat.write(written.timestamp(), lambda: self._client.set(heartbeat, text, px=round(TTL * 1000)))

@@ -1,4 +1,4 @@
-"""The judge of the pages: one for each death, and no page for a living node."""
+"""Judges the pages: each death has one page, and no living node has a page."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,10 +8,10 @@ from typing import Final
 from exporter.liveness.judge import State
 from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, REDIS_UNREACHABLE, WRITES_REFUSED
 from soak.alertmanager import Notice
+from soak.answers import Answer
 from soak.model import HOLD, Model
 from soak.report import Report
 from soak.servers import READ_TIMEOUT, TTL
-from soak.sights import Sight
 from soak.truth import TOLERANCE, Span
 
 DELIVERED_WITHIN: Final = 3.0 + READ_TIMEOUT
@@ -30,9 +30,9 @@ class Death:
     """A node that the exporter calls offline.
 
     Attributes:
-        said: First answer that said so.
-        member: Whether an answer said that it is part of a mass loss.
-        paged: Whether a page tells of it.
+        said: Time of the first answer that calls it offline.
+        member: Whether an answer shows it as a member of a mass loss.
+        paged: Whether there was a page for this death.
     """
 
     said: float
@@ -41,7 +41,7 @@ class Death:
 
 
 class Pages:
-    """Compares notifications with the truth and with the exporter's answers.
+    """Compares notifications with the writes of the nodes and with the exporter's answers.
 
     Args:
         model: The truth about each node.
@@ -77,34 +77,34 @@ class Pages:
         self._log_lost.append((saved - _SAVES_FOR - self._model.chance.slack, self._clock()))
 
     def exporter_started(self) -> None:
-        """Take note of another process, which knows nothing of earlier mass losses."""
+        """Take note of a new exporter process, which knows no earlier mass loss."""
         self._restarted = self._clock()
         for death in self._deaths.values():
             death.member = False
 
-    def saw(self, sight: Sight) -> None:
-        """Take note of what the exporter says of each node."""
-        if sight.nodes is None or sight.fresh:
+    def saw(self, answer: Answer) -> None:
+        """Take note of an answer of the exporter."""
+        if answer.nodes is None or answer.fresh:
             return
-        for name in [name for name in self._deaths if name not in sight.nodes]:
+        for name in [name for name in self._deaths if name not in answer.nodes]:
             self._end(name)
-        for name, seen in sight.nodes.items():
+        for name, seen in answer.nodes.items():
             if seen.state is State.ONLINE:
                 self._end(name)
             elif seen.state is State.OFFLINE and name not in self._deaths:
-                self._deaths[name] = Death(sight.until)
+                self._deaths[name] = Death(answer.until)
                 self._report.deaths["said"] += 1
-        for name in sight.mass_lost or ():
+        for name in answer.mass_lost or ():
             if name in self._deaths:
                 self._deaths[name].member = True
 
     def judge(self, notices: Sequence[Notice]) -> Iterator[str]:
-        """Yield what is wrong with the pages that came, and with those that did not come.
+        """Yield a text for each page that is wrong, and for each page that is missing.
 
         Args:
             notices: All notices so far.
         """
-        heard = notices[len(self._notices) :]  # more may come meanwhile
+        heard = notices[len(self._notices) :]  # another thread may append more
         self._notices = [*self._notices, *heard]
         for notice in heard:
             yield from self._hear(notice)
@@ -167,7 +167,7 @@ class Pages:
         return "the node is a member of a mass loss" if death and death.member and death.said < since else ""
 
     def _false_cause(self, notice: Notice, since: float) -> str:
-        """Return why a page that is about no single node is false; empty if it is right."""
+        """Return why a page without a node is false; empty if it is right."""
         model = self._model
         if notice.alertname == MASS_LOSS:
             dead = [name for name in model.platform.nodes if model.may_be_offline(name, since - TTL - HOLD, notice.at)]
@@ -181,7 +181,7 @@ class Pages:
         return "there is no such alert"
 
     def _may_be_swallowed(self, name: str) -> bool:
-        """Return whether Alertmanager may believe that it has paged already, having lost its log of the end."""
+        """Return whether Alertmanager may have lost the end of an alert, and so take the next page for a repetition."""
         keys = (NODE_OFFLINE, name), (MASS_LOSS, "")
         return any(key in self._resolved and self._log_may_be_lost(self._resolved[key]) for key in keys)
 
@@ -225,7 +225,7 @@ class Pages:
     def _expected(self, alertname: str, since: float, why: str) -> Iterator[str]:
         key = alertname, ""
         if key not in self._open and self._last.get(key, since) <= since:
-            self._last[key] = self._clock()  # it is said once
+            self._last[key] = self._clock()  # the text is given once
             yield f"no {alertname}, though Redis {why}"
 
     def _due(self, said: float, now: float) -> float:

@@ -1,4 +1,4 @@
-"""Counts of what the soak did and of what was wrong, and their report."""
+"""The counts of a run, and their report."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ from soak.exporters import ExporterUnderTest
 
 MEMORY_GROWTH: Final = 0.05
 MEMORY_ROOM: Final = 4 * 2**20
-"""Memory may grow by that share, and by that many bytes: garbage of failed reads that Python has not looked for yet."""
+"""Memory may grow by that share and by that many bytes: garbage of failed reads may not be collected yet."""
 DESCRIPTORS_GROWTH: Final = 4
 THREADS_GROWTH: Final = 4
 """Descriptors and threads that may be more than after the warm-up: connections and workers are made when needed."""
@@ -34,11 +34,11 @@ class Resources:
 
 @dataclass(slots=True)
 class Process:
-    """One process of the exporter: its resources when it was warm, and at the end.
+    """One process of the exporter: its resources after the warm-up, and at the end.
 
     Attributes:
-        started: When it was started.
-        warm: Seconds that it takes to get warm.
+        started: Start time in monotonic seconds.
+        warm: Length of the warm-up in seconds.
     """
 
     started: float
@@ -68,7 +68,7 @@ class Process:
 
 @dataclass(slots=True)
 class Report:
-    """All counts.
+    """All counts of a run.
 
     Attributes:
         head: Seed, servers and machine.
@@ -77,7 +77,7 @@ class Report:
         scheduler: What the platform's scheduler did.
         ledgers: Ledgers that were judged.
         late: Seconds of the latest wake-up of the soak's own threads.
-        wrong: What the exporter said or did against the contract.
+        wrong: A text for each answer or deed of the exporter that breaks the contract.
     """
 
     head: str
@@ -102,8 +102,8 @@ class Report:
     failed: int = 0
     late: float = 0.0
 
-    def accuse(self, source: str, what: str, last_fault: str) -> None:
-        """Note what was wrong, when, and after which fault, and print it."""
+    def add_wrong(self, source: str, what: str, last_fault: str) -> None:
+        """Note a wrong answer or deed with its time and the fault before it, and print it."""
         self.verdicts[source] += 1
         self.wrong.append(f"{time.monotonic() - self.began:8.2f} s  {source}: {what}  [last fault: {last_fault}]")
         if len(self.wrong) <= _TOLD:

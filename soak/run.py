@@ -1,4 +1,4 @@
-"""The course of a soak: what happens when, on one thread beside the platform's own."""
+"""The course of a soak. One thread scrapes, makes faults and judges; the platform has threads of its own."""
 
 import random
 import subprocess
@@ -12,16 +12,16 @@ from typing import Final
 from exporter.liveness.judge import State
 from soak.alertmanager import Alertmanager, Webhook, alertmanager_binary
 from soak.exporters import Exporters
-from soak.faults import FAR_AWAY, FAULTS, PAUSED, Acting, Stage, strike
-from soak.incidents import BOTH_RESTARTED, INCIDENTS, PUSH_INCIDENTS, RESTARTED, Scene, restart_exporter
+from soak.faults import FAR_AWAY, FAULTS, PAUSED, Course, Target, fault_of
+from soak.incidents import BOTH_RESTARTED, INCIDENTS, PUSH_INCIDENTS, RESTARTED, Setup, restart_exporter
+from soak.lateness import Lateness
 from soak.model import Model
 from soak.nodes import ACTS, Platform
 from soak.pages import Pages
+from soak.prober import Prober, Table
 from soak.report import Process, Report
 from soak.scheduler import Scheduler
 from soak.servers import RedisUnderFaults
-from soak.strain import Strain
-from soak.witness import Table, Witness
 
 SCRAPE_EVERY: Final = (0.1, 0.6)
 ACT_EVERY: Final = (0.3, 2.0)
@@ -32,12 +32,12 @@ FAULT_EVERY: Final = (1.0, 8.0)
 """Seconds from the end of one fault to the next. Faults may come before nodes have had their chance."""
 FIRST_FAULT: Final = 6.0
 FAR_AWAY_EVERY: Final = 4
-"""Decks of faults for one fault that lasts over a minute."""
+"""Rounds of all faults for one fault that lasts over a minute."""
 LONG_RUN: Final = 600.0
-"""Seconds from which on a run is long enough for such a fault."""
+"""Minimum duration in seconds of a run with such a fault."""
 _SOON: Final = 0.05
 _WARM_WITHIN: Final = 600.0
-"""Seconds in which memory may find its size: Python looks for garbage after so many allocations."""
+"""Length of the warm-up in seconds: memory grows until Python collects garbage for the first time."""
 _BUSY: Final = "while True: pass"
 
 
@@ -46,19 +46,19 @@ class Soak:
 
     Args:
         folder: For the servers' data.
-        seconds: How long.
-        seed: Decides what happens; the moments are the machine's.
-        server: Program of the Redis; None for one that is installed.
-        busy: Processes that do nothing but keep the machine busy.
+        seconds: Duration of the run in seconds.
+        seed: Decides what happens. The exact times depend on the machine.
+        server: Program of the Redis; None for an installed one.
+        busy: How many processes only keep the machine busy.
     """
 
     def __init__(self, folder: Path, seconds: float, seed: int, server: str | None = None, busy: int = 0) -> None:
         self._seconds = seconds
         self._warm = min(_WARM_WITHIN, seconds / 5)
-        self._dice = random.Random(seed)  # noqa: S311 - no secret
+        self._rng = random.Random(seed)  # noqa: S311 - no secret
         self._parts = ExitStack()
-        self._strain = Strain()
-        self._parts.callback(self._strain.close)
+        self._lateness = Lateness()
+        self._parts.callback(self._lateness.close)
         for _ in range(busy):
             self._parts.callback(subprocess.Popen([sys.executable, "-c", _BUSY]).kill)  # noqa: S603
         self._redis = RedisUnderFaults(folder, server)
@@ -73,24 +73,24 @@ class Soak:
         alertmanager = Alertmanager(folder, program, self._webhook) if program else None
         if alertmanager:
             self._parts.callback(alertmanager.kill)
-        self._stage = Stage(self._redis, self._platform)
-        self._model = Model(self._platform, self._strain)
+        self._target = Target(self._redis, self._platform)
+        self._model = Model(self._platform, self._lateness)
         python = f"Python {sys.version.split()[0]}, {busy} busy loops, {'push' if alertmanager else 'no push'}"
         self.report = Report(f"soak, seed {seed}, {self._redis.version}, {python}")
         self._pages = Pages(self._model, self.report) if alertmanager else None
-        self._witness = Witness(self._model, self.report, self._pages)
+        self._prober = Prober(self._model, self.report, self._pages)
         url = alertmanager.url if alertmanager else None
         self._exporters = Exporters(
-            self._redis, url, self._exporter_started, lambda wrong: self._witness.accuse("exporter", wrong)
+            self._redis, url, self._exporter_started, lambda wrong: self._prober.add_wrong("exporter", wrong)
         )
         self._parts.callback(self._exporters.kill)
-        self._scene = Scene(
-            self._platform, self._exporters, self._model, self._witness, self._pages, alertmanager, self._dice
+        self._setup = Setup(
+            self._platform, self._exporters, self._model, self._prober, self._pages, alertmanager, self._rng
         )
         self._table: Table | None = None
-        self._course: Acting | None = None
-        self._decks = 0
-        self._deck: list[str] = []
+        self._course: Course | None = None
+        self._rounds = 0
+        self._pending: list[str] = []
         self._ending = False
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class Soak:
             self._table.kill()
         self._parts.close()
         self.report.beats, self.report.failed = self._platform.beats, self._platform.failed
-        self.report.late = self._strain.worst
+        self.report.late = self._lateness.worst
         ledger = self._model.ledger
         self.report.ledgers, self.report.portfolios = ledger.judged, ledger.seen
         self.report.scheduler = self._scheduler.events
@@ -121,32 +121,32 @@ class Soak:
         self._judge_pages()
         for process in self.report.processes:
             for leak in process.leaks():
-                self._witness.accuse("exporter", leak)
+                self._prober.add_wrong("exporter", leak)
 
     # --- turns: each returns the seconds until it is its turn again -------------------------
 
     def _scrape(self) -> float:
         if self._exporters.ready:
-            self._witness.scrape(self._exporters.current, steady=self._course is None)
+            self._prober.scrape(self._exporters.current, steady=self._course is None)
         elif self._course is None:
             output = self._exporters.current.output[-2000:]
-            self._witness.accuse("exporter", f"ended by itself: {output}")
+            self._prober.add_wrong("exporter", f"ended by itself: {output}")
             self._exporters.start()
-        return self._dice.uniform(*SCRAPE_EVERY)
+        return self._rng.uniform(*SCRAPE_EVERY)
 
     def _compare(self) -> float:
         if self._course is None and self._exporters.ready:
-            self._witness.compare(self._exporters.current)
-        return self._dice.uniform(*COMPARE_EVERY)
+            self._prober.compare(self._exporters.current)
+        return self._rng.uniform(*COMPARE_EVERY)
 
     def _judge_pages(self) -> float:
         for wrong in self._pages.judge(self._webhook.notices) if self._pages else ():
-            self._witness.accuse("page", wrong)
+            self._prober.add_wrong("page", wrong)
         return JUDGE_PAGES_EVERY
 
     def _show_table(self) -> float:
         if self._table:
-            if not self._table.judged_by(self._witness):
+            if not self._table.judged_by(self._prober):
                 return _SOON
             self._table = None
             return TABLE_EVERY
@@ -155,18 +155,18 @@ class Soak:
         return _SOON
 
     def _let_node_act(self) -> float:
-        if self._scene.calm:
+        if self._setup.calm:
             return _SOON
         acts = {act: self._platform.in_mode(before) for act, (before, *_) in ACTS.items()}
         # A stop that does not reach Redis looks like a crash, and so does the stop of a node that was never seen.
-        last = self._witness.last
+        last = self._prober.last
         seen = last.nodes if last and last.nodes and not self._course else {}
         acts["stop"] = [name for name in acts["stop"] if name in seen and seen[name].state is State.ONLINE]
         if possible := [act for act, names in acts.items() if names]:
-            (act,) = self._dice.choices(possible, [ACTS[act][2] for act in possible])
-            self._platform.act(self._dice.choice(acts[act]), act)
+            (act,) = self._rng.choices(possible, [ACTS[act][2] for act in possible])
+            self._platform.act(self._rng.choice(acts[act]), act)
             self.report.acts[act] += 1
-        return self._dice.uniform(*ACT_EVERY)
+        return self._rng.uniform(*ACT_EVERY)
 
     def _fail(self) -> float:
         """Continue the fault under way, or begin another one."""
@@ -178,51 +178,51 @@ class Soak:
             return next(self._course)
         except StopIteration:
             self._course = None
-            return self._dice.uniform(*FAULT_EVERY)
+            return self._rng.uniform(*FAULT_EVERY)
 
     # --- faults ----------------------------------------------------------------------------
 
-    def _next_course(self) -> Acting:
-        if not self._deck:
-            self._deck = self._shuffled()
-        kind = self._deck.pop()
+    def _next_course(self) -> Course:
+        if not self._pending:
+            self._pending = self._shuffled()
+        kind = self._pending.pop()
         self.report.faults[kind] += 1
-        self._witness.last_fault = f"{kind}, {time.monotonic() - self.report.began:.2f} s"
+        self._prober.last_fault = f"{kind}, {time.monotonic() - self.report.began:.2f} s"
         if kind == RESTARTED:
-            return restart_exporter(self._scene)
+            return restart_exporter(self._setup)
         if kind == BOTH_RESTARTED:
             return self._restart_both()
         incident = INCIDENTS.get(kind) or PUSH_INCIDENTS.get(kind)
-        return incident(self._scene) if incident else self._strike(kind)
+        return incident(self._setup) if incident else self._begin(kind)
 
     def _shuffled(self) -> list[str]:
         """Return each kind of fault once, in a random order."""
-        self._decks += 1
-        deck = [*FAULTS, *INCIDENTS, *(PUSH_INCIDENTS if self._pages else ())]
-        if self._decks % FAR_AWAY_EVERY != 1 or self._seconds < LONG_RUN:
-            deck.remove(FAR_AWAY)
+        self._rounds += 1
+        kinds = [*FAULTS, *INCIDENTS, *(PUSH_INCIDENTS if self._pages else ())]
+        if self._rounds % FAR_AWAY_EVERY != 1 or self._seconds < LONG_RUN:
+            kinds.remove(FAR_AWAY)
         if not self._redis.tells_of_pauses:
-            deck.remove(PAUSED)
-        if self._end - time.monotonic() > self._seconds / 2:  # the last process must grow old
-            deck += [RESTARTED, BOTH_RESTARTED]
-        self._dice.shuffle(deck)
-        return deck
+            kinds.remove(PAUSED)
+        if self._end - time.monotonic() > self._seconds / 2:  # the last process must run for long
+            kinds += [RESTARTED, BOTH_RESTARTED]
+        self._rng.shuffle(kinds)
+        return kinds
 
-    def _strike(self, kind: str) -> Acting:
-        fault, course = strike(self._stage, kind, self._dice)
+    def _begin(self, kind: str) -> Course:
+        fault, course = fault_of(self._target, kind, self._rng)
         self._model.chance.faults.append(fault)
         return course
 
-    def _restart_both(self) -> Acting:
-        course = self._strike("killed, back after a while")
+    def _restart_both(self) -> Course:
+        course = self._begin("killed, back after a while")
         down = next(course)
-        yield from restart_exporter(self._scene)
+        yield from restart_exporter(self._setup)
         yield down
         yield from course
 
     def _exporter_started(self) -> None:
         self._model.exporter_started(time.monotonic())
-        self._witness.forget()
+        self._prober.forget()
         if self._pages:
             self._pages.exporter_started()
         self.report.processes.append(Process(time.monotonic(), self._warm))

@@ -65,8 +65,8 @@ class Scheduler:
         self.events: Counter[str] = Counter()
         self.looks: deque[Span] = deque(maxlen=200)
         self._platform, self._client = platform, connect()
-        self._dice = random.Random(seed)  # noqa: S311 - the same load for the same seed
-        self._database = set(self._dice.sample(PORTFOLIOS, round(_OWNED * len(PORTFOLIOS))))
+        self._rng = random.Random(seed)  # noqa: S311 - the same load for the same seed
+        self._database = set(self._rng.sample(PORTFOLIOS, round(_OWNED * len(PORTFOLIOS))))
         self._over = Event()
         self._thread = Thread(target=self._live, name="scheduler", daemon=True)
         self._thread.start()
@@ -79,8 +79,8 @@ class Scheduler:
     def _live(self) -> None:
         pause = LOOP[0]
         while not self._over.wait(pause):
-            (mistake,) = self._dice.choices(tuple(_MISTAKES), tuple(_MISTAKES.values()))
-            pause = self._dice.uniform(*(AWAY if mistake == "hung" else LOOP))
+            (mistake,) = self._rng.choices(tuple(_MISTAKES), tuple(_MISTAKES.values()))
+            pause = self._rng.uniform(*(AWAY if mistake == "hung" else LOOP))
             try:
                 self._look(mistake)
             except RedisError:
@@ -97,7 +97,7 @@ class Scheduler:
         before = {portfolio.decode(): node.decode() for portfolio, node in found.items()}
         owned = self._database if mistake != "found an empty database" else set[str]()
         counts = {name: int(self._client.hget(f"node:metrics:{name}", "portfolio_count") or 0) for name in healthy}
-        plan = assigned(before, counts, owned, stays=lambda _: self._dice.random() < 1 / 2)
+        plan = assigned(before, counts, owned, stays=lambda _: self._rng.random() < 1 / 2)
         if mistake == "moved a portfolio":
             self._move(plan, healthy)
         if plan != before:
@@ -105,12 +105,12 @@ class Scheduler:
         if owned:
             self._deliver(plan, healthy)
         if mistake == "sent a portfolio astray" and healthy:
-            self._send(self._dice.choice(healthy), self._dice.choice(PORTFOLIOS), load=True)
+            self._send(self._rng.choice(healthy), self._rng.choice(PORTFOLIOS), load=True)
 
     def _change_owners(self) -> None:
         """Create or delete a portfolio now and then."""
-        if self._dice.random() < _LOST:
-            self._database ^= {self._dice.choice(PORTFOLIOS)}
+        if self._rng.random() < _LOST:
+            self._database ^= {self._rng.choice(PORTFOLIOS)}
 
     def _healthy(self) -> Iterator[str]:
         for key in self._client.scan_iter("heartbeat:node:*", count=1000):
@@ -120,10 +120,10 @@ class Scheduler:
         """Move one portfolio to another healthy node; its old node unloads it at once or a loop later."""
         movable = sorted(portfolio for portfolio, node in plan.items() if node in healthy)
         if movable and len(healthy) > 1:
-            portfolio = self._dice.choice(movable)
+            portfolio = self._rng.choice(movable)
             old = plan[portfolio]
-            plan[portfolio] = self._dice.choice([name for name in healthy if name != old])
-            if self._dice.random() < 1 / 2:
+            plan[portfolio] = self._rng.choice([name for name in healthy if name != old])
+            if self._rng.random() < 1 / 2:
                 self._send(old, portfolio, load=False)
 
     def _write(self, plan: dict[str, str], *, finish: bool) -> None:
@@ -145,6 +145,6 @@ class Scheduler:
 
     def _send(self, name: str, portfolio: str, *, load: bool) -> None:
         """Send a message to a node; some messages are lost."""
-        if self._dice.random() >= _LOST:
+        if self._rng.random() >= _LOST:
             with self._platform.lock:
                 self._platform.nodes[name].inbox.append((portfolio, load))

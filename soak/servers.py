@@ -59,11 +59,11 @@ class FilePassword(redis.CredentialProvider):
 
 
 class RedisUnderFaults:
-    """A Redis with a password that loses nothing it has acknowledged when it is killed.
+    """A Redis with a password. If it is killed, it loses no write that it has confirmed.
 
     Args:
         folder: For its data and the password's file.
-        program: Which server; None for one that is installed.
+        program: Path of the server; None for an installed one.
     """
 
     def __init__(self, folder: Path, program: str | None = None) -> None:
@@ -79,7 +79,7 @@ class RedisUnderFaults:
     def start(self) -> None:
         """Start it with the data that it had, and wait until it answers."""
         self._data.mkdir(exist_ok=True)
-        # Written before each reply, though not to the disk: a process's death loses nothing.
+        # Redis writes to the file before each reply, without a sync: the death of the process loses nothing.
         kept = ("--save", "", "--appendonly", "yes", "--appendfsync", "no")
         options = ("--enable-debug-command", "local", "--requirepass", self._password, "--dir", str(self._data))
         where = ("--bind", "127.0.0.1", "--port", str(self.port))

@@ -1,4 +1,4 @@
-"""What really happened: writes and faults, each with its earliest and latest time, and so what Redis may hold."""
+"""Writes and faults with their earliest and latest times, and the values that Redis may hold by them."""
 
 import math
 import time
@@ -21,10 +21,12 @@ _REMEMBERED: Final = 200
 
 @dataclass(slots=True, eq=False)
 class Write:
-    """One write to one key. It happened between two monotonic times.
+    """One write to one key.
+
+    It happened between ``begun`` and ``ended``, in monotonic seconds.
 
     Attributes:
-        value: What was written; None for a deletion.
+        value: The written value; None for a deletion.
         sure: Whether Redis confirmed it.
         lost: Whether no node deleted the key, and Redis lost its data.
     """
@@ -46,7 +48,7 @@ class Key:
     writes: deque[Write] = field(default_factory=lambda: deque([_NEVER], _REMEMBERED))
 
     def write(self, value: Any, execute: Callable[[], object]) -> None:
-        """Write and note it. After an error other than a refusal it is unknown whether it was written."""
+        """Write, and note the write. After an error other than a refusal, the write may or may not have happened."""
         write = Write(value, time.monotonic())
         self.writes.append(write)
         try:
@@ -59,11 +61,11 @@ class Key:
             write.ended = time.monotonic()
 
     def possible(self, since: float, until: float, *, values_only: bool = False) -> list[Write]:
-        """Return the writes one of which was the last at some moment of a span, the latest first.
+        """Return each write that may have been the last one at a moment of a span, the latest first.
 
         Args:
-            since: Where the span begins.
-            until: Where it ends.
+            since: Begin of the span.
+            until: End of the span.
             values_only: Leave deletions out, as if there were none.
         """
         found = []
@@ -78,14 +80,14 @@ class Key:
 
 @dataclass(slots=True)
 class Fault:
-    """One fault that was made. Times are monotonic.
+    """One fault that was made. Times are in monotonic seconds.
 
     Attributes:
         kind: Name of the fault.
-        since: First moment at which the exporter may feel it.
+        since: First moment at which the exporter may notice the fault.
         down_from: Moment from which on nodes surely had no chance to beat, or the exporter surely could not see them.
-        down_until: Moment until which that surely lasted.
-        until: Moment from which on all is surely well again.
+        down_until: Moment until which this surely lasted.
+        until: Moment from which on the fault is surely over.
         restart: Whether Redis came back as another run.
         flush: Whether Redis deleted all data.
         readable: Whether Redis can be read all the while.

@@ -8,9 +8,9 @@ from typing import Final
 
 from exporter.contract import COUNTERS, GAUGES
 from exporter.liveness.judge import State
+from soak.answers import Answer, ShownNode
 from soak.nodes import Node
 from soak.servers import TTL
-from soak.sights import Seen, Sight
 from soak.truth import TOLERANCE, Write
 
 _NEVER: Final = Write(0.0, -math.inf, -math.inf, sure=True)
@@ -21,26 +21,26 @@ _OF_HASH: Final = _GAUGES | _COUNTERS
 
 @dataclass(slots=True)
 class Memory:
-    """What the exporter process knows of a node, as its answers show.
+    """The knowledge that the exporter process has of a node, as far as its answers show it.
 
     Attributes:
         known: Whether the exporter may have read the node, and has not seen it gone since.
         alive: Whether the exporter has seen the node online, and not gone since.
-        offline_at: When the exporter first said offline; None if the node was seen to beat since.
+        offline_at: Time of the first answer that calls the node offline; None if the exporter has seen a beat since.
         seen: The last answer with the node in it.
-        since: When that answer was asked for.
-        beaten: When the last beat was written that the exporter may have seen.
+        since: Time of the request for that answer.
+        beaten: Time of the last beat that the exporter may have seen.
         beats: The last beats that the exporter surely has seen.
         unseen: Whether the node was alive in the last answer before Redis came back as another run or lost its data.
             It may have stopped before that, or its keys may have been lost.
         deadline: Until when the exporter may take the heartbeat to live, by the TTL in its answer.
-        states: The last states, each with the time of the question.
+        states: The last states, each with the time of the request.
     """
 
     known: bool = False
     alive: bool = False
     offline_at: float | None = None
-    seen: Seen | None = None
+    seen: ShownNode | None = None
     since: float = -math.inf
     beaten: float = -math.inf
     beats: deque[Write] = field(default_factory=lambda: deque([_NEVER], maxlen=60))
@@ -52,20 +52,20 @@ class Memory:
         """Return the last beat up to a moment that the exporter surely has seen; one of minus infinity without any."""
         return max((beat for beat in self.beats if beat.begun <= by), key=lambda beat: beat.begun, default=_NEVER)
 
-    def remember(self, sight: Sight, node: Node, seen: Seen | None, since: float) -> None:
-        """Take over what an answer showed of the node, asked for at ``since``."""
+    def remember(self, answer: Answer, node: Node, seen: ShownNode | None, since: float) -> None:
+        """Take over what an answer shows of the node. ``since`` is the time of the request."""
         state = seen.state if seen else State.GONE
         self.known = state is not State.GONE
-        there = [write.ended for write in node.heartbeat.possible(since, sight.until) if write.value is not None]
+        there = [write.ended for write in node.heartbeat.possible(since, answer.until) if write.value is not None]
         self.beaten = max([self.beaten, *there])
         self.states.append((since, state))
         if state in (State.ONLINE, State.GONE):
             self.unseen = False
         if seen and state is State.ONLINE:
             self.alive, self.offline_at = True, None
-            beats = node.heartbeat.possible(since, sight.until, values_only=True)
+            beats = node.heartbeat.possible(since, answer.until, values_only=True)
             most = min(TTL, max(beat.ended for beat in beats) + TTL - since) if beats else 0.0
-            self.deadline = max(self.deadline, sight.until + seen.values.get("heartbeat_ttl_seconds", most))
+            self.deadline = max(self.deadline, answer.until + seen.values.get("heartbeat_ttl_seconds", most))
             self.beats += [beat for beat in beats if beat.sure and beat.ended <= since][:1]
         elif state is State.OFFLINE:
             self.offline_at = self.offline_at or since
@@ -77,23 +77,23 @@ class Memory:
         return ", ".join(f"{state} {at - then:.3f}" for then, state in self.states)
 
 
-def judge_values(sight: Sight, node: Node, seen: Seen, since: float, memory: Memory) -> Iterator[str]:
+def judge_values(answer: Answer, node: Node, seen: ShownNode, since: float, memory: Memory) -> Iterator[str]:
     """Yield what is wrong with the values of a node in an answer."""
-    until = sight.until
+    until = answer.until
     hashes = node.hash.possible(since, until)
     beats = node.heartbeat.possible(since, until)
-    for key in sorted(sight.shows & _OF_HASH):
+    for key in sorted(answer.shows & _OF_HASH):
         value = seen.values.get(key)
         possible = {write.value and write.value[key] for write in hashes}
         if key in _GAUGES and seen.state is not State.ONLINE:
             possible = {None}
         if value not in possible:
             yield f"{key} is {value} instead of {possible}"
-    if "heartbeat_ttl_seconds" in sight.shows:
+    if "heartbeat_ttl_seconds" in answer.shows:
         ttl = seen.values["heartbeat_ttl_seconds"]
         if not any(_may_be_left(beat, ttl, since, until) for beat in beats):
             yield f"heartbeat_ttl_seconds is {ttl} ({told(node, since, until)})"
-    if "last_heartbeat" in sight.shows:
+    if "last_heartbeat" in answer.shows:
         written = seen.values.get("last_heartbeat")
         remembered = node.heartbeat.possible(min(since, memory.since), until, values_only=True)
         possible = {beat.value for beat in remembered} | {memory.seen and memory.seen.values.get("last_heartbeat")}
@@ -103,7 +103,7 @@ def judge_values(sight: Sight, node: Node, seen: Seen, since: float, memory: Mem
             yield f"last_heartbeat is {written} instead of {possible}"
 
 
-def gone_back(before: Seen, now: Seen) -> Iterator[str]:
+def gone_back(before: ShownNode, now: ShownNode) -> Iterator[str]:
     """Yield the counters that went back between two answers."""
     for key in _COUNTERS & before.values.keys() & now.values.keys():
         if now.values[key] < before.values[key]:

@@ -6,10 +6,10 @@ from threading import RLock
 from typing import Any
 
 from exporter.liveness.judge import State
+from soak.answers import Answer, ShownNode
 from soak.model import Model
 from soak.nodes import Node
 from soak.servers import TTL
-from soak.sights import Seen, Sight
 from soak.truth import Fault, Key, Span, Write
 
 HASH: Mapping[str, Any] = {
@@ -49,21 +49,21 @@ class Truth:
         for key in (self.node.heartbeat, self.node.hash):
             key.writes.append(Write(None, at, at + 0.001, sure=True))
 
-    def accusations(self, at: float, state: State | None, without: Iterable[str] = (), **values: Any) -> list[str]:
+    def faults_found(self, at: float, state: State | None, without: Iterable[str] = (), **values: Any) -> list[str]:
         """Return what is wrong with an answer in which the node is in that state."""
         beats = [write for write in self.node.heartbeat.writes if write.value and write.begun <= at]
         left = max(0.0, beats[-1].ended + TTL - at) if beats and state is State.ONLINE else 0
         shown: dict[str, Any] = {"heartbeat_ttl_seconds": left, "last_heartbeat": beats[-1].value if beats else None}
         shown |= (HASH if state is State.ONLINE else COUNTERS) | values
         shown = {key: value for key, value in shown.items() if key not in without}
-        nodes = {"a": Seen(state, shown)} if state else {}
-        return list(self.model.judge(Sight("scrape", at, at + 0.01, nodes)))
+        nodes = {"a": ShownNode(state, shown)} if state else {}
+        return list(self.model.judge(Answer("scrape", at, at + 0.01, nodes)))
 
 
 def seen_online() -> Truth:
     truth = Truth()
     truth.beat(100)
-    assert not truth.accusations(100.1, State.ONLINE)
+    assert not truth.faults_found(100.1, State.ONLINE)
     return truth
 
 

@@ -22,7 +22,7 @@ def test_long_hang_excuses_a_missing_heartbeat_until_the_node_has_had_its_chance
 ) -> None:
     truth = seen_online()
     truth.model.chance.faults.append(Fault("hangs", 100.2, 100.2, 106.2, 106.2))
-    assert (not truth.accusations(at, state)) is right
+    assert (not truth.faults_found(at, state)) is right
 
 
 def test_beat_that_redis_wrote_at_the_end_of_a_hang_lives_for_a_ttl() -> None:
@@ -30,8 +30,8 @@ def test_beat_that_redis_wrote_at_the_end_of_a_hang_lives_for_a_ttl() -> None:
     truth.beat(100.5)
     truth.node.heartbeat.writes[-1].ended = 110.1
     truth.model.chance.faults.append(Fault("hangs", 100.4, 100.4, 110, 110))
-    assert not truth.accusations(111, State.ONLINE, last_heartbeat=1100.5)
-    assert not truth.accusations(113.2, State.OFFLINE, last_heartbeat=1100.5)
+    assert not truth.faults_found(111, State.ONLINE, last_heartbeat=1100.5)
+    assert not truth.faults_found(113.2, State.OFFLINE, last_heartbeat=1100.5)
 
 
 @pytest.mark.parametrize("beaten", [100.0, 9000.0])  # a sum of floats is rounded differently after some hours
@@ -47,8 +47,8 @@ def test_node_that_died_just_before_a_fault_may_be_offline(beaten: float) -> Non
 def test_short_hang_excuses_nothing() -> None:
     truth = seen_online()
     truth.model.chance.faults.append(Fault("hangs", 100.2, 100.2, 104.2, 104.2))
-    assert not truth.accusations(104.3, State.OFFLINE)
-    assert seen_online().accusations(104.6, State.UNDECIDED)
+    assert not truth.faults_found(104.3, State.OFFLINE)
+    assert seen_online().faults_found(104.6, State.UNDECIDED)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_chance_adds_up_over_faults(at: float, state: State, *, right: bool) -> 
     truth = seen_online()
     restart = Fault("killed", 108.5, 108.5, 109, 109, restart=True)
     truth.model.chance.faults += [Fault("hangs", 101, 101, 107, 107), restart]
-    assert (not truth.accusations(at, state)) is right
+    assert (not truth.faults_found(at, state)) is right
 
 
 @pytest.mark.parametrize("at", [104, 110, 129])
@@ -75,18 +75,18 @@ def test_refused_writes_excuse_a_missing_heartbeat_for_as_long_as_they_last(
 ) -> None:
     truth = seen_online()
     truth.refused += [(100.5 + second, 100.501 + second) for second in range(30)]
-    assert (not truth.accusations(at, state)) is right
+    assert (not truth.faults_found(at, state)) is right
 
 
 @pytest.mark.parametrize(("at", "state", "right"), [(113.1, State.OFFLINE, True), (118, State.UNDECIDED, False)])
 def test_refused_writes_that_stop_excuse_nothing_later(at: float, state: State, *, right: bool) -> None:
     truth = seen_online()
     truth.refused += [(100.5 + second, 100.501 + second) for second in range(10)]
-    assert (not truth.accusations(at, state)) is right
+    assert (not truth.faults_found(at, state)) is right
 
 
 def test_nobody_is_undecided_for_longer_than_the_grace() -> None:
     truth = seen_online()
     truth.model.chance.faults.append(Fault("killed", 100.2, 100.2, 101, 101, restart=True))
-    assert not truth.accusations(103.1, State.UNDECIDED)
-    assert truth.accusations(108, State.UNDECIDED)
+    assert not truth.faults_found(103.1, State.UNDECIDED)
+    assert truth.faults_found(108, State.UNDECIDED)

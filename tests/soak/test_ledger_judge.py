@@ -9,12 +9,12 @@ from by_hand import HASH, Truth
 
 from exporter.demo.scheduler import ORPHANED
 from exporter.liveness.judge import State
+from soak.answers import Answer, ShownLedger, ShownNode
 from soak.ledger import LedgerJudge
 from soak.ledger_states import QUIET
 from soak.measure import LOADED
 from soak.nodes import Node
 from soak.servers import TTL
-from soak.sights import Seen, Shown, Sight
 from soak.truth import Fault, Write
 
 P = "portfolio-1"
@@ -44,18 +44,18 @@ class Desk:
         """Have the scheduler write a plan, or delete it."""
         self.truth.plan.writes.append(Write(plan, at, at + took, sure=True))
 
-    def accusations(self, at: float, state: str, node: str = "", since: float = 100.0, **changed: Any) -> list[str]:
+    def faults_found(self, at: float, state: str, node: str = "", since: float = 100.0, **changed: Any) -> list[str]:
         """Return what is wrong with an answer that shows the portfolio in a state; a reason stands for untraded."""
         fault = "untraded" if state in REASONS else state
-        shown = Shown(
+        shown = ShownLedger(
             counts={one: int(one == fault) for one in STATES},
             reasons={one: int(one == state) for one in REASONS},
             faults={} if fault in QUIET else {P: (fault, node, since)},
             planned=changed.pop("planned", {}),
         )
-        nodes = {name: Seen(known, {}) for name, known in self.states.items()}
+        nodes = {name: ShownNode(known, {}) for name, known in self.states.items()}
         took = changed.pop("took", 0.01)
-        return list(self.judge.judge(Sight("scrape", at, at + took, nodes, ledger=shown), at, at - 3))
+        return list(self.judge.judge(Answer("scrape", at, at + took, nodes, ledger=shown), at, at - 3))
 
 
 def planned_on_a(*, listed: bool = True) -> Desk:
@@ -68,18 +68,18 @@ def planned_on_a(*, listed: bool = True) -> Desk:
 
 def test_portfolio_that_its_planned_node_lists_is_traded_and_nothing_else() -> None:
     desk = planned_on_a()
-    assert not desk.accusations(101, "traded")
+    assert not desk.faults_found(101, "traded")
     for state in ("undelivered", "node_offline", "misplaced", "duplicated", "unplanned", "unknown"):
-        assert desk.accusations(101, state, "a"), state
+        assert desk.faults_found(101, state, "a"), state
 
 
 def test_portfolio_that_its_planned_node_does_not_list_is_undelivered() -> None:
     desk = planned_on_a(listed=False)
-    assert not desk.accusations(101, "undelivered", "a")
-    assert desk.accusations(101, "undelivered", "b"), "another node is named"
+    assert not desk.faults_found(101, "undelivered", "a")
+    assert desk.faults_found(101, "undelivered", "b"), "another node is named"
     for state in ("traded", "unknown", "absent"):
-        assert desk.accusations(101, state), state
-    assert desk.accusations(101, "node_offline", "a"), "the reason is wrong"
+        assert desk.faults_found(101, state), state
+    assert desk.faults_found(101, "node_offline", "a"), "the reason is wrong"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_verdict_on_the_planned_node_decides(state: State, right: str) -> None:
     desk = planned_on_a()
     desk.states["a"] = state
     for shown in ("node_offline", "unknown", "traded"):
-        assert (not desk.accusations(101, shown, "a")) is (shown == right), shown
+        assert (not desk.faults_found(101, shown, "a")) is (shown == right), shown
 
 
 def test_portfolio_that_a_dead_node_lists_and_no_plan_has_is_dropped() -> None:
@@ -100,27 +100,27 @@ def test_portfolio_that_a_dead_node_lists_and_no_plan_has_is_dropped() -> None:
     desk.truth.plan.writes.clear()
     desk.plans(95, {})
     desk.lists("b", 96)
-    assert not desk.accusations(101, "dropped", "a")
-    assert desk.accusations(101, "absent")
-    assert desk.accusations(101, "orphaned", "a")
+    assert not desk.faults_found(101, "dropped", "a")
+    assert desk.faults_found(101, "absent")
+    assert desk.faults_found(101, "orphaned", "a")
 
 
 def test_orphaned_portfolio_is_untraded_or_unplanned_if_a_node_has_it() -> None:
     desk = planned_on_a(listed=False)
     desk.plans(95, {P: ORPHANED})
-    assert not desk.accusations(101, "orphaned")
+    assert not desk.faults_found(101, "orphaned")
     desk.lists("b", 105, P)
-    assert not desk.accusations(106, "unplanned", "b", since=106)
-    assert desk.accusations(107, "orphaned", since=107)
+    assert not desk.faults_found(106, "unplanned", "b", since=106)
+    assert desk.faults_found(107, "orphaned", since=107)
 
 
 def test_two_nodes_that_list_a_portfolio_duplicate_it_and_another_one_misplaces_it() -> None:
     desk = planned_on_a()
     desk.lists("b", 95, P)
-    assert not desk.accusations(101, "duplicated", "a")
-    assert desk.accusations(101, "traded")
+    assert not desk.faults_found(101, "duplicated", "a")
+    assert desk.faults_found(101, "traded")
     desk.lists("a", 102)
-    assert not desk.accusations(103, "misplaced", "a", since=103)
+    assert not desk.faults_found(103, "misplaced", "a", since=103)
 
 
 def test_portfolio_that_moves_with_an_overlap_while_the_exporter_reads_is_never_untraded() -> None:
@@ -128,7 +128,7 @@ def test_portfolio_that_moves_with_an_overlap_while_the_exporter_reads_is_never_
     desk.lists("b", 101.01, P)
     desk.lists("a", 101.02)
     for state, right in (("traded", True), ("misplaced", True), ("duplicated", True), ("undelivered", False)):
-        assert (not desk.accusations(101, state, "a", took=0.1)) is right, state
+        assert (not desk.faults_found(101, state, "a", took=0.1)) is right, state
 
 
 def test_portfolio_that_moves_with_a_gap_may_be_seen_in_the_gap() -> None:
@@ -136,7 +136,7 @@ def test_portfolio_that_moves_with_a_gap_may_be_seen_in_the_gap() -> None:
     desk.lists("a", 101.01)
     desk.lists("b", 101.02, P)
     for state in ("traded", "undelivered", "misplaced"):
-        assert not desk.accusations(101, state, "a", took=0.1), state
+        assert not desk.faults_found(101, state, "a", took=0.1), state
 
 
 @pytest.mark.parametrize(("gap", "right"), [(0.02, False), (0.2, True)])
@@ -144,43 +144,43 @@ def test_plan_that_is_missing_for_a_moment_is_not_believed_to_be_missing(gap: fl
     desk = planned_on_a()
     desk.plans(101.01, None)
     desk.plans(101.01 + gap, {P: "a"})
-    assert not desk.accusations(101, "traded", took=0.5)
-    assert (not desk.accusations(101, "unplanned", "a", took=0.5)) is right
+    assert not desk.faults_found(101, "traded", took=0.5)
+    assert (not desk.faults_found(101, "unplanned", "a", took=0.5)) is right
 
 
 def test_node_that_the_exporter_does_not_know_yet_proves_nothing() -> None:
     desk = planned_on_a()
     del desk.states["a"]
-    assert desk.accusations(101, "unknown"), "it is known for long"
+    assert desk.faults_found(101, "unknown"), "it is known for long"
     desk.plans(99, {})
     desk.plans(100, {P: "a"})
     desk.lists("a", 100, P)
-    assert not desk.accusations(101, "unknown")
-    assert desk.accusations(101, "node_offline", "a"), "it beats"
-    assert not desk.accusations(101 + TTL, "node_offline", "a"), "its heartbeat is over"
+    assert not desk.faults_found(101, "unknown")
+    assert desk.faults_found(101, "node_offline", "a"), "it beats"
+    assert not desk.faults_found(101 + TTL, "node_offline", "a"), "its heartbeat is over"
 
 
 def test_start_of_a_fault_must_lie_after_the_portfolio_was_traded_and_does_not_move_back() -> None:
     desk = planned_on_a()
-    assert not desk.accusations(101, "traded")
+    assert not desk.faults_found(101, "traded")
     desk.lists("a", 102)
-    assert desk.accusations(103, "undelivered", "a", since=100)
-    assert not desk.accusations(103, "undelivered", "a", since=103)
-    assert not desk.accusations(104, "undelivered", "a", since=103)
-    assert desk.accusations(105, "undelivered", "a", since=102)
-    assert desk.accusations(106, "undelivered", "a", since=107)
+    assert desk.faults_found(103, "undelivered", "a", since=100)
+    assert not desk.faults_found(103, "undelivered", "a", since=103)
+    assert not desk.faults_found(104, "undelivered", "a", since=103)
+    assert desk.faults_found(105, "undelivered", "a", since=102)
+    assert desk.faults_found(106, "undelivered", "a", since=107)
 
 
 def test_counts_must_agree_with_the_faults_and_the_plan() -> None:
     desk = planned_on_a()
-    assert not desk.accusations(101, "traded", planned={"a": 1, "b": 0})
-    assert desk.accusations(101, "traded", planned={"a": 0, "b": 1})
+    assert not desk.faults_found(101, "traded", planned={"a": 1, "b": 0})
+    assert desk.faults_found(101, "traded", planned={"a": 0, "b": 1})
 
 
 def test_ledger_may_be_missing_only_without_plan_and_lists_or_during_a_fault() -> None:
     desk = planned_on_a()
-    nodes = {name: Seen(State.ONLINE, {}) for name in "ab"}
-    sight = Sight("scrape", 101, 101.01, nodes, ledger=Shown())
-    assert list(desk.judge.judge(sight, 101, 98))
+    nodes = {name: ShownNode(State.ONLINE, {}) for name in "ab"}
+    answer = Answer("scrape", 101, 101.01, nodes, ledger=ShownLedger())
+    assert list(desk.judge.judge(answer, 101, 98))
     desk.truth.model.chance.faults.append(Fault("hangs", 101, 101, 101.5, 102))
-    assert not list(desk.judge.judge(sight, 101, 98))
+    assert not list(desk.judge.judge(answer, 101, 98))

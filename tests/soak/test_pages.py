@@ -8,10 +8,10 @@ from by_hand import COUNTERS, HASH, Truth, seen_online
 from exporter.liveness.judge import State
 from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, REDIS_UNREACHABLE, WRITES_REFUSED
 from soak.alertmanager import Notice
+from soak.answers import Answer, ShownNode
 from soak.nodes import Node
 from soak.pages import Pages
 from soak.report import Report
-from soak.sights import Seen, Sight
 from soak.truth import Fault, Write
 
 
@@ -28,9 +28,9 @@ class Desk:
 
     def say(self, at: float, state: State, *, member: bool = False) -> None:
         """Have the exporter say what the node is."""
-        seen = Seen(state, HASH if state is State.ONLINE else COUNTERS)
+        seen = ShownNode(state, HASH if state is State.ONLINE else COUNTERS)
         lost = frozenset({"a"} if member else ())
-        self.pages.saw(Sight("scrape", at, at + 0.01, {"a": seen}, mass_lost=lost))
+        self.pages.saw(Answer("scrape", at, at + 0.01, {"a": seen}, mass_lost=lost))
 
     def page(self, at: float, alertname: str = NODE_OFFLINE, *, firing: bool = True) -> list[str]:
         """Have a notification come, and return what is wrong with it."""

@@ -1,4 +1,4 @@
-"""How late this machine lets a process run: the judges allow the exporter as much."""
+"""How late this machine lets a thread run. The judges allow the exporter to be that late."""
 
 import time
 from collections import deque
@@ -12,8 +12,8 @@ _FACTOR: Final = 3.0
 _NOTED: Final = 0.01
 
 
-class Strain:
-    """Measures how late a thread wakes up that asks to sleep for a moment.
+class Lateness:
+    """Measures how late a thread wakes up after a short sleep.
 
     Attributes:
         worst: The latest wake-up so far, in seconds.
@@ -23,7 +23,7 @@ class Strain:
         self.worst = 0.0
         self._late: deque[tuple[float, float]] = deque()
         self._over = Event()
-        self._thread = Thread(target=self._measure, name="strain", daemon=True)
+        self._thread = Thread(target=self._measure, name="lateness", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -35,7 +35,7 @@ class Strain:
     def slack(self) -> float:
         """Seconds that the exporter may need longer now than on an idle machine.
 
-        The exporter has several threads and steps where the measurement has one, so this is a multiple of it.
+        The exporter has several threads and steps. So this is a multiple of the time measured for one thread.
         """
         since = time.monotonic() - _WINDOW
         return _LEAST + _FACTOR * max((late for at, late in tuple(self._late) if at > since), default=0.0)

@@ -1,4 +1,4 @@
-"""The exporter's answers: scrape, JSON, page and table all become the same kind of sight."""
+"""The exporter's answers: scrape, JSON, page and table all become the same kind of object."""
 
 import html.parser
 import http.client
@@ -15,18 +15,19 @@ from exporter.contract import MASS_LOST, MEGABYTE, NODE_METRICS, PLANNED_PORTFOL
 from exporter.liveness.judge import State
 
 SCRAPE_TIMEOUT: Final = 5.0
-"""Seconds that a scrape is given: more than the exporter gives Redis, so that a busy machine is no broken promise."""
+"""Timeout of a scrape in seconds. It exceeds the exporter's timeout for Redis, since the machine may be busy."""
 _KEYS: Final = {metric.name: metric.json for metric in NODE_METRICS}
 _STATE_BY_UP: Final = {1.0: State.ONLINE, 0.0: State.OFFLINE}
-_UNKNOWN: Final = "–"  # noqa: RUF001 - what the page shows for it
+_UNKNOWN: Final = "–"  # noqa: RUF001 - the page shows this for an unknown value
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One node as it was seen.
+class ShownNode:
+    """One node in an answer.
 
     Attributes:
-        values: By the API's key, without those that are not known.
+        state: The state that the answer shows.
+        values: The known values, by the API's keys.
     """
 
     state: State
@@ -34,34 +35,34 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """One answer.
+class Answer:
+    """One answer of the exporter.
 
     Attributes:
-        source: Which way it came.
-        since: When it was asked for, in monotonic seconds.
-        until: When it was there.
-        nodes: By id; None if it says that Redis cannot be read.
-        shows: The API's keys that this way shows.
-        own: The exporter's own samples, if they are part of it, by name and labels.
+        source: Name of the way it was asked for: scrape, JSON, page or table.
+        since: Time of the request, in monotonic seconds.
+        until: Time at which the answer was complete, in monotonic seconds.
+        nodes: All nodes by id; None if the answer says that Redis cannot be read.
+        shows: The API's keys of the values that an answer of this kind shows.
+        own: The samples about the exporter itself, by name and labels; empty if the answer has no such samples.
         fresh: Whether the process that answered had never looked at Redis before.
-        mass_lost: The members of mass losses; None if this way does not show them.
-        ledger: The ledger; None if this way does not show it.
+        mass_lost: The members of mass losses; None if an answer of this kind does not show them.
+        ledger: The ledger; None if an answer of this kind does not show it.
     """
 
     source: str
     since: float
     until: float
-    nodes: Mapping[str, Seen] | None
+    nodes: Mapping[str, ShownNode] | None
     shows: frozenset[str] = frozenset(filter(None, _KEYS.values()))
     own: Mapping[tuple[str, ...], float] = field(default_factory=dict)
     fresh: bool = False
     mass_lost: frozenset[str] | None = None
-    ledger: "Shown | None" = None
+    ledger: "ShownLedger | None" = None
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownLedger:
     """The ledger as a scrape shows it.
 
     Attributes:
@@ -92,15 +93,15 @@ class Shown:
         return True
 
 
-class BrokenAnswer(Exception):  # noqa: N818 - it is no error of the soak's
-    """The exporter did not answer as it must: not in time, not with 200, or not at all."""
+class BrokenAnswer(Exception):  # noqa: N818 - the exporter is wrong, not the soak
+    """The exporter did not answer, or its answer was late or had a status other than 200."""
 
 
 def get(port: int, path: str, expect: int = 200) -> tuple[float, float, str]:
-    """Ask as Prometheus does, and return when, until when, and the body.
+    """Send a request as Prometheus does. Return the times of request and answer in monotonic seconds, and the body.
 
     Raises:
-        BrokenAnswer: It took longer than ``SCRAPE_TIMEOUT``, or the status is another.
+        BrokenAnswer: The answer took longer than ``SCRAPE_TIMEOUT``, or its status is not the expected one.
     """
     since = time.monotonic()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SCRAPE_TIMEOUT)
@@ -118,14 +119,14 @@ def get(port: int, path: str, expect: int = 200) -> tuple[float, float, str]:
     return since, until, body
 
 
-def scrape(port: int) -> Sight:
-    """Return what ``/metrics`` says."""
+def scrape(port: int) -> Answer:
+    """Return the answer of ``/metrics``."""
     since, until, body = get(port, "/metrics")
     values: dict[str, dict[str, Any]] = {}
     ups: dict[str, float] = {}
     own: dict[tuple[str, ...], float] = {}
     mass_lost = set()
-    shown = Shown()
+    shown = ShownLedger()
     for family in text_string_to_metric_families(body):
         for sample in family.samples:
             node_id = sample.labels.get("node_id")
@@ -140,7 +141,7 @@ def scrape(port: int) -> Sight:
             else:
                 values.setdefault(node_id, {}).update(_value(sample))
     nodes = {
-        node_id: Seen(_STATE_BY_UP[ups[node_id]] if node_id in ups else State.UNDECIDED, values.get(node_id, {}))
+        node_id: ShownNode(_STATE_BY_UP[ups[node_id]] if node_id in ups else State.UNDECIDED, values.get(node_id, {}))
         for node_id in values.keys() | ups.keys()
     }
     up = own.get(("ginkgo_redis_up",))
@@ -149,8 +150,8 @@ def scrape(port: int) -> Sight:
     if not up and shown.counts:
         raise BrokenAnswer("/metrics shows a ledger beside ginkgo_redis_up 0")
     if not up:
-        return Sight("scrape", since, until, None, own=own)
-    return Sight("scrape", since, until, nodes, own=own, mass_lost=frozenset(mass_lost), ledger=shown)
+        return Answer("scrape", since, until, None, own=own)
+    return Answer("scrape", since, until, nodes, own=own, mass_lost=frozenset(mass_lost), ledger=shown)
 
 
 def _value(sample: Sample) -> Mapping[str, Any]:
@@ -160,36 +161,36 @@ def _value(sample: Sample) -> Mapping[str, Any]:
     return {"status": sample.labels["status"]} if sample.value else {}
 
 
-def ask_api(port: int) -> Sight:
-    """Return what ``/api/v1/nodes`` says."""
+def ask_api(port: int) -> Answer:
+    """Return the answer of ``/api/v1/nodes``."""
     since, until, body = get(port, "/api/v1/nodes")
     return of_json("JSON", since, until, body)
 
 
-def of_json(source: str, since: float, until: float, text: str, *, fresh: bool = False) -> Sight:
-    """Return what JSON in the API's form says."""
+def of_json(source: str, since: float, until: float, text: str, *, fresh: bool = False) -> Answer:
+    """Return the answer that JSON in the API's form holds."""
     answer = json.loads(text)
     nodes = {}
     for row in answer["nodes"]:
         values = {key: _plain(row[key]) for key in _KEYS.values() if key and row[key] is not None}
-        nodes[row["node_id"]] = Seen(State(row["state"]), values)
-    return Sight(source, since, until, nodes if answer["redis_up"] else None, fresh=fresh)
+        nodes[row["node_id"]] = ShownNode(State(row["state"]), values)
+    return Answer(source, since, until, nodes if answer["redis_up"] else None, fresh=fresh)
 
 
-def ask_page(port: int) -> Sight:
-    """Return what the table of the status page says."""
+def ask_page(port: int) -> Answer:
+    """Return the answer that the table of the status page holds."""
     since, until, body = get(port, "/")
     page = _Page()
     page.feed(body)
     nodes = {}
     for node_id, row in page.rows:
         state, cells = State(row["state"]), {key: text for key, text in row.items() if text != _UNKNOWN}
-        nodes[node_id] = Seen(state, {key: read(cells[key]) for key, read in _CELLS.items() if key in cells})
-    return Sight("page", since, until, nodes if page.redis_up else None, shows=frozenset(_CELLS))
+        nodes[node_id] = ShownNode(state, {key: read(cells[key]) for key, read in _CELLS.items() if key in cells})
+    return Answer("page", since, until, nodes if page.redis_up else None, shows=frozenset(_CELLS))
 
 
 def _plain(value: Any) -> Any:
-    """Return a value without what a division by 100 leaves in a float's last digits."""
+    """Return a value without the rounding error that a division by 100 leaves in a float."""
     return round(value, 9) if isinstance(value, float) else value
 
 
@@ -206,11 +207,11 @@ _CELLS: Final[Mapping[str, Callable[[str], Any]]] = {
     "dropped_events": _number,
     "status": str,
 }
-"""The cells that show a value of the API's without rounding it, given what the soak's nodes write."""
+"""The cells that show a value of the API without rounding, for the values that the soak's nodes write."""
 
 
 class _Page(html.parser.HTMLParser):
-    """Collects the rows of the table, each by the keys of its columns."""
+    """Collects the rows of the table; each row has its texts by the keys of the columns."""
 
     def __init__(self) -> None:
         super().__init__()
