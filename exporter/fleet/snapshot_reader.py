@@ -1,6 +1,6 @@
 """One read of all nodes: names, readings, verdicts, values, portfolios and lines become a snapshot."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from exporter.errors import SourceError
@@ -9,6 +9,7 @@ from exporter.fleet.discovery import Discovery
 from exporter.journal.portfolios import PortfolioObserver
 from exporter.liveness.judge import Judge
 from exporter.liveness.outages import READ, Outages
+from exporter.liveness.states import State
 from exporter.snapshot.maker import SnapshotMaker
 from exporter.snapshot.portfolio_series import PortfolioSeries
 from exporter.snapshot.portfolio_stage import PortfolioStage
@@ -16,6 +17,9 @@ from exporter.snapshot.snapshot import Part, Snapshot
 from exporter.source.names import Names
 from exporter.source.reading import Reader
 from exporter.source.replies import check_values
+
+LastKnown = tuple[float | None, Mapping[State, int]]
+"""Unix time of the last read that succeeded, None before the first, and how many nodes it found in each state."""
 
 
 class SnapshotReader:
@@ -34,6 +38,7 @@ class SnapshotReader:
 
     Attributes:
         duration: Seconds that the last read took, even if it failed; None before the first read.
+        last_known: When the last read succeeded, and what it found.
     """
 
     def __init__(  # noqa: PLR0913 - the stages of a read
@@ -50,6 +55,7 @@ class SnapshotReader:
         clock: Callable[[], float],
     ) -> None:
         self.duration: float | None = None
+        self.last_known: LastKnown = None, {}
         self._discovery, self._reader, self._judge = discovery, reader, judge
         self._maker, self._portfolios, self._lines = maker, portfolios, LineWriter()
         self._observer = observer
@@ -74,7 +80,9 @@ class SnapshotReader:
         finally:
             self.duration = self._clock() - start
         self._outages.succeeded(READ)
-        return replace(self._maker.snapshot(names, parts), portfolios=portfolios, portfolios_error=reason)
+        snapshot = replace(self._maker.snapshot(names, parts), portfolios=portfolios, portfolios_error=reason)
+        self.last_known = snapshot.wall, snapshot.counts
+        return snapshot
 
     def _parts(self, names: Names, deadline: float) -> tuple[list[Part], list[bytes | None]]:
         """Read, judge and write all nodes part by part, and return their lists; meanwhile Redis works on the next."""

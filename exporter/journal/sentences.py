@@ -10,6 +10,7 @@ from typing import Any, Final
 from exporter.escaping import printable
 from exporter.journal.event import Event, Kind
 from exporter.liveness.evidence import Why
+from exporter.liveness.states import State
 from exporter.snapshot.rows import moment
 
 FIRST: Final = 3
@@ -31,6 +32,25 @@ def at(unix: object) -> str:
 def offline_since(unix: object, *, exact: bool) -> str:
     """Return since when a node is offline; without ``exact`` it may be offline for longer."""
     return f"It is offline since {at(unix)}{'' if exact else ' at the latest'}."
+
+
+def redis_away(since: float | None, error: str, known_at: float | None, counts: Mapping[State, int]) -> str:
+    """Return that Redis cannot be read, since when and why, what was known last, and what that means for alerts.
+
+    Args:
+        since: Unix time since which it cannot be read; None if that is unknown.
+        error: Why, in one line; empty if that is unknown.
+        known_at: Unix time of the last read; None if there was none.
+        counts: How many nodes there were in each state at that time.
+    """
+    when = "" if since is None else f" since {at(since)}"
+    why = f": {shown(error)}" if error else ""
+    said = [f"Redis cannot be read{when}{why}.", "So nothing is known of the nodes now."]
+    if known_at is not None:
+        known = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no nodes"
+        said.append(f"The last that was known is old, of {at(known_at)}: {known}.")
+    said.append("No node is called dead for this; GinkgoRedisUnreachable pages when it lasts for a minute.")
+    return " ".join(said)
 
 
 def headline(event: Event, subject: str | None = None) -> str:

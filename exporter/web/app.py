@@ -1,8 +1,7 @@
 """The routes and their answers."""
 
-import asyncio
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -12,21 +11,20 @@ from tornado.web import Application
 
 from exporter.fleet import Fleet
 from exporter.liveness.offline import judged
-from exporter.snapshot.snapshot import Snapshot
-from exporter.web import page, runbooks
+from exporter.web import page
 from exporter.web.admission import Admission
-from exporter.web.event_list import EventQuery, events_json
 from exporter.web.event_section import event_section
 from exporter.web.handler import Handler, log_request
+from exporter.web.incident import Events, Runbook, Runbooks
 from exporter.web.negotiation import CONTENT_TYPES, accepts_gzip, choose_format, time_limit
 from exporter.web.node_list import NodeQuery, nodes_json
 from exporter.web.page import PushedAlerts
 from exporter.web.portfolio_list import PortfolioQuery, portfolios_json
 from exporter.web.portfolio_section import portfolio_section
-from exporter.web.precedence import Pause
 from exporter.web.scrape import ScrapeOptions, Scrapes
 from exporter.web.send_budget import SendBudget
-from exporter.web.views import Make, Views
+from exporter.web.view_handler import View
+from exporter.web.views import Views
 
 _JSON = "application/json; charset=utf-8"
 _HTML = "text/html; charset=utf-8"
@@ -114,23 +112,6 @@ class Metrics(Handler):
         await self.send(body, CONTENT_TYPES[options.form], scrape=True)
 
 
-class View(Handler):
-    """A route whose bodies are shared: they are made at most once for one look at the fleet."""
-
-    def initialize(self, views: Views, **parts: Any) -> None:  # type: ignore[override]
-        """Take the parts that the application was made with."""
-        super().initialize(**parts)
-        self.views = views
-
-    async def send_view(self, key: Hashable, make: Make, content_type: str) -> None:
-        """Answer with a body of ``Views``; 503 if there are too many requests."""
-        body = await self.views.body(key, make) if await self.budget.room(scrape=False) else None
-        if body is None:
-            self.busy()
-        else:
-            await self.send(body, content_type)
-
-
 class Nodes(View):
     """Nodes as JSON: all of them, or those that the query asks for."""
 
@@ -160,23 +141,6 @@ class Portfolios(View):
         await self.send_view(query, lambda snapshot, pause: portfolios_json(snapshot, query, pause), _JSON)
 
 
-class Events(Handler):
-    """What happened: the events, newest first."""
-
-    async def get(self) -> None:
-        """Answer with ``{"events": […], "next": …}``, or 400 if the query is invalid."""
-        try:
-            wanted = EventQuery.of(self.request.query_arguments)
-        except ValueError as error:
-            self.set_status(HTTPStatus.BAD_REQUEST)
-            self.text(f"400 Bad Request: {error}")
-            return
-        if not await self.budget.room(scrape=False):
-            self.busy()
-            return
-        await self.send(await asyncio.to_thread(events_json, self.fleet.journal, wanted), _JSON)
-
-
 class StatusPage(View):
     """The status page, and the data with which its script refreshes it."""
 
@@ -191,7 +155,11 @@ class StatusPage(View):
         if "rows" in self.request.query_arguments:
             await self.send_view(
                 "rows",
-                lambda snapshot, pause: [page.rows_json(snapshot, settings.heartbeat.ttl, offline_since, pause=pause)],
+                lambda snapshot, pause: [
+                    page.rows_json(
+                        snapshot, settings.heartbeat.ttl, offline_since, pause=pause, trouble=self.fleet.trouble
+                    )
+                ],
                 _JSON,
             )
             return
@@ -213,41 +181,18 @@ class StatusPage(View):
         await self.send_view(
             "page",
             lambda snapshot, pause: [
-                page.render(snapshot, settings, alerts, offline_since, events=event_section(journal), pause=pause)
+                page.render(
+                    snapshot,
+                    settings,
+                    alerts,
+                    offline_since,
+                    trouble=self.fleet.trouble,
+                    events=event_section(journal),
+                    pause=pause,
+                )
             ],
             _HTML,
         )
-
-
-class Runbooks(View):
-    """The list of runbooks."""
-
-    async def get(self) -> None:
-        """Answer with a page of links."""
-        for name, value in runbooks.HEADERS.items():
-            self.set_header(name, value)
-        await self.send_view("runbooks", lambda *_: [runbooks.index()], _HTML)
-
-
-class Runbook(View):
-    """A runbook, with the node of an alert filled in."""
-
-    async def get(self, name: str) -> None:
-        """Answer with the runbook of an alert; 404 if it has none."""
-        if name not in runbooks.alert_summaries():
-            self.set_status(404)
-            self.text("404 Not Found: no such runbook; see /runbooks/")
-            return
-        node_id = self.get_query_argument("node_id", "", strip=False)
-        journal, offline_since = self.fleet.journal, judged(self.fleet.judge)
-        for header, value in runbooks.HEADERS.items():
-            self.set_header(header, value)
-
-        def make(snapshot: Snapshot | None, _: Pause) -> list[bytes]:
-            known = runbooks.known_of(node_id, snapshot, offline_since, journal)
-            return [runbooks.runbook(name, node_id, known) or b""]
-
-        await self.send_view(("runbook", name, node_id), make, _HTML)
 
 
 class Healthy(Handler):

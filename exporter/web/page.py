@@ -28,6 +28,8 @@ from exporter.web.precedence import Pause
 PushedAlerts = Callable[[], Sequence[Mapping[str, Any]]]
 """Returns the alerts that are being pushed: the ``labels`` of each, and the Unix time ``since``."""
 
+TROUBLE: Final = "Redis cannot be read, so nothing is known of the nodes."
+"""What a reader must know if there is no snapshot, and the cause is unknown."""
 MOST_ROWS: Final = 1000
 """Maximum number of rows that are shown: a browser is slow with more. The filter finds the others."""
 README: Final = f"{__repository__}#readme"
@@ -57,6 +59,7 @@ def render(  # noqa: PLR0913 - what the page shows
     offline_since: OfflineSince = unknown,
     clock: Callable[[], float] = time.time,
     *,
+    trouble: str = TROUBLE,
     events: bytes = b"",
     pause: Pause = _no_pause,
 ) -> bytes:
@@ -68,6 +71,7 @@ def render(  # noqa: PLR0913 - what the page shows
         pushed: The alerts that are being pushed; None if push is off.
         offline_since: Returns since when a node is offline.
         clock: Returns Unix time. It is used when there is no snapshot.
+        trouble: What a reader must know if there is no snapshot.
         events: The section on what changed last, as HTML; empty without one.
         pause: See ``Pause``.
     """
@@ -92,6 +96,7 @@ def render(  # noqa: PLR0913 - what the page shows
         version=__version__,
         style=_STYLE,
         script=_SCRIPT,
+        trouble=trouble,
         events=events,
         portfolios=portfolio_section(snapshot, everything=False, pause=pause),
     )
@@ -102,12 +107,14 @@ def render(  # noqa: PLR0913 - what the page shows
     return page
 
 
-def rows_json(
+def rows_json(  # noqa: PLR0913 - what the table shows
     snapshot: Snapshot | None,
     ttl: float,
     offline_since: OfflineSince = unknown,
     clock: Callable[[], float] = time.time,
+    *,
     pause: Pause = _no_pause,
+    trouble: str = TROUBLE,
 ) -> bytes:
     """Return the rows of the page's table as JSON, offline nodes first, and ``MOST_NODES`` at most.
 
@@ -119,9 +126,11 @@ def rows_json(
         offline_since: Returns since when a node is offline.
         clock: Returns Unix time. It is used when there is no snapshot.
         pause: See ``Pause``.
+        trouble: What a reader must know if there is no snapshot.
     """
     answer = {
         "redis_up": snapshot is not None,
+        "trouble": "" if snapshot else trouble,
         "read": f"{moment(snapshot.wall if snapshot else clock())} UTC",
         "nodes": [row | {"texts": _texts(row)} for row in _rows(snapshot, ttl, offline_since, MOST_NODES, pause)],
     }

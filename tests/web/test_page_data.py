@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from exporter.journal.sentences import redis_away
+from exporter.liveness.states import State
 from exporter.settings import load
 from exporter.web import page
 from fleets import snapshot_of
@@ -61,7 +63,7 @@ def test_rows_put_offline_nodes_first_and_say_when_redis_was_read() -> None:
 
 def test_rows_of_a_redis_that_cannot_be_read_are_empty_and_have_the_clocks_time() -> None:
     answer = json.loads(page.rows_json(None, 30.0, clock=lambda: WALL + 60))
-    assert answer == {"redis_up": False, "read": "2026-01-06 12:31:45 UTC", "nodes": []}
+    assert answer == {"redis_up": False, "trouble": page.TROUBLE, "read": "2026-01-06 12:31:45 UTC", "nodes": []}
     assert "Read at 2026-01-06 12:31:45 UTC" in page.render(None, load({}), None, clock=lambda: WALL + 60).decode()
 
 
@@ -70,3 +72,17 @@ def test_pushed_alerts_are_escaped_and_have_their_age() -> None:
     body = page.render(None, load({}), [alert], clock=lambda: WALL).decode()
     assert r"node_id=&lt;i&gt;\x1b" in body
     assert "since 1m 5s ago" in body
+
+
+def test_page_says_why_redis_cannot_be_read_and_what_was_known_before() -> None:
+    trouble = redis_away(WALL, "cannot <b>connect</b>\n", WALL - 10, {State.ONLINE: 5, State.OFFLINE: 0})
+    assert trouble == (
+        "Redis cannot be read since 2026-01-06 12:30:45 UTC: cannot <b>connect</b>\\n. So nothing is known of the nodes"
+        " now. The last that was known is old, of 2026-01-06 12:30:35 UTC: 5 online. No node is called dead for this;"
+        " GinkgoRedisUnreachable pages when it lasts for a minute."
+    )
+    body = page.render(None, load({}), None, trouble=trouble).decode()
+    assert "cannot &lt;b&gt;connect" in body
+    assert json.loads(page.rows_json(None, 30, trouble=trouble))["trouble"] == trouble
+    assert json.loads(page.rows_json(snapshot_of(NODES), 30, trouble=trouble))["trouble"] == ""
+    assert redis_away(None, "", None, {}).startswith("Redis cannot be read. So nothing is known")

@@ -128,7 +128,7 @@
   const refresh = async () => {
     const answer = await fetch("./?rows", { cache: "no-store" });
     if (!answer.ok) throw new Error(`it answers ${answer.status}`);
-    const { redis_up: up, read, nodes: fresh } = await answer.json();
+    const { redis_up: up, trouble, read, nodes: fresh } = await answer.json();
     if (up) {
       nodes = withRates(fresh);
       draw();
@@ -137,7 +137,7 @@
     }
     document.body.classList.remove("stale");
     showState(up);
-    showTrouble(up ? "" : "Redis cannot be read, so nothing is known of the nodes.");
+    showTrouble(trouble);
     set(element("read"), `Read at ${read}`);
   };
   const refreshPushed = async () => {
