@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from exporter.contract import FIELDS
+from exporter.contract import FIELDS, LOADED_FIELD, STATUS_FIELD
 from exporter.exposition.text import Format, exposition
 from exporter.fleet import Fleet
+from exporter.invalid_values import InvalidValueLog
 from exporter.settings import load
 from exporter.source.discovery import Found
 from exporter.source.reading import MISSING, Reading, Server, joined
 from exporter.source.requests import CHUNK
+from exporter.telemetry import Telemetry
 from fleet_world import NoKeys
 
 HOURS = 24
@@ -29,6 +31,10 @@ class Replacing:
         self.replaced = (seen - live) / (HOURS * STEPS)
         self.step = 0
 
+    def clock(self) -> float:
+        """Return the seconds since the day began."""
+        return self.step * 3600 / STEPS
+
     def names(self) -> frozenset[bytes]:
         first = round(self.step * self.replaced)
         return frozenset(b"node-%07d" % number for number in range(first, first + self.live))
@@ -40,7 +46,7 @@ class Replacing:
         return Found(self.names(), 0.0)
 
     def parts(self, names: Sequence[bytes], deadline: float) -> Iterator[Reading]:  # noqa: ARG002
-        living, at = self.names(), self.step * 3600 / STEPS
+        living, at = self.names(), self.clock()
         for start in range(0, len(names) or 1, CHUNK):
             some = names[start : start + CHUNK]
             alive = [name in living for name in some]
@@ -50,12 +56,15 @@ class Replacing:
                 wall=at,
                 server=Server("run", "master"),
                 names=some,
-                fields=[[b"%d" % self.step if here else None for here in alive] for _ in FIELDS[:-1]]
-                + [[b"unknown %d" % self.step if here else None for here in alive]],
+                fields=[[self._value(field) if here else None for here in alive] for field in FIELDS],
                 ttl_ms=[20_000 + self.step if here else MISSING for here in alive],
                 beats=[b"2026-01-06T12:30:45.%06d" % self.step if here else None for here in alive],
                 without_hash=frozenset(i for i, here in enumerate(alive) if not here),
             )
+
+    def _value(self, field: str) -> bytes | None:
+        """Return what every living node writes into a field: a number, an unknown status, and no list of portfolios."""
+        return {STATUS_FIELD: b"unknown %d" % self.step, LOADED_FIELD: None}.get(field, b"%d" % self.step)
 
     def read(self, names: Sequence[bytes], deadline: float) -> Reading:
         return joined(names, list(self.parts(names, deadline)))
@@ -84,7 +93,7 @@ class Replacing:
 )
 def test_memory_is_flat_after_the_first_hour_of_a_day_of_replaced_nodes(live: int, seen: int) -> None:
     source = Replacing(live, seen)
-    fleet = Fleet(load({}), source=source)
+    fleet = Fleet(load({}), Telemetry(InvalidValueLog(source.clock)), source, source.clock)
     after = []
     for _ in range(HOURS):
         for _ in range(STEPS):
