@@ -45,12 +45,8 @@ class Server:
     def __init__(self, fleet: Fleet, pushed: PushedAlerts | None = None) -> None:
         precedence, telemetry = Precedence(), fleet.telemetry
         self._scrapes = Scrapes(fleet, precedence)
-        memory = MemoryReturn()
-
-        def answers_spent(effect: str) -> None:
-            telemetry.spent("answers", effect)
-            memory.after_crowd()
-
+        self._memory = MemoryReturn()
+        answers_spent = partial(telemetry.spent, "answers")
         self._views = Views(fleet, precedence, answers_spent)
         budget = SendBudget(answers_spent)
         telemetry.answers_waiting.set_function(lambda: budget.waiting)
@@ -93,6 +89,7 @@ class Server:
             raise SettingsError(f"--web.listen-address: cannot listen on {self._address}: {reason}") from None
         self.port = sockets[0].getsockname()[1]
         self._http.add_sockets([Listener(fileno=each.detach()) for each in sockets])
+        self._memory.start()
         log.info("serving", address=str(ListenAddress(self._address.host, self.port)))
 
     def reload(self) -> None:
@@ -105,6 +102,7 @@ class Server:
     async def stop(self) -> None:
         """Accept no more connections, finish the running requests, and close all connections."""
         self._http.stop()
+        self._memory.stop()
         try:
             async with asyncio.timeout(_FINISH):
                 await self._http.finish_requests()
