@@ -1,8 +1,8 @@
 """Reads one Redis server."""
 
 import time
-from collections.abc import Generator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Final
@@ -109,31 +109,22 @@ class StandaloneReader:
                 except SourceTooLargeError:
                     large = position
             if large < len(self._chunks):
-                yield self._careful_part_again(position, deadline)
+                yield self._careful_part(position, deadline)
                 position += 1
 
-    def _careful_part_again(self, position: int, deadline: float) -> Reading:
-        """Read a chunk carefully; again if a value has grown between the look at its length and the read."""
-        for _ in range(_TRIES - 1):
-            with suppress(SourceTooLargeError):
-                return self._careful_part(position, deadline)
-        return self._careful_part(position, deadline)
-
     def _careful_part(self, position: int, deadline: float) -> Reading:
-        names = self._chunks[position].names
+        names, asked = self._chunks[position].names, time.monotonic()
+        careful = read_carefully(self._pool, deadline, self._keys, names, self._room)
         with linked(self._pool, deadline) as link:
-            asked = time.monotonic()
-            reply = read_carefully(link, self._keys, names, self._room)
             link.send(SERVER)
             server = self._server(link, deadline)
         self._large.discard(position)
-        self._room = reply.room
-        if reply.large:
+        self._room = careful.room
+        if careful.large or careful.too_large:
             self._large.add(position)
-        if reply.too_large:
-            self._spent("replies", f"{reply.too_large} very long values were left out")
-        whole = _ChunkReply(names, reply.rows, reply.ttl_ms, reply.beats, (), reply.without_hash)
-        return whole.reading(asked, server)
+        if careful.too_large:
+            self._spent("replies", f"{careful.too_large} very long values were left out")
+        return _ChunkReply.of_whole_nodes(names, careful.replies).reading(asked, server)
 
     def _usual_parts(self, chunks: Sequence[Chunk], deadline: float) -> Generator[Reading, None, None]:
         with linked(self._pool, deadline) as link:
@@ -185,11 +176,20 @@ class _ChunkReply:
         rows, ttl_ms = replies[: len(names)], replies[len(names) :]
         return cls(names, rows, ttl_ms, beats, _unclear(rows, ttl_ms, beats))
 
+    @classmethod
+    def of_whole_nodes(cls, names: Sequence[bytes], nodes: Iterable[Sequence[Any]]) -> "_ChunkReply":
+        """Return the reply of a chunk whose nodes were each read alone."""
+        count = len(names)
+        reply = cls(names, [NO_FIELDS] * count, [MISSING] * count, [None] * count, range(count))
+        reply._take(nodes)
+        return reply
+
     def resolve(self, link: Link) -> None:
         """Receive the second replies about the unclear nodes, and take the values from these."""
-        replies = link.receive(4 * len(self.unclear))
+        self._take(zip(*[iter(link.receive(4 * len(self.unclear)))] * 4, strict=True))
+
+    def _take(self, nodes: Iterable[Sequence[Any]]) -> None:
         without_hash = set()
-        nodes = zip(*[iter(replies)] * 4, strict=True)
         for position, (exists, row, ttl, beat) in zip(self.unclear, nodes, strict=True):
             self.rows[position] = NO_FIELDS if is_wrong_type(row) else expected(row, list)
             self.beats[position] = None if beat is None or is_wrong_type(beat) else expected(beat, bytes)
@@ -212,8 +212,6 @@ class _ChunkReply:
         )
 
 
-_TRIES: Final = 5
-"""Careful reads of a chunk while its values grow."""
 _KINDS: Final = (bytes, type(None))
 """The type of a heartbeat's value where it is there, and where it is missing."""
 

@@ -8,7 +8,7 @@ import pytest
 from exporter.contract import FIELDS
 from exporter.errors import SourceError
 from exporter.settings import load
-from exporter.source import open_source, requests
+from exporter.source import careful, open_source, requests
 from exporter.source.careful import MOST_VALUE, ROOM, TOO_LARGE
 from exporter.source.framing import USUAL
 from exporter.source.reading import MISSING, Reading
@@ -80,14 +80,14 @@ def test_careful_read_sees_the_same_of_crashed_stopped_and_broken_nodes(redis_se
         time.sleep(0.01)
         usual = read(reader)
         reader._large.update(range(len(reader._chunks)))
-        careful = read(reader)
+        carefully = read(reader)
     for name in ("fields", "beats", "without_hash", "names"):
         assert (
-            [*map(tuple, getattr(careful, name))] == [*map(tuple, getattr(usual, name))]
+            [*map(tuple, getattr(carefully, name))] == [*map(tuple, getattr(usual, name))]
             if name == "fields"
-            else (getattr(careful, name) == getattr(usual, name))
+            else (getattr(carefully, name) == getattr(usual, name))
         )
-    assert [ttl == MISSING for ttl in careful.ttl_ms] == [ttl == MISSING for ttl in usual.ttl_ms]
+    assert [ttl == MISSING for ttl in carefully.ttl_ms] == [ttl == MISSING for ttl in usual.ttl_ms]
     assert not reader._large, "nothing was too large, so the next read is a usual one"
 
 
@@ -137,3 +137,51 @@ def test_long_values_are_read_as_long_as_there_is_room_the_shorter_ones_first(
     reading = reader.read(names, time.monotonic() + 20)
     fits = ROOM // MOST_VALUE
     assert [value == TOO_LARGE for value in queue_sizes(reading)] == [True] * (10 - fits) + [False] * fits
+
+
+def test_value_that_grows_after_its_length_was_read_is_left_out_alone(
+    redis_server: RedisServer, reader: Any, monkeypatch: pytest.MonkeyPatch, told: list[str]
+) -> None:
+    choose = careful._choose
+
+    def choose_and_grow(lengths: list[careful.Lengths], room: int) -> tuple[int, int]:
+        chosen = choose(lengths, room)
+        with redis_server.client() as client:
+            client.hset(metrics_key(NAMES[2]), "queue_size", LARGE)
+        return chosen
+
+    monkeypatch.setattr(careful, "_choose", choose_and_grow)
+    reader._names = ()
+    for _ in range(2):
+        reading = read(reader)
+        reader._large.add(1)
+    assert queue_sizes(reading) == tuple(TOO_LARGE if i == 2 else b"7" for i in range(len(NAMES)))
+    assert None not in reading.beats
+    assert told == ["replies: 1 very long values were left out"]
+
+
+def test_value_that_is_large_only_when_it_is_read_costs_its_own_node_and_no_other(
+    redis_server: RedisServer, reader: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "CHUNK", 100)
+    monkeypatch.setattr(careful._CarefulRead, "_lengths_of", lambda _, positions: [[1] * 10 for _ in positions])
+    with redis_server.client() as client:
+        client.hset(metrics_key(NAMES[4]), "queue_size", LARGE)
+    reading = read(reader)
+    assert queue_sizes(reading) == tuple(TOO_LARGE if i == 4 else b"7" for i in range(len(NAMES)))
+    assert min(reading.ttl_ms) > 0
+    assert reading.beats[4] == TOO_LARGE
+
+
+def test_very_many_values_that_are_large_only_when_they_are_read_end_the_search_for_them(
+    redis_server: RedisServer, reader: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "CHUNK", 100)
+    monkeypatch.setattr(careful, "_HALVINGS", 2)
+    monkeypatch.setattr(careful._CarefulRead, "_lengths_of", lambda _, positions: [[1] * 10 for _ in positions])
+    with redis_server.client() as client:
+        for name in NAMES:
+            client.hset(metrics_key(name), "queue_size", LARGE)
+    reading = read(reader)
+    assert set(queue_sizes(reading)) == {TOO_LARGE}
+    assert min(reading.ttl_ms) > 0
