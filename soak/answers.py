@@ -11,8 +11,15 @@ from typing import Any, Final
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from exporter.contract import MASS_LOST, MEGABYTE, NODE_METRICS, PLANNED_PORTFOLIOS, STATUS, UP
+from exporter.contract import (
+    MASS_LOST,
+    MEGABYTE,
+    NODE_METRICS,
+    STATUS,
+    UP,
+)
 from exporter.liveness.judge import State
+from soak.shown_ledger import ShownLedger
 
 SCRAPE_TIMEOUT: Final = 5.0
 """Timeout of a scrape in seconds. It exceeds the exporter's timeout for Redis, since the machine may be busy."""
@@ -59,38 +66,6 @@ class Answer:
     fresh: bool = False
     mass_lost: frozenset[str] | None = None
     ledger: "ShownLedger | None" = None
-
-
-@dataclass(frozen=True, slots=True)
-class ShownLedger:
-    """The ledger as a scrape shows it.
-
-    Attributes:
-        counts: How many portfolios are in each state; empty if there is no ledger.
-        reasons: How many are untraded for each reason.
-        faults: State, node and Unix time of the start of each fault, by portfolio.
-        planned: How many portfolios the plan gives to each node.
-    """
-
-    counts: dict[str, int] = field(default_factory=dict)
-    reasons: dict[str, int] = field(default_factory=dict)
-    faults: dict[str, tuple[str, str, float]] = field(default_factory=dict)
-    planned: dict[str, int] = field(default_factory=dict)
-
-    def take(self, sample: Sample) -> bool:
-        """Take over a sample of the ledger, and return whether it is one."""
-        labels, value = sample.labels, sample.value
-        if sample.name == "ginkgo_portfolios":
-            self.counts[labels["state"]] = int(value)
-        elif sample.name == "ginkgo_portfolios_untraded":
-            self.reasons[labels["reason"]] = int(value)
-        elif sample.name == "ginkgo_portfolio_fault_since_timestamp_seconds":
-            self.faults[labels["portfolio_id"]] = labels["state"], labels["node_id"], value
-        elif sample.name == PLANNED_PORTFOLIOS.name:
-            self.planned[labels["node_id"]] = int(value)
-        else:
-            return False
-        return True
 
 
 class BrokenAnswer(Exception):  # noqa: N818 - the exporter is wrong, not the soak

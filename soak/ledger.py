@@ -7,17 +7,21 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from soak.answers import Answer, ShownLedger
+from soak.answers import Answer
 from soak.chance import Chance
 from soak.ledger_states import QUIET, TRADED, UNTRADED, Possible
 from soak.measure import LOADED
 from soak.nodes import Platform
+from soak.portfolio_states import judge_states
 from soak.scheduler import PORTFOLIOS
+from soak.shown_ledger import ShownLedger
 from soak.truth import TOLERANCE, Span
 
 GAP: Final = 0.05
 """Seconds after which the exporter reads a missing plan once more before it believes it."""
 _TOLD: Final = 4
+_IDLE_STEP: Final = 1.2
+"""Seconds by which Redis's idle time may be wrong: it comes in full seconds, by a clock that is cached."""
 
 
 @dataclass(slots=True)
@@ -76,6 +80,8 @@ class LedgerJudge:
             yield f"portfolio {portfolio!r}: there is no such portfolio"
         yield from self._judge_counts(shown, allowed)
         yield from _judge_planned(shown, plans)
+        yield from judge_states(possible, shown, self.platform.states)
+        yield from self._judge_idle(answer.own.get(("ginkgo_plan_idle_seconds",)), span)
         for portfolio, (state, _, _) in shown.faults.items():
             self.seen[state] += 1
             self._traded_at.pop(portfolio, None)
@@ -136,6 +142,23 @@ class LedgerJudge:
         began = at - self.offset
         if not self._traded_at.get(portfolio, -math.inf) - TOLERANCE <= began <= until + TOLERANCE:
             yield f"portfolio {portfolio!r}: {state} for {until - began:.2f} s, though it was traded meanwhile"
+
+    def _judge_idle(self, idle: float | None, span: Span) -> Iterator[str]:
+        """Judge for how long nobody looked at the plan. The exporter's own looks do not count.
+
+        Redis counts from the start or a save, if that was later: so a fault excuses a time that is too short.
+        """
+        looks = [*tuple(self.platform.looks.writes), *tuple(self.platform.plan.writes)]
+        looks = [look for look in looks if look.value is not None and look.begun <= span[1]]
+        sure = max((look.begun for look in looks if look.sure), default=-math.inf)
+        last = max((look.ended for look in looks), default=math.inf)
+        if idle is None:
+            return
+        if idle > span[1] - sure + _IDLE_STEP + self.chance.slack:
+            yield f"the plan is idle for {idle:g} s, though the scheduler looked {span[1] - sure:.1f} s ago"
+        excused = any(fault.until >= last - _IDLE_STEP for fault in self.chance.faults)
+        if idle < span[0] - last - _IDLE_STEP and not excused:
+            yield f"the plan is idle for {idle:g} s, though the last look was {span[0] - last:.1f} s ago"
 
     def _writes(self, portfolio: str, until: float) -> str:
         """Return the last writes about a portfolio in words, each in seconds before the answer."""

@@ -2,12 +2,34 @@
 
 import json
 import random
-from typing import Any
+from typing import Any, NamedTuple
 
 from exporter.contract import LOADED_FIELD, MEGABYTE, STATUSES
 
 LOADED = "loaded"
 """The key of the portfolios that the node lists as loaded, among the shown values; None if it does not list them."""
+
+_LONGEST_QUEUE = 1000
+_MOST_POSITIONS = 20
+
+
+class PortfolioValues(NamedTuple):
+    """The values that a node writes of one portfolio.
+
+    Attributes:
+        queue_size: Events in its queue.
+        position_count: Its open positions.
+        node_id: The node.
+    """
+
+    queue_size: int
+    position_count: int
+    node_id: str
+
+    @classmethod
+    def random(cls, rng: random.Random, node_id: str) -> "PortfolioValues":
+        """Return random values of a node's portfolio."""
+        return cls(rng.randrange(_LONGEST_QUEUE), rng.randrange(_MOST_POSITIONS), node_id)
 
 
 def measure(

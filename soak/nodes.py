@@ -12,7 +12,7 @@ from typing import Final
 
 from redis import Redis, RedisError, ResponseError
 
-from soak.measure import measure
+from soak.measure import PortfolioValues, measure
 from soak.servers import BEAT, TTL
 from soak.truth import Key, Span, Write
 
@@ -93,6 +93,8 @@ class Platform:
 
     Attributes:
         plan: The scheduler's plan: the node of each portfolio.
+        looks: The looks of the scheduler at the plan, noted as writes: a look changes the plan's idle time.
+        states: The writes of each portfolio's state.
         refused: The times of request and reply of each write that Redis refused.
         writing: Held while a node or the scheduler writes.
     """
@@ -101,6 +103,8 @@ class Platform:
         self.lock = RLock()
         self.nodes = {name: Node(name, number) for number, name in enumerate(NAMES)}
         self.plan = Key()
+        self.looks = Key()
+        self.states: dict[str, Key] = {}
         self.beats = 0
         self.failed = 0
         self.refused: deque[Span] = deque(maxlen=2000)
@@ -144,7 +148,8 @@ class Platform:
         losses = []
         with self.lock:
             nodes = self.nodes.values()
-            for key in (self.plan, *(key for node in nodes for key in (node.heartbeat, node.hash))):
+            keys = (self.plan, *self.states.values(), *(key for node in nodes for key in (node.heartbeat, node.hash)))
+            for key in keys:
                 if any(write.value is not None for write in tuple(key.writes)):
                     losses.append(Write(None, begun, sure=True, lost=True))
                     key.writes.append(losses[-1])
@@ -230,4 +235,14 @@ class Platform:
         if absent:
             node.appeared = time.monotonic()
         node.hash.write(shown, lambda: self._client.hset(metrics, mapping=fields))
+        if node.newer:
+            self._write_states(node)
         self.beats += 1
+
+    def _write_states(self, node: Node) -> None:
+        for portfolio in sorted(node.loaded):
+            values = PortfolioValues.random(self._random, node.name)
+            with self.lock:
+                key = self.states.setdefault(portfolio, Key())
+            fields = values._asdict()
+            key.write(values, lambda p=portfolio, f=fields: self._client.hset(f"portfolio:{p}:state", mapping=f))  # type: ignore[misc]

@@ -5,8 +5,7 @@ Its times are a tenth of the platform's. It takes each node with a heartbeat for
 """
 
 import random
-import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from threading import Event, Thread
 from typing import Any, Final
@@ -15,7 +14,6 @@ from redis import Redis, RedisError
 
 from exporter.demo.scheduler import assigned
 from soak.nodes import Platform
-from soak.truth import Span
 
 PLAN_KEY: Final = "schedule:plan"
 PORTFOLIOS: Final = (
@@ -58,12 +56,10 @@ class Scheduler:
 
     Attributes:
         events: How often it did something.
-        looks: When it looked at the plan, the last look last.
     """
 
     def __init__(self, platform: Platform, connect: "Callable[[], Redis]", seed: int) -> None:
         self.events: Counter[str] = Counter()
-        self.looks: deque[Span] = deque(maxlen=200)
         self._platform, self._client = platform, connect()
         self._rng = random.Random(seed)  # noqa: S311 - the same load for the same seed
         self._database = set(self._rng.sample(PORTFOLIOS, round(_OWNED * len(PORTFOLIOS))))
@@ -91,9 +87,8 @@ class Scheduler:
     def _look(self, mistake: str) -> None:
         self._change_owners()
         healthy = sorted(self._healthy())
-        begun = time.monotonic()
-        found: Mapping[Any, Any] = self._client.hgetall(PLAN_KEY)
-        self.looks.append((begun, time.monotonic()))
+        found: dict[Any, Any] = {}
+        self._platform.looks.write(True, lambda: found.update(self._client.hgetall(PLAN_KEY)))
         before = {portfolio.decode(): node.decode() for portfolio, node in found.items()}
         owned = self._database if mistake != "found an empty database" else set[str]()
         counts = {name: int(self._client.hget(f"node:metrics:{name}", "portfolio_count") or 0) for name in healthy}

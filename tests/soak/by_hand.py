@@ -37,6 +37,8 @@ class Truth:
         self.refused: list[Span] = []
         self.nodes = {"a": self.node}
         self.plan = Key()
+        self.looks = Key()
+        self.states: dict[str, Key] = {}
         self.model = Model(self)  # type: ignore[arg-type] # its truth is all that the model asks for
         self.model.exporter_started(0.0)
 

@@ -9,13 +9,14 @@ from by_hand import HASH, Truth
 
 from exporter.demo.scheduler import ORPHANED
 from exporter.liveness.judge import State
-from soak.answers import Answer, ShownLedger, ShownNode
+from soak.answers import Answer, ShownNode
 from soak.ledger import LedgerJudge
 from soak.ledger_states import QUIET
-from soak.measure import LOADED
+from soak.measure import LOADED, PortfolioValues
 from soak.nodes import Node
 from soak.servers import TTL
-from soak.truth import Fault, Write
+from soak.shown_ledger import ShownLedger
+from soak.truth import Fault, Key, Write
 
 P = "portfolio-1"
 STATES = ("traded", "untraded", "misplaced", "duplicated", "unplanned", "unknown")
@@ -51,11 +52,16 @@ class Desk:
             counts={one: int(one == fault) for one in STATES},
             reasons={one: int(one == state) for one in REASONS},
             faults={} if fault in QUIET else {P: (fault, node, since)},
-            planned=changed.pop("planned", {}),
+            **{key: changed.pop(key) for key in ("planned", "queues", "positions") if key in changed},
         )
+        own = {("ginkgo_plan_idle_seconds",): changed.pop("idle")} if "idle" in changed else {}
         nodes = {name: ShownNode(known, {}) for name, known in self.states.items()}
         took = changed.pop("took", 0.01)
-        return list(self.judge.judge(Answer("scrape", at, at + took, nodes, ledger=shown), at, at - 3))
+        return list(self.judge.judge(Answer("scrape", at, at + took, nodes, own=own, ledger=shown), at, at - 3))
+
+    def wrong_with(self, at: float, **changed: Any) -> list[str]:
+        """Return what is wrong with an answer that shows the portfolio as traded."""
+        return self.faults_found(at, "traded", **changed)
 
 
 def planned_on_a(*, listed: bool = True) -> Desk:
@@ -184,3 +190,41 @@ def test_ledger_may_be_missing_only_without_plan_and_lists_or_during_a_fault() -
     assert list(desk.judge.judge(answer, 101, 98))
     desk.truth.model.chance.faults.append(Fault("hangs", 101, 101, 101.5, 102))
     assert not list(desk.judge.judge(answer, 101, 98))
+
+
+@pytest.mark.parametrize(("idle", "right"), [(0, False), (10, True), (20, False)])
+def test_plan_is_idle_since_the_last_look_of_the_scheduler(idle: float, *, right: bool) -> None:
+    desk = planned_on_a()
+    desk.truth.looks.writes.append(Write(1, 95, 95.01, sure=True))
+    assert (not desk.wrong_with(105, idle=idle)) is right
+
+
+def test_exporter_need_not_know_a_look_that_failed_and_redis_counts_from_its_start() -> None:
+    desk = planned_on_a()
+    desk.truth.looks.writes += [Write(1, 95, 95.01, sure=True), Write(1, 100, 101)]
+    for idle in (4, 10):
+        assert not desk.wrong_with(105, idle=idle)
+    assert desk.wrong_with(105, idle=0)
+    desk.truth.model.chance.faults.append(Fault("killed", 104, 104, 104.5, 104.6, restart=True))
+    assert not desk.wrong_with(105, idle=0)
+
+
+@pytest.mark.parametrize(
+    ("queue", "positions", "right"), [(7, 3, True), (8, 3, False), (7, 4, False), (None, None, False)]
+)
+def test_fullest_queue_and_positions_follow_from_the_states_that_the_node_wrote(
+    queue: int | None, positions: int | None, *, right: bool
+) -> None:
+    desk = planned_on_a()
+    desk.truth.states[P] = Key()
+    desk.truth.states[P].writes.append(Write(PortfolioValues(7, 3, "a"), 90, 90.01, sure=True))
+    shown = {} if queue is None else {"queues": {"a": queue}, "positions": {"a": positions}}
+    assert (not desk.wrong_with(101, **shown)) is right
+
+
+def test_state_that_another_node_wrote_does_not_count() -> None:
+    desk = planned_on_a()
+    desk.truth.states[P] = Key()
+    desk.truth.states[P].writes.append(Write(PortfolioValues(7, 3, "b"), 90, 90.01, sure=True))
+    assert not desk.wrong_with(101)
+    assert desk.wrong_with(101, queues={"a": 7}, positions={"a": 3})
