@@ -1,7 +1,7 @@
 """The writing half: tells Redis every ten seconds that a node lives, and what the node is doing.
 
-This package is for the nodes of the platform. It needs redis-py, whose client a node has already,
-and psutil (``pip install '.[reporter]'`` in a checkout)::
+This package is for the nodes of the platform. It needs redis-py, which each node has already, and
+psutil (``pip install '.[reporter]'`` in a checkout)::
 
     def measure() -> NodeMetrics:
         return NodeMetrics(
@@ -16,8 +16,8 @@ and psutil (``pip install '.[reporter]'`` in a checkout)::
 
     stop_on_sigterm()       # containers and service managers end a node with SIGTERM
     with NodeReporter(redis, "node-7", measure):
-        node.run()          # beats from here on
-        node.shut_down()    # and through a slow stop as well
+        node.run()          # the node beats from here on
+        node.shut_down()    # the node beats during a slow stop too
     # both keys are deleted: a graceful stop
 
 The way in which the block ends decides what the platform sees:

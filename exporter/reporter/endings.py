@@ -1,4 +1,4 @@
-"""Graceful stop or crash: which exceptions ask a node to end, and SIGTERM as one of them."""
+"""Tells a graceful stop from a crash by the exception, and makes SIGTERM a graceful stop."""
 
 import signal
 from asyncio import CancelledError
@@ -10,7 +10,7 @@ _REQUESTS: Final = (KeyboardInterrupt, SystemExit, CancelledError, GeneratorExit
 
 
 def is_graceful(error: BaseException | None) -> bool:
-    """Return whether a block that this exception leaves was asked to end; None means no exception."""
+    """Return whether an exception that leaves a block asks the program to end; None means no exception."""
     if isinstance(error, BaseExceptionGroup):
         return error.split(_REQUESTS)[1] is None
     return error is None or isinstance(error, _REQUESTS)
@@ -19,9 +19,8 @@ def is_graceful(error: BaseException | None) -> bool:
 def stop_on_sigterm() -> None:
     """Make SIGTERM raise ``SystemExit(0)`` in the main thread, so that a reporter's block ends gracefully.
 
-    Without a handler SIGTERM kills Python at once, or does nothing where Python is process 1
-    of a container. A second SIGTERM is ignored: it would interrupt the shutdown that the first
-    one has begun.
+    Without a handler, SIGTERM kills Python at once. If Python is process 1 of a container, SIGTERM
+    does nothing. A second SIGTERM is ignored: it would interrupt the shutdown that is under way.
 
     Raises:
         ValueError: The caller is not the main thread.

@@ -45,12 +45,12 @@ class NodeReporter:
 
     Args:
         redis: The node's client. A write that Redis does not answer delays the next beat by the
-            client's timeout times its attempts: give it a timeout and few retries.
-        node_id: Any text or bytes that are not empty.
+            client's timeout times its number of attempts. Set a timeout and few retries.
+        node_id: The node's id: any text or bytes, but not empty.
         measure: Called in the reporter's thread at every beat, after the heartbeat is written.
-            If it raises, the node beats on, and the hash holds only the CPU and the memory of
-            the process: old values would be false, and with no hash at all a crash would read
-            as a graceful stop. If it hangs, the node goes offline, as a node that hangs should.
+            If it raises, the node beats on, and its hash has only the CPU use and the memory of
+            the process. Old values would be false. Without a hash, a crash would look like a
+            graceful stop. If it hangs, the heartbeat expires, and the node is offline.
         interval: Seconds from one beat to the next.
         ttl: Seconds that a heartbeat lives.
         heartbeat_prefix: Prefix of the heartbeats' keys.
@@ -90,11 +90,11 @@ class NodeReporter:
         self._metrics_key = metrics_prefix.encode() + raw_id
         self._portfolio_prefix = portfolio_prefix
         self._thread = Thread(target=self._live, name="node-reporter", daemon=True)
-        self._started_by: int | None = None  # the process id of the node
-        self._ended = Event()  # set by stop and halt: no beat is written any more
-        self._writing = Lock()  # held during each write, so that no beat follows the deletion
+        self._started_by: int | None = None  # the process that called start
+        self._ended = Event()  # stop and halt set it: no beat is written after that
+        self._writing = Lock()  # held during each write, so that no beat comes after the deletion
         self._crashed = self._deleted = False
-        # What follows belongs to the reporter's thread.
+        # Only the reporter's thread uses the next attributes.
         self._fresh = False  # whether the keys of an earlier life are deleted
         self._written: set[str] = set()  # fields that the hash may hold
         self._reporting = OutcomeLog(
@@ -113,27 +113,27 @@ class NodeReporter:
         return self
 
     def stop(self, timeout: float = 5.0) -> bool:
-        """End the beats and delete both keys; to be called when the node has done all else.
+        """End the beats and delete both keys. Call it as the last step of the node's shutdown.
 
-        A deletion that fails is tried again until the time is over.
+        If the deletion fails, it is tried again until the timeout.
 
         Args:
-            timeout: Seconds after which the method returns, though Redis or ``measure`` hangs.
+            timeout: Seconds after which the method returns, even if Redis or ``measure`` hangs.
 
         Returns:
-            Whether the keys are deleted. If not, the node will look as if it had crashed.
+            Whether the keys are deleted. If not, the node will look crashed.
         """
         if not self._is_ours():
             return self._started_by is None
         self._ended.set()
         reason: list[Exception] = []
         if not self._crashed and not self._deleted and not sys.is_finalizing():
-            # The reporter's thread may hang in measure(), and the caller must not hang in Redis.
+            # The reporter's thread may hang in measure(), and Redis must not make the caller hang.
             deadline, over = time.monotonic() + timeout, Event()
             Thread(target=self._delete_until, args=(deadline, reason, over), daemon=True).start()
             try:
                 over.wait(timeout)
-            except BaseException:  # a second Ctrl-C: the thread ends with the program that this ends
+            except BaseException:  # a second Ctrl-C: the program ends now, and its threads with it
                 over.wait(deadline - time.monotonic())
                 raise
         if not self._deleted:
@@ -142,9 +142,9 @@ class NodeReporter:
         return self._deleted
 
     def halt(self) -> None:
-        """End the beats and delete nothing, as a crash does.
+        """End the beats and delete no key, as a crash does.
 
-        Returns after a second at most. A write that Redis has not answered by then may still take effect.
+        This returns within a second. A write that Redis has not answered by then may still take effect.
         """
         if self._is_ours():
             self._crashed = True
@@ -156,7 +156,7 @@ class NodeReporter:
         return self.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Stop gracefully where the exception asks for an end; any other exception is a crash."""
+        """Stop gracefully if the block ends normally or the exception asks for an end. Else this is a crash."""
         if is_graceful(error):
             self.stop()
         else:
@@ -189,7 +189,7 @@ class NodeReporter:
             failure: Exception | None = None
             try:
                 self._beat(process)
-            except Exception as error:  # noqa: BLE001 - the edge of this thread: no node dies of its reporter
+            except Exception as error:  # noqa: BLE001 - the edge of this thread: an error here must not end the node
                 failure = error
             if not self._ended.is_set():
                 self._reporting.note(failure)
@@ -206,7 +206,7 @@ class NodeReporter:
             measured = self._measure()
             fields |= measured.fields()
             states = measured.portfolio_states or {}
-        except BaseException as error:  # noqa: BLE001 - the result of a cancelled task must not end the beats either
+        except BaseException as error:  # noqa: BLE001 - not even the result of a cancelled task may end the beats
             failure = error
         self._measuring.note(failure)
         with self._writing:
@@ -235,5 +235,5 @@ class NodeReporter:
                 pipeline.execute()
 
     def _delete(self) -> None:
-        # One command, since a hash without heartbeat reads as a crash. On a cluster it is split by slot.
+        # One command deletes both: a hash without heartbeat looks like a crash. On a cluster it is split by slot.
         self._redis.delete(self._heartbeat_key, self._metrics_key)
