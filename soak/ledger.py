@@ -150,7 +150,7 @@ class LedgerJudge:
         """
         looks = [*tuple(self.platform.looks.writes), *tuple(self.platform.plan.writes)]
         looks = [look for look in looks if look.value is not None and look.begun <= span[1]]
-        sure = max((look.begun for look in looks if look.sure), default=-math.inf)
+        sure = max((look.begun for look in looks if look.sure and look.ended <= span[0]), default=-math.inf)
         last = max((look.ended for look in looks), default=math.inf)
         if idle is None:
             return

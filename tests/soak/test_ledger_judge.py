@@ -199,6 +199,13 @@ def test_plan_is_idle_since_the_last_look_of_the_scheduler(idle: float, *, right
     assert (not desk.wrong_with(105, idle=idle)) is right
 
 
+def test_look_during_an_answer_may_come_after_the_read() -> None:
+    desk = planned_on_a()
+    desk.truth.looks.writes += [Write(1, 95, 95.01, sure=True), Write(1, 105.1, 105.11, sure=True)]
+    for idle in (0, 10):
+        assert not desk.wrong_with(105, idle=idle, took=0.2)
+
+
 def test_exporter_need_not_know_a_look_that_failed_and_redis_counts_from_its_start() -> None:
     desk = planned_on_a()
     desk.truth.looks.writes += [Write(1, 95, 95.01, sure=True), Write(1, 100, 101)]
