@@ -52,7 +52,10 @@ _USAGES: Final = {
     "nodes": "ginkgo-exporter nodes [flags]",
     "portfolios": "ginkgo-exporter portfolios [flags]",
     "explain": "ginkgo-exporter explain [NODE|PORTFOLIO|ALERT] [flags]",
-    "forget": "ginkgo-exporter forget NODE… | --offline-longer-than TIME | --rehomed [flags]",
+    "forget": (
+        "ginkgo-exporter forget NODE… [flags]\n"
+        "       ginkgo-exporter forget --rehomed | --offline-longer-than TIME [flags]"
+    ),
 }
 _OPTIONS: Final = {
     "demo": demo.add_flags,
