@@ -253,7 +253,7 @@ async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
     journal = Journal(JournalFile.of(loaded.journal), telemetry)
     fleet = Fleet(loaded, telemetry, journal=journal)
     bridge = Bridge(fleet) if loaded.alertmanager.url else None
-    server = Server(fleet, bridge.pushed if bridge else None)
+    server = Server(fleet, bridge)
     server.listen()
     journal.note_start(version=__version__, revision=__revision__, alertmanagers=list(loaded.alertmanager.url))
     with fleet:

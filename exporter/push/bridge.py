@@ -144,6 +144,10 @@ class Bridge(Collector):
         offset = self._wall() - self._clock()
         return [{"labels": self._texts.labels(a), "since": a.began + offset} for a in self._alerts.values()]
 
+    def refusals(self) -> list[str]:
+        """Return a sentence for each Alertmanager that takes no posts."""
+        return self._journal.refusals()
+
     def describe(self) -> Iterable[GaugeMetricFamily]:
         """Return nothing, so that registering collects nothing."""
         return ()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from exporter.journal.changes import Entry
 from exporter.journal.event import Kind
 from exporter.journal.journal import Journal
+from exporter.journal.sentences import at, shown
 from exporter.push.alerts import Alert, AlertTexts
 
 TAKEN, ENDED = "taken", "ended"
@@ -27,6 +28,7 @@ class PushJournal:
         self._journal, self._texts, self._now = journal, texts, now
         self._taken: dict[str, dict[tuple[str, str], float]] = {}
         self._states: dict[str, str] = {}
+        self._refused: dict[str, tuple[float, str]] = {}  # since when, in monotonic seconds, and why
 
     def posted(self, url: str, problem: str, alerts: Iterable[Alert]) -> None:
         """Hear of a post.
@@ -42,13 +44,23 @@ class PushJournal:
             evidence = {"error": problem} if problem else {}
             self._journal.note(Kind.PUSH, url, before, state, alertmanager=url, **evidence)
         if problem:
+            self._refused[url] = self._refused.get(url, (self._now(), ""))[0], problem
             return
+        self._refused.pop(url, None)
         taken = self._taken.setdefault(url, {})
         new = [alert for alert in alerts if taken.get(alert.key) != alert.began]
         if new:
             taken.update((alert.key, alert.began) for alert in new)
             at = self._now()
             self._journal.tell(lambda: self._taken_entries(url, new, at))
+
+    def refusals(self) -> list[str]:
+        """Return a sentence for each Alertmanager that takes no posts, with since when and why."""
+        return [
+            f"Alertmanager {shown(url)} takes no posts since {at(self._journal.unix(since))}: {shown(problem)}."
+            " Its alerts are posted again until it takes them."
+            for url, (since, problem) in self._refused.items()
+        ]
 
     def ended(self, alerts: Iterable[Alert], *, resolved: bool, stale: bool) -> None:
         """Hear that alerts are no longer pushed; of those that no Alertmanager took nothing is told.

@@ -18,7 +18,7 @@ from exporter.web.handler import Handler, log_request
 from exporter.web.incident import Events, Runbook, Runbooks
 from exporter.web.negotiation import CONTENT_TYPES, accepts_gzip, choose_format, time_limit
 from exporter.web.node_list import NodeQuery, nodes_json
-from exporter.web.page import PushedAlerts
+from exporter.web.page import PushStatus
 from exporter.web.portfolio_list import PortfolioQuery, portfolios_json
 from exporter.web.portfolio_section import portfolio_section
 from exporter.web.scrape import ScrapeOptions, Scrapes
@@ -35,7 +35,7 @@ def application(  # noqa: PLR0913 - the parts of a server
     scrapes: Scrapes,
     admission: Admission,
     views: Views,
-    pushed: PushedAlerts | None,
+    push: PushStatus | None,
     *,
     budget: SendBudget,
     request_started: Callable[[IOStream], None],
@@ -48,7 +48,7 @@ def application(  # noqa: PLR0913 - the parts of a server
         scrapes: Makes the bodies of scrapes.
         views: Makes the bodies of page and JSON.
         admission: Decides which requests are answered.
-        pushed: Returns the alerts that are being pushed; None if push is off.
+        push: What is being pushed; None if push is off.
         budget: Bounds the bytes that wait to be sent.
         request_started: Called with the connection's stream when a request began.
         request_finished: Called with the connection's stream when the request is answered.
@@ -57,7 +57,7 @@ def application(  # noqa: PLR0913 - the parts of a server
     return _Application(
         [
             (re.escape(fleet.settings.web.telemetry_path), Metrics, {**parts, "scrapes": scrapes}),
-            ("/", StatusPage, {**parts, "views": views, "pushed": pushed}),
+            ("/", StatusPage, {**parts, "views": views, "push": push}),
             ("/api/v1/nodes", Nodes, {**parts, "views": views}),
             ("/api/v1/portfolios", Portfolios, {**parts, "views": views}),
             ("/api/v1/events", Events, parts),
@@ -144,10 +144,10 @@ class Portfolios(View):
 class StatusPage(View):
     """The status page, and the data with which its script refreshes it."""
 
-    def initialize(self, pushed: PushedAlerts | None, **parts: Any) -> None:  # type: ignore[override]
+    def initialize(self, push: PushStatus | None, **parts: Any) -> None:  # type: ignore[override]
         """Take the parts that the application was made with."""
         super().initialize(**parts)
-        self.pushed = pushed
+        self.push = push
 
     async def get(self) -> None:
         """Answer with the page; with ``?rows``, ``?portfolios`` or ``?events`` with what its script refreshes."""
@@ -175,7 +175,7 @@ class StatusPage(View):
         if "events" in self.request.query_arguments:
             await self.send_view("events", lambda *_: [event_section(journal)], _HTML)
             return
-        alerts = self.pushed() if self.pushed else None
+        alerts, refusals = (self.push.pushed(), self.push.refusals()) if self.push else (None, ())
         for name, value in page.HEADERS.items():
             self.set_header(name, value)
         await self.send_view(
@@ -186,6 +186,7 @@ class StatusPage(View):
                     settings,
                     alerts,
                     offline_since,
+                    refusals=refusals,
                     trouble=self.fleet.trouble,
                     events=event_section(journal),
                     pause=pause,

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from tornado.template import Loader
 
@@ -25,8 +25,16 @@ from exporter.web.page_parts import content_policy, source
 from exporter.web.portfolio_section import portfolio_section
 from exporter.web.precedence import Pause
 
-PushedAlerts = Callable[[], Sequence[Mapping[str, Any]]]
-"""Returns the alerts that are being pushed: the ``labels`` of each, and the Unix time ``since``."""
+
+class PushStatus(Protocol):
+    """What the page shows of the push."""
+
+    def pushed(self) -> Sequence[Mapping[str, Any]]:
+        """Return the alerts that are being pushed: the ``labels`` of each, and the Unix time ``since``."""
+
+    def refusals(self) -> Sequence[str]:
+        """Return a sentence for each Alertmanager that takes no posts."""
+
 
 TROUBLE: Final = "Redis cannot be read, so nothing is known of the nodes."
 """What a reader must know if there is no snapshot, and the cause is unknown."""
@@ -59,6 +67,7 @@ def render(  # noqa: PLR0913 - what the page shows
     offline_since: OfflineSince = unknown,
     clock: Callable[[], float] = time.time,
     *,
+    refusals: Sequence[str] = (),
     trouble: str = TROUBLE,
     events: bytes = b"",
     pause: Pause = _no_pause,
@@ -71,6 +80,7 @@ def render(  # noqa: PLR0913 - what the page shows
         pushed: The alerts that are being pushed; None if push is off.
         offline_since: Returns since when a node is offline.
         clock: Returns Unix time. It is used when there is no snapshot.
+        refusals: A sentence for each Alertmanager that takes no posts.
         trouble: What a reader must know if there is no snapshot.
         events: The section on what changed last, as HTML; empty without one.
         pause: See ``Pause``.
@@ -96,6 +106,7 @@ def render(  # noqa: PLR0913 - what the page shows
         version=__version__,
         style=_STYLE,
         script=_SCRIPT,
+        refusals=refusals,
         trouble=trouble,
         events=events,
         portfolios=portfolio_section(snapshot, everything=False, pause=pause),

@@ -15,7 +15,7 @@ from exporter.web.admission import Admission
 from exporter.web.app import application
 from exporter.web.connections import LimitedServer, Listener
 from exporter.web.memory import MemoryReturn
-from exporter.web.page import PushedAlerts
+from exporter.web.page import PushStatus
 from exporter.web.precedence import Precedence
 from exporter.web.scrape import Scrapes
 from exporter.web.send_budget import SendBudget
@@ -36,13 +36,13 @@ class Server:
 
     Args:
         fleet: The fleet.
-        pushed: Returns the alerts that are being pushed; None if push is off.
+        push: What is being pushed; None if push is off.
 
     Raises:
         SettingsError: The web configuration is invalid.
     """
 
-    def __init__(self, fleet: Fleet, pushed: PushedAlerts | None = None) -> None:
+    def __init__(self, fleet: Fleet, push: PushStatus | None = None) -> None:
         precedence, telemetry = Precedence(), fleet.telemetry
         self._scrapes = Scrapes(fleet, precedence)
         self._memory = MemoryReturn()
@@ -58,7 +58,7 @@ class Server:
                 self._scrapes,
                 self._admission,
                 self._views,
-                pushed,
+                push,
                 budget=budget,
                 request_started=lambda stream: self._http.request_started(stream),  # noqa: PLW0108 - not made yet
                 request_finished=lambda stream: self._http.request_finished(stream),  # noqa: PLW0108

@@ -7,6 +7,8 @@ from exporter.journal.event import Event, Kind
 from exporter.journal.memory import Query
 from exporter.journal.sentences import headline, reasons
 from exporter.push.journaling import STALE
+from exporter.settings import load
+from exporter.web import page
 
 
 def events(world: World) -> list[Event]:
@@ -74,3 +76,17 @@ def test_alertmanager_that_takes_no_posts_is_told_with_its_answer_until_it_takes
     ]
     assert headline(events(world)[1]) == f"Alertmanager {world.url} takes no posts."
     assert reasons(events(world)[1]) == ["The error: HTTP 500 no."]
+
+
+def test_alertmanager_that_takes_no_posts_is_on_the_page_until_it_takes_them(world: World) -> None:
+    world.problem = "HTTP 500 <b>"
+    for _ in range(2):
+        world.bridge._posted(world, False, [])  # type: ignore[arg-type]
+        world.now += 60
+    (refusal,) = world.bridge.refusals()
+    assert refusal.startswith(f"Alertmanager {world.url} takes no posts since ")
+    assert refusal.endswith(" UTC: HTTP 500 <b>. Its alerts are posted again until it takes them.")
+    body = page.render(None, load({}), [], refusals=[refusal]).decode()
+    assert "HTTP 500 &lt;b&gt;" in body
+    world.bridge._posted(world, True, [])  # type: ignore[arg-type]
+    assert world.bridge.refusals() == []
