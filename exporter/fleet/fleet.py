@@ -182,6 +182,10 @@ class Fleet:
             self.settings.nodes.expected,
         )
 
+    def planned_portfolios(self, name: bytes) -> int:
+        """Return how many portfolios the plan gave to a node at the last read of all nodes; 0 without a plan."""
+        return self.reader.planned_portfolios(name)
+
     def attend(self, attendant: Attendant, refresh: float) -> None:
         """Watch each node's deadline from now on, and call ``attendant`` after each round of the watch.
 

@@ -105,6 +105,10 @@ class SnapshotReader:
             self._judge.keep(self._discovery.names.raw)
         return parts, lists
 
+    def planned_portfolios(self, name: bytes) -> int:
+        """Return how many portfolios the plan gave to a node at the last read; 0 without a plan."""
+        return self._portfolios.planned.get(name, 0)
+
     def _portfolio_series(
         self, names: Names, parts: Sequence[Part], lists: Sequence[bytes | None], deadline: float
     ) -> PortfolioSeries | None:

@@ -144,6 +144,11 @@ class PortfolioReader:
         """The nodes whose list is there and is no JSON list of strings."""
         return self._maker.lists.invalid
 
+    @property
+    def planned(self) -> Mapping[bytes, int]:
+        """How many portfolios the plan gives to each node that it names, as it was read last."""
+        return self._planned
+
     def read(
         self, nodes: NodesRead, deadline: float, workers: Collection[bytes] | None = None
     ) -> PortfolioReading | None:

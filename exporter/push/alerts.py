@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from exporter.push.rules import LABEL, load_rules
+from exporter.push.rules import filled_in, load_rules
 
 NODE_OFFLINE: Final = "GinkgoNodeOffline"
 MASS_LOSS: Final = "GinkgoMassHeartbeatLoss"
@@ -26,12 +26,14 @@ class Alert:
         node_id: The node that it is about; empty if it is about no single node.
         began: When its cause began; for an offline node, the time of its last beat.
         expired: When that node's heartbeat ended; None if that time is unknown, and for other alerts.
+        value: The value that the alert's rule would have: how many portfolios the plan gives to the node.
     """
 
     name: str
     node_id: str
     began: float
     expired: float | None = None
+    value: int = 0
 
     @property
     def key(self) -> tuple[str, str]:
@@ -67,10 +69,10 @@ class AlertTexts:
         """Return an alert's annotations, with the rule's templates filled in."""
         labels = self.labels(alert)
         texts = self._rules[alert.name].annotations
-        filled = {name: LABEL.sub(lambda match: labels.get(match[1], ""), text) for name, text in texts.items()}
+        filled = {name: filled_in(text, labels, alert.value) for name, text in texts.items()}
         return filled | ({"runbook_url": self._runbook(alert)} if self._external_url else {})
 
     def _runbook(self, alert: Alert) -> str:
         node = quote(alert.node_id, safe="")
-        filled_in = f"?node_id={node}" if 0 < len(node) <= LONGEST_NODE else ""
-        return f"{self._external_url}/runbooks/{alert.name}{filled_in}"
+        query = f"?node_id={node}" if 0 < len(node) <= LONGEST_NODE else ""
+        return f"{self._external_url}/runbooks/{alert.name}{query}"

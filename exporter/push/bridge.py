@@ -210,7 +210,8 @@ class Bridge(Collector):
         members = self._fleet.judge.members()
         for name, node in self._fleet.judge.offline().items():
             if name not in members and node.died is not None:
-                yield Alert(NODE_OFFLINE, shown_id(name), node.died - self._ttl, node.died if node.ended else None)
+                began, expired = node.died - self._ttl, node.died if node.ended else None
+                yield Alert(NODE_OFFLINE, shown_id(name), began, expired, self._fleet.planned_portfolios(name))
 
     def _is_stale(self, now: float) -> bool:
         """Return whether the states of nodes are too old to post, because other writers may know newer ones."""

@@ -10,8 +10,12 @@ from exporter.bundled import bundled
 from exporter.errors import SettingsError
 from exporter.settings.yaml_file import read_yaml
 
+COUNT: Final = re.compile(r"\s*\{\{- if gt \$value 0\.0 \}\}(.*?)\{\{ end \}\}", re.DOTALL)
+"""A part of a text that a pushed alert has only if its value is more than 0."""
+VALUE: Final = "{{ $value }}"
+"""The alert's value, which may stand in such a part only."""
 LABEL: Final = re.compile(r"\{\{\s*\$labels\.([a-zA-Z_][a-zA-Z0-9_]*)\s*\}\}")
-"""The only template that the annotations of a pushed alert may hold."""
+"""The label of an alert, which may stand anywhere in an annotation."""
 
 _BUNDLED: Final = "alerts/ginkgo.rules.yml"
 
@@ -22,11 +26,23 @@ class Rule:
 
     Attributes:
         labels: Labels, without templates.
-        annotations: Annotations; their only templates are ``{{ $labels.NAME }}``.
+        annotations: Annotations; their only templates are those that ``filled_in`` knows.
     """
 
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
+
+
+def filled_in(text: str, labels: Mapping[str, str], value: int) -> str:
+    """Return an annotation with its templates filled in, as Prometheus does it.
+
+    Args:
+        text: The annotation.
+        labels: The alert's labels; a missing label is an empty text.
+        value: The alert's value.
+    """
+    counted = COUNT.sub(lambda match: match[1].replace(VALUE, str(value)) if value > 0 else "", text)
+    return LABEL.sub(lambda match: labels.get(match[1], ""), counted)
 
 
 def load_rules(path: Path | None, wanted: Collection[str]) -> dict[str, Rule]:
@@ -65,6 +81,6 @@ def _rule(name: str, rule: dict[str, Any]) -> Rule:
             raise ValueError(f"{name}: its {field} are not texts")
         texts[field] = given
         for key, text in given.items():
-            if "{{" in (text if field == "labels" else LABEL.sub("", text)):
+            if "{{" in (text if field == "labels" else filled_in(text, {}, 1)):
                 raise ValueError(f"{name}: {key}: a pushed alert can't fill in this template")
     return Rule(texts["labels"], texts["annotations"])

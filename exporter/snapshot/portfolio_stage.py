@@ -40,6 +40,7 @@ class PortfolioStage:
 
     Attributes:
         planned_nodes: The nodes that the plan names, as it was read last.
+        planned: How many portfolios the plan gives to each of them.
         error: Why the portfolios could not be read at the last try, in one line; empty if they could.
     """
 
@@ -61,6 +62,7 @@ class PortfolioStage:
         self._maker = PortfolioSeriesMaker(invalid, write)
         self._invalid = invalid
         self.planned_nodes = _NOTHING
+        self.planned: Mapping[bytes, int] = {}
         self.error = ""
 
     def remember(self, faults: Mapping[str, EarlierFault]) -> None:
@@ -95,7 +97,7 @@ class PortfolioStage:
             log.debug("the portfolios cannot be read", error=self.error)
             return None
         finally:
-            self.planned_nodes = self._reader.planned_nodes
+            self.planned_nodes, self.planned = self._reader.planned_nodes, self._reader.planned
         if invalid := self._reader.invalid_lists:
             self._invalid(LOADED_FIELD, [shown_id(name) for name in invalid])
         return self._maker.make(reading, names, states) if reading else None

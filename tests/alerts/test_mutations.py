@@ -18,6 +18,7 @@ HARMLESS = {
     "installation:ginkgo_nodes:all_offline: 1h times 4 at 265",
     "installation:ginkgo_nodes_online:max1h: 1h times 4 at 81",
     "GinkgoNodesUndecided: 2m times 4 at 172",
+    "installation:ginkgo_workers:no_task_timer: 1h times 4 at 310",
     "node:ginkgo_node_dropped_events_total:last1h: 1h times 4 at 58",
     "node:ginkgo_node_events_total:last1h: 1h times 4 at 49",
     "node:ginkgo_node_backpressure:yesterday_max30m_rate5m: 30m times 4 at 56",

@@ -49,6 +49,7 @@ class World:
         self.server = replace(SERVER, refused={"MISCONF": 0})
         self.settings = load({"alertmanager.url": [self.url], **dict(flags)})
         self.judge = Judge(TTL, BEAT, self.settings.nodes.forget_after)
+        self.planned: dict[bytes, int] = {}
         self.outages = Outages(self.clock)
         self.watch = Watch(self.judge, self, 5, self.clock)
         self.telemetry = Telemetry()
@@ -71,6 +72,9 @@ class World:
 
     def wall(self) -> float:
         return self.now + EPOCH
+
+    def planned_portfolios(self, name: bytes) -> int:
+        return self.planned.get(name, 0)
 
     def attend(self, attendant: Callable[[bool], None], refresh: float) -> None:
         self.attendant = attendant

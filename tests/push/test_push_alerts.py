@@ -9,6 +9,7 @@ import yaml
 from exporter.bundled import bundled
 from exporter.errors import SettingsError
 from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, PUSHED, REDIS_UNREACHABLE, Alert, AlertTexts
+from exporter.push.rules import COUNT, VALUE
 from exporter.settings.model import Alertmanager
 from exporter.source.names import shown_id
 
@@ -39,14 +40,24 @@ def test_labels_and_annotations_are_the_rules(name: str) -> None:
     annotations = texts.annotations(alert)
     assert annotations.keys() == RULES[name]["annotations"].keys()
     for key, text in annotations.items():
-        assert text == RULES[name]["annotations"][key].replace("{{ $labels.node_id }}", "n")
+        told = RULES[name]["annotations"][key].partition("{{- if")[0].rstrip()
+        assert text == told.replace("{{ $labels.node_id }}", "n")
+
+
+def test_the_number_of_planned_portfolios_is_told_if_there_are_any() -> None:
+    texts = AlertTexts({})
+    some = texts.annotations(Alert(NODE_OFFLINE, "n", 0.0, value=3))["description"]
+    none = texts.annotations(Alert(NODE_OFFLINE, "n", 0.0, value=0))["description"]
+    assert some == f"{none} Portfolios that the plan gives to it: 3."
+    assert "{{" not in some
 
 
 @pytest.mark.parametrize("name", PUSHED)
 def test_the_rules_of_pushed_alerts_use_nothing_that_the_bridge_cannot_fill_in(name: str) -> None:
     labels = {"alertname", "job", "severity"} | ({"node_id"} if name == NODE_OFFLINE else set())
     for text in (*RULES[name]["annotations"].values(), *RULES[name]["labels"].values()):
-        assert "{{" not in re.sub(r"\{\{ \$labels\.(" + "|".join(labels) + r") \}\}", "", text)
+        plain = COUNT.sub(lambda part: part[1].replace(VALUE, ""), text) if name == NODE_OFFLINE else text
+        assert "{{" not in re.sub(r"\{\{ \$labels\.(" + "|".join(labels) + r") \}\}", "", plain)
     assert "{{" not in "".join(RULES[name]["labels"].values())
 
 
@@ -125,6 +136,10 @@ def rules_with(of_node_offline: str) -> str:
         (
             rules_with("labels: {a: 1}"),
             "GinkgoNodeOffline: its labels are not texts",
+        ),
+        (
+            rules_with("annotations: {summary: '{{- if gt $value 0.0 }}{{ $value | humanize }}{{ end }}'}"),
+            "GinkgoNodeOffline: summary: a pushed alert can't fill in this template",
         ),
         (
             rules_with("annotations: {summary: '{{ $value }}'}"),

@@ -33,6 +33,16 @@ def test_a_recovery_ends_the_refresh_and_resolves_nothing(world: World) -> None:
     assert world.ended == [((NODE_OFFLINE, "a"), False)]
 
 
+def test_the_alert_of_a_dead_node_knows_how_many_portfolios_the_plan_gives_to_it(world: World) -> None:
+    world.planned = {b"a": 3}
+    world.crash(b"a")
+    world.live(40)
+    assert world.alerts[NODE_OFFLINE, "a"].value == 3
+    world.planned = {}
+    world.live(10)
+    assert world.alerts[NODE_OFFLINE, "a"].value == 0
+
+
 def test_a_recovery_is_resolved_by_the_sole_writer() -> None:
     world = World({}, ("alertmanager.sole-writer", True))
     world.start(b"a", b"b")

@@ -5,6 +5,20 @@ from simulated.story import Story, story
 NAMES = tuple(f"n{number}" for number in range(1, 13))
 
 
+@story("GinkgoNodeOffline", portfolios=12, exporters=("a", "b"))
+def a_page_says_how_many_portfolios_the_plan_gives_to_the_node_until_they_are_moved(tale: Story) -> None:
+    tale.scheduler_stops(at=280, lasts=620)
+    tale.crash("n1", at=300)
+    tale.exporter_moves("b", "c", at=500)
+    tale.fires(node_id="n1", between=(315, 350))
+    text = (
+        "Node n1 has no live heartbeat, and its metrics hash is still in Redis: it did not stop gracefully. Its "
+        "portfolios are not traded until this or another node loads them."
+    )
+    tale.reads(600, "Node n1 is offline", f"{text} Portfolios that the plan gives to it: 3.", node_id="n1")
+    tale.reads(1200, "Node n1 is offline", text, node_id="n1")
+
+
 @story("GinkgoNodeOffline")
 def a_crash_pages_at_the_scrape_after_the_ttl_and_the_return_ends_it(tale: Story) -> None:
     tale.crash("n1", at=600)
