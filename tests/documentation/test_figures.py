@@ -1,0 +1,44 @@
+"""The times in the texts are those of the table of benchmarks."""
+
+import re
+
+import pytest
+from texts import ROOT
+
+BENCHMARKS = (ROOT / "docs" / "explanation" / "benchmarks.md").read_text(encoding="utf-8")
+CASES = re.split(r"^([\d,]+ nodes.*):$", BENCHMARKS, flags=re.MULTILINE)
+TABLES = dict(zip(CASES[1::2], CASES[2::2], strict=True))
+BESIDE = "1,000 nodes beside 1,000,000 other keys"
+MEDIAN, BLOCK = 2, 6
+"""The columns of the whole scrape and of the longest block of Redis, both medians in milliseconds."""
+
+
+def shown(case: str, way: str, column: int = MEDIAN) -> str:
+    """Return a figure of the table as a text rounds it."""
+    (row,) = (line for line in TABLES[case].splitlines() if line.startswith(f"| {way} |"))
+    milliseconds = float(row.split("|")[column].split("(")[0].replace(",", ""))
+    return f"{milliseconds + 1e-9:.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
+
+
+OURS, LUA, PIPELINED = "**ginkgo-exporter**", "redis_exporter with Lua", "plain Python, pipelined"
+FIGURES = {
+    "README.md": [
+        shown("1,000 nodes", OURS),
+        shown("10,000 nodes", OURS),
+        shown("1,000 nodes", LUA),
+        shown("10,000 nodes", LUA),
+    ],
+    "docs/explanation/comparison.md": [
+        shown("1,000 nodes", LUA, BLOCK),
+        shown("100,000 nodes", LUA, BLOCK),
+        shown("1,000 nodes", PIPELINED),
+        shown("1,000 nodes", OURS),
+        shown(BESIDE, PIPELINED),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_times_in_a_text_are_the_measured_ones(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert [figure for figure in FIGURES[name] if figure not in text] == []
