@@ -1,6 +1,7 @@
-"""``ginkgo-exporter demo``: runs simulated nodes, an embedded Valkey and the exporter in one command.
+"""``ginkgo-exporter demo``: runs a simulated platform, an embedded Valkey and the exporter in one command.
 
-Read ``stage`` first: it starts all parts, lets the story of ``story`` happen, and stops the parts.
+Read ``stage`` first: it starts all parts, lets the story of ``story`` happen, and stops the parts. ``platform`` has the
+nodes, their scheduler and Valkey's disk.
 """
 
 import argparse

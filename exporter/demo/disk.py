@@ -24,16 +24,23 @@ class Disk:
     def __init__(self, redis: "Redis", folder: Path) -> None:
         self._redis, self._snapshot = redis, folder / SNAPSHOT
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the disk is full now."""
+        return self._snapshot.is_dir()
+
     def fill(self) -> None:
         """Let a snapshot fail."""
+        if self._snapshot.is_file():
+            self._snapshot.unlink()  # an earlier snapshot
         (self._snapshot / "no room").mkdir(parents=True, exist_ok=True)
         with suppress(RedisError):
             self._redis.config_set("save", "3600 1000000")
             self._redis.bgsave()
 
     def free(self) -> None:
-        """Let the next snapshot succeed."""
+        """Let the next snapshot succeed; at once all writes are taken again."""
         shutil.rmtree(self._snapshot, ignore_errors=True)
         with suppress(RedisError):
-            self._redis.bgsave()
-            self._redis.config_set("save", "")
+            self._redis.config_set("save", "")  # Valkey takes writes again
+            self._redis.bgsave()  # and its last snapshot succeeded

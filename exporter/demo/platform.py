@@ -61,6 +61,8 @@ class Platform:
                 return  # a Redis given by --redis.url may start later
 
     async def __aexit__(self, *_: object) -> None:
+        if self.disk and self.disk.is_full:
+            await asyncio.to_thread(self.disk.free)  # else no key could be deleted
         await asyncio.gather(*(asyncio.to_thread(node.leave) for node in self.nodes))
         await asyncio.to_thread(self.scheduler.leave)
         self._redis.close()

@@ -84,7 +84,8 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
                 "status page": f"{url}/",
                 "metrics": f"curl -s {metrics} | grep -E '^ginkgo_(node|portfolio)'",
                 "JSON": f"curl -s {url}/api/v1/portfolios",
-                "table": f"{_command()} nodes --watch --exporter.url {url}",
+                "nodes": f"{_command()} nodes --watch --exporter.url {url}",
+                "portfolios": f"{_command()} portfolios --watch --exporter.url {url}",
             }
         if programs:
             prometheus = await start_prometheus(children, programs.prometheus, metrics, alertmanager, clock.speed)
