@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from redis import ResponseError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from exporter.demo.disk import Disk
 from servers import RedisServer, wait_for
@@ -32,7 +34,7 @@ def test_valkey_refuses_writes_while_its_disk_is_full_each_time(redis_server: Re
 
 def test_disk_of_a_valkey_that_is_gone_raises_no_error(redis_server: RedisServer, tmp_path: Path) -> None:
     redis_server.kill()
-    with redis_server.client(socket_timeout=1) as client:
+    with redis_server.client(retry=Retry(NoBackoff(), 0)) as client:
         disk = Disk(client, tmp_path)
         disk.fill()
         assert disk.is_full
