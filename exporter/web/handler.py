@@ -108,7 +108,7 @@ class Handler(RequestHandler):
             with self.budget.sending(body, stream, scrape=scrape) as sending:
                 async with asyncio.timeout(_READ_WITHIN):
                     if self.request.method != "HEAD":
-                        for block in in_blocks(body):
+                        for block in in_blocks(body, shared=self.budget.crowded):
                             self.write(block)
                             await self.flush()
                             sending.taken += len(block)

@@ -25,6 +25,9 @@ _GZIP_LEVEL: Final = 0
 """isal's fastest level. It shrinks a body to a tenth, in a tenth of the time that the read takes."""
 _BLOCK: Final = 1 << 18
 """Bytes of a body that are written at a time. They fit into a processor's cache; the cost of each write is small."""
+_SMALL: Final = 1 << 14
+"""Bytes of a block at least while there are many answers: each of these may hold a block that its client does not read.
+"""
 _GZIP_FORMAT: Final = 16 + isal_zlib.MAX_WBITS
 
 Body = Sequence[bytes]
@@ -105,14 +108,20 @@ class Scrapes:
         return [_gzip(pieces)] if options.gzip else pieces
 
 
-def in_blocks(body: Body) -> Iterator[bytes]:
-    """Yield a body in blocks of at least ``_BLOCK`` bytes, short of the last one."""
+def in_blocks(body: Body, *, shared: bool = False) -> Iterator[bytes]:
+    """Yield a body in blocks of at least ``_BLOCK`` bytes, short of the last one.
+
+    Args:
+        body: The body.
+        shared: Join only pieces of less than ``_SMALL`` bytes. A larger block is then a piece that all answers share.
+    """
+    least = _SMALL if shared else _BLOCK
     block: list[bytes] = []
     size = 0
     for piece in body:
         block.append(piece)
         size += len(piece)
-        if size >= _BLOCK:
+        if size >= least:
             yield b"".join(block)
             block, size = [], 0
     if block:

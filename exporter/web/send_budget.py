@@ -19,6 +19,8 @@ FLOOR: Final = 256 * 2**10
 """Bytes a second: a client that takes less is disconnected when the budget is short."""
 GRACE: Final = 0.5
 """Seconds that each client has before its rate counts."""
+_CROWD: Final = 16
+"""Answers that may each copy 256 KiB of their body, which is quicker and does not count."""
 _POLL: Final = 0.05
 _SCRAPE_WAITS: Final = 2.0
 """Seconds that a scrape waits for room. Other requests are refused at once."""
@@ -74,6 +76,11 @@ class SendBudget:
     def waiting(self) -> int:
         """Bytes that wait to be sent."""
         return sum(self._used)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many answers are being sent that an answer must not copy its body."""
+        return len(self._sendings) > _CROWD
 
     async def room(self, *, scrape: bool) -> bool:
         """Return whether one more body may be made; before that, disconnect slow clients if the budget is short."""

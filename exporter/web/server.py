@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import socket
 from functools import partial
 from typing import Final
 
@@ -25,6 +26,9 @@ _MAX_HEADER: Final = 16 * 1024
 _MAX_BODY: Final = 4 * 1024
 _IDLE: Final = 120.0
 """Seconds that a connection may be idle or take to send its headers. Scrape intervals are shorter."""
+_SEND_BUFFER: Final = 512 * 1024
+"""Bytes that the kernel holds for each client, twice as many with its own notes. It would take up to 4 MiB for a client
+that does not read, and may count them as memory of the container."""
 _FINISH: Final = 4.0
 """Seconds that requests have to finish when the server stops."""
 
@@ -88,6 +92,8 @@ class Server:
                 reason += " (is another exporter running? choose another port)"
             raise SettingsError(f"--web.listen-address: cannot listen on {self._address}: {reason}") from None
         self.port = sockets[0].getsockname()[1]
+        for each in sockets:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # accepted connections inherit it
         self._http.add_sockets([Listener(fileno=each.detach()) for each in sockets])
         self._memory.start()
         log.info("serving", address=str(ListenAddress(self._address.host, self.port)))

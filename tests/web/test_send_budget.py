@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+from exporter.web.scrape import in_blocks
 from exporter.web.send_budget import FLOOR, GRACE, SendBudget, Sending
 
 KIB = 1024
@@ -103,3 +104,19 @@ def test_scrape_gets_the_room_that_is_freed_while_it_waits() -> None:
             return await budget.room(scrape=True)
 
     assert asyncio.run(scenario())
+
+
+def test_answers_copy_their_bodies_only_while_they_are_few() -> None:
+    world = World()
+    for _ in range(16):
+        world.send(pieces(1))
+    assert not world.budget.crowded
+    world.send(pieces(1))
+    assert world.budget.crowded
+
+
+def test_blocks_of_a_crowd_are_pieces_that_all_answers_share() -> None:
+    body = [b"a" * 100, b"b" * 100, b"c" * 70_000, b"d" * 70_000]
+    assert [len(block) for block in in_blocks(body)] == [140_200]
+    first, second = in_blocks(body, shared=True)
+    assert (len(first), second is body[3]) == (70_200, True)
