@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from exporter.push.alertmanager import BATCH, Alertmanager, Pace
 from exporter.push.alerts import AlertTexts
 from exporter.push.config import HttpConfig
+from exporter.push.transport import Transport
 
 
 def test_an_empty_post_is_sent_at_once_to_learn_its_time() -> None:
@@ -207,6 +208,23 @@ def test_every_other_post_to_one_that_hangs_is_empty() -> None:
     run(scenario)
 
 
+def test_a_new_death_does_not_wait_for_a_second_empty_post_to_one_that_hangs() -> None:
+    async def scenario() -> None:
+        fake = Fake()
+        pace = Pace(fresh=60.0, backoff=(0.5, 0.5), idle=0.1)
+        async with posting(fake, pace=pace, timeouts=(0.1, 0.1)) as alertmanager:
+            await until(lambda: fake.taken)
+            fake.hangs = True
+            tried = len(fake.tried) + 2
+            await until(lambda: len(fake.tried) == tried)  # the idle post timed out, and so did the one that follows it
+            alertmanager.offer([dead("a")], time.monotonic())
+            await until(lambda: len(fake.tried) > tried)
+            fake.hangs = False
+        assert fake.tried[tried] == 1
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("fault", ["slow", "cut"])
 def test_alerts_are_posted_although_no_empty_post_was_ever_answered(fault: str) -> None:
     async def scenario() -> None:
@@ -364,3 +382,19 @@ def test_a_failure_is_logged_once_and_its_end_too() -> None:
         ]
 
     run(scenario)
+
+
+def test_a_client_that_is_closed_closes_its_connections() -> None:
+    closed = []
+
+    class Closing(Transport):
+        def close(self) -> None:
+            closed.append(True)
+
+    config = HttpConfig()
+    url = "http://127.0.0.1:1"
+    alertmanager = Alertmanager(
+        url, AlertTexts({}), config=config, posted=lambda *_: None, transport=Closing(url, config)
+    )
+    alertmanager.close()
+    assert closed
