@@ -150,14 +150,20 @@ class StatusPage(View):
         self.push = push
 
     async def get(self) -> None:
-        """Answer with the page; with ``?rows``, ``?portfolios`` or ``?events`` with what its script refreshes."""
+        """Answer with the page; with ``?rows`` or ``?portfolios`` answer with what its script refreshes."""
         offline_since, settings = judged(self.fleet.judge), self.fleet.settings
+        journal = self.fleet.journal
         if "rows" in self.request.query_arguments:
             await self.send_view(
                 "rows",
                 lambda snapshot, pause: [
                     page.rows_json(
-                        snapshot, settings.heartbeat.ttl, offline_since, pause=pause, trouble=self.fleet.trouble
+                        snapshot,
+                        settings.heartbeat.ttl,
+                        offline_since,
+                        pause=pause,
+                        trouble=self.fleet.trouble,
+                        events=event_section(journal),
                     )
                 ],
                 _JSON,
@@ -170,10 +176,6 @@ class StatusPage(View):
                 lambda snapshot, pause: [portfolio_section(snapshot, everything=everything, pause=pause)],
                 _HTML,
             )
-            return
-        journal = self.fleet.journal
-        if "events" in self.request.query_arguments:
-            await self.send_view("events", lambda *_: [event_section(journal)], _HTML)
             return
         alerts, refusals = (self.push.pushed(), self.push.refusals()) if self.push else (None, ())
         for name, value in page.HEADERS.items():

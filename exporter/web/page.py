@@ -126,6 +126,7 @@ def rows_json(  # noqa: PLR0913 - what the table shows
     *,
     pause: Pause = _no_pause,
     trouble: str = TROUBLE,
+    events: bytes = b"",
 ) -> bytes:
     """Return the rows of the page's table as JSON, offline nodes first, and ``MOST_NODES`` at most.
 
@@ -138,10 +139,12 @@ def rows_json(  # noqa: PLR0913 - what the table shows
         clock: Returns Unix time. It is used when there is no snapshot.
         pause: See ``Pause``.
         trouble: What a reader must know if there is no snapshot.
+        events: The section on what changed last, as HTML.
     """
     answer = {
         "redis_up": snapshot is not None,
         "trouble": "" if snapshot else trouble,
+        "events": events.decode(),
         "read": f"{moment(snapshot.wall if snapshot else clock())} UTC",
         "nodes": [row | {"texts": _texts(row)} for row in _rows(snapshot, ttl, offline_since, MOST_NODES, pause)],
     }

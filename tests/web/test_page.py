@@ -327,10 +327,13 @@ def test_pushed_alerts_are_listed_until_they_end(
         beat(own_client, "node-1", ttl=600)
         wait_for(lambda: known(exporter, 1))
         opened(browser, exporter)
-        assert text(browser, "#pushed") == "Alerts being pushed\nNone."
+        title, *refusals, none = text(browser, "#pushed").splitlines()
+        assert (title, none) == ("Alerts being pushed", "None.")
+        assert all(line.startswith("Alertmanager http://127.0.0.1:9 takes no posts since ") for line in refusals)
         own_client.hset("node:metrics:node-2", "total_events", "1")
         wait_for(lambda: "GinkgoNodeOffline" in text(browser, "#pushed"))
         assert "node_id=node-2" in text(browser, "#pushed")
+        assert "Alertmanager http://127.0.0.1:9 takes no posts since " in text(browser, "#pushed")
         beat(own_client, "node-2", ttl=600)
         wait_for(lambda: "None." in text(browser, "#pushed"))
     finally:

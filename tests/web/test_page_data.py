@@ -63,7 +63,13 @@ def test_rows_put_offline_nodes_first_and_say_when_redis_was_read() -> None:
 
 def test_rows_of_a_redis_that_cannot_be_read_are_empty_and_have_the_clocks_time() -> None:
     answer = json.loads(page.rows_json(None, 30.0, clock=lambda: WALL + 60))
-    assert answer == {"redis_up": False, "trouble": page.TROUBLE, "read": "2026-01-06 12:31:45 UTC", "nodes": []}
+    assert answer == {
+        "redis_up": False,
+        "trouble": page.TROUBLE,
+        "events": "",
+        "read": "2026-01-06 12:31:45 UTC",
+        "nodes": [],
+    }
     assert "Read at 2026-01-06 12:31:45 UTC" in page.render(None, load({}), None, clock=lambda: WALL + 60).decode()
 
 

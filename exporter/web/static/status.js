@@ -125,10 +125,22 @@
     set(element("shown"), "");
   };
 
+  const showEvents = (html) => {
+    const section = element("events");
+    const fresh = new DOMParser().parseFromString(html, "text/html").body;
+    const open = [...section.querySelectorAll("details[open]")].map((details) => details.dataset.id);
+    for (const details of fresh.querySelectorAll("details")) details.open = open.includes(details.dataset.id);
+    if (fresh.innerHTML === section.innerHTML) return;
+    const focused = document.activeElement?.parentElement?.dataset.id;
+    section.replaceChildren(...fresh.childNodes);
+    section.hidden = false;
+    if (focused) section.querySelector(`details[data-id="${focused}"] summary`)?.focus();
+  };
+
   const refresh = async () => {
     const answer = await fetch("./?rows", { cache: "no-store" });
     if (!answer.ok) throw new Error(`it answers ${answer.status}`);
-    const { redis_up: up, trouble, read, nodes: fresh } = await answer.json();
+    const { redis_up: up, trouble, read, events, nodes: fresh } = await answer.json();
     if (up) {
       nodes = withRates(fresh);
       draw();
@@ -138,6 +150,7 @@
     document.body.classList.remove("stale");
     showState(up);
     showTrouble(trouble);
+    showEvents(events);
     set(element("read"), `Read at ${read}`);
   };
   const refreshPushed = async () => {
@@ -163,19 +176,6 @@
     const answer = await fetch(`./?portfolios=${allPortfolios ? "all" : "faults"}`, { cache: "no-store" });
     if (answer.ok) showPortfolios(await answer.text());
   };
-  const refreshEvents = async () => {
-    const answer = await fetch("./?events", { cache: "no-store" });
-    if (!answer.ok) return;
-    const section = element("events");
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").body;
-    const open = [...section.querySelectorAll("details[open]")].map((details) => details.dataset.id);
-    for (const details of fresh.querySelectorAll("details")) details.open = open.includes(details.dataset.id);
-    if (fresh.innerHTML === section.innerHTML) return;
-    const focused = document.activeElement?.parentElement?.dataset.id;
-    section.replaceChildren(...fresh.childNodes);
-    section.hidden = false;
-    if (focused) section.querySelector(`details[data-id="${focused}"] summary`)?.focus();
-  };
   let timer = null; // null while a refresh is running
   const keepCurrent = async () => {
     clearTimeout(timer);
@@ -185,7 +185,6 @@
         await refresh();
         await refreshPushed();
         await refreshPortfolios();
-        await refreshEvents();
       } catch (error) {
         showState(false, "No answer from the exporter");
         showTrouble(`The exporter does not answer (${error.message}). The table is out of date.`);
