@@ -27,11 +27,12 @@ def run(attack: Attack, seconds: float, limit: int) -> Result:
     with stand(attack, limit) as defended:
         before = defended.memory("VmRSS")
         lines = len(defended.log_lines())
-        scraper = Scraper(defended, attack.nodes - (1 if attack.run else 0))
+        scraper = Scraper(defended, attack.nodes)
         _attack(attack, defended, seconds)
         seen = scraper.stop()
         logged = len(defended.log_lines()) - lines
         alive = defended.alive
+        load = os.getloadavg()[0]
         back = _back_within(defended, before) if alive else None
         return Result(
             attack,
@@ -44,6 +45,7 @@ def run(attack: Attack, seconds: float, limit: int) -> Result:
             pages=sorted(defended.alertmanager.pages),
             well=defended.alive and _is_well(defended, attack),
             log=defended.log_lines()[lines:],
+            load=load,
         )
 
 

@@ -53,6 +53,8 @@ class Attack:
         nodes: Nodes of the fleet.
         flags: More flags of the exporter.
         memory: MiB that the exporter may have; 0 for what the command line says.
+        unreadable: Whether Redis does not answer in the promised shapes, so that scrapes have to say that it is down. A
+            page that says so is right then, and a page about a node is wrong as always.
         users: Whether the exporter asks for a password.
         alertmanager: What a fake Alertmanager answers each post with; None for a sound one.
     """
@@ -64,5 +66,6 @@ class Attack:
     nodes: int = NODES
     flags: tuple[str, ...] = ()
     memory: int = 0
+    unreadable: bool = False
     users: bool = False
     alertmanager: Callable[[], Iterator[bytes]] | None = None

@@ -58,18 +58,27 @@ def new_nodes(field: Field) -> None:
 
 
 def wrong_types(field: Field) -> None:
-    """Turn the keys of 5,000 nodes into lists, streams and strings, and back."""
+    """Turn keys of 5,000 nodes into lists and hashes, and back.
+
+    Half of the nodes belong to the fleet. They have beaten, so they stay online until that beat would have ended. The
+    other half are new, and never have a hash or list without a heartbeat, which would be a node that crashed.
+    """
     with redis.Redis(port=field.redis) as client:
         for number in field.rounds(0.2):
             pipe = client.pipeline(transaction=False)
-            for i in range(5000):
-                name = f"wrong-{i}"
-                pipe.delete(f"node:metrics:{name}", f"heartbeat:node:{name}")
-                if (number + i) % 2:
-                    pipe.rpush(f"node:metrics:{name}", "x")
-                    pipe.hset(f"heartbeat:node:{name}", "a", "b")
+            for i in range(2500):
+                old, new, wrong = f"execution-node-{i:06}", f"wrong-{i}", (number + i) % 2
+                for name in (old, new):
+                    pipe.delete(f"heartbeat:node:{name}", f"node:metrics:{name}")
+                pipe.hset(f"heartbeat:node:{new}", "a", "b")
+                if wrong:
+                    pipe.rpush(f"node:metrics:{old}", "x")
+                    pipe.hset(f"heartbeat:node:{old}", "a", "b")
                 else:
-                    pipe.set(f"heartbeat:node:{name}", "2026-01-06T12:30:45", ex=60)
+                    pipe.hset(f"node:metrics:{old}", "queue_size", "1")
+                    pipe.set(f"heartbeat:node:{old}", "2026-01-06T12:30:45", ex=3600)
+                    pipe.set(f"heartbeat:node:{new}", "2026-01-06T12:30:45", ex=3600)
+                    pipe.rpush(f"node:metrics:{new}", "x")
             pipe.execute()
 
 

@@ -13,7 +13,7 @@ INTERVAL: Final = 1.0
 """Seconds between two scrapes."""
 _TIMEOUT: Final = 10.0
 _UP: Final = re.compile(rb"^ginkgo_redis_up 1", re.MULTILINE)
-_ONLINE: Final = re.compile(rb"^ginkgo_node_up\{[^\n]*\} 1(?:\.0)?$", re.MULTILINE)
+_ONLINE: Final = re.compile(rb'^ginkgo_node_up\{node_id="execution-node-\d+"\} 1$', re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class Scraper:
 
     Args:
         stand: The exporter.
-        nodes: Nodes that a whole scrape has at least.
+        nodes: Nodes of the fleet: all of them are online in a whole scrape.
     """
 
     def __init__(self, stand: Stand, nodes: int) -> None:
@@ -76,7 +76,7 @@ class Scraper:
             self.seen.note_wrong(f"HTTP {status}")
         elif not _UP.search(body):
             self.seen.down += 1
-        elif len(_ONLINE.findall(body)) >= self._nodes:
+        elif len(_ONLINE.findall(body)) == self._nodes:
             self.seen.whole += 1
         else:
-            self.seen.note_wrong("nodes missing")
+            self.seen.note_wrong("nodes missing or called dead")

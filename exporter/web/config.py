@@ -33,6 +33,12 @@ def _bcrypt_hash(value: str) -> str:
     return value
 
 
+def _no_http2(value: bool) -> bool:  # noqa: FBT001 - pydantic's form
+    if value:
+        raise ValueError("HTTP/2 is not supported, every scraper speaks HTTP/1.1; leave it out or set it to false")
+    return value
+
+
 def _relative_to_file(value: Path, info: ValidationInfo) -> Path:
     return Path((info.context or {}).get("folder", ".")) / value
 
@@ -82,8 +88,8 @@ class TlsServer(_Strict):
 class HttpServerConfig(_Strict):
     """Headers that are added to every answer."""
 
-    http2: bool = True
-    """Accepted for compatibility, without effect. The server speaks HTTP/1.1 only, as every scraper does."""
+    http2: Annotated[bool, AfterValidator(_no_http2)] = False
+    """The server speaks HTTP/1.1 only, as every scraper does."""
     headers: dict[
         Literal[
             "Content-Security-Policy",

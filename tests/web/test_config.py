@@ -46,6 +46,7 @@ def test_relative_paths_start_at_the_configuration_files_folder(tmp_path: Path) 
         ("tls_server_config: {cert_file: a, key_file: b, client_auth_type: RequestClientCert}", "prove nothing"),
         ("tls_server_config: {cert_file: a, key_file: b, min_version: SSL3}", "min_version"),
         ("tls_server_config: {cert: a, key_file: b}", "not supported"),
+        ("http_server_config: {http2: true}", "http_server_config.http2: HTTP/2 is not supported"),
         ("rate_limit: {interval: 1s}", "rate_limit: unknown, or a setting of exporter-toolkit that is not supported"),
         ("tls_server_config: {cert_file: a, key_file: b, curve_preferences: [X25519, CurveP256]}", "not supported"),
         ('http_server_config: {headers: {X-Frame-Options: "deny\\r\\nSet-Cookie: a"}}', "headers"),
