@@ -86,7 +86,7 @@ def _names(event: Event, subject: str | None, one: str, many: str) -> str:
     return f"{len(event.subjects)} {many} ({named}{f' and {left} more' if left > 0 else ''})"
 
 
-def _node(event: Event, subject: str | None) -> str:  # noqa: PLR0911 - a table
+def _node(event: Event, subject: str | None) -> str:
     names = _names(event, subject, "Node", "nodes")
     several = subject is None and len(event.subjects) > 1
     verb = "are" if several else "is"
@@ -101,16 +101,16 @@ def _node(event: Event, subject: str | None) -> str:  # noqa: PLR0911 - a table
             return f"{names} {verb} still offline."
         case _, "gone":
             return f"{names} stopped." if event.evidence.get("because") == Why.STOPPED else f"{names} {verb} gone."
-        case _, "undecided":
-            return f"It is not decided whether {names} {'live' if several else 'lives'}."
         case _, after:
             return f"{names} {verb} {shown(after)}."
 
 
 def _portfolio(event: Event, subject: str | None) -> str:
     names = _names(event, subject, "Portfolio", "portfolios")
-    verb = "are" if subject is None and len(event.subjects) > 1 else "is"
-    return f"{names} {verb} {shown(event.after)}{f', and was {shown(event.before)}' if event.before else ''}."
+    verb, were = ("are", "they were") if subject is None and len(event.subjects) > 1 else ("is", "it was")
+    if event.before == event.after:
+        return f"{names} {verb} still {shown(event.after)}, for another reason."
+    return f"{names} {verb} {shown(event.after)}{f'; {were} {shown(event.before)} before' if event.before else ''}."
 
 
 def _redis(event: Event, _: str | None) -> str:

@@ -173,7 +173,7 @@ def test_portfolio_is_told_apart_from_a_node_of_the_same_name() -> None:
         explained(facts, "n1", None)
     assert explained(facts, "node:n1", None).kind == "node"
     text = said(facts, "portfolio:n1")
-    assert text.startswith("Portfolio n1 is untraded, and was traded.")
+    assert text.startswith("Portfolio n1 is untraded; it was traded before.")
     assert "    The reason: orphaned.\n    The plan gives it to node n9.\n" in text
 
 
