@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from exporter.contract import FIELDS
+from exporter.contract import FIELDS, LOADED_FIELD
 from exporter.exposition.collector import read_families
 from exporter.exposition.lines import LineWriter
 from exporter.exposition.text import Format, exposition
@@ -40,6 +40,7 @@ from grafana.proof.lives import (
     minutes_before_end,
     troubled_node,
 )
+from grafana.proof.portfolios import Ledgers, loaded_list
 
 _JOB: Final = "ginkgo-exporter"
 _REDIS: Final = Server("simulated", "master")
@@ -117,6 +118,7 @@ class _Exporter:
         self._lines = LineWriter()
         self._names = Names()
         self._lives = {life.node_id.encode(): life for life in story.lives}
+        self._ledgers = Ledgers(self._lives)
         # Many nodes of a large fleet differ only in their name, so their keys are computed once.
         self._twins = {name: replace(life, node_id="") for name, life in self._lives.items()}
 
@@ -136,7 +138,9 @@ class _Exporter:
         verdicts = self._judge.judge(reading)
         took = 0.002 + len(known) * 5e-6 * (1 + at % 3)
         part = self._maker.part(self._names, range(len(self._names.raw)), reading, verdicts)
+        portfolios = self._ledgers.series(self._names, part.states, reading.loaded_lists, at)
         snapshot = self._maker.snapshot(self._names, [replace(part, lines=self._lines.write(part))])
+        snapshot = replace(snapshot, portfolios=portfolios)
         self.offline = snapshot.counts[State.OFFLINE]
         return b"".join(exposition(snapshot, Format.OPENMETRICS)), _text(
             read_families(snapshot, replace(info, collect_duration=took))
@@ -144,14 +148,18 @@ class _Exporter:
 
     def _read(self, at: float) -> Reading:
         keys = [_keys(self._twins[name], at) for name in self._names.raw]
-        fields = zip(*(fields for fields, _, _ in keys), strict=True) if keys else ((),) * len(FIELDS)
+        columns: list[tuple[bytes | None, ...]] = [()] * len(FIELDS)
+        if keys:
+            columns = list(zip(*(fields for fields, _, _ in keys), strict=True))
+        lists = tuple(loaded_list(name, self._lives[name], at) for name in self._names.raw)
+        columns[FIELDS.index(LOADED_FIELD)] = lists
         return Reading(
             at,
             at,
             END - LENGTH + at,
             _REDIS,
             self._names.raw,
-            tuple(fields),
+            tuple(columns),
             [ttl for _, ttl, _ in keys],
             [beat for _, _, beat in keys],
         )

@@ -148,11 +148,15 @@ def _write_alerts(alerts: Sequence[Rule], folder: Path) -> None:
     since: list[str] = []
     with running(folder) as prometheus:
         for alert in alerts:
+            waits = _seconds(alert.get("for", "0s")), _seconds(alert.get("keep_firing_for", "0s"))
+            # Two series that differ in the name of their metric only are one alert.
+            true_at: dict[tuple[tuple[str, str], ...], list[float]] = {}
             for series in prometheus.over_time(alert["expr"]):
-                labels = _alert_labels(alert, series["metric"])
-                true_at = [float(at) for at, _ in series["values"]]
-                waits = _seconds(alert.get("for", "0s")), _seconds(alert.get("keep_firing_for", "0s"))
-                for at, began in _fired(true_at, *waits):
+                key = tuple(sorted(_alert_labels(alert, series["metric"]).items()))
+                true_at.setdefault(key, []).extend(float(at) for at, _ in series["values"])
+            for key, times in true_at.items():
+                labels = dict(key)
+                for at, began in _fired(times, *waits):
                     stamp = f"{at:.0f}\n"
                     firing.append(f"ALERTS{_braced(labels | {'alertstate': 'firing'})} 1 {stamp}")
                     since.append(f"ALERTS_FOR_STATE{_braced(labels)} {began:.0f} {stamp}")

@@ -1,4 +1,4 @@
-"""The fleet's dashboard: it shows which nodes are offline and since when, and whether events are lost."""
+"""The fleet's dashboard: whether everything is traded, which nodes are offline, and whether events are lost."""
 
 from typing import Final
 
@@ -6,6 +6,7 @@ from grafana_foundation_sdk.builders import stat, statetimeline, table, timeseri
 from grafana_foundation_sdk.builders.dashboard import Row
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from grafana.source import portfolios
 from grafana.source.frame import FLEET, OUR_ALERTS, begun_alerts, shell
 from grafana.source.nodes import node_table
 from grafana.source.palette import (
@@ -31,7 +32,7 @@ from grafana.source.queries import (
     recorded,
     select,
     while_known,
-    worst_gauge,
+    worst,
     worst_rate,
     worst_recorded,
     worst_uptime,
@@ -49,15 +50,23 @@ def dashboard() -> Dashboard:
     return shell(
         FLEET,
         "Ginkgo / Fleet",
-        "Which ExecutionNodes are offline and since when, whether events are lost, which queues are full, and whether "
-        "the load is balanced.",
+        "Whether every portfolio is traded, which ExecutionNodes are offline and since when, whether events are lost, "
+        "which queues are full, and whether the load is balanced.",
         [
+            portfolios.everything_traded(),
+            portfolios.untraded(),
+            portfolios.duplicated(),
+            portfolios.without_failover(),
+            portfolios.last_look(),
+            portfolios.plan_age(),
             _offline(),
             _online(),
             _undecided(),
             _dropped_in_range(),
             _redis(),
             _push(),
+            portfolios.faults(),
+            portfolios.by_state(),
             _nodes(),
             _alive(),
             _alerts(),
@@ -69,6 +78,10 @@ def dashboard() -> Dashboard:
             _queues(),
             _balance(),
             _census(),
+            Row("Plan and workers"),
+            portfolios.looks(),
+            portfolios.plan_changes(),
+            portfolios.workers(),
         ],
         annotations=[begun_alerts()],
     )
@@ -236,11 +249,13 @@ def _drops() -> timeseries.Panel:
 
 
 def _queues() -> timeseries.Panel:
+    fullest = recorded("node:ginkgo_node_queue_size:fullest")
     return lines(
         "Queues: the fullest",
-        f"Average queue length over a node's portfolios, for the {LINES} nodes with the fullest queues of the range. "
-        "A portfolio's queue holds 1,000 events. The dashed lines are at 70 % (filling) and 95 % (full).",
-        Query(worst_gauge(LINES, "ginkgo_node_queue_size"), "{{node_id}}"),
+        f"The fullest queue among a node's portfolios, for the {LINES} worst nodes of the range. Where single queues "
+        "are unknown, it is the average over the node's portfolios. A portfolio's queue holds 1,000 events. The dashed "
+        "lines are at 70 % (filling) and 95 % (full).",
+        Query(worst(LINES, while_known(fullest), f"max_over_time({fullest}[$__range] @ end())"), "{{node_id}}"),
         unit="short",
         limits=thresholds((QUEUE_FILLING, LATE), (QUEUE_FULL, BAD), below="transparent"),
     )

@@ -44,8 +44,8 @@ def dashboard() -> Dashboard:
     return shell(
         NODE,
         "Ginkgo / Node",
-        "One ExecutionNode, or several: heartbeat, queue, events, backpressure, drops and resources. Restarts and "
-        "alerts are marked.",
+        "One ExecutionNode, or several: heartbeat, queues, events, backpressure, drops, portfolios and resources. "
+        "Restarts and alerts are marked.",
         [
             _nodes(),
             _alive(),
@@ -58,6 +58,7 @@ def dashboard() -> Dashboard:
             _drops(),
             Row("Load and resources"),
             _portfolios(),
+            _positions(),
             _cpu(),
             _memory(),
         ],
@@ -137,9 +138,12 @@ def _heartbeat() -> timeseries.Panel:
 def _queue() -> timeseries.Panel:
     return lines(
         "Queue",
-        "Average queue length over the node's portfolios. The dashed lines are at 70 % (filling) and 95 % (full) of "
-        "the 1,000 events that a queue holds." + _ONLY_SOME,
-        _gauge("ginkgo_node_queue_size"),
+        "Average queue length over the node's portfolios, and the fullest queue among them: one full queue of five "
+        "makes an average of 200. The dashed lines are at 70 % (filling) and 95 % (full) of the 1,000 events that a "
+        "queue holds. Older nodes do not say which portfolios they have, so their fullest queue is unknown."
+        + _ONLY_SOME,
+        Query(worst_gauge(LINES, "ginkgo_node_queue_size_max", _CHOSEN), "{{node_id}}: fullest"),
+        Query(worst_gauge(LINES, "ginkgo_node_queue_size", _CHOSEN), "{{node_id}}: average"),
         unit="short",
         limits=thresholds((QUEUE_FILLING, LATE), (QUEUE_FULL, BAD), below="transparent"),
     )
@@ -198,7 +202,19 @@ def _portfolios() -> timeseries.Panel:
         "Portfolios that the node has loaded." + _ONLY_SOME,
         _gauge("ginkgo_node_portfolios"),
         unit="short",
-        width=8,
+        width=6,
+        steps=True,
+        decimals=0,
+    )
+
+
+def _positions() -> timeseries.Panel:
+    return lines(
+        "Positions",
+        "Positions of the node's portfolios, together." + _ONLY_SOME,
+        _gauge("ginkgo_node_positions"),
+        unit="short",
+        width=6,
         steps=True,
         decimals=0,
     )
@@ -210,7 +226,7 @@ def _cpu() -> timeseries.Panel:
         "CPU use that the node reports. Many nodes always write 0; their line has no meaning." + _ONLY_SOME,
         _gauge("ginkgo_node_cpu_usage_ratio"),
         unit="percentunit",
-        width=8,
+        width=6,
     )
 
 
@@ -220,5 +236,5 @@ def _memory() -> timeseries.Panel:
         "Memory that the node reports. Many nodes always write 0; their line has no meaning." + _ONLY_SOME,
         _gauge("ginkgo_node_memory_usage_bytes"),
         unit="bytes",
-        width=8,
+        width=6,
     )

@@ -43,7 +43,8 @@ def node_table(title: str, description: str, *matchers: str, height: int) -> Pan
             limits=thresholds((-1, BAD), (0.001, LATE), (HEARTBEAT_LATE, PLAIN)),
             width=70,
         ),
-        Column("Portfolios", once(select("ginkgo_node_portfolios", *matchers)), width=90),
+        Column("Planned", once(select("ginkgo_node_planned_portfolios", *matchers)), width=80),
+        Column("Loaded", once(select("ginkgo_node_portfolios", *matchers)), width=75),
         Column(
             "Queue",
             once(select("ginkgo_node_queue_size", *matchers)),

@@ -25,6 +25,11 @@ def once(expression: str, *labels: str) -> str:
     return f"max without ({', '.join((_PLACE, *labels))}) ({expression})"
 
 
+def earliest(expression: str) -> str:
+    """Return the earliest of the times that several exporters export."""
+    return f"min without ({_PLACE}) ({expression})"
+
+
 def rate(selector: str) -> str:
     """Return the increase of a node's counter per second."""
     return once(f"rate({selector}[$__rate_interval])")

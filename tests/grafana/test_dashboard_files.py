@@ -18,6 +18,7 @@ from grafana.source.palette import (
     QUEUE_FILLING,
     QUEUE_FULL,
 )
+from grafana.source.portfolios import STALLED
 
 GRAFANA = Path(__file__).parents[2] / "grafana"
 DASHBOARDS = [read(path) for path in sorted((GRAFANA / "dashboards").glob("*.json"))]
@@ -89,8 +90,9 @@ def test_node_names_link_to_the_node() -> None:
 def test_limits_agree_with_the_alerts() -> None:
     rules = yaml.safe_load((GRAFANA.parent / "alerts" / "ginkgo.rules.yml").read_text(encoding="utf-8"))
     alerts = {rule.get("alert") or rule["record"]: rule["expr"] for group in rules["groups"] for rule in group["rules"]}
-    assert f"ginkgo_node_queue_size > {QUEUE_FILLING:.0f}" in alerts["GinkgoQueueGrowing"]
+    assert f"node:ginkgo_node_queue_size:fullest > {QUEUE_FILLING:.0f}" in alerts["GinkgoQueueGrowing"]
     assert f">= {QUEUE_FULL:.0f}" in alerts["GinkgoQueueGrowing"]
+    assert f">= {STALLED}" in alerts["GinkgoSchedulerStalled"]
     late = alerts["node:ginkgo_node_heartbeat_ttl_seconds:late"]
     assert f"(ginkgo_node_heartbeat_ttl_seconds > 0) < {HEARTBEAT_LATE}\n" in late
     spike, high = alerts["GinkgoBackpressureSpike"], alerts["GinkgoBackpressureHigh"]

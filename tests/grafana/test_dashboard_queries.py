@@ -174,10 +174,42 @@ def test_firing_alerts_name_the_crashed_node_and_the_time(eight_nodes: Prometheu
     firing = {
         alert["metric"]["alertname"]: alert for alert in named("Ginkgo / Fleet: Firing alerts A").run(eight_nodes)
     }
-    assert firing.keys() == {"GinkgoEventsDropped", "GinkgoNodeOffline"}  # drops are told for a quarter of an hour more
+    assert firing.keys() == {
+        *("GinkgoEventsDropped", "GinkgoNodeOffline"),  # drops are told for a quarter of an hour more
+        *("GinkgoNodePaused", "GinkgoPortfoliosUnplanned", "GinkgoPortfoliosUntraded"),
+    }
     alert = firing["GinkgoNodeOffline"]
     assert alert["metric"]["node_id"] == CRASHED
     assert END - 12 * 60 <= float(alert["value"][1]) / 1000 <= END - 11 * 60
+
+
+def test_fleet_says_first_that_not_everything_is_traded(eight_nodes: Prometheus) -> None:
+    first = next(panel for panel in DASHBOARDS["fleet"]["panels"] if panel["type"] != "row")
+    assert first["title"] == "Is everything traded?"
+    (answer,) = named("Ginkgo / Fleet: Is everything traded? A").run(eight_nodes)
+    (untraded,) = named("Ginkgo / Fleet: Untraded A").run(eight_nodes)
+    assert answer["value"][1] == untraded["value"][1] == "1"
+
+
+def test_table_of_faults_shows_since_when_and_on_which_node(eight_nodes: Prometheus) -> None:
+    found = {
+        (sample["metric"]["portfolio_id"], sample["metric"]["node_id"], sample["metric"]["state"]): sample["value"][1]
+        for sample in column("Ginkgo / Fleet", "Portfolios at fault", "For").run(eight_nodes)
+    }
+    assert found.keys() == {
+        (f"{CRASHED}-p1", CRASHED, "untraded"),
+        ("node-1-p2", "node-1", "unplanned"),
+    }
+    assert 11 * 60 <= float(found[f"{CRASHED}-p1", CRASHED, "untraded"]) <= 12 * 60
+    assert 29 * 60 <= float(found["node-1-p2", "node-1", "unplanned"]) <= 30 * 60
+
+
+def test_table_of_nodes_shows_planned_beside_loaded(eight_nodes: Prometheus) -> None:
+    planned = by_node(column("Ginkgo / Fleet", "Nodes", "Planned").run(eight_nodes))
+    loaded = by_node(column("Ginkgo / Fleet", "Nodes", "Loaded").run(eight_nodes))
+    assert planned[CRASHED] == 1
+    assert CRASHED not in loaded
+    assert {node for node in loaded if loaded[node] != planned[node]} == {"node-1"}
 
 
 def test_rate_and_range_of_every_query_come_from_the_dashboard() -> None:
