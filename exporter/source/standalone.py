@@ -223,6 +223,9 @@ def _unclear(rows: Sequence[Any], ttl_ms: Sequence[Any], beats: Sequence[bytes |
     place of its hash. A heartbeat with a TTL and without a value may be no string, or may have been
     written between the two commands.
     """
+    kinds = set(map(type, rows)), set(map(type, ttl_ms)), set(map(type, beats))
+    if kinds == ({list}, {int}, {bytes}) and MISSING not in ttl_ms and NO_FIELDS not in rows:
+        return []  # the usual chunk: all nodes are alive and have a hash
     return [
         position
         for position, (row, ttl, beat) in enumerate(zip(rows, ttl_ms, beats, strict=True))
