@@ -50,7 +50,7 @@ def run(attack: Attack, seconds: float, limit: int) -> Result:
 
 
 def _attack(attack: Attack, defended: Stand, seconds: float) -> None:
-    field = Field(defended.port, defended.redis, time.monotonic() + seconds)
+    field = Field(defended.port, defended.redis_port, time.monotonic() + seconds)
     attacker = None
     if defended.fake:
         defended.fake.attack(on=True)

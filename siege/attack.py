@@ -14,13 +14,13 @@ class Field:
     """Where attackers find their targets.
 
     Attributes:
-        exporter: The exporter's port.
-        redis: The port of the Redis that it reads.
+        exporter_port: The exporter's port.
+        redis_port: The port of the Redis that it reads.
         until: The end of the attack in monotonic seconds.
     """
 
-    exporter: int
-    redis: int
+    exporter_port: int
+    redis_port: int
     until: float
 
     @property

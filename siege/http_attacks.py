@@ -61,7 +61,7 @@ class Unread:
             clients = [client for client in clients if self._stays(client)]
             while len(clients) < self._count and field.lasts:
                 with suppress(OSError):
-                    clients.append(client := connect(field.exporter, 4096))
+                    clients.append(client := connect(field.exporter_port, 4096))
                     client.sendall(next(requests))
 
     def _stays(self, client: socket.socket) -> bool:
@@ -111,7 +111,7 @@ class Reload:
 
     def _reload(self, number: int, field: Field) -> None:
         while field.lasts:
-            with suppress(OSError), connect(field.exporter) as client:
+            with suppress(OSError), connect(field.exporter_port) as client:
                 client.settimeout(max(0.1, field.until - time.monotonic()))
                 client.sendall(request(self._paths[number % len(self._paths)], "Connection: close"))
                 while client.recv(1 << 20):
@@ -133,7 +133,7 @@ def guess_passwords(number: int, field: Field) -> None:
         if not field.lasts:
             return
         pair = b64encode(f"prometheus:guess-{number}-{guess}".encode()).decode()
-        with suppress(OSError), connect(field.exporter) as client:
+        with suppress(OSError), connect(field.exporter_port) as client:
             client.settimeout(30)
             client.sendall(request("/metrics", f"Authorization: Basic {pair}"))
             client.recv(4096)
@@ -157,7 +157,7 @@ class Silent:
             clients = [client for client in clients if self._stays(client)]
             while len(clients) < self._count and field.lasts:
                 with suppress(OSError):
-                    clients.append(connect(field.exporter))
+                    clients.append(connect(field.exporter_port))
             for client in clients if self._pieces else ():
                 with suppress(OSError):
                     client.send(self._pieces[number % len(self._pieces)])
@@ -186,7 +186,7 @@ class Flood:
 
     def _flood(self, _: int, field: Field) -> None:
         while field.lasts:
-            with suppress(OSError), connect(field.exporter) as client:
+            with suppress(OSError), connect(field.exporter_port) as client:
                 client.settimeout(1)
                 client.sendall(self._makes())
                 if self._waits:
@@ -201,7 +201,7 @@ def random_path() -> bytes:
 def pipelined(field: Field) -> None:
     """Send requests without end on 50 connections, and read no answer."""
     selector, many = selectors.DefaultSelector(), request("/api/v1/nodes") * 200
-    clients = [connect(field.exporter, 4096) for _ in range(50)]
+    clients = [connect(field.exporter_port, 4096) for _ in range(50)]
     for client in clients:
         client.setblocking(False)
         selector.register(client, selectors.EVENT_WRITE)

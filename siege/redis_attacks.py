@@ -14,21 +14,21 @@ HUNDRED_MB: Final = 100_000_000
 
 def large_field(field: Field) -> None:
     """Write 100 MB into one field of one node."""
-    with redis.Redis(port=field.redis) as client:
+    with redis.Redis(port=field.redis_port) as client:
         client.hset("node:metrics:execution-node-000007", "queue_size", b"9" * HUNDRED_MB)
     _wait(field)
 
 
 def large_heartbeat(field: Field) -> None:
     """Write 100 MB as one heartbeat."""
-    with redis.Redis(port=field.redis) as client:
+    with redis.Redis(port=field.redis_port) as client:
         client.set("heartbeat:node:execution-node-000007", b"9" * HUNDRED_MB, ex=3600)
     _wait(field)
 
 
 def many_large_fields(field: Field) -> None:
     """Write 1 MB into every field of 200 nodes."""
-    with redis.Redis(port=field.redis) as client:
+    with redis.Redis(port=field.redis_port) as client:
         for number in range(200):
             fields = dict.fromkeys(("queue_size", "total_events", "status"), b"7" * 1_000_000)
             client.hset(f"node:metrics:execution-node-{number:06}", mapping=fields)
@@ -37,7 +37,7 @@ def many_large_fields(field: Field) -> None:
 
 def long_names(field: Field) -> None:
     """Write 60 nodes whose ids have 1 MB each."""
-    with redis.Redis(port=field.redis) as client:
+    with redis.Redis(port=field.redis_port) as client:
         for number in range(60):
             name = f"{number}" + "x" * 1_000_000
             client.set(f"heartbeat:node:{name}", "2026-01-06T12:30:45", ex=3600)
@@ -47,7 +47,7 @@ def long_names(field: Field) -> None:
 def new_nodes(field: Field) -> None:
     """Write 1,000 new node ids a second, with fields that cannot be read."""
     fields = [word for name in ("queue_size", "total_events", "cpu_usage", "status") for word in (name, "rubbish")]
-    with redis.Redis(port=field.redis) as client:
+    with redis.Redis(port=field.redis_port) as client:
         for number in field.rounds(0.1):
             pipe = client.pipeline(transaction=False)
             for i in range(100):
@@ -63,7 +63,7 @@ def wrong_types(field: Field) -> None:
     Half of the nodes belong to the fleet. They have beaten, so they stay online until that beat would have ended. The
     other half are new, and never have a hash or list without a heartbeat, which would be a node that crashed.
     """
-    with redis.Redis(port=field.redis) as client:
+    with redis.Redis(port=field.redis_port) as client:
         for number in field.rounds(0.2):
             pipe = client.pipeline(transaction=False)
             for i in range(2500):

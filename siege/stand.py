@@ -1,4 +1,4 @@
-"""The exporter under attack: in its own process, under a limit of memory, beside a Redis and an Alertmanager."""
+"""The exporter under attack: it runs in its own process, and its memory is limited."""
 
 import json
 import subprocess
@@ -32,15 +32,15 @@ _FIELDS: Final = (
 
 
 class Stand:
-    """The exporter and what stands beside it.
+    """An exporter with its Redis and its Alertmanager.
 
     Args:
-        attack: What it is made for.
-        limit: Bytes of memory that the exporter may have; a process above it is killed where the machine allows that.
+        attack: The attack that follows. It decides on the nodes, on Redis's and Alertmanager's replies, and on flags.
+        limit: Largest memory of the exporter, in bytes. The kernel kills a larger process if the machine allows limits.
 
     Attributes:
-        port: The exporter's.
-        redis: The port of its Redis.
+        port: The exporter's port.
+        redis_port: The port of the Redis that it reads.
     """
 
     def __init__(self, attack: Attack, limit: int) -> None:
@@ -48,7 +48,7 @@ class Stand:
         self.folder = Path(self._folder.name)
         self.fake = FakeRedis(attack.nodes, attack.twist) if attack.twist else None
         self._real = None if self.fake else RedisServer()
-        self.redis = self.fake.port if self.fake else (self._real.port if self._real else 0)
+        self.redis_port = self.fake.port if self.fake else (self._real.port if self._real else 0)
         if self._real:
             _fill(self._real, attack.nodes)
         self.alertmanager = FakeAlertmanager(attack.alertmanager)
@@ -60,7 +60,7 @@ class Stand:
 
     def _start(self, attack: Attack, limit: int) -> "subprocess.Popen[bytes]":
         flags = [
-            f"--redis.url=redis://127.0.0.1:{self.redis}/0",
+            f"--redis.url=redis://127.0.0.1:{self.redis_port}/0",
             f"--web.listen-address=127.0.0.1:{self.port}",
             f"--alertmanager.url=http://127.0.0.1:{self.alertmanager.port}",
             "--heartbeat.ttl=1h",
@@ -74,11 +74,11 @@ class Stand:
             self.headers["Authorization"] = f"Basic {b64encode(f'prometheus:{PASSWORD}'.encode()).decode()}"
         command = [sys.executable, "-m", "exporter", *flags]
         process = subprocess.Popen(command, stdout=self._log, stderr=self._log)  # noqa: S603 - our own program
-        self._group = _limited(process.pid, limit)
+        self._group = _limit_memory(process.pid, limit)
         return process
 
     def stop(self) -> None:
-        """Kill all."""
+        """Kill the exporter, stop the servers beside it, and delete the folder."""
         self._exporter.kill()
         self._exporter.wait()
         for server in (self.fake, self._real, self.alertmanager):
@@ -92,11 +92,11 @@ class Stand:
 
     @property
     def alive(self) -> bool:
-        """Whether the exporter lives."""
+        """Whether the exporter's process runs."""
         return self._exporter.poll() is None
 
     def memory(self, name: str) -> int:
-        """Return bytes of the exporter's memory: ``VmRSS`` now, ``VmHWM`` at most."""
+        """Return the exporter's memory in bytes: the present one (``VmRSS``) or the largest so far (``VmHWM``)."""
         with suppress(OSError):
             for line in Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines():
                 if line.startswith(f"{name}:"):
@@ -104,11 +104,15 @@ class Stand:
         return 0
 
     def log_lines(self) -> list[bytes]:
-        """Return what the exporter has logged."""
+        """Return the lines of the exporter's log."""
         return (self.folder / "log").read_bytes().splitlines()
 
     def wait_until_whole(self, nodes: int) -> None:
-        """Wait until a scrape has all nodes."""
+        """Wait until a scrape has all nodes.
+
+        Raises:
+            RuntimeError: The exporter has ended, or a scrape still lacks nodes after a minute.
+        """
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline and self.alive:
             with suppress(OSError, HTTPException):
@@ -130,7 +134,7 @@ class Stand:
 
 @contextmanager
 def stand(attack: Attack, limit: int) -> Iterator[Stand]:
-    """Lend a stand whose exporter has read all nodes."""
+    """Yield a stand whose exporter has read all nodes; the end of the block stops it."""
     made = Stand(attack, limit)
     try:
         made.wait_until_whole(attack.nodes)
@@ -140,7 +144,7 @@ def stand(attack: Attack, limit: int) -> Iterator[Stand]:
 
 
 def _fill(server: RedisServer, nodes: int) -> None:
-    """Write that many nodes whose heartbeats outlive the attack."""
+    """Write the keys of ``nodes`` nodes. Their heartbeats outlive the attack."""
     connection = server.client.connection_pool.get_connection()
     for start in range(0, nodes, _CHUNK):
         names = [b"execution-node-%06d" % number for number in range(start, min(start + _CHUNK, nodes))]
@@ -155,8 +159,8 @@ def _fill(server: RedisServer, nodes: int) -> None:
     server.client.connection_pool.release(connection)
 
 
-def _limited(pid: int, limit: int) -> Path | None:
-    """Put a process under a real limit of memory where the machine allows it, and return the control group."""
+def _limit_memory(pid: int, limit: int) -> Path | None:
+    """Limit a process's memory, in bytes, and return its control group; None if the machine allows no limit."""
     group = _GROUPS / f"siege-{pid}"
     try:
         group.mkdir()
