@@ -7,9 +7,9 @@ from enum import Flag
 from typing import Any, Final
 
 from exporter.contract import FIELDS
-from exporter.errors import SourceTooLargeError
+from exporter.errors import SourceError, SourceTooLargeError
 from exporter.source.connection import Pool, linked
-from exporter.source.replies import expected, is_wrong_type
+from exporter.source.replies import OTHER_COUNT, expected, is_wrong_type
 from exporter.source.requests import KeyNames, pack
 
 LONG: Final = 4096
@@ -150,7 +150,10 @@ class _CarefulRead:
         """Put ``TOO_LARGE`` into the places of the values that were not asked for."""
         if self._hash and not is_wrong_type(replies[1]):
             small = [length >= 0 for length in lengths[: self._fields]]
-            values = iter(expected(replies[1], list) if any(small) else ())
+            row = expected(replies[1], list) if any(small) else []
+            if len(row) != sum(small):
+                raise SourceError(OTHER_COUNT)
+            values = iter(row)
             replies[1] = [next(values, None) if is_small else TOO_LARGE for is_small in small]
         if self._beat and lengths[-1] < 0 and not is_wrong_type(replies[-1]):
             replies[-1] = TOO_LARGE if expected(replies[-1], int) else None

@@ -32,7 +32,7 @@ class ClusterSource:
 
     def reader(self) -> "ClusterReader":
         """Return a new reader."""
-        return ClusterReader(self._cluster)
+        return ClusterReader(self._cluster, self._spent)
 
     def discover(self, timeout: float) -> Found:
         """Return the names of all nodes that have keys on a primary that could be scanned.
@@ -102,10 +102,11 @@ class ClusterReader:
 
     Args:
         cluster: The topology and the connections.
+        spent: Told when values are too large.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+    def __init__(self, cluster: Cluster, spent: Spent = nobody) -> None:
+        self._cluster, self._spent = cluster, spent
         self._names: Sequence[bytes] = ()
         self._topology: Topology | None = None
         self._hashes: Batches = {}
@@ -152,6 +153,8 @@ class ClusterReader:
             attempt.read_hashes(self._hashes)
             attempt.read_heartbeats(self._heartbeats)
             attempt.find_missing_hashes(self._batches(attempt.without_fields(), keys.metrics, keys.exists))
+        if attempt.too_large:
+            self._spent("replies", f"{attempt.too_large} very long values were left out")
         return attempt
 
     def _batches(self, positions: Sequence[int], prefix: bytes, request: Callable[[bytes], bytes]) -> Batches:

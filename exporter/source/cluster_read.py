@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import Any, Self
 
@@ -9,14 +10,14 @@ from redis.exceptions import AskError, ClusterDownError, MovedError
 
 from exporter.contract import FIELDS
 from exporter.errors import SourceError
-from exporter.source.connection import linked
-from exporter.source.primary import Batches, Primary, ask_servers
+from exporter.source.careful import ROOM, Keys, read_carefully
+from exporter.source.connection import Pool
+from exporter.source.primary import Batch, Batches, Primary, ask_servers
 from exporter.source.reading import MISSING, Reading
+from exporter.source.redirections import Redirections
 from exporter.source.replies import NO_FIELDS, columns_of, expected, is_wrong_type
-from exporter.source.requests import pack
 from exporter.source.topology import NOWHERE, Cluster, Primaries, Topology
 
-_HOPS = 3
 _FIELD_WORDS = tuple(field.encode() for field in FIELDS)
 
 
@@ -28,6 +29,9 @@ class ClusterRead:
         names: The nodes.
         topology: Which primary serves which key.
         deadline: Monotonic seconds.
+
+    Attributes:
+        too_large: How many values were left out because they are too large.
     """
 
     def __init__(self, cluster: Cluster, names: Sequence[bytes], topology: Topology, deadline: float) -> None:
@@ -35,13 +39,15 @@ class ClusterRead:
         self._asked = time.monotonic()
         work = "read" if names else "look"
         self._primaries = {address: Primary(address, cluster, deadline, work) for address in topology.addresses}
-        self._redirections = _Redirections(cluster, deadline)
+        self._redirections = Redirections(cluster, deadline)
         self._rows: list[Any] = [NO_FIELDS] * len(names)
         self._ttl_ms = [MISSING] * len(names)
         self._beats: list[bytes | None] = [None] * len(names)
         self._without_hash: set[int] = set()
         self._unread: set[int] = set()
         self._batches: list[Batches] = []
+        self._room = ROOM
+        self.too_large = 0
 
     def __enter__(self) -> Self:
         for primary in self._primaries.values():
@@ -77,7 +83,7 @@ class ClusterRead:
 
     def read_hashes(self, batches: Batches) -> None:
         """Read the hashes; a node's request has one reply, of HMGET."""
-        for primary, position, (reply,) in self._exchange(batches, 1):
+        for primary, position, (reply,) in self._exchange(batches, 1, Keys.HASH):
             words = (b"HMGET", self._keys.metrics + self._names[position], *_FIELD_WORDS)
             row = self._value(primary, position, reply, list, words)
             if row is not None:
@@ -85,7 +91,7 @@ class ClusterRead:
 
     def read_heartbeats(self, batches: Batches) -> None:
         """Read the heartbeats; a node's request has two replies, of PTTL and of GET."""
-        for primary, position, (ttl, beat) in self._exchange(batches, 2):
+        for primary, position, (ttl, beat) in self._exchange(batches, 2, Keys.HEARTBEAT):
             key = self._keys.heartbeat + self._names[position]
             text = self._value(primary, position, beat, bytes, (b"GET", key))
             if text is None:
@@ -144,8 +150,13 @@ class ClusterRead:
             unread=frozenset(unread),
         )
 
-    def _exchange(self, batches: Batches, replies: int) -> Iterator[tuple[Primary, int, tuple[Any, ...]]]:
-        """Send each primary its batches, to all primaries at once; yield each node's primary, position and replies."""
+    def _exchange(
+        self, batches: Batches, replies: int, which: Keys | None = None
+    ) -> Iterator[tuple[Primary, int, tuple[Any, ...]]]:
+        """Send each primary its batches, to all primaries at once; yield each node's primary, position and replies.
+
+        If the replies to a batch are too large, the same ``which`` is read with the lengths of values first.
+        """
         self._batches.append(batches)
         primaries = tuple(self._primaries.values())
         for turn in zip_longest(*(batches[primary.address] for primary in primaries)):
@@ -153,9 +164,17 @@ class ClusterRead:
             for primary, batch in asked:
                 primary.send(batch.packed)
             for primary, batch in asked:
-                received = iter(primary.receive(replies * len(batch.positions)))
+                carefully = partial(self._carefully, batch, which) if which else None
+                received = iter(primary.receive(replies * len(batch.positions), carefully))
                 for position, some in zip(batch.positions, zip(*[received] * replies, strict=True), strict=False):
                     yield primary, position, some
+
+    def _carefully(self, batch: Batch, which: Keys, pool: Pool, deadline: float) -> list[Any]:
+        names = [self._names[position] for position in batch.positions]
+        careful = read_carefully(pool, deadline, self._keys, names, self._room, which)
+        self._room = careful.room
+        self.too_large += careful.too_large
+        return [reply for node in careful.replies for reply in (node[1:] if which is Keys.HASH else node)]
 
     def _value(self, primary: Primary, position: int, reply: Any, kind: type, words: Sequence[bytes]) -> Any:
         """Return a value of the expected type, also if the key has moved; None if the value is missing or unreadable.
@@ -190,48 +209,3 @@ class ClusterRead:
 def _is_unserved(reply: Any) -> bool:
     """Return whether the key's slot has no primary; the server still serves its other slots."""
     return isinstance(reply, ClusterDownError) and "Hash slot not served" in str(reply)
-
-
-class _Redirections:
-    """Reads each key that has moved (MOVED, ASK) from its new server, with one command a key.
-
-    Attributes:
-        any_key_moved: Whether a server redirected a command; if so, the topology must be read again.
-    """
-
-    def __init__(self, cluster: Cluster, deadline: float) -> None:
-        self._cluster = cluster
-        self._deadline = deadline
-        self._failed: dict[str, SourceError] = {}  # thousands of keys may have moved to one hung primary
-        self.any_key_moved = False
-
-    def follow(self, address: str, reply: Any, words: Sequence[bytes]) -> Any:
-        """Return the reply of the server that has the key.
-
-        Args:
-            address: The server that gave the reply.
-            reply: The reply.
-            words: The command.
-
-        Raises:
-            SourceError: The server that has the key cannot be asked.
-        """
-        for _ in range(_HOPS):
-            if not isinstance(reply, MovedError | AskError):
-                return reply
-            self.any_key_moved = True
-            address = f"{reply.host or address.rpartition(':')[0]}:{reply.port}"
-            reply = self.ask(address, words, asking=not isinstance(reply, MovedError))
-        raise SourceError("a slot of the Redis Cluster is moved from one primary to the next")
-
-    def ask(self, address: str, words: Sequence[bytes], *, asking: bool = False) -> Any:
-        """Send a command to one server; with ``asking`` for a key of a slot that is being moved to this server."""
-        if address in self._failed:
-            raise self._failed[address]
-        commands = [pack(b"ASKING"), pack(*words)] if asking else [pack(*words)]
-        try:
-            with linked(self._cluster.pool(address), self._cluster.deadline_of(address, self._deadline)) as link:
-                return link.ask(b"".join(commands), len(commands))[-1]
-        except SourceError as error:
-            self._failed[address] = error
-            raise

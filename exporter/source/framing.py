@@ -52,6 +52,10 @@ class ReplyTooLargeError(RedisError):
         self.doubtful = doubtful
 
 
+class TooManyElementsError(ReplyTooLargeError):
+    """An array, map or set surely has more elements than any that was asked for."""
+
+
 class Meter:
     """Measures what comes over one connection.
 
@@ -121,6 +125,6 @@ class Frames:
         if not length.isdigit():
             return
         if kind in _AGGREGATES and int(length[:20]) > most_elements:
-            raise ReplyTooLargeError(f"a reply has {length[:20].decode()} elements")
+            raise TooManyElementsError(f"a reply has {length[:20].decode()} elements")
         if kind in _BULKS:
             self._skip = int(length[:20]) + 2

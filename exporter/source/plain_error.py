@@ -7,7 +7,7 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, NoPermission
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from exporter.errors import SourceError, SourceTimeoutError, SourceTooLargeError
-from exporter.source.framing import ReplyTooLargeError
+from exporter.source.framing import ReplyTooLargeError, TooManyElementsError
 
 _NOT_CONNECTED: Final = re.compile(r"Error -?\d+ connecting to (.+?)\. (.+?)\.")
 _FORMS: Final = {
@@ -25,7 +25,7 @@ def plain_error(error: Exception) -> SourceError:  # noqa: PLR0911 - one for eac
     """Return an error of redis-py or of a socket as one line without secrets."""
     if isinstance(error, RedisTimeout):
         return SourceTimeoutError("Redis did not answer in time")
-    if isinstance(error, ReplyTooLargeError):
+    if isinstance(error, ReplyTooLargeError) and not isinstance(error, TooManyElementsError):
         return SourceTooLargeError(f"Redis: {error}")
     if isinstance(error, BusyLoadingError):
         return SourceError("Redis is loading its data")

@@ -8,7 +8,8 @@ from redis.connection import Connection
 
 from exporter.errors import SourceError
 from exporter.source.attempt import FAILURES
-from exporter.source.connection import Link
+from exporter.source.connection import Link, Pool
+from exporter.source.framing import ReplyTooLargeError
 from exporter.source.plain_error import plain_error
 from exporter.source.reading import Server
 from exporter.source.requests import SERVER, SERVER_REPLIES
@@ -29,6 +30,8 @@ class Batch:
     packed: bytes
 
 
+Carefully = Callable[[Pool, float], list[Any]]
+"""Returns replies, given connections to the primary and a deadline in monotonic seconds."""
 Batches = Mapping[str, Sequence[Batch]]
 """The batches for each primary, by address."""
 
@@ -87,16 +90,37 @@ class Primary:
         except FAILURES as error:
             self.fail(error)
 
-    def receive(self, count: int) -> list[Any]:
-        """Return the next ``count`` replies; an empty list if the primary has failed."""
+    def receive(self, count: int, carefully: Carefully | None = None) -> list[Any]:
+        """Return the next ``count`` replies; an empty list if the primary has failed.
+
+        Args:
+            count: How many replies there are.
+            carefully: Asks for the same when the replies are too large. None if the primary then has failed.
+        """
         if self._link is None:
             return []
         try:
             self._link.deadline = self._limit
             return self._link.receive(count)
+        except ReplyTooLargeError as error:
+            if carefully:
+                return self._ask_again(carefully)
+            self.fail(error)
+        except (*FAILURES, SourceError) as error:
+            self.fail(error)
+        return []
+
+    def _ask_again(self, carefully: Carefully) -> list[Any]:
+        """Ask over new connections: the rest of the replies that are too large would come over the old one."""
+        self._give_back(sound=False)
+        try:
+            replies = carefully(self._pool, self._limit)
         except (*FAILURES, SourceError) as error:
             self.fail(error)
             return []
+        self._ready = self._pool.begin(self._limit)
+        self.connect()
+        return replies if self._link else []
 
     def receive_server(self) -> None:
         """Receive the replies to ``SERVER``; it is an error if the server is not a primary any more."""
@@ -131,8 +155,12 @@ class Primary:
     def release(self) -> None:
         """Give the connection back, and report the outcome to the cluster."""
         self._cluster.record(self.address, self._work, self.error)
+        self._give_back(sound=self._link is not None)
+
+    def _give_back(self, *, sound: bool) -> None:
         if self._connection is not None:
-            self._pool.give_back(self._connection, sound=self._link is not None)
+            self._pool.give_back(self._connection, sound=sound)
+        self._connection = self._link = None
 
 
 def ask_servers(primaries: Sequence[Primary]) -> None:

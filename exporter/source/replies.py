@@ -12,6 +12,9 @@ from exporter.source.plain_error import plain_error
 NO_FIELDS: Final = [None] * len(FIELDS)
 """The reply of HMGET for a hash that is missing or has no known field."""
 
+OTHER_COUNT: Final = "Redis gave more or fewer fields than it was asked for"
+"""Why a reply to HMGET cannot be used."""
+
 
 def expected(reply: Any, kind: type) -> Any:
     """Return a reply if it has the expected type.
@@ -35,7 +38,7 @@ def columns_of(rows: Sequence[Sequence[bytes | None]]) -> tuple[tuple[bytes | No
     except ValueError:
         columns = ()
     if len(columns) != len(FIELDS):
-        raise SourceError("Redis gave more or fewer fields than it was asked for")
+        raise SourceError(OTHER_COUNT)
     return columns
 
 

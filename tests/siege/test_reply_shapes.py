@@ -1,6 +1,7 @@
 """Whatever a hostile Redis answers, a read fails with one reason at worst, and the next honest reply is read."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -12,8 +13,9 @@ from exporter.errors import SourceError
 from exporter.fleet import Fleet
 from exporter.settings import load
 from exporter.snapshot.rows import rows_of
+from exporter.source import open_source
 from siege.fake_redis import Data, answer
-from siege.redis_attacks import SHAPES
+from siege.redis_attacks import SHAPES, always
 
 COMMANDS = [b"SCAN", b"INFO", b"HMGET", b"PTTL", b"MGET", b"EXISTS", b"GET", b"HGETALL", b"OBJECT", b"CLIENT"]
 NAMES = [f"execution-node-{number:06}" for number in range(5)]
@@ -97,3 +99,17 @@ def test_reply_of_any_shape_is_at_worst_an_unreadable_redis(
     hostile.replies = {}
     assert set(fleet.look().ids) >= set(NAMES)
     assert set(fleet.look().ids) == set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [(b"*300000000\r\n", "300000000 elements"), (b"*99999\r\n" + b"*0\r\n" * 99_999, "more or fewer fields")],
+    ids=["huge count", "many empty arrays"],
+)
+def test_reply_of_too_many_elements_is_an_unreadable_redis_and_no_long_value(reply: bytes, reason: str) -> None:
+    data, names = Data(25), [b"execution-node-%06d" % number for number in range(25)]
+    with fake_server(lambda near: answer(near, data, always(reply, b"HMGET"), lambda: True)) as port:
+        source = open_source(load({"redis.url": [f"redis://127.0.0.1:{port}"]}))
+        with pytest.raises(SourceError, match=reason):
+            source.reader().read(names, time.monotonic() + 60)
+        source.close()

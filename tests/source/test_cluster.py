@@ -19,6 +19,8 @@ from exporter.fleet import Fleet
 from exporter.liveness.judge import Judge, State
 from exporter.settings import load
 from exporter.source import open_source
+from exporter.source.careful import TOO_LARGE
+from exporter.source.framing import USUAL
 from exporter.source.names import names_of
 from exporter.source.reading import MISSING, Reader, Reading, Server
 from exporter.source.requests import KeyNames, pack
@@ -100,6 +102,27 @@ def test_nodes_with_unclear_replies_are_told_apart(quiet_cluster: RunningCluster
     assert [ttl == MISSING for ttl in reading.ttl_ms] == [False, True, True, False, True]
     assert [beat is None for beat in reading.beats] == [False, True, True, False, True]
     assert [value is None for value in reading.fields[0]] == [True, False, True, True, False]
+
+
+def test_value_that_is_too_large_is_left_out_and_all_other_nodes_are_read(quiet_cluster: RunningCluster) -> None:
+    told: list[str] = []
+    source = open_source(quiet_cluster.settings, lambda budget, effect: told.append(f"{budget}: {effect}"))
+    client, large = quiet_cluster.client, b"9" * (USUAL.size + 1)
+    for node_id in NODES:
+        beat(client, node_id, queue_size="7")
+    stop(client, NODES[9])
+    client.hset(metrics_key(NODES[3]), "queue_size", large)
+    client.set(heartbeat_key(NODES[5]), large, ex=30)
+    for times in (1, 2):
+        reading = read(source.reader(), *NODES)
+        sizes = [None if i == 9 else TOO_LARGE if i == 3 else b"7" for i in range(len(NODES))]
+        assert list(reading.fields[FIELDS.index("queue_size")]) == sizes
+        assert [ttl == MISSING for ttl in reading.ttl_ms] == [i == 9 for i in range(len(NODES))]
+        assert [beat == TOO_LARGE for beat in reading.beats] == [i == 5 for i in range(len(NODES))]
+        assert reading.without_hash == {9}
+        assert not reading.unread
+        assert told == ["replies: 2 very long values were left out"] * times
+    source.close()
 
 
 @pytest.mark.parametrize("key", [metrics_key, heartbeat_key], ids=["hash", "heartbeat"])
