@@ -31,12 +31,12 @@ def everything_traded() -> stat.Panel:
     bad = _in_state("untraded|duplicated")
     return big_number(
         "Is everything traded?",
-        "Portfolios that no node trades, or that two nodes trade. YES means that each portfolio is traded by exactly "
-        "one node. UNSURE means that of some portfolios it is unknown: their node does not say what it has loaded, or "
-        "may be dead or alive.",
-        f"{bad} > 0 or ({_in_state('unknown')} > 0) * 0 - 1 or {bad}",
+        "NO means that some portfolios are traded by no node, or by two. YES means that each portfolio is traded by "
+        "exactly one node. UNSURE means that of some portfolios it is unknown: their node does not say what it has "
+        "loaded, or may be dead or alive.",
+        f"clamp_max({bad}, 1) > 0 or ({_in_state('unknown')} > 0) * 0 - 1 or {bad}",
         limits=thresholds((-1, LATE), (0, WELL), (1, BAD)),
-        words=words({"0": ("YES", WELL), "-1": ("UNSURE", LATE)}),
+        words=words({"0": ("YES", WELL), "1": ("NO", BAD), "-1": ("UNSURE", LATE)}),
         absent=_UNKNOWN,
     )
 
