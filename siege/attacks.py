@@ -79,7 +79,6 @@ ATTACKS: Final = (
         "empty-arrays",
         "HMGET of a million empty lists",
         twist=always(b"*99999\r\n" + b"*0\r\n" * 99_999, b"HMGET"),
-        nodes=_FEW,
         unreadable=True,
     ),
     Attack("stuck-scan", "SCAN answers with the same cursor for good", twist=redis_attacks.stuck_scan, nodes=_FEW),

@@ -14,15 +14,15 @@ from exporter.source.requests import KeyNames, pack
 
 LONG: Final = 4096
 """Bytes: a longer value needs room."""
-MOST_VALUE: Final = 2 * 2**20
+MOST_VALUE: Final = 2**20
 """Bytes of the longest value that is read if there is room for it."""
-ROOM: Final = 12 * 2**20
+ROOM: Final = 6 * 2**20
 """Bytes of all long values in one read of all nodes; the shorter ones of a chunk come first."""
 TOO_LARGE: Final = b"(too large)"
 """Stands in the place of a larger value: it is no number, time or status, so it counts as an invalid value."""
 _GROUP: Final = 200
 """Nodes that are asked for at once."""
-_BATCH: Final = 4 * 2**20
+_BATCH: Final = 2 * 2**20
 """Bytes that are asked for at once."""
 _HALVINGS: Final = 30
 """Times in one read that a batch is divided because its values grew; each costs a connection."""

@@ -26,8 +26,10 @@ class Limit:
     elements: int
 
 
-USUAL: Final = Limit(8 * 2**20, 99_999)
-"""For a chunk of nodes, which usually has 200 KiB, and for all commands that no other limit is given for."""
+USUAL: Final = Limit(4 * 2**20, 99_999)
+"""For a chunk of nodes, which usually has 200 KiB, and for all commands that no other limit is given for.
+
+hiredis makes up to 20 bytes of objects of each byte: an empty array has 4 bytes, and a list has 72."""
 PLAN: Final = Limit(32 * 2**20, 1_999_998)
 """For the plan: a million portfolios."""
 

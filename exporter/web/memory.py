@@ -12,7 +12,7 @@ _EVERY: Final = 10.0
 _PAUSE: Final = 20.0
 """Seconds between a return of memory and the next look. Scrapes of a very large fleet need so much that there is some
 to return at every look, and each next scrape needs new pages."""
-_MOST: Final = 40 * 2**20
+_MOST: Final = 24 * 2**20
 """Free bytes that malloc may keep; scrapes of 20,000 nodes need fewer."""
 _MAPS: Final = Path("/proc/self/smaps")
 

@@ -36,13 +36,13 @@ async def _watched(process: Process, done: Callable[[], bool], pause: float = 0.
 
 
 def test_memory_is_given_back_when_much_is_free() -> None:
-    process = Process(20, 90, 20, 41, 20)
+    process = Process(20, 90, 20, 25, 20)
     asyncio.run(_watched(process, lambda: not process.later))
-    assert process.returns == [90, 41]
+    assert process.returns == [90, 25]
 
 
 def test_memory_that_a_scrape_needs_again_is_kept() -> None:
-    process = Process(*[40, 10] * 10)
+    process = Process(*[24, 10] * 10)
     asyncio.run(_watched(process, lambda: not process.later))
     assert not process.returns
 
