@@ -16,7 +16,10 @@ from exporter.web.scrape import Body, awaitable
 _WAITING: Final = 8
 """Different bodies that may wait to be made. Requests for others are refused."""
 _IDLE_FACTOR: Final = 4.0
-"""A body is given again for this many times the seconds that it took, so page and JSON take a fifth of the time."""
+"""A body is given again for this many times the CPU seconds that it took, so page and JSON take a fifth of the time.
+
+Waiting does not count. Otherwise a read that waited for a hanging Redis would make the answers of a small fleet old.
+"""
 _LONGEST: Final = 5.0
 """Seconds for which a body is given again at most."""
 _KEPT: Final = 16 * 2**20
@@ -85,13 +88,12 @@ class Views:
 
     async def _make(self, key: Hashable, make: Make) -> Body:
         async with self._one_at_a_time:
-            start = self._clock()
             snapshot = await self._snapshot()
             loop = asyncio.get_running_loop()
-            body = await loop.run_in_executor(self._thread, make, snapshot, self._precedence.pause())
+            body, took = await loop.run_in_executor(self._thread, _timed, make, snapshot, self._precedence.pause())
             del snapshot
-            now = self._clock()
-            self._keep(key, _Made(body, now + min(_LONGEST, _IDLE_FACTOR * (now - start)), sum(map(len, body))))
+            until = self._clock() + min(_LONGEST, _IDLE_FACTOR * took)
+            self._keep(key, _Made(body, until, sum(map(len, body))))
             return body
 
     def _keep(self, key: Hashable, made: _Made) -> None:
@@ -113,3 +115,9 @@ class Views:
                 return await awaitable(self._fleet.request())
         except (SourceError, TimeoutError):
             return None
+
+
+def _timed(make: Make, snapshot: Snapshot | None, pause: Pause) -> tuple[Body, float]:
+    """Return a body, and the CPU seconds that it took."""
+    start = time.thread_time()
+    return make(snapshot, pause), time.thread_time() - start

@@ -47,6 +47,26 @@ def test_all_who_ask_at_the_same_time_share_one_read_and_one_body() -> None:
     assert (fleet.reads, len(made)) == (1, 1)
 
 
+def test_body_is_new_after_a_read_that_waited_for_redis() -> None:
+    class SlowFleet(FakeFleet):
+        def request(self) -> "Future[Any]":
+            self.reads += 1
+            read: Future[Any] = Future()
+            threading.Timer(0.2, read.set_exception, (SourceError("Redis hung"),)).start()
+            return read
+
+    fleet = SlowFleet()
+
+    async def scenario() -> None:
+        together = views(fleet)
+        for _ in range(2):
+            await together.body("page", lambda *_: [b"body"])
+            await asyncio.sleep(0.01)  # longer than a small body is given again
+
+    asyncio.run(scenario())
+    assert fleet.reads == 2
+
+
 def test_more_different_bodies_than_may_wait_are_refused_and_told() -> None:
     fleet, go_on = FakeFleet(), threading.Event()
 
