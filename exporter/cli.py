@@ -2,25 +2,24 @@
 
 import argparse
 import asyncio
-import ctypes
 import gc
 import io
 import logging
 import os
-import re
 import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, NoReturn, TextIO
+from typing import Final, NoReturn, TextIO
 
 import structlog
 from prometheus_client import disable_created_metrics
 
 from exporter import __revision__, __version__, demo, logs, settings
 from exporter.commands import explain, forget
+from exporter.commands.argument_parser import ArgumentParser
 from exporter.commands.check import check
 from exporter.commands.completion import PrintCompletion
 from exporter.commands.options import add_explain_options, add_forget_options, add_nodes_options, add_portfolios_options
@@ -33,16 +32,12 @@ from exporter.journal.journal import EXPORTER, Journal
 from exporter.push.bridge import Bridge
 from exporter.settings import Settings
 from exporter.telemetry import Telemetry
+from exporter.web.memory import set_malloc_options
 from exporter.web.server import Server
 
 _GC_THRESHOLDS: Final = (50_000, 50, 100)
 """A read makes some 10,000 lists that live for milliseconds. With Python's own thresholds each read would make the
 collector look through all other objects as well."""
-_MALLOC: Final = {-8: 1, -3: 12 * 2**20, -1: 64 * 2**20}
-"""Options of glibc's malloc.h: M_ARENA_MAX, M_MMAP_THRESHOLD and M_TRIM_THRESHOLD.
-
-All threads share one heap. malloc keeps the pages in which bodies of 10,000 nodes are made, since new pages cost as
-much time as the rendering. It gives larger blocks back."""
 _END_WITHIN: Final = 4.8
 """Seconds after a signal in which the process ends, whatever hangs. Running requests have four of these seconds."""
 _USAGES: Final = {
@@ -132,23 +127,8 @@ def _drop_unwritable_output() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-class _Parser(argparse.ArgumentParser):
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        self._given = sys.argv[1:] if args is None else list(args)
-        return super().parse_known_args(args, namespace)
-
-    def error(self, message: str) -> NoReturn:
-        if message.startswith("argument COMMAND"):
-            # argparse takes the value of a mistyped flag for a command. The message must name the flag.
-            flags = (word.partition("=")[0] for word in self._given if word.startswith("-"))
-            if unknown := [flag for flag in flags if flag not in self._option_string_actions][:1]:
-                message = f"unrecognized arguments: {unknown[0]}"
-        message = re.sub(r"://\S*@", "://…@", message)  # a mistyped flag may hold a password
-        _fail(f"{message} (see {self.prog} --help)", ExitCode.USAGE)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = ArgumentParser(
         prog="ginkgo-exporter",
         usage="%(prog)s [COMMAND] [flags]",
         description="Serve the metrics of Ginkgo's ExecutionNodes to Prometheus.",
@@ -161,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         "--print-completion", action=PrintCompletion, help="print a completion script for this shell and exit"
     )
     parser.set_defaults(run=_serve)
-    commands = parser.add_subparsers(title="Commands", metavar="COMMAND", prog=parser.prog, parser_class=_Parser)
+    commands = parser.add_subparsers(title="Commands", metavar="COMMAND", prog=parser.prog, parser_class=ArgumentParser)
     for name, run, text in (
         ("serve", _serve, "serve metrics; this is the default command"),
         ("demo", _demo, "simulate nodes on an embedded Valkey, and serve their metrics"),
@@ -235,18 +215,10 @@ async def serve(loaded: Settings) -> int:
     return 0
 
 
-def _tune_malloc() -> None:
-    """Set the options of glibc's malloc before threads start. Other C libraries have no such options."""
-    with suppress(AttributeError, OSError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        for option, value in _MALLOC.items():
-            mallopt(option, value)
-
-
 @asynccontextmanager
 async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
     """Serve as long as the block lasts, then finish the running requests."""
-    _tune_malloc()
+    set_malloc_options()
     for hint in settings.renamed(loaded):
         log.warning("a setting has a new name; the old one works until the next release", hint=hint)
     telemetry = Telemetry()

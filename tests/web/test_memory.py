@@ -54,10 +54,9 @@ def test_memory_that_comes_back_at_once_is_not_given_back_all_the_time() -> None
 
 
 _PROGRAM = """
-from exporter.cli import _tune_malloc
-from exporter.web.memory import give_back, kept
+from exporter.web.memory import give_back, kept, set_malloc_options
 
-_tune_malloc()
+set_malloc_options()
 blocks = [b"x" * 100_000 for _ in range(1000)]
 full = kept()
 last = blocks.pop()
