@@ -16,10 +16,10 @@ _STYLES: Final = {State.OFFLINE: "bold red", State.UNDECIDED: "yellow", State.ON
 _OMITTED_FIRST: Final = (
     "memory", "cpu", "events", "events/s", "status", "since", "drops", "backpressure", "queue", "portfolios",
 )  # fmt: skip
-"""The columns that a narrow terminal omits, the first one first. Many nodes write constants as CPU and memory."""
+"""The columns that a narrow terminal omits, in this order. Many nodes write constants as memory and CPU."""
 _GAP: Final = 2
 _NODE_WIDTH: Final = 20
-"""Width of the node column for which no other column is omitted. A longer id may be broken into lines."""
+"""Width up to which other columns are omitted to show ids on one line. A longer id may be broken into lines."""
 
 
 def render(listing: Listing, rows: Sequence[Row], width: int) -> RenderableType:
@@ -36,8 +36,7 @@ def render(listing: Listing, rows: Sequence[Row], width: int) -> RenderableType:
     if not listing.remembers and any(row["state"] == State.OFFLINE for row in rows):
         parts.append(
             Text(
-                "The keys of an offline node do not say since when it is offline."
-                " A running exporter may know: --exporter.url",
+                "Redis does not store when a node went offline. A running exporter may know: --exporter.url",
                 "dim",
             )
         )

@@ -20,14 +20,14 @@ _FIRST_BEATS: Final = 2.0
 
 
 class Platform:
-    """Runs while its block lasts. Then its keys are deleted.
+    """The platform runs inside an ``async with`` block. The end of the block deletes its keys.
 
     Args:
         settings: The address of Redis, and the names of its keys.
         count: How many nodes there are.
         clock: The demo's time.
         terminal: Prints what the scheduler does.
-        folder: Working directory of the embedded Valkey; None with a Redis of the user, whose disk is left alone.
+        folder: Working directory of the embedded Valkey; None if the user gives a Redis.
 
     Attributes:
         nodes: All nodes.

@@ -1,4 +1,4 @@
-"""An event: one change, or many like changes at one moment, with the evidence that it was judged by."""
+"""An event: the same change of one or more subjects at one moment, with the evidence for it."""
 
 import math
 from collections.abc import Mapping
@@ -7,9 +7,9 @@ from enum import StrEnum
 from typing import Any, Final
 
 EACH: Final = "each"
-"""The key of the evidence that differs between subjects: for each of its keys one value for each subject, in order."""
+"""The key of evidence that differs between subjects. Each key below it lists one value for each subject."""
 _IDS: Final = range(1, 2**53)
-"""The ids that every reader of JSON reads exactly."""
+"""The ids that every JSON parser reads exactly."""
 
 
 class Kind(StrEnum):
@@ -29,14 +29,14 @@ class Event:
     """A change.
 
     Attributes:
-        id: A number that rises from event to event, also over restarts: microseconds of Unix time, or one more than
-            the last id.
-        time: Unix time of the look, or of the answer, that showed the change, by the exporter's clock.
-        kind: What it is about.
-        subjects: The ids of what has changed, as text; at least one.
+        id: A number that rises from event to event, also over restarts: the event's Unix time in microseconds, or the
+            last id plus one if that is larger.
+        time: Unix time at which the exporter saw the change, by its own clock.
+        kind: What has changed.
+        subjects: The ids of the nodes, portfolios or other things that have changed, as text; at least one.
         before: The old state; None if it is unknown.
         after: The new state.
-        evidence: What the change was judged by: values of JSON. See ``EACH``.
+        evidence: The facts from which the change was judged, as JSON values. See ``EACH``.
     """
 
     id: int
@@ -48,13 +48,13 @@ class Event:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
     def evidence_of(self, subject: str) -> dict[str, Any]:
-        """Return the evidence on one subject; the evidence on all of them if it is not one of the subjects."""
+        """Return the evidence on one subject; only the common evidence if the event does not name the subject."""
         if subject in self.subjects:
             return self.evidence_at(self.subjects.index(subject))
         return {key: value for key, value in self.evidence.items() if key != EACH}
 
     def evidence_at(self, position: int) -> dict[str, Any]:
-        """Return the evidence on the subject at a position."""
+        """Return the evidence on the subject at this position of ``subjects``."""
         common = {key: value for key, value in self.evidence.items() if key != EACH}
         return common | {key: values[position] for key, values in self.evidence.get(EACH, {}).items()}
 
@@ -72,7 +72,7 @@ class Event:
 
 
 def event_of(value: object) -> Event:
-    """Return the event that a value of JSON stands for.
+    """Return the event that a JSON value describes.
 
     Raises:
         ValueError: The value is not an event.
@@ -98,7 +98,7 @@ def _is_time(value: float) -> bool:
 
 
 def _fits(evidence: Mapping[str, Any], subjects: int) -> bool:
-    """Return whether the evidence on each subject has one value for each of them."""
+    """Return whether each list under ``EACH`` has one value for each subject."""
     each = evidence.get(EACH, {})
     return isinstance(each, dict) and all(
         isinstance(values, list) and len(values) == subjects for values in each.values()

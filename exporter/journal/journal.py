@@ -1,4 +1,4 @@
-"""The journal: whoever finds a change tells it here, and whoever asks what happened reads it here."""
+"""The journal: it takes changes, and returns the events that a query asks for."""
 
 import time
 from collections import deque
@@ -22,7 +22,7 @@ COLLECT: Final = 0.25
 TRY_AGAIN: Final = 5.0
 """Seconds between two tries to write a journal that could not be written."""
 MOST_WAITING: Final = 32 * 2**20
-"""Bytes of events that wait for a journal that cannot be written; the oldest ones are not written any more."""
+"""Largest size, in bytes, of the events that wait to be written. Beyond it the oldest events are never written."""
 _AT_ONCE: Final = 1 << 20
 _MOST_TOLD: Final = 100
 
@@ -91,7 +91,7 @@ class Journal:
 
     @property
     def problem(self) -> str:
-        """Why the file is not written, in one line; empty if it is, or if there is none."""
+        """Why the file cannot be written, in one line; empty if it can be written, or if there is no file."""
         return self._problem
 
     def start(self) -> None:
@@ -99,12 +99,12 @@ class Journal:
         self._thread.start()
 
     def note_start(self, **evidence: object) -> None:
-        """Take the start of the exporter, with how its previous run ended."""
+        """Take the start of the exporter as a change. Its evidence says how the previous run ended."""
         past = next((event.after for event in reversed(self.earlier) if event.kind is Kind.EXPORTER), None)
         self.note(Kind.EXPORTER, EXPORTER, past, "started", previous_run=_PREVIOUS.get(past), **evidence)
 
     def close(self, timeout: float = 1.0) -> None:
-        """Write what was told, and end; ``timeout`` in seconds."""
+        """Write the changes that were told, and end the thread; ``timeout`` in seconds."""
         self._closed.set()
         self._wake.set()
         if self._thread.is_alive():
@@ -127,14 +127,14 @@ class Journal:
         return self._monotonic()
 
     def tell(self, entries: Entries) -> None:
-        """Take changes. They are events within ``COLLECT`` seconds, or when somebody asks for events."""
+        """Take changes. They become events within ``COLLECT`` seconds, or at the next query."""
         self._told.append(entries)
         if len(self._told) > _MOST_TOLD:
             self._seal()
         self._wake.set()
 
     def note(self, kind: Kind, subject: str, before: str | None, after: str, **evidence: object) -> None:
-        """Take a change of one subject that shows now."""
+        """Take a change of one subject that was found now."""
         entry = Entry(self._monotonic(), kind, subject, before, after, evidence)
         self.tell(lambda: (entry,))
 
@@ -180,16 +180,16 @@ class Journal:
                 self._memory.add(event, line)
                 self._count.labels(event.kind.value).inc()
                 if self._file:
-                    self._wait_for_file(line)
+                    self._queue_line(line)
 
-    def _wait_for_file(self, line: bytes) -> None:
+    def _queue_line(self, line: bytes) -> None:
         self._waiting.append(line)
         self._waiting_bytes += len(line)
         while self._waiting_bytes > MOST_WAITING and len(self._waiting) > 1:
             self._waiting_bytes -= len(self._waiting.popleft())
 
     def _write(self) -> None:
-        """Write the events that wait for it."""
+        """Write the waiting events."""
         with self._file_lock:
             while self._file and (lines := self._next_lines()):
                 try:
@@ -198,7 +198,7 @@ class Journal:
                     self.failed(error)
                     return
                 with self._lock:
-                    for line in lines:  # the oldest of them may have made room for newer ones meanwhile
+                    for line in lines:  # meanwhile the oldest lines may have made room for newer ones
                         if self._waiting and self._waiting[0] is line:
                             self._waiting_bytes -= len(self._waiting.popleft())
                 if self._problem:
@@ -206,7 +206,7 @@ class Journal:
                     self._problem = ""
 
     def _next_lines(self) -> list[bytes]:
-        """Return the oldest lines that wait, as many as are written in one go."""
+        """Return the oldest waiting lines, as many as one write takes."""
         with self._lock:
             lines: list[bytes] = []
             size = 0

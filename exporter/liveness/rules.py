@@ -87,7 +87,7 @@ class Rules:
         """Return the state of each node in a reading that is a fair sample of ``of`` nodes."""
         ttl_ms = reading.ttl_ms
         without = [position for position, ttl in enumerate(ttl_ms) if ttl <= 0] if min(ttl_ms, default=1) <= 0 else []
-        states = [State.ONLINE] * len(ttl_ms)
+        states = [State.ONLINE] * len(ttl_ms)  # rule 1
         self.heartbeats.update(reading, without)
         self.earlier_run.drop(self.heartbeats.arrived)
         self.faults.observe_beats(reading)
@@ -119,18 +119,18 @@ class Rules:
         never_expires = reading.ttl_ms[position] == NO_EXPIRY
         if never_expires or position not in reading.without_hash:
             self.lost.pop(name, None)
-        elif name not in self.lost or at - self.lost[name] >= REMEMBER_LOST:
+        elif name not in self.lost or at - self.lost[name] >= REMEMBER_LOST:  # rule 2
             self.leave(name, State.GONE, at)
             self.drop(name)
             return State.GONE
         node = self.missing.get(name) or self._first_missed(name, at)
         if not node.offline:
-            state = None if never_expires else self._waits(name, node, at)
+            state = None if never_expires else self._state_before_death(name, node, at)  # rule 4
             if state and node.died is not None:
                 node.died = None  # the death was held back, and now a fault excuses the missing heartbeat
                 self.mass_loss.leave(name)
             return state and self._set(name, node, state, at)
-        return self._set_offline(name, node, at)
+        return self._set_offline(name, node, at)  # rule 3
 
     def _first_missed(self, name: bytes, at: float) -> Missing:
         """Return the record of a node that is read without heartbeat for the first time.
@@ -151,13 +151,14 @@ class Rules:
         self.missing[name] = node
         return node
 
-    def _waits(self, name: bytes, node: Missing, at: float) -> State | None:
-        """Return the state of a node that is not dead yet; None if it is dead."""
+    def _state_before_death(self, name: bytes, node: Missing, at: float) -> State | None:
+        """Return the state of a node without heartbeat that is not dead yet; None means that it is dead now."""
         faults, end, since = self.faults.of(name), self._end(name), node.since
-        if end == NEVER:
+        if end == NEVER:  # rule 5
             seen_twice = at - node.first >= LOOK_AGAIN
             excused = since is not None and chance(faults, since, at) < self._grace
             return None if seen_twice and not excused else State.UNDECIDED
+        # rule 6
         if since is not None and (since > end - self._ttl or any(fault.end > since for fault in faults)):
             return None if chance(faults, since, at) >= self._grace else State.UNDECIDED
         deadline = self.deadline(name)
@@ -192,6 +193,7 @@ class Rules:
             node.offline and name in self.heartbeats for name, node in self.missing.items()
         )
         late = self._late_now(reading, of)
+        # rule 7
         for name, ruling in self.mass_loss.rule(dead, at, alive=alive, late=late).items():
             if ruling is Ruling.HELD:
                 self._set(name, self.missing[name], State.UNDECIDED, at)

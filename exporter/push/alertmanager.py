@@ -45,7 +45,7 @@ class Pace:
 
 
 class Alertmanager:
-    """Posts to one Alertmanager. To be used in the event loop.
+    """Decides which alerts are posted to one Alertmanager, and when. To be used in the event loop.
 
     Args:
         url: Its address.

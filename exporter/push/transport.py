@@ -1,4 +1,4 @@
-"""Posts to one Alertmanager over HTTP or HTTPS, with a timeout that adapts to the time of its answers."""
+"""Sends a post over HTTP or HTTPS, with a timeout that adapts to the time of Alertmanager's answers."""
 
 import json
 import socket

@@ -180,4 +180,4 @@ COLUMNS: Final = (
     Column("drops", "Drops", "dropped_events", count),
     Column("status", "Status", "status", str, number=False),
 )
-"""The columns of page and table, in this order."""
+"""The columns of page and table, in this order. The page omits ``events``: see ``exporter/web/page.py``."""
