@@ -7,6 +7,8 @@
 5. A node that was never seen alive is dead after two reads without heartbeat, and its chance after the last fault.
 6. A known node is dead at its deadline. After a fault since its last beat, it is dead when it had its chance.
 7. A death is a single one, or part of a mass loss, or held back until that is clear.
+
+The file is longer than others, so that the rules stand in one place and in their order.
 """
 
 from collections.abc import Sequence
