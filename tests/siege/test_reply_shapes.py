@@ -107,7 +107,7 @@ def test_reply_of_any_shape_is_at_worst_an_unreadable_redis(
     ids=["huge count", "many empty arrays"],
 )
 def test_reply_of_too_many_elements_is_an_unreadable_redis_and_no_long_value(reply: bytes, reason: str) -> None:
-    data, names = Data(25), [b"execution-node-%06d" % number for number in range(25)]
+    data, names = Data(15), [b"execution-node-%06d" % number for number in range(15)]
     with fake_server(lambda near: answer(near, data, always(reply, b"HMGET"), lambda: True)) as port:
         source = open_source(load({"redis.url": [f"redis://127.0.0.1:{port}"]}))
         with pytest.raises(SourceError, match=reason):
