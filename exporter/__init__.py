@@ -2,15 +2,15 @@
 
 A scrape begins in ``web`` and asks the ``fleet``, which shares one read among simultaneous scrapes:
 
-    settings → source → liveness → portfolios → snapshot → exposition → web, push, commands
+    settings → source → liveness → portfolios → snapshot → journal, exposition → web, push, commands
 
 ``source`` turns Redis's replies into a reading: fields, TTL and heartbeat of each node. ``liveness``
 gives each node of a reading a state, by the heartbeats that it remembers and by Redis's own faults.
 ``portfolios`` gives each portfolio a state, by the scheduler's plan and the nodes' loaded lists.
-``snapshot`` parses the values, and joins them with the states into columns. ``exposition`` writes columns
-as text 0.0.4 or OpenMetrics, which ``web`` sends. ``liveness`` reports
-changes of state to ``push``, which posts alerts. ``cli`` puts the parts together. ``reporter`` is used by
-nodes: it writes the keys that the exporter reads.
+``snapshot`` parses the values, and joins them with the states into columns. ``journal`` keeps changes
+as events with their evidence. ``exposition`` writes columns as text 0.0.4 or OpenMetrics, which ``web``
+sends. ``liveness`` reports changes of state to ``push``, which posts alerts. ``cli`` puts the parts
+together. ``reporter`` is used by nodes: it writes the keys that the exporter reads.
 """
 
 from pathlib import Path as _Path

@@ -1,4 +1,4 @@
-"""What lasts from one ledger to the next: since when a portfolio is at fault, and how the plan has changed."""
+"""What lasts from one ledger to the next: since when a portfolio is in a faulty state, and how the plan has changed."""
 
 import heapq
 from collections.abc import Mapping
@@ -18,8 +18,8 @@ FAULTS: Final = (
 """The states that are faults; the order is the contract's."""
 
 
-class Fault(NamedTuple):
-    """A portfolio at fault.
+class ListedPortfolio(NamedTuple):
+    """A portfolio that is listed with the time since which it is in its state.
 
     Attributes:
         since: Unix time of the first read that showed it in its state.
@@ -36,16 +36,16 @@ class Account:
 
     Attributes:
         ledger: The ledger of the read.
-        listed: The faults that last longest, the longest first.
-        unlisted: How many faults there are beyond these.
+        listed: The portfolios that are at fault for longest, the longest first.
+        unlisted: How many more portfolios are at fault.
         dropped: Portfolios that left the plan while no online node had them loaded, since the process started.
         plan_changes: Reads that found another plan than the read before, since the process started.
         plan_changed_at: Unix time of the last of these; None without any.
-        since: Unix time since which each portfolio at fault is so, by its id.
+        since: Unix time since which each portfolio at fault is in its state, by its id.
     """
 
     ledger: Ledger
-    listed: tuple[Fault, ...]
+    listed: tuple[ListedPortfolio, ...]
     unlisted: int
     dropped: int
     plan_changes: int
@@ -145,7 +145,7 @@ class History:
         first = heapq.nsmallest(self._max_listed, ((at, name) for name, at in since.items()))
         return Account(
             ledger=ledger,
-            listed=tuple(Fault(at, ledger.abnormal[name]) for at, name in first),
+            listed=tuple(ListedPortfolio(at, ledger.abnormal[name]) for at, name in first),
             unlisted=len(since) - len(first),
             dropped=self._dropped,
             plan_changes=self._plan_changes,
