@@ -26,7 +26,7 @@ from exporter.commands.options import add_explain_options, add_forget_options, a
 from exporter.errors import ExporterError, SettingsError
 from exporter.exit_codes import ExitCode
 from exporter.fleet import Fleet
-from exporter.journal.event import Kind
+from exporter.journal.event import EventKind
 from exporter.journal.file import JournalFile
 from exporter.journal.journal import EXPORTER, Journal
 from exporter.push.bridge import Bridge
@@ -237,7 +237,7 @@ async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
             yield fleet, server
         finally:
             log.info("stopping")
-            journal.note(Kind.EXPORTER, EXPORTER, "started", "stopped")
+            journal.note(EventKind.EXPORTER, EXPORTER, "started", "stopped")
             if bridge:
                 await bridge.stop()
             await server.stop()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from exporter.journal.event import Event, Kind
+from exporter.journal.event import Event, EventKind
 from exporter.journal.journal import Journal
 from exporter.journal.memory import Query
 
@@ -13,7 +13,7 @@ def event(number: int, *subjects: str, **values: Any) -> Event:
     """Return an event: the first ``subjects`` went offline at second ``number``."""
     defaults: dict[str, Any] = {
         "time": T0 + number,
-        "kind": Kind.NODE,
+        "kind": EventKind.NODE,
         "before": "online",
         "after": "offline",
         "evidence": {},

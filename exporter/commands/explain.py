@@ -13,13 +13,13 @@ from exporter.commands.explanation import Explanation, of_alert, of_all, of_node
 from exporter.commands.exporter_api import ExporterApi
 from exporter.errors import ExporterError, SettingsError
 from exporter.escaping import printable_json
-from exporter.journal.event import Kind
+from exporter.journal.event import EventKind
 from exporter.journal.memory import Query
 from exporter.journal.sentences import shown
 from exporter.journal.times import parse_time
 from exporter.settings import Settings
 
-_EXPLAIN: Final = {Kind.NODE: of_node, Kind.PORTFOLIO: of_portfolio}
+_EXPLAIN: Final = {EventKind.NODE: of_node, EventKind.PORTFOLIO: of_portfolio}
 _NEAREST: Final = 3
 
 
@@ -71,7 +71,7 @@ def explained(facts: Facts, subject: str | None, moment: float | None) -> Explan
     for kind in _EXPLAIN:
         if _was_seen(facts, kind, subject):
             return _EXPLAIN[kind](facts, subject, moment)
-    raise ExporterError(_unknown(subject, {**names, Kind.PUSH: alerts}))
+    raise ExporterError(_unknown(subject, {**names, EventKind.PUSH: alerts}))
 
 
 def alert_names() -> frozenset[str]:
@@ -80,11 +80,11 @@ def alert_names() -> frozenset[str]:
     return frozenset(rule["alert"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule)
 
 
-def _was_seen(facts: Facts, kind: Kind, name: str) -> bool:
+def _was_seen(facts: Facts, kind: EventKind, name: str) -> bool:
     return bool(facts.events(Query(subjects=frozenset({name}), kinds=frozenset({kind})), 1))
 
 
-def _unknown(subject: str, names: Mapping[Kind, frozenset[str]]) -> str:
+def _unknown(subject: str, names: Mapping[EventKind, frozenset[str]]) -> str:
     known = sorted(set().union(*names.values()))
     near = get_close_matches(subject.partition(":")[2] or subject, known, _NEAREST, 0.5)
     near += get_close_matches(subject, known, _NEAREST, 0.5) if ":" in subject else []

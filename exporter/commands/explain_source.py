@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 from exporter.commands.exporter_api import ExporterApi
 from exporter.errors import ExporterError, SourceError
-from exporter.journal.event import Event, Kind, event_of
+from exporter.journal.event import Event, EventKind, event_of
 from exporter.journal.file import KEPT
 from exporter.journal.lines import read_back
 from exporter.journal.memory import Query, page_of
@@ -27,10 +27,10 @@ class Facts(Protocol):
     def events(self, query: Query, limit: int) -> Sequence[Event]:
         """Return the newest events that a query accepts, the oldest of them first."""
 
-    def names(self) -> Mapping[Kind, frozenset[str]]:
+    def names(self) -> Mapping[EventKind, frozenset[str]]:
         """Return all known ids of nodes and of portfolios."""
 
-    def now(self, kind: Kind, subject: str) -> Mapping[str, Any] | None:
+    def now(self, kind: EventKind, subject: str) -> Mapping[str, Any] | None:
         """Return the row of a node or a portfolio as it is now; None if that is not known."""
 
     @property
@@ -52,10 +52,10 @@ class RunningExporter:
         self.place = f"the exporter at {api.place}"
         self.trouble = ""
         self._api = api
-        self._rows: dict[Kind, dict[str, dict[str, Any]]] = {Kind.NODE: {}, Kind.PORTFOLIO: {}}
+        self._rows: dict[EventKind, dict[str, dict[str, Any]]] = {EventKind.NODE: {}, EventKind.PORTFOLIO: {}}
         try:
-            self._rows[Kind.NODE] = {row["node_id"]: row for row in api.rows("nodes")[0]}
-            self._rows[Kind.PORTFOLIO] = {row["portfolio_id"]: row for row in api.rows("portfolios")[0]}
+            self._rows[EventKind.NODE] = {row["node_id"]: row for row in api.rows("nodes")[0]}
+            self._rows[EventKind.PORTFOLIO] = {row["portfolio_id"]: row for row in api.rows("portfolios")[0]}
         except SourceError as error:
             self.trouble = str(error)
 
@@ -70,11 +70,11 @@ class RunningExporter:
         except ValueError:
             raise ExporterError(f"{self.place} gives events of another version") from None
 
-    def names(self) -> Mapping[Kind, frozenset[str]]:
+    def names(self) -> Mapping[EventKind, frozenset[str]]:
         """Return the ids in the lists of now and in the last events."""
         return _names(self.events(Query(), 1000), {kind: rows.keys() for kind, rows in self._rows.items()})
 
-    def now(self, kind: Kind, subject: str) -> Mapping[str, Any] | None:
+    def now(self, kind: EventKind, subject: str) -> Mapping[str, Any] | None:
         """Return the row of the list of now."""
         return self._rows.get(kind, {}).get(subject)
 
@@ -105,17 +105,19 @@ class JournalOnDisk:
         found = page_of(filter(query.accepts, reversed(self._events)), limit).events
         return list(reversed(found))
 
-    def names(self) -> Mapping[Kind, frozenset[str]]:
+    def names(self) -> Mapping[EventKind, frozenset[str]]:
         """Return the ids in all events."""
         return _names(self._events, {})
 
-    def now(self, kind: Kind, subject: str) -> Mapping[str, Any] | None:  # noqa: ARG002 - a journal knows no now
+    def now(self, kind: EventKind, subject: str) -> Mapping[str, Any] | None:  # noqa: ARG002 - a journal knows no now
         """Return None."""
         return None
 
 
-def _names(events: Iterable[Event], known: Mapping[Kind, Iterable[str]]) -> Mapping[Kind, frozenset[str]]:
-    names: dict[Kind, set[str]] = {kind: set(known.get(kind, ())) for kind in (Kind.NODE, Kind.PORTFOLIO)}
+def _names(events: Iterable[Event], known: Mapping[EventKind, Iterable[str]]) -> Mapping[EventKind, frozenset[str]]:
+    names: dict[EventKind, set[str]] = {
+        kind: set(known.get(kind, ())) for kind in (EventKind.NODE, EventKind.PORTFOLIO)
+    }
     for event in events:
         if event.kind in names:
             names[event.kind].update(event.subjects)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from exporter.commands.explain_source import Facts
-from exporter.journal.event import Event, Kind
+from exporter.journal.event import Event, EventKind
 from exporter.journal.memory import Query
 from exporter.journal.sentences import at, headline, offline_since, reasons, shown
 
@@ -15,7 +15,7 @@ MOST_EVENTS: Final = 50
 """Events that are told."""
 BEFORE: Final = 300.0
 """Seconds before the last change of which Redis's and the exporter's own events are told too."""
-_AROUND: Final = frozenset((Kind.REDIS, Kind.EXPORTER, Kind.SCHEDULER))
+_AROUND: Final = frozenset((EventKind.REDIS, EventKind.EXPORTER, EventKind.SCHEDULER))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Explanation:
         return lines
 
     def _of(self, event: Event) -> str | None:
-        return self.subject if self.subject in event.subjects and event.kind is not Kind.PUSH else None
+        return self.subject if self.subject in event.subjects and event.kind is not EventKind.PUSH else None
 
 
 def of_node(facts: Facts, node: str, moment: float | None) -> Explanation:
@@ -71,26 +71,26 @@ def of_node(facts: Facts, node: str, moment: float | None) -> Explanation:
         node: Its id.
         moment: Unix time that is asked about; None for now.
     """
-    own = _own_events(facts, node, (Kind.NODE, Kind.MASS_LOSS, Kind.PUSH), moment)
-    states = [event for event in own if event.kind is Kind.NODE]
+    own = _own_events(facts, node, (EventKind.NODE, EventKind.MASS_LOSS, EventKind.PUSH), moment)
+    states = [event for event in own if event.kind is EventKind.NODE]
     last = states[-1] if states else None
-    known = [_known_state("Node", node, last, moment), *_known_now(facts, Kind.NODE, node, moment)]
+    known = [_known_state("Node", node, last, moment), *_known_now(facts, EventKind.NODE, node, moment)]
     page = _page_of_node(facts, node, last, own, moment)
     return Explanation("node", node, known, _with_surroundings(facts, own, last, moment), page)
 
 
 def of_portfolio(facts: Facts, portfolio: str, moment: float | None) -> Explanation:
     """Explain a portfolio; the arguments are those of ``of_node``."""
-    own = _own_events(facts, portfolio, (Kind.PORTFOLIO,), moment)
+    own = _own_events(facts, portfolio, (EventKind.PORTFOLIO,), moment)
     last = own[-1] if own else None
     known = [_known_state("Portfolio", portfolio, last, moment)]
-    known += _known_now(facts, Kind.PORTFOLIO, portfolio, moment)
+    known += _known_now(facts, EventKind.PORTFOLIO, portfolio, moment)
     return Explanation("portfolio", portfolio, known, _with_surroundings(facts, own, last, moment), ())
 
 
 def of_alert(facts: Facts, alert: str, moment: float | None) -> Explanation:
     """Explain an alert; the arguments are those of ``of_node``."""
-    own = _own_events(facts, alert, (Kind.PUSH,), moment)
+    own = _own_events(facts, alert, (EventKind.PUSH,), moment)
     last = own[-1] if own else None
     if last is None:
         known = [f"No post of the alert {shown(alert)} is known.", *_push_settings(facts, moment)]
@@ -106,7 +106,7 @@ def of_all(facts: Facts, moment: float | None) -> Explanation:
     return Explanation("all", "", [*known, *([facts.trouble + "."] if facts.trouble else [])], events, ())
 
 
-def _own_events(facts: Facts, subject: str, kinds: Sequence[Kind], moment: float | None) -> Sequence[Event]:
+def _own_events(facts: Facts, subject: str, kinds: Sequence[EventKind], moment: float | None) -> Sequence[Event]:
     query = Query(subjects=frozenset({subject}), kinds=frozenset(kinds), until=moment)
     return facts.events(query, MOST_EVENTS)
 
@@ -126,7 +126,7 @@ def _known_state(what: str, subject: str, last: Event | None, moment: float | No
     return f"{when} {headline(last, subject)} That is known since {at(last.time)}.".strip()
 
 
-def _known_now(facts: Facts, kind: Kind, subject: str, moment: float | None) -> list[str]:
+def _known_now(facts: Facts, kind: EventKind, subject: str, moment: float | None) -> list[str]:
     if moment is not None:
         return []
     row = facts.now(kind, subject)
@@ -157,11 +157,11 @@ def _page_of_node(
     said = [f"{headline(event, node)} That was at {at(event.time)}." for event in taken]
     if evidence.get("mass_loss") and not said:
         said = [f"No page of its own: it is a member of a mass loss, and {MASS_PAGE} pages once for all members."]
-        loss = facts.events(Query(frozenset({MASS_PAGE}), frozenset({Kind.PUSH}), began - 1, moment), MOST_EVENTS)
+        loss = facts.events(Query(frozenset({MASS_PAGE}), frozenset({EventKind.PUSH}), began - 1, moment), MOST_EVENTS)
         said += [f"{headline(event)} That was at {at(event.time)}." for event in loss]
     if said:
         return said
-    refused = facts.events(Query(kinds=frozenset({Kind.PUSH}), since=began - 1, until=moment), MOST_EVENTS)
+    refused = facts.events(Query(kinds=frozenset({EventKind.PUSH}), since=began - 1, until=moment), MOST_EVENTS)
     failures = [f"{headline(event)} {' '.join(reasons(event))}" for event in refused if event.after == "refused"]
     return ["No Alertmanager has taken a page from this exporter.", *failures, *_push_settings(facts, moment)]
 
@@ -175,12 +175,14 @@ _NO_PAGE: Final[Mapping[str, str]] = {
 
 
 def _earlier_pages(own: Sequence[Event]) -> list[str]:
-    return [f"Earlier: {headline(event)} That was at {at(event.time)}." for event in own if event.kind is Kind.PUSH]
+    return [
+        f"Earlier: {headline(event)} That was at {at(event.time)}." for event in own if event.kind is EventKind.PUSH
+    ]
 
 
 def _push_settings(facts: Facts, moment: float | None) -> list[str]:
     """Return whether the exporter pushes at all, as its last start says."""
-    starts = facts.events(Query(kinds=frozenset({Kind.EXPORTER}), until=moment), MOST_EVENTS)
+    starts = facts.events(Query(kinds=frozenset({EventKind.EXPORTER}), until=moment), MOST_EVENTS)
     places = next((e.evidence.get("alertmanagers") for e in reversed(starts) if e.after == "started"), None)
     if places is None:
         return []

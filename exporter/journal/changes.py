@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from exporter.journal.event import EACH, Event, Kind
+from exporter.journal.event import EACH, Event, EventKind
 
 TOGETHER: Final = 1.0
 """Seconds that like changes may lie apart to be one event; the journal collects changes for less."""
@@ -24,7 +24,7 @@ class Entry(NamedTuple):
     """
 
     at: float
-    kind: Kind
+    kind: EventKind
     subject: str
     before: str | None
     after: str
@@ -68,7 +68,7 @@ def events_of(entries: Iterable[Entry], last_id: int, unix: Callable[[float], fl
     """
     groups: list[_Group] = []
     open_groups: dict[Hashable, int] = {}  # by what changes must have alike: the place of their last group
-    last_of: dict[tuple[Kind, str], int] = {}  # by subject: the place of the group of its last change
+    last_of: dict[tuple[EventKind, str], int] = {}  # by subject: the place of the group of its last change
     keys: dict[int, Hashable] = {}  # by identity: the changes of one look share one mapping
     told = tuple(entries)
     for entry in told:

@@ -12,7 +12,7 @@ _IDS: Final = range(1, 2**53)
 """The ids that every JSON parser reads exactly."""
 
 
-class Kind(StrEnum):
+class EventKind(StrEnum):
     """What an event is about."""
 
     NODE = "node"
@@ -41,7 +41,7 @@ class Event:
 
     id: int
     time: float
-    kind: Kind
+    kind: EventKind
     subjects: tuple[str, ...]
     before: str | None
     after: str
@@ -89,7 +89,7 @@ def event_of(value: object) -> Event:
         } if not isinstance(number, bool) and number in _IDS and _is_time(time):
             if not all(isinstance(subject, str) for subject in subjects) or not _fits(evidence, len(subjects)):
                 raise ValueError("not an event")
-            return Event(number, float(time), Kind(kind), tuple(subjects), before, after, evidence)
+            return Event(number, float(time), EventKind(kind), tuple(subjects), before, after, evidence)
     raise ValueError("not an event")
 
 

@@ -11,7 +11,7 @@ import structlog
 from prometheus_client import Counter
 
 from exporter.journal.changes import Entry, events_of
-from exporter.journal.event import Event, Kind
+from exporter.journal.event import Event, EventKind
 from exporter.journal.file import JournalFile
 from exporter.journal.lines import line_of
 from exporter.journal.memory import MOST_EVENTS, Memory, Page, Query, page_of
@@ -74,7 +74,7 @@ class Journal:
         self._telemetry = telemetry
         registry = telemetry.registry
         self._count = Counter("ginkgo_journal_events", "Events in the journal, by kind.", ("kind",), registry=registry)
-        for kind in Kind:
+        for kind in EventKind:
             self._count.labels(kind.value)
         self._errors = Counter(
             "ginkgo_journal_write_errors",
@@ -100,8 +100,8 @@ class Journal:
 
     def note_start(self, **evidence: object) -> None:
         """Take the start of the exporter as a change. Its evidence says how the previous run ended."""
-        past = next((event.after for event in reversed(self.earlier) if event.kind is Kind.EXPORTER), None)
-        self.note(Kind.EXPORTER, EXPORTER, past, "started", previous_run=_PREVIOUS.get(past), **evidence)
+        past = next((event.after for event in reversed(self.earlier) if event.kind is EventKind.EXPORTER), None)
+        self.note(EventKind.EXPORTER, EXPORTER, past, "started", previous_run=_PREVIOUS.get(past), **evidence)
 
     def close(self, timeout: float = 1.0) -> None:
         """Write the changes that were told, and end the thread; ``timeout`` in seconds."""
@@ -133,7 +133,7 @@ class Journal:
             self._seal()
         self._wake.set()
 
-    def note(self, kind: Kind, subject: str, before: str | None, after: str, **evidence: object) -> None:
+    def note(self, kind: EventKind, subject: str, before: str | None, after: str, **evidence: object) -> None:
         """Take a change of one subject that was found now."""
         entry = Entry(self._monotonic(), kind, subject, before, after, evidence)
         self.tell(lambda: (entry,))

@@ -12,7 +12,7 @@ from typing import Final
 from isal import isal_zlib
 
 from exporter.escaping import printable_json
-from exporter.journal.event import Event, Kind, event_of
+from exporter.journal.event import Event, EventKind, event_of
 
 MOST_EVENTS: Final = 10_000
 """Events that are kept."""
@@ -37,7 +37,7 @@ class Query:
     """
 
     subjects: frozenset[str] | None = None
-    kinds: frozenset[Kind] | None = None
+    kinds: frozenset[EventKind] | None = None
     since: float | None = None
     until: float | None = None
     before: int | None = None

@@ -5,7 +5,7 @@ from sys import intern
 from typing import Any, Final
 
 from exporter.journal.changes import Entry
-from exporter.journal.event import Kind
+from exporter.journal.event import EventKind
 from exporter.liveness.evidence import Finding, Why
 from exporter.liveness.faults import ONGOING
 from exporter.liveness.server_evidence import ServerEvidence
@@ -43,7 +43,7 @@ def node_entries(findings: Sequence[Finding], unix: Unix) -> Iterator[Entry]:
             commons[key] = _common(finding, epoch)
         yield Entry(
             at=change.at,
-            kind=Kind.NODE,
+            kind=EventKind.NODE,
             subject=intern(shown_id(change.name)),
             before=_BEFORE.get(finding.why, change.before and change.before.value),
             after=change.after.value,

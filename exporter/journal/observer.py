@@ -5,13 +5,13 @@ from threading import Lock
 from typing import Any, Final
 
 from exporter.journal.changes import Entry
-from exporter.journal.event import Kind
+from exporter.journal.event import EventKind
 from exporter.journal.journal import Journal
 from exporter.journal.nodes import node_entries
 from exporter.journal.restore import offline_nodes
 from exporter.liveness.earlier_run import WasOffline
 from exporter.liveness.evidence import Finding, Why
-from exporter.liveness.faults import Kind as Fault
+from exporter.liveness.faults import Kind
 from exporter.liveness.judge import Judge
 from exporter.liveness.outages import Outages
 from exporter.liveness.states import State
@@ -57,10 +57,10 @@ class Observer:
             members, self._members = (self._members, {}) if over else ({}, self._members)
         if ended is not None and refused is None:
             since = self._journal.unix(ended)
-            self._tell_of_redis(Fault.REFUSED.value, TAKES_WRITES, since=round(since, 3))
+            self._tell_of_redis(Kind.REFUSED.value, TAKES_WRITES, since=round(since, 3))
         if members:
             at = self._journal.now()
-            entries = [Entry(at, Kind.MASS_LOSS, name, LOST, OVER) for name in members]
+            entries = [Entry(at, EventKind.MASS_LOSS, name, LOST, OVER) for name in members]
             self._journal.tell(lambda: entries)
 
     def _hear_findings(self, findings: Sequence[Finding]) -> None:
@@ -72,7 +72,7 @@ class Observer:
             new = [finding for finding in lost if finding.why is not Why.REMEMBERED]
             self._journal.tell(lambda: _losses(new))
 
-    def _hear_fault(self, kind: Fault) -> None:
+    def _hear_fault(self, kind: Kind) -> None:
         self._tell_of_redis(None, kind.value)
 
     def _hear_outage(self, error: str, began: float) -> None:
@@ -91,9 +91,9 @@ class Observer:
             evidence |= {"redis_run_id": only["run_id"] or None, "redis_role": only["role"]}
         elif runs:
             evidence["redis"] = runs
-        self._journal.note(Kind.REDIS, REDIS, before, after, **evidence)
+        self._journal.note(EventKind.REDIS, REDIS, before, after, **evidence)
 
 
 def _losses(lost: Iterable[Finding]) -> Iterator[Entry]:
     for finding in lost:
-        yield Entry(finding.change.at, Kind.MASS_LOSS, shown_id(finding.change.name), None, LOST)
+        yield Entry(finding.change.at, EventKind.MASS_LOSS, shown_id(finding.change.name), None, LOST)

@@ -5,7 +5,7 @@ from sys import intern
 from typing import Any, Final, NamedTuple
 
 from exporter.journal.changes import Entry
-from exporter.journal.event import Kind
+from exporter.journal.event import EventKind
 from exporter.journal.journal import Journal
 from exporter.portfolios.history import Account
 from exporter.portfolios.ledger import Ledger, Portfolio, PortfolioState
@@ -60,7 +60,7 @@ class PortfolioObserver:
         if reading.idle is not None and (reading.idle > STALLED_AFTER) != self._stalled:
             self._stalled = not self._stalled
             states = ("looks at the plan", "stalled") if self._stalled else ("stalled", "looks at the plan again")
-            self._journal.note(Kind.SCHEDULER, SCHEDULER, *states, idle_seconds=round(reading.idle, 3))
+            self._journal.note(EventKind.SCHEDULER, SCHEDULER, *states, idle_seconds=round(reading.idle, 3))
 
 
 def portfolio_changes(before: Ledger | None, account: Account) -> Iterator[PortfolioChange]:
@@ -96,7 +96,7 @@ def _entries(changes: Iterable[PortfolioChange], at: float) -> Iterator[Entry]:
             own["listed_by"] = [shown_id(name) for name in portfolio.listed[:_MOST_NODES]]
         yield Entry(
             at=at,
-            kind=Kind.PORTFOLIO,
+            kind=EventKind.PORTFOLIO,
             subject=intern(shown_id(change.id)),
             before=change.before and change.before.value,
             after=portfolio.state.value if portfolio else NOWHERE,

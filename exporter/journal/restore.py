@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from exporter.journal.event import Event, Kind
+from exporter.journal.event import Event, EventKind
 from exporter.portfolios.history import EarlierFault
 
 
@@ -26,7 +26,7 @@ def offline_nodes(events: Iterable[Event]) -> Mapping[str, OfflineNode]:
     """Return the nodes that were offline after these events, by id; ``events`` come in their order."""
     offline: dict[str, OfflineNode] = {}
     for event in events:
-        if event.kind is Kind.NODE:
+        if event.kind is EventKind.NODE:
             for subject in event.subjects:
                 offline.pop(subject, None)
             if event.after == "offline":
@@ -38,7 +38,7 @@ def portfolio_faults(events: Iterable[Event]) -> Mapping[str, EarlierFault]:
     """Return the portfolios that were at fault after these events, by id; ``events`` come in their order."""
     faults: dict[str, EarlierFault] = {}
     for event in events:
-        if event.kind is Kind.PORTFOLIO:
+        if event.kind is EventKind.PORTFOLIO:
             for position, subject in enumerate(event.subjects):
                 since = event.evidence_at(position).get("since")
                 faults.pop(subject, None)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from exporter.escaping import printable
-from exporter.journal.event import Event, Kind
+from exporter.journal.event import Event, EventKind
 from exporter.liveness.evidence import Why
 from exporter.liveness.states import State
 from exporter.snapshot.rows import moment
@@ -71,7 +71,7 @@ def reasons(event: Event, subject: str | None = None) -> list[str]:
         subject: The subject that is of interest; None for what holds for all of them.
     """
     evidence = event.evidence_of(subject) if subject is not None else event.evidence_of(event.subjects[0])
-    if event.kind is Kind.NODE:
+    if event.kind is EventKind.NODE:
         return list(_node_reasons(event, evidence))
     return [text for key, say in _OTHER_REASONS.items() if evidence.get(key) and (text := say(evidence))]
 
@@ -150,14 +150,14 @@ def _exporter(event: Event, _: str | None) -> str:
     return f"The exporter {shown(event.after)}."
 
 
-_HEADLINES: Final[Mapping[Kind, Callable[[Event, str | None], str]]] = {
-    Kind.NODE: _node,
-    Kind.PORTFOLIO: _portfolio,
-    Kind.REDIS: _redis,
-    Kind.MASS_LOSS: _mass_loss,
-    Kind.PUSH: _push,
-    Kind.SCHEDULER: _scheduler,
-    Kind.EXPORTER: _exporter,
+_HEADLINES: Final[Mapping[EventKind, Callable[[Event, str | None], str]]] = {
+    EventKind.NODE: _node,
+    EventKind.PORTFOLIO: _portfolio,
+    EventKind.REDIS: _redis,
+    EventKind.MASS_LOSS: _mass_loss,
+    EventKind.PUSH: _push,
+    EventKind.SCHEDULER: _scheduler,
+    EventKind.EXPORTER: _exporter,
 }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from exporter.journal.changes import Entry
-from exporter.journal.event import Kind
+from exporter.journal.event import EventKind
 from exporter.journal.journal import Journal
 from exporter.journal.sentences import at, shown
 from exporter.push.alerts import Alert, AlertTexts
@@ -42,7 +42,7 @@ class PushJournal:
         if state != before:
             self._states[url] = state
             evidence = {"error": problem} if problem else {}
-            self._journal.note(Kind.PUSH, url, before, state, alertmanager=url, **evidence)
+            self._journal.note(EventKind.PUSH, url, before, state, alertmanager=url, **evidence)
         if problem:
             self._refused[url] = self._refused.get(url, (self._now(), ""))[0], problem
             return
@@ -77,7 +77,7 @@ class PushJournal:
             names = dict.fromkeys(alert.name for alert in over)
             self._journal.tell(
                 lambda: [
-                    Entry(at, Kind.PUSH, subject, TAKEN, ENDED, {"alertname": name, **evidence})
+                    Entry(at, EventKind.PUSH, subject, TAKEN, ENDED, {"alertname": name, **evidence})
                     for name in names
                     for subject in (name, *dict.fromkeys(a.node_id for a in over if a.name == name and a.node_id))
                 ]
@@ -90,4 +90,4 @@ class PushJournal:
             common = {"alertmanager": url, "alertname": name, "labels": labels, "answer": "HTTP 200"}
             began = {alert.node_id or name: round(self._journal.unix(alert.began), 3) for alert in some}
             for subject in (name, *(alert.node_id for alert in some if alert.node_id)):
-                yield Entry(at, Kind.PUSH, subject, None, TAKEN, common, {"starts_at": began.get(subject)})
+                yield Entry(at, EventKind.PUSH, subject, None, TAKEN, common, {"starts_at": began.get(subject)})

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from exporter.journal.event import Kind
+from exporter.journal.event import EventKind
 from exporter.journal.journal import Journal
 from exporter.journal.memory import Query
 from exporter.journal.times import parse_time
@@ -45,14 +45,14 @@ class EventQuery:
             for name, values in arguments.items()
         }
         kinds = given.get("kind") or []
-        if not set(kinds) <= set(Kind):
-            raise ValueError(f"kind: must be one of {', '.join(Kind)}")
+        if not set(kinds) <= set(EventKind):
+            raise ValueError(f"kind: must be one of {', '.join(EventKind)}")
         subjects = given.get("subject") or []
         limit = _number(given, "limit", "a number of events from 1 on")
         return cls(
             Query(
                 subjects=frozenset(subjects) if subjects else None,
-                kinds=frozenset(map(Kind, kinds)) if kinds else None,
+                kinds=frozenset(map(EventKind, kinds)) if kinds else None,
                 since=_time(given, "since"),
                 until=_time(given, "until"),
                 before=_number(given, "cursor", "the value of next in an answer"),

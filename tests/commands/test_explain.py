@@ -12,7 +12,7 @@ import pytest
 from exporter.commands.explain import alert_names, explained
 from exporter.commands.explain_source import JournalOnDisk
 from exporter.errors import ExporterError
-from exporter.journal.event import Event, Kind
+from exporter.journal.event import Event, EventKind
 from exporter.journal.lines import line_of
 from exporter.journal.memory import Query, page_of
 from journal_events import T0, event
@@ -32,7 +32,7 @@ DEATH = {
     "redis_role": "master",
 }
 STARTED = event(
-    1, "exporter", kind=Kind.EXPORTER, before=None, after="started", evidence={"alertmanagers": ["http://am:9093"]}
+    1, "exporter", kind=EventKind.EXPORTER, before=None, after="started", evidence={"alertmanagers": ["http://am:9093"]}
 )
 SEEN = event(2, "n1", "n2", before=None, after="online", evidence={"because": "its heartbeat lives", "hash": True})
 DIED = event(101, "n1", evidence=DEATH)
@@ -40,7 +40,7 @@ PUSHED = event(
     102,
     "GinkgoNodeOffline",
     "n1",
-    kind=Kind.PUSH,
+    kind=EventKind.PUSH,
     before=None,
     after="taken",
     evidence={"alertmanager": "http://am:9093", "alertname": "GinkgoNodeOffline", "answer": "HTTP 200"},
@@ -58,14 +58,14 @@ class Known:
     def events(self, query: Query, limit: int) -> Sequence[Event]:
         return list(reversed(page_of(filter(query.accepts, reversed(self._events)), limit).events))
 
-    def names(self) -> Mapping[Kind, frozenset[str]]:
+    def names(self) -> Mapping[EventKind, frozenset[str]]:
         return {
             kind: frozenset(name for each in self._events if each.kind is kind for name in each.subjects)
-            for kind in (Kind.NODE, Kind.PORTFOLIO)
+            for kind in (EventKind.NODE, EventKind.PORTFOLIO)
         }
 
-    def now(self, kind: Kind, subject: str) -> Mapping[str, Any] | None:
-        return self._rows.get(subject) if kind is Kind.NODE else None
+    def now(self, kind: EventKind, subject: str) -> Mapping[str, Any] | None:
+        return self._rows.get(subject) if kind is EventKind.NODE else None
 
 
 def said(facts: Known, subject: str | None, moment: float | None = None) -> str:
@@ -124,7 +124,7 @@ def test_node_without_a_page_has_a_reason_for_that(last: Event, why: str) -> Non
 
 def test_page_that_no_alertmanager_took_names_the_refusal() -> None:
     refused = event(
-        103, "http://am:9093", kind=Kind.PUSH, before="active", after="refused",
+        103, "http://am:9093", kind=EventKind.PUSH, before="active", after="refused",
         evidence={"alertmanager": "http://am:9093", "error": "HTTP 503 no"},
     )  # fmt: skip
     text = said(Known(STARTED, SEEN, DIED, refused), "n1")
@@ -133,14 +133,14 @@ def test_page_that_no_alertmanager_took_names_the_refusal() -> None:
 
 
 def test_exporter_that_does_not_push_says_so() -> None:
-    quiet = event(1, "exporter", kind=Kind.EXPORTER, after="started", evidence={"alertmanagers": []})
+    quiet = event(1, "exporter", kind=EventKind.EXPORTER, after="started", evidence={"alertmanagers": []})
     assert "This exporter pushes no alerts (no --alertmanager.url)" in said(Known(quiet, SEEN, DIED), "n1")
 
 
 def test_members_of_a_mass_loss_share_its_page() -> None:
     lost = event(101, "n1", "n2", evidence=DEATH | {"mass_loss": True})
     page = event(
-        104, "GinkgoMassHeartbeatLoss", kind=Kind.PUSH, before=None, after="taken",
+        104, "GinkgoMassHeartbeatLoss", kind=EventKind.PUSH, before=None, after="taken",
         evidence={"alertmanager": "http://am:9093", "alertname": "GinkgoMassHeartbeatLoss"},
     )  # fmt: skip
     text = said(Known(STARTED, SEEN, lost, page), "n2")
@@ -148,10 +148,12 @@ def test_members_of_a_mass_loss_share_its_page() -> None:
 
 
 def test_faults_of_redis_shortly_before_are_told() -> None:
-    away = event(90, "redis", kind=Kind.REDIS, before=None, after="cannot be read", evidence={"error": "no answer"})
-    early = event(3, "redis", kind=Kind.REDIS, before=None, after="another run")
+    away = event(
+        90, "redis", kind=EventKind.REDIS, before=None, after="cannot be read", evidence={"error": "no answer"}
+    )
+    early = event(3, "redis", kind=EventKind.REDIS, before=None, after="another run")
     died = event(401, "n1", evidence=DEATH)
-    text = said(Known(early, SEEN, event(120, "redis", kind=Kind.REDIS, after="answers"), away, died), "n1")
+    text = said(Known(early, SEEN, event(120, "redis", kind=EventKind.REDIS, after="answers"), away, died), "n1")
     assert "Redis: cannot be read." not in text
     assert "Redis: answers." in text
     assert "Redis: another run." not in text
@@ -167,7 +169,7 @@ def test_alert_is_explained_by_its_posts() -> None:
 
 def test_portfolio_is_told_apart_from_a_node_of_the_same_name() -> None:
     evidence = {"reason": "orphaned", "node": "n9", "since": T0 + 3}
-    other = event(3, "n1", kind=Kind.PORTFOLIO, before="traded", after="untraded", evidence=evidence)
+    other = event(3, "n1", kind=EventKind.PORTFOLIO, before="traded", after="untraded", evidence=evidence)
     facts = Known(SEEN, other)
     with pytest.raises(ExporterError, match=r"n1 is a node and a portfolio: ask for node:… or portfolio:…"):
         explained(facts, "n1", None)
@@ -280,4 +282,4 @@ def test_large_journal_on_disk_is_read_whole(tmp_path: Path) -> None:
         path.with_name(f"journal{name}").write_bytes(b"".join(lines))
     facts = JournalOnDisk(path)
     assert explained(facts, "n1", None).events[0].id == 1
-    assert len(facts.names()[Kind.NODE]) == 15_000
+    assert len(facts.names()[EventKind.NODE]) == 15_000

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from texts import ROOT
 
-from exporter.journal.event import Kind
+from exporter.journal.event import EventKind
 from exporter.portfolios.ledger import PortfolioState, Reason
 from exporter.snapshot.portfolio_rows import KEYS
 from exporter.snapshot.snapshot import EXPORTED
@@ -61,7 +61,7 @@ def test_names_are_those_of_the_code() -> None:
     assert SCHEMAS["NodeState"]["enum"] == [str(state) for state in EXPORTED]
     assert SCHEMAS["PortfolioState"]["enum"] == [str(state) for state in PortfolioState]
     assert SCHEMAS["Reason"]["enum"] == [str(reason) for reason in Reason]
-    assert SCHEMAS["EventKind"]["enum"] == [str(kind) for kind in Kind]
+    assert SCHEMAS["EventKind"]["enum"] == [str(kind) for kind in EventKind]
     assert SCHEMAS["Portfolio"]["required"] == list(KEYS)
 
 
@@ -76,7 +76,7 @@ def test_every_route_is_described_and_on_the_page_of_endpoints() -> None:
 
 def test_every_kind_of_event_is_on_its_page() -> None:
     page = (ROOT / "docs" / "reference" / "events.md").read_text(encoding="utf-8")
-    assert [kind for kind in Kind if f"| `{kind}` |" not in page] == []
+    assert [kind for kind in EventKind if f"| `{kind}` |" not in page] == []
 
 
 def test_nodes_are_as_described(exporter: Exporter) -> None:

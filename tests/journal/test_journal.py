@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.journal.changes import Entry
-from exporter.journal.event import Kind
+from exporter.journal.event import EventKind
 from exporter.journal.file import JournalFile
 from exporter.journal.journal import Journal
 from exporter.journal.memory import Query
@@ -55,7 +55,7 @@ def errors(journal: Journal) -> float:
 
 def test_event_is_there_as_soon_as_somebody_asks() -> None:
     journal = Journal(None, Telemetry())
-    journal.note(Kind.REDIS, "redis", None, "answers", role="master")
+    journal.note(EventKind.REDIS, "redis", None, "answers", role="master")
     (event,) = journal.page(Query(), 10).events
     assert (event.subjects, event.after, event.evidence) == (("redis",), "answers", {"role": "master"})
     assert abs(event.time - time.time()) < 60
@@ -64,34 +64,34 @@ def test_event_is_there_as_soon_as_somebody_asks() -> None:
 def test_events_are_counted_by_kind() -> None:
     telemetry = Telemetry()
     journal = Journal(None, telemetry)
-    journal.note(Kind.REDIS, "redis", None, "answers")
+    journal.note(EventKind.REDIS, "redis", None, "answers")
     journal.page(Query(), 10)
     value = telemetry.registry.get_sample_value
     assert value("ginkgo_journal_events_total", {"kind": "redis"}) == 1
-    assert {value("ginkgo_journal_events_total", {"kind": kind}) for kind in set(Kind) - {Kind.REDIS}} == {0}
+    assert {value("ginkgo_journal_events_total", {"kind": kind}) for kind in set(EventKind) - {EventKind.REDIS}} == {0}
 
 
 def test_time_is_that_of_the_look_and_not_that_of_the_telling() -> None:
     journal = Journal(None, Telemetry(), wall=lambda: 5000.0, monotonic=lambda: 100.0)
-    journal.tell(lambda: [Entry(40.0, Kind.NODE, "n", None, "online")])
+    journal.tell(lambda: [Entry(40.0, EventKind.NODE, "n", None, "online")])
     assert journal.page(Query(), 1).events[0].time == 4940
 
 
 def test_changes_that_nobody_asks_for_do_not_pile_up() -> None:
     journal = Journal(None, Telemetry())
     for number in range(5000):
-        journal.note(Kind.NODE, f"n{number}", None, "online")
+        journal.note(EventKind.NODE, f"n{number}", None, "online")
     assert len(journal._told) <= 1000
 
 
 def test_events_are_written_and_read_back_in_order(started: Callable[[], Journal], path: Path) -> None:
     first = started()
-    first.note(Kind.EXPORTER, "exporter", None, "started")
-    first.note(Kind.EXPORTER, "exporter", "started", "stopped")
+    first.note(EventKind.EXPORTER, "exporter", None, "started")
+    first.note(EventKind.EXPORTER, "exporter", "started", "stopped")
     first.close()
     second = started()
     assert [event.after for event in second.earlier] == ["started", "stopped"]
-    second.note(Kind.EXPORTER, "exporter", "stopped", "started")
+    second.note(EventKind.EXPORTER, "exporter", "stopped", "started")
     assert [after for _, after in told(second)] == ["started", "stopped", "started"]
     ids = [event.id for event in second.page(Query(), 10).events]
     assert ids == sorted(ids, reverse=True)
@@ -104,7 +104,7 @@ def test_burst_is_one_event(started: Callable[[], Journal], path: Path) -> None:
     for start in range(0, 10_000, 500):
         some = names[start : start + 500]
         at = journal.now()
-        journal.tell(lambda some=some, at=at: [Entry(at, Kind.NODE, name, "online", "offline") for name in some])
+        journal.tell(lambda some=some, at=at: [Entry(at, EventKind.NODE, name, "online", "offline") for name in some])
     assert journal.page(Query(subjects=frozenset({names[-1]})), 1).events
     eventually(lambda: len(lines(path)) > 0)
     assert sum(len(event.subjects) for event in journal.page(Query(), 100).events) == 10_000
@@ -113,11 +113,11 @@ def test_burst_is_one_event(started: Callable[[], Journal], path: Path) -> None:
 
 def test_second_exporter_runs_without_the_file_and_says_so(started: Callable[[], Journal], path: Path) -> None:
     first = started()
-    first.note(Kind.EXPORTER, "exporter", None, "started")
+    first.note(EventKind.EXPORTER, "exporter", None, "started")
     eventually(lambda: lines(path))
     with capture_logs() as logs:
         second = started()
-        second.note(Kind.EXPORTER, "exporter", None, "started")
+        second.note(EventKind.EXPORTER, "exporter", None, "started")
         eventually(lambda: second.problem)
     assert "another process writes it" in second.problem
     assert errors(second) == 1
@@ -134,7 +134,7 @@ def test_journal_that_cannot_be_written_is_written_when_it_can(
     with capture_logs() as logs:
         journal = started()
         for number in range(3):
-            journal.note(Kind.NODE, "n", None, f"{number}")
+            journal.note(EventKind.NODE, "n", None, f"{number}")
             eventually(lambda number=number: errors(journal) > number)
         assert journal.problem.startswith(str(path))
         path.rmdir()
@@ -160,7 +160,7 @@ def test_waiting_events_are_bounded(monkeypatch: pytest.MonkeyPatch, path: Path)
     path.mkdir()
     journal = Journal(JournalFile(path, 1 << 20), Telemetry())
     for number in range(100):
-        journal.note(Kind.NODE, f"n{number}", None, "online")
+        journal.note(EventKind.NODE, f"n{number}", None, "online")
         journal.page(Query(), 1)
     assert journal._waiting_bytes <= 1000
     assert journal._waiting_bytes == sum(map(len, journal._waiting))
@@ -174,14 +174,14 @@ def test_error_in_a_change_costs_only_itself(started: Callable[[], Journal], pat
             "ginkgo_exporter_internal_errors_total", {"part": "journal"}
         )
     )
-    journal.note(Kind.NODE, "n", None, "online")
+    journal.note(EventKind.NODE, "n", None, "online")
     eventually(lambda: lines(path) == ["online"])
 
 
 WRITER = """
 import sys, time
 from pathlib import Path
-from exporter.journal.event import Kind
+from exporter.journal.event import EventKind
 from exporter.journal.file import JournalFile
 from exporter.journal.journal import Journal
 from exporter.telemetry import Telemetry
@@ -190,7 +190,7 @@ journal.start()
 number = 0
 while True:
     number += 1
-    journal.note(Kind.NODE, "n", None, str(number))
+    journal.note(EventKind.NODE, "n", None, str(number))
     print(number, time.time(), flush=True)
     time.sleep(0.001)
 """

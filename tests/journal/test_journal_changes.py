@@ -4,11 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.journal.changes import Entry, events_of
-from exporter.journal.event import Event, Kind
+from exporter.journal.event import Event, EventKind
 
 
 def entry(subject: str, after: str = "offline", at: float = 0.0, **own: object) -> Entry:
-    return Entry(at, Kind.NODE, subject, None, after, {"hash": True}, own)
+    return Entry(at, EventKind.NODE, subject, None, after, {"hash": True}, own)
 
 
 def made(*entries: Entry, last_id: int = 0) -> list[Event]:
@@ -31,7 +31,7 @@ def test_changes_that_lie_apart_are_events_of_their_own() -> None:
 
 
 def test_changes_with_other_evidence_are_events_of_their_own() -> None:
-    other = Entry(0, Kind.NODE, "b", None, "offline", {"hash": False})
+    other = Entry(0, EventKind.NODE, "b", None, "offline", {"hash": False})
     assert len(made(entry("a"), other)) == 2
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.journal.event import Event, Kind, event_of
+from exporter.journal.event import Event, EventKind, event_of
 from exporter.journal.lines import line_of
 from journal_events import event
 
@@ -20,11 +20,13 @@ def test_event_has_the_keys_of_the_contract() -> None:
 
 @given(
     st.lists(st.text(st.characters(codec="utf-8")), min_size=1),
-    st.sampled_from(Kind),
+    st.sampled_from(EventKind),
     st.none() | st.text(st.characters(codec="utf-8")),
     st.dictionaries(st.text(st.characters(codec="utf-8")).filter(lambda key: key != "each"), st.integers() | st.none()),
 )
-def test_event_comes_back_from_its_line(subjects: list[str], kind: Kind, before: str | None, evidence: Any) -> None:
+def test_event_comes_back_from_its_line(
+    subjects: list[str], kind: EventKind, before: str | None, evidence: Any
+) -> None:
     sent = Event(7, 1.5, kind, tuple(subjects), before, "x", evidence)
     line = line_of(sent)
     assert line.count(b"\n") == 1
@@ -55,7 +57,7 @@ def test_event_comes_back_from_its_line(subjects: list[str], kind: Kind, before:
 )
 def test_value_that_is_no_event_is_refused(change: dict[str, Any]) -> None:
     event_of(GOOD)
-    with pytest.raises(ValueError, match=r"event|Kind"):
+    with pytest.raises(ValueError, match=r"event|EventKind"):
         event_of(GOOD | change)
 
 

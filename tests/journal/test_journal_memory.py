@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.journal.event import Event, Kind
+from exporter.journal.event import Event, EventKind
 from exporter.journal.lines import line_of
 from exporter.journal.memory import MOST_EVENTS, Memory, Query, page_of
 from journal_events import T0, event
@@ -15,7 +15,7 @@ EVENTS = (
     event(1, "a"),
     event(2, "b"),
     event(3, "a", "b"),
-    event(4, "redis", kind=Kind.REDIS),
+    event(4, "redis", kind=EventKind.REDIS),
     event(5, "a", after="online"),
 )
 
@@ -37,7 +37,7 @@ def ids(memory: Memory, query: Query | None = None) -> list[int]:
         (Query(), [5, 4, 3, 2, 1]),
         (Query(subjects=frozenset({"a"})), [5, 3, 1]),
         (Query(subjects=frozenset({"b", "redis"})), [4, 3, 2]),
-        (Query(kinds=frozenset({Kind.REDIS})), [4]),
+        (Query(kinds=frozenset({EventKind.REDIS})), [4]),
         (Query(since=T0 + 3), [5, 4, 3]),
         (Query(until=T0 + 3), [3, 2, 1]),
         (Query(before=3), [2, 1]),

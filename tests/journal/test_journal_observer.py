@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from exporter.errors import SourceError
-from exporter.journal.event import Event, Kind
+from exporter.journal.event import Event, EventKind
 from exporter.journal.file import JournalFile
 from exporter.journal.journal import Journal
 from exporter.journal.memory import Query
@@ -48,11 +48,11 @@ class Witnessed:
         self.observer.look()
         return list(states)
 
-    def events(self, kind: Kind = Kind.NODE) -> list[Event]:
+    def events(self, kind: EventKind = EventKind.NODE) -> list[Event]:
         return list(reversed(self.journal.page(Query(kinds=frozenset({kind})), 1000).events))
 
 
-def changes(run: Witnessed, kind: Kind = Kind.NODE) -> list[tuple[tuple[str, ...], str | None, str]]:
+def changes(run: Witnessed, kind: EventKind = EventKind.NODE) -> list[tuple[tuple[str, ...], str | None, str]]:
     return [(event.subjects, event.before, event.after) for event in run.events(kind)]
 
 
@@ -120,7 +120,7 @@ def test_undecided_node_names_the_fault_that_it_is_credited_to() -> None:
     assert undecided.evidence["fault"] in ("another run", "a short run")
     run.look({b"n": CRASHED}, 100, restarted)
     assert run.events()[-1].evidence["because"] == "it did not beat although Redis gave it the time"
-    assert [after for _, _, after in changes(run, Kind.REDIS)] == ["another run"]
+    assert [after for _, _, after in changes(run, EventKind.REDIS)] == ["another run"]
 
 
 def test_evictions_before_a_death_are_in_its_evidence() -> None:
@@ -139,10 +139,10 @@ def test_many_deaths_at_once_are_one_event_and_a_mass_loss_until_they_are_back()
     run.look(dict.fromkeys(names, CRASHED), 31)
     death = run.events()[-1]
     assert (len(death.subjects), death.after, death.evidence["mass_loss"]) == (20, "offline", True)
-    (loss,) = run.events(Kind.MASS_LOSS)
+    (loss,) = run.events(EventKind.MASS_LOSS)
     assert (len(loss.subjects), loss.before, loss.after) == (20, None, "lost together")
     run.look(dict.fromkeys(names, ALIVE), 40)
-    assert [after for _, _, after in changes(run, Kind.MASS_LOSS)] == ["lost together", "over"]
+    assert [after for _, _, after in changes(run, EventKind.MASS_LOSS)] == ["lost together", "over"]
 
 
 def test_refused_writes_are_told_with_their_begin_and_end() -> None:
@@ -151,7 +151,7 @@ def test_refused_writes_are_told_with_their_begin_and_end() -> None:
     run.look({b"n": ALIVE}, 0, replace(SERVER, refused=dict.fromkeys(refusing, 0)))
     run.look({b"n": replace(ALIVE, ttl=20)}, 10, replace(SERVER, refused=refusing))
     run.look({b"n": ALIVE}, 40, replace(SERVER, refused=refusing))
-    assert [after for _, _, after in changes(run, Kind.REDIS)] == ["writes refused", "takes writes again"]
+    assert [after for _, _, after in changes(run, EventKind.REDIS)] == ["writes refused", "takes writes again"]
 
 
 def test_outage_is_told_with_its_cause() -> None:
@@ -161,7 +161,7 @@ def test_outage_is_told_with_its_cause() -> None:
     run.outages.failed(PROBED, SourceError("cannot connect"), 9.5)
     run.now = 20.0
     run.outages.succeeded(PROBED)
-    away, back = run.events(Kind.REDIS)
+    away, back = run.events(EventKind.REDIS)
     assert (away.after, away.evidence) == ("cannot be read", {"error": "cannot connect", "since": EPOCH + 9.5})
     assert (back.after, back.time, back.evidence["since"]) == ("answers", EPOCH + 20, EPOCH + 9.5)
 

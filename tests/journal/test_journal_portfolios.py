@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from exporter.journal.event import Kind
+from exporter.journal.event import EventKind
 from exporter.journal.journal import Journal
 from exporter.journal.memory import Query
 from exporter.journal.portfolios import PortfolioObserver
@@ -43,7 +43,7 @@ class Reads:
 
     def changes(self) -> dict[str, tuple[str | None, str]]:
         """Return the last change of each portfolio."""
-        events = self.journal.page(Query(kinds=frozenset({Kind.PORTFOLIO})), 1000).events
+        events = self.journal.page(Query(kinds=frozenset({EventKind.PORTFOLIO})), 1000).events
         return {subject: (event.before, event.after) for event in reversed(events) for subject in event.subjects}
 
 
@@ -99,7 +99,7 @@ def test_scheduler_that_stalls_and_is_back_is_told() -> None:
     reads = Reads()
     for idle in (0.0, 119.0, None, 121.0, 130.0, 2.0, 3.0):
         reads.read({b"p": b"a"}, {b"a": (b"p",)}, idle=idle)
-    events = reads.journal.page(Query(kinds=frozenset({Kind.SCHEDULER})), 10).events
+    events = reads.journal.page(Query(kinds=frozenset({EventKind.SCHEDULER})), 10).events
     assert [(event.after, event.evidence["idle_seconds"]) for event in reversed(events)] == [
         ("stalled", 121.0),
         ("looks at the plan again", 2.0),

@@ -3,7 +3,7 @@
 import pytest
 from bridge_world import World
 
-from exporter.journal.event import Event, Kind
+from exporter.journal.event import Event, EventKind
 from exporter.journal.memory import Query
 from exporter.journal.sentences import headline, reasons
 from exporter.push.journaling import STALE
@@ -12,7 +12,7 @@ from exporter.web import page
 
 
 def events(world: World) -> list[Event]:
-    return list(reversed(world.journal.page(Query(kinds=frozenset({Kind.PUSH})), 100).events))
+    return list(reversed(world.journal.page(Query(kinds=frozenset({EventKind.PUSH})), 100).events))
 
 
 def accept(world: World) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, quote
 import pytest
 
 from exporter.journal.changes import Entry
-from exporter.journal.event import Kind
+from exporter.journal.event import EventKind
 from exporter.journal.journal import Journal
 from exporter.telemetry import Telemetry
 from exporter.web import event_list
@@ -22,9 +22,9 @@ from servers import RedisServer, running_exporter, wait_for
 def journal() -> Journal:
     journal = Journal(None, Telemetry(), lambda: T0, lambda: 0.0)
     for number in range(250):
-        entry = Entry(float(2 * number), Kind.NODE, f"n{number % 5}", None, "online")
+        entry = Entry(float(2 * number), EventKind.NODE, f"n{number % 5}", None, "online")
         journal.tell(lambda entry=entry: [entry])
-    journal.note(Kind.REDIS, "redis", None, "answers")
+    journal.note(EventKind.REDIS, "redis", None, "answers")
     return journal
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from exporter.journal.changes import Entry
-from exporter.journal.event import Kind
+from exporter.journal.event import EventKind
 from exporter.journal.file import JournalFile
 from exporter.journal.journal import Journal
 from exporter.settings import load
@@ -26,7 +26,7 @@ def journal_of(*entries: Entry) -> Journal:
 
 def died(name: str, at: float = 0.0) -> Entry:
     evidence = {"because": "its heartbeat ended", "hash": True}
-    return Entry(at, Kind.NODE, name, "online", "offline", evidence, {"heartbeat": name})
+    return Entry(at, EventKind.NODE, name, "online", "offline", evidence, {"heartbeat": name})
 
 
 def test_change_has_its_evidence_on_a_click() -> None:
@@ -62,7 +62,7 @@ def test_hostile_names_are_text() -> None:
 def test_journal_that_is_not_written_is_said_on_the_page(tmp_path: Path) -> None:
     journal = Journal(JournalFile(tmp_path, 1000), Telemetry())
     journal.start()
-    journal.note(Kind.EXPORTER, "exporter", None, "started")
+    journal.note(EventKind.EXPORTER, "exporter", None, "started")
     wait_for(lambda: journal.problem)
     assert "The journal is not written: " in event_section(journal).decode()
     journal.close()

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.journal.changes import Entry
-from exporter.journal.event import Kind
+from exporter.journal.event import EventKind
 from exporter.journal.journal import Journal
 from exporter.liveness.offline import Offline, unknown
 from exporter.telemetry import Telemetry
@@ -128,7 +128,7 @@ def test_markup_in_an_id_is_text() -> None:
 def test_what_is_known_stands_on_top() -> None:
     journal = Journal(None, Telemetry(), lambda: T0, lambda: 0.0)
     evidence = {"because": "its heartbeat ended"}
-    journal.tell(lambda: [Entry(0.0, Kind.NODE, "n1", "online", "offline", evidence)])
+    journal.tell(lambda: [Entry(0.0, EventKind.NODE, "n1", "online", "offline", evidence)])
     snapshot = snapshot_of({b"n1": CRASHED, b"n2": ALIVE})
     offline = known_of("n1", snapshot, lambda _: Offline(T0, exact=True), journal)
     assert offline[0].startswith("Now node n1 is ")
