@@ -1,4 +1,4 @@
-"""Changes that were told → events: like changes at one moment make one event, which names all of them."""
+"""Changes that were told → events: like changes at one moment make one event, which names all their subjects."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -7,16 +7,16 @@ from typing import Any, Final, NamedTuple
 from exporter.journal.event import EACH, Event, EventKind
 
 TOGETHER: Final = 1.0
-"""Seconds that like changes may lie apart to be one event; the journal collects changes for less."""
+"""Largest time between like changes of one event, in seconds. The journal collects changes for a shorter time."""
 
 
 class Entry(NamedTuple):
     """One change of one subject.
 
     Attributes:
-        at: Monotonic time of the look that showed it, in seconds.
-        kind: What it is about.
-        subject: The id of what has changed.
+        at: Monotonic time at which the exporter saw the change, in seconds.
+        kind: What has changed.
+        subject: The id of the node, portfolio or other thing that has changed.
         before: The old state; None if it is unknown.
         after: The new state.
         common: Evidence that like changes share: values of JSON.
@@ -67,7 +67,7 @@ def events_of(entries: Iterable[Entry], last_id: int, unix: Callable[[float], fl
         unix: Returns the Unix time of a monotonic time.
     """
     groups: list[_Group] = []
-    open_groups: dict[Hashable, int] = {}  # by what changes must have alike: the place of their last group
+    open_groups: dict[Hashable, int] = {}  # by the properties that like changes share: the place of their last group
     last_of: dict[tuple[EventKind, str], int] = {}  # by subject: the place of the group of its last change
     keys: dict[int, Hashable] = {}  # by identity: the changes of one look share one mapping
     told = tuple(entries)
@@ -96,7 +96,7 @@ def _numbered(groups: Sequence[_Group], last_id: int, unix: Callable[[float], fl
 
 
 def _key(value: Any) -> Hashable:
-    """Return what equals another value's key exactly if both values are equal."""
+    """Return a hashable key of a JSON value. Two keys are equal exactly if their values are equal."""
     if isinstance(value, Mapping):
         return tuple((key, _key(item)) for key, item in value.items())
     return tuple(map(_key, value)) if isinstance(value, list | tuple) else value

@@ -11,9 +11,9 @@ from exporter.journal.lines import ReadBack, parts_of, read_back
 from exporter.settings import Journal
 
 KEPT: Final = 3
-"""Files that are kept: the one that is written, and two older ones."""
+"""Number of files that are kept: the present file and two older files."""
 MOST_READ: Final = 16 * 2**20
-"""Bytes that are read back at the start, so that the start is quick however large the file is."""
+"""Most bytes that are read back at the start, so that a large file does not delay the start."""
 
 
 class JournalFile:
@@ -47,8 +47,8 @@ class JournalFile:
         """Append whole lines.
 
         Raises:
-            OSError: They could not be written; none of them is in the file. ``BlockingIOError`` means that another
-                process writes this journal.
+            OSError: The lines could not be written, and the file holds no part of them. ``BlockingIOError`` means that
+                another process writes this journal.
         """
         self._open()
         if self._size and self._size + len(lines) > self._max_size:
@@ -79,7 +79,7 @@ class JournalFile:
                 self._append(b"\n")  # the last line was cut off: the next one must not continue it
 
     def _is_gone(self, file: int) -> bool:
-        """Return whether somebody has deleted or replaced the file."""
+        """Return whether the file was deleted or replaced."""
         try:
             return not os.path.samestat(os.fstat(file), self.path.stat())
         except FileNotFoundError:

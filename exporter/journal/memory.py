@@ -1,6 +1,6 @@
 """The last events, in memory: the newest ones, found by subject, kind and time.
 
-Events are kept as compressed lines of JSON, some in a row: they take a fiftieth of the memory of their objects.
+Events are kept in chunks of compressed lines of JSON. A chunk takes a fiftieth of the memory of its events as objects.
 """
 
 import json
@@ -17,16 +17,16 @@ from exporter.journal.event import Event, EventKind, event_of
 MOST_EVENTS: Final = 10_000
 """Events that are kept."""
 MOST_BYTES: Final = 8 * 2**20
-"""Bytes that events take at most, compressed: events with very many or very long ids leave sooner."""
+"""Largest size of all compressed events, in bytes. If ids are very many or very long, fewer events are kept."""
 _CHUNK: Final = 64
 """Events that are compressed together."""
 _CHUNK_BYTES: Final = 1 << 16
-"""Bytes of lines that are compressed together, if they are reached before."""
+"""Size of lines, in bytes, from which on they are compressed although they are fewer than ``_CHUNK``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which events are wanted; None accepts all.
+    """The conditions of a search for events; a condition that is None accepts all events.
 
     Attributes:
         subjects: Events about any of these ids.
@@ -65,7 +65,7 @@ class Page:
 
     Attributes:
         events: The events.
-        next: What ``Query.before`` must be for the next page; None if there are no more events.
+        next: The value of ``Query.before`` for the next page; None if there are no more events.
     """
 
     events: Sequence[Event]
@@ -74,7 +74,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """Some events in a row.
+    """Some successive events.
 
     Attributes:
         count: How many there are.
@@ -110,7 +110,7 @@ class Memory:
         self._count = self._open_bytes = self._bytes = 0
 
     def add(self, event: Event, line: bytes) -> None:
-        """Keep an event with a higher id than the one before, and its line; the oldest events leave."""
+        """Keep an event and its line, and drop the oldest events. Its id must be higher than the last one."""
         self.last_id = event.id
         self._open.append((event, line))
         self._open_bytes += len(line)
@@ -138,8 +138,8 @@ class Kept:
     """The events that are kept at one moment.
 
     Attributes:
-        recent: The newest ones, the oldest of them first.
-        chunks: All others.
+        recent: The newest events, which are not compressed yet, the oldest one first.
+        chunks: All other events, the oldest chunk first.
         most_events: How many events are found at most.
     """
 

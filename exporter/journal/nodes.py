@@ -17,16 +17,16 @@ MOST_TEXT: Final = 200
 """Characters of a heartbeat that are kept as evidence."""
 
 MOST_ARRIVALS: Final = 100
-"""New nodes in one judgement that have evidence of their own: at a start, all nodes are new."""
+"""Most new nodes in one judgement that get evidence of their own. At a start all nodes are new."""
 _BEFORE: Final = {Why.HASH_ALONE: None, Why.REMEMBERED: State.OFFLINE.value}
-"""States before that only this process did not know."""
+"""The old states of nodes that only this run of the exporter did not know."""
 
 Unix = Callable[[float], float]
 """Returns the Unix time of a monotonic time."""
 
 
 def node_entries(findings: Sequence[Finding], unix: Unix) -> Iterator[Entry]:
-    """Yield the changes that findings make. A node of which only a second look decides has none yet.
+    """Yield the changes that findings make. A node that must be read a second time yields no change yet.
 
     Args:
         findings: The findings of one judgement.

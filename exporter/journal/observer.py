@@ -27,10 +27,10 @@ OVER: Final = "over"
 
 
 class Observer:
-    """Listens to the judge and to the outages. Its lock guards what it knows of the mass losses and refusals that last.
+    """Listens to the judge and to the outages. Its lock guards the mass losses and refusals that last.
 
     Args:
-        journal: Is told of each change.
+        journal: The journal, which takes each change.
         judge: Decides on nodes.
         outages: Knows whether Redis can be read.
     """

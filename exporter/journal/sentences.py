@@ -1,7 +1,7 @@
 """The sentences of an event: page, table, log and ``explain`` say the same in the same words.
 
-A sentence is made of an event as JSON has it, so that it can be made of another process's events too. All texts of
-others in it are escaped: an id can neither move a cursor nor feign a line.
+A sentence is made from an event's JSON values, so events of another process have sentences too. Texts from outside are
+escaped: an id can neither move a cursor nor imitate a line.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,12 +14,12 @@ from exporter.liveness.states import State
 from exporter.snapshot.rows import moment
 
 FIRST: Final = 3
-"""Subjects of a burst that are named."""
+"""Most subjects that a sentence names."""
 _LONGEST: Final = 200
 
 
 def shown(text: object) -> str:
-    """Return a text of others on one line, cut off where it is too long to read."""
+    """Return a text from outside on one line; a text that is too long to read is cut off."""
     line = printable(str(text))
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
@@ -35,7 +35,7 @@ def offline_since(unix: object, *, exact: bool) -> str:
 
 
 def redis_away(since: float | None, error: str, known_at: float | None, counts: Mapping[State, int]) -> str:
-    """Return that Redis cannot be read, since when and why, what was known last, and what that means for alerts.
+    """Return sentences on an outage of Redis: its start and cause, the last known states, and the alerts to expect.
 
     Args:
         since: Unix time since which it cannot be read; None if that is unknown.
