@@ -189,7 +189,7 @@ def rehomed(deleter: Deleter, settings: Settings) -> Iterator[Decision]:
 def ages_by_idle_time(ttl: float) -> AgeOf:
     """Return a function that calculates the age from the idle time of a node's hash.
 
-    The keys do not hold since when a node is offline. But each beat writes the hash. So the last beat is at
+    The keys do not hold the time at which a node went offline. But each beat writes the hash. So the last beat is at
     least as long ago as the last use of the hash. The heartbeat lived for one TTL after the last beat.
     """
 

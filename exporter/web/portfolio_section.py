@@ -1,4 +1,4 @@
-"""The status page's section on portfolios: faults first, and all portfolios for whoever asks."""
+"""The status page's section on portfolios: faults first, and all portfolios on request."""
 
 import heapq
 from pathlib import Path
