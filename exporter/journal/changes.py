@@ -45,14 +45,11 @@ class _Group:
     def event(self, number: int, time: float) -> Event:
         entries = tuple(self.entries.values())
         evidence = dict(self.first.common)
-        if len(entries) == 1:
-            evidence |= self.first.own
-        else:
-            columns = {key: [entry.own.get(key) for entry in entries] for key in self.first.own}
-            alike = {key: values[0] for key, values in columns.items() if values.count(values[0]) == len(values)}
-            evidence |= alike
-            if each := {key: values for key, values in columns.items() if key not in alike}:
-                evidence[EACH] = each
+        columns = {key: [entry.own.get(key) for entry in entries] for key in self.first.own}
+        alike = {key: values[0] for key, values in columns.items() if values.count(values[0]) == len(values)}
+        evidence |= alike
+        if each := {key: values for key, values in columns.items() if key not in alike}:
+            evidence[EACH] = each
         return Event(number, time, self.first.kind, tuple(self.entries), self.first.before, self.first.after, evidence)
 
 

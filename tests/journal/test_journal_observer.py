@@ -166,6 +166,26 @@ def test_outage_is_told_with_its_cause() -> None:
     assert (back.after, back.time, back.evidence["since"]) == ("answers", EPOCH + 20, EPOCH + 9.5)
 
 
+class Cluster(Server):
+    """Two primaries."""
+
+    @property
+    def members(self) -> Mapping[str, Server]:
+        return {"a:1": replace(SERVER, run_id="A"), "b:1": replace(SERVER, run_id="B")}
+
+
+def test_outage_of_a_cluster_names_the_run_of_each_primary() -> None:
+    run = Witnessed()
+    run.judge.observe(Cluster("", "cluster"), 0.0)
+    run.outages.succeeded(PROBED)
+    run.outages.failed(PROBED, SourceError("cannot connect"), 9.5)
+    (away,) = run.events(EventKind.REDIS)
+    assert away.evidence["redis"] == {
+        "a:1": {"run_id": "A", "role": "master"},
+        "b:1": {"run_id": "B", "role": "master"},
+    }
+
+
 def test_node_that_discovery_no_longer_finds_is_gone() -> None:
     run = Witnessed()
     run.look({b"n": ALIVE}, 0)
