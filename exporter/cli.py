@@ -22,9 +22,9 @@ from exporter.commands import explain, forget
 from exporter.commands.argument_parser import ArgumentParser
 from exporter.commands.check import check
 from exporter.commands.completion import PrintCompletion
+from exporter.commands.exit_codes import ExitCode
 from exporter.commands.options import add_explain_options, add_forget_options, add_nodes_options, add_portfolios_options
 from exporter.errors import ExporterError, SettingsError
-from exporter.exit_codes import ExitCode
 from exporter.fleet import Fleet
 from exporter.journal.event import EventKind
 from exporter.journal.file import JournalFile

@@ -1,6 +1,6 @@
 """The table of exit codes."""
 
-from exporter.exit_codes import ExitCode
+from exporter.commands.exit_codes import ExitCode
 
 
 def exits_table() -> str:

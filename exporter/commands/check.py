@@ -3,8 +3,8 @@
 import asyncio
 import time
 
+from exporter.commands.exit_codes import ExitCode
 from exporter.errors import SourceError
-from exporter.exit_codes import ExitCode
 from exporter.push.alertmanager import Alertmanager
 from exporter.push.alerts import PUSHED, AlertTexts
 from exporter.push.config import HttpConfig

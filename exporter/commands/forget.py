@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporter.commands.deletion import NEVER_EXPIRES, Deleter, NodeKeys
+from exporter.commands.exit_codes import ExitCode
 from exporter.commands.listing import from_exporter
 from exporter.errors import SettingsError, SourceError
 from exporter.escaping import printable
-from exporter.exit_codes import ExitCode
 from exporter.fleet import Fleet
 from exporter.liveness.judge import State
 from exporter.settings import Settings

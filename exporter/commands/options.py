@@ -3,7 +3,7 @@
 import argparse
 from typing import Final
 
-from exporter.exit_codes import ExitCode
+from exporter.commands.exit_codes import ExitCode
 from exporter.portfolios.ledger import PortfolioState
 from exporter.settings.durations import parse_duration
 from exporter.snapshot.rows import COLUMNS

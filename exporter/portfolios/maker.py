@@ -19,7 +19,7 @@ class LedgerMaker:
 
     Attributes:
         lists: The last list of each node.
-        reports: What the last ledger was made of; empty if there is none.
+        reports: What the last ledger was made of; empty before the first one.
 
     A ledger is made anew only when the plan, a list or a state has changed. If it then shows a portfolio as
     untraded or duplicated, the lists are read once more: see ``ledger_of``. If only states of nodes have changed,

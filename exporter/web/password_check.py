@@ -80,7 +80,7 @@ class PasswordCheck:
             users: The hash of each user's password.
             user: The user.
             password: The password.
-            address: Who asks.
+            address: The address of the client.
         """
         # bcrypt is slow. If an unknown user were refused without it, the answer's time would show which users exist.
         # bcrypt in each request would slow down each scrape. So a verified password is remembered.

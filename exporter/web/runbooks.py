@@ -55,7 +55,7 @@ def index() -> bytes:
 
 
 def runbook(name: str, node_id: str, known: Sequence[str]) -> bytes | None:
-    """Return a runbook as HTML; None if there is none of this name.
+    """Return a runbook as HTML; None if no runbook has this name.
 
     Args:
         name: The alert.

@@ -18,7 +18,7 @@ def name_of(path: Path) -> str:
 
 
 def links(text: str) -> list[str]:
-    """Return the targets of the links and pictures of a text; links in blocks of code are none."""
+    """Return the targets of the links and pictures of a text; links in blocks of code do not count."""
     prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
     return re.findall(r"\]\(([^)\s]+)\)", prose)
 

@@ -23,7 +23,7 @@ class Beats(list[bytes | None]):
 
 @cache
 def the_same(names: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """Who reads the same nodes again passes the same sequence of names."""
+    """A caller that reads the same nodes again passes the same sequence of names."""
     return names
 
 
