@@ -65,7 +65,7 @@ def test_scrapes_go_on_without_free_descriptors_and_newcomers_wait_until_there_a
         waiting = [http.client.HTTPConnection("127.0.0.1", exporter.port, timeout=30) for _ in range(20)]
         for newcomer in waiting:
             newcomer.request("GET", "/metrics")
-        wait_for(lambda: "newcomers wait" in exporter.output())
+        wait_for(lambda: "new connections wait" in exporter.output())
         start, used = time.monotonic(), cpu_seconds(exporter.pid)
         while time.monotonic() < start + 1:
             kept.request("GET", "/metrics")
@@ -78,7 +78,7 @@ def test_scrapes_go_on_without_free_descriptors_and_newcomers_wait_until_there_a
             assert b'ginkgo_node_up{node_id="a"} 1' in newcomer.getresponse().read()
             newcomer.close()
         kept.close()
-        assert exporter.output().count("newcomers wait") == 1
+        assert exporter.output().count("new connections wait") == 1
         witness.assert_recovered(redis_server)
 
 
