@@ -166,7 +166,7 @@ def _invalid() -> timeseries.Panel:
         "Invalid values",
         "Invalid values that were left out, per second and field.",
         Query(
-            f"sum by (field) (rate({select('ginkgo_exporter_invalid_values_total')}[$__rate_interval]))",
+            f"sum by (field) (rate({select('ginkgo_exporter_invalid_values_total')}[$__rate_interval])) > 0",
             "{{field}}",
         ),
         unit="cps",

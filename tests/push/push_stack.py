@@ -219,7 +219,7 @@ def scaled_rules() -> str:
     ):
         assert whole in text, f"the rules have changed: scale {whole} anew"
         text = text.replace(whole, tenth)
-    return re.sub(r"(for|interval): \dm", r"\1: 6s", text)
+    return re.sub(r"(for|interval): \dm(\d+s)?", r"\1: 6s", text)
 
 
 class Nodes(threading.Thread):
