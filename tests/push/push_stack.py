@@ -54,7 +54,8 @@ STARTING = 60.0
 SETTLED = LASTS + GROUP_INTERVAL + 2
 """Seconds after a recovery by which its resolved notification has come, if nobody else goes on."""
 
-_HASH = tuple(str(word).encode() for pair in FIELDS.items() for word in pair)
+# As older nodes write it: without the list of portfolios, which would be the same for all nodes, and so duplicated.
+_HASH = tuple(str(word).encode() for pair in FIELDS.items() for word in pair if pair[0] != "loaded_portfolio_ids")
 
 
 @dataclass(frozen=True)

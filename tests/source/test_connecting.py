@@ -138,7 +138,7 @@ def test_threads_of_abandoned_connects_end(stack: ExitStack) -> None:
     wait_for(lambda: "connect" not in {thread.name for thread in threading.enumerate()}, "for the threads", patience=10)
 
 
-@pytest.mark.parametrize("host", ["a..b", "x" * 64, "a\0b"])
+@pytest.mark.parametrize("host", ["a..b", "x" * 64])
 def test_impossible_host_name_is_reported_in_one_line(host: str) -> None:
     source = open_source(load({"redis.url": [f"redis://{host}:6379"]}))
     with pytest.raises(SourceError, match="cannot connect"):
