@@ -6,25 +6,22 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from exporter.commands.formats import csv_of, json_of
 from exporter.commands.listing import Listing, ReadListing, from_exporter, from_fleet, from_redis
+from exporter.commands.live import show_live, table_console
 from exporter.commands.options import SOME_OFFLINE
 from exporter.commands.rates import Rates
 from exporter.commands.table import render
-from exporter.errors import ExporterError, SettingsError
+from exporter.errors import SettingsError
 from exporter.fleet import Fleet
 from exporter.liveness.judge import State
 from exporter.settings import Settings
 from exporter.snapshot.rows import COLUMNS, Row, offline_first
-
-_UNLIMITED: Final = 10_000
-"""Width of the table in a pipe: no line is cut off there."""
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -34,8 +31,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         raise SettingsError(
             "--watch: shows a table and measures events/s by itself; leave out --output and --rate-over"
         )
-    # Only a terminal has a width that lines must fit.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED)
+    console = table_console()
     ttl, url = settings.heartbeat.ttl, options["exporter.url"]
     read = from_exporter(url, ttl) if url else None
     if options["watch"]:
@@ -73,27 +69,17 @@ def _watch(settings: Settings, console: Console, read: ReadListing | None, optio
     fleet = Fleet(settings)
     if read is None:
         fleet.look()  # a Redis that cannot be read ends the command at once, with one line
-    started = nullcontext(fleet) if read else fleet
     listing = Listing(0.0, (), "", remembers=True)
-    with started, Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+    with nullcontext(fleet) if read else fleet:
         read_again = read or from_fleet(fleet)
-        try:
-            while True:
-                shown: RenderableType
-                try:
-                    listing = rates.add(read_again())
-                    rows = chosen(listing.rows, options["state"], options["sort"], reverse=options["reverse"])
-                    shown = render(listing, rows, console.width) if listing.rows else Text(_no_nodes(settings, listing))
-                except ExporterError as error:
-                    # The values of an earlier read are not shown: an operator would take them for current ones.
-                    shown = Group(Text(str(error), "bold red"), Text("trying again; Ctrl-C ends", "dim"))
-                if console.is_terminal:
-                    live.update(shown, refresh=True)
-                else:
-                    console.print(shown)
-                time.sleep(options["interval"])
-        except KeyboardInterrupt:
-            pass
+
+        def table() -> RenderableType:
+            nonlocal listing
+            listing = rates.add(read_again())
+            rows = chosen(listing.rows, options["state"], options["sort"], reverse=options["reverse"])
+            return render(listing, rows, console.width) if listing.rows else Text(_no_nodes(settings, listing))
+
+        show_live(console, options["interval"], table)
     fleet.close()
     return listing
 

@@ -4,7 +4,6 @@ import argparse
 import csv
 import io
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -12,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from exporter.commands.exporter_api import ExporterApi
 from exporter.commands.listing import redis_place
+from exporter.commands.live import show_live, table_console
 from exporter.commands.options import SOME_UNTRADED
-from exporter.errors import ExporterError, SettingsError, SourceError
+from exporter.errors import SettingsError, SourceError
 from exporter.escaping import cell, printable, printable_json
 from exporter.fleet import Fleet
 from exporter.portfolios.history import FAULTS
@@ -29,8 +28,6 @@ from exporter.snapshot.portfolio_rows import KEYS, PortfolioRow, faults_first, p
 from exporter.snapshot.rows import moment
 from exporter.snapshot.snapshot import Snapshot
 
-_UNLIMITED: Final = 10_000
-"""Width of the table in a pipe: no line is cut off there."""
 _STYLES: Final = {PortfolioState.TRADED: "green", PortfolioState.UNKNOWN: "yellow"} | dict.fromkeys(FAULTS, "bold red")
 
 
@@ -58,7 +55,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     options = vars(arguments)
     if options["watch"] and options["output"] != "table":
         raise SettingsError("--watch: shows a table; leave out --output")
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED)
+    console = table_console()
     url = options["exporter.url"]
     api = ExporterApi(url) if url else None
     if options["watch"]:
@@ -118,27 +115,15 @@ def _watch(settings: Settings, console: Console, api: ExporterApi | None, option
         fleet.look()  # a Redis that cannot be read ends the command at once, with one line
     read = _from_exporter(api) if api else lambda: _ledgers(fleet.read(), settings)
     ledgers = Ledgers((), 0.0, "")
-    with (
-        nullcontext(fleet) if api else fleet,
-        Live(console=console, screen=console.is_terminal, auto_refresh=False) as live,
-    ):
-        try:
-            while True:
-                shown: RenderableType
-                try:
-                    ledgers = read()
-                    rows = _chosen(ledgers.rows, options["state"])
-                    shown = _table(ledgers, rows) if ledgers.rows else Text(_nothing(ledgers))
-                except ExporterError as error:
-                    # The rows of an earlier read are not shown: an operator would take them for current ones.
-                    shown = Group(Text(str(error), "bold red"), Text("trying again; Ctrl-C ends", "dim"))
-                if console.is_terminal:
-                    live.update(shown, refresh=True)
-                else:
-                    console.print(shown)
-                time.sleep(options["interval"])
-        except KeyboardInterrupt:
-            pass
+
+    def table() -> RenderableType:
+        nonlocal ledgers
+        ledgers = read()
+        rows = _chosen(ledgers.rows, options["state"])
+        return _table(ledgers, rows) if ledgers.rows else Text(_nothing(ledgers))
+
+    with nullcontext(fleet) if api else fleet:
+        show_live(console, options["interval"], table)
     fleet.close()
     return ledgers
 
