@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any
 
 from tornado.httputil import HTTPServerRequest
@@ -117,11 +116,7 @@ class Nodes(View):
 
     async def get(self) -> None:
         """Answer with ``{"redis_up": …, "nodes": […]}``, or 400 if the query is invalid."""
-        try:
-            query = NodeQuery.of(self.request.query_arguments)
-        except ValueError as error:
-            self.set_status(HTTPStatus.BAD_REQUEST)
-            self.text(f"400 Bad Request: {error}")
+        if (query := self.parsed(NodeQuery.of)) is None:
             return
         offline_since = judged(self.fleet.judge)
         await self.send_view(query, lambda snapshot, pause: nodes_json(snapshot, offline_since, query, pause), _JSON)
@@ -132,11 +127,7 @@ class Portfolios(View):
 
     async def get(self) -> None:
         """Answer with ``{"redis_up": …, "portfolios": […]}``, or 400 if the query is invalid."""
-        try:
-            query = PortfolioQuery.of(self.request.query_arguments)
-        except ValueError as error:
-            self.set_status(HTTPStatus.BAD_REQUEST)
-            self.text(f"400 Bad Request: {error}")
+        if (query := self.parsed(PortfolioQuery.of)) is None:
             return
         await self.send_view(query, lambda snapshot, pause: portfolios_json(snapshot, query, pause), _JSON)
 

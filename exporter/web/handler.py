@@ -1,11 +1,11 @@
 """What all routes have in common: admission, headers, errors in one line, and the sending of large bodies."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from http.client import responses
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 from tornado.iostream import StreamClosedError
@@ -21,6 +21,8 @@ from exporter.web.tornado_private import stream_of
 _TEXT: Final = "text/plain; charset=utf-8"
 _READ_WITHIN: Final = 30.0
 """Seconds that a client has to read an answer."""
+
+Q = TypeVar("Q")
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +93,15 @@ class Handler(RequestHandler):
         """Answer with one line of plain text."""
         self.set_header("Content-Type", _TEXT)
         self.finish(line + "\n")
+
+    def parsed(self, parse: Callable[[Mapping[str, Sequence[bytes]]], Q]) -> Q | None:
+        """Return what the query asks for; None if ``parse`` calls it invalid, which is answered with 400."""
+        try:
+            return parse(self.request.query_arguments)
+        except ValueError as error:
+            self.set_status(HTTPStatus.BAD_REQUEST)
+            self.text(f"400 Bad Request: {error}")
+            return None
 
     def busy(self) -> None:
         """Answer 503, and say when to try again."""

@@ -1,7 +1,6 @@
 """The routes for looking into an incident: the events, and the runbooks."""
 
 import asyncio
-from http import HTTPStatus
 from typing import Final
 
 from exporter.liveness.offline import judged
@@ -21,11 +20,7 @@ class Events(Handler):
 
     async def get(self) -> None:
         """Answer with ``{"events": […], "next": …}``, or 400 if the query is invalid."""
-        try:
-            wanted = EventQuery.of(self.request.query_arguments)
-        except ValueError as error:
-            self.set_status(HTTPStatus.BAD_REQUEST)
-            self.text(f"400 Bad Request: {error}")
+        if (wanted := self.parsed(EventQuery.of)) is None:
             return
         if not await self.budget.room(scrape=False):
             self.busy()

@@ -1,9 +1,8 @@
 """All nodes as JSON: ``/api/v1/nodes`` with its filter, its order and its pages."""
 
-import base64
 import heapq
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final
@@ -12,6 +11,15 @@ from exporter.contract import NODE_METRICS, STATUS
 from exporter.liveness.offline import OfflineSince
 from exporter.snapshot.rows import Row, rows_of
 from exporter.snapshot.snapshot import EXPORTED, Snapshot
+from exporter.web.json_list import (
+    Arguments,
+    decode_cursor,
+    encode_cursor,
+    last_values,
+    limit_in,
+    list_body,
+    state_in,
+)
 from exporter.web.precedence import Pause
 
 MOST_NODES: Final = 25_000
@@ -22,7 +30,6 @@ _SORT_KEYS: Final = (
     *("node_id", "state", "status", "offline_since"),
     *(metric.json for metric in NODE_METRICS if metric.json and metric is not STATUS),
 )
-_MOST_LENGTH: Final = 4096
 
 Key = tuple[bool, Any, Any]
 """What nodes are sorted by: whether the value is unknown, the value, the id."""
@@ -47,29 +54,25 @@ class NodeQuery:
     after: tuple[bool, Any, str] | None = None
 
     @classmethod
-    def of(cls, arguments: Mapping[str, Sequence[bytes]]) -> "NodeQuery":
+    def of(cls, arguments: Arguments) -> "NodeQuery":
         """Return what the arguments of a URL ask for; arguments that are not known are ignored.
 
         Raises:
             ValueError: An argument is invalid; the text says which, and holds nothing of its value.
         """
-        given = {name: values[-1].decode("utf-8", "replace") for name, values in arguments.items()}
-        state = given.get("state") or None
-        if state is not None and state not in EXPORTED:
-            raise ValueError(f"state: must be one of {', '.join(EXPORTED)}")
+        given = last_values(arguments)
+        state = state_in(given, EXPORTED)
         order = given.get("sort") or "node_id"
         sort, descending = order.removeprefix("-"), order.startswith("-")
         if sort not in _SORT_KEYS:
             raise ValueError(f"sort: must be one of {', '.join(_SORT_KEYS)}, or one of them after a -")
-        limit = given.get("limit") or None
-        if limit is not None and not (limit.isascii() and limit.isdigit() and len(limit) < 10 and int(limit)):  # noqa: PLR2004
-            raise ValueError("limit: must be a number of nodes from 1 on")
+        limit = limit_in(given, MOST_NODES, "nodes")
         cursor = given.get("cursor") or None
         return cls(
             state=state,
             sort=sort,
             descending=descending,
-            limit=None if limit is None else min(int(limit), MOST_NODES),
+            limit=limit,
             after=None if cursor is None else _decoded(cursor, text=sort in _TEXTS),
         )
 
@@ -85,7 +88,7 @@ class NodeQuery:
     def cursor(self, row: Row) -> str:
         """Return the cursor of the page that begins after a node."""
         value = row[self.sort]
-        return base64.urlsafe_b64encode(json.dumps([value is None, value, row["node_id"]]).encode()).decode()
+        return encode_cursor(json.dumps([value is None, value, row["node_id"]]).encode())
 
     def _key(self, value: Any, node_id: str) -> Key:
         if value is None:
@@ -123,10 +126,8 @@ def nodes_json(snapshot: Snapshot | None, offline_since: OfflineSince, query: No
     limit = query.limit or MOST_NODES
     page = list(islice(_page(snapshot, offline_since, query, limit + 1, pause), limit + 1)) if snapshot else []
     more, page = len(page) > limit, page[:limit]
-    cursor = page[-1][1] if more else None
-    ending = b"]" if query.limit is None and not more else b'],"next":' + json.dumps(cursor).encode()
-    head = b'{"redis_up":%b,"nodes":[' % (b"true" if snapshot else b"false")
-    return [head + b",".join(text for text, _ in page) + ending + b"}"]
+    texts, cursor = (text for text, _ in page), page[-1][1] if more else None
+    return list_body("nodes", texts, cursor, readable=snapshot is not None, paged=query.limit is not None)
 
 
 def _page(
@@ -159,7 +160,7 @@ def _text(row: Row) -> bytes:
 
 def _decoded(cursor: str, *, text: bool) -> tuple[bool, Any, str]:
     try:
-        unknown, value, node_id = json.loads(base64.b64decode(cursor[:_MOST_LENGTH], b"-_", validate=True))
+        unknown, value, node_id = json.loads(decode_cursor(cursor))
     except (ValueError, TypeError, RecursionError):
         raise ValueError("cursor: must be the `next` of the page before") from None
     kinds = (str,) if text else (int, float)

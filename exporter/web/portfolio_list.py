@@ -1,8 +1,7 @@
 """All portfolios as JSON: ``/api/v1/portfolios`` with its filters and its pages."""
 
-import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -11,6 +10,15 @@ from exporter.portfolios.ledger import Portfolio, PortfolioState
 from exporter.snapshot.portfolio_rows import portfolio_row
 from exporter.snapshot.snapshot import Snapshot
 from exporter.source.names import shown_id
+from exporter.web.json_list import (
+    Arguments,
+    decode_cursor,
+    encode_cursor,
+    last_values,
+    limit_in,
+    list_body,
+    state_in,
+)
 from exporter.web.precedence import Pause
 
 MOST_PORTFOLIOS: Final = 25_000
@@ -18,7 +26,6 @@ MOST_PORTFOLIOS: Final = 25_000
 
 _STATES: Final = tuple(state.value for state in PortfolioState)
 _BETWEEN_PAUSES: Final = 1000
-_LONGEST_CURSOR: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +45,19 @@ class PortfolioQuery:
     after: bytes | None = None
 
     @classmethod
-    def of(cls, arguments: Mapping[str, Sequence[bytes]]) -> "PortfolioQuery":
+    def of(cls, arguments: Arguments) -> "PortfolioQuery":
         """Return what the arguments of a URL ask for; arguments that are not known are ignored.
 
         Raises:
             ValueError: An argument is invalid; the text says which, and holds nothing of its value.
         """
-        given = {name: values[-1].decode("utf-8", "replace") for name, values in arguments.items()}
-        state = given.get("state") or None
-        if state is not None and state not in _STATES:
-            raise ValueError(f"state: must be one of {', '.join(_STATES)}")
-        limit = given.get("limit") or None
-        if limit is not None and not (limit.isascii() and limit.isdigit() and len(limit) < 10 and int(limit)):  # noqa: PLR2004
-            raise ValueError("limit: must be a number of portfolios from 1 on")
+        given = last_values(arguments)
         cursor = given.get("cursor") or None
         return cls(
-            state=state,
+            state=state_in(given, _STATES),
             node_id=given.get("node_id") or None,
-            limit=None if limit is None else min(int(limit), MOST_PORTFOLIOS),
-            after=None if cursor is None else _decoded(cursor),
+            limit=limit_in(given, MOST_PORTFOLIOS, "portfolios"),
+            after=None if cursor is None else decode_cursor(cursor),
         )
 
     def wants(self, portfolio: Portfolio) -> bool:
@@ -85,10 +86,8 @@ def portfolios_json(snapshot: Snapshot | None, query: PortfolioQuery, pause: Pau
     limit = query.limit or MOST_PORTFOLIOS
     page = list(islice(_page(snapshot, query, pause), limit + 1)) if snapshot else []
     more, page = len(page) > limit, page[:limit]
-    cursor = base64.urlsafe_b64encode(page[-1][0]).decode() if more else None
-    ending = b"]" if query.limit is None and not more else b'],"next":' + json.dumps(cursor).encode()
-    head = b'{"redis_up":%b,"portfolios":[' % (b"true" if snapshot else b"false")
-    return [head + b",".join(text for _, text in page) + ending + b"}"]
+    texts, cursor = (text for _, text in page), encode_cursor(page[-1][0]) if more else None
+    return list_body("portfolios", texts, cursor, readable=snapshot is not None, paged=query.limit is not None)
 
 
 def _page(snapshot: Snapshot, query: PortfolioQuery, pause: Pause) -> Iterator[tuple[bytes, bytes]]:
@@ -102,10 +101,3 @@ def _page(snapshot: Snapshot, query: PortfolioQuery, pause: Pause) -> Iterator[t
         if query.wants(portfolio):
             text = json.dumps(portfolio_row(portfolio, account), ensure_ascii=False, separators=(",", ":"))
             yield portfolio.id, text.encode()
-
-
-def _decoded(cursor: str) -> bytes:
-    try:
-        return base64.b64decode(cursor[:_LONGEST_CURSOR], b"-_", validate=True)
-    except ValueError:
-        raise ValueError("cursor: must be the `next` of the page before") from None
