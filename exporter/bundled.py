@@ -1,9 +1,16 @@
 """Finds the product's files that are not Python: alert rules, Alertmanager's example, dashboards."""
 
+from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Final
+
+import yaml
 
 import exporter
+
+RULES: Final = "alerts/ginkgo.rules.yml"
+"""The Prometheus rules of all alerts."""
 
 
 def bundled(name: str) -> Path:
@@ -20,3 +27,11 @@ def bundled(name: str) -> Path:
         if path.is_file():
             return path
     raise FileNotFoundError(f"{name} is not part of this installation")
+
+
+@cache
+def alert_severities() -> dict[str, str]:
+    """Return the severity of each alert in the bundled rules, sorted by name; of an alert with two rules the last."""
+    groups = yaml.safe_load(bundled(RULES).read_text(encoding="utf-8"))["groups"]
+    rules = (rule for group in groups for rule in group["rules"] if "alert" in rule)
+    return dict(sorted({rule["alert"]: rule["labels"]["severity"] for rule in rules}.items()))

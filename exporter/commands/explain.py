@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, Final
 
-import yaml
-
-from exporter.bundled import bundled
+from exporter.bundled import alert_severities
 from exporter.commands.explain_source import Facts, JournalOnDisk, RunningExporter
 from exporter.commands.explanation import Explanation, of_alert, of_all, of_node, of_portfolio
 from exporter.commands.exporter_api import ExporterApi
@@ -65,19 +63,13 @@ def explained(facts: Facts, subject: str | None, moment: float | None) -> Explan
         raise ExporterError(f"{shown(subject)} is a node and a portfolio: ask for node:… or portfolio:…")
     if kinds:
         return _EXPLAIN[kinds[0]](facts, subject, moment)
-    alerts = alert_names()
+    alerts = frozenset(alert_severities())
     if subject in alerts:
         return of_alert(facts, subject, moment)
     for kind in _EXPLAIN:
         if _was_seen(facts, kind, subject):
             return _EXPLAIN[kind](facts, subject, moment)
     raise ExporterError(_unknown(subject, {**names, EventKind.PUSH: alerts}))
-
-
-def alert_names() -> frozenset[str]:
-    """Return the names of all alerts in the bundled rules."""
-    rules = yaml.safe_load(bundled("alerts/ginkgo.rules.yml").read_text(encoding="utf-8"))
-    return frozenset(rule["alert"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule)
 
 
 def _was_seen(facts: Facts, kind: EventKind, name: str) -> bool:

@@ -10,12 +10,11 @@ from typing import Any, Final, Self
 
 import yaml
 
-from exporter.bundled import bundled
+from exporter.bundled import RULES, bundled
 from exporter.demo.children import Children, free_port
 from exporter.errors import ExporterError
 from exporter.settings.durations import format_duration
 
-RULES: Final = "alerts/ginkgo.rules.yml"
 ROUTES: Final = "alerts/alertmanager.example.yml"
 _HOST: Final = "127.0.0.1"
 _SCRAPE: Final = 5.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from exporter.bundled import bundled
+from exporter.bundled import RULES, bundled
 from exporter.errors import SettingsError
 from exporter.settings.yaml_file import read_yaml
 
@@ -16,8 +16,6 @@ VALUE: Final = "{{ $value }}"
 """The alert's value, which may stand in such a part only."""
 LABEL: Final = re.compile(r"\{\{\s*\$labels\.([a-zA-Z_][a-zA-Z0-9_]*)\s*\}\}")
 """The label of an alert, which may stand anywhere in an annotation."""
-
-_BUNDLED: Final = "alerts/ginkgo.rules.yml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ def load_rules(path: Path | None, wanted: Collection[str]) -> dict[str, Rule]:
         SettingsError: The file cannot be used for these alerts; its text is one line with the reason.
     """
     try:
-        content = read_yaml(path or bundled(_BUNDLED))
+        content = read_yaml(path or bundled(RULES))
         return {name: _rule(name, rule) for name, rule in _alerts(content, wanted).items()}
     except ValueError as error:
         raise SettingsError(f"--alertmanager.rules-file: {error}") from None

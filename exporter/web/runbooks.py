@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from tornado.template import Loader
 
 from exporter import __repository__
-from exporter.bundled import bundled
+from exporter.bundled import alert_severities, bundled
 from exporter.escaping import printable
 from exporter.journal.journal import Journal
 from exporter.journal.memory import Query
@@ -39,14 +38,7 @@ _PROMQL: Final = "promql"
 @cache
 def alert_summaries() -> dict[str, str]:
     """Return the severity of each alert that has a runbook, sorted by name."""
-    rules = yaml.safe_load(bundled("alerts/ginkgo.rules.yml").read_text(encoding="utf-8"))
-    alerts = {
-        rule["alert"]: rule["labels"]["severity"]
-        for group in rules["groups"]
-        for rule in group["rules"]
-        if "alert" in rule
-    }
-    return {name: alerts[name] for name in sorted(alerts) if _markdown(name) is not None}
+    return {name: severity for name, severity in alert_severities().items() if _markdown(name) is not None}
 
 
 def index() -> bytes:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from exporter.commands.explain import alert_names, explained
+from exporter.bundled import alert_severities
+from exporter.commands.explain import explained
 from exporter.commands.explain_source import JournalOnDisk
 from exporter.errors import ExporterError
 from exporter.journal.event import Event, EventKind
@@ -164,7 +165,7 @@ def test_alert_is_explained_by_its_posts() -> None:
     assert "Alertmanager http://am:9093 took the alert GinkgoNodeOffline for n1." in text
     none = said(Known(STARTED), "GinkgoMassHeartbeatLoss")
     assert none.startswith("No post of the alert GinkgoMassHeartbeatLoss is known.\nThis exporter pushes to")
-    assert "GinkgoNodeOffline" in alert_names()
+    assert "GinkgoNodeOffline" in alert_severities()
 
 
 def test_portfolio_is_told_apart_from_a_node_of_the_same_name() -> None:
