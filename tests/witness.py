@@ -20,8 +20,6 @@ SCRAPE: Final = 5.0
 """Timeout of a scrape, in seconds. It is longer than the exporter's timeout for Redis, for a busy machine."""
 SPARE_CONNECTIONS: Final = 3
 """New connections that are no leak: each thread of the exporter opens its own when two threads first read at once."""
-SPARE_THREADS: Final = 2
-"""Threads of the event loop's pool, which begin when they are first needed: to look at the memory after 10 s, say."""
 SPARE_BYTES: Final = 8 * 2**20
 
 GAUGES: Final = {
@@ -121,7 +119,7 @@ class Vitals:
     def back_to(self, before: Self) -> bool:
         return (
             self.descriptors <= before.descriptors + SPARE_CONNECTIONS
-            and self.threads <= before.threads + SPARE_THREADS
+            and self.threads <= before.threads
             and self.resident <= before.resident + SPARE_BYTES
         )
 

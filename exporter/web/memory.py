@@ -97,7 +97,7 @@ class MemoryReturn:
 
     async def _look_on(self) -> None:
         while True:
-            await asyncio.sleep(self._every)
             if await asyncio.to_thread(self._kept) > _MOST:
                 await asyncio.to_thread(self._give_back)
                 await asyncio.sleep(self._pause)
+            await asyncio.sleep(self._every)
