@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from fake_server import fake_server
 
-from exporter.errors import SourceError, SourceTimeoutError
+from exporter.errors import SettingsError, SourceError, SourceTimeoutError
 from exporter.fleet import Fleet
 from exporter.settings import load
 from exporter.source import open_source
@@ -144,6 +144,11 @@ def test_impossible_host_name_is_reported_in_one_line(host: str) -> None:
     with pytest.raises(SourceError, match="cannot connect"):
         source.discover(1)
     source.close()
+
+
+def test_host_name_with_a_zero_byte_is_refused_before_anything_is_opened() -> None:
+    with pytest.raises(SettingsError, match="not a Redis address"):
+        load({"redis.url": ["redis://a\0b:6379"]})
 
 
 def test_impossible_port_is_reported_in_one_line() -> None:
