@@ -21,6 +21,7 @@ from exporter.source.connection import Link, Pool, linked
 from exporter.source.framing import PLAN
 from exporter.source.guard import Guard
 from exporter.source.plain_error import plain_error
+from exporter.source.plan_idle import IdleTime
 from exporter.source.replies import is_wrong_type
 from exporter.source.requests import pack
 from exporter.source.router import Router
@@ -81,7 +82,7 @@ class PlanReader:
         self._guard: Guard | None = None
         self._may_watch = True
         self._look_not_before = float("-inf")
-        self._saved = float("-inf")
+        self._idle_time = IdleTime()
         self._logged: set[str] = set()
 
     def read(self, deadline: float, *, expected: bool) -> PlanReading:
@@ -170,19 +171,16 @@ class PlanReader:
             self._plan = plan
 
     def _idle(self, accepted: Any, idle: Any, persistence: Any) -> float | None:
-        """Return the seconds since the scheduler's last look, as far as Redis can tell.
-
-        Redis does not record looks while a child process saves. So after a save the time counts from its end.
-        """
+        """Return the seconds since the scheduler's last look, as far as Redis can tell."""
         now = self._clock()
         if error := next((reply for reply in (accepted, idle) if isinstance(reply, RedisError)), None):
             self._look_not_before = now + ASK_AGAIN
             self._log_once("how long ago the scheduler looked at the plan is unknown", reason=str(plain_error(error)))
             return None
         if not isinstance(persistence, bytes) or _SAVES.search(persistence):
-            self._saved = now
+            self._idle_time.saving(now)
             return None
-        return min(float(idle), now - self._saved) if type(idle) is int else None
+        return self._idle_time.counted(idle, now) if type(idle) is int else None
 
     def _log_once(self, event: str, **values: str) -> None:
         if event not in self._logged:

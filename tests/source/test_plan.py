@@ -16,6 +16,7 @@ from exporter.settings import load
 from exporter.source import open_source
 from exporter.source.cluster import ClusterSource
 from exporter.source.plan import ASK_AGAIN, GAP, LARGE, PlanReader
+from exporter.source.plan_idle import IdleTime
 from exporter.source.requests import pack
 from exporter.source.router import ask_each
 from exporter.source.standalone import StandaloneSource
@@ -251,6 +252,31 @@ def test_idle_time_is_unknown_while_a_child_saves_and_counts_from_its_end(
     wait_for(lambda: not platform.info("persistence")["rdb_bgsave_in_progress"], "for the snapshot")
     reading = reader.read(time.monotonic() + 5, expected=False)
     assert reading.idle == 0, "the clock has not moved since the save"
+
+
+def test_a_server_that_saves_every_minute_does_not_hide_a_scheduler_that_stands_still() -> None:
+    told = IdleTime()
+    told.counted(0, 0)
+    counted = []
+    for now in range(10, 310, 10):
+        if now % 60 == 0:
+            told.saving(now)
+        else:
+            counted.append(told.counted(now, now))
+    assert counted[:5] == [10, 20, 30, 40, 50]
+    assert counted[5] == 60, "the ten seconds before the save are unknown, and the ten after it are not"
+    assert counted[-1] == 290 - 4 * 10, "each save costs the time before the look that saw it"
+
+
+def test_a_look_at_the_plan_between_two_saves_begins_the_idle_time_anew() -> None:
+    told = IdleTime()
+    for now in range(0, 100, 10):
+        told.counted(now, now)
+    told.saving(100)
+    assert told.counted(110, 110) == 100
+    assert told.counted(3, 120) == 3
+    told.saving(130)
+    assert told.counted(23, 140) == 13, "Redis would not have recorded a look while it saved"
 
 
 def test_plan_that_is_no_hash_counts_as_missing(make_reader: MakeReader, platform: "redis.Redis") -> None:
