@@ -1,4 +1,7 @@
-"""``python -m benchmarks``: the tables of docs/explanation/benchmarks.md, measured on this machine, in Markdown."""
+"""``python -m benchmarks``: the tables of docs/explanation/benchmarks.md, measured on this machine, in Markdown.
+
+The last table is the footprint at five nodes, from ``benchmarks.footprint``.
+"""
 
 import argparse
 import os
@@ -9,6 +12,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Final
 
+from benchmarks import footprint
 from benchmarks.cases import SCRAPERS, Bench, Case, Way
 
 CASES: Final[Sequence[Case]] = (Case(1000), Case(10_000), Case(100_000), Case(1000, 1_000_000))
@@ -94,6 +98,9 @@ def main() -> None:
     show(f"{machine(version)}. Rounds are interleaved, every node beats before each scrape; identity encoding.")
     for case in cases:
         measure(case, rounds, slow_ways=not arguments.ours_only)
+    if not arguments.nodes:
+        starts, idle = (1, 3.0) if arguments.quick else (footprint.STARTS, footprint.IDLE)
+        show(f"\n### Footprint\n\n{footprint.table(footprint.NODES, starts, idle)}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Final
 import redis
 
 _PATIENCE = 60.0
+_CPU_TIME: Final = 2  # clock_getcpuclockid(3) makes the clock of a process from its id and this number
 
 
 _CORES: Final = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
@@ -52,12 +53,17 @@ def free_port() -> int:
 
 
 class Program:
-    """One process that listens on a port."""
+    """One process that listens on a port.
+
+    Attributes:
+        started: When it was started, in monotonic seconds.
+    """
 
     def __init__(self, command: Sequence[str], port: int, folder: Path | None = None) -> None:
         self.port = port
         self._log = tempfile.NamedTemporaryFile(prefix="benchmark-", suffix=".log")  # noqa: SIM115 - closed in stop
         environment = {**os.environ, "PYTHONPATH": str(folder)} if folder else None
+        self.started = time.monotonic()
         self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, cwd=folder, env=environment)  # noqa: S603
         self.pid = self._process.pid
         deadline = time.monotonic() + _PATIENCE
@@ -66,7 +72,7 @@ class Program:
                 output = Path(self._log.name).read_text(errors="replace")
                 self.stop()
                 raise BenchmarkError(f"{command[0]} does not serve: {output[-2000:]}")
-            time.sleep(0.02)
+            time.sleep(0.005)
 
     def _listens(self) -> bool:
         try:
@@ -87,18 +93,27 @@ class Program:
 
     @property
     def cpu_seconds(self) -> float:
-        """The CPU time that all its threads have used, in seconds; 0 if the system does not report it."""
-        files = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
-        return sum(int(file.read_text(encoding="ascii").split()[0]) for file in files) / 1e9
+        """The user and system time of all its threads, ended ones included, in seconds; 0 if it is unknown."""
+        if sys.platform != "linux":
+            return 0
+        return time.clock_gettime(~self.pid << 3 | _CPU_TIME)
 
     @property
     def peak_memory(self) -> int:
-        """The peak of the process's memory in bytes (VmHWM); 0 if the system does not report it."""
+        """The peak of the process's resident memory in bytes; 0 if the system does not report it."""
+        return self._memory("VmHWM")
+
+    @property
+    def resident_memory(self) -> int:
+        """The process's resident memory in bytes; 0 if the system does not report it."""
+        return self._memory("VmRSS")
+
+    def _memory(self, name: str) -> int:
         try:
             lines = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines()
         except OSError:
             return 0
-        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), 0)
 
 
 class RedisServer(Program):
@@ -109,6 +124,7 @@ class RedisServer(Program):
         options = ["--save", "", "--bind", "127.0.0.1", "--enable-debug-command", "local"]
         super().__init__([redis_binary(), "--port", str(port), *options], port)
         self.client = redis.Redis(port=port)
+        self._asked = 0
 
     def pin(self) -> None:
         """Run all its threads on a core of its own."""
@@ -139,6 +155,13 @@ class RedisServer(Program):
     def longest_block(self) -> float:
         """The longest turn of its event loop in seconds; during it no other client was served."""
         return float(self.client.info("debug")["eventloop_duration_max"]) / 1e6
+
+    @property
+    def commands(self) -> int:
+        """How many commands it has processed, the ones that asked for this number not included."""
+        self._asked += 1
+        total: int = self.client.info("stats")["total_commands_processed"]
+        return total - self._asked
 
     def calls(self, command: str) -> int:
         """Return how often a command was called since ``forget_statistics``."""
@@ -172,6 +195,12 @@ def plain(redis_port: int, way: str) -> Program:
     """Start the plain exporter of ``benchmarks.plain``."""
     port = free_port()
     return Program([sys.executable, "-m", "benchmarks.plain", way, str(redis_port), str(port)], port)
+
+
+def script(redis_port: int) -> Program:
+    """Start the plain script of ``benchmarks.script``."""
+    port = free_port()
+    return Program([sys.executable, "-m", "benchmarks.script", str(redis_port), str(port)], port)
 
 
 def redis_exporter(redis_port: int) -> Program | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as report
-from benchmarks import compare
+from benchmarks import compare, footprint
 from benchmarks.cases import OURS, Bench, Case, Way
 
 pytestmark = pytest.mark.server("redis-server")
@@ -52,3 +52,12 @@ def test_two_working_trees_are_compared(monkeypatch: pytest.MonkeyPatch, capsys:
     assert first.startswith(f"| {Path(tree).name} | ")
     assert "+0.0 %" in first
     assert second.count(" | ") == first.count(" | ")
+
+
+def test_footprint_is_measured_beside_a_plain_script() -> None:
+    head, _, *rows = footprint.table(5, 1, 1.0).splitlines()
+    assert head == "| 5 nodes, medians of 1 starts | ginkgo-exporter | plain script | ratio | goal |"
+    assert len(rows) == 11
+    for title, ours, script, *_ in (row.strip("| ").split(" | ") for row in rows):
+        assert float(ours) > 0, title
+        assert float(script) >= 0, title
