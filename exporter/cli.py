@@ -109,7 +109,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _fail(reason: str, code: int) -> NoReturn:
     with suppress(OSError):
-        print(f"ginkgo-exporter: {reason}", file=sys.stderr)  # noqa: T201
+        for line in reason.splitlines() or [""]:
+            print(f"ginkgo-exporter: {line}", file=sys.stderr)  # noqa: T201
     sys.exit(code)
 
 
@@ -221,6 +222,8 @@ async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
     set_malloc_options()
     for hint in settings.renamed(loaded):
         log.warning("a setting has a new name; the old one works until the next release", hint=hint)
+    for hint in settings.unknown_variables():
+        log.warning("an environment variable looks like a setting and is none", hint=hint)
     telemetry = Telemetry()
     journal = Journal(JournalFile.of(loaded.journal), telemetry)
     fleet = Fleet(loaded, telemetry, journal=journal)

@@ -1,4 +1,4 @@
-"""The errors that ginkgo-exporter raises. Each is shown as one line.
+"""The errors that ginkgo-exporter raises. Each is shown as one line; several invalid settings have a line each.
 
 ExporterError
 ├── SettingsError      a flag, variable, file or value that cannot be used: exit 2
@@ -13,7 +13,7 @@ class ExporterError(Exception):
 
 
 class SettingsError(ExporterError):
-    """A setting that cannot be used; the text names the setting and the reason."""
+    """Settings that cannot be used; a line of the text for each error names the setting and the reason."""
 
 
 class SourceError(ExporterError):

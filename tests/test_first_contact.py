@@ -126,17 +126,16 @@ def test_unknown_flag_points_to_the_right_help() -> None:
     )
 
 
+NEAREST = "; the nearest known name is --redis.url (see ginkgo-exporter --help)"
 NO_FILE = "no such file: missing.yml"
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--redis.urll", "redis://h"], "unrecognized arguments: --redis.urll (see ginkgo-exporter --help)"),
-        (
-            ["--redis.urll=redis://:s3cret@h"],
-            "unrecognized arguments: --redis.urll=redis://…@h (see ginkgo-exporter --help)",
-        ),
+        (["--redis.urll", "redis://h"], f"unrecognized arguments: --redis.urll{NEAREST}"),
+        (["--redis.urll=redis://:s3cret@h"], f"unrecognized arguments: --redis.urll=redis://…@h{NEAREST}"),
+        (["--nonsense"], "unrecognized arguments: --nonsense (see ginkgo-exporter --help)"),
         (["--config.file", "missing.yml"], f"--config.file: {NO_FILE}"),
         (["--redis.password-file", "missing.yml"], f"--redis.password-file: {NO_FILE}"),
         (["--web.config.file", "missing.yml"], f"--web.config.file: {NO_FILE}"),

@@ -27,5 +27,11 @@ class ArgumentParser(argparse.ArgumentParser):
             flags = (word.partition("=")[0] for word in self._given if word.startswith("-"))
             if unknown := [flag for flag in flags if flag not in self._option_string_actions][:1]:
                 message = f"unrecognized arguments: {unknown[0]}"
+        hint = ""
+        if message.startswith("unrecognized arguments: --"):
+            from exporter.settings.nearest import nearest  # noqa: PLC0415 - only errors need it
+
+            flag = re.split(r"[= ]", message.removeprefix("unrecognized arguments: "))[0]
+            hint = nearest(flag, self._option_string_actions, "--")
         message = re.sub(r"://\S*@", "://…@", message)  # a mistyped flag may hold a password
-        raise SettingsError(f"{message} (see {self.prog} --help)")
+        raise SettingsError(f"{message}{hint} (see {self.prog} --help)")

@@ -21,7 +21,10 @@ class ExitCode(IntEnum):
             " it was asked to delete, or `portfolios --fail-untraded` found an untraded portfolio."
         ),
     )
-    USAGE = 2, "A flag, a variable, a file or a value is wrong. One line says which and why. Nothing was opened."
+    USAGE = (
+        2,
+        "A flag, a variable, a file or a value is wrong. A line for each error says which and why. Nothing was opened.",
+    )
     SOME_OFFLINE = 3, "`nodes --fail-offline` found an offline node."
     INTERRUPTED = 130, "Ctrl-C ended a command that was not finished."
 

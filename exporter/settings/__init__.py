@@ -7,6 +7,7 @@ from exporter.settings.flags import Setting, add_flags, all_settings, section_ti
 from exporter.settings.kinds import ListenAddress
 from exporter.settings.loading import load, renamed
 from exporter.settings.model import Alertmanager, Heartbeat, Journal, Keys, Log, Redis, Settings
+from exporter.settings.sources import unknown_variables
 
 __all__ = [
     "Alertmanager",
@@ -23,4 +24,5 @@ __all__ = [
     "load",
     "renamed",
     "section_title",
+    "unknown_variables",
 ]

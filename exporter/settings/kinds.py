@@ -50,9 +50,9 @@ def _size(value: object) -> object:
 
 
 def _listen_address(value: object) -> object:
-    if not isinstance(value, str):
+    if isinstance(value, ListenAddress):
         return value
-    host, colon, port = value.rpartition(":")
+    host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
     if not colon or not _PORT.fullmatch(port) or int(port) > _LAST_PORT or not _is_host(host):
         raise ValueError("not an address such as :19121, 127.0.0.1:19121 or [::1]:19121")
     return ListenAddress(host.removeprefix("[").removesuffix("]"), int(port))

@@ -1,6 +1,6 @@
 """Reads YAML files that people write. Invalid content of any kind gives an error of one line."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +30,28 @@ def read_yaml(path: Path) -> Any:
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         # PyYAML lets errors through when a scalar does not fit its type: `2026-13-01`, `!!int ""`.
         raise ValueError(f"a value that does not fit its type ({' '.join(str(error).split())})") from error
+
+
+def line_of(path: Path, names: Sequence[str]) -> int | None:
+    """Return the line of a YAML file in which a nested key stands, from 1; None if it is not there.
+
+    Args:
+        path: The file.
+        names: The key below its parents. If only some of its parents are there, the last of them counts.
+    """
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
+    except (yaml.YAMLError, OSError, ValueError, RecursionError):
+        return None
+    line = None
+    for name in names:
+        if not isinstance(node, yaml.MappingNode):
+            break
+        found = next(((key, value) for key, value in node.value if getattr(key, "value", None) == name), None)
+        if found is None:
+            break
+        line, node = found[0].start_mark.line + 1, found[1]
+    return line
 
 
 def no_file(path: Path) -> str:

@@ -198,7 +198,10 @@ def test_unknown_key_is_not_blamed_on_a_variable_that_begins_like_it(
 ) -> None:
     monkeypatch.setenv("GINKGO_EXPORTER_REDIS_URL", "redis://example")
     file = write(tmp_path, "redis: {urls: [redis://x]}\n")
-    assert refusal(file) == "configuration file: redis.urls: unknown setting"
+    assert refusal(file) == (
+        "configuration file: redis.urls: unknown setting; the nearest known name is redis.url"
+        f" (line 1 of {file['config.file']})"
+    )
 
 
 @pytest.mark.parametrize(
@@ -208,7 +211,7 @@ def test_unknown_key_is_not_blamed_on_a_variable_that_begins_like_it(
         ({"redis.url": ["redis://a", "redis://b"]}, "--redis.url"),
         ({"redis.url": ["unix:///run/redis.sock"], "redis.mode": "cluster"}, "must name a host"),
         ({"redis.url": ["redis://"], "redis.mode": "cluster"}, "must name a host"),
-        ({"redis.tls-cert-file": __file__}, "--redis.tls-cert-file"),
+        ({"redis.tls-cert-file": __file__, "redis.url": ["rediss://a"]}, "--redis.tls-cert-file"),
         ({"redis.tls-ca-file": __file__}, "rediss://"),
         ({"keys.metrics-prefix": "heartbeat:"}, "--keys.heartbeat-prefix"),
         ({"keys.heartbeat-prefix": "node:metrics:"}, "--keys.heartbeat-prefix"),
