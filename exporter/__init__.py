@@ -15,7 +15,7 @@ together. ``reporter`` is used by nodes: it writes the keys that the exporter re
 
 from pathlib import Path as _Path
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __repository__ = "https://github.com/ginkgo-trading/ginkgo-exporter"
 
 

@@ -19,7 +19,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 CHART: Final = ROOT / "helm" / "ginkgo-exporter"
 
 _TABLE: Final = re.compile(r"(<!-- (values|thresholds) -->\n).*?(?=<!-- /\2 -->)", re.DOTALL)
-_APP_VERSION: Final = re.compile(r'(?<=^appVersion: ").*?(?="$)', re.MULTILINE)
+_CHART_VERSIONS: Final = re.compile(r'^(version: |appVersion: ")[^"\n]*', re.MULTILINE)
 _PACKAGE_VERSION: Final = re.compile(r'^__version__ = "(.+)"$', re.MULTILINE)
 
 
@@ -38,13 +38,13 @@ def copies(source: Path, pattern: str, folder: Path) -> dict[Path, str | None]:
     return wanted
 
 
-def app_version() -> str:
-    """Return Chart.yaml with the package's version in it."""
+def chart_versions() -> str:
+    """Return Chart.yaml with the package's version in it: chart and package are released together."""
     package = (ROOT / "exporter" / "__init__.py").read_text(encoding="utf-8")
     version = _PACKAGE_VERSION.search(package)
     if not version:
         raise SystemExit('exporter/__init__.py: no line __version__ = "…"')
-    return _APP_VERSION.sub(version[1], (CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    return _CHART_VERSIONS.sub(rf"\g<1>{version[1]}", (CHART / "Chart.yaml").read_text(encoding="utf-8"))
 
 
 def value_rows(values: str) -> Iterator[tuple[str, str, str]]:
@@ -121,7 +121,7 @@ def main() -> int:
     options = parser.parse_args()
     wanted = copies(options.alerts, "*.rules.yml", CHART / "files" / "rules")
     wanted |= copies(options.dashboards, "*.json", CHART / "files" / "dashboards")
-    wanted |= {CHART / "Chart.yaml": app_version(), CHART / "README.md": readme()}
+    wanted |= {CHART / "Chart.yaml": chart_versions(), CHART / "README.md": readme()}
     differing = 0
     for path, text in wanted.items():
         if (path.read_text(encoding="utf-8") if path.exists() else None) == text:
