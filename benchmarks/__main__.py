@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Final
 
-from benchmarks import footprint
+from benchmarks import footprint, idle
 from benchmarks.cases import SCRAPERS, Bench, Case, Way
 
 CASES: Final[Sequence[Case]] = (Case(1000), Case(10_000), Case(100_000), Case(1000, 1_000_000))
@@ -99,8 +99,10 @@ def main() -> None:
     for case in cases:
         measure(case, rounds, slow_ways=not arguments.ours_only)
     if not arguments.nodes:
-        starts, idle = (1, 3.0) if arguments.quick else (footprint.STARTS, footprint.IDLE)
-        show(f"\n### Footprint\n\n{footprint.table(footprint.NODES, starts, idle)}")
+        starts, seconds = (1, 3.0) if arguments.quick else (footprint.STARTS, footprint.IDLE)
+        show(f"\n### Footprint\n\n{footprint.table(footprint.NODES, starts, seconds)}")
+    if not (arguments.quick or arguments.nodes):
+        show(f"\n### Nobody scrapes\n\n{idle.table(idle.measure())}")
 
 
 if __name__ == "__main__":

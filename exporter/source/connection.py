@@ -11,6 +11,7 @@ from exporter.source.attempt import FAILURES, Attempt, shut_down, socket_of
 from exporter.source.framing import USUAL, Limit
 from exporter.source.parser import until
 from exporter.source.plain_error import plain_error
+from exporter.source.requests import SERVER
 
 
 class Link:
@@ -47,9 +48,14 @@ class Pool:
     Args:
         make: A function that takes the deadline in monotonic seconds and returns a connection that is not connected
             yet. The function may ask another server for the address.
+
+    Attributes:
+        server_request: The command that reads the state of the server. ``server.seen_server`` changes it for an old
+            server.
     """
 
     def __init__(self, make: Callable[[float], Connection]) -> None:
+        self.server_request = SERVER
         self._make = make
         self._lock = Lock()
         self._exact = False

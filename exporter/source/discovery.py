@@ -20,10 +20,15 @@ COUNT: Final = 1000
 """Keys that one SCAN command examines: it blocks Redis for well under a millisecond."""
 SHARE: Final = 0.02
 """Share of Redis's time that discovery may use."""
+FEW: Final = 2
+"""Pages up to which a scan is too short to slow down discovery, so that Redis's statistics are not asked for."""
+PAGE: Final = 0.001
+"""Seconds that Redis works on one page at most."""
 WORKERS: Final = tuple(prefix.encode() for prefix in WORKER_PREFIXES.values())
 """What the keys of workers' heartbeats begin with."""
 
 _STATISTICS: Final = pack(b"INFO", b"commandstats")
+_NOTHING: Final = 0, 0
 _SCANS: Final = re.compile(rb"\ncmdstat_scan:calls=(\d+),usec=(\d+)")
 
 
@@ -80,9 +85,11 @@ def discover(  # noqa: PLR0913 - what a scan depends on
     workers: set[bytes] = set()
     calls: list[float] = []
     rights = rights or Rights()
-    before, start, cut = _scans(pool, timeout), time.monotonic(), ""
+    before, start, cut = _NOTHING, time.monotonic(), ""
     for page, seconds in _pages(pool, _pattern(keys.metrics, keys.heartbeat, *WORKERS), timeout, rights, server):
         calls.append(seconds)
+        if len(calls) == FEW:
+            before = _scans(pool, timeout)
         for prefix in (keys.metrics, keys.heartbeat):
             for key in page:
                 if key.startswith(prefix):
@@ -95,7 +102,8 @@ def discover(  # noqa: PLR0913 - what a scan depends on
         spent("discovery", f"a scan of Redis was ended: {cut}" if cut else left_out)
     # The lower quartile ignores calls during which Redis hung, but it contains the network's round trip. Redis's own
     # mean contains no round trip. The smaller of the two is nearer to the time that Redis worked.
-    each = min(sorted(calls)[len(calls) // 4], _mean(before, _scans(pool, timeout)))
+    mean = _mean(before, _scans(pool, timeout)) if len(calls) > FEW else PAGE
+    each = min(sorted(calls)[len(calls) // 4], mean)
     return Found(frozenset(found.names), each * len(calls), complete=not cut, cut=bool(cut), workers=frozenset(workers))
 
 
@@ -113,13 +121,13 @@ def _scans(pool: Pool, timeout: float) -> tuple[int, int]:
     with linked(pool, time.monotonic() + timeout) as link:
         (reply,) = link.ask(_STATISTICS, 1)
     found = _SCANS.search(reply) if isinstance(reply, bytes) else None
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+    return (int(found[1]), int(found[2])) if found else _NOTHING
 
 
 def _mean(before: tuple[int, int], after: tuple[int, int]) -> float:
     """Return the mean seconds of a SCAN between two readings of the statistics, of all clients; infinity if unknown."""
     if after[0] <= before[0]:  # the statistics were reset in between, so all calls in them are new
-        before = (0, 0)
+        before = _NOTHING
     calls, microseconds = after[0] - before[0], after[1] - before[1]
     return microseconds / calls / 1e6 if calls > 0 and microseconds >= 0 else float("inf")
 

@@ -12,7 +12,6 @@ from exporter.source.connection import Link, Pool
 from exporter.source.framing import ReplyTooLargeError
 from exporter.source.plain_error import plain_error
 from exporter.source.reading import Server
-from exporter.source.requests import SERVER, SERVER_REPLIES
 from exporter.source.server import seen_server
 from exporter.source.topology import Cluster
 
@@ -90,6 +89,10 @@ class Primary:
         except FAILURES as error:
             self.fail(error)
 
+    def ask_server(self) -> None:
+        """Ask for the state of the primary."""
+        self.send(self._pool.server_request)
+
     def receive(self, count: int, carefully: Carefully | None = None) -> list[Any]:
         """Return the next ``count`` replies; an empty list if the primary has failed.
 
@@ -123,12 +126,12 @@ class Primary:
         return replies if self._link else []
 
     def receive_server(self) -> None:
-        """Receive the replies to ``SERVER``; it is an error if the server is not a primary any more."""
-        replies = self.receive(SERVER_REPLIES)
+        """Receive the reply to ``ask_server``; it is an error if the server is not a primary any more."""
+        replies = self.receive(1)
         if not replies:
             return
         try:
-            self.server = seen_server(replies, self._pool, self._limit, self._cluster.rights, self.address)
+            self.server = seen_server(replies[0], self._pool, self._limit, self._cluster.rights, self.address)
         except SourceError as error:
             self.fail(error)
             return
@@ -166,6 +169,6 @@ class Primary:
 def ask_servers(primaries: Sequence[Primary]) -> None:
     """Read the state of all primaries (INFO), of all at the same time."""
     for primary in primaries:
-        primary.send(SERVER)
+        primary.ask_server()
     for primary in primaries:
         primary.receive_server()

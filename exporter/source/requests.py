@@ -22,14 +22,12 @@ _PTTL: Final = b"*2\r\n$4\r\nPTTL\r\n$%d\r\n%b\r\n"
 
 _SECTIONS: Final = (
     *(b"server", b"clients", b"memory", b"persistence", b"replication", b"stats"),
-    *(b"errorstats", b"commandstats"),  # Redis before 6.2 does not know errorstats, and gives an empty reply
+    *(b"errorstats", b"commandstats"),
 )
-SERVER: Final = b"".join(pack(b"INFO", section) for section in _SECTIONS)
-"""The commands that read the state of the server; they have ``SERVER_REPLIES`` replies.
-
-Each section of INFO has a command of its own, because only Redis 7 and newer take several sections in one command.
-"""
-SERVER_REPLIES: Final = len(_SECTIONS)
+SERVER: Final = pack(b"INFO", *_SECTIONS)
+"""The command that reads the state of a server: Redis 7 and newer take several sections in one command."""
+OLD_SERVER: Final = pack(b"INFO", b"all")
+"""The same for older servers. They refuse ``SERVER``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,18 @@
 """The identity and the state of a server, from some sections of INFO."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from redis.exceptions import BusyLoadingError, NoPermissionError
+from redis.exceptions import BusyLoadingError, NoPermissionError, ResponseError
 
 from exporter.errors import SourceError
 from exporter.source.connection import Pool, linked
 from exporter.source.plain_error import plain_error
 from exporter.source.reading import REFUSALS, Server
 from exporter.source.replies import expected
-from exporter.source.requests import pack
+from exporter.source.requests import OLD_SERVER, pack
 from exporter.source.rights import Rights
 
 UNKNOWN_SERVER: Final = Server(run_id="", role="server of unknown role", info_allowed=False)
@@ -34,15 +34,18 @@ _HAS_ERRORSTATS: Final = b"# Errorstats"
 _STOPS_WRITES: Final = pack(b"CONFIG", b"GET", b"stop-writes-on-bgsave-error") + pack(b"CONFIG", b"GET", b"save")
 
 
-def seen_server(replies: Sequence[Any], pool: Pool, deadline: float, rights: Rights, where: str = "") -> Server:
-    """Return the server that gave these replies to ``SERVER``, and record whether it allows INFO.
+def seen_server(reply: Any, pool: Pool, deadline: float, rights: Rights, where: str = "") -> Server:
+    """Return the server that gave this reply to ``pool.server_request``, and record whether it allows INFO.
+
+    Servers older than Redis 7 take one section of INFO only. Such a server is asked once more, on another
+    connection, and ``pool.server_request`` is changed.
 
     Servers older than Redis 6.2 do not count refused writes. While the last snapshot of such a server
     is a failed one, each read also asks for its configuration, on another connection. It asks each time
     because an operator can end the refusal by a change of the configuration.
 
     Args:
-        replies: The replies to ``SERVER``.
+        reply: The reply.
         pool: Connections to the server.
         deadline: Monotonic seconds.
         rights: Records whether INFO is allowed.
@@ -51,7 +54,11 @@ def seen_server(replies: Sequence[Any], pool: Pool, deadline: float, rights: Rig
     Raises:
         SourceError: For the same reasons as ``server_of``.
     """
-    server = server_of(replies)
+    if type(reply) is ResponseError:
+        pool.server_request = OLD_SERVER
+        with linked(pool, deadline) as link:
+            (reply,) = link.ask(OLD_SERVER, 1)
+    server = server_of(reply)
     if not server.info_allowed:
         rights.refused("info", where)
         return server
@@ -61,16 +68,16 @@ def seen_server(replies: Sequence[Any], pool: Pool, deadline: float, rights: Rig
     return server
 
 
-def server_of(replies: Sequence[Any]) -> Server:
-    """Return the server that gave these replies to ``SERVER``.
+def server_of(reply: Any) -> Server:
+    """Return the server that gave this reply to INFO.
 
     Raises:
         SourceError: The server is loading its data; or it is a replica without a link to its master, so its data
             are old; or a reply cannot be parsed.
     """
-    if any(isinstance(reply, NoPermissionError) for reply in replies):
+    if isinstance(reply, NoPermissionError):
         return UNKNOWN_SERVER
-    text = b"\n".join(expected(reply, bytes) for reply in replies)
+    text: bytes = expected(reply, bytes)
     info: dict[bytes, bytes] = dict(_LINES.findall(b"\n" + text))
     if info.get(b"loading", b"0") != b"0":  # a server that is loading answers INFO without an error
         raise plain_error(BusyLoadingError())

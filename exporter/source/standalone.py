@@ -17,7 +17,7 @@ from exporter.source.limits import Spent, nobody
 from exporter.source.options import pool_of
 from exporter.source.reading import MISSING, Reading, Server, joined
 from exporter.source.replies import NO_FIELDS, columns_of, expected, is_wrong_type, refuse
-from exporter.source.requests import SERVER, SERVER_REPLIES, Chunk, KeyNames, chunks_of
+from exporter.source.requests import Chunk, KeyNames, chunks_of
 from exporter.source.rights import Rights
 from exporter.source.router import OneServer
 from exporter.source.server import seen_server
@@ -116,7 +116,7 @@ class StandaloneReader:
         names, asked = self._chunks[position].names, time.monotonic()
         careful = read_carefully(self._pool, deadline, self._keys, names, self._room)
         with linked(self._pool, deadline) as link:
-            link.send(SERVER)
+            link.send(self._pool.server_request)
             server = self._server(link, deadline)
         self._large.discard(position)
         self._room = careful.room
@@ -129,7 +129,7 @@ class StandaloneReader:
     def _usual_parts(self, chunks: Sequence[Chunk], deadline: float) -> Generator[Reading, None, None]:
         with linked(self._pool, deadline) as link:
             asked = time.monotonic()
-            link.send(SERVER)
+            link.send(self._pool.server_request)
             if chunks:
                 link.send(chunks[0].packed)
             server = self._server(link, deadline)
@@ -139,7 +139,8 @@ class StandaloneReader:
                     link.send(after.packed)  # Redis works on this request while the replies to ``chunk`` are parsed
                 reply = _ChunkReply.of(chunk.names, link.receive(chunk.replies))
                 if reply.unclear:
-                    link.send(b"".join((*(self._keys.whole_node(chunk.names[i]) for i in reply.unclear), SERVER)))
+                    again = [self._keys.whole_node(chunk.names[i]) for i in reply.unclear]
+                    link.send(b"".join((*again, self._pool.server_request)))
                 if waiting:
                     waiting.resolve(link)
                     server = self._server(link, deadline)
@@ -154,7 +155,8 @@ class StandaloneReader:
                 yield Reading(asked, time.monotonic(), time.time(), server)
 
     def _server(self, link: Link, deadline: float) -> Server:
-        return seen_server(link.receive(SERVER_REPLIES), self._pool, deadline, self._rights)
+        (reply,) = link.receive(1)
+        return seen_server(reply, self._pool, deadline, self._rights)
 
 
 @dataclass(slots=True)

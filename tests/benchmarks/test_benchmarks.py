@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as report
-from benchmarks import compare, footprint
+from benchmarks import compare, footprint, idle
 from benchmarks.cases import OURS, Bench, Case, Way
 
 pytestmark = pytest.mark.server("redis-server")
@@ -61,3 +61,12 @@ def test_footprint_is_measured_beside_a_plain_script() -> None:
     for title, ours, script, *_ in (row.strip("| ").split(" | ") for row in rows):
         assert float(ours) > 0, title
         assert float(script) >= 0, title
+
+
+def test_commands_and_cpu_of_an_idle_exporter_are_counted() -> None:
+    first, second = measured = idle.measure(1.5, 0)
+    assert (first.push, second.push) == (False, True)
+    assert all(each.commands["info"] > 0 and each.cpu > 0 for each in measured)
+    assert not {"setex", "hset"} & first.commands.keys(), "the nodes' own commands do not count"
+    head, _, *lines = idle.table(measured).splitlines()
+    assert [line.count("|") for line in lines] == [head.count("|")] * 2

@@ -10,7 +10,7 @@ import pytest
 from exporter.fleet import Fleet
 from exporter.settings import load
 from exporter.source import open_source
-from exporter.source.discovery import COUNT, SHARE, pause_after
+from exporter.source.discovery import COUNT, PAGE, SHARE, pause_after
 from nodes import beat
 from proxy import Fault, Proxy
 from servers import RedisServer, running_redis, wait_for
@@ -68,6 +68,20 @@ def test_new_node_among_a_million_other_keys_is_found_within_a_minute(crowded: R
         wait_for(lambda: not fleet.not_ready, "for the first discovery")
         beat(client, "new", ttl=120)
         wait_for(lambda: b"new" in fleet.names.raw, "for the new node", patience=60)
+
+
+def test_scan_of_few_keys_costs_redis_one_command(redis_server: RedisServer) -> None:
+    source = open_source(load({"redis.url": [redis_server.url]}))
+    with redis_server.client() as client:
+        beat(client, "node-1")
+        source.discover(30)
+        client.config_resetstat()
+        busy = source.discover(30).busy
+        statistics = client.info("commandstats")
+    source.close()
+    assert statistics.pop("cmdstat_scan")["calls"] == 1
+    assert set(statistics) == {"cmdstat_config|resetstat"}
+    assert 0 < busy <= PAGE
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from fake_server import fake_server
 
 from exporter.errors import SourceError
 from exporter.settings import load
@@ -13,6 +14,7 @@ from exporter.source import open_source
 from exporter.source.reading import Reader, Server
 from exporter.source.server import server_of
 from servers import RedisServer, running_redis, wait_for
+from siege.fake_redis import Data, answer
 
 REDIS = pytest.param("redis-server", marks=pytest.mark.server("redis-server"))
 VALKEY = pytest.param("valkey-server", marks=pytest.mark.server("valkey-server"))
@@ -117,8 +119,8 @@ def test_valkey_reports_paused_writes(tmp_path: Path, kind: bytes) -> None:
 
 @pytest.mark.parametrize("action", [b"write", b"all"])
 def test_any_pause_stops_writes(action: bytes) -> None:
-    assert server_of([INFO + b"paused_actions:" + action + b"\r\n"]).paused
-    assert not server_of([INFO + b"paused_actions:none\r\n"]).paused
+    assert server_of(INFO + b"paused_actions:" + action + b"\r\n").paused
+    assert not server_of(INFO + b"paused_actions:none\r\n").paused
 
 
 @pytest.mark.server("redis-server")
@@ -144,13 +146,30 @@ def test_replica_reports_how_long_its_master_has_been_silent(tmp_path: Path) -> 
 # --- servers that cannot be started here, by the text of their INFO ------------------------------
 
 
+def test_server_before_redis_7_is_asked_for_all_sections_from_its_first_refusal_on() -> None:
+    asked: list[list[bytes]] = []
+
+    def refuse_several_sections(words: list[bytes], honest: bytes) -> bytes:
+        if words[0] == b"INFO":
+            asked.append(words[1:])
+        return b"-ERR syntax error\r\n" if words[0] == b"INFO" and len(words) > 2 else honest
+
+    data = Data(1)
+    with fake_server(lambda near: answer(near, data, refuse_several_sections, lambda: True)) as port:
+        source = open_source(load({"redis.url": [f"redis://127.0.0.1:{port}"]}))
+        readings = [source.reader().read(data.names, time.monotonic() + 5) for _ in range(3)]
+        source.close()
+    assert [(reading.server.run_id, reading.ttl_ms) for reading in readings] == [("0123456789", [20000])] * 3
+    assert [len(words) for words in asked] == [8, 1, 1, 1]
+
+
 def test_server_is_identified_by_its_info() -> None:
-    server = server_of([INFO])
+    server = server_of(INFO)
     assert (server.run_id, server.role, server.uptime, server.evicted) == ("abc", "master", 12.0, 3)
 
 
 def test_refused_writes_are_unknown_before_redis_6_2() -> None:
-    old = server_of([INFO, b"rdb_last_bgsave_status:err\r\n", b"", b"# Commandstats\r\ncmdstat_get:calls=1,usec=2\r\n"])
+    old = server_of(INFO + b"rdb_last_bgsave_status:err\r\n# Commandstats\r\ncmdstat_get:calls=1,usec=2\r\n")
     assert old.refused is None
     assert old.last_save_ok is False
     assert old.memory_used_ratio is None
@@ -159,15 +178,15 @@ def test_refused_writes_are_unknown_before_redis_6_2() -> None:
 
 def test_refused_writes_are_unknown_if_the_server_stopped_counting_errors() -> None:
     lines = b"# Errorstats\r\nerrorstat_MISCONF:count=7\r\nerrorstat_ERRORSTATS_DISABLED:count=1\r\n"
-    assert server_of([INFO, lines]).refused is None
+    assert server_of(INFO + lines).refused is None
 
 
 def test_silence_is_zero_before_the_master_has_sent_anything() -> None:
     replica = INFO.replace(b"role:master", b"role:slave") + b"master_link_status:up\r\n"
-    assert server_of([replica + b"master_last_io_seconds_ago:-1\r\n"]).silence == 0
-    assert server_of([replica]).silence == 0
-    assert server_of([replica + b"master_last_io_seconds_ago:13\r\n"]).silence == 13
-    assert server_of([INFO + b"master_last_io_seconds_ago:13\r\n"]).silence == 0
+    assert server_of(replica + b"master_last_io_seconds_ago:-1\r\n").silence == 0
+    assert server_of(replica).silence == 0
+    assert server_of(replica + b"master_last_io_seconds_ago:13\r\n").silence == 13
+    assert server_of(INFO + b"master_last_io_seconds_ago:13\r\n").silence == 0
 
 
 @pytest.mark.parametrize(
@@ -187,13 +206,13 @@ def test_silence_is_zero_before_the_master_has_sent_anything() -> None:
 )
 def test_garbled_info_and_info_of_a_loading_server_raise_a_source_error(garbled: bytes) -> None:
     with pytest.raises(SourceError):
-        server_of([INFO + garbled + b"\r\n"])
+        server_of(INFO + garbled + b"\r\n")
 
 
 @pytest.mark.parametrize("reply", [1, None, "text", {"a": 1}, redis.ResponseError("odd"), [b"a"]])
 def test_info_reply_of_another_type_raises_a_source_error(reply: object) -> None:
     with pytest.raises(SourceError):
-        server_of([reply])
+        server_of(reply)
 
 
 @pytest.mark.parametrize("setting", ["stops", "does not stop", "saves nothing", "may not be asked"])
