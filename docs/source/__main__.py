@@ -12,6 +12,7 @@ from docs.source.alerts import alerts_table
 from docs.source.chart import thresholds_table, values_table
 from docs.source.exits import exits_table
 from docs.source.flags import flags_table, options_table
+from docs.source.forms import forms
 from docs.source.metrics import GROUPS, metrics_table
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -24,15 +25,18 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "values": values_table,
     "thresholds": thresholds_table,
     "exits": exits_table,
+    **{name: partial(forms().__getitem__, name) for name in forms()},
 }
-"""What makes each table. A page has a table between the marks ``<!-- NAME -->`` and ``<!-- /NAME -->``."""
+"""What makes each table and each part of a runbook. It stands between the marks ``<!-- NAME -->`` and
+``<!-- /NAME -->``."""
 
 _TABLE: Final = re.compile(r"(<!-- ([a-z-]+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 
 
 def pages() -> Iterator[Path]:
-    """Yield the pages with generated tables."""
+    """Yield the pages with generated parts."""
     yield from sorted((ROOT / "docs" / "reference").glob("*.md"))
+    yield from sorted((ROOT / "alerts" / "runbooks").glob("*.md"))
 
 
 def filled_in(text: str) -> str:

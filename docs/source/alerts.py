@@ -56,7 +56,7 @@ def _rules() -> Iterator[dict[str, Any]]:
 def _meaning(name: str) -> str:
     """Return the first sentence of an alert's runbook; two sentences if the first one is short."""
     text = (ALERTS / "runbooks" / f"{name}.md").read_text(encoding="utf-8")
-    section = text.partition("## Meaning\n")[2].strip()
+    section = text.partition("## What it means\n")[2].strip()
     paragraph = " ".join(section.split("\n\n")[0].split())
     first, *others = re.split(r"(?<=\.) (?=[A-Z`])", paragraph)
     return " ".join([first, *others[: len(first) < _SHORT]]).replace("|", r"\|")

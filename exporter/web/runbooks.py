@@ -33,6 +33,9 @@ HEADERS: Final = {
 _LOADER: Final = Loader(str(Path(__file__).parent / "templates"), autoescape="xhtml_escape")
 _NAME: Final = re.compile(r"[A-Za-z0-9]+")
 _PROMQL: Final = "promql"
+_MARK: Final = re.compile(r"^<!-- /?[a-z-]+ -->\n", re.MULTILINE)
+_COMMON: Final = "README"
+"""The page that says how to prepare the shell; each runbook's page has it folded up."""
 
 
 @cache
@@ -43,7 +46,7 @@ def alert_summaries() -> dict[str, str]:
 
 def index() -> bytes:
     """Return the list of all runbooks as HTML."""
-    return _generate("runbooks.html", alerts=list(alert_summaries().items()))
+    return _generate("runbooks.html", alerts=list(alert_summaries().items()), shell=_shell())
 
 
 def runbook(name: str, node_id: str, known: Sequence[str]) -> bytes | None:
@@ -57,7 +60,14 @@ def runbook(name: str, node_id: str, known: Sequence[str]) -> bytes | None:
     text = _markdown(name)
     if text is None:
         return None
-    return _generate("runbook.html", name=name, node_id=printable(node_id), known=known, body=_html(text, node_id))
+    return _generate(
+        "runbook.html",
+        name=name,
+        node_id=printable(node_id),
+        known=known,
+        shell=_shell(),
+        body=_html(text, node_id),
+    )
 
 
 def known_of(node_id: str, snapshot: Snapshot | None, offline: OfflineSince, journal: Journal) -> list[str]:
@@ -100,9 +110,17 @@ def _markdown(name: str) -> str | None:
     if not _NAME.fullmatch(name):
         return None
     try:
-        return bundled(f"alerts/runbooks/{name}.md").read_text(encoding="utf-8")
+        text = bundled(f"alerts/runbooks/{name}.md").read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
+    return _MARK.sub("", text)
+
+
+@cache
+def _shell() -> str:
+    """Return the common page without its title, as HTML."""
+    _, _, sections = (_markdown(_COMMON) or "").partition("\n## ")
+    return _html(f"## {sections}", "")
 
 
 def _html(text: str, node_id: str) -> str:
@@ -126,8 +144,11 @@ def _fill_in(token: Token, node_id: str) -> None:
 
 
 def _target(href: str, node_id: str) -> str:
-    """Return where a link of a runbook leads: to another runbook here, or into the repository."""
-    name = href.removesuffix(".md")
+    """Return where a link of a runbook leads: on this page, to another runbook here, or into the repository."""
+    page, _, anchor = href.partition("#")
+    name = page.removesuffix(".md")
+    if name == _COMMON:
+        return f"#{anchor}"
     if _markdown(name) is not None:
         return f"./{name}" + (f"?node_id={quote(node_id)}" if node_id else "")
     return href if "://" in href else f"{__repository__}/blob/main/alerts/{href.removeprefix('../')}"

@@ -6,36 +6,47 @@ from typing import Final
 
 PLACEHOLDER: Final = re.compile(r"\bNODE\b")
 """What stands for the node in the commands of runbooks."""
+_STRING: Final = re.compile(r'\\"NODE\\"')
 _ESCAPED: Final = {ord("'"): r"\'", ord("\\"): r"\\", ord("!"): r"\041"}
 
 
-def assignment(node_id: str) -> str:
-    r"""Return a line that gives the variable ``NODE`` this value, whatever characters it has.
+def assignment(value: str, variable: str = "NODE") -> str:
+    r"""Return a line that gives a variable this value, whatever characters the value has.
 
-    The line holds no control character: a terminal may obey one even inside of quotes. An id with such
+    The line holds no control character: a terminal may obey one even inside of quotes. A value with such
     characters is written as bash, zsh and ksh read it: ``$'a\012b'``.
+
+    Args:
+        value: The variable's value, such as a node's id.
+        variable: The variable's name.
     """
-    if node_id.isprintable():
-        return f"NODE={shlex.quote(node_id)}"
+    if value.isprintable():
+        return f"{variable}={shlex.quote(value)}"
     texts = (
         _ESCAPED.get(ord(char), char)
         if char.isprintable()
         else "".join(f"\\{byte:03o}" for byte in char.encode("utf-8", "surrogateescape"))
-        for char in node_id
+        for char in value
     )
-    return f"NODE=$'{''.join(texts)}'"
+    return f"{variable}=$'{''.join(texts)}'"
 
 
 def with_node(commands: str, node_id: str) -> str:
-    """Return commands that name the node by a variable, after the line that sets it.
+    r"""Return commands that name the node by variables, after the lines that set them.
 
     Args:
-        commands: Lines of a shell, with ``NODE`` outside of quotes where the id belongs.
+        commands: Lines of a shell, with ``NODE`` outside of quotes where the id belongs, and ``\"NODE\"`` where a
+            matcher of Alertmanager needs the id as a string.
         node_id: The id.
     """
-    if not PLACEHOLDER.search(commands):
-        return commands
-    return f"{assignment(node_id)}\n{PLACEHOLDER.sub(lambda _: VARIABLE, commands)}"
+    lines = []
+    if _STRING.search(commands):
+        lines.append(assignment(f'"{_escaped(node_id)}"', "MATCHED"))
+        commands = _STRING.sub(lambda _: '"$MATCHED"', commands)
+    if PLACEHOLDER.search(commands):
+        lines.insert(0, assignment(node_id))
+        commands = PLACEHOLDER.sub(lambda _: VARIABLE, commands)
+    return "\n".join([*lines, commands])
 
 
 VARIABLE: Final = '"$NODE"'
@@ -44,12 +55,16 @@ VARIABLE: Final = '"$NODE"'
 
 def in_promql(query: str, node_id: str) -> str:
     """Return a query with the id in place of ``NODE``, which stands inside of double quotes."""
-    texts = (
-        {'"': '\\"', "\\": "\\\\"}.get(char, char) if char.isprintable() else _promql_escape(char) for char in node_id
-    )
-    text = "".join(texts)
+    text = _escaped(node_id)
     return PLACEHOLDER.sub(lambda _: text, query)
 
 
-def _promql_escape(char: str) -> str:
+def _escaped(text: str) -> str:
+    """Return a text as it stands between double quotes in PromQL and in matchers of Alertmanager."""
+    return "".join(
+        {'"': '\\"', "\\": "\\\\"}.get(char, char) if char.isprintable() else _go_escape(char) for char in text
+    )
+
+
+def _go_escape(char: str) -> str:
     return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"  # noqa: PLR2004 - Go's escapes
