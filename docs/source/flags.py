@@ -38,7 +38,7 @@ def options_table() -> str:
 def flag_names() -> frozenset[str]:
     """Return every flag that any command takes."""
     flags = {setting.flag for setting in all_settings()}
-    flags |= {setting.flag.replace("--", "--no-", 1) for setting in all_settings() if setting.switch}
+    flags |= {setting.flag.replace("--", "--no-", 1) for setting in all_settings() if setting.kind.switch}
     flags |= {name for command in OPTIONS for name, _ in _options(command) if name.startswith("--")}
     return frozenset(flags | {"--help", "--version", "--print-completion"})
 
@@ -47,9 +47,9 @@ def _section(title: str, settings: list[Setting]) -> str:
     lines = [f"### {title or 'Configuration file'}", "", "| flag | variable | default | meaning |", "|---|---|---|---|"]
     for setting in settings:
         default = setting.default if setting.default in ("none", "off", "on") else f"`{setting.default}`"
-        text = setting.info.description or ""
-        if setting.choices:
-            text += ": " + ", ".join(f"`{choice}`" for choice in setting.choices)
+        text = setting.description
+        if setting.kind.choices:
+            text += ": " + ", ".join(f"`{choice}`" for choice in setting.kind.choices)
         lines.append(f"| `{setting.flag}` | `{setting.variable}` | {default} | {_cell(text)} |")
     return "\n".join(lines)
 

@@ -9,8 +9,6 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, SecretStr
-
 from exporter import logs
 from exporter.demo import FAST, Serving
 from exporter.demo.children import Children, free_port
@@ -24,7 +22,7 @@ from exporter.demo.valkey import start_valkey
 from exporter.demo.watch import watch
 from exporter.errors import SettingsError
 from exporter.reporter import BEAT, TTL
-from exporter.settings import ListenAddress, Settings
+from exporter.settings import ListenAddress, Secret, Section, Settings
 from exporter.web.config import WebConfig
 from exporter.web.server import Server
 
@@ -70,7 +68,7 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
             receiver = Receiver(terminal)
             parts.push_async_callback(receiver.close)
             alertmanager = await start_alertmanager(children, programs.alertmanager, receiver.url)
-        theirs = "url" in settings.redis.model_fields_set
+        theirs = "url" in settings.redis.given
         settings = await _with_demo_defaults(settings, children, alertmanager, clock.speed)
         clock.restart()
         folder = None if theirs else children.folder
@@ -153,17 +151,17 @@ async def _with_demo_defaults(settings: Settings, children: Children, alertmanag
         "web": {"listen_address": ListenAddress(_HOST, free_port(settings.web.listen_address.port))},
         "log": {"level": "warning"},  # the terminal shows the story
     }
-    if "url" not in settings.redis.model_fields_set:
-        chosen["redis"] = {"url": (SecretStr(await start_valkey(children)),)}
+    if "url" not in settings.redis.given:
+        chosen["redis"] = {"url": (Secret(await start_valkey(children)),)}
     if alertmanager:
         chosen["alertmanager"] = {"url": (alertmanager,)}
     if speed != 1:
         chosen["heartbeat"] = {"ttl": TTL / speed}
         chosen["discovery"] = {"interval": BEAT / speed}
     for name, values in chosen.items():
-        section: BaseModel = getattr(settings, name)
-        free = {key: value for key, value in values.items() if key not in section.model_fields_set}
-        settings = settings.model_copy(update={name: section.model_copy(update=free)})
+        section: Section = getattr(settings, name)
+        free = {key: value for key, value in values.items() if key not in section.given}
+        settings = settings.with_values(**{name: section.with_values(**free)})
     logs.configure(settings.log)
     return settings
 

@@ -1,18 +1,16 @@
 """The errors in settings, a line for each: invalid values, unknown names, and settings that do not fit together."""
 
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
-
-from pydantic import ValidationError
 
 from exporter.settings.flags import all_settings
 from exporter.settings.model import Redis, Settings
 from exporter.settings.nearest import nearest
+from exporter.settings.section import Section, described, kebab, sections_of
 from exporter.settings.sources import Names, Sources
-from exporter.settings.yaml_file import no_file
 
+_SECTION = TypeVar("_SECTION", bound=Section)
 _URL: Final = ("redis", "url")
 _MODE: Final = ("redis", "mode")
 _PAIR: Final = ("redis", "tls-cert-file"), ("redis", "tls-key-file")
@@ -32,15 +30,22 @@ class Clash(NamedTuple):
     others: tuple[Names, ...] = ()
 
 
-def invalid(error: ValidationError, given: Sources) -> Iterator[tuple[Names, str]]:
-    """Yield each setting that pydantic refuses, with a line that names its place, the reason and the nearest name."""
-    seen: set[Names] = set()
-    for each in error.errors(include_url=False):
-        names = tuple(part for part in each["loc"] if isinstance(part, str))
-        if each["type"] == "too_short" and names in seen:
-            continue  # a list whose only value is invalid counts as empty
-        seen.add(names)
-        yield names, f"{given.place(names)}: {_reason(each, names)}{given.line(names)}"
+class Checked(NamedTuple):
+    """Checked settings.
+
+    Attributes:
+        settings: The settings. An invalid value is replaced by the default.
+        errors: The names and the reason of each error, in the order of the settings.
+    """
+
+    settings: Settings
+    errors: list[tuple[Names, str]]
+
+
+def check(tree: Mapping[str, Any]) -> Checked:
+    """Check the values of a tree with the names of the file."""
+    errors: list[tuple[Names, str]] = []
+    return Checked(_checked(Settings, tree, (), errors), errors)
 
 
 def clashes(settings: Settings, given: Sources, invalid_names: Iterable[Names] = ()) -> Iterator[str]:
@@ -58,14 +63,30 @@ def clashes(settings: Settings, given: Sources, invalid_names: Iterable[Names] =
             yield f"{given.place(names)}: {reason}{given.line(names)}"
 
 
-def _reason(error: Any, names: Names) -> str:
-    if error["type"] == "extra_forbidden":
-        name = ".".join(names)
-        return f"unknown setting{nearest(name, [setting.name for setting in all_settings()])}"
-    if error["type"] == "path_not_file":
-        return no_file(Path(error["input"]))
-    reason: str = error["msg"].removeprefix("Value error, ")
-    return reason[:1].lower() + reason[1:]
+def _checked(section: type[_SECTION], tree: object, place: Names, errors: list[tuple[Names, str]]) -> _SECTION:
+    """Return a section of the tree; append its errors, the unknown names first."""
+    if not isinstance(tree, Mapping):
+        errors.append((place, "input should be a mapping of settings"))
+        return section()
+    kinds, sections = described(section), sections_of(section)
+    known = {kebab(name): name for name in (*kinds, *sections)}
+    for name in tree:
+        if name not in known:
+            names = (*place, str(name))
+            near = nearest(".".join(names), [setting.name for setting in all_settings()])
+            errors.append((names, f"unknown setting{near}"))
+    values: dict[str, Any] = {}
+    for key, name in known.items():
+        if key not in tree:
+            continue
+        if name in sections:
+            values[name] = _checked(sections[name], tree[key], (*place, key), errors)
+            continue
+        try:
+            values[name] = kinds[name].kind.parse(tree[key])
+        except ValueError as error:
+            errors += (((*place, key), reason) for reason in error.args)
+    return section(given=frozenset(values), **values)
 
 
 def _redis_clashes(redis: Redis) -> Iterator[Clash]:

@@ -7,15 +7,11 @@ the variable ``GINKGO_EXPORTER_REDIS_PASSWORD_FILE`` and ``redis: {password-file
 import argparse
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args, get_origin
+from typing import Any, Final
 
-from pydantic import BaseModel, SecretStr
-from pydantic.fields import FieldInfo
-
-from exporter.settings.durations import format_duration
-from exporter.settings.kinds import IS_DURATION, IS_OPTIONAL_DURATION, IS_SIZE
-from exporter.settings.model import Settings, kebab
-from exporter.settings.sizes import format_size
+from exporter.settings.kinds import Kind
+from exporter.settings.model import Settings
+from exporter.settings.section import Described, Section, described, kebab, sections_of
 
 ENV_PREFIX: Final = "GINKGO_EXPORTER_"
 
@@ -26,11 +22,21 @@ class Setting:
 
     Attributes:
         path: Names of the section and of the field.
-        info: The field in ``Settings``.
+        described: Its kind, its description and its default.
     """
 
     path: tuple[str, ...]
-    info: FieldInfo
+    described: Described
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of its value."""
+        return self.described.kind
+
+    @property
+    def description(self) -> str:
+        """Its meaning, in the words of ``--help``."""
+        return self.described.description
 
     @property
     def name(self) -> str:
@@ -48,55 +54,29 @@ class Setting:
         return ENV_PREFIX + "_".join(self.path).upper()
 
     @property
-    def repeatable(self) -> bool:
-        """Whether it takes several values."""
-        return get_origin(self.info.annotation) is tuple
-
-    @property
-    def switch(self) -> bool:
-        """Whether it is a switch: on or off."""
-        return self.info.annotation is bool
-
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """The allowed values, if the setting is a choice."""
-        return get_args(self.info.annotation) if get_origin(self.info.annotation) is Literal else ()
-
-    @property
     def default(self) -> str:
         """Its default in the form that a user would write."""
-        default = self.info.default
-        if self.repeatable:
-            texts = [x.get_secret_value() if isinstance(x, SecretStr) else x for x in default]
-            return ",".join(texts) or "none"
+        default = self.described.default
         if default is None:
-            return "off" if self.path == ("nodes", "forget_after") else "none"
-        if self.switch:
-            return "on" if default else "off"
-        if IS_SIZE in self.info.metadata:
-            return format_size(default)
-        is_duration = IS_DURATION in self.info.metadata or IS_OPTIONAL_DURATION in self.info.metadata
-        return format_duration(default) if is_duration else str(default)
+            return self.kind.absent
+        return default if isinstance(default, str) else self.kind.show(default)
 
 
 def all_settings() -> Iterator[Setting]:
     """Yield every setting, in the order of the documentation."""
 
-    def below(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[Setting]:
-        for name, info in model.model_fields.items():
-            kind = info.annotation
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                yield from below(kind, (*path, name))
-            else:
-                yield Setting((*path, name), info)
+    def below(section: type[Section], path: tuple[str, ...]) -> Iterator[Setting]:
+        for name, found in described(section).items():
+            yield Setting((*path, name), found)
+        for name, kind in sections_of(section).items():
+            yield from below(kind, (*path, name))
 
     return below(Settings, ())
 
 
 def section_title(setting: Setting) -> str:
     """Return the heading under which a setting is listed."""
-    kind = Settings.model_fields[setting.path[0]].annotation
-    return ((kind.__doc__ if kind else "") or "").rstrip(".")
+    return (sections_of(Settings)[setting.path[0]].__doc__ or "").rstrip(".")
 
 
 class _Once(argparse.Action):
@@ -115,7 +95,7 @@ class _Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def add_flags(parser: argparse.ArgumentParser, sections: Collection[str] = tuple(Settings.model_fields)) -> None:
+def add_flags(parser: argparse.ArgumentParser, sections: Collection[str] = tuple(sections_of(Settings))) -> None:
     """Add the flags of some sections to a parser, one group for each section.
 
     The parser's result has no attribute for a flag that is not given.
@@ -130,13 +110,13 @@ def add_flags(parser: argparse.ArgumentParser, sections: Collection[str] = tuple
         options: dict[str, Any] = {
             "dest": setting.name,
             "default": argparse.SUPPRESS,
-            "help": (setting.info.description or "").replace("%", "%%") + default,
+            "help": setting.description.replace("%", "%%") + default,
         }
-        if setting.switch:
+        if setting.kind.switch:
             options["action"] = argparse.BooleanOptionalAction
         else:
-            options["metavar"] = "|".join(setting.choices) or setting.path[-1].rpartition("_")[2].upper()
-            options["action"] = "append" if setting.repeatable else "store"
+            options["metavar"] = "|".join(setting.kind.choices) or setting.path[-1].rpartition("_")[2].upper()
+            options["action"] = "append" if setting.kind.repeatable else "store"
             if setting.name == "web.listen-address":
                 options["action"] = _Once
         group.add_argument(setting.flag, **options)

@@ -1,172 +1,209 @@
-"""The types of the settings' values. Each type is parsed from the user's text."""
+"""The kinds of the settings' values. Each kind parses the user's text, or a value of the configuration file.
 
-import re
-from typing import Annotated, Final, NamedTuple
-from urllib.parse import parse_qs, urlsplit
-from zoneinfo import ZoneInfo
+A kind refuses a value with a ValueError whose arguments are the reasons. No reason repeats the value, because the
+value may hold a secret.
+"""
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
-from redis.connection import URL_QUERY_ARGUMENT_PARSERS, parse_url
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
 
-from exporter.settings.durations import LONGEST, parse_duration
-from exporter.settings.sizes import parse_size
-
-_PORT: Final = re.compile(r"[0-9]{1,5}")
-_LAST_PORT: Final = 65_535
-_LAST_DATABASE: Final = 2**31 - 1
-_IPV6: Final = re.compile(r"\[[0-9A-Fa-f:.]+(%[0-9A-Za-z_.-]+)?\]|::1?")
-_NO_REDIS_URL: Final = (
-    "not a Redis address such as redis://host:6379/0 (in a password, write %2F for /, %3F for ? and %23 for #)"
-)
-_CREDENTIALS: Final = {"username", "password"}
+from exporter.settings.durations import LONGEST, format_duration, parse_duration
+from exporter.settings.files import no_file
+from exporter.settings.sizes import format_size, parse_size
 
 
-class ListenAddress(NamedTuple):
-    """An address to listen on. An empty host means all addresses of the machine."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The kind of a setting's value.
 
-    host: str
-    port: int
+    Attributes:
+        parse: Returns the checked value of a text or of a value in the file. Raises a ValueError; its arguments are
+            the reasons.
+        show: Returns a value in the form that a user would write.
+        choices: The allowed texts, if the value is a choice.
+        repeatable: Whether the value is a tuple: the flag may be given several times.
+        switch: Whether the value is on or off.
+        absent: How the default None is shown.
+    """
 
-    def __str__(self) -> str:
-        """Return the address in the form of the flag."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+    parse: Callable[[object], Any]
+    show: Callable[[Any], str] = str
+    choices: tuple[str, ...] = ()
+    repeatable: bool = False
+    switch: bool = False
+    absent: str = "none"
 
 
-def _duration(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("not a duration such as 500ms, 10s or 1h30m")  # noqa: TRY004 - pydantic expects ValueError
-    return parse_duration(value) if isinstance(value, str) else value
+def text_of(check: Callable[[str], Any] = str) -> Kind:
+    """Return the kind of a text; ``check`` returns the value of the text, or raises a ValueError."""
+
+    def parse(value: object) -> Any:
+        if not isinstance(value, str):
+            raise ValueError("input should be a valid string")  # noqa: TRY004 - all kinds refuse by a ValueError
+        return check(value)
+
+    return Kind(parse)
 
 
-def _optional_duration(value: object) -> object:
+def choice_of(*choices: str) -> Kind:
+    """Return the kind of a value that is one of some texts."""
+
+    def parse(value: object) -> str:
+        if value not in choices:
+            *others, last = map(repr, choices)
+            raise ValueError(f"input should be {', '.join(others)} or {last}")
+        return str(value)
+
+    return Kind(parse, choices=choices)
+
+
+def tuple_of(kind: Kind, *, least: int = 0) -> Kind:
+    """Return the kind of a tuple of at least ``least`` values; one value may stand alone."""
+
+    def parse(value: object) -> tuple[Any, ...]:
+        values = value if isinstance(value, (list, tuple)) else (value,)
+        if len(values) < least:
+            raise ValueError(f"needs at least {least} value{'s' * (least > 1)}")
+        parsed: list[Any] = []
+        reasons: list[Any] = []
+        for one in values:
+            try:
+                parsed.append(kind.parse(one))
+            except ValueError as error:
+                reasons += error.args
+        if reasons:
+            raise ValueError(*reasons)
+        return tuple(parsed)
+
+    return replace(kind, parse=parse, show=lambda values: ",".join(map(kind.show, values)) or "none", repeatable=True)
+
+
+def optional(kind: Kind) -> Kind:
+    """Return a kind whose value may also be None, written ``null`` in the file."""
+    return replace(kind, parse=lambda value: None if value is None else kind.parse(value))
+
+
+def number_of(
+    kind: type[int] | type[float], *, above: float | None = None, least: float | None = None, below: float | None = None
+) -> Kind:
+    """Return the kind of a whole number or of a decimal number, between bounds."""
+
+    def parse(value: object) -> float:
+        return _within(_number(value, kind), above=above, least=least, below=below)
+
+    return Kind(parse)
+
+
+def duration(*, most: float = LONGEST) -> Kind:
+    """Return the kind of a duration above 0; the file may also hold the number of seconds."""
+
+    def parse(value: object) -> float:
+        seconds = parse_duration(value) if isinstance(value, str) else _plain_number(value, _NO_DURATION)
+        return _within(seconds, above=0, most=most)
+
+    return Kind(parse, format_duration)
+
+
+def optional_duration(*, absent: str = "off") -> Kind:
+    """Return the kind of a duration that may be ``off``."""
+    kind = duration()
     # YAML reads a bare `off` as false.
-    return None if value is False or value == "off" else _duration(value)
+    return replace(
+        kind,
+        parse=lambda value: None if value is None or value is False or value == "off" else kind.parse(value),
+        absent=absent,
+    )
 
 
-def _size(value: object) -> object:
+def _switch(value: object) -> bool:
     if isinstance(value, bool):
-        raise ValueError("not a size such as 512KB, 10MB or 1GB")  # noqa: TRY004 - pydantic's way to refuse
-    return parse_size(value) if isinstance(value, str) else value
-
-
-def _listen_address(value: object) -> object:
-    if isinstance(value, ListenAddress):
         return value
-    host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
-    if not colon or not _PORT.fullmatch(port) or int(port) > _LAST_PORT or not _is_host(host):
-        raise ValueError("not an address such as :19121, 127.0.0.1:19121 or [::1]:19121")
-    return ListenAddress(host.removeprefix("[").removesuffix("]"), int(port))
+    known = _SWITCH.get(str(value).lower()) if isinstance(value, (str, int)) else None
+    if known is None:
+        raise ValueError("input should be true or false")
+    return known
 
 
-def _is_host(host: str) -> bool:
-    """Return whether a text may be the host of an address to listen on: a name, IPv4, IPv6 in brackets, or empty."""
-    if host.startswith("[") or host.endswith("]") or ":" in host:
-        return _IPV6.fullmatch(host) is not None
+def _size(value: object) -> int:
+    size = parse_size(value) if isinstance(value, str) else int(_plain_number(value, _NO_SIZE))
+    return int(_within(size, above=0))
+
+
+def _file(value: object) -> Path:
+    path = _path_of(value)
+    with suppress(OSError):  # `no_file` names it
+        if path.is_file():
+            return path
+    raise ValueError(no_file(path))
+
+
+def _path_of(value: object) -> Path:
+    if not isinstance(value, (str, Path)):
+        raise ValueError("input should be a path")  # noqa: TRY004 - all kinds refuse by a ValueError
+    return Path(value)
+
+
+def _number(value: object, kind: type[int] | type[float]) -> float:
+    name = "a valid integer" if kind is int else "a valid number"
+    if isinstance(value, str):
+        try:
+            number: float = kind(value)
+        except ValueError:
+            raise ValueError(f"input should be {name}") from None
+    else:
+        number = _plain_number(value, f"input should be {name}")
+    if not _is_finite(number):
+        raise ValueError(f"input should be {name}")
+    if kind is int and number != int(number):
+        raise ValueError("input should be a valid integer")
+    return kind(number)
+
+
+def _plain_number(value: object, reason: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _is_finite(value):
+        raise ValueError(reason)
+    return value
+
+
+def _is_finite(number: float) -> bool:
     try:
-        return all(letter.isalnum() or letter in "-._" for letter in host) and host.encode("idna") is not None
-    except UnicodeError:  # a part of the name is empty, or too long
+        return math.isfinite(number)
+    except OverflowError:  # an integer of some hundred digits
         return False
 
 
-def _redis_url(value: SecretStr) -> SecretStr:
-    # The URL may hold a password. So no message quotes it.
-    url = value.get_secret_value()
-    if not url.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("must begin with redis://, rediss:// or unix://")
-    try:
-        address, options = urlsplit(url), parse_url(url)
-        port = address.port
-    except ValueError:
-        raise ValueError(_NO_REDIS_URL) from None
-    if "#" in url or port == 0 or not _is_url_host(address.hostname or ""):
-        raise ValueError(_NO_REDIS_URL)
-    if not url.startswith("unix://") and address.path.strip("/") and "db" not in options:
-        raise ValueError("its path is not a database number, such as in redis://host:6379/0")
-    if not 0 <= options.get("db", 0) <= _LAST_DATABASE:
-        raise ValueError("its database number is out of range")
-    if address.query and parse_qs(address.query, keep_blank_values=True).keys() != {"db"}:
-        # A password with a ? in it looks like options, so they are named only if redis-py has them.
-        known = sorted(parse_qs(address.query).keys() & (URL_QUERY_ARGUMENT_PARSERS.keys() | _CREDENTIALS))
-        named = f": {known[0]}" if known else " (in a password, ? is written %3F)"
-        raise ValueError(f"has an option that is unknown, or a flag of this program{named}")
-    return value
+def _within(
+    number: float,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
+) -> float:
+    if above is not None and not number > above:
+        raise ValueError(f"input should be greater than {above:g}")
+    if least is not None and not number >= least:
+        raise ValueError(f"input should be at least {least:g}")
+    if below is not None and not number < below:
+        raise ValueError(f"input should be less than {below:g}")
+    if most is not None and not number <= most:
+        raise ValueError(f"input should be at most {most:.15g}")
+    return number
 
 
-def _http_url(value: str) -> str:
-    # The URL may hold a secret. So no message quotes it.
-    try:
-        address = urlsplit(value)
-        host, port = address.hostname, address.port
-    except ValueError:
-        host, port = None, None
-    if not value.startswith(("http://", "https://")) or not host or port == 0 or not _is_url_host(host):
-        raise ValueError("not an address such as http://alertmanager:9093")
-    if "@" in address.netloc:
-        raise ValueError("must not hold a password: put it into --alertmanager.config-file")
-    if "?" in value or "#" in value:
-        raise ValueError("must hold no query and no fragment: the path of Alertmanager's API is added to it")
-    if not value.isprintable() or " " in value:
-        raise ValueError("must hold no spaces and no control characters")
-    return value.rstrip("/")
+_SWITCH: Final = {
+    **dict.fromkeys(("true", "on", "yes", "1", "t", "y"), True),
+    **dict.fromkeys(("false", "off", "no", "0", "f", "n"), False),
+}
+_NO_DURATION: Final = "not a duration such as 500ms, 10s or 1h30m"
+_NO_SIZE: Final = "not a size such as 512KB, 10MB or 1GB"
 
-
-def _is_url_host(host: str) -> bool:
-    return all(letter.isalnum() or letter in "-._:%" for letter in host)
-
-
-def _external_url(value: str) -> str:
-    if not value.startswith(("http://", "https://")) or not value.split("://", 1)[1].strip("/"):
-        raise ValueError("not an address such as https://ginkgo-exporter.example")
-    if "@" in value or "?" in value or "#" in value:
-        raise ValueError("must hold no password, no ? and no #")
-    return value.rstrip("/")
-
-
-def _label(value: str) -> str:
-    name, equals, _ = value.partition("=")
-    if not equals or not name.isascii() or not name.isidentifier():
-        raise ValueError("not a label such as cluster=tokyo")
-    if name in ("alertname", "node_id"):
-        raise ValueError(f"the label {name} identifies the alert and cannot be set")
-    return value
-
-
-def _time_zone(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        return ZoneInfo(value)
-    except (KeyError, ValueError, OSError):
-        raise ValueError("not a time zone such as UTC or Asia/Shanghai") from None
-
-
-def _path(value: str) -> str:
-    if not value.startswith("/") or value == "/" or value.startswith(("/-/", "/api/", "/runbooks/")):
-        raise ValueError("must begin with / and must not be a path of another route")
-    if not value.isprintable() or set(value) & set(" ?#%"):
-        raise ValueError("must be a path without spaces, ?, # and %")
-    return value
-
-
-def _prefix(value: str) -> str:
-    if not value:
-        raise ValueError("must not be empty")
-    return value
-
-
-IS_SIZE: Final = BeforeValidator(_size)
-Size = Annotated[int, IS_SIZE, Field(gt=0)]
-IS_DURATION: Final = BeforeValidator(_duration)
-Duration = Annotated[float, IS_DURATION, Field(gt=0, le=LONGEST, allow_inf_nan=False)]
-IS_OPTIONAL_DURATION: Final = BeforeValidator(_optional_duration)
-OptionalDuration = Annotated[
-    Annotated[float, Field(gt=0, le=LONGEST, allow_inf_nan=False)] | None, IS_OPTIONAL_DURATION
-]
-RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
-ExternalUrl = Annotated[str, AfterValidator(_external_url)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
-Label = Annotated[str, AfterValidator(_label)]
-UrlPath = Annotated[str, AfterValidator(_path)]
-KeyPrefix = Annotated[str, AfterValidator(_prefix)]
-TimeZone = Annotated[ZoneInfo, BeforeValidator(_time_zone)]
-Address = Annotated[ListenAddress, BeforeValidator(_listen_address)]
+TEXT: Final = text_of()
+SWITCH: Final = Kind(_switch, lambda value: "on" if value else "off", switch=True)
+SIZE: Final = Kind(_size, format_size)
+PATH: Final = optional(Kind(_path_of))
+FILE: Final = optional(Kind(_file))

@@ -1,12 +1,9 @@
 """Loads the settings: flags override the environment, the environment overrides the file, the file the defaults."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-
-from pydantic import ValidationError
 
 from exporter.errors import SettingsError
-from exporter.settings.checks import clashes, invalid
+from exporter.settings.checks import check, clashes
 from exporter.settings.model import Settings
 from exporter.settings.sources import Sources
 
@@ -22,19 +19,13 @@ def load(flags: Mapping[str, object] | None = None) -> Settings:
             line names the place of the value and the reason.
     """
     given = Sources.of(flags or {})
+    checked = check(given.tree())
     errors = [given.problem] if given.problem else []
-    try:
-        settings = Settings.model_validate(given.tree())
-    except ValidationError as error:
-        names, lines = zip(*invalid(error, given), strict=True)
-        errors += lines
-        with suppress(ValidationError):  # the other settings are checked too, so that the user sees all errors at once
-            errors += clashes(Settings.model_validate(given.tree(without=names)), given, names)
-    else:
-        errors += clashes(settings, given)
+    errors += (f"{given.place(names)}: {reason}{given.line(names)}" for names, reason in checked.errors)
+    errors += clashes(checked.settings, given, [names for names, _ in checked.errors])
     if errors:
         raise SettingsError("\n".join(dict.fromkeys(errors)))
-    return _with_old_names(settings)
+    return _with_old_names(checked.settings)
 
 
 def renamed(settings: Settings) -> Iterator[str]:
@@ -50,4 +41,4 @@ def _with_old_names(settings: Settings) -> Settings:
     """Return the settings. Values given under names of version 0.1 are moved to the new names."""
     old = {"ratio": settings.alertmanager.mass_loss_ratio, "nodes": settings.alertmanager.mass_loss_nodes}
     given = {name: value for name, value in old.items() if value is not None}
-    return settings.model_copy(update={"mass_loss": settings.mass_loss.model_copy(update=given)})
+    return settings.with_values(mass_loss=settings.mass_loss.with_values(**given))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from exporter.settings.flags import ENV_PREFIX, Setting, all_settings
-from exporter.settings.model import kebab
 from exporter.settings.nearest import nearest
+from exporter.settings.section import kebab
 from exporter.settings.yaml_file import line_of, read_yaml
 
 Names = tuple[str, ...]
@@ -47,7 +47,7 @@ class Sources:
         settings = {names_of(setting): setting for setting in all_settings()}
         given = {names: flags[setting.name] for names, setting in settings.items() if setting.name in flags}
         variables = {
-            names: text.split(",") if setting.repeatable else text
+            names: text.split(",") if setting.kind.repeatable else text
             for names, setting in settings.items()
             if (text := os.environ.get(setting.variable))
         }

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import yaml
 
+from exporter.settings.files import no_file
+
 _MOST: Final = 2**20
 """Bytes of a file."""
 _MERGE: Final = "tag:yaml.org,2002:merge"
@@ -52,20 +54,6 @@ def line_of(path: Path, names: Sequence[str]) -> int | None:
             break
         line, node = found[0].start_mark.line + 1, found[1]
     return line
-
-
-def no_file(path: Path) -> str:
-    """Return why a path is not a file that can be read."""
-    try:
-        if path.is_dir():
-            return f"is a folder, and not a file: {path}"
-        if path.is_fifo():
-            return f"is a pipe, and not a file: {path}"
-        if path.exists():
-            return f"is a device or a socket, and not a file: {path}"
-    except OSError as error:
-        return f"cannot be read: {path}: {error.strerror}"
-    return f"no such file: {path}"
 
 
 class _UniqueKeys(yaml.SafeLoader):

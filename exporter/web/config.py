@@ -13,7 +13,8 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from exporter.errors import SettingsError
-from exporter.settings.yaml_file import no_file, read_yaml
+from exporter.settings.files import no_file
+from exporter.settings.yaml_file import read_yaml
 
 _VERSIONS: Final = {
     "TLS10": ssl.TLSVersion.TLSv1,

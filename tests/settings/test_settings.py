@@ -14,6 +14,7 @@ from exporter.cli import main
 from exporter.errors import SettingsError
 from exporter.settings import load
 from exporter.settings.flags import all_settings
+from exporter.settings.section import sections_of
 from servers import RedisServer
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yml"
@@ -65,13 +66,13 @@ def test_example_names_every_setting_and_no_other() -> None:
 
 def test_example_shows_the_defaults() -> None:
     shown, defaults = load({"config.file": str(EXAMPLE)}), load({})
-    sections = [name for name in type(shown).model_fields if name != "config"]
+    sections = [name for name in sections_of(type(shown)) if name != "config"]
     assert {name: getattr(shown, name) for name in sections} == {name: getattr(defaults, name) for name in sections}
 
 
 def test_example_explains_every_setting() -> None:
     text = EXAMPLE.read_text(encoding="utf-8").lower()
-    assert [setting.name for setting in SETTINGS if f"# {setting.info.description}".lower() not in text] == []
+    assert [setting.name for setting in SETTINGS if f"# {setting.description}".lower() not in text] == []
 
 
 # --- precedence --------------------------------------------------------------------------------
@@ -115,7 +116,7 @@ def test_every_setting_has_a_flag_a_variable_and_a_place_in_the_file(
     default = setting.default
     if default not in ("none", "off"):
         monkeypatch.setenv(setting.variable, default)
-        assert load({}) == load({setting.name: default.split(",") if setting.repeatable else default})
+        assert load({}) == load({setting.name: default.split(",") if setting.kind.repeatable else default})
 
 
 def test_help_names_every_flag() -> None:
@@ -157,7 +158,7 @@ def test_bad_value_is_refused_in_one_line_that_names_where_it_was_set(
     name: str, text: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setting = BY_NAME[name]
-    by_flag = refusal({name: [text] if setting.repeatable else text})
+    by_flag = refusal({name: [text] if setting.kind.repeatable else text})
     assert by_flag.startswith(f"--{name}: ")
     assert reason in by_flag
     section, key = name.split(".")

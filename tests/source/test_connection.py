@@ -25,7 +25,7 @@ LONG: Final = ("--heartbeat.ttl", "10m")
 
 def read(url: str, **options: Any) -> list[bytes]:
     """Discover and read all nodes over connections of these settings; return the nodes that have a heartbeat."""
-    source = open_source(Settings(redis=Redis.model_validate({"url": [url], "timeout": "2s", **options})))
+    source = open_source(Settings(redis=Redis.of({"url": [url], "timeout": "2s", **options})))
     try:
         names = sorted(source.discover(2).names)
         reading = source.reader().read(names, time.monotonic() + 2)
