@@ -2,50 +2,74 @@
 
 import asyncio
 import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
+from exporter.commands.alert_findings import rule_findings, try_alertmanager
 from exporter.commands.exit_codes import ExitCode
-from exporter.errors import SourceError
-from exporter.push.alertmanager import Alertmanager
-from exporter.push.alerts import PUSHED, AlertTexts
+from exporter.commands.finding import Finding
+from exporter.commands.heartbeat_findings import heartbeat_findings
+from exporter.commands.key_findings import key_findings
+from exporter.errors import SettingsError, SourceError
 from exporter.push.config import HttpConfig
-from exporter.push.rules import load_rules
-from exporter.settings import Settings
+from exporter.settings import Settings, unknown_variables
 from exporter.source import open_source
 from exporter.source.names import names_of
+from exporter.source.plan import PlanReader
+from exporter.source.reading import Reading, Source
+from exporter.source.rights import missing_right
+from exporter.source.tls_mismatch import explained
 from exporter.web.config import WebConfig, tls_context
 
 
 def check(settings: Settings) -> int:
-    """Try Redis and each Alertmanager once and print the results. Return 0 if all of them work, else 1.
+    """Try Redis and each Alertmanager once and print the results. Return 0 if nothing must be changed, else 1.
 
     Raises:
-        SettingsError: A file that the settings name is invalid.
+        SettingsError: Files that the settings name are invalid; a line for each.
     """
-    config = HttpConfig.load(settings.alertmanager.config_file)
-    load_rules(settings.alertmanager.rules_file, PUSHED)
-    web = WebConfig.load(settings.web.config.file)
-    if web.tls_server_config:
-        tls_context(web.tls_server_config)
+    config, of_rules = _files(settings)
     print("configuration: good")  # noqa: T201
-    good = _check_redis(settings)
+    findings = [Finding(hint, "Correct its name, or remove it") for hint in unknown_variables()]
+    good = _told("configuration", [*findings, *of_rules]) and _check_redis(settings)
     for url in settings.alertmanager.url:
-        problem, remark = asyncio.run(_try_alertmanager(url, config))
+        problem, remark, found = asyncio.run(try_alertmanager(url, config, settings.alertmanager))
         print(f"alertmanager {url}: {problem or 'good, it took an empty post'}{remark}")  # noqa: T201
-        good = good and not problem
+        good = _told(f"alertmanager {url}", found) and good and not problem
     return ExitCode.SUCCESS if good else ExitCode.FAILURE
 
 
-async def _try_alertmanager(url: str, config: HttpConfig) -> tuple[str, str]:
-    """Return why an empty post failed, and a remark on the clocks. Each text is empty if there is no problem."""
-    alertmanager = Alertmanager(url, AlertTexts({}), config=config, posted=lambda *_: None)
-    try:
-        problem = await alertmanager.try_once()
-    finally:
-        alertmanager.close()
-    clocks = alertmanager.clocks
-    if clocks.doubtful or not clocks.problem:
-        return problem, ""
-    return problem, f"; but {clocks.problem}, so alerts end by its resolve_timeout"
+def _told(subject: str, findings: Iterable[Finding]) -> bool:
+    """Print findings. Return whether none of them must be changed."""
+    must = False
+    for finding in findings:
+        print(finding.line(subject))  # noqa: T201
+        must = must or finding.must
+    return not must
+
+
+def _files(settings: Settings) -> tuple[HttpConfig, list[Finding]]:
+    """Return what the files of the settings say about Alertmanager, and what was found in them.
+
+    Raises:
+        SettingsError: Files are invalid; a line for each.
+    """
+    errors: list[str] = []
+
+    def read(load: Callable[[], Any]) -> Any:
+        try:
+            return load()
+        except SettingsError as error:
+            errors.append(str(error))
+
+    config = read(lambda: HttpConfig.load(settings.alertmanager.config_file))
+    findings = read(lambda: list(rule_findings(settings.alertmanager)))
+    web = read(lambda: WebConfig.load(settings.web.config.file))
+    if web and web.tls_server_config:
+        read(lambda: tls_context(web.tls_server_config))
+    if errors:
+        raise SettingsError("\n".join(errors))
+    return config, findings if settings.alertmanager.url else []
 
 
 def _check_redis(settings: Settings) -> bool:
@@ -56,14 +80,40 @@ def _check_redis(settings: Settings) -> bool:
         names = names_of(found.names, settings.collector.max_nodes)
         reading = source.reader().read(names.raw, time.monotonic() + settings.redis.timeout)
         seconds = time.monotonic() - start
+        findings = list(_redis_findings(source, settings, reading))
     except SourceError as error:
-        print(f"redis: {error}")  # noqa: T201
+        print(f"redis: {explained(error, settings.redis)}")  # noqa: T201
         return False
     finally:
         source.close()
     beating = sum(ttl > 0 for ttl in reading.ttl_ms)
+    state = "answers" if any(finding.must for finding in findings) else "good"
     print(  # noqa: T201
-        f"redis: good, a {reading.server.role} with {len(names.raw)} nodes, {beating} of them beating,"
+        f"redis: {state}, a {reading.server.role} with {len(names.raw)} nodes, {beating} of them beating,"
         f" found and read in {seconds:.3f} s"
     )
-    return True
+    return _told("redis", findings)
+
+
+def _redis_findings(source: Source, settings: Settings, reading: Reading) -> Iterator[Finding]:
+    for command in sorted(source.missing_rights()):
+        fact, _, remedy = missing_right(command).partition(": ")
+        yield Finding(fact, remedy[:1].upper() + remedy[1:], must=True)
+    yield from key_findings(source, settings, reading)
+    yield from heartbeat_findings(reading, settings.heartbeat)
+    try:
+        plan = PlanReader(source.router(), settings.keys.plan.encode())
+        looked = plan.read(time.monotonic() + settings.redis.timeout, expected=False)
+        plan.close()
+    except SourceError as error:
+        yield Finding(
+            f"the plan cannot be read, so nothing is known of portfolios: {error}",
+            "Give the user the rights for the plan and the portfolios (docs/how-to/redis.md)",
+        )
+    else:
+        if looked.plan and looked.idle is None:
+            yield Finding(
+                "Redis does not say how long ago the scheduler looked at the plan, so GinkgoSchedulerStalled cannot"
+                " fire",
+                "Give the user +object|idletime and +client|no-touch. Redis with an LFU policy cannot tell",
+            )

@@ -8,6 +8,7 @@ from typing import Final, Self
 
 import structlog
 
+from exporter.errors import SourceError
 from exporter.exposition.portfolios import lines_of
 from exporter.fleet.discovery import Discovery
 from exporter.fleet.rounds import Attendant, Rounds
@@ -31,6 +32,7 @@ from exporter.snapshot.snapshot import Snapshot
 from exporter.source import open_source
 from exporter.source.names import Names
 from exporter.source.reading import Source
+from exporter.source.tls_mismatch import explained
 from exporter.telemetry import Telemetry
 
 LOG_AGAIN: Final = 60.0
@@ -217,6 +219,12 @@ class Fleet:
         Raises:
             SourceError: Redis could not be read.
         """
+        try:
+            return self._look()
+        except SourceError as error:
+            raise explained(error, self.settings.redis) from error
+
+    def _look(self) -> Snapshot:
         self.discovery.discover()
         snapshot = self.reader.read()
         if not self.discovery.planned.difference(self.names.raw):

@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakSet
@@ -126,6 +127,16 @@ class Transport:
         elif answered:
             self._timeout = min(max(2 * (received - sent), self._shortest), self._longest)
         return Reply(problem, answered, timed_out, date, sent, received)
+
+    async def get(self, path: str) -> bytes | None:
+        """Return what Alertmanager answers to a GET of a path; None if it does not answer with 200."""
+        self._http = self._http or _Client(force_instance=True, resolver=Lookup())
+        request = self._request([])
+        request.method, request.url, request.body = "GET", f"{self._url}{path}", None  # type: ignore[assignment]
+        with suppress(HTTPClientError, OSError, ValueError):
+            response = await self._http.fetch(request, raise_error=False)
+            return response.body if response.code == 200 else None  # noqa: PLR2004
+        return None
 
     def close(self) -> None:
         """Close the connections."""

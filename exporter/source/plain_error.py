@@ -10,6 +10,7 @@ from exporter.errors import SourceError, SourceTimeoutError, SourceTooLargeError
 from exporter.source.framing import ReplyTooLargeError, TooManyElementsError
 
 _NOT_CONNECTED: Final = re.compile(r"Error -?\d+ connecting to (.+?)\. (.+?)\.")
+_NOT_TRUSTED: Final = re.compile(r"certificate verify failed: (.+?)\.? \(_ssl")
 _FORMS: Final = {
     AuthenticationError: "Redis refused the user or the password: {} (see --redis.username, --redis.password-file)",
     NoPermissionError: "Redis: {} (docs/how-to/redis.md lists the rights)",
@@ -18,6 +19,7 @@ _HINTS: Final = {
     "unknown command 'SENTINEL'": "what answers is no Sentinel: see --redis.mode",
     "cluster support disabled": "what answers is no cluster: see --redis.mode",
     "DB index is out of range": "see the number at the end of --redis.url",
+    "CERTIFICATE_REQUIRED": "Redis requires a client certificate: see --redis.tls-cert-file",
 }
 
 
@@ -32,6 +34,10 @@ def plain_error(error: Exception) -> SourceError:  # noqa: PLR0911 - one for eac
     text = " ".join(str(error).split()) or type(error).__name__
     if hint := next((hint for part, hint in _HINTS.items() if part in text), ""):
         text = f"{text.partition(', with args')[0]} ({hint})"
+    if distrust := _NOT_TRUSTED.search(text):
+        return SourceError(
+            f"Redis's certificate is not trusted: {distrust[1]} (see --redis.tls-ca-file, and the host in --redis.url)"
+        )
     if refused := _NOT_CONNECTED.fullmatch(text):
         where, why = refused.groups()
         return SourceError(f"cannot connect to Redis at {where}: {why} (is it running there? see --redis.url)")

@@ -51,7 +51,12 @@ class Rights:
             self._refused.setdefault(command, set()).add(server)
         if first:
             log.error("the Redis user lacks a right", command=command, effect=_EFFECTS[command], grant=f"+{command}")
-        return SourceError(
-            f"Redis refuses {command.upper()} to the exporter's user, so {_EFFECTS[command]}: grant +{command}"
-            " to the user of --redis.username (docs/how-to/redis.md lists all rights)"
-        )
+        return SourceError(missing_right(command))
+
+
+def missing_right(command: str) -> str:
+    """Return what follows from a right that Redis refuses, and how to give it; the command is in lower case."""
+    return (
+        f"Redis refuses {command.upper()} to the exporter's user, so {_EFFECTS[command]}: grant +{command}"
+        " to the user of --redis.username (docs/how-to/redis.md lists all rights)"
+    )

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import bcrypt
 import pytest
@@ -47,6 +48,30 @@ def test_check_fails_where_no_alertmanager_listens(stack: Stack) -> None:
     assert "Date" not in text
     assert f"alertmanager {good.url}: good" in text
     assert code == 1
+
+
+def test_check_compares_the_labels_that_prometheus_adds_with_those_of_pushed_alerts(stack: Stack) -> None:
+    """Prometheus adds external labels to all of its alerts; GinkgoWatchdog shows them."""
+    alertmanager = stack.alertmanager(stack.webhook())
+    code, text = check(stack, "--alertmanager.url", alertmanager.url)
+    assert (code, f"alertmanager {alertmanager.url}: note: it has no alert GinkgoWatchdog" in text) == (0, True)
+    labels = {"alertname": "GinkgoWatchdog", "severity": "none", "cluster": "tokyo", "env": "prod"}
+    body = json.dumps([{"labels": labels}]).encode()
+    request = Request(f"{alertmanager.url}/api/v2/alerts", body, {"Content-Type": "application/json"})  # noqa: S310
+    with urlopen(request) as answer:  # noqa: S310
+        assert answer.status == 200
+    flags = ("--alertmanager.url", alertmanager.url, "--alertmanager.label", "env=prod")
+    code, text = check(stack, *flags)
+    assert code == 1
+    assert "must be changed: Prometheus writes its alerts there with cluster=tokyo, and" in text
+    assert "Give --alertmanager.label=cluster=tokyo." in text
+    code, text = check(stack, *flags, "--alertmanager.label", "cluster=tokyo")
+    assert (code, "must be" in text or "GinkgoWatchdog" in text) == (0, False)
+
+
+def test_check_names_a_label_that_replaces_one_of_the_rules(stack: Stack) -> None:
+    _, text = check(stack, "--alertmanager.url", "http://127.0.0.1:9", "--alertmanager.label", "severity=page")
+    assert "configuration: note: --alertmanager.label severity=page replaces severity=critical of the rules" in text
 
 
 @pytest.mark.parametrize(

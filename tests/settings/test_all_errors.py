@@ -31,8 +31,8 @@ def test_flag_variable_and_two_lines_of_the_file_are_all_named(tmp_path: Path, m
     assert errors({"config.file": str(file), "redis.timeout": "5"}) == [
         f"configuration file: redis.mode: input should be 'standalone', 'sentinel' or 'cluster' (line 2 of {file})",
         "--redis.timeout: not a duration such as 500ms, 10s or 1h30m",
-        f"configuration file: log.levle: unknown setting; the nearest known name is log.level (line 6 of {file})",
         "GINKGO_EXPORTER_LOG_FORMAT: input should be 'logfmt' or 'json'",
+        f"configuration file: log.levle: unknown setting; the nearest known name is log.level (line 6 of {file})",
     ]
 
 
