@@ -10,11 +10,11 @@ from typing import Any, Final, Self
 from exporter.settings.flags import ENV_PREFIX, Setting, all_settings
 from exporter.settings.nearest import nearest
 from exporter.settings.section import kebab
-from exporter.settings.yaml_file import line_of, read_yaml
 
 Names = tuple[str, ...]
 """The names of a section and of a setting in it, as the file has them."""
 
+_LEVELS: Final = 3  # of nested names, as in web.config.file
 _OF_SERVICES: Final = re.compile(r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?)")
 _PORT_OF_SERVICE: Final = re.compile(r"(tcp|udp|sctp)://.*")
 
@@ -64,7 +64,7 @@ class Sources:
         Args:
             without: Names that are left out, wherever they are given.
         """
-        tree: dict[str, Any] = _copy(self.file)
+        tree: dict[str, Any] = _copy(self.file, _LEVELS)
         for layer in (self.environment, self.flags):
             for names, value in layer.items():
                 branch = tree
@@ -95,6 +95,8 @@ class Sources:
         """Return the line of the file that gives a setting, for the end of a message; empty if no file gives it."""
         if self.path is None or not self.place(names).startswith("configuration file"):
             return ""
+        from exporter.settings.yaml_file import line_of  # noqa: PLC0415 - only errors need it
+
         number = line_of(self.path, names)
         return f" (line {number} of {self.path})" if number else ""
 
@@ -127,6 +129,8 @@ def _is_service(name: str, text: str) -> bool:
 
 
 def _content(path: Path) -> tuple[Mapping[str, Any], str]:
+    from exporter.settings.yaml_file import read_yaml  # noqa: PLC0415 - most installations have no file
+
     try:
         content = read_yaml(path) or {}
     except ValueError as error:
@@ -136,8 +140,11 @@ def _content(path: Path) -> tuple[Mapping[str, Any], str]:
     return content, ""
 
 
-def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _copy(value) if isinstance(value, dict) else value for name, value in tree.items()}
+def _copy(tree: Mapping[str, Any], levels: int) -> dict[str, Any]:
+    """Return a copy of the upper levels. A mapping in a YAML file may contain itself."""
+    if not levels:
+        return dict(tree)
+    return {name: _copy(value, levels - 1) if isinstance(value, dict) else value for name, value in tree.items()}
 
 
 def _has(tree: Any, names: Names) -> bool:
