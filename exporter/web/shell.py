@@ -41,7 +41,7 @@ def with_node(commands: str, node_id: str) -> str:
     """
     lines = []
     if _STRING.search(commands):
-        lines.append(assignment(f'"{_escaped(node_id)}"', "MATCHED"))
+        lines.append(assignment(_matched(node_id), "MATCHED"))
         commands = _STRING.sub(lambda _: '"$MATCHED"', commands)
     if PLACEHOLDER.search(commands):
         lines.insert(0, assignment(node_id))
@@ -55,16 +55,17 @@ VARIABLE: Final = '"$NODE"'
 
 def in_promql(query: str, node_id: str) -> str:
     """Return a query with the id in place of ``NODE``, which stands inside of double quotes."""
-    text = _escaped(node_id)
+    texts = (
+        {'"': '\\"', "\\": "\\\\"}.get(char, char) if char.isprintable() else _promql_escape(char) for char in node_id
+    )
+    text = "".join(texts)
     return PLACEHOLDER.sub(lambda _: text, query)
 
 
-def _escaped(text: str) -> str:
-    """Return a text as it stands between double quotes in PromQL and in matchers of Alertmanager."""
-    return "".join(
-        {'"': '\\"', "\\": "\\\\"}.get(char, char) if char.isprintable() else _go_escape(char) for char in text
-    )
+def _matched(node_id: str) -> str:
+    """Return the id as a string of Alertmanager's matchers, which know these three escapes and no others."""
+    return '"' + "".join({'"': '\\"', "\\": "\\\\", "\n": "\\n"}.get(char, char) for char in node_id) + '"'
 
 
-def _go_escape(char: str) -> str:
+def _promql_escape(char: str) -> str:
     return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"  # noqa: PLR2004 - Go's escapes

@@ -39,8 +39,8 @@ class Block:
 
     @property
     def commands(self) -> list[str]:
-        """Its commands, continued lines joined."""
-        return [line for line in self.text.replace("&&\n ", "&&").splitlines() if line.strip()]
+        """Its commands; a command of several lines is one."""
+        return re.split(r"\n(?!  |done\b)", self.text.strip("\n"))
 
 
 @cache

@@ -99,7 +99,7 @@ def _in_containers() -> set[tuple[str, str]]:
         for block in all_blocks()
         if block.form in ("compose", "kubernetes")
         for line in block.commands
-        for command in re.split(r" && *", line)
+        for command in re.split(r" &&\s*", line)
     }
 
 
@@ -129,7 +129,7 @@ def test_commands_for_containers_are_of_a_known_form(form: str, command: str) ->
     if command.startswith("export "):
         return
     if function := re.fullmatch(r"[a-z-]+\(\) \{ (.*) \"\$@\"; \}", command):
-        command = function[1]
+        command = function[1].removesuffix(" --no-raw")
     words = shlex.split(command.removesuffix(" >/dev/null &"))
     tool, flags, rest = words[0], set(), []
     assert tool == ("docker" if form == "compose" else "kubectl")
