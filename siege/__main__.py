@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
+from http.client import HTTPException
 from typing import Final
 
 from siege.attack import Attack, Field
@@ -25,6 +26,7 @@ _MORE: Final = 30 * 2**20
 def run(attack: Attack, seconds: float, limit: int) -> Result:
     """Run one attack and return what came of it."""
     with stand(attack, limit) as defended:
+        _use(defended)
         before = defended.memory("VmRSS")
         lines = len(defended.log_lines())
         scraper = Scraper(defended, attack.nodes)
@@ -47,6 +49,13 @@ def run(attack: Attack, seconds: float, limit: int) -> Result:
             log=defended.log_lines()[lines:],
             load=load,
         )
+
+
+def _use(defended: Stand) -> None:
+    """Ask for all that an ordinary reader asks for: what the exporter needs for that is not the attack's doing."""
+    for path in ("/metrics", "/api/v1/nodes", "/", "/metrics"):
+        with suppress(OSError, HTTPException):
+            defended.get(path)
 
 
 def _attack(attack: Attack, defended: Stand, seconds: float) -> None:

@@ -12,8 +12,8 @@ from story_files import story_tests
 _NO_SOURCES = "no 'and ignoring (instance, pod, container, endpoint)'"
 HARMLESS = {
     # Two windows end the alert, and either of them is enough.
-    "GinkgoNodesDisappeared: 30m times 4 at 153",
-    "GinkgoNodesDisappeared: 30m times 4 at 239",
+    "GinkgoNodesDisappeared: 30m times 4 at 179",
+    "GinkgoNodesDisappeared: 30m times 4 at 283",
     # A longer memory, or a wider window of yesterday.
     "installation:ginkgo_nodes:all_offline: 1h times 4 at 265",
     "installation:ginkgo_nodes_online:max1h: 1h times 4 at 81",

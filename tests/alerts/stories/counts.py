@@ -75,6 +75,11 @@ def a_rollout_that_overlaps_and_a_restart_of_all_are_nothing(tale: Story) -> Non
     tale.exporter_moves("a", "b", at=3300)
 
 
+@story("GinkgoNodesDisappeared", nodes=6, length=3600)
+def nodes_that_are_undecided_while_redis_refuses_writes_have_not_left(tale: Story) -> None:
+    tale.redis_refuses_writes(at=2000, lasts=1200)
+
+
 @story("GinkgoNodesDisappeared", nodes=4, length=3000)
 def two_of_four_lost_are_seen_through_a_move_of_the_exporter(tale: Story) -> None:
     tale.crash("n3", "n4", at=1770)
@@ -144,6 +149,11 @@ def restarts_outages_and_more_nodes_than_expected_are_nothing(tale: Story) -> No
     tale.redis_hangs(at=700, lasts=400)
     tale.exporter_loses_redis("b", at=1200, lasts=400)
     tale.start("n6", at=1300)
+
+
+@story("GinkgoNodesMissing", nodes=5, expected=5, length=2400)
+def nodes_that_are_undecided_while_redis_refuses_writes_are_not_missing(tale: Story) -> None:
+    tale.redis_refuses_writes(at=602, lasts=1000)
 
 
 @story("GinkgoNodesMissing", nodes=2)
