@@ -3,9 +3,12 @@
 import ast
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +18,9 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+from exporter import __version__
 from packages import OFFLINE, ROOT, clone, environment, installed, locked
+from servers import Process, free_port, wait_for
 
 sys.path.insert(0, str(ROOT / "requirements"))
 
@@ -24,6 +29,7 @@ from materials import licences, listed
 COMMITTER = {
     f"GIT_{who}_{what}": "release@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
 }
+RUNBOOKS = {path.stem for path in (ROOT / "alerts" / "runbooks").glob("Ginkgo*.md")}
 WHEN = {"GIT_AUTHOR_DATE": "2026-01-06T12:30:45+00:00", "GIT_COMMITTER_DATE": "2026-01-06T12:30:45+00:00"}
 
 
@@ -67,6 +73,11 @@ def bill(builds: tuple[Path, Path]) -> dict[str, Any]:
     return made
 
 
+def quiet(programs: Path) -> dict[str, str]:
+    """Return the variables of a user who has an environment, and no package index."""
+    return {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", **OFFLINE}
+
+
 def artefacts(build: Path) -> Iterator[Path]:
     yield from sorted((build / "dist").iterdir())
     yield build / "build" / "sbom.json"
@@ -95,19 +106,75 @@ def test_wheel_has_the_whole_package_and_nothing_else(builds: tuple[Path, Path])
     assert names == {*tracked, "exporter/REVISION", *bundled}
 
 
-def test_wheel_works_without_a_checkout(builds: tuple[Path, Path], tmp_path: Path) -> None:
-    programs = environment(tmp_path / "venv", "runtime")
-    wheel = next(artefacts(builds[0]))
-    quiet = {"PATH": os.environ["PATH"], **OFFLINE}
-    run(str(programs / "pip"), "install", "--no-cache-dir", str(wheel), cwd=tmp_path, env=quiet)
+@pytest.fixture(scope="module")
+def from_wheel(builds: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of programs of an environment that has only the wheel and the packages of a user."""
+    folder = tmp_path_factory.mktemp("user")
+    programs = environment(folder / "venv", "demo")
+    wheel = f"{next(artefacts(builds[0]))}[demo]"
+    run(str(programs / "pip"), "install", "--no-cache-dir", wheel, cwd=folder, env=quiet(programs))
+    return programs
+
+
+def test_wheel_works_without_a_checkout(builds: tuple[Path, Path], from_wheel: Path, tmp_path: Path) -> None:
     revision = run("git", "rev-parse", "HEAD", cwd=builds[0]).strip()
-    assert f"({revision})" in run(str(programs / "ginkgo-exporter"), "--version", cwd=tmp_path, env=quiet)
+    said = run(str(from_wheel / "ginkgo-exporter"), "--version", cwd=tmp_path, env=quiet(from_wheel))
+    assert said == f"ginkgo-exporter {__version__} ({revision})\n"
     program = (
         "from exporter.bundled import bundled; from exporter.web import page, app;"
         "print([str(bundled('alerts/' + name)) for name in ('ginkgo.rules.yml', 'alertmanager.example.yml')])"
     )
-    found = ast.literal_eval(run(str(programs / "python"), "-c", program, cwd=tmp_path, env=quiet))
-    assert all(file.startswith(str(tmp_path)) for file in found)
+    found = ast.literal_eval(run(str(from_wheel / "python"), "-c", program, cwd=tmp_path, env=quiet(from_wheel)))
+    assert all(file.startswith(str(from_wheel.parent)) for file in found)
+
+
+def assert_demo_runs(programs: Path, folder: Path, environment: dict[str, str]) -> None:
+    """Check that the installed demo serves metrics of its nodes, the page, and every bundled runbook."""
+    address = f"127.0.0.1:{free_port()}"
+    command = [programs / "ginkgo-exporter", "demo", "--fast", "--web.listen-address", address]
+    demo = Process(command, folder / "demo.log", cwd=folder, env=environment)
+
+    def get(path: str) -> str:
+        assert demo.alive, demo.output()
+        try:
+            with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            return ""
+
+    try:
+        wait_for(lambda: len(re.findall(r"^ginkgo_node_up\{.*\} 1$", get("/metrics"), re.MULTILINE)) == 5, "for nodes")
+        assert "demo-node-1" in get("/")
+        assert "demo-node-1" in get("/runbooks/GinkgoNodeOffline?node_id=demo-node-1")
+        assert set(re.findall(r'href="\./(\w+)"', get("/runbooks/"))) >= RUNBOOKS
+    finally:
+        code = demo.stop()
+    assert code == 0, demo.output()
+    assert "Traceback" not in demo.output()
+
+
+def test_demo_runs_from_the_wheel_alone(from_wheel: Path, tmp_path: Path) -> None:
+    assert_demo_runs(from_wheel, tmp_path, quiet(from_wheel))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("python", ["python3.11", "python3.12", "python3.13", "python3.14"])
+def test_wheel_is_installed_from_an_index_on_each_python(
+    python: str, builds: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """This test needs a package index, and takes all packages in their newest versions, as a user does."""
+    program = shutil.which(f"/usr/bin/{python}") or shutil.which(python)
+    if not program or subprocess.run([program, "-c", ""], capture_output=True, check=False).returncode:
+        pytest.skip(f"{python} is not installed")
+    run(program, "-m", "venv", str(tmp_path / "venv"), cwd=tmp_path)
+    programs = tmp_path / "venv" / "bin"
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    run(str(programs / "pip"), "install", f"{next(artefacts(builds[0]))}[demo]", cwd=tmp_path, env=own)
+    run(str(programs / "pip"), "check", cwd=tmp_path, env=own)
+    said = run(str(programs / "ginkgo-exporter"), "--version", cwd=tmp_path, env=own)
+    assert said.startswith(f"ginkgo-exporter {__version__} (")
+    assert_demo_runs(programs, tmp_path, own)
 
 
 def test_bill_of_materials_is_valid(bill: dict[str, Any]) -> None:
