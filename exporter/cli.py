@@ -23,7 +23,13 @@ from exporter.commands.argument_parser import ArgumentParser
 from exporter.commands.check import check
 from exporter.commands.completion import PrintCompletion
 from exporter.commands.exit_codes import ExitCode
-from exporter.commands.options import add_explain_options, add_forget_options, add_nodes_options, add_portfolios_options
+from exporter.commands.options import (
+    add_explain_options,
+    add_forget_options,
+    add_nodes_options,
+    add_portfolios_options,
+    add_rules_options,
+)
 from exporter.errors import ExporterError, SettingsError
 from exporter.fleet import Fleet
 from exporter.journal.event import EventKind
@@ -52,6 +58,7 @@ _USAGES: Final = {
         "ginkgo-exporter forget NODE… [flags]\n"
         "       ginkgo-exporter forget --rehomed | --offline-longer-than TIME [flags]"
     ),
+    "rules": "ginkgo-exporter rules [--config.file FILE] [--tests]",
 }
 _OPTIONS: Final = {
     "demo": demo.add_flags,
@@ -59,6 +66,7 @@ _OPTIONS: Final = {
     "portfolios": add_portfolios_options,
     "explain": add_explain_options,
     "forget": add_forget_options,
+    "rules": add_rules_options,
 }
 _READING: Final = (
     "config",
@@ -75,6 +83,7 @@ _READING: Final = (
 _SECTIONS: Final = {
     **dict.fromkeys(("nodes", "portfolios", "forget"), (_READING,)),
     "explain": (("config", "journal", "web", "log"),),
+    "rules": ((),),
 }
 """The sections that a command takes flags of; all of them if it is not here."""
 
@@ -152,6 +161,7 @@ def _parser() -> argparse.ArgumentParser:
         ("portfolios", _portfolios, "show all portfolios as a table, JSON or CSV: is each of them traded?"),
         ("explain", _explain, "tell what happened to a node, a portfolio or an alert, and why it was judged so"),
         ("forget", _forget, "delete what crashed nodes left in Redis"),
+        ("rules", _rules, "print the alert rules for Prometheus, with your links, labels, thresholds and selectors"),
     ):
         command = commands.add_parser(
             name, help=text, description=f"{text[:1].upper()}{text[1:]}.", usage=_USAGES[name], allow_abbrev=False
@@ -199,6 +209,12 @@ def _explain(loaded: Settings, arguments: argparse.Namespace) -> int:
 def _forget(loaded: Settings, arguments: argparse.Namespace) -> int:
     logging.disable(logging.NOTSET if "log.level" in arguments else logging.CRITICAL)
     return forget.run(loaded, arguments)
+
+
+def _rules(_: Settings, arguments: argparse.Namespace) -> int:
+    from exporter.commands import rules  # noqa: PLC0415 - serving changes no rules
+
+    return rules.run(arguments)
 
 
 async def serve(loaded: Settings) -> int:

@@ -7,7 +7,13 @@ from itertools import groupby
 from typing import Final
 
 from exporter import demo
-from exporter.commands.options import add_explain_options, add_forget_options, add_nodes_options, add_portfolios_options
+from exporter.commands.options import (
+    add_explain_options,
+    add_forget_options,
+    add_nodes_options,
+    add_portfolios_options,
+    add_rules_options,
+)
 from exporter.settings import all_settings
 from exporter.settings.flags import Setting, section_title
 
@@ -16,6 +22,7 @@ OPTIONS: Final[Mapping[str, Callable[[argparse.ArgumentParser], None]]] = {
     "portfolios": add_portfolios_options,
     "explain": add_explain_options,
     "forget": add_forget_options,
+    "rules": add_rules_options,
     "demo": demo.add_flags,
 }
 """The commands with flags of their own."""

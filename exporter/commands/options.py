@@ -1,4 +1,4 @@
-"""The options of ``nodes``, ``portfolios`` and ``forget``. They stand apart: serving loads no command."""
+"""The options of single commands. They stand apart: serving loads no command."""
 
 import argparse
 from typing import Final
@@ -91,6 +91,17 @@ def add_forget_options(parser: argparse.ArgumentParser) -> None:
         help="ask this running exporter since when nodes are offline [the time since their hashes were last used]",
     )
     group.add_argument("--yes", action="store_true", help="delete; without this flag nothing is changed")
+
+
+def add_rules_options(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options of ``rules``."""
+    group = parser.add_argument_group("What is printed")
+    group.add_argument(
+        "--config.file", dest="rules_config", metavar="FILE", help="YAML file with the settings of the rules [none]"
+    )
+    group.add_argument(
+        "--tests", action="store_true", help="print the unit tests for promtool that belong to these rules instead"
+    )
 
 
 def _duration(text: str) -> float:
