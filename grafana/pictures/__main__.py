@@ -10,17 +10,17 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
 
-from grafana.proof import history, tsdb
+from grafana.proof import stories, tsdb
 from grafana.proof.expressions import read
-from grafana.proof.history import Story
 from grafana.proof.lives import END
+from grafana.proof.stories import Story
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
@@ -45,9 +45,9 @@ class Picture:
         return _HEAD + _CELL * (self.rows or whole) + 8
 
 
-_STORIES: Final[tuple[tuple[Story | None, tuple[Picture, ...]], ...]] = (
+_STORIES: Final[tuple[tuple[Sequence[Story], tuple[Picture, ...]], ...]] = (
     (
-        history.normal(),
+        [stories.normal()],
         (
             Picture("fleet", "fleet", rows=25),
             Picture("fleet-whole", "fleet"),
@@ -56,11 +56,11 @@ _STORIES: Final[tuple[tuple[Story | None, tuple[Picture, ...]], ...]] = (
             Picture("exporter", "exporter"),
         ),
     ),
-    (history.redis_down(), (Picture("fleet-redis-down", "fleet"), Picture("exporter-redis-down", "exporter"))),
-    (history.one_node(), (Picture("fleet-one-node", "fleet"),)),
-    (None, (Picture("fleet-no-data", "fleet"),)),
+    ([stories.redis_away()], (Picture("fleet-redis-down", "fleet"), Picture("exporter-redis-down", "exporter"))),
+    ([stories.one_node()], (Picture("fleet-one-node", "fleet"),)),
+    ([], (Picture("fleet-no-data", "fleet"),)),
     (
-        history.thousand(),
+        [stories.thousand()],
         (Picture("fleet-1000-nodes", "fleet"), Picture("node-1000-nodes", "node")),
     ),
 )
@@ -74,7 +74,7 @@ def main(names: list[str]) -> None:
         if not wanted:
             continue
         with tempfile.TemporaryDirectory() as folder:
-            if story is not None:
+            if story:
                 tsdb.load(story, ROOT / "alerts" / "ginkgo.rules.yml", Path(folder))
             with tsdb.running(Path(folder)) as prometheus, _served(page) as address:
                 for picture in wanted:

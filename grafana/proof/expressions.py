@@ -44,7 +44,7 @@ class Expression:
 
 def fill(text: str, **variables: str) -> str:
     """Return the expression with its variables filled in."""
-    known = {"job": ".+", "instance": ".+", "node": ".+", **BUILT_IN, **variables}
+    known = {"cluster": ".*", "job": ".+", "instance": ".+", "node": ".+", **BUILT_IN, **variables}
     return re.sub(r"\$(\w+)|\$\{(\w+)\}", lambda match: known[match[1] or match[2]], text)
 
 

@@ -6,8 +6,8 @@ of the exporter's process and of scrapes are simulated too.
 
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Final
@@ -26,81 +26,42 @@ from exporter.snapshot.maker import SnapshotMaker
 from exporter.snapshot.read_info import Discovered, ReadInfo
 from exporter.source.names import Names, names_of
 from exporter.source.reading import MISSING, Reading, Server
-from grafana.proof.lives import (
-    BEAT,
-    BEFORE,
-    END,
-    LENGTH,
-    NEVER,
-    STEP,
-    TTL,
-    Life,
-    eight_nodes,
-    many_nodes,
-    minutes_before_end,
-    troubled_node,
-)
+from grafana.proof.lives import BEAT, BEFORE, END, LENGTH, STEP, TTL, Life, minutes_before_end
 from grafana.proof.portfolios import Ledgers, loaded_list
+from grafana.proof.stories import Story
 
 _JOB: Final = "ginkgo-exporter"
-_REDIS: Final = Server("simulated", "master")
 _EOF: Final = b"# EOF\n"
 _HEADERS: Final = re.compile(rb"# HELP .*\n# TYPE .*\n")
 _LABELS: Final = re.compile(rb"^(\w+)\{(.*)", re.MULTILINE)
 _NO_LABELS: Final = re.compile(rb"^(\w+) ", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Story:
-    """A fleet, the exporters that watch it, and when they lost Redis."""
-
-    lives: tuple[Life, ...]
-    instances: tuple[str, ...] = ("exporter-0:19121", "exporter-1:19121")
-    redis_lost: float = NEVER
-
-    def scrapes(self, instance: str) -> tuple[float, ...]:
-        """Return the times of an exporter's scrapes, in seconds from the hour's start.
-
-        Each exporter has its own moments. Its last scrape is less than 15 s before the end.
-        """
-        shift = 7.0 * self.instances.index(instance)
-        return tuple(at - shift for at in range(STEP - BEFORE, LENGTH + 1, STEP))
-
-
-def normal() -> Story:
-    """Return a fleet of eight nodes, one of them offline."""
-    return Story(eight_nodes())
-
-
-def one_node() -> Story:
-    """Return a single node with a single exporter."""
-    return Story((troubled_node(),), ("exporter-0:19121",))
-
-
-def redis_down() -> Story:
-    """Return the same eight nodes, with Redis unreadable for the last ten minutes."""
-    return Story(eight_nodes(), redis_lost=minutes_before_end(10))
-
-
-def thousand() -> Story:
-    """Return a fleet of a thousand nodes with a single exporter."""
-    return Story(many_nodes(1_000), ("exporter-0:19121",))
-
-
-def openmetrics(story: Story) -> Iterator[bytes]:
-    """Yield the story's scrapes one after the other, each sample with its time, and `# EOF` at the end."""
-    for instance in story.instances:
-        exporter = _Exporter(story)
-        for at in story.scrapes(instance):
-            nodes, rest = exporter.scrape(at)
-            around = "".join(f"{sample}\n" for sample in _around(story, at, exporter.offline)).encode()
-            place = f'job="{_JOB}",instance="{instance}"'.encode()
-            time = f" {END - LENGTH + at:.0f}\n".encode()
-            # A regular expression would be slow here: there are many samples, and all have this label first.
-            yield _HEADERS.sub(b"", nodes).replace(b"{node_id=", b"{%b,node_id=" % place).replace(b"\n", time)
-            rest = _LABELS.sub(rb"\1{%b,\2" % place, _HEADERS.sub(b"", rest) + around)
-            yield _NO_LABELS.sub(rb"\1{%b} " % place, rest).replace(b"\n", time)
+def openmetrics(stories: Sequence[Story]) -> Iterator[bytes]:
+    """Yield the stories' scrapes one after the other, each sample with its time, and `# EOF` at the end."""
+    for story in stories:
+        for instance in story.instances:
+            yield from _scrapes(story, instance)
     yield _EOF
+
+
+def _scrapes(story: Story, instance: str) -> Iterator[bytes]:
+    exporter = _Exporter(story)
+    cluster = f',cluster="{story.cluster}"' if story.cluster else ""
+    place = f'job="{_JOB}",instance="{instance}"{cluster}'.encode()
+    for at in story.scrapes(instance):
+        if at < story.silent:
+            nodes, rest = exporter.scrape(at)
+            samples = _around(story, instance, at, exporter.offline)
+        else:
+            nodes, rest = b"", b""
+            samples = iter(("up 0", "scrape_duration_seconds 10", "scrape_samples_scraped 0"))
+        around = "".join(f"{sample}\n" for sample in samples).encode()
+        time = f" {END - LENGTH + at:.0f}\n".encode()
+        # A regular expression would be slow here: there are many samples, and all have this label first.
+        yield _HEADERS.sub(b"", nodes).replace(b"{node_id=", b"{%b,node_id=" % place).replace(b"\n", time)
+        rest = _LABELS.sub(rb"\1{%b,\2" % place, _HEADERS.sub(b"", rest) + around)
+        yield _NO_LABELS.sub(rb"\1{%b} " % place, rest).replace(b"\n", time)
 
 
 class _Exporter:
@@ -114,11 +75,15 @@ class _Exporter:
         self.offline = 0
         self._story = story
         self._judge = Judge(TTL, BEAT)
-        self._maker = SnapshotMaker(Heartbeat(ttl=TTL), self._judge, lambda _field, _ids: None)
+        self._maker = SnapshotMaker(
+            Heartbeat(ttl=TTL), self._judge, lambda _field, _ids: None, stale_gauges=story.stale_gauges
+        )
         self._lines = LineWriter()
         self._names = Names()
-        self._lives = {life.node_id.encode(): life for life in story.lives}
-        self._ledgers = Ledgers(self._lives)
+        # A node whose writes are refused looks to a reader like one that crashed.
+        lives = [replace(life, crash=min(life.crash, story.refused)) for life in story.lives]
+        self._lives = {life.node_id.encode(): life for life in lives}
+        self._ledgers = Ledgers(self._lives, unplanned=story.unplanned)
         # Many nodes of a large fleet differ only in their name, so their keys are computed once.
         self._twins = {name: replace(life, node_id="") for name, life in self._lives.items()}
 
@@ -126,14 +91,16 @@ class _Exporter:
         """Return the exporter's answer at a time in two parts, nodes and read, without metrics of its process."""
         seen = min(at, self._story.redis_lost)
         discovered = Discovered(0.03 + 0.01 * math.sin(at / 300), END - LENGTH + seen // 10 * 10, 0)
-        info = ReadInfo(0.002, discovered, _REDIS)
+        info = ReadInfo(0.002, discovered, self._server(seen))
         if at >= self._story.redis_lost:
             return b"", _text(read_families(None, info))
         known = frozenset(name for name, life in self._lives.items() if life.is_known(at))
         if known != frozenset(self._names.raw):
             self._names = names_of(known, len(self._lives))
         for second in range(STEP):
-            self._judge.observe(_REDIS, at - STEP + second)  # the exporter probes Redis all the time
+            self._judge.observe(
+                self._server(at - STEP + second), at - STEP + second
+            )  # the exporter probes Redis all the time
         reading = self._read(at)
         verdicts = self._judge.judge(reading)
         took = 0.002 + len(known) * 5e-6 * (1 + at % 3)
@@ -142,8 +109,18 @@ class _Exporter:
         snapshot = self._maker.snapshot(self._names, [replace(part, lines=self._lines.write(part))])
         snapshot = replace(snapshot, portfolios=portfolios)
         self.offline = snapshot.counts[State.OFFLINE]
-        return b"".join(exposition(snapshot, Format.OPENMETRICS)), _text(
-            read_families(snapshot, replace(info, collect_duration=took))
+        refused = self._judge.writes_refused_since() is not None
+        info = replace(info, collect_duration=took, writes_refused=refused)
+        return b"".join(exposition(snapshot, Format.OPENMETRICS)), _text(read_families(snapshot, info))
+
+    def _server(self, at: float) -> Server:
+        tries = math.floor(len(self._lives) * max(0.0, at - self._story.refused) / BEAT)
+        return Server(
+            "simulated",
+            "master",
+            refused={"MISCONF": tries, "NOREPLICAS": 0, "OOM": 0},
+            last_save_ok=not tries,
+            memory_used_ratio=0.55 + at / 60_000,
         )
 
     def _read(self, at: float) -> Reading:
@@ -157,7 +134,7 @@ class _Exporter:
             at,
             at,
             END - LENGTH + at,
-            _REDIS,
+            self._server(at),
             self._names.raw,
             tuple(columns),
             [ttl for _, ttl, _ in keys],
@@ -191,7 +168,7 @@ def _text(families: Iterator[Metric]) -> bytes:
     return text.removesuffix(_EOF)
 
 
-def _around(story: Story, at: float, offline: int) -> Iterator[str]:
+def _around(story: Story, instance: str, at: float, offline: int) -> Iterator[str]:
     """Yield Prometheus's own samples of a scrape, and the exporter's samples of its process and its push."""
     nodes, readable = len(story.lives), at < story.redis_lost
     yield "up 1"
@@ -201,6 +178,11 @@ def _around(story: Story, at: float, offline: int) -> Iterator[str]:
     for field in (*FIELDS, "heartbeat", "node_id"):
         invalid = max(0, at - minutes_before_end(31)) // 60 if field == "memory_usage" else 0
         yield f'ginkgo_exporter_invalid_values_total{{field="{field}"}} {invalid:.0f}'
+    restarted = instance != story.instances[0] and at >= story.restart
+    yield f"process_start_time_seconds {END - LENGTH + (story.restart if restarted else -BEFORE - 86_400):.0f}"
+    for number, kind in enumerate(("node", "portfolio", "redis", "mass_loss", "push", "scheduler", "exporter")):
+        yield f'ginkgo_journal_events_total{{kind="{kind}"}} {(at + BEFORE) // (120 + 60 * number):.0f}'
+    yield "ginkgo_journal_write_errors_total 0"
     yield f"process_cpu_seconds_total {50 + at * (0.01 + nodes * 2e-5):.3f}"
     yield f"process_resident_memory_bytes {4.1e7 + nodes * 2_000 + 900 * at:.0f}"
     yield f"process_open_fds {14 + at % 4:.0f}"

@@ -14,6 +14,7 @@ in minutes before its end:
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -43,6 +44,7 @@ class Life:
     restart: float = NEVER
     pause: float = NEVER
     jam: float = NEVER
+    unload: float = NEVER
     old: bool = False
 
     def last_beat(self, now: float) -> float:
@@ -98,6 +100,8 @@ class Life:
 
     def portfolios(self, now: float) -> float:
         """Return the number of loaded portfolios; some nodes take two more after the crash of another."""
+        if now >= self.unload:
+            return 0
         return 1 + self.number % 3 + (2 if self.number % 8 == 4 and now > minutes_before_end(11) else 0)  # noqa: PLR2004
 
     def fields(self, now: float) -> dict[str, str]:
@@ -127,6 +131,24 @@ def eight_nodes() -> tuple[Life, ...]:
     }
     return tuple(
         Life(f"node-{number}", number, old=number == 7, **fates.get(number, {}))  # noqa: PLR2004
+        for number in range(1, 9)
+    )
+
+
+def calm_nodes() -> tuple[Life, ...]:
+    """Return eight nodes without any trouble."""
+    return tuple(Life(f"node-{number}", number) for number in range(1, 9))
+
+
+def with_fates(**fates: Mapping[int, float]) -> tuple[Life, ...]:
+    """Return eight nodes, of which some have a fate: for each fate the numbers of its nodes and its times."""
+    return tuple(
+        Life(
+            f"node-{number}",
+            number,
+            old=False,
+            **{fate: times[number] for fate, times in fates.items() if number in times},
+        )
         for number in range(1, 9)
     )
 

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from exporter.exposition.portfolios import lines_of
@@ -12,7 +13,7 @@ from exporter.portfolios.maker import LedgerMaker
 from exporter.portfolios.reads import PortfolioReading, PortfolioRow
 from exporter.snapshot.portfolio_series import PortfolioSeries, PortfolioSeriesMaker
 from exporter.source.names import Names
-from grafana.proof.lives import END, LENGTH, Life, minutes_before_end
+from grafana.proof.lives import END, LENGTH, NEVER, Life, minutes_before_end
 
 _LOOP: Final = 33
 """Seconds between two looks of the scheduler."""
@@ -37,10 +38,12 @@ class Ledgers:
 
     Args:
         lives: The nodes by id.
+        unplanned: Whether the plan loses a portfolio in the middle of the hour.
     """
 
-    def __init__(self, lives: Mapping[bytes, Life]) -> None:
+    def __init__(self, lives: Mapping[bytes, Life], *, unplanned: bool) -> None:
         self._lives = lives
+        self._unplanned = unplanned
         self._maker = LedgerMaker()
         self._history = History(_LISTED)
         self._series = PortfolioSeriesMaker(lambda _field, _ids: None, lines_of)
@@ -74,8 +77,8 @@ class Ledgers:
 
     def _planned(self, now: float) -> Iterator[tuple[bytes, bytes]]:
         for name, life in self._lives.items():
-            ids = _ids(name, life, now) if life.is_known(now) else []
-            if life.number == _UNPLANNED_ON and now >= minutes_before_end(30):
+            ids = _ids(name, replace(life, unload=NEVER), now) if life.is_known(now) else []
+            if self._unplanned and life.number == _UNPLANNED_ON and now >= minutes_before_end(30):
                 ids = ids[:-1]
             yield from ((portfolio, name) for portfolio in ids)
 

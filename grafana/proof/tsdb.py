@@ -18,8 +18,9 @@ from urllib.request import urlopen
 
 import yaml
 
-from grafana.proof.history import Story, openmetrics
+from grafana.proof.history import openmetrics
 from grafana.proof.lives import END, LENGTH, STEP
+from grafana.proof.stories import Story
 
 START: Final = END - LENGTH
 _READY_WITHIN: Final = 20.0
@@ -95,12 +96,12 @@ def running(folder: Path) -> Iterator[Prometheus]:
         log.close()
 
 
-def load(story: Story, rules: Path, folder: Path) -> None:
-    """Write the story, its recorded series and its alerts as blocks under `folder`."""
+def load(stories: Sequence[Story], rules: Path, folder: Path) -> None:
+    """Write the stories, their recorded series and their alerts as blocks under `folder`."""
     samples = folder / "samples.om"
     folder.mkdir(parents=True, exist_ok=True)
     with samples.open("wb") as file:
-        file.writelines(openmetrics(story))
+        file.writelines(openmetrics(stories))
     _write_blocks(samples, folder)
     groups = yaml.safe_load(rules.read_text(encoding="utf-8"))["groups"]
     for number, layer in enumerate(_layers(groups)):
@@ -115,7 +116,8 @@ def _record(rules: Path, folder: Path) -> None:
     with running(folder) as prometheus:
         _run(
             "promtool", "tsdb", "create-blocks-from", "rules", f"--start={START}", f"--end={END}",
-            f"--url={prometheus.url}", f"--eval-interval={STEP}s", f"--output-dir={recorded}", str(rules),
+            f"--url={prometheus.url}", f"--eval-interval={STEP}s", f"--output-dir={recorded}", rules.name,
+            cwd=folder,  # the times of evaluation depend on the path of the file
         )  # fmt: skip
     for block in recorded.iterdir():
         shutil.move(block, folder / "data" / block.name)
@@ -205,9 +207,9 @@ def _write_blocks(samples: Path, folder: Path) -> None:
     _run("promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet", str(samples), str(folder / "data"))
 
 
-def _run(*command: str) -> None:
+def _run(*command: str, cwd: Path | None = None) -> None:
     done = subprocess.run(  # noqa: S603 - promtool, our own arguments
-        command, capture_output=True, text=True, check=False
+        command, capture_output=True, text=True, check=False, cwd=cwd
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[:4])}: {done.stderr or done.stdout}")

@@ -2,47 +2,43 @@
 
 from typing import Final
 
-from grafana_foundation_sdk.builders import stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.builders import statetimeline, table, timeseries
 from grafana_foundation_sdk.builders.dashboard import Row
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.source import portfolios
-from grafana.source.frame import FLEET, OUR_ALERTS, begun_alerts, shell
+from grafana.source import overview, portfolios
+from grafana.source.annotations import deaths, exporter_restarts, firing_alerts, mass_losses, plan_changes
+from grafana.source.frame import shell
+from grafana.source.graphs import lines, states_over_time
+from grafana.source.limits import BACKPRESSURE_FLOOR, QUEUE_FILLING, QUEUE_FULL
+from grafana.source.links import EVENTS, FLEET, OPEN_ALERTED_NODE, OPEN_FLEET, OPEN_RUNBOOK, RUNBOOKS, STATUS_PAGE
 from grafana.source.nodes import node_table
-from grafana.source.palette import (
-    BACKPRESSURE_FLOOR,
-    BAD,
-    GREEN,
-    LATE,
-    PURPLE,
-    QUEUE_FILLING,
-    QUEUE_FULL,
-    SKY,
-    WELL,
-    node_states,
-    push_states,
-    redis_states,
-    thresholds,
-    words,
-)
-from grafana.source.panels import Column, Query, big_number, lines, rows, states_over_time
+from grafana.source.palette import BAD, LATE, PURPLE, SKY, STATE_COLOURS, node_states, thresholds, words
 from grafana.source.queries import (
-    increase_in_range,
-    once,
+    HERE,
+    INSTALLATION,
+    NODE_LEGEND,
+    OUR_ALERTS,
+    alerts,
     recorded,
-    select,
+    total,
     while_known,
     worst,
     worst_rate,
     worst_recorded,
     worst_uptime,
 )
+from grafana.source.tables import Column, rows
+from grafana.source.targets import Query
 
 # A reader cannot tell more bands or lines than these apart on any screen.
 BANDS: Final = 20
 LINES: Final = 10
 
-_SEVERITIES: Final = {"critical": ("CRITICAL", BAD), "warning": ("warning", LATE), "info": ("info", SKY)}
+
+# A table sorts by the label's text, so the text of the least severity is replaced by one that sorts last.
+_LEAST: Final = "z-info"
+_SEVERITIES: Final = {"critical": ("CRITICAL", BAD), "warning": ("warning", LATE), _LEAST: ("info", SKY)}
 
 
 def dashboard() -> Dashboard:
@@ -50,24 +46,23 @@ def dashboard() -> Dashboard:
     return shell(
         FLEET,
         "Ginkgo / Fleet",
-        "Whether every portfolio is traded, which ExecutionNodes are offline and since when, whether events are lost, "
-        "which queues are full, and whether the load is balanced.",
+        "Whether everything is all right, whether every portfolio is traded, which ExecutionNodes are offline and "
+        "since when, whether events are lost, which queues are full, and whether the load is balanced.",
         [
-            portfolios.everything_traded(),
-            portfolios.untraded(),
-            portfolios.duplicated(),
-            portfolios.without_failover(),
-            portfolios.last_look(),
-            portfolios.plan_age(),
-            _offline(),
-            _online(),
-            _undecided(),
-            _dropped_in_range(),
-            _redis(),
-            _push(),
+            overview.all_right(),
+            overview.everything_traded(),
+            overview.offline(),
+            overview.online(),
+            overview.redis(),
+            overview.untraded(),
+            overview.duplicated(),
+            overview.without_failover(),
+            overview.last_look(),
+            overview.undecided(),
+            overview.dropped_in_range(),
+            _nodes(),
             portfolios.faults(),
             portfolios.by_state(),
-            _nodes(),
             _alive(),
             _alerts(),
             Row("Load and loss"),
@@ -79,94 +74,24 @@ def dashboard() -> Dashboard:
             _balance(),
             _census(),
             Row("Plan and workers"),
+            portfolios.plan_age(),
             portfolios.looks(),
             portfolios.plan_changes(),
             portfolios.workers(),
         ],
-        annotations=[begun_alerts()],
-    )
-
-
-def _nodes_in(state: str) -> str:
-    chosen = select("ginkgo_nodes", f'state="{state}"')
-    return f"sum({once(chosen)})"
-
-
-def _offline() -> stat.Panel:
-    return big_number(
-        "Offline",
-        "Nodes that crashed: their heartbeat is missing and their metrics are still in Redis. A node that "
-        "stopped gracefully is not counted. Unknown while Redis cannot be read.",
-        _nodes_in("offline"),
-        limits=thresholds((0, WELL), (1, BAD)),
-    )
-
-
-def _online() -> stat.Panel:
-    return big_number(
-        "Online",
-        "Nodes with a live heartbeat. Unknown while Redis cannot be read.",
-        _nodes_in("online"),
-        limits=thresholds((0, BAD), (1, WELL)),
-    )
-
-
-def _undecided() -> stat.Panel:
-    return big_number(
-        "Undecided",
-        "Nodes without a heartbeat that may be dead or alive, because Redis failed, restarted or refuses writes. "
-        "A node is offline when it has not beaten for one TTL and one beat in which Redis could be read and took "
-        "writes. In a mass loss, dead nodes are undecided for up to 15 s.",
-        _nodes_in("undecided"),
-        limits=thresholds((0, WELL), (1, LATE)),
-    )
-
-
-def _dropped_in_range() -> stat.Panel:
-    lost = f"sum({increase_in_range(select('ginkgo_node_dropped_events_total'))})"
-    readable = f"max({select('ginkgo_redis_up')}) == 1"
-    return big_number(
-        "Events dropped",
-        "Events that nodes dropped in the range chosen above because a queue was full. This data is lost. Drops "
-        "from before a node's first sample are not counted.",
-        f"{lost} > 0 or {lost} and on () {readable}",
-        limits=thresholds((0, WELL), (0.001, BAD)),
-        unit="locale",
-        decimals=0,
-    )
-
-
-def _redis() -> stat.Panel:
-    return big_number(
-        "Redis",
-        "Whether any exporter could read Redis in its last scrape. If no exporter could, all nodes' states are "
-        "unknown.",
-        f"max({select('ginkgo_redis_up')})",
-        limits=thresholds((0, BAD), (1, WELL)),
-        words=redis_states(),
-        absent="no exporter",
-    )
-
-
-def _push() -> stat.Panel:
-    return big_number(
-        "Push to Alertmanager",
-        "Whether an exporter watches the heartbeats and an Alertmanager accepted its post within the last minute. "
-        "Without push, alerts still come through Prometheus's rules, half a minute later.",
-        f"max({select('ginkgo_bridge_active')})",
-        limits=thresholds((0, BAD), (1, WELL)),
-        words=push_states(),
-        absent="off or unknown",
+        annotations=[firing_alerts(), deaths(), mass_losses(), plan_changes(), exporter_restarts()],
+        pages=[STATUS_PAGE, EVENTS, RUNBOOKS],
     )
 
 
 def _nodes() -> table.Panel:
     return node_table(
         "Nodes",
-        "Offline nodes come first. 'Last heartbeat' is the time that the node itself wrote; an offline node has "
-        "been offline since shortly after it. 'Dropped' counts the range chosen above. An offline node's queue and "
-        "portfolios are unknown. A node's name links to its history.",
-        height=11,
+        "The worst nodes come first: offline, undecided, then those with the fullest queue. 'Last heartbeat' is the "
+        "time that the node itself wrote; an offline node has been offline since shortly after it. 'Queue' is the "
+        "fullest queue of its portfolios. 'Dropped' counts the range chosen above. An offline node's queue and "
+        "portfolios are unknown. A node's name links to its history and its events.",
+        height=9,
     )
 
 
@@ -175,7 +100,7 @@ def _alive() -> statetimeline.Panel:
         "Alive",
         f"Each node's state over the range. A gap means that the state was unknown. With more than {BANDS} nodes, "
         f"the panel shows the {BANDS} nodes that were offline longest.",
-        Query(worst_uptime(BANDS), "{{node_id}}"),
+        Query(worst_uptime(BANDS), NODE_LEGEND),
         words=node_states(),
         width=15,
         height=10,
@@ -183,18 +108,20 @@ def _alive() -> statetimeline.Panel:
 
 
 def _alerts() -> table.Panel:
+    firing = alerts("ALERTS", OUR_ALERTS, 'alertstate="firing"')
+    since = f"{alerts('ALERTS_FOR_STATE', OUR_ALERTS)} and ignoring (alertstate) {firing}"
     return rows(
         "Firing alerts",
-        "Alerts of Prometheus's rules that fire now. The choices at the top do not apply here, so that they hide "
-        "no alert.",
+        "Alerts of Prometheus's rules that fire now for the chosen installations and jobs. An alert without such a "
+        "label is always shown. An alert's name links to its runbook.",
         (
             Column("Severity", label="severity", words=words(_SEVERITIES), width=85),
-            Column("Alert", label="alertname"),
-            Column("Node", label="node_id", width=95),
+            Column("Alert", label="alertname", links=[OPEN_RUNBOOK]),
+            Column("Node", label="node_id", links=[OPEN_ALERTED_NODE], width=95),
+            Column("Installation", label=INSTALLATION, links=[OPEN_FLEET], width=105),
             Column(
                 "Since",
-                f"1000 * (ALERTS_FOR_STATE{{{OUR_ALERTS}}} and ignoring (alertstate) "
-                f'ALERTS{{{OUR_ALERTS}, alertstate="firing"}})',
+                f'label_replace(1000 * ({since}), "severity", "{_LEAST}", "severity", "info")',
                 unit="dateTimeAsIsoNoDateIfToday",
                 width=85,
             ),
@@ -210,7 +137,7 @@ def _events() -> timeseries.Panel:
     return lines(
         "Events",
         "Events that all nodes together take for routing, per second.",
-        Query(f"sum({while_known(recorded('node:ginkgo_node_events:rate5m'))})", "all nodes"),
+        Query(total(while_known(recorded("node:ginkgo_node_events:rate5m"))), f"all nodes{HERE}"),
         unit="cps",
         colours={"all nodes": SKY},
         width=8,
@@ -221,7 +148,7 @@ def _busiest() -> timeseries.Panel:
     return lines(
         "Events: the busiest nodes",
         f"Events taken for routing per second, for the {LINES} busiest nodes of the range.",
-        Query(worst_recorded(LINES, "node:ginkgo_node_events:rate5m"), "{{node_id}}"),
+        Query(worst_recorded(LINES, "node:ginkgo_node_events:rate5m"), NODE_LEGEND),
         unit="cps",
         width=16,
     )
@@ -232,7 +159,7 @@ def _backpressure() -> timeseries.Panel:
         "Backpressure: where it jams",
         f"How often a full queue pushed back, per second, for the {LINES} worst nodes of the range. Below the "
         "dashed line no alert on backpressure fires.",
-        Query(worst_recorded(LINES, "node:ginkgo_node_backpressure:rate5m"), "{{node_id}}"),
+        Query(worst_recorded(LINES, "node:ginkgo_node_backpressure:rate5m"), NODE_LEGEND),
         unit="cps",
         limits=thresholds((BACKPRESSURE_FLOOR, LATE), below="transparent"),
     )
@@ -242,7 +169,7 @@ def _drops() -> timeseries.Panel:
     return lines(
         "Events dropped",
         f"Events lost per second, for the {LINES} worst nodes of the range. Any bar is lost data.",
-        Query(worst_rate(LINES, "ginkgo_node_dropped_events_total"), "{{node_id}}"),
+        Query(worst_rate(LINES, "ginkgo_node_dropped_events_total"), NODE_LEGEND),
         unit="cps",
         bars=True,
     )
@@ -254,8 +181,8 @@ def _queues() -> timeseries.Panel:
         "Queues: the fullest",
         f"The fullest queue among a node's portfolios, for the {LINES} worst nodes of the range. Where single queues "
         "are unknown, it is the average over the node's portfolios. A portfolio's queue holds 1,000 events. The dashed "
-        "lines are at 70 % (filling) and 95 % (full).",
-        Query(worst(LINES, while_known(fullest), f"max_over_time({fullest}[$__range] @ end())"), "{{node_id}}"),
+        f"lines are at {QUEUE_FILLING:.0f} (filling) and {QUEUE_FULL:.0f} (full).",
+        Query(worst(LINES, while_known(fullest), f"max_over_time({fullest}[$__range] @ end())"), NODE_LEGEND),
         unit="short",
         limits=thresholds((QUEUE_FILLING, LATE), (QUEUE_FULL, BAD), below="transparent"),
     )
@@ -266,9 +193,9 @@ def _balance() -> timeseries.Panel:
         "Portfolio balance",
         "Portfolios on the fullest, the average and the emptiest online node. If the lines are far apart, the load "
         "is not balanced.",
-        Query(recorded("installation:ginkgo_node_portfolios:max"), "most"),
-        Query(recorded("installation:ginkgo_node_portfolios:avg"), "average"),
-        Query(recorded("installation:ginkgo_node_portfolios:min"), "fewest"),
+        Query(recorded("installation:ginkgo_node_portfolios:max"), f"most{HERE}"),
+        Query(recorded("installation:ginkgo_node_portfolios:avg"), f"average{HERE}"),
+        Query(recorded("installation:ginkgo_node_portfolios:min"), f"fewest{HERE}"),
         unit="short",
         width=6,
         colours={"most": LATE, "average": SKY, "fewest": PURPLE},
@@ -280,10 +207,10 @@ def _census() -> timeseries.Panel:
     return lines(
         "Nodes by state",
         "How many nodes are known, by state. A forgotten node was offline for longer than --nodes.forget-after.",
-        Query(f"sum by (state) ({recorded('installation:ginkgo_nodes:max')})", "{{state}}"),
+        Query(total(recorded("installation:ginkgo_nodes:max"), "state"), f"{{{{state}}}}{HERE}"),
         unit="short",
         width=6,
-        colours={"online": SKY, "offline": BAD, "undecided": LATE, "forgotten": GREEN},
+        colours={state: STATE_COLOURS[state] for state in ("online", "offline", "undecided", "forgotten")},
         steps=True,
         decimals=0,
     )

@@ -9,6 +9,7 @@ from grafana_foundation_sdk.builders.dashboard import (
     DatasourceVariable,
     QueryVariable,
     Row,
+    TextBoxVariable,
 )
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import (
@@ -22,80 +23,16 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 from grafana_foundation_sdk.models.dashboard import Dashboard as BuiltDashboard
 
-from grafana.source.palette import BAD, LATE
-from grafana.source.panels import DATASOURCE
-from grafana.source.queries import select
-
-TAG: Final = "ginkgo"
-FLEET: Final = "ginkgo-fleet"
-OUR_ALERTS: Final = 'alertname=~"Ginkgo.*", alertname!="GinkgoWatchdog"'
-"""Matchers of all alerts but the watchdog, which always fires."""
-NODE: Final = "ginkgo-node"
-EXPORTER: Final = "ginkgo-exporter"
+from grafana.source.links import DEFAULT_ADDRESS, TAG
+from grafana.source.queries import INSTALLATION, recorded, select
+from grafana.source.targets import DATASOURCE
 
 # The schema of Grafana 10.4. A newer Grafana migrates a dashboard up from it; no Grafana migrates down.
 SCHEMA_VERSION: Final = 39
 
-OPEN_NODE: Final = (
-    f"/d/{NODE}?${{__url_time_range}}&${{datasource:queryparam}}&${{job:queryparam}}"
-    "&${instance:queryparam}&var-node=${__value.raw:percentencode}"
-)
-
-
-class PrometheusEvents(AnnotationQuery):
-    """An annotation from PromQL. The SDK's own type supports only Grafana's built-in annotations."""
-
-    def __init__(self, name: str, expression: str, *, title: str, text: str, colour: str) -> None:
-        super().__init__(name=name, datasource=DATASOURCE, enable=True, hide=False, icon_color=colour)
-        self._expression = expression
-        self._title = title
-        self._text = text
-
-    def to_json(self) -> dict[str, object]:
-        """Return the SDK's fields, and the fields that Grafana's Prometheus data source reads."""
-        return {
-            **super().to_json(),
-            "expr": self._expression,
-            "step": "15s",
-            "titleFormat": self._title,
-            "textFormat": self._text,
-            "useValueForTime": False,
-        }
-
-
-def firing_alerts(*matchers: str) -> PrometheusEvents:
-    """Mark the times at which alerts fired."""
-    chosen = ", ".join((OUR_ALERTS, 'alertstate="firing"', *matchers))
-    return PrometheusEvents(
-        "Alerts",
-        f"ALERTS{{{chosen}}}",
-        title="{{alertname}} ({{severity}})",
-        text="{{node_id}}",
-        colour=BAD,
-    )
-
-
-def begun_alerts() -> PrometheusEvents:
-    """Mark the times at which any alert of a name fired: one mark for each name, not for each node."""
-    return PrometheusEvents(
-        "Alerts",
-        f'count by (alertname, severity) (ALERTS{{{OUR_ALERTS}, alertstate="firing"}})',
-        title="{{alertname}} ({{severity}})",
-        text="",
-        colour=BAD,
-    )
-
-
-def restarts(*matchers: str) -> PrometheusEvents:
-    """Mark the times at which a node's counters began at 0 again."""
-    counter = select("ginkgo_node_events_total", *matchers)
-    return PrometheusEvents(
-        "Restarts",
-        f"max without (instance, pod, container, endpoint) (resets({counter}[1m])) > 0",
-        title="Restart",
-        text="{{node_id}} counts from 0 again",
-        colour=LATE,
-    )
+_ALL_BUT_EMPTY: Final = ".+"
+_ALL: Final = ".*"
+"""Also chooses the series that do not have the label."""
 
 
 def shell(  # noqa: PLR0913 - a declaration in keywords
@@ -106,8 +43,12 @@ def shell(  # noqa: PLR0913 - a declaration in keywords
     *,
     with_node: bool = False,
     annotations: Sequence[AnnotationQuery] = (),
+    pages: Sequence[tuple[str, str]] = (),
 ) -> BuiltDashboard:
-    """Build a dashboard with this project's variables and links, and number its panels."""
+    """Build a dashboard with this project's variables and links, and number its panels.
+
+    `pages` are the exporter's own pages to link to, each with its title and its address.
+    """
     builder = (
         Dashboard(title)
         .uid(uid)
@@ -128,11 +69,17 @@ def shell(  # noqa: PLR0913 - a declaration in keywords
             .icon("external link")
         )
         .with_variable(_datasource())
-        .with_variable(_labels("job", "Job", "ginkgo_redis_up"))
-        .with_variable(_labels("instance", "Instance", 'ginkgo_redis_up{job=~"$job"}'))
+        .with_variable(_labels("cluster", "Installation", "ginkgo_redis_up", label=INSTALLATION, every=_ALL))
+        .with_variable(_labels("job", "Job", f'ginkgo_redis_up{{{INSTALLATION}=~"$cluster"}}'))
+        .with_variable(_labels("instance", "Instance", recorded("ginkgo_redis_up")))
     )
     if with_node:
         builder.with_variable(_labels("node", "Node", select("ginkgo_node_up"), label="node_id"))
+    builder.with_variable(_address())
+    for name, address in pages:
+        builder.link(
+            DashboardLink(name).type(DashboardLinkType.LINK).url(address).target_blank(True).icon("external link")
+        )
     for part in content:
         if isinstance(part, Row):
             builder.with_row(part)
@@ -156,7 +103,18 @@ def _datasource() -> DatasourceVariable:
     )
 
 
-def _labels(name: str, title: str, series: str, *, label: str = "") -> QueryVariable:
+def _address() -> TextBoxVariable:
+    return (
+        TextBoxVariable("exporter")
+        .label("Exporter's pages")
+        .description("Where a browser reaches the exporter: its status page, events and runbooks.")
+        .default_value(DEFAULT_ADDRESS)
+        .current(VariableOption(text=DEFAULT_ADDRESS, value=DEFAULT_ADDRESS))
+        .options([VariableOption(selected=True, text=DEFAULT_ADDRESS, value=DEFAULT_ADDRESS)])
+    )
+
+
+def _labels(name: str, title: str, series: str, *, label: str = "", every: str = _ALL_BUT_EMPTY) -> QueryVariable:
     return (
         QueryVariable(name)
         .label(title)
@@ -167,5 +125,5 @@ def _labels(name: str, title: str, series: str, *, label: str = "") -> QueryVari
         .sort(VariableSort.ALPHABETICAL_ASC)
         .multi(True)
         .include_all(True)
-        .all_value(".+")
+        .all_value(every)
     )

@@ -6,24 +6,24 @@ from grafana_foundation_sdk.builders import statetimeline, table, timeseries
 from grafana_foundation_sdk.builders.dashboard import Row
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.source.frame import NODE, firing_alerts, restarts, shell
-from grafana.source.nodes import node_table
-from grafana.source.palette import (
+from grafana.source import portfolios
+from grafana.source.annotations import deaths, firing_alerts, mass_losses, node_restarts, plan_changes
+from grafana.source.frame import shell
+from grafana.source.graphs import lines, states_over_time
+from grafana.source.limits import (
     BACKPRESSURE_FLOOR,
     BACKPRESSURE_SHARE,
     BACKPRESSURE_SPIKE,
-    BAD,
     HEARTBEAT_LATE,
     HEARTBEAT_TTL,
-    LATE,
     QUEUE_FILLING,
     QUEUE_FULL,
-    node_states,
-    numbered_statuses,
-    thresholds,
 )
-from grafana.source.panels import Query, lines, states_over_time
+from grafana.source.links import EVENTS, NODE, NODE_RUNBOOK, STATUS_PAGE
+from grafana.source.nodes import node_table
+from grafana.source.palette import BAD, LATE, PURPLE, SKY, node_states, numbered_statuses, thresholds
 from grafana.source.queries import (
+    NODE_LEGEND,
     once,
     select,
     worst,
@@ -32,6 +32,7 @@ from grafana.source.queries import (
     worst_recorded,
     worst_uptime,
 )
+from grafana.source.targets import Query
 
 LINES: Final = 10
 
@@ -48,6 +49,8 @@ def dashboard() -> Dashboard:
         "Restarts and alerts are marked.",
         [
             _nodes(),
+            portfolios.faults(_CHOSEN, width=12, height=7),
+            _portfolios(),
             _alive(),
             _status(),
             _heartbeat(),
@@ -57,28 +60,28 @@ def dashboard() -> Dashboard:
             _backpressure_share(),
             _drops(),
             Row("Load and resources"),
-            _portfolios(),
             _positions(),
             _cpu(),
             _memory(),
         ],
         with_node=True,
-        annotations=[firing_alerts(_CHOSEN), restarts(_CHOSEN)],
+        annotations=[firing_alerts(_CHOSEN), deaths(_CHOSEN), node_restarts(_CHOSEN), mass_losses(), plan_changes()],
+        pages=[STATUS_PAGE, EVENTS, NODE_RUNBOOK],
     )
 
 
 def _gauge(name: str) -> Query:
-    return Query(worst_gauge(LINES, name, _CHOSEN), "{{node_id}}")
+    return Query(worst_gauge(LINES, name, _CHOSEN), NODE_LEGEND)
 
 
 def _rate(name: str) -> Query:
-    return Query(worst_rate(LINES, name, _CHOSEN), "{{node_id}}")
+    return Query(worst_rate(LINES, name, _CHOSEN), NODE_LEGEND)
 
 
 def _nodes() -> table.Panel:
     return node_table(
         "Now",
-        "The chosen nodes at the end of the range. Offline nodes come first. An offline node's queue and portfolios "
+        "The chosen nodes at the end of the range. The worst nodes come first. An offline node's queue and portfolios "
         "are unknown.",
         _CHOSEN,
         height=7,
@@ -90,7 +93,7 @@ def _alive() -> statetimeline.Panel:
         "Alive",
         "Whether the node had a live heartbeat. A gap means that its state was unknown."
         f" With more than {LINES} chosen nodes, the panel shows the {LINES} nodes that were offline longest.",
-        Query(worst_uptime(LINES, _CHOSEN), "{{node_id}}"),
+        Query(worst_uptime(LINES, _CHOSEN), NODE_LEGEND),
         words=node_states(),
         width=12,
         height=8,
@@ -110,7 +113,7 @@ def _status() -> statetimeline.Panel:
         "The status that each node reports. Older nodes report no status. An offline node's last status is not "
         f"shown. With more than {LINES} chosen nodes, the panel shows the {LINES} nodes that were paused or stopped "
         "longest.",
-        Query(f"1 + ({paused}) + 2 * ({stopped})", "{{node_id}}"),
+        Query(f"1 + ({paused}) + 2 * ({stopped})", NODE_LEGEND),
         words=numbered_statuses(),
         width=12,
         height=8,
@@ -124,10 +127,10 @@ def _heartbeat() -> timeseries.Panel:
     return lines(
         "Heartbeat: time left to live",
         "Seconds until the heartbeat expires. A healthy node draws a saw-tooth between 20 and "
-        f"{HEARTBEAT_TTL}. Below {HEARTBEAT_LATE} it missed a beat; at 0 it is offline. Scrapes see a few "
+        f"{HEARTBEAT_TTL:.0f}. Below {HEARTBEAT_LATE:.0f} it missed a beat; at 0 it is offline. Scrapes see a few "
         f"points of each tooth. With more than {LINES} chosen nodes, the panel shows the {LINES} nodes that came "
         "closest to 0.",
-        Query(worst(LINES, once(ttl), f"-1 * {lowest}"), "{{node_id}}"),
+        Query(worst(LINES, once(ttl), f"-1 * {lowest}"), NODE_LEGEND),
         unit="s",
         limits=thresholds((0, BAD), (HEARTBEAT_LATE, LATE), below="transparent"),
         floor=-1,
@@ -139,12 +142,13 @@ def _queue() -> timeseries.Panel:
     return lines(
         "Queue",
         "Average queue length over the node's portfolios, and the fullest queue among them: one full queue of five "
-        "makes an average of 200. The dashed lines are at 70 % (filling) and 95 % (full) of the 1,000 events that a "
-        "queue holds. Older nodes do not say which portfolios they have, so their fullest queue is unknown."
+        f"makes an average of 200. The dashed lines are at {QUEUE_FILLING:.0f} (filling) and {QUEUE_FULL:.0f} (full). "
+        "A queue holds 1,000 events. Older nodes do not say which portfolios they have: their fullest queue is unknown."
         + _ONLY_SOME,
-        Query(worst_gauge(LINES, "ginkgo_node_queue_size_max", _CHOSEN), "{{node_id}}: fullest"),
-        Query(worst_gauge(LINES, "ginkgo_node_queue_size", _CHOSEN), "{{node_id}}: average"),
+        Query(worst_gauge(LINES, "ginkgo_node_queue_size_max", _CHOSEN), f"fullest {NODE_LEGEND}"),
+        Query(worst_gauge(LINES, "ginkgo_node_queue_size", _CHOSEN), f"average {NODE_LEGEND}"),
         unit="short",
+        colours={"fullest": PURPLE, "average": SKY},
         limits=thresholds((QUEUE_FILLING, LATE), (QUEUE_FULL, BAD), below="transparent"),
     )
 
@@ -163,11 +167,12 @@ def _backpressure() -> timeseries.Panel:
     return lines(
         "Backpressure",
         "How often a full queue pushed back, per second. A spike is more than the dashed line, more than "
-        f"{BACKPRESSURE_SPIKE} times the node's own average of the hour before, and more than {BACKPRESSURE_SPIKE} "
-        "times its rate at the same time yesterday." + _ONLY_SOME,
-        Query(worst_recorded(LINES, "node:ginkgo_node_backpressure:rate5m", _CHOSEN), "{{node_id}}"),
-        Query(f"{BACKPRESSURE_SPIKE} * ({usual})", "{{node_id}}: spike above"),
+        f"{BACKPRESSURE_SPIKE:.0f} times the node's own average of the hour before, and more than "
+        f"{BACKPRESSURE_SPIKE:.0f} times its rate at the same time yesterday." + _ONLY_SOME,
+        Query(worst_recorded(LINES, "node:ginkgo_node_backpressure:rate5m", _CHOSEN), NODE_LEGEND),
+        Query(f"{BACKPRESSURE_SPIKE:.0f} * ({usual})", f"spike above {NODE_LEGEND}"),
         unit="cps",
+        colours={"spike above": PURPLE},
         limits=thresholds((BACKPRESSURE_FLOOR, LATE), below="transparent"),
     )
 
@@ -179,7 +184,7 @@ def _backpressure_share() -> timeseries.Panel:
         "is above the dashed line for ten minutes. A node without events has no value." + _ONLY_SOME,
         Query(
             worst_recorded(LINES, "node:ginkgo_node_backpressure_per_events:ratio_rate5m", _CHOSEN),
-            "{{node_id}}",
+            NODE_LEGEND,
         ),
         unit="percentunit",
         limits=thresholds((BACKPRESSURE_SHARE, LATE), below="transparent"),
@@ -199,13 +204,22 @@ def _drops() -> timeseries.Panel:
 def _portfolios() -> timeseries.Panel:
     return lines(
         "Portfolios",
-        "Portfolios that the node has loaded." + _ONLY_SOME,
-        _gauge("ginkgo_node_portfolios"),
+        "Portfolios that the node has loaded, and portfolios that the plan gives to it. If the lines differ for longer "
+        "than a failover of about 70 s, the table beside says why." + _ONLY_SOME,
+        Query(worst_gauge(LINES, "ginkgo_node_portfolios", _CHOSEN), f"loaded {NODE_LEGEND}"),
+        Query(_worst_planned(), f"planned {NODE_LEGEND}"),
         unit="short",
-        width=6,
+        colours={"loaded": SKY, "planned": PURPLE},
+        height=7,
         steps=True,
         decimals=0,
     )
+
+
+def _worst_planned() -> str:
+    # The plan also gives portfolios to nodes that are not online.
+    planned = select("ginkgo_node_planned_portfolios", _CHOSEN)
+    return worst(LINES, once(planned), once(f"max_over_time({planned}[$__range] @ end())"))
 
 
 def _positions() -> timeseries.Panel:
@@ -214,7 +228,7 @@ def _positions() -> timeseries.Panel:
         "Positions of the node's portfolios, together." + _ONLY_SOME,
         _gauge("ginkgo_node_positions"),
         unit="short",
-        width=6,
+        width=8,
         steps=True,
         decimals=0,
     )
@@ -226,7 +240,7 @@ def _cpu() -> timeseries.Panel:
         "CPU use that the node reports. Many nodes always write 0; their line has no meaning." + _ONLY_SOME,
         _gauge("ginkgo_node_cpu_usage_ratio"),
         unit="percentunit",
-        width=6,
+        width=8,
     )
 
 
@@ -236,5 +250,5 @@ def _memory() -> timeseries.Panel:
         "Memory that the node reports. Many nodes always write 0; their line has no meaning." + _ONLY_SOME,
         _gauge("ginkgo_node_memory_usage_bytes"),
         unit="bytes",
-        width=6,
+        width=8,
     )

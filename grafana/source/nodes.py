@@ -2,29 +2,23 @@
 
 from grafana_foundation_sdk.builders.table import Panel
 
-from grafana.source.frame import OPEN_NODE
-from grafana.source.palette import (
-    BACKPRESSURE_FLOOR,
-    BAD,
-    HEARTBEAT_LATE,
-    LATE,
-    PLAIN,
-    QUEUE_FILLING,
-    QUEUE_FULL,
-    node_states,
-    node_statuses,
-    thresholds,
-)
-from grafana.source.panels import Column, rows
-from grafana.source.queries import increase_in_range, once, recorded, select, while_known
+from grafana.source.limits import BACKPRESSURE_FLOOR, HEARTBEAT_LATE, QUEUE_FILLING, QUEUE_FULL
+from grafana.source.links import OPEN_EVENTS, OPEN_FLEET, OPEN_NODE
+from grafana.source.palette import BAD, LATE, PLAIN, UNDECIDED, node_states, node_statuses, thresholds
+from grafana.source.queries import INSTALLATION, increase_in_range, of_online, once, recorded, select, while_known
+from grafana.source.tables import Column, rows
 
 
 def node_table(title: str, description: str, *matchers: str, height: int) -> Panel:
-    """Return a table with a row for each chosen node: offline nodes first, with each node's last known values."""
+    """Return a table with a row for each chosen node, the worst first: offline, undecided, then by the fullest queue.
+
+    An undecided node has a TTL in Prometheus, and no state.
+    """
     heartbeat = select("ginkgo_node_last_heartbeat_timestamp_seconds", *matchers)
-    up = once(select("ginkgo_node_up", *matchers))
+    undecided = f"0 * {once(select('ginkgo_node_heartbeat_ttl_seconds', *matchers))} + {UNDECIDED}"
+    up = f"{once(select('ginkgo_node_up', *matchers))} or {undecided}"
     columns = (
-        Column("Node", label="node_id", link=OPEN_NODE),
+        Column("Node", label="node_id", links=[OPEN_NODE, OPEN_EVENTS]),
         Column(
             "State",
             up,
@@ -44,10 +38,10 @@ def node_table(title: str, description: str, *matchers: str, height: int) -> Pan
             width=70,
         ),
         Column("Planned", once(select("ginkgo_node_planned_portfolios", *matchers)), width=80),
-        Column("Loaded", once(select("ginkgo_node_portfolios", *matchers)), width=75),
+        Column("Loaded", of_online("ginkgo_node_portfolios", *matchers), width=75),
         Column(
             "Queue",
-            once(select("ginkgo_node_queue_size", *matchers)),
+            f"{of_online('ginkgo_node_queue_size_max', *matchers)} or {of_online('ginkgo_node_queue_size', *matchers)}",
             limits=thresholds((0, PLAIN), (QUEUE_FILLING, LATE), (QUEUE_FULL, BAD)),
             decimals=0,
             width=75,
@@ -75,18 +69,19 @@ def node_table(title: str, description: str, *matchers: str, height: int) -> Pan
         ),
         Column(
             "Status",
-            once(select("ginkgo_node_status", *matchers) + " == 1"),
+            of_online("ginkgo_node_status", *matchers, ignoring="status") + " == 1",
             label="status",
             words=node_statuses(),
             width=110,
         ),
+        Column("Installation", label=INSTALLATION, links=[OPEN_FLEET], width=110),
         Column("Job", label="job", width=130),
     )
     return rows(
         title,
         description,
         columns,
-        sort=(("State", False), ("Node", False)),
+        sort=(("State", False), ("Queue", True), ("Node", False)),
         absent="No node is known, or Redis cannot be read",
         height=height,
     )

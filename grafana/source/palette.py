@@ -1,8 +1,4 @@
-"""The meaning of colours, and the limits at which a value turns from well to bad.
-
-The colours are Okabe and Ito's (jfly.uni-koeln.de/color), which readers with any common colour
-blindness can tell apart. A state is also written as a word wherever there is room.
-"""
+"""The meaning of colours, and the words of states. The status page has the same colours: `exporter.web.palette`."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -10,31 +6,22 @@ from typing import Final
 from grafana_foundation_sdk.builders.dashboard import ThresholdsConfig
 from grafana_foundation_sdk.models.dashboard import Threshold, ThresholdsMode, ValueMap, ValueMappingResult
 
-WELL: Final = "#0072B2"  # blue
-LATE: Final = "#E69F00"  # orange
-BAD: Final = "#D55E00"  # vermillion
-UNKNOWN: Final = "#6E6E6E"  # grey
+from exporter.web import palette
+
+WELL: Final = palette.WELL.area
+LATE: Final = palette.DOUBT.area
+BAD: Final = palette.BAD.area
+UNKNOWN: Final = palette.UNKNOWN.area
 PLAIN: Final = "text"  # the theme's
-SKY: Final = "#56B4E9"
+SKY: Final = "#56B4E9"  # of lines that are no state
 PURPLE: Final = "#CC79A7"
-GREEN: Final = "#009E73"
 
-# A queue holds 1,000 events (the platform's limit). The alerts use the same two shares of it.
-QUEUE_CAPACITY: Final = 1_000
-QUEUE_FILLING: Final = 0.70 * QUEUE_CAPACITY
-QUEUE_FULL: Final = 0.95 * QUEUE_CAPACITY
+STATE_COLOURS: Final = {state: hue.area for state, hue in palette.STATES.items()}
+"""The colour of each state of a node and of a portfolio."""
 
-# A node beats every 10 s, and a heartbeat lives 30 s: below 15 s the node missed a beat (GinkgoHeartbeatLate).
-HEARTBEAT_TTL: Final = 30
-HEARTBEAT_LATE: Final = 15
+UNDECIDED: Final = 0.5
+"""The number of an undecided node in the tables, between 0 for offline and 1 for online."""
 
-# Below this rate the alerts ignore a node's backpressure (GinkgoBackpressureSpike). Above this share of the node's
-# events they call it steady (GinkgoBackpressureHigh).
-BACKPRESSURE_FLOOR: Final = 0.1
-BACKPRESSURE_SHARE: Final = 0.1
-BACKPRESSURE_SPIKE: Final = 3
-
-_STATES: Final = {"0": ("OFFLINE", BAD), "1": ("online", WELL)}
 _STATUSES: Final = {"RUNNING": ("running", WELL), "PAUSED": ("PAUSED", LATE), "STOPPED": ("STOPPED", PURPLE)}
 
 
@@ -59,8 +46,8 @@ def words(meanings: Mapping[str, tuple[str, str]]) -> ValueMap:
 
 
 def redis_states() -> ValueMap:
-    """Return the words for the values of `ginkgo_redis_up`."""
-    return words({"0": ("UNREADABLE", BAD), "1": ("readable", WELL)})
+    """Return the words for the values of `ginkgo_redis_up`, and for 2: Redis can be read and refuses writes."""
+    return words({"0": ("UNREADABLE", BAD), "1": ("readable", WELL), "2": ("REFUSES WRITES", BAD)})
 
 
 def push_states() -> ValueMap:
@@ -69,8 +56,20 @@ def push_states() -> ValueMap:
 
 
 def node_states() -> ValueMap:
-    """Return the words for the values of `ginkgo_node_up`."""
-    return words(_STATES)
+    """Return the words for the values of `ginkgo_node_up`, and for an undecided node."""
+    return words(
+        {
+            "0": ("OFFLINE", STATE_COLOURS["offline"]),
+            f"{UNDECIDED}": ("undecided", STATE_COLOURS["undecided"]),
+            "1": ("online", STATE_COLOURS["online"]),
+        }
+    )
+
+
+def portfolio_faults() -> ValueMap:
+    """Return the words for the states of portfolios at fault. The states that cost money are in capitals."""
+    shown = {"untraded": "UNTRADED", "duplicated": "DUPLICATED", "misplaced": "misplaced", "unplanned": "unplanned"}
+    return words({state: (text, STATE_COLOURS[state]) for state, text in shown.items()})
 
 
 def node_statuses() -> ValueMap:

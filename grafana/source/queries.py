@@ -1,22 +1,43 @@
-"""PromQL that the panels share: selection by variables, replicas counted once, the worst few of many."""
+"""PromQL that the panels share: selection by variables, replicas counted once, installations kept apart."""
 
 from typing import Final
+
+INSTALLATION: Final = "__installation__"
+"""Stands for the name of the label that tells installations apart. `render` puts the name in."""
 
 # These labels are dropped: two exporters that read the same Redis, or an exporter that moves to another pod, must
 # not make two nodes of one. Labels that tell two installations apart (job, namespace, cluster) stay. The alerts
 # aggregate in the same way.
 _PLACE: Final = "instance, pod, container, endpoint"
 
+NODE_LEGEND: Final = f"{{{{node_id}}}} {{{{{INSTALLATION}}}}}"
+"""The legend of a node's series. The installation's name is empty where no label tells installations apart."""
+HERE: Final = f" {{{{{INSTALLATION}}}}}"
+"""The end of a legend that names the installation."""
+INSTANCE_LEGEND: Final = f"{{{{instance}}}} {{{{{INSTALLATION}}}}}"
+
+OUR_ALERTS: Final = 'alertname=~"Ginkgo.*", alertname!="GinkgoWatchdog"'
+"""Matchers of all alerts but the watchdog, which always fires."""
+
 
 def select(name: str, *matchers: str) -> str:
-    """Return a selector of `name` for the chosen jobs and exporters."""
-    inner = ", ".join(('job=~"$job"', 'instance=~"$instance"', *matchers))
-    return f"{name}{{{inner}}}"
+    """Return a selector of `name` for the chosen installations, jobs and exporters."""
+    return recorded(name, 'instance=~"$instance"', *matchers)
 
 
 def recorded(name: str, *matchers: str) -> str:
-    """Return a selector of a recording rule's series, which have a job and no instance."""
-    inner = ", ".join(('job=~"$job"', *matchers))
+    """Return a selector of a recording rule's series, which have an installation and a job, and no instance."""
+    inner = ", ".join((f'{INSTALLATION}=~"$cluster"', 'job=~"$job"', *matchers))
+    return f"{name}{{{inner}}}"
+
+
+def alerts(name: str, *matchers: str) -> str:
+    """Return a selector of `ALERTS` or `ALERTS_FOR_STATE` for the chosen installations and jobs.
+
+    An alert may have no job and no installation: the watchdog, or the alert that no exporter is scraped. Such an
+    alert is shown whatever is chosen.
+    """
+    inner = ", ".join((f'{INSTALLATION}=~"$cluster|"', 'job=~"$job|"', *matchers))
     return f"{name}{{{inner}}}"
 
 
@@ -28,6 +49,59 @@ def once(expression: str, *labels: str) -> str:
 def earliest(expression: str) -> str:
     """Return the earliest of the times that several exporters export."""
     return f"min without ({_PLACE}) ({expression})"
+
+
+def total(expression: str, *labels: str) -> str:
+    """Return the sum in each installation, and of each value of `labels` in it."""
+    return f"sum by ({', '.join((INSTALLATION, *labels))}) ({expression})"
+
+
+def highest(expression: str, *labels: str) -> str:
+    """Return the highest value in each installation, and of each value of `labels` in it."""
+    return f"max by ({', '.join((INSTALLATION, *labels))}) ({expression})"
+
+
+def lowest(expression: str) -> str:
+    """Return the lowest value in each installation. If it has several jobs, this is the worst of them."""
+    return f"min by ({INSTALLATION}) ({expression})"
+
+
+def readable() -> str:
+    """Return for each installation whether an exporter of each of its jobs can read Redis."""
+    return lowest(once(select("ginkgo_redis_up")))
+
+
+def scraped() -> str:
+    """Return for each installation whether an exporter of each of its jobs answers Prometheus."""
+    return lowest(once(select("up")))
+
+
+def last_time(condition: str, *, now: str) -> str:
+    """Return in milliseconds when a condition last held in each installation in which it does not hold now.
+
+    The time is exact to 30 s. It is 0 if the condition did not hold in the dashboard's whole range.
+
+    Args:
+        condition: An expression that has a value while the condition holds.
+        now: An expression that has a value for each installation in which the condition does not hold now.
+    """
+    held = f"1000 * max_over_time(timestamp({condition})[$__range:30s]) and ({now})"
+    return f"{held} or 0 * ({now})"
+
+
+def redis_lost() -> str:
+    """Return since when Redis cannot be read, for each installation whose exporters say so."""
+    return last_time(f"{readable()} == 1", now=f"{readable()} == 0")
+
+
+def exporter_lost() -> str:
+    """Return since when no exporter answers, for each installation of which Prometheus still has a target."""
+    return last_time(f"{scraped()} == 1", now=f"{scraped()} == 0")
+
+
+def counter_rate(name: str) -> str:
+    """Return the increase per second of a counter of the exporter itself."""
+    return f"rate({select(name)}[$__rate_interval])"
 
 
 def rate(selector: str) -> str:
@@ -62,6 +136,19 @@ def while_known(series: str, *matchers: str) -> str:
     return f"{series} and {once(select('ginkgo_node_up', *matchers))}"
 
 
+def of_online(name: str, *matchers: str, ignoring: str = "") -> str:
+    """Return a gauge of the online nodes. An exporter with `--collector.stale-gauges` has old values of the others.
+
+    Args:
+        name: The metric.
+        matchers: Which nodes, and which series of them.
+        ignoring: A label that the metric has beside the node's.
+    """
+    on = f"and ignoring ({ignoring})" if ignoring else "and"
+    nodes = [matcher for matcher in matchers if matcher.startswith("node_id")]
+    return once(f"{select(name, *matchers)} {on} {select('ginkgo_node_up', *nodes)} == 1")
+
+
 def worst_recorded(limit: int, name: str, *matchers: str) -> str:
     """Return the worst series of a recording rule, ranked by their average over the range."""
     series = recorded(name, *matchers)
@@ -71,7 +158,7 @@ def worst_recorded(limit: int, name: str, *matchers: str) -> str:
 def worst_gauge(limit: int, name: str, *matchers: str) -> str:
     """Return the worst series of a gauge, ranked by their highest value in the range."""
     selector = select(name, *matchers)
-    return worst(limit, once(selector), once(f"max_over_time({selector}[$__range] @ end())"))
+    return worst(limit, of_online(name, *matchers), once(f"max_over_time({selector}[$__range] @ end())"))
 
 
 def worst_rate(limit: int, name: str, *matchers: str) -> str:

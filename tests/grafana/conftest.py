@@ -1,43 +1,43 @@
 """The written dashboards, and a Prometheus with an hour of each story, loaded once in a session."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from grafana.proof import history, tsdb
-from grafana.proof.history import Story
+from grafana.proof import stories, tsdb
+from grafana.proof.stories import Story
 from grafana.proof.tsdb import Prometheus
 
 RULES = Path(__file__).parents[2] / "alerts" / "ginkgo.rules.yml"
 
 
-def _serve(story: Story | None, folder: Path) -> Iterator[Prometheus]:
+def _serve(told: Sequence[Story], folder: Path) -> Iterator[Prometheus]:
     for binary in ("prometheus", "promtool"):
         if shutil.which(binary) is None:
             pytest.skip(f"{binary} is not installed")
-    if story is not None:
-        tsdb.load(story, RULES, folder)
+    if told:
+        tsdb.load(told, RULES, folder)
     with tsdb.running(folder) as prometheus:
         yield prometheus
 
 
 @pytest.fixture(scope="session")
 def eight_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    yield from _serve(history.normal(), tmp_path_factory.mktemp("eight"))
+    yield from _serve([stories.normal()], tmp_path_factory.mktemp("eight"))
 
 
 @pytest.fixture(scope="session")
 def thousand_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    yield from _serve(history.thousand(), tmp_path_factory.mktemp("thousand"))
+    yield from _serve([stories.thousand()], tmp_path_factory.mktemp("thousand"))
 
 
 @pytest.fixture(scope="session")
-def redis_down(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    yield from _serve(history.redis_down(), tmp_path_factory.mktemp("redis"))
+def installations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    yield from _serve(stories.installations(), tmp_path_factory.mktemp("installations"))
 
 
 @pytest.fixture(scope="session")
 def nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    yield from _serve(None, tmp_path_factory.mktemp("nothing"))
+    yield from _serve([], tmp_path_factory.mktemp("nothing"))

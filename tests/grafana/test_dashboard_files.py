@@ -1,6 +1,7 @@
 """The written dashboards are up to date, and their panels, links and limits are right."""
 
 import itertools
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -8,17 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
+from exporter.settings import Heartbeat
 from grafana.proof.expressions import read
+from grafana.source import limits
 from grafana.source.__main__ import files, main
-from grafana.source.palette import (
-    BACKPRESSURE_FLOOR,
-    BACKPRESSURE_SHARE,
-    BACKPRESSURE_SPIKE,
-    HEARTBEAT_LATE,
-    QUEUE_FILLING,
-    QUEUE_FULL,
-)
-from grafana.source.portfolios import STALLED
+from grafana.source.palette import STATE_COLOURS
 
 GRAFANA = Path(__file__).parents[2] / "grafana"
 DASHBOARDS = [read(path) for path in sorted((GRAFANA / "dashboards").glob("*.json"))]
@@ -70,35 +65,41 @@ def test_panels_are_numbered_once(dashboard: dict[str, Any]) -> None:
     assert ids == sorted(set(ids))
 
 
+def test_limits_are_those_of_the_rules() -> None:
+    assert (limits.QUEUE_FILLING, limits.QUEUE_FULL, limits.HEARTBEAT_LATE, limits.STALLED) == (700, 950, 15, 120)
+    assert (limits.BACKPRESSURE_FLOOR, limits.BACKPRESSURE_SHARE, limits.BACKPRESSURE_SPIKE) == (0.1, 0.1, 3)
+    assert Heartbeat().ttl == limits.HEARTBEAT_TTL
+
+
+def test_limit_that_is_not_in_the_rules_is_an_error() -> None:
+    with pytest.raises(LookupError, match="GinkgoQueueGrowing"):
+        limits.limit("GinkgoQueueGrowing", "< {}")
+
+
 @every_dashboard
-def test_dashboards_link_to_each_other_by_tag(dashboard: dict[str, Any]) -> None:
-    (link,) = dashboard["links"]
-    assert link["type"] == "dashboards"
-    assert set(link["tags"]) <= set(dashboard["tags"])
-    assert link["keepTime"] is True
+def test_present_values_are_the_last_ones_and_not_the_last_known_ones(dashboard: dict[str, Any]) -> None:
+    assert "lastNotNull" not in json.dumps(dashboard)
 
 
-def test_node_names_link_to_the_node() -> None:
-    fleet = next(dashboard for dashboard in DASHBOARDS if dashboard["uid"] == "ginkgo-fleet")
-    table = next(panel for panel in fleet["panels"] if panel["title"] == "Nodes")
-    node = next(entry for entry in table["fieldConfig"]["overrides"] if entry["matcher"]["options"] == "Node")
-    (links,) = [entry["value"] for entry in node["properties"] if entry["id"] == "links"]
-    assert links[0]["url"].startswith("/d/ginkgo-node?")
-    assert "var-node=${__value.raw:percentencode}" in links[0]["url"]
+@every_dashboard
+def test_no_panel_has_the_classic_palette(dashboard: dict[str, Any]) -> None:
+    assert "palette-classic" not in json.dumps(dashboard)
 
 
-def test_limits_agree_with_the_alerts() -> None:
-    rules = yaml.safe_load((GRAFANA.parent / "alerts" / "ginkgo.rules.yml").read_text(encoding="utf-8"))
-    alerts = {rule.get("alert") or rule["record"]: rule["expr"] for group in rules["groups"] for rule in group["rules"]}
-    assert f"node:ginkgo_node_queue_size:fullest > {QUEUE_FILLING:.0f}" in alerts["GinkgoQueueGrowing"]
-    assert f">= {QUEUE_FULL:.0f}" in alerts["GinkgoQueueGrowing"]
-    assert f">= {STALLED}" in alerts["GinkgoSchedulerStalled"]
-    late = alerts["node:ginkgo_node_heartbeat_ttl_seconds:late"]
-    assert f"(ginkgo_node_heartbeat_ttl_seconds > 0) < {HEARTBEAT_LATE}\n" in late
-    spike, high = alerts["GinkgoBackpressureSpike"], alerts["GinkgoBackpressureHigh"]
-    assert f"[2m]) > {BACKPRESSURE_FLOOR})\n" in spike
-    assert f"> {BACKPRESSURE_SPIKE} * node:ginkgo_node_backpressure:usual_rate5m" in spike
-    assert f"ratio_rate5m > {BACKPRESSURE_SHARE}\n" in high
+@every_dashboard
+def test_every_state_has_one_colour(dashboard: dict[str, Any]) -> None:
+    for panel in dashboard["panels"]:
+        config = panel.get("fieldConfig", {"defaults": {}})
+        maps = list(config["defaults"].get("mappings", ()))
+        for override in config.get("overrides", ()):
+            shown = {entry["id"]: entry["value"] for entry in override["properties"]}
+            maps += shown.get("mappings", ())
+            name = re.sub(r"\W", "", override["matcher"]["options"].removesuffix(r"\b/"))
+            if name in STATE_COLOURS:
+                assert shown["color"]["fixedColor"] == STATE_COLOURS[name], panel["title"]
+        for meaning in (entry for one in maps for entry in one["options"].values()):
+            state = meaning["text"].lower()
+            assert meaning["color"] == STATE_COLOURS.get(state, meaning["color"]), panel["title"]
 
 
 def test_alerts_link_to_dashboards_that_exist() -> None:
