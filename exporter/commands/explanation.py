@@ -8,6 +8,7 @@ from exporter.commands.explain_source import Facts
 from exporter.journal.event import Event, EventKind
 from exporter.journal.memory import Query
 from exporter.journal.sentences import at, headline, offline_since, reasons, shown
+from exporter.journal.situation import undecided
 
 NODE_PAGE: Final = "GinkgoNodeOffline"
 MASS_PAGE: Final = "GinkgoMassHeartbeatLoss"
@@ -103,7 +104,7 @@ def of_all(facts: Facts, moment: float | None) -> Explanation:
     """Explain what happened last; the arguments are those of ``of_node``."""
     events = facts.events(Query(until=moment), MOST_EVENTS)
     known = [f"These are the last events that {facts.place} knows{'' if moment is None else f' up to {at(moment)}'}."]
-    return Explanation("all", "", [*known, *([facts.trouble + "."] if facts.trouble else [])], events, ())
+    return Explanation("all", "", [*known, *([facts.trouble.rstrip(".") + "."] if facts.trouble else [])], events, ())
 
 
 def _own_events(facts: Facts, subject: str, kinds: Sequence[EventKind], moment: float | None) -> Sequence[Event]:
@@ -131,8 +132,14 @@ def _known_now(facts: Facts, kind: EventKind, subject: str, moment: float | None
         return []
     row = facts.now(kind, subject)
     if row is None:
-        return [f"Of now nothing is known: {facts.trouble}."] if facts.trouble else ["Redis holds nothing of it now."]
+        return (
+            [f"Of now nothing is known: {facts.trouble.rstrip('.')}."]
+            if facts.trouble
+            else ["Redis holds nothing of it now."]
+        )
     said = [f"Now it is {shown(row['state'])}."]
+    if kind is EventKind.NODE and (doubt := undecided([row])):
+        said = [f"Now: {doubt[0]}"]
     if row.get("offline_since") is not None:
         said.append(offline_since(row["offline_since"], exact=row.get("offline_since_exact") is True))
     if row.get("reason"):

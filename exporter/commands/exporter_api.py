@@ -79,7 +79,8 @@ class ExporterApi:
     def _rows(self, name: str, query: str) -> tuple[dict[str, Any], float]:
         answer, wall = self._get(name, query, {"redis_up", name})
         if not answer["redis_up"]:
-            raise SourceError(f"the exporter at {self.place} cannot read Redis: see its log")
+            why = printable(str(answer.get("trouble") or "Redis cannot be read: see its log."))
+            raise SourceError(f"the exporter at {self.place} says: {why}")
         return answer, wall
 
     def _get(self, name: str, query: str, keys: Collection[str]) -> tuple[dict[str, Any], float]:

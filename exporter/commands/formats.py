@@ -17,6 +17,8 @@ KEYS: Final = (
     "offline_since",
     "offline_since_exact",
     "events_per_second",
+    "undecided_because",
+    "undecided_until",
 )
 """The keys of ``/api/v1/nodes``, and the keys that are calculated from them."""
 

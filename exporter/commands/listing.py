@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from exporter.commands.exporter_api import ExporterApi
 from exporter.fleet import Fleet
-from exporter.liveness.offline import OfflineSince, judged, unknown
+from exporter.liveness.offline import OfflineSince, first_look, judged
 from exporter.settings import Settings
 from exporter.snapshot.rows import Row, rows_of, with_ages
 from exporter.snapshot.snapshot import Snapshot
@@ -34,17 +34,18 @@ ReadListing = Callable[[], Listing]
 """Reads the nodes again. Raises an ExporterError with one line if they cannot be read."""
 
 
-def listing_of(snapshot: Snapshot, settings: Settings, offline_since: OfflineSince | None = None) -> Listing:
+def listing_of(snapshot: Snapshot, settings: Settings, offline_since: OfflineSince, *, remembers: bool) -> Listing:
     """Return the listing of a snapshot.
 
     Args:
         snapshot: The nodes.
         settings: They name the address of Redis and the TTL.
-        offline_since: Returns since when a node is offline; None if the reader did not watch the nodes before.
+        offline_since: Knows since when a node is offline, and why it is undecided.
+        remembers: Whether the reader watched the nodes before.
     """
     ttl, wall = settings.heartbeat.ttl, snapshot.wall
-    rows = [with_ages(row, ttl, wall) for row in rows_of(snapshot, offline_since or unknown)]
-    return Listing(wall, rows, redis_place(settings), remembers=offline_since is not None)
+    rows = [with_ages(row, ttl, wall) for row in rows_of(snapshot, offline_since)]
+    return Listing(wall, rows, redis_place(settings), remembers=remembers)
 
 
 def from_redis(settings: Settings) -> ReadListing:
@@ -53,7 +54,7 @@ def from_redis(settings: Settings) -> ReadListing:
     def read() -> Listing:
         fleet = Fleet(settings)
         try:
-            return listing_of(fleet.look(), settings)
+            return listing_of(fleet.look(), settings, first_look(fleet.judge), remembers=False)
         finally:
             fleet.close()
 
@@ -62,7 +63,7 @@ def from_redis(settings: Settings) -> ReadListing:
 
 def from_fleet(fleet: Fleet) -> ReadListing:
     """Return a function that reads through a started fleet."""
-    return lambda: listing_of(fleet.read(), fleet.settings, judged(fleet.judge))
+    return lambda: listing_of(fleet.read(), fleet.settings, judged(fleet.judge), remembers=True)
 
 
 def from_exporter(url: str, ttl: float, clock: Callable[[], float] = time.time) -> ReadListing:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.commands.listing import Listing
+from exporter.journal.situation import undecided
 from exporter.liveness.judge import State
 from exporter.snapshot.rows import COLUMNS, Column, Row, count_states, moment
 
@@ -33,6 +34,7 @@ def render(listing: Listing, rows: Sequence[Row], width: int) -> RenderableType:
     parts: list[RenderableType] = [summary(listing)]
     if rows:
         parts.append(_table(_fitting(_columns(rows), width), rows))
+    parts += [Text(sentence, "yellow") for sentence in undecided(listing.rows)]
     if not listing.remembers and any(row["state"] == State.OFFLINE for row in rows):
         parts.append(
             Text(

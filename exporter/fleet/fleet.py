@@ -18,11 +18,10 @@ from exporter.journal.journal import Journal
 from exporter.journal.observer import Observer
 from exporter.journal.portfolios import PortfolioObserver
 from exporter.journal.restore import portfolio_faults
-from exporter.journal.sentences import redis_away
 from exporter.liveness.faults import Kind
 from exporter.liveness.judge import Judge
 from exporter.liveness.mass_loss import Thresholds
-from exporter.liveness.outages import PROBED, READ, Outages
+from exporter.liveness.outages import PROBED, Outages
 from exporter.liveness.watch import Watch
 from exporter.settings import Settings
 from exporter.snapshot.maker import SnapshotMaker
@@ -154,13 +153,6 @@ class Fleet:
         if reason := self.outages.error(PROBED) or self.discovery.not_ready:
             return reason
         return "" if self.outages.ever_answered else "Redis was not asked yet"
-
-    @property
-    def trouble(self) -> str:
-        """What people must know while Redis cannot be read, in sentences."""
-        since, outages = self.outages.since, self.outages
-        began = None if since is None else self.journal.unix(since)
-        return redis_away(began, outages.error(PROBED) or outages.error(READ), *self.reader.last_known)
 
     @property
     def names(self) -> Names:

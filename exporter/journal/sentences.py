@@ -10,7 +10,6 @@ from typing import Any, Final
 from exporter.escaping import printable
 from exporter.journal.event import Event, EventKind
 from exporter.liveness.evidence import Why
-from exporter.liveness.states import State
 from exporter.snapshot.rows import moment
 
 FIRST: Final = 3
@@ -32,25 +31,6 @@ def at(unix: object) -> str:
 def offline_since(unix: object, *, exact: bool) -> str:
     """Return since when a node is offline; without ``exact`` it may be offline for longer."""
     return f"It is offline since {at(unix)}{'' if exact else ' at the latest'}."
-
-
-def redis_away(since: float | None, error: str, known_at: float | None, counts: Mapping[State, int]) -> str:
-    """Return sentences on an outage of Redis: its start and cause, the last known states, and the alerts to expect.
-
-    Args:
-        since: Unix time since which it cannot be read; None if that is unknown.
-        error: Why, in one line; empty if that is unknown.
-        known_at: Unix time of the last read; None if there was none.
-        counts: How many nodes there were in each state at that time.
-    """
-    when = "" if since is None else f" since {at(since)}"
-    why = f": {shown(error)}" if error else ""
-    said = [f"Redis cannot be read{when}{why}.", "So nothing is known of the nodes now."]
-    if known_at is not None:
-        known = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no nodes"
-        said.append(f"The last that was known is old, of {at(known_at)}: {known}.")
-    said.append("No node is called dead for this; GinkgoRedisUnreachable pages when it lasts for a minute.")
-    return " ".join(said)
 
 
 def headline(event: Event, subject: str | None = None) -> str:
@@ -177,7 +157,8 @@ def _node_reasons(event: Event, evidence: Mapping[str, Any]) -> list[str]:
     if evidence.get("hash") is not None:
         said.append("Its metrics hash was there." if evidence["hash"] else "Its metrics hash was missing.")
     if evidence.get("offline_since") is not None:
-        said.append(offline_since(evidence["offline_since"], exact=evidence.get("offline_since_exact") is True))
+        exact = evidence.get("offline_since_exact") is True
+        said.append(offline_since(evidence["offline_since"], exact=exact))
     if evidence.get("mass_loss"):
         said.append("It is a member of a mass loss, so it has no page of its own.")
     if evidence.get("fault"):

@@ -8,6 +8,7 @@ Redis can take either key from a living node, so a fault alone never makes a nod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import Lock
 
+from exporter.liveness.doubts import Doubt, doubt_of
 from exporter.liveness.earlier_run import WasOffline
 from exporter.liveness.evidence import Finding, Judgement, Why, findings
 from exporter.liveness.faults import Kind
@@ -66,8 +67,6 @@ class Judge:
     def on_faults(self, listener: Callable[[Kind], None]) -> None:
         """Call ``listener`` once with every fault of Redis from now on."""
         self._on_faults.append(listener)
-
-    # --- what the judge learns -----------------------------------------------------------
 
     def observe(self, server: Server, at: float) -> list[Kind]:
         """Record what Redis said about itself, and return the faults that this answer is the first to show.
@@ -141,8 +140,6 @@ class Judge:
                 self._rules.drop(name)
             changes, found = self._take(self._rules.faults.at)
         self._notify(changes, found, ())
-
-    # --- what the judge answers ----------------------------------------------------------
 
     def awaited(self, now: float) -> Collection[bytes]:
         """Return the nodes whose keys Redis lost. The caller reads them although discovery does not find them."""
@@ -228,6 +225,11 @@ class Judge:
             node = self._rules.missing.get(name)
             since = node.died if node and node.offline else None
             return since, since if node and node.ended else None
+
+    def doubt(self, name: bytes) -> Doubt | None:
+        """Return why a node is undecided; None if it is not, or if its Redis could not be read."""
+        with self._lock:
+            return doubt_of(self._rules, name, self._ttl + self._beat)
 
     def _take(
         self, at: float, arrived: Sequence[bytes] = (), reading: Reading | None = None, why: Why = Why.NOT_FOUND

@@ -179,9 +179,9 @@ class Alertmanager:
         if accepted == self._failing:
             self._failing = not accepted
             if problem:
-                log.error("Alertmanager takes no alerts", url=self.url, error=problem)
+                log.error("Alertmanager takes no posts", url=self.url, error=problem)
             else:
-                log.info("Alertmanager takes alerts again", url=self.url)
+                log.info("Alertmanager takes posts again", url=self.url)
         self._posted(self, accepted, alerts)
         return accepted
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from exporter.journal.changes import Entry
 from exporter.journal.event import EventKind
 from exporter.journal.journal import Journal
-from exporter.journal.sentences import at, shown
+from exporter.journal.situation import alertmanager_refuses
 from exporter.push.alerts import Alert, AlertTexts
 
 TAKEN, ENDED = "taken", "ended"
@@ -57,8 +57,7 @@ class PushJournal:
     def refusals(self) -> list[str]:
         """Return a sentence for each Alertmanager that takes no posts, with since when and why."""
         return [
-            f"Alertmanager {shown(url)} takes no posts since {at(self._journal.unix(since))}: {shown(problem)}."
-            " Its alerts are posted again until it takes them."
+            alertmanager_refuses(url, self._journal.unix(since), problem)
             for url, (since, problem) in self._refused.items()
         ]
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from exporter.contract import NODE_METRICS, STATUS
 from exporter.escaping import printable
 from exporter.liveness.judge import State
-from exporter.liveness.offline import OfflineSince, unknown
+from exporter.liveness.offline import OfflineSince, Undecided, unknown
 from exporter.snapshot.snapshot import Snapshot
 
 Row = dict[str, Any]
@@ -18,7 +18,10 @@ NOT_KNOWN: Final = "–"  # noqa: RUF001 - the text of an unknown value
 _RANKS: Final = {State.OFFLINE: 0, State.UNDECIDED: 1}
 _UNITS: Final = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s"))
 _KIBI: Final = 1024
-_WITHOUT_SINCE: Final[Row] = {"offline_since": None, "offline_since_exact": None}
+_UNKNOWN: Final[Row] = {
+    **dict.fromkeys(("offline_since", "offline_since_exact", "undecided_because", "undecided_until"))
+}
+"""The keys that rows of older exporters lack."""
 _LARGE: Final = 1e15
 _EXACT: Final = 2**53
 
@@ -28,7 +31,7 @@ def rows_of(snapshot: Snapshot, offline_since: OfflineSince = unknown) -> Iterat
 
     Args:
         snapshot: The nodes.
-        offline_since: A function that returns since when a node is offline.
+        offline_since: Knows since when a node is offline, and why it is undecided.
     """
     listed = [metric for metric in NODE_METRICS if metric.json and metric is not STATUS]
     columns = [map(_number, snapshot.texts(metric)) for metric in listed]
@@ -38,7 +41,22 @@ def rows_of(snapshot: Snapshot, offline_since: OfflineSince = unknown) -> Iterat
         row = dict(zip(keys, values, strict=True))
         offline = offline_since(raw_id) if row["state"] == State.OFFLINE else None
         row["offline_since"], row["offline_since_exact"] = offline or (None, None)
+        row["undecided_because"] = row["undecided_until"] = None
+        if row["state"] == State.UNDECIDED:
+            doubt = offline_since.undecided(raw_id)
+            row["undecided_because"], row["undecided_until"] = because(doubt), doubt and doubt.until
         yield row
+
+
+def because(doubt: Undecided | None) -> str:
+    """Return why a node is undecided, as the end of a sentence; None stands for a node whose Redis was not read."""
+    if doubt is None:
+        return "the Redis that holds its keys cannot be read"
+    if not doubt.fault:
+        return doubt.why
+    start = NOT_KNOWN if doubt.fault_since is None else moment(doubt.fault_since)
+    end = f"since {start} UTC" if doubt.fault_until is None else f"from {start} until {moment(doubt.fault_until)} UTC"
+    return f"{doubt.why} ({doubt.fault}, {end})"
 
 
 def _number(text: bytes | None) -> int | float | None:
@@ -53,7 +71,7 @@ def _number(text: bytes | None) -> int | float | None:
 def with_ages(row: Row, ttl: float, now: float) -> Row:
     """Return a row with ``heartbeat_age_seconds`` added; its value is None if the age is unknown.
 
-    Older exporters have no ``offline_since`` in their rows; such a row gets None there.
+    Rows of older exporters lack some keys; such a row gets None there.
 
     The age of a living heartbeat comes from its TTL. If the exporter saw a heartbeat end, the age comes
     from this end. Neither depends on the node's clock. Any other age comes from the time that the node
@@ -64,7 +82,7 @@ def with_ages(row: Row, ttl: float, now: float) -> Row:
         ttl: Seconds that a heartbeat lives.
         now: Unix time of the read.
     """
-    row = _WITHOUT_SINCE | row
+    row = _UNKNOWN | row
     left, written = row["heartbeat_ttl_seconds"], row["last_heartbeat"]
     age = None
     if left is not None and left > 0:

@@ -8,7 +8,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.iostream import IOStream
 from tornado.web import Application
 
-from exporter.fleet import Fleet
+from exporter.fleet import Fleet, situation
 from exporter.liveness.offline import judged
 from exporter.web import page
 from exporter.web.admission import Admission
@@ -119,7 +119,11 @@ class Nodes(View):
         if (query := self.parsed(NodeQuery.of)) is None:
             return
         offline_since = judged(self.fleet.judge)
-        await self.send_view(query, lambda snapshot, pause: nodes_json(snapshot, offline_since, query, pause), _JSON)
+        await self.send_view(
+            query,
+            lambda snapshot, pause: nodes_json(snapshot, offline_since, query, pause, situation.trouble(self.fleet)),
+            _JSON,
+        )
 
 
 class Portfolios(View):
@@ -129,7 +133,9 @@ class Portfolios(View):
         """Answer with ``{"redis_up": …, "portfolios": […]}``, or 400 if the query is invalid."""
         if (query := self.parsed(PortfolioQuery.of)) is None:
             return
-        await self.send_view(query, lambda snapshot, pause: portfolios_json(snapshot, query, pause), _JSON)
+        await self.send_view(
+            query, lambda snapshot, pause: portfolios_json(snapshot, query, pause, situation.trouble(self.fleet)), _JSON
+        )
 
 
 class StatusPage(View):
@@ -153,7 +159,8 @@ class StatusPage(View):
                         settings.heartbeat.ttl,
                         offline_since,
                         pause=pause,
-                        trouble=self.fleet.trouble,
+                        trouble=situation.trouble(self.fleet),
+                        notice=situation.refusal(self.fleet),
                         events=event_section(journal),
                     )
                 ],
@@ -180,7 +187,8 @@ class StatusPage(View):
                     alerts,
                     offline_since,
                     refusals=refusals,
-                    trouble=self.fleet.trouble,
+                    trouble=situation.trouble(self.fleet),
+                    notice=situation.refusal(self.fleet),
                     events=event_section(journal),
                     pause=pause,
                 )
@@ -206,7 +214,7 @@ class Ready(Handler):
 
     def get(self) -> None:
         """Answer 200 or 503, with the reason."""
-        reason = self.fleet.not_ready
+        reason = self.fleet.not_ready and (situation.outage(self.fleet) or self.fleet.not_ready)
         self.set_status(503 if reason else 200)
         missing = ", ".join(sorted(self.fleet.info.missing_rights))
         ready = f"ready, but the Redis user may not run: {missing}" if missing else "ready"

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Final
 
+from exporter.fleet import situation
 from exporter.liveness.offline import judged
 from exporter.snapshot.snapshot import Snapshot
 from exporter.web import runbooks
@@ -53,7 +54,7 @@ class Runbook(View):
             self.set_header(header, value)
 
         def make(snapshot: Snapshot | None, _: Pause) -> list[bytes]:
-            known = runbooks.known_of(node_id, snapshot, offline_since, journal)
+            known = runbooks.known_of(node_id, snapshot, offline_since, journal, situation.trouble(self.fleet))
             return [runbooks.runbook(name, node_id, known) or b""]
 
         await self.send_view(("runbook", name, node_id), make, _HTML)

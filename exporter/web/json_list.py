@@ -60,16 +60,19 @@ def decode_cursor(cursor: str) -> bytes:
         raise ValueError("cursor: must be the `next` of the page before") from None
 
 
-def list_body(key: str, texts: Iterable[bytes], cursor: str | None, *, readable: bool, paged: bool) -> list[bytes]:
-    """Return the pieces of ``{"redis_up": …, key: […]}``, and of ``"next"`` if the list is given in pages.
+def list_body(key: str, texts: Iterable[bytes], cursor: str | None, *, trouble: str | None, paged: bool) -> list[bytes]:
+    """Return the pieces of ``{"redis_up": …, key: […]}``.
+
+    ``"next"`` follows if the list is given in pages, and ``"trouble"`` if Redis could not be read.
 
     Args:
         key: The name of the list.
         texts: Its items as JSON.
         cursor: The cursor of the next page; None on the last one.
-        readable: Whether Redis could be read.
+        trouble: Why Redis could not be read, in sentences; None if it was read.
         paged: Whether the query asks for pages. An answer with a cursor is a page in any case.
     """
-    head = b'{"redis_up":%b,"%b":[' % (b"true" if readable else b"false", key.encode())
+    head = b'{"redis_up":%b,"%b":[' % (b"true" if trouble is None else b"false", key.encode())
     ending = b'],"next":' + json.dumps(cursor).encode() if paged or cursor is not None else b"]"
-    return [head + b",".join(texts) + ending + b"}"]
+    why = b"" if not trouble else b',"trouble":' + json.dumps(trouble, ensure_ascii=False).encode()
+    return [head + b",".join(texts) + ending + why + b"}"]

@@ -111,7 +111,9 @@ class _Backwards:
         return other.text > self.text
 
 
-def nodes_json(snapshot: Snapshot | None, offline_since: OfflineSince, query: NodeQuery, pause: Pause) -> list[bytes]:
+def nodes_json(
+    snapshot: Snapshot | None, offline_since: OfflineSince, query: NodeQuery, pause: Pause, trouble: str = ""
+) -> list[bytes]:
     """Return the pieces of ``{"redis_up": …, "nodes": […]}``.
 
     With a limit, and if there are more than ``MOST_NODES``, ``next`` follows: the cursor of the next page,
@@ -119,15 +121,16 @@ def nodes_json(snapshot: Snapshot | None, offline_since: OfflineSince, query: No
 
     Args:
         snapshot: The nodes; None if Redis could not be read.
-        offline_since: Returns since when a node is offline.
+        offline_since: Knows since when a node is offline, and why it is undecided.
         query: What is asked for.
         pause: See ``Pause``.
+        trouble: Why Redis could not be read, in sentences; used without a snapshot.
     """
     limit = query.limit or MOST_NODES
     page = list(islice(_page(snapshot, offline_since, query, limit + 1, pause), limit + 1)) if snapshot else []
     more, page = len(page) > limit, page[:limit]
     texts, cursor = (text for text, _ in page), page[-1][1] if more else None
-    return list_body("nodes", texts, cursor, readable=snapshot is not None, paged=query.limit is not None)
+    return list_body("nodes", texts, cursor, trouble=None if snapshot else trouble, paged=query.limit is not None)
 
 
 def _page(

@@ -15,6 +15,7 @@ from tornado.template import Loader
 
 from exporter import __repository__, __version__
 from exporter.escaping import printable
+from exporter.journal.situation import undecided
 from exporter.liveness.judge import State
 from exporter.liveness.offline import OfflineSince, unknown
 from exporter.settings import Settings
@@ -69,6 +70,7 @@ def render(  # noqa: PLR0913 - what the page shows
     *,
     refusals: Sequence[str] = (),
     trouble: str = TROUBLE,
+    notice: str = "",
     events: bytes = b"",
     pause: Pause = _no_pause,
 ) -> bytes:
@@ -78,10 +80,11 @@ def render(  # noqa: PLR0913 - what the page shows
         snapshot: The nodes; None if Redis could not be read.
         settings: The exporter's settings.
         pushed: The alerts that are being pushed; None if push is off.
-        offline_since: Returns since when a node is offline.
+        offline_since: Knows since when a node is offline, and why it is undecided.
         clock: Returns Unix time. It is used when there is no snapshot.
         refusals: A sentence for each Alertmanager that takes no posts.
         trouble: What a reader must know if there is no snapshot.
+        notice: What a reader must know of Redis beside the snapshot; empty if there is nothing.
         events: The section on what changed last, as HTML; empty without one.
         pause: See ``Pause``.
     """
@@ -108,6 +111,7 @@ def render(  # noqa: PLR0913 - what the page shows
         script=_SCRIPT,
         refusals=refusals,
         trouble=trouble,
+        notices=_notices(notice, rows),
         events=events,
         portfolios=portfolio_section(snapshot, everything=False, pause=pause),
     )
@@ -126,6 +130,7 @@ def rows_json(  # noqa: PLR0913 - what the table shows
     *,
     pause: Pause = _no_pause,
     trouble: str = TROUBLE,
+    notice: str = "",
     events: bytes = b"",
 ) -> bytes:
     """Return the rows of the page's table as JSON, offline nodes first, and ``MOST_NODES`` at most.
@@ -135,18 +140,21 @@ def rows_json(  # noqa: PLR0913 - what the table shows
     Args:
         snapshot: The nodes; None if Redis could not be read.
         ttl: Seconds that a heartbeat lives.
-        offline_since: Returns since when a node is offline.
+        offline_since: Knows since when a node is offline, and why it is undecided.
         clock: Returns Unix time. It is used when there is no snapshot.
         pause: See ``Pause``.
         trouble: What a reader must know if there is no snapshot.
+        notice: What a reader must know of Redis beside the snapshot; empty if there is nothing.
         events: The section on what changed last, as HTML.
     """
+    rows = _rows(snapshot, ttl, offline_since, MOST_NODES, pause)
     answer = {
         "redis_up": snapshot is not None,
         "trouble": "" if snapshot else trouble,
+        "notices": _notices(notice, rows),
         "events": events.decode(),
         "read": f"{moment(snapshot.wall if snapshot else clock())} UTC",
-        "nodes": [row | {"texts": _texts(row)} for row in _rows(snapshot, ttl, offline_since, MOST_NODES, pause)],
+        "nodes": [row | {"texts": _texts(row)} for row in rows],
     }
     return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -156,6 +164,11 @@ def _rows(snapshot: Snapshot | None, ttl: float, offline_since: OfflineSince, mo
         return []
     rows = (with_ages(row, ttl, snapshot.wall) for row in rows_in_parts(snapshot, offline_since, pause))
     return heapq.nsmallest(most, rows, key=offline_first)
+
+
+def _notices(notice: str, rows: Sequence[Row]) -> list[str]:
+    """Return what a reader must know of Redis and of undecided nodes, a text for each cause."""
+    return [*([notice] if notice else []), *undecided(rows)]
 
 
 def _texts(row: Row) -> list[str]:

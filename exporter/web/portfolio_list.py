@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from exporter.journal.sentences import shown
 from exporter.portfolios.ledger import Portfolio, PortfolioState
 from exporter.snapshot.portfolio_rows import portfolio_row
 from exporter.snapshot.snapshot import Snapshot
@@ -70,7 +71,7 @@ class PortfolioQuery:
         return self.node_id is None or any(name is not None and shown_id(name) == self.node_id for name in nodes)
 
 
-def portfolios_json(snapshot: Snapshot | None, query: PortfolioQuery, pause: Pause) -> list[bytes]:
+def portfolios_json(snapshot: Snapshot | None, query: PortfolioQuery, pause: Pause, trouble: str = "") -> list[bytes]:
     """Return the pieces of ``{"redis_up": …, "portfolios": […]}``, sorted by id.
 
     With a limit, and if there are more than ``MOST_PORTFOLIOS``, ``next`` follows: the cursor of the next
@@ -81,13 +82,16 @@ def portfolios_json(snapshot: Snapshot | None, query: PortfolioQuery, pause: Pau
             portfolios could not be read.
         query: What is asked for.
         pause: See ``Pause``.
+        trouble: Why Redis could not be read, in sentences; used without a snapshot.
     """
+    if snapshot and snapshot.portfolios_error:
+        trouble = f"The portfolios cannot be read: {shown(snapshot.portfolios_error)}."
     snapshot = None if snapshot and snapshot.portfolios_error else snapshot
     limit = query.limit or MOST_PORTFOLIOS
     page = list(islice(_page(snapshot, query, pause), limit + 1)) if snapshot else []
     more, page = len(page) > limit, page[:limit]
     texts, cursor = (text for _, text in page), encode_cursor(page[-1][0]) if more else None
-    return list_body("portfolios", texts, cursor, readable=snapshot is not None, paged=query.limit is not None)
+    return list_body("portfolios", texts, cursor, trouble=None if snapshot else trouble, paged=query.limit is not None)
 
 
 def _page(snapshot: Snapshot, query: PortfolioQuery, pause: Pause) -> Iterator[tuple[bytes, bytes]]:

@@ -17,8 +17,12 @@ from exporter.escaping import printable
 from exporter.journal.journal import Journal
 from exporter.journal.memory import Query
 from exporter.journal.sentences import at, headline, offline_since, reasons
+from exporter.journal.situation import undecided
+from exporter.liveness.judge import State
 from exporter.liveness.offline import OfflineSince
+from exporter.snapshot.rows import because
 from exporter.snapshot.snapshot import Snapshot
+from exporter.web.page import TROUBLE
 from exporter.web.page_parts import content_policy, source
 from exporter.web.shell import PLACEHOLDER, VARIABLE, in_promql, with_node
 
@@ -70,17 +74,20 @@ def runbook(name: str, node_id: str, known: Sequence[str]) -> bytes | None:
     )
 
 
-def known_of(node_id: str, snapshot: Snapshot | None, offline: OfflineSince, journal: Journal) -> list[str]:
+def known_of(
+    node_id: str, snapshot: Snapshot | None, offline: OfflineSince, journal: Journal, trouble: str = TROUBLE
+) -> list[str]:
     """Return what is known of a node now, and its last changes, sentence by sentence.
 
     Args:
         node_id: The node; empty for all of them.
         snapshot: The nodes; None if Redis could not be read.
-        offline: Returns since when a node is offline.
+        offline: Knows since when a node is offline, and why it is undecided.
         journal: What happened.
+        trouble: Why Redis could not be read, in sentences.
     """
     if snapshot is None:
-        said = ["Redis cannot be read, so nothing is known of now."]
+        said = [trouble]
     elif not node_id:
         said = [f"Now: {', '.join(f'{count} {state}' for state, count in snapshot.counts.items() if count)}."]
     elif node_id in (ids := snapshot.ids):
@@ -88,6 +95,10 @@ def known_of(node_id: str, snapshot: Snapshot | None, offline: OfflineSince, jou
         said = [f"Now node {printable(node_id)} is {snapshot.states[position]}."]
         if since := offline(snapshot.raw_ids[position]):
             said.append(offline_since(since.since, exact=since.exact))
+        if snapshot.states[position] is State.UNDECIDED:
+            doubt = offline.undecided(snapshot.raw_ids[position])
+            why = {"undecided_because": because(doubt), "undecided_until": doubt and doubt.until}
+            said = [f"Now: {undecided([{'node_id': node_id, 'state': State.UNDECIDED, **why}])[0]}"]
     else:
         said = [f"Redis holds nothing of node {printable(node_id)} now."]
     query = Query(subjects=frozenset({node_id})) if node_id else Query()

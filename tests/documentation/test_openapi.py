@@ -99,5 +99,7 @@ def test_events_are_as_described(exporter: Exporter) -> None:
 def test_answers_without_redis_are_as_described(tmp_path: Path) -> None:
     with running_exporter(tmp_path, "--redis.url", "redis://127.0.0.1:1/0", ready=False) as exporter:
         wait_for(lambda: "serving" in exporter.output())
-        assert valid(exporter, "/api/v1/nodes", "Nodes") == {"redis_up": False, "nodes": []}
-        assert valid(exporter, "/api/v1/portfolios", "Portfolios") == {"redis_up": False, "portfolios": []}
+        for path, name, key in (("nodes", "Nodes", "nodes"), ("portfolios", "Portfolios", "portfolios")):
+            answer = valid(exporter, f"/api/v1/{path}", name)
+            assert answer.pop("trouble").startswith("Redis cannot be read")
+            assert answer == {"redis_up": False, key: []}

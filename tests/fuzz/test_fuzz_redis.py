@@ -20,6 +20,7 @@ from exporter.commands.table import render
 from exporter.contract import FIELDS, NODE_METRICS
 from exporter.exposition.text import Format, exposition
 from exporter.fleet import Fleet
+from exporter.liveness.offline import unknown
 from exporter.settings import load
 from exporter.snapshot.rows import rows_of
 from exporter.web import page
@@ -92,7 +93,7 @@ def test_any_data_in_redis_is_read_and_every_reader_can_read_the_output(
     assert json.loads(json_of(rows))["nodes"] == [row | dict.fromkeys(_RECKONED) for row in rows]
     assert len(list(csv.reader(io.StringIO(csv_of(rows))))) == len(rows) + 1
     assert page.render(snapshot, fleet.settings, None).decode().count('<tr role="row" class=') == len(rows)
-    listing = listing_of(snapshot, fleet.settings)
+    listing = listing_of(snapshot, fleet.settings, unknown, remembers=False)
     Console(file=io.StringIO(), width=200).print(render(listing, listing.rows, 200))
 
 

@@ -377,8 +377,8 @@ def test_a_failure_is_logged_once_and_its_end_too() -> None:
                 await until(lambda: "b" in fake.sent())
         error = "HTTP 503 no, for a reason"
         assert logs == [
-            {"event": "Alertmanager takes no alerts", "log_level": "error", "url": fake.url, "error": error},
-            {"event": "Alertmanager takes alerts again", "log_level": "info", "url": fake.url},
+            {"event": "Alertmanager takes no posts", "log_level": "error", "url": fake.url, "error": error},
+            {"event": "Alertmanager takes posts again", "log_level": "info", "url": fake.url},
         ]
 
     run(scenario)

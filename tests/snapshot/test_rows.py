@@ -119,6 +119,8 @@ def test_row_holds_each_value_of_the_contract() -> None:
         "status": "PAUSED",
         "offline_since": None,
         "offline_since_exact": None,
+        "undecided_because": None,
+        "undecided_until": None,
     }
     assert [type(full[key]) for key in ("events", "backpressure", "dropped_events")] == [int, float, int]
     assert {key for key, value in bare.items() if value is None} == set(full) - {

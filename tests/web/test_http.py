@@ -47,6 +47,8 @@ NODE_TYPES: dict[str, tuple[type, ...]] = {
     "status": (str, type(None)),
     "offline_since": (*NUMBER, type(None)),
     "offline_since_exact": (bool, type(None)),
+    "undecided_because": (str, type(None)),
+    "undecided_until": (*NUMBER, type(None)),
 }
 PROMETHEUS_ACCEPT = (
     "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,"

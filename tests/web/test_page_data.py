@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from exporter.journal.sentences import redis_away
+from exporter.journal.situation import redis_away
 from exporter.liveness.states import State
 from exporter.settings import load
 from exporter.web import page
@@ -66,6 +66,7 @@ def test_rows_of_a_redis_that_cannot_be_read_are_empty_and_have_the_clocks_time(
     assert answer == {
         "redis_up": False,
         "trouble": page.TROUBLE,
+        "notices": [],
         "events": "",
         "read": "2026-01-06 12:31:45 UTC",
         "nodes": [],

@@ -109,12 +109,22 @@ def test_markup_in_an_id_is_text() -> None:
     assert "\x1b" not in page
 
 
+class _Since:
+    """Every node is offline since T0."""
+
+    def __call__(self, name: bytes) -> Offline:  # noqa: ARG002 - every node
+        return Offline(T0, exact=True)
+
+    def undecided(self, name: bytes) -> None:
+        """Return None: no node is undecided."""
+
+
 def test_what_is_known_stands_on_top() -> None:
     journal = Journal(None, Telemetry(), lambda: T0, lambda: 0.0)
     evidence = {"because": "its heartbeat ended"}
     journal.tell(lambda: [Entry(0.0, EventKind.NODE, "n1", "online", "offline", evidence)])
     snapshot = snapshot_of({b"n1": CRASHED, b"n2": ALIVE})
-    offline = known_of("n1", snapshot, lambda _: Offline(T0, exact=True), journal)
+    offline = known_of("n1", snapshot, _Since(), journal)
     assert offline[0].startswith("Now node n1 is ")
     assert offline[-1] == "2026-01-06 12:30:45 UTC: Node n1 is offline. The reason: its heartbeat ended."
     assert known_of("n2", snapshot, unknown, journal) == ["Now node n2 is online."]

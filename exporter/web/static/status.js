@@ -103,6 +103,19 @@
     element("trouble").hidden = !message;
     set(element("trouble"), message);
   };
+  const showNotices = (notices) => {
+    const box = element("notices");
+    box.hidden = !notices.length;
+    const shown = [...box.children].map((paragraph) => paragraph.textContent);
+    if (shown.length === notices.length && shown.every((text, position) => text === notices[position])) return;
+    box.replaceChildren(
+      ...notices.map((text) => {
+        const paragraph = document.createElement("p");
+        paragraph.textContent = text;
+        return paragraph;
+      }),
+    );
+  };
   const showState = (up, redis = up ? "Redis answers" : "Redis cannot be read") => {
     const counts = { online: 0, offline: 0, undecided: 0 };
     for (const node of nodes ?? []) counts[node.state] += 1;
@@ -140,7 +153,7 @@
   const refresh = async () => {
     const answer = await fetch("./?rows", { cache: "no-store" });
     if (!answer.ok) throw new Error(`it answers ${answer.status}`);
-    const { redis_up: up, trouble, read, events, nodes: fresh } = await answer.json();
+    const { redis_up: up, trouble, notices, read, events, nodes: fresh } = await answer.json();
     if (up) {
       nodes = withRates(fresh);
       draw();
@@ -150,6 +163,7 @@
     document.body.classList.remove("stale");
     showState(up);
     showTrouble(trouble);
+    showNotices(notices);
     showEvents(events);
     set(element("read"), `Read at ${read}`);
   };

@@ -233,6 +233,15 @@ def test_table_fits_every_terminal_and_never_leaves_out_state_and_node(width: in
     assert any("节点-ginkgo" in line for line in lines)
 
 
+def test_undecided_node_has_its_reason_below_the_table() -> None:
+    row = {"node_id": "n", "state": "undecided", "heartbeat_age_seconds": 40.0, "offline_since": None}
+    row |= {"undecided_because": "a second look decides", "undecided_until": 1e9}
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(render(Listing(1e9, [row], "redis://h", remembers=True), [row], 200))
+    said = "Node n is undecided: a second look decides. It cannot be called dead before 2001-09-09 01:46:40 UTC."
+    assert console.export_text().splitlines()[-1] == said
+
+
 def test_unknown_values_come_last_in_both_directions() -> None:
     rows = [{"node_id": n, "state": "online", "queue_size": q} for n, q in [("a", None), ("b", 2), ("c", 1)]]
     assert [r["node_id"] for r in chosen(rows, None, "queue", reverse=False)] == ["c", "b", "a"]
