@@ -9,8 +9,8 @@ gives each node of a reading a state, by the heartbeats that it remembers and by
 ``portfolios`` gives each portfolio a state, by the scheduler's plan and the nodes' loaded lists.
 ``snapshot`` parses the values, and joins them with the states into columns. ``journal`` keeps changes
 as events with their evidence. ``exposition`` writes columns as text 0.0.4 or OpenMetrics, which ``web``
-sends. ``liveness`` reports changes of state to ``push``, which posts alerts. ``cli`` puts the parts
-together. ``reporter`` is used by nodes: it writes the keys that the exporter reads.
+sends. ``liveness`` reports changes of state to ``push``, which posts alerts. ``commands.serve``
+puts the parts together. ``reporter`` is used by nodes: it writes the keys that the exporter reads.
 """
 
 from pathlib import Path as _Path

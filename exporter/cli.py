@@ -1,26 +1,20 @@
-"""The command line. It is the only place that puts the parts together."""
+"""The command line: its commands and flags.
+
+Each command imports what it needs when it runs, so that ``--help``, ``--version`` and a refused flag come at once.
+"""
 
 import argparse
-import asyncio
-import gc
 import io
 import logging
 import os
-import signal
 import sys
-import threading
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NoReturn, TextIO
 
-import structlog
-from prometheus_client import disable_created_metrics
-
-from exporter import __revision__, __version__, demo, logs, settings
-from exporter.commands import explain, forget
+from exporter import __revision__, __version__, demo, settings
 from exporter.commands.argument_parser import ArgumentParser
-from exporter.commands.check import check
 from exporter.commands.completion import PrintCompletion
 from exporter.commands.exit_codes import ExitCode
 from exporter.commands.options import (
@@ -31,22 +25,8 @@ from exporter.commands.options import (
     add_rules_options,
 )
 from exporter.errors import ExporterError, SettingsError
-from exporter.fleet import Fleet
-from exporter.journal.event import EventKind
-from exporter.journal.file import JournalFile
-from exporter.journal.journal import EXPORTER, Journal
-from exporter.push.bridge import Bridge
 from exporter.settings import Settings
-from exporter.source.tls_mismatch import SchemeHint
-from exporter.telemetry import Telemetry
-from exporter.web.memory import set_malloc_options
-from exporter.web.server import Server
 
-_GC_THRESHOLDS: Final = (50_000, 50, 100)
-"""A read makes some 10,000 lists that live for milliseconds. With Python's own thresholds each read would make the
-collector look through all other objects as well."""
-_END_WITHIN: Final = 4.8
-"""Seconds after a signal in which the process ends, whatever hangs. Running requests have four of these seconds."""
 _USAGES: Final = {
     "serve": "ginkgo-exporter serve [flags]",
     "demo": "ginkgo-exporter demo [flags]",
@@ -87,18 +67,17 @@ _SECTIONS: Final = {
 }
 """The sections that a command takes flags of; all of them if it is not here."""
 
-log = structlog.get_logger(__name__)
-
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with an ``ExitCode``."""
-    disable_created_metrics()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # the terminal's encoding may lack a character of a node's id
     sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     try:
         arguments = _parser().parse_args(argv)
         loaded = settings.load(vars(arguments))
+        from exporter import logs
+
         logs.configure(loaded.log)
         code: int = arguments.run(loaded, arguments)
         sys.stdout.flush()
@@ -175,90 +154,57 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(loaded: Settings, _: argparse.Namespace) -> int:
-    return asyncio.run(serve(loaded))
+    from exporter.commands import serve
+
+    return serve.run(loaded)
 
 
 def _demo(loaded: Settings, arguments: argparse.Namespace) -> int:
+    from exporter.commands.serve import serving
+
     return demo.run(loaded, arguments, serving)
 
 
 def _check(loaded: Settings, _: argparse.Namespace) -> int:
+    from exporter.commands.check import check
+
     return check(loaded)
 
 
 def _nodes(loaded: Settings, arguments: argparse.Namespace) -> int:
-    # The output says all that matters. A log line would stand in the middle of a table.
-    logging.disable(logging.NOTSET if "log.level" in arguments else logging.CRITICAL)
-    from exporter.commands import nodes  # noqa: PLC0415 - serving needs no rich
+    _log_only_if_asked(arguments)
+    from exporter.commands import nodes
 
     return nodes.run(loaded, arguments)
 
 
 def _portfolios(loaded: Settings, arguments: argparse.Namespace) -> int:
-    logging.disable(logging.NOTSET if "log.level" in arguments else logging.CRITICAL)
-    from exporter.commands import portfolios  # noqa: PLC0415 - serving needs no rich
+    _log_only_if_asked(arguments)
+    from exporter.commands import portfolios
 
     return portfolios.run(loaded, arguments)
 
 
 def _explain(loaded: Settings, arguments: argparse.Namespace) -> int:
-    logging.disable(logging.NOTSET if "log.level" in arguments else logging.CRITICAL)
+    _log_only_if_asked(arguments)
+    from exporter.commands import explain
+
     return explain.run(loaded, arguments)
 
 
 def _forget(loaded: Settings, arguments: argparse.Namespace) -> int:
-    logging.disable(logging.NOTSET if "log.level" in arguments else logging.CRITICAL)
+    _log_only_if_asked(arguments)
+    from exporter.commands import forget
+
     return forget.run(loaded, arguments)
 
 
 def _rules(_: Settings, arguments: argparse.Namespace) -> int:
-    from exporter.commands import rules  # noqa: PLC0415 - serving changes no rules
+    from exporter.commands import rules
 
     return rules.run(arguments)
 
 
-async def serve(loaded: Settings) -> int:
-    """Serve until SIGTERM or SIGINT, then finish the running requests."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    async with serving(loaded) as (_, server):
-        loop.add_signal_handler(signal.SIGHUP, server.reload)
-        await stopped.wait()
-        # A thread that waits for a name server or a connection cannot be stopped, and Python waits for all threads.
-        end = threading.Timer(_END_WITHIN, os._exit, (0,))
-        end.daemon = True
-        end.start()
-    return 0
-
-
-@asynccontextmanager
-async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
-    """Serve as long as the block lasts, then finish the running requests."""
-    set_malloc_options()
-    for hint in settings.renamed(loaded):
-        log.warning("a setting has a new name; the old one works until the next release", hint=hint)
-    for hint in settings.unknown_variables():
-        log.warning("an environment variable looks like a setting and is none", hint=hint)
-    telemetry = Telemetry()
-    journal = Journal(JournalFile.of(loaded.journal), telemetry)
-    fleet = Fleet(loaded, telemetry, journal=journal)
-    fleet.outages.on_change(SchemeHint(loaded.redis))
-    bridge = Bridge(fleet) if loaded.alertmanager.url else None
-    server = Server(fleet, bridge)
-    server.listen()
-    journal.note_start(version=__version__, revision=__revision__, alertmanagers=list(loaded.alertmanager.url))
-    with fleet:
-        if bridge:
-            bridge.start()
-        gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLDS)
-        try:
-            yield fleet, server
-        finally:
-            log.info("stopping")
-            journal.note(EventKind.EXPORTER, EXPORTER, "started", "stopped")
-            if bridge:
-                await bridge.stop()
-            await server.stop()
+def _log_only_if_asked(arguments: argparse.Namespace) -> None:
+    # The output says all that matters. A log line would stand in the middle of a table.
+    logging.disable(logging.NOTSET if "log.level" in arguments else logging.CRITICAL)

@@ -6,13 +6,16 @@ from typing import Final
 from exporter.commands.exit_codes import ExitCode
 from exporter.portfolios.ledger import PortfolioState
 from exporter.settings.durations import parse_duration
-from exporter.snapshot.rows import COLUMNS
 
 SOME_OFFLINE: Final = ExitCode.SOME_OFFLINE
 """Exit code with ``nodes --fail-offline`` when a node is offline."""
 SOME_UNTRADED: Final = ExitCode.FAILURE
 """Exit code with ``portfolios --fail-untraded`` when a portfolio is untraded."""
-SORT_FIELDS: Final = tuple(column.name for column in COLUMNS)
+SORT_FIELDS: Final = (
+    *("state", "node", "heartbeat", "since", "portfolios", "queue", "cpu", "memory"),
+    *("events/s", "events", "backpressure", "drops", "status"),
+)
+"""The columns of the table. They are listed here, because ``--help`` must not wait for the parts that fill them."""
 
 
 def add_nodes_options(parser: argparse.ArgumentParser) -> None:

@@ -5,17 +5,19 @@ nodes, their scheduler and Valkey's disk.
 """
 
 import argparse
-import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from exporter.errors import ExporterError
-from exporter.fleet import Fleet
 from exporter.settings import Settings
-from exporter.web.server import Server
 
-Serving = Callable[[Settings], AbstractAsyncContextManager[tuple[Fleet, Server]]]
+if TYPE_CHECKING:
+    from exporter.fleet import Fleet
+    from exporter.web.server import Server
+
+Serving = Callable[[Settings], AbstractAsyncContextManager[tuple["Fleet", "Server"]]]
 """Returns a context in which the exporter serves."""
 
 FAST = 10.0
@@ -63,6 +65,8 @@ def run(settings: Settings, arguments: argparse.Namespace, serving: Serving) -> 
         from exporter.demo.stage import perform  # noqa: PLC0415 - needs psutil, which an exporter does not
     except ModuleNotFoundError as error:
         raise ExporterError(f"the demo needs {error.name}: pip install '.[demo]' in a checkout") from None
+    import asyncio  # noqa: PLC0415 - --help reads this module too
+
     return asyncio.run(perform(settings, arguments, serving))
 
 

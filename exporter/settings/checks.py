@@ -64,17 +64,12 @@ def clashes(settings: Settings, given: Sources, invalid_names: Iterable[Names] =
 
 
 def _checked(section: type[_SECTION], tree: object, place: Names, errors: list[tuple[Names, str]]) -> _SECTION:
-    """Return a section of the tree; append its errors, the unknown names first."""
+    """Return a section of the tree; append its errors, the unknown names last."""
     if not isinstance(tree, Mapping):
         errors.append((place, "input should be a mapping of settings"))
         return section()
     kinds, sections = described(section), sections_of(section)
     known = {kebab(name): name for name in (*kinds, *sections)}
-    for name in tree:
-        if name not in known:
-            names = (*place, str(name))
-            near = nearest(".".join(names), [setting.name for setting in all_settings()])
-            errors.append((names, f"unknown setting{near}"))
     values: dict[str, Any] = {}
     for key, name in known.items():
         if key not in tree:
@@ -86,6 +81,11 @@ def _checked(section: type[_SECTION], tree: object, place: Names, errors: list[t
             values[name] = kinds[name].kind.parse(tree[key])
         except ValueError as error:
             errors += (((*place, key), reason) for reason in error.args)
+    for name in tree:
+        if name not in known:
+            names = (*place, str(name))
+            near = nearest(".".join(names), [setting.name for setting in all_settings()])
+            errors.append((names, f"unknown setting{near}"))
     return section(given=frozenset(values), **values)
 
 

@@ -7,6 +7,7 @@ the variable ``GINKGO_EXPORTER_REDIS_PASSWORD_FILE`` and ``redis: {password-file
 import argparse
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from exporter.settings.kinds import Kind
@@ -62,8 +63,9 @@ class Setting:
         return default if isinstance(default, str) else self.kind.show(default)
 
 
-def all_settings() -> Iterator[Setting]:
-    """Yield every setting, in the order of the documentation."""
+@cache
+def all_settings() -> tuple[Setting, ...]:
+    """Return every setting, in the order of the documentation."""
 
     def below(section: type[Section], path: tuple[str, ...]) -> Iterator[Setting]:
         for name, found in described(section).items():
@@ -71,7 +73,7 @@ def all_settings() -> Iterator[Setting]:
         for name, kind in sections_of(section).items():
             yield from below(kind, (*path, name))
 
-    return below(Settings, ())
+    return tuple(below(Settings, ()))
 
 
 def section_title(setting: Setting) -> str:

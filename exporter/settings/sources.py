@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -58,12 +58,8 @@ class Sources:
         content, problem = _content(path)
         return cls(given, variables, content, path, problem)
 
-    def tree(self, without: Collection[Names] = ()) -> dict[str, Any]:
-        """Return the value of each setting, with nested names as in the file.
-
-        Args:
-            without: Names that are left out, wherever they are given.
-        """
+    def tree(self) -> dict[str, Any]:
+        """Return the value of each setting, with nested names as in the file."""
         tree: dict[str, Any] = _copy(self.file, _LEVELS)
         for layer in (self.environment, self.flags):
             for names, value in layer.items():
@@ -72,8 +68,6 @@ class Sources:
                     below = branch.get(name)
                     branch[name] = branch = below if isinstance(below, dict) else {}
                 branch[names[-1]] = value
-        for names in without:
-            _remove(tree, names)
         return tree
 
     def has(self, names: Names) -> bool:
@@ -153,13 +147,3 @@ def _has(tree: Any, names: Names) -> bool:
             return False
         tree = tree[name]
     return True
-
-
-def _remove(tree: dict[str, Any], names: Names) -> None:
-    for name in names[:-1]:
-        below = tree.get(name)
-        if not isinstance(below, dict):
-            tree.pop(name, None)
-            return
-        tree = below
-    tree.pop(names[-1], None)

@@ -14,7 +14,8 @@ import time
 from typing import Any
 
 from exporter import cli
-from exporter.push.bridge import Bridge
+from exporter.commands import serve  # noqa: F401 - loaded before the forks
+from exporter.push import bridge as bridge_module
 
 
 def main() -> None:
@@ -40,8 +41,8 @@ def run(flags: list[str], log: str, clock_off: float, bridge: dict[str, Any]) ->
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for number, target in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (output, 2)):
         os.dup2(number, target)
-    bridge_of = functools.partial(Bridge, wall=lambda: time.time() + clock_off, **bridge)
-    cli.Bridge = bridge_of  # type: ignore[misc, assignment]
+    bridge_of = functools.partial(bridge_module.Bridge, wall=lambda: time.time() + clock_off, **bridge)
+    bridge_module.Bridge = bridge_of  # type: ignore[misc, assignment]
     cli.main(flags)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from exporter.commands.options import SORT_FIELDS
 from exporter.snapshot.rows import (
     COLUMNS,
     count,
@@ -185,6 +186,10 @@ def test_values_have_texts_for_people() -> None:
     assert [count(n) for n in (0, 1234567, 2.25, 1e15, 10**300)] == ["0", "1,234,567", "2.2", "1.000e+15", "1.000e+300"]
     assert percent(0.125) == "12.5 %"
     assert [memory(m * 2**20) for m in (0, 512, 1536)] == ["0 MiB", "512 MiB", "1.5 GiB"]
+
+
+def test_nodes_can_be_sorted_by_every_column() -> None:
+    assert tuple(column.name for column in COLUMNS) == SORT_FIELDS
 
 
 def test_hostile_id_is_escaped_and_unknown_values_have_a_sign_of_their_own() -> None:

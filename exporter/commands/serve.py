@@ -1,0 +1,97 @@
+"""``ginkgo-exporter serve``: serves the metrics, and pushes alerts if an Alertmanager is given.
+
+This is the only place that puts the parts of the exporter together.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from prometheus_client import disable_created_metrics
+
+from exporter import __revision__, __version__, settings
+from exporter.fleet import Fleet
+from exporter.journal.event import EventKind
+from exporter.journal.file import JournalFile
+from exporter.journal.journal import EXPORTER, Journal
+from exporter.settings import Settings
+from exporter.source.tls_mismatch import SchemeHint
+from exporter.telemetry import Telemetry
+from exporter.web.memory import set_malloc_options
+from exporter.web.server import Server
+
+if TYPE_CHECKING:
+    from exporter.push.bridge import Bridge
+
+_GC_THRESHOLDS: Final = (50_000, 50, 100)
+"""A read makes some 10,000 lists that live for milliseconds. With Python's own thresholds each read would make the
+collector look through all other objects as well."""
+_END_WITHIN: Final = 4.8
+"""Seconds after a signal in which the process ends, whatever hangs. Running requests have four of these seconds."""
+
+log = structlog.get_logger(__name__)
+
+
+def run(loaded: Settings) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    return asyncio.run(serve(loaded))
+
+
+async def serve(loaded: Settings) -> int:
+    """Serve until SIGTERM or SIGINT, then finish the running requests."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    async with serving(loaded) as (_, server):
+        loop.add_signal_handler(signal.SIGHUP, server.reload)
+        await stopped.wait()
+        # A thread that waits for a name server or a connection cannot be stopped, and Python waits for all threads.
+        end = threading.Timer(_END_WITHIN, os._exit, (0,))
+        end.daemon = True
+        end.start()
+    return 0
+
+
+@asynccontextmanager
+async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
+    """Serve as long as the block lasts, then finish the running requests."""
+    set_malloc_options()
+    disable_created_metrics()
+    for hint in settings.renamed(loaded):
+        log.warning("a setting has a new name; the old one works until the next release", hint=hint)
+    for hint in settings.unknown_variables():
+        log.warning("an environment variable looks like a setting and is none", hint=hint)
+    telemetry = Telemetry()
+    journal = Journal(JournalFile.of(loaded.journal), telemetry)
+    fleet = Fleet(loaded, telemetry, journal=journal)
+    fleet.outages.on_change(SchemeHint(loaded.redis))
+    bridge = _bridge(fleet) if loaded.alertmanager.url else None
+    server = Server(fleet, bridge)
+    server.listen()
+    journal.note_start(version=__version__, revision=__revision__, alertmanagers=list(loaded.alertmanager.url))
+    with fleet:
+        if bridge:
+            bridge.start()
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLDS)
+        try:
+            yield fleet, server
+        finally:
+            log.info("stopping")
+            journal.note(EventKind.EXPORTER, EXPORTER, "started", "stopped")
+            if bridge:
+                await bridge.stop()
+            await server.stop()
+
+
+def _bridge(fleet: Fleet) -> "Bridge":
+    from exporter.push.bridge import Bridge  # noqa: PLC0415 - most exporters do not push
+
+    return Bridge(fleet)
