@@ -1,6 +1,7 @@
 """Options and fixtures of all tests, among them a shared Redis for tests that only need an empty server."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell ignores Ctrl-C for what runs in its background, and so would all programs that tests start and interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if examples := config.getoption("--examples"):
         settings.register_profile(
             "explore", settings.get_profile("suite"), derandomize=False, max_examples=examples, print_blob=True

@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import yaml
 
 from exporter import settings
 from exporter.push.alerts import PUSHED, Alert, AlertTexts
+from exporter.settings.model import MassLoss
 
 Object = dict[str, Any]
 Render = Callable[..., list[Object]]
@@ -213,7 +213,7 @@ def test_the_exporter_is_told_what_a_mass_loss_is(
 def test_the_exporters_defaults_of_a_mass_loss_are_the_charts(render: Render, one: Callable[..., Object]) -> None:
     config = yaml.safe_load(base64.b64decode(one(render(), "Secret")["data"]["config.yaml"]))
 
-    assert config["mass-loss"] == asdict(settings.load({}).mass_loss)
+    assert MassLoss.of(config["mass-loss"]) == settings.load({}).mass_loss
 
 
 def test_the_rules_do_not_define_a_mass_loss_themselves(

@@ -18,6 +18,7 @@ import trustme
 import yaml
 
 from exporter import settings
+from exporter.settings.model import MassLoss
 from nodes import beat
 from servers import PATIENCE, Process, binary, free_port, running_redis, wait_for
 
@@ -149,7 +150,7 @@ def test_the_exporter_takes_every_setting_that_the_chart_writes(
     assert loaded.redis.username == redis.get("username")
     assert loaded.web.listen_address.port == ci_values.get("containerPort", 19121)
     mass_loss = {"nodes": 3, "ratio": 0.25, "many": 10} | ci_values.get("massLoss", {})
-    assert loaded.mass_loss.model_dump() == mass_loss
+    assert loaded.mass_loss == MassLoss.of(mass_loss)
     push = ci_values.get("alertmanager", {})
     assert list(loaded.alertmanager.url) == push.get("urls", [])
     assert loaded.alertmanager.sole_writer == push.get("soleWriter", False)
