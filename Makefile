@@ -82,7 +82,7 @@ openapi: $(VENV)/release ## validate the description of the endpoints
 	$(BIN)/python -m openapi_spec_validator docs/reference/openapi.yaml
 
 spelling: $(VENV)/release ## check the spelling of the documents
-	$(BIN)/codespell --ignore-words-list vermillion *.md docs alerts/README.md alerts/runbooks grafana/README.md helm/*/README.md
+	$(BIN)/codespell --ignore-words-list vermillion,cheduler *.md docs alerts/README.md alerts/runbooks grafana/README.md helm/*/README.md
 
 docs: $(VENV)/dev ## write the tables of the documentation from the code
 	$(BIN)/python -m docs.source $(ARGS)
