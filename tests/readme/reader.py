@@ -15,6 +15,11 @@ from servers import Process, free_port
 
 PATIENCE = 60.0
 """Seconds until a newcomer gives up."""
+PROGRAMS = (
+    *("amtool", "apt-get", "curl", "docker", "eval", "export", "ginkgo-exporter", "helm", "htpasswd", "kubectl"),
+    *("make", "npm", "pip", "promtool", "python", "redis-cli", "sed", "systemctl"),
+)
+"""First words of commands that stand in a sentence."""
 DOCUMENTS = (
     "README.md",
     *(
@@ -47,8 +52,7 @@ def blocks(*documents: str) -> list[Block]:
 
 def commands(*documents: str) -> list[str]:
     """Return the commands of documents in their order, from blocks and from text, each once."""
-    known = r"(?:apt-get|docker|eval|export|ginkgo-exporter|helm|make|npm|pip)"
-    places = re.compile(rf"^```(\w*)\n(.*?)^```$|`({known} [^`]+)`", re.MULTILINE | re.DOTALL)
+    places = re.compile(rf"^```(\w*)\n(.*?)^```$|`((?:{'|'.join(PROGRAMS)}) [^`]+)`", re.MULTILINE | re.DOTALL)
     found: list[str] = []
     for document in documents:
         for language, block, inline in places.findall((ROOT / document).read_text(encoding="utf-8")):

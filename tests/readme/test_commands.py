@@ -29,6 +29,8 @@ HELM = (
 NOT_HERE = {
     "make test": "runs this test",
     "make bench": "takes an hour; tests/benchmarks runs its parts",
+    "python -m benchmarks.compare": "as above",
+    "htpasswd -nBC 10 prometheus": "asks for a password; test_configurations.py takes such a hash",
     "make dashboard-pictures": "fetches Grafana's components from a package index",
     "apt-get install prometheus prometheus-alertmanager": "needs root; tests/install-servers installs them",
     "make site": "tests/documentation/test_site.py builds the site",
