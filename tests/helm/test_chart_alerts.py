@@ -29,7 +29,9 @@ pytestmark = pytest.mark.server("promtool")
 def source(root: Path) -> list[Object]:
     files = sorted((root / "alerts").glob("*.rules.yml"))
     assert files
-    return [group for path in files for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]]
+    groups = [group for path in files for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]]
+    # The chart has rules evaluated every 15 s, unless their group has an interval of its own.
+    return [{"interval": "15s"} | group for group in groups]
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +60,19 @@ def test_without_changes_the_rules_are_those_of_the_project(
     groups: Callable[..., list[Object]], source: list[Object]
 ) -> None:
     assert groups() == source
+
+
+def test_an_empty_interval_leaves_the_evaluation_to_prometheus(
+    groups: Callable[..., list[Object]], source: list[Object]
+) -> None:
+    own = {group["name"]: group["interval"] for group in source if group["interval"] != "15s"}
+    made = groups({"prometheusRule": {"enabled": True, "interval": ""}})
+
+    assert own
+    assert {group["name"]: group["interval"] for group in made if "interval" in group} == own
+    assert {group["interval"] for group in groups({"prometheusRule": {"enabled": True, "interval": "10s"}})} == {
+        *("10s", *own.values())
+    }
 
 
 def test_templates_of_alerts_survive_helm(groups: Callable[..., list[Object]]) -> None:

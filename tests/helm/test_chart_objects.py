@@ -12,29 +12,6 @@ Render = Callable[..., list[Object]]
 One = Callable[..., Object]
 
 
-# --- upgrades --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("release", ["ginkgo", "ginkgo-exporter", "another"])
-def test_an_upgrade_keeps_selectors_and_names(render: Render, release: str) -> None:
-    """Kubernetes refuses to change a selector, and takes another name for another object.
-
-    The copy has the objects of the chart's first version. Only a new major version may change it.
-    """
-    copy = Path(__file__).with_name("first-release.json")
-    frozen = json.loads(copy.read_text(encoding="utf-8"))[release]
-    values = {"replicaCount": 2, "networkPolicy": {"enabled": True}, "commonLabels": {"team": "a"}}
-    now = {o["kind"]: o for o in render(values, name=release)}
-
-    assert {kind: o["metadata"]["name"] for kind, o in now.items()} == frozen["names"]
-    assert {
-        "Deployment": now["Deployment"]["spec"]["selector"],
-        "Service": now["Service"]["spec"]["selector"],
-        "PodDisruptionBudget": now["PodDisruptionBudget"]["spec"]["selector"],
-        "NetworkPolicy": now["NetworkPolicy"]["spec"]["podSelector"],
-    } == frozen["selectors"]
-
-
 def test_everything_selects_the_pods(render: Render, one: One, ci_values: Object) -> None:
     made = render(ci_values, name="other")
     pod = one(made, "Deployment")["spec"]["template"]["metadata"]["labels"]
@@ -165,7 +142,9 @@ def test_the_network_policy_allows_only_the_connections_that_are_needed(render: 
     to_redis, to_alertmanager = (json.dumps(peer, sort_keys=True) for peer in (data, monitoring))
 
     assert policy["policyTypes"] == ["Ingress", "Egress"]
-    assert allowed(policy["ingress"], "from") == {(to_alertmanager, "http")}
+    helm_test = {"app.kubernetes.io/name": "ginkgo-exporter-test", "app.kubernetes.io/instance": "ginkgo"}
+    tester = json.dumps({"podSelector": {"matchLabels": helm_test}}, sort_keys=True)
+    assert allowed(policy["ingress"], "from") == {(to_alertmanager, "http"), (tester, "http")}
     assert allowed(policy["egress"], "to") == {
         ('"anywhere"', 53),
         (to_redis, 6390),
@@ -189,6 +168,33 @@ def test_ports_can_be_given_if_the_address_does_not_name_them(render: Render, on
     policy = one(render(values), "NetworkPolicy")["spec"]
 
     assert allowed(policy["egress"], "to") == {('"anywhere"', port) for port in (53, 7000, 7001)}
+
+
+@pytest.mark.parametrize(
+    ("redis", "given", "ports"),
+    [
+        ({"url": ["redis://s:26379"], "mode": "sentinel", "sentinelMaster": "m"}, {}, {26379, 6379}),
+        (
+            {"url": ["redis://s:26379"], "mode": "sentinel", "sentinelMaster": "m"},
+            {"memberPorts": [6380]},
+            {26379, 6380},
+        ),
+        ({"url": ["redis://c:7000"], "mode": "cluster"}, {"memberPorts": [7001, 7002]}, {7000, 7001, 7002}),
+        ({"url": ["redis://c:7000"], "mode": "cluster"}, {}, {7000}),
+        (
+            {"existingSecret": "s", "existingSecretUrlKey": "u", "mode": "sentinel", "sentinelMaster": "m"},
+            {},
+            {26379, 6379},
+        ),
+        ({"url": ["redis://c:7000"], "mode": "cluster"}, {"ports": [1], "memberPorts": [2]}, {1, 2}),
+    ],
+)
+def test_the_network_policy_opens_the_servers_that_sentinel_and_cluster_name(
+    valid: Render, one: One, redis: Object, given: Object, ports: set[int]
+) -> None:
+    policy = one(valid({"redis": redis, "networkPolicy": {"enabled": True, "redis": given}}), "NetworkPolicy")["spec"]
+
+    assert allowed(policy["egress"], "to") == {('"anywhere"', port) for port in (53, *ports)}
 
 
 # --- the rest --------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import os
 import ssl
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ import yaml
 
 from exporter import settings
 from exporter.settings.model import MassLoss
+from exporter.settings.sizes import parse_size
 from nodes import beat
 from servers import PATIENCE, Process, binary, free_port, running_redis, wait_for
 
@@ -38,7 +40,7 @@ class Pod:
         (config,) = [o for o in made if o["kind"] == "Secret"]
         self.folder = folder
         pod = self.deployment["spec"]["template"]["spec"]
-        (self.container,) = pod["containers"]
+        self.container = next(c for c in pod["containers"] if c["name"] == "ginkgo-exporter")
         given = {k: base64.b64decode(v) for k, v in config["data"].items()}
         self.secrets = secrets | {config["metadata"]["name"]: given}
         volumes = {v["name"]: v["secret"] for v in pod["volumes"] if "secret" in v}
@@ -82,8 +84,12 @@ def started(pod: Pod, tmp_path: Path) -> Iterator[Process]:
     try:
         yield process
     finally:
+        stopped = time.monotonic()
         code = process.stop()
+        took = time.monotonic() - stopped
     assert code == 0, process.output()
+    # Later the kubelet would kill it.
+    assert took < pod.deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
 
 
 def fetch(url: str, context: ssl.SSLContext | None = None, password: str | None = None) -> tuple[int, str]:
@@ -151,6 +157,10 @@ def test_the_exporter_takes_every_setting_that_the_chart_writes(
     assert loaded.web.listen_address.port == ci_values.get("containerPort", 19121)
     mass_loss = {"nodes": 3, "ratio": 0.25, "many": 10} | ci_values.get("massLoss", {})
     assert loaded.mass_loss == MassLoss.of(mass_loss)
+    journal = {"file": "/var/lib/ginkgo-exporter/journal"} | ci_values.get("journal", {})
+    assert str(loaded.journal.file) == (journal["file"] if journal.get("enabled") else "None")
+    assert loaded.journal.max_size == parse_size(journal.get("maxSize", "10MB"))
+    assert loaded.web.external_url == ci_values.get("externalUrl")
     push = ci_values.get("alertmanager", {})
     assert list(loaded.alertmanager.url) == push.get("urls", [])
     assert loaded.alertmanager.sole_writer == push.get("soleWriter", False)
@@ -188,7 +198,8 @@ def test_the_schema_of_config_names_the_exporter_s_settings(chart_folder: Path) 
     chart |= {f"mass-loss.{name}" for name in ("nodes", "ratio", "many")}
     # Names of version 0.1, which the chart does not write.
     chart |= {f"alertmanager.mass-loss-{name}" for name in ("ratio", "nodes", "hold")}
-    chart |= {"config.file", "web.config.file", "web.listen-address"}
+    chart |= {"config.file", "web.config.file", "web.listen-address", "web.external-url"}
+    chart |= {"journal.file", "journal.max-size"}
 
     assert ours == theirs - chart
     assert chart <= theirs
@@ -235,6 +246,17 @@ def served(pod: Pod, process: Process, path: str = "/metrics") -> str:
     status, text = fetch(probe(pod, "readinessProbe").replace("/-/ready", path))
     assert status == 200
     return text
+
+
+def helm_test(made: list[Object], port: int) -> subprocess.CompletedProcess[str]:
+    """Run the pod of `helm test` as a process against an exporter on this machine."""
+    (container,) = next(o for o in made if o["kind"] == "Pod")["spec"]["containers"]
+    service = next(o for o in made if o["kind"] == "Service")
+    address = "{name}.{namespace}.svc:{port}".format(**service["metadata"], port=service["spec"]["ports"][0]["port"])
+    words = [sys.executable, *container["command"][1:], *container["args"]]
+    assert sum(address in word for word in words) == 2
+    command = [word.replace(address, f"127.0.0.1:{port}") for word in words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("way", ["no password", "in the address", "as a file", "address from a secret"])
@@ -291,17 +313,23 @@ def test_settings_and_arguments_of_the_values_take_effect(render: Render, tmp_pa
         values = {
             "redis": {"url": server.url},
             "containerPort": free_port(),
+            "journal": {"enabled": True, "file": str(tmp_path / "events")},
             "config": {"web": {"telemetry-path": "/scrape"}, "log": {"format": "json"}},
             "extraArgs": ["--log.level=debug"],
             "extraEnv": [{"name": "GINKGO_EXPORTER_COLLECTOR_MAX_NODES", "value": "10"}],
         }
-        pod = Pod(render(values), {}, tmp_path / "pod")
+        made = render(values)
+        pod = Pod(made, {}, tmp_path / "pod")
         with started(pod, tmp_path) as process:
             text = served(pod, process, "/scrape")
             lines = process.output().splitlines()
+            tested = helm_test(made, values["containerPort"])
 
     assert 'ginkgo_node_up{node_id="node-1"} 1' in text
     assert all(json.loads(line) for line in lines)
+    assert (tmp_path / "events").stat().st_size
+    assert tested.returncode == 0, tested.stdout
+    assert tested.stdout.count(" answers\n") == 2
 
 
 @pytest.mark.server("redis-server")

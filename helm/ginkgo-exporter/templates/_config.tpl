@@ -11,7 +11,7 @@ Prometheus.
 {{- define "ginkgo-exporter.pushLabels" -}}
 {{- $labels := dict "job" "ginkgo-exporter" -}}
 {{- if or .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
-{{- $_ := set $labels "namespace" .Release.Namespace -}}
+{{- $_ := set $labels "namespace" (include "ginkgo-exporter.namespace" .) -}}
 {{- $_ := set $labels "service" (include "ginkgo-exporter.fullname" .) -}}
 {{- end -}}
 {{- $labels = mergeOverwrite $labels .Values.alertmanager.labels .Values.alerts.labels .Values.alerts.pushed.labels -}}
@@ -51,9 +51,19 @@ Prometheus.
 {{- with .Values.web.existingSecret -}}
 {{- $_ := set $web "config" (dict "file" (printf "%s/web/%s" $root $.Values.web.existingSecretKey)) -}}
 {{- end -}}
+{{- with .Values.externalUrl -}}
+{{- $_ := set $web "external-url" . -}}
+{{- end -}}
 {{- /* The old value overrides the new one, since its default is empty. After `helm upgrade --reuse-values` massLoss is null. */ -}}
 {{- $massLoss := mergeOverwrite (deepCopy (.Values.massLoss | default dict)) (pick (.Values.alerts.pushed.massLoss | default dict) "nodes" "ratio") -}}
 {{- $own := dict "redis" $redis "web" $web "mass-loss" $massLoss -}}
+{{- if (.Values.journal).enabled -}}
+{{- $journal := dict "file" .Values.journal.file -}}
+{{- with .Values.journal.maxSize -}}
+{{- $_ := set $journal "max-size" . -}}
+{{- end -}}
+{{- $_ := set $own "journal" $journal -}}
+{{- end -}}
 {{- if .Values.alertmanager.urls -}}
 {{- $labels := list -}}
 {{- range $name, $value := include "ginkgo-exporter.pushLabels" . | fromYaml -}}

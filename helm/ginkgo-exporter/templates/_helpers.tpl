@@ -10,6 +10,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The objects' namespace. */}}
+{{- define "ginkgo-exporter.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride -}}
+{{- end -}}
+
 {{/*
 Labels that select the pods. Kubernetes does not let a Deployment's selector
 change, so these two labels stay the same in all versions of the chart
@@ -21,22 +26,66 @@ app.kubernetes.io/name: ginkgo-exporter
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{/* Labels of every object beside the selector's. */}}
+{{/*
+Labels of every object and of the pods beside the selector's. The chart's version
+is not among them: a new version of the chart alone restarts no pod.
+*/}}
 {{- define "ginkgo-exporter.metaLabels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/part-of: ginkgo
 {{- end -}}
 
 {{/*
-All labels of one object. Takes a list of the root and of a mapping of labels for
-this object alone. The chart's own labels override the user's.
+All labels of the pods. Takes a list of the root and of a mapping of more labels.
+The chart's own labels override the user's.
 */}}
-{{- define "ginkgo-exporter.labels" -}}
+{{- define "ginkgo-exporter.podLabels" -}}
 {{- $root := index . 0 -}}
 {{- $own := merge (include "ginkgo-exporter.selectorLabels" $root | fromYaml) (include "ginkgo-exporter.metaLabels" $root | fromYaml) -}}
 {{- toYaml (merge $own (deepCopy (index . 1)) (deepCopy $root.Values.commonLabels)) -}}
+{{- end -}}
+
+{{/* All labels of one object: the same, and the chart's version. */}}
+{{- define "ginkgo-exporter.labels" -}}
+{{- $chart := (index . 0).Chart -}}
+{{- $own := dict "helm.sh/chart" (printf "%s-%s" $chart.Name $chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
+{{- toYaml (merge $own (include "ginkgo-exporter.podLabels" . | fromYaml)) -}}
+{{- end -}}
+
+{{/*
+Metadata of one object. Takes a list of the root, the object's name (empty for the
+name of most objects), and the mapping of the object's values, from which it takes
+`namespace`, `labels` and `annotations`, if they are there. The object's annotations
+override the common annotations.
+*/}}
+{{- define "ginkgo-exporter.metadata" -}}
+{{- $root := index . 0 -}}
+{{- $own := index . 2 -}}
+name: {{ default (include "ginkgo-exporter.fullname" $root) (index . 1) }}
+namespace: {{ default (include "ginkgo-exporter.namespace" $root) $own.namespace }}
+labels:
+  {{- include "ginkgo-exporter.labels" (list $root ($own.labels | default dict)) | nindent 2 }}
+{{- with merge (deepCopy ($own.annotations | default dict)) (deepCopy ($root.Values.commonAnnotations | default dict)) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Name of the created PersistentVolumeClaim. */}}
+{{- define "ginkgo-exporter.claimName" -}}
+{{- include "ginkgo-exporter.fullname" . | trunc 55 | trimSuffix "-" }}-journal
+{{- end -}}
+
+{{/* Name of the pod of `helm test`. */}}
+{{- define "ginkgo-exporter.testName" -}}
+{{- include "ginkgo-exporter.fullname" . | trunc 58 | trimSuffix "-" }}-test
+{{- end -}}
+
+{{/* Labels that select the pod of `helm test`; the Service must not select it. */}}
+{{- define "ginkgo-exporter.testLabels" -}}
+app.kubernetes.io/name: ginkgo-exporter-test
+app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
 {{- define "ginkgo-exporter.serviceAccountName" -}}
@@ -49,13 +98,24 @@ this object alone. The chart's own labels override the user's.
 
 {{- define "ginkgo-exporter.image" -}}
 {{- $name := .Values.image.repository -}}
-{{- if .Values.image.registry -}}
-{{- $name = printf "%s/%s" .Values.image.registry $name -}}
+{{- with default .Values.image.registry (.Values.global).imageRegistry -}}
+{{- $name = printf "%s/%s" (trimSuffix "/" .) $name -}}
 {{- end -}}
 {{- if .Values.image.digest -}}
 {{- printf "%s@%s" $name .Values.image.digest -}}
 {{- else -}}
 {{- printf "%s:%s" $name (default .Chart.AppVersion .Values.image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The Secrets to pull images with, as a list of Kubernetes, each once. A value may name a Secret or hold its reference. */}}
+{{- define "ginkgo-exporter.pullSecrets" -}}
+{{- $secrets := list -}}
+{{- range concat ((.Values.global).imagePullSecrets | default list) .Values.imagePullSecrets -}}
+{{- $secrets = append $secrets (kindIs "map" . | ternary . (dict "name" .)) -}}
+{{- end -}}
+{{- with $secrets | uniq -}}
+{{- toYaml . -}}
 {{- end -}}
 {{- end -}}
 

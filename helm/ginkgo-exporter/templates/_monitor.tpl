@@ -13,17 +13,3 @@
 {{- end -}}
 {{- list $endpoint | toYaml -}}
 {{- end -}}
-
-{{/* Metadata of an object of the Prometheus operator. Takes a list of the root and of the object's values. */}}
-{{- define "ginkgo-exporter.crdMeta" -}}
-{{- $root := index . 0 -}}
-{{- $monitor := index . 1 -}}
-name: {{ include "ginkgo-exporter.fullname" $root }}
-namespace: {{ default $root.Release.Namespace $monitor.namespace }}
-labels:
-  {{- include "ginkgo-exporter.labels" (list $root $monitor.labels) | nindent 2 }}
-{{- with $monitor.annotations }}
-annotations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- end -}}

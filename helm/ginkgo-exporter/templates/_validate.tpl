@@ -50,18 +50,33 @@
 {{- fail "alertmanager.soleWriter allows one exporter, but replicaCount is above 1: one exporter would resolve what another still reports" -}}
 {{- end -}}
 {{- end -}}
+{{- $persistence := (.Values.journal).persistence | default dict -}}
+{{- if $persistence.enabled -}}
+{{- if not .Values.journal.enabled -}}
+{{- fail "journal.persistence.enabled keeps the journal's file, but journal.enabled makes none; set it too" -}}
+{{- end -}}
+{{- if gt (int .Values.replicaCount) 1 -}}
+{{- fail "journal.persistence allows one exporter, but replicaCount is above 1: one process writes a journal. Without persistence each pod has a journal of its own" -}}
+{{- end -}}
+{{- end -}}
+{{- if and (.Values.ingress).enabled (not .Values.ingress.hosts) -}}
+{{- fail "ingress.enabled: say in ingress.hosts under which name, e.g. ingress.hosts[0].host=ginkgo.example.org" -}}
+{{- end -}}
+{{- if and (.Values.httpRoute).enabled (not .Values.httpRoute.parentRefs) -}}
+{{- fail "httpRoute.enabled: say in httpRoute.parentRefs by which gateway, e.g. httpRoute.parentRefs[0].name=public" -}}
+{{- end -}}
 {{- if and (ne (toString .Values.podDisruptionBudget.minAvailable) "") (eq (toString .Values.podDisruptionBudget.minAvailable) (toString .Values.replicaCount)) -}}
 {{- fail "podDisruptionBudget.minAvailable equals replicaCount: no node could ever be drained" -}}
 {{- end -}}
 {{- range .Values.extraArgs -}}
 {{- $flag := . | trimPrefix "--" | splitList "=" | first -}}
-{{- if or (has $flag (list "config.file" "web.listen-address" "web.config.file")) (hasPrefix "redis." $flag | and (ne $flag "redis.timeout")) (hasPrefix "alertmanager." $flag) (hasPrefix "mass-loss." $flag) -}}
-{{- fail (printf "extraArgs: --%s is set by the chart's own values (redis, massLoss, alertmanager, web, containerPort)" $flag) -}}
+{{- if or (has $flag (list "config.file" "web.listen-address" "web.external-url" "web.config.file")) (hasPrefix "journal." $flag) (hasPrefix "redis." $flag | and (ne $flag "redis.timeout")) (hasPrefix "alertmanager." $flag) (hasPrefix "mass-loss." $flag) -}}
+{{- fail (printf "extraArgs: --%s is set by the chart's own values (redis, massLoss, journal, alertmanager, web, externalUrl, containerPort)" $flag) -}}
 {{- end -}}
 {{- end -}}
 {{- range .Values.extraEnv -}}
-{{- if or (hasPrefix "GINKGO_EXPORTER_REDIS_" .name | and (ne .name "GINKGO_EXPORTER_REDIS_TIMEOUT")) (hasPrefix "GINKGO_EXPORTER_ALERTMANAGER_" .name) (hasPrefix "GINKGO_EXPORTER_MASS_LOSS_" .name) (has .name (list "GINKGO_EXPORTER_CONFIG_FILE" "GINKGO_EXPORTER_WEB_LISTEN_ADDRESS" "GINKGO_EXPORTER_WEB_CONFIG_FILE")) -}}
-{{- fail (printf "extraEnv: %s is set by the chart's own values (redis, massLoss, alertmanager, web, containerPort)" .name) -}}
+{{- if or (hasPrefix "GINKGO_EXPORTER_REDIS_" .name | and (ne .name "GINKGO_EXPORTER_REDIS_TIMEOUT")) (hasPrefix "GINKGO_EXPORTER_ALERTMANAGER_" .name) (hasPrefix "GINKGO_EXPORTER_JOURNAL_" .name) (hasPrefix "GINKGO_EXPORTER_MASS_LOSS_" .name) (has .name (list "GINKGO_EXPORTER_CONFIG_FILE" "GINKGO_EXPORTER_WEB_LISTEN_ADDRESS" "GINKGO_EXPORTER_WEB_EXTERNAL_URL" "GINKGO_EXPORTER_WEB_CONFIG_FILE")) -}}
+{{- fail (printf "extraEnv: %s is set by the chart's own values (redis, massLoss, journal, alertmanager, web, externalUrl, containerPort)" .name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
