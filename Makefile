@@ -9,10 +9,11 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 STACK := $(shell command -v prometheus >/dev/null && \
 	{ command -v alertmanager || command -v prometheus-alertmanager; } >/dev/null && echo --stack)
 ACTIONLINT := 1.2.2
+CHECKOV := 3.3.30
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url pyproject.toml
 
-.PHONY: help demo test lint format bench soak siege fuzz mutants dashboards dashboard-pictures chart sbom dist package notes workflows openapi spelling docs site lock servers clean
+.PHONY: help demo test lint format bench soak siege fuzz mutants dashboards dashboard-pictures chart checkov sbom dist package notes workflows openapi spelling docs site lock servers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -56,6 +57,11 @@ dashboard-pictures: $(VENV)/dev ## draw the dashboards' pictures (needs npm, Chr
 
 chart: $(VENV)/dev ## copy rules and dashboards into the chart, and write its tables
 	$(BIN)/python helm/sync.py
+
+checkov: $(VENV)/dev ## check the manifests of the chart's values files in ci/ for weak spots
+	rm -rf build/chart
+	$(BIN)/python -m helm.render build/chart
+	$(BIN)/uvx --quiet checkov@$(CHECKOV) --config-file helm/checkov.yaml --directory build/chart
 
 sbom: $(VENV)/dev ## write a bill of materials and the licences of the packages at run time
 	$(BIN)/python requirements/materials.py build/sbom.json requirements/licences.md

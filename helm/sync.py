@@ -19,7 +19,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 CHART: Final = ROOT / "helm" / "ginkgo-exporter"
 
 _TABLE: Final = re.compile(r"(<!-- (values|thresholds) -->\n).*?(?=<!-- /\2 -->)", re.DOTALL)
-_CHART_VERSIONS: Final = re.compile(r'^(version: |appVersion: ")[^"\n]*', re.MULTILINE)
+_CHART_VERSIONS: Final = re.compile(r'^(version: |appVersion: "| +image: ghcr\.io/[a-z/-]+:)[^"\n]*', re.MULTILINE)
 _PACKAGE_VERSION: Final = re.compile(r'^__version__ = "(.+)"$', re.MULTILINE)
 
 
