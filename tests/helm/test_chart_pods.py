@@ -1,6 +1,7 @@
 """Values of the pods are passed on, their time to end is enough, and `helm test` asks the exporter."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,6 +60,16 @@ def test_more_containers_volumes_and_mounts_are_added(valid: Render) -> None:
     assert pod_of(made)["containers"] == [container_of(made), beside]
     assert volume in pod_of(made)["volumes"]
     assert mount in container_of(made)["volumeMounts"]
+
+
+def test_the_defaults_suffice_for_the_first_rows_of_the_table_of_memory(valid: Render, chart_folder: Path) -> None:
+    readme = (chart_folder / "README.md").read_text(encoding="utf-8")
+    _, _, *lines = readme.partition("<!-- memory -->\n")[2].partition("<!-- /memory -->")[0].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    resources = container_of(valid({}))["resources"]
+
+    assert [row[2:] for row in rows[:2]] == [[resources["requests"]["memory"], resources["limits"]["memory"]]] * 2
+    assert all(float(row[1].split()[0]) < float(row[2].removesuffix("Mi")) for row in rows)
 
 
 # --- helm test -------------------------------------------------------------------------------
