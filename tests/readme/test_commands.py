@@ -41,6 +41,7 @@ NOT_HERE = {
     "pip install '.[reporter]'": "is the installation below with psutil, from a package index",
     "pip install --require-hashes -r requirements/runtime.txt": "fetches packages from an index",
     "ginkgo-exporter forget": "is a command's name in a text",
+    "helm test": "needs a cluster; tests/helm runs its pod as a process",
     "ginkgo-exporter explain": "is a command's name in a text",
     "docker build --tag ginkgo-exporter .": "needs a registry of images; tests/image builds the image",
     "docker run --publish 19121:19121 ginkgo-exporter --redis.url redis://redis.example:6379/0": "as above",
