@@ -8,8 +8,8 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NoReturn, TextIO
 
@@ -76,8 +76,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     try:
         arguments = _parser().parse_args(argv)
         loaded = settings.load(vars(arguments))
-        from exporter import logs
-
+        with _hidden("rich"):
+            from exporter import logs
         logs.configure(loaded.log)
         code: int = arguments.run(loaded, arguments)
         sys.stdout.flush()
@@ -94,6 +94,22 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         sys.exit(ExitCode.INTERRUPTED)
     finally:
         _drop_unwritable_output()
+
+
+@contextmanager
+def _hidden(package: str) -> Iterator[None]:
+    """Hide a package from imports in the block, unless it is loaded already.
+
+    structlog imports rich for a renderer that no log line uses. rich would take 4 MiB and as long as Redis's client.
+    """
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment] # an import of it now fails
+    try:
+        yield
+    finally:
+        del sys.modules[package]
 
 
 def _fail(reason: str, code: int) -> NoReturn:

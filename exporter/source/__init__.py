@@ -5,10 +5,8 @@ and the state of Redis. Read ``reading`` first, then ``standalone``.
 """
 
 from exporter.settings import Settings
-from exporter.source.cluster import ClusterSource
 from exporter.source.limits import Spent, nobody
 from exporter.source.reading import Source
-from exporter.source.sentinel import SentinelSource
 from exporter.source.standalone import StandaloneSource
 
 
@@ -21,8 +19,12 @@ def open_source(settings: Settings, spent: Spent = nobody) -> Source:
     """
     match settings.redis.mode:
         case "cluster":
+            from exporter.source.cluster import ClusterSource  # noqa: PLC0415 - only this mode needs it
+
             return ClusterSource(settings, spent)
         case "sentinel":
+            from exporter.source.sentinel import SentinelSource  # noqa: PLC0415 - only this mode needs it
+
             return SentinelSource(settings, spent)
         case "standalone":
             return StandaloneSource(settings, spent=spent)

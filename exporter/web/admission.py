@@ -8,16 +8,18 @@ import base64
 import binascii
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from tornado.httputil import HTTPServerRequest
 
 from exporter.errors import SettingsError
-from exporter.web.config import TlsServer, WebConfig, tls_context
 from exporter.web.password_check import PasswordCheck, Verdict
+
+if TYPE_CHECKING:
+    from exporter.web.config import TlsServer, WebConfig
 
 _RETRY: Final = 1.0
 """Seconds after which a rejected configuration is read again."""
@@ -48,9 +50,10 @@ class Admission:
     ) -> None:
         self._path = path
         self._clock = clock
-        self._config = WebConfig.load(path)
-        tls = self._config.tls_server_config
-        self._context = tls_context(tls) if tls else None
+        self._config: WebConfig | None = None
+        self._context: ssl.SSLContext | None = None
+        if path:
+            self._config, self._context = _loaded(path)
         self._seen = self._stamps()
         self._rejection, self._retry_at = "", 0.0
         self._passwords = PasswordCheck(spent, clock)
@@ -58,7 +61,7 @@ class Admission:
     @property
     def headers(self) -> Iterable[tuple[str, str]]:
         """Headers that are added to every answer."""
-        return self._config.http_server_config.headers.items()
+        return self._config.http_server_config.headers.items() if self._config else ()
 
     def tls(self) -> ssl.SSLContext | None:
         """Return the TLS context for the next connection, from the current files.
@@ -75,23 +78,23 @@ class Admission:
         certificate needs an allowed name if the configuration has ``client_allowed_sans``.
         """
         self._reload()
-        tls = self._config.tls_server_config
+        if self._config is None:
+            return Verdict.RIGHT
+        tls, users = self._config.tls_server_config, self._config.basic_auth_users
         if tls and tls.client_allowed_sans and not _has_name(request, tls.client_allowed_sans):
             return Verdict.WRONG
-        if not self._config.basic_auth_users:
-            return Verdict.RIGHT
-        return await self._check_user(request)
+        return await self._check_user(request, users) if users else Verdict.RIGHT
 
     @property
     def wants_user(self) -> bool:
         """Whether requests need a user name and a password."""
-        return bool(self._config.basic_auth_users)
+        return bool(self._config and self._config.basic_auth_users)
 
     def close(self) -> None:
         """Stop the bcrypt thread."""
         self._passwords.close()
 
-    async def _check_user(self, request: HTTPServerRequest) -> Verdict:
+    async def _check_user(self, request: HTTPServerRequest, users: Mapping[str, str]) -> Verdict:
         scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
         try:
             if scheme.lower() != "basic":
@@ -101,7 +104,7 @@ class Admission:
         except (binascii.Error, UnicodeDecodeError):
             return Verdict.WRONG
         address = str(request.remote_ip)
-        verdict = await self._passwords.check(self._config.basic_auth_users, name, password, address)
+        verdict = await self._passwords.check(users, name, password, address)
         if verdict is Verdict.WRONG:
             await asyncio.sleep(self._passwords.delay(address))
         return verdict
@@ -130,14 +133,12 @@ class Admission:
     def _load(self, path: Path) -> str:
         """Load the current files. Return why they are rejected, or an empty text if they are in force now."""
         try:
-            config = WebConfig.load(path)
-            tls = config.tls_server_config
-            context = tls_context(tls) if tls else None
+            config, context = _loaded(path)
         except SettingsError as error:
             return str(error)
-        if bool(tls) != bool(self._context):
+        if bool(context) != bool(self._context):
             return "TLS cannot be turned on or off without a restart"
-        if self._config.basic_auth_users and not config.basic_auth_users:
+        if self.wants_user and not config.basic_auth_users:
             # A file that is being written may be empty for a moment. It must not open the exporter to everybody.
             return "the users cannot all be removed without a restart"
         self._config, self._context = config, context
@@ -146,11 +147,23 @@ class Admission:
         return ""
 
     def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
-        tls = self._config.tls_server_config
+        tls = self._config.tls_server_config if self._config else None
         return tuple(map(_stamp, (self._path, *_files(tls))))
 
 
-def _files(tls: TlsServer | None) -> Iterable[Path]:
+def _loaded(path: Path) -> "tuple[WebConfig, ssl.SSLContext | None]":
+    """Return the configuration in a file, and the TLS context that it asks for.
+
+    Raises:
+        SettingsError: A file is invalid.
+    """
+    from exporter.web.config import WebConfig, tls_context  # noqa: PLC0415 - most installations have no such file
+
+    config = WebConfig.load(path)
+    return config, tls_context(config.tls_server_config) if config.tls_server_config else None
+
+
+def _files(tls: "TlsServer | None") -> Iterable[Path]:
     if tls:
         yield tls.cert_file
         yield tls.key_file

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tornado.httputil import HTTPServerRequest
 from tornado.iostream import IOStream
@@ -10,20 +10,19 @@ from tornado.web import Application
 
 from exporter.fleet import Fleet, situation
 from exporter.liveness.offline import judged
-from exporter.web import page
 from exporter.web.admission import Admission
-from exporter.web.event_section import event_section
 from exporter.web.handler import Handler, log_request
 from exporter.web.incident import Events, Runbook, Runbooks
 from exporter.web.negotiation import CONTENT_TYPES, accepts_gzip, choose_format, time_limit
 from exporter.web.node_list import NodeQuery, nodes_json
-from exporter.web.page import PushStatus
 from exporter.web.portfolio_list import PortfolioQuery, portfolios_json
-from exporter.web.portfolio_section import portfolio_section
 from exporter.web.scrape import ScrapeOptions, Scrapes
 from exporter.web.send_budget import SendBudget
 from exporter.web.view_handler import View
 from exporter.web.views import Views
+
+if TYPE_CHECKING:
+    from exporter.web.page import PushStatus
 
 _JSON = "application/json; charset=utf-8"
 _HTML = "text/html; charset=utf-8"
@@ -34,7 +33,7 @@ def application(  # noqa: PLR0913 - the parts of a server
     scrapes: Scrapes,
     admission: Admission,
     views: Views,
-    push: PushStatus | None,
+    push: "PushStatus | None",
     *,
     budget: SendBudget,
     request_started: Callable[[IOStream], None],
@@ -141,13 +140,18 @@ class Portfolios(View):
 class StatusPage(View):
     """The status page, and the data with which its script refreshes it."""
 
-    def initialize(self, push: PushStatus | None, **parts: Any) -> None:  # type: ignore[override]
+    def initialize(self, push: "PushStatus | None", **parts: Any) -> None:  # type: ignore[override]
         """Take the parts that the application was made with."""
         super().initialize(**parts)
         self.push = push
 
     async def get(self) -> None:
         """Answer with the page; with ``?rows`` or ``?portfolios`` answer with what its script refreshes."""
+        # An exporter that is only scraped needs no page.
+        from exporter.web import page  # noqa: PLC0415
+        from exporter.web.event_section import event_section  # noqa: PLC0415
+        from exporter.web.portfolio_section import portfolio_section  # noqa: PLC0415
+
         offline_since, settings = judged(self.fleet.judge), self.fleet.settings
         journal = self.fleet.journal
         if "rows" in self.request.query_arguments:

@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-import bcrypt
-
 MOST_WAITING: Final = 256
 """Checks that wait at most. Beyond it the one that waits in vain longest is told to come again."""
 _MOST_VERIFIED: Final = 100
@@ -153,6 +151,8 @@ class PasswordCheck:
 
 
 def _matches(password: bytes, hashed: str) -> bool:
+    import bcrypt  # noqa: PLC0415 - most installations have no users
+
     try:
         return bcrypt.checkpw(password, hashed.encode())
     except ValueError:  # the password is longer than bcrypt allows

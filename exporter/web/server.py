@@ -4,7 +4,7 @@ import asyncio
 import errno
 import socket
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from tornado.netutil import bind_sockets
@@ -16,11 +16,13 @@ from exporter.web.admission import Admission
 from exporter.web.app import application
 from exporter.web.connections import LimitedServer, Listener
 from exporter.web.memory import MemoryReturn
-from exporter.web.page import PushStatus
 from exporter.web.precedence import Precedence
 from exporter.web.scrape import Scrapes
 from exporter.web.send_budget import SendBudget
 from exporter.web.views import Views
+
+if TYPE_CHECKING:
+    from exporter.web.page import PushStatus
 
 _MAX_HEADER: Final = 16 * 1024
 _MAX_BODY: Final = 4 * 1024
@@ -46,7 +48,7 @@ class Server:
         SettingsError: The web configuration is invalid.
     """
 
-    def __init__(self, fleet: Fleet, push: PushStatus | None = None) -> None:
+    def __init__(self, fleet: Fleet, push: "PushStatus | None" = None) -> None:
         precedence, telemetry = Precedence(), fleet.telemetry
         self._scrapes = Scrapes(fleet, precedence)
         self._memory = MemoryReturn()
