@@ -12,6 +12,9 @@ _END: Final = (
 )
 
 
+_STATES: Final = "The second column of `ps` is the state. `T` is suspended, `D` waits for a disk, `Z` has ended."
+
+
 def forms() -> dict[str, str]:
     """Return each part of a runbook by the name of its marks, as Markdown."""
     return {
@@ -74,7 +77,9 @@ def forms() -> dict[str, str]:
 
 
 def _markdown(*blocks: tuple[str, str]) -> str:
-    return "\n\n".join(f"{_CAPTIONS[language]}:\n\n```{language}\n{commands}\n```" for language, commands in blocks)
+    """Return one form after the other; the states of processes are explained where processes are listed."""
+    text = "\n\n".join(f"{_CAPTIONS[language]}:\n\n```{language}\n{commands}\n```" for language, commands in blocks)
+    return f"{text}\n\n{_STATES}" if "ps -eo" in text else text
 
 
 def _processes(pattern: str) -> str:

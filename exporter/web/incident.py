@@ -8,6 +8,7 @@ from exporter.liveness.offline import judged
 from exporter.snapshot.snapshot import Snapshot
 from exporter.web.event_list import EventQuery, events_json
 from exporter.web.handler import Handler
+from exporter.web.known import known_of
 from exporter.web.precedence import Pause
 from exporter.web.view_handler import View
 
@@ -57,7 +58,7 @@ class Runbook(View):
             self.set_header(header, value)
 
         def make(snapshot: Snapshot | None, _: Pause) -> list[bytes]:
-            known = runbooks.known_of(node_id, snapshot, offline_since, journal, situation.trouble(self.fleet))
+            known = known_of(node_id, snapshot, offline_since, journal, situation.trouble(self.fleet), alert=name)
             return [runbooks.runbook(name, node_id, known) or b""]
 
         await self.send_view(("runbook", name, node_id), make, _HTML)

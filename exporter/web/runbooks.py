@@ -14,20 +14,8 @@ from tornado.template import Loader
 from exporter import __repository__
 from exporter.bundled import alert_severities, bundled
 from exporter.escaping import printable
-from exporter.journal.journal import Journal
-from exporter.journal.memory import Query
-from exporter.journal.sentences import at, headline, offline_since, reasons
-from exporter.journal.situation import undecided
-from exporter.liveness.judge import State
-from exporter.liveness.offline import OfflineSince
-from exporter.snapshot.rows import because
-from exporter.snapshot.snapshot import Snapshot
-from exporter.web.page import TROUBLE
 from exporter.web.page_parts import content_policy, source
 from exporter.web.shell import PLACEHOLDER, VARIABLE, in_promql, with_node
-
-MOST_EVENTS: Final = 5
-"""Events of the node that stand on top."""
 
 _STYLE: Final = source("runbook.css")
 HEADERS: Final = {
@@ -72,40 +60,6 @@ def runbook(name: str, node_id: str, known: Sequence[str]) -> bytes | None:
         shell=_shell(),
         body=_html(text, node_id),
     )
-
-
-def known_of(
-    node_id: str, snapshot: Snapshot | None, offline: OfflineSince, journal: Journal, trouble: str = TROUBLE
-) -> list[str]:
-    """Return what is known of a node now, and its last changes, sentence by sentence.
-
-    Args:
-        node_id: The node; empty for all of them.
-        snapshot: The nodes; None if Redis could not be read.
-        offline: Knows since when a node is offline, and why it is undecided.
-        journal: What happened.
-        trouble: Why Redis could not be read, in sentences.
-    """
-    if snapshot is None:
-        said = [trouble]
-    elif not node_id:
-        said = [f"Now: {', '.join(f'{count} {state}' for state, count in snapshot.counts.items() if count)}."]
-    elif node_id in (ids := snapshot.ids):
-        position = ids.index(node_id)
-        said = [f"Now node {printable(node_id)} is {snapshot.states[position]}."]
-        if since := offline(snapshot.raw_ids[position]):
-            said.append(offline_since(since.since, exact=since.exact))
-        if snapshot.states[position] is State.UNDECIDED:
-            doubt = offline.undecided(snapshot.raw_ids[position])
-            why = {"undecided_because": because(doubt), "undecided_until": doubt and doubt.until}
-            said = [f"Now: {undecided([{'node_id': node_id, 'state': State.UNDECIDED, **why}])[0]}"]
-    else:
-        said = [f"Redis holds nothing of node {printable(node_id)} now."]
-    query = Query(subjects=frozenset({node_id})) if node_id else Query()
-    for event in journal.page(query, MOST_EVENTS).events:
-        subject = node_id if node_id in event.subjects else None
-        said.append(" ".join([f"{at(event.time)}:", headline(event, subject), *reasons(event, subject)[:1]]))
-    return said
 
 
 def _generate(template: str, **values: Any) -> bytes:

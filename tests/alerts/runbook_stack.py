@@ -56,7 +56,7 @@ class OnCall:
     def populate(self) -> None:
         """Write the platform's keys: a living node, a dead one with a hostile id, a plan, and a task timer."""
         with self.redis.client() as client:
-            beat(client, "node-1", ttl=3600)
+            beat(client, "node-1")
             client.hset(metrics_key(HOSTILE), mapping={**FIELDS, "loaded_portfolio_ids": '["p4"]'})
             client.hset("schedule:plan", mapping={"p1": "node-1", "p2": "node-1", "p3": "node-1", "p4": HOSTILE})
             client.hset("portfolio:p1:state", mapping={"status": "RUNNING", "queue_size": "7", "node_id": "node-1"})
@@ -101,6 +101,7 @@ def on_call(folder: Path) -> Iterator[OnCall]:
         engineer = OnCall(place, redis, exporter, prometheus, alertmanager)
         engineer.populate()
         wait_for(lambda: "GinkgoWatchdog" in str(alertmanager.alerts()), "for the first rule")
+        engineer.populate()
         wait_for(lambda: prometheus.value(quote('ginkgo_node_up{node_id="node-1"}')) == 1, "for the first scrape")
         yield engineer
 

@@ -82,6 +82,13 @@ def test_what_deletes_or_ends_something_stands_alone_and_after_a_look(name: str)
 
 
 @EVERY_RUNBOOK
+def test_no_command_hides_a_scheduler_that_hangs(name: str) -> None:
+    """A read of the plan counts as a look of the scheduler, unless its connection said NO-TOUCH."""
+    for command in (command for block in blocks(name) for command in block.commands if "schedule:plan" in command):
+        assert re.search(r"NO-TOUCH ON' .*HGETALL| (?:TYPE|OBJECT IDLETIME) schedule:plan", command), command
+
+
+@EVERY_RUNBOOK
 def test_forms_come_in_threes(name: str) -> None:
     found = [block.form for block in blocks(name) if block.form in FORMS]
     assert found == [*FORMS] * (len(found) // len(FORMS))

@@ -4,6 +4,7 @@ import html
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,11 +17,13 @@ from exporter.journal.event import EventKind
 from exporter.journal.journal import Journal
 from exporter.liveness.offline import Offline, unknown
 from exporter.telemetry import Telemetry
-from exporter.web.runbooks import alert_summaries, index, known_of, runbook
+from exporter.web.known import MOST_PORTFOLIOS, known_of
+from exporter.web.runbooks import alert_summaries, index, runbook
 from exporter.web.shell import assignment, in_promql, with_node
 from fleets import snapshot_of
 from hostile_ids import HOSTILE
 from journal_events import T0
+from portfolio_snapshots import example
 from readings import ALIVE, CRASHED
 from servers import RedisServer, running_exporter
 
@@ -131,6 +134,37 @@ def test_what_is_known_stands_on_top() -> None:
     assert known_of("n3", snapshot, unknown, journal) == ["Redis holds nothing of node n3 now."]
     assert known_of("n1", None, unknown, journal)[0].startswith("Redis cannot be read")
     assert known_of("", snapshot, unknown, journal)[0].startswith("Now: 1 online")
+
+
+def test_events_on_top_are_those_that_explain_the_alert() -> None:
+    journal = Journal(None, Telemetry(), lambda: T0, lambda: 0.0)
+    journal.tell(lambda: [Entry(0.0, EventKind.REDIS, "redis", "takes writes", "writes refused", {})])
+    for number in range(10):
+        journal.tell(
+            lambda name=f"n{number}": [
+                Entry(0.0, EventKind.NODE, name, "online", "undecided", {"deadline": float(name[1:])})
+            ]
+        )
+    snapshot = snapshot_of({b"n1": ALIVE})
+    assert "refused" not in " ".join(known_of("", snapshot, unknown, journal))
+    assert "Redis: writes refused." in known_of("", snapshot, unknown, journal, alert="GinkgoRedisWritesRefused")[-1]
+
+
+def test_portfolios_that_a_dead_node_may_still_trade_stand_on_top() -> None:
+    journal = Journal(None, Telemetry(), lambda: T0, lambda: 0.0)
+    nodes = snapshot_of({b"gamma": CRASHED, b"alpha": ALIVE})
+    snapshot = replace(nodes, portfolios=example().portfolios)
+    dead = " ".join(known_of("gamma", snapshot, unknown, journal))
+    assert "Its last list names p03, p09. It may still trade them if its process runs." in dead
+    assert (
+        "Portfolio p03 is untraded (node_offline), since 2026-01-06 12:20:00 UTC; the plan gives it to gamma." in dead
+    )
+    assert "Portfolio p06" not in dead
+    everything = known_of("", snapshot, unknown, journal, alert="GinkgoPortfoliosUntraded")
+    assert len([sentence for sentence in everything if sentence.startswith("Portfolio ")]) == MOST_PORTFOLIOS
+    assert everything[-1].endswith("portfolios more are not traded as planned.")
+    assert "Its last list" not in " ".join(everything)
+    assert "Its last list" not in " ".join(known_of("alpha", snapshot, unknown, journal))
 
 
 def test_runbooks_are_served_with_a_policy_that_allows_no_script(redis_server: RedisServer, tmp_path: Path) -> None:
