@@ -68,6 +68,10 @@ class Pages:
         """Take note that from now on pages can be delivered again."""
         self._disturbed[-1][1] = self._clock()
 
+    def disturbed(self, at: float) -> bool:
+        """Return whether a page that came at a moment may have been late, or its post was not answered."""
+        return any(start <= at < stop + RECONNECTED_WITHIN for start, stop in self._disturbed)
+
     def alertmanager_killed(self, saved: float) -> None:
         """Take note that Alertmanager may have lost the last lines of its notification log.
 

@@ -9,6 +9,7 @@ from typing import Final
 from exporter.liveness.judge import State
 from soak import answers
 from soak.answers import Answer, BrokenAnswer, ShownNode
+from soak.events import EventJudge, events_since
 from soak.exporters import ExporterUnderTest
 from soak.model import Model
 from soak.pages import Pages
@@ -31,6 +32,7 @@ class Prober:
         model: The judge of the answers.
         report: The counts.
         pages: The judge of the pages; None without push.
+        events: The judge of the journal.
 
     Attributes:
         last: The last answer of the running exporter. The table comes from another process.
@@ -38,13 +40,13 @@ class Prober:
         mass_lost: The members of mass losses in the last scrape that read Redis.
     """
 
-    def __init__(self, model: Model, report: Report, pages: Pages | None = None) -> None:
+    def __init__(self, model: Model, report: Report, pages: Pages | None, events: EventJudge) -> None:
         self.last: Answer | None = None
         self.last_fault = "none yet"
         self.mass_lost: frozenset[str] = frozenset()
         self._model = model
         self._report = report
-        self._pages = pages
+        self._pages, self._events = pages, events
         self._own: Mapping[tuple[str, ...], float] = {}
 
     def add_wrong(self, source: str, what: str) -> None:
@@ -78,6 +80,17 @@ class Prober:
                 ):
                     self.add_wrong(other.source, wrong)
 
+    def read_journal(self, exporter: ExporterUnderTest) -> None:
+        """Request the events, and judge them."""
+        asked = time.monotonic()
+        try:
+            events = events_since(exporter.port, self._events.since)
+        except BrokenAnswer as broken:
+            self.add_wrong("exporter", str(broken))
+            return
+        for wrong in self._events.judge(events, asked):
+            self.add_wrong("journal", wrong)
+
     def judge(self, answer: Answer) -> None:
         """Judge one answer."""
         for wrong in self._model.judge(answer):
@@ -91,6 +104,7 @@ class Prober:
             self.mass_lost = answer.mass_lost
         if self._pages:
             self._pages.saw(answer)
+        self._events.saw(answer)
 
     def agreed(self, source: str) -> None:
         """Count an answer that was judged for its agreement with what was written."""

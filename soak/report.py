@@ -92,6 +92,7 @@ class Report:
     agreements: Counter[str] = field(default_factory=Counter)
     deaths: Counter[str] = field(default_factory=Counter)
     pages: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
     verdicts: Counter[str] = field(default_factory=Counter)
     portfolios: Counter[str] = field(default_factory=Counter)
     scheduler: Counter[str] = field(default_factory=Counter)
@@ -127,6 +128,7 @@ class Report:
             *_table("portfolios", self.portfolios),
             *_table("deaths", self.deaths),
             *_table("pages", self.pages),
+            *_table("events of the journal", self.events),
             *_table("wrong, by source", self.verdicts),
         ]
         for number, process in enumerate(self.processes, 1):

@@ -11,6 +11,7 @@ from typing import Final
 
 from exporter.liveness.judge import State
 from soak.alertmanager import Alertmanager, Webhook, alertmanager_binary
+from soak.events import EventJudge
 from soak.exporters import Exporters
 from soak.faults import FAR_AWAY, FAULTS, PAUSED, Course, Target, fault_of
 from soak.incidents import BOTH_RESTARTED, INCIDENTS, PUSH_INCIDENTS, RESTARTED, Setup, restart_exporter
@@ -28,6 +29,7 @@ ACT_EVERY: Final = (0.3, 2.0)
 COMPARE_EVERY: Final = (0.5, 2.0)
 TABLE_EVERY: Final = 10.0
 JUDGE_PAGES_EVERY: Final = 0.2
+READ_JOURNAL_EVERY: Final = 2.0
 FAULT_EVERY: Final = (1.0, 8.0)
 """Seconds from the end of one fault to the next. Faults may come before nodes have had their chance."""
 FIRST_FAULT: Final = 6.0
@@ -78,7 +80,8 @@ class Soak:
         python = f"Python {sys.version.split()[0]}, {busy} busy loops, {'push' if alertmanager else 'no push'}"
         self.report = Report(f"soak, seed {seed}, {self._redis.version}, {python}")
         self._pages = Pages(self._model, self.report) if alertmanager else None
-        self._prober = Prober(self._model, self.report, self._pages)
+        self._events = EventJudge(self._model, self.report)
+        self._prober = Prober(self._model, self.report, self._pages, self._events)
         url = alertmanager.url if alertmanager else None
         self._exporters = Exporters(
             self._redis, url, self._exporter_started, lambda wrong: self._prober.add_wrong("exporter", wrong)
@@ -89,7 +92,7 @@ class Soak:
         )
         self._table: Table | None = None
         self._course: Course | None = None
-        self._rounds = 0
+        self._rounds, self._heard = 0, 0
         self._pending: list[str] = []
         self._ending = False
 
@@ -108,7 +111,11 @@ class Soak:
         """Run until the time is over, then until the fault under way has ended."""
         self._end = time.monotonic() + self._seconds
         turns: dict[Callable[[], float], float] = dict.fromkeys(
-            (self._scrape, self._let_node_act, self._fail, self._compare, self._show_table, self._judge_pages), 0.0
+            (
+                *(self._scrape, self._let_node_act, self._fail, self._compare),
+                *(self._show_table, self._judge_pages, self._read_journal),
+            ),
+            0.0,
         )
         turns[self._fail] = time.monotonic() + FIRST_FAULT
         while not self._ending or self._course or self._table:
@@ -140,9 +147,19 @@ class Soak:
         return self._rng.uniform(*COMPARE_EVERY)
 
     def _judge_pages(self) -> float:
-        for wrong in self._pages.judge(self._webhook.notices) if self._pages else ():
+        notices = self._webhook.notices
+        for notice in notices[self._heard :]:
+            self._heard += 1
+            if self._pages and not self._pages.disturbed(notice.at):
+                self._events.heard(notice)
+        for wrong in self._pages.judge(notices) if self._pages else ():
             self._prober.add_wrong("page", wrong)
         return JUDGE_PAGES_EVERY
+
+    def _read_journal(self) -> float:
+        if self._exporters.ready:
+            self._prober.read_journal(self._exporters.current)
+        return READ_JOURNAL_EVERY
 
     def _show_table(self) -> float:
         if self._table:
@@ -222,6 +239,7 @@ class Soak:
 
     def _exporter_started(self) -> None:
         self._model.exporter_started(time.monotonic())
+        self._events.exporter_started(time.monotonic())
         self._prober.forget()
         if self._pages:
             self._pages.exporter_started()

@@ -87,6 +87,7 @@ class Platform:
                     name,
                     TTL,
                     portfolio_count=len(node.loaded),
+                    queue_size=0 if node.deaf else 15,
                     total_events=node.events,
                     backpressure_count=0,
                     dropped_events=0,
