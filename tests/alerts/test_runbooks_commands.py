@@ -45,7 +45,7 @@ SHOWS = {
     r"ginkgo-exporter nodes ": r"(?s)touch pwned.*node-1 |node-1 .*touch pwned",
     r"ginkgo-exporter portfolios .*--state (?:duplicated|misplaced|unplanned)": r"",
     r"ginkgo-exporter portfolios ": r"^untraded +p4 +node_offline",
-    r"printf .* HGETALL schedule:plan' \| redis-cli": r"p1\nnode-1",
+    r"printf .*HGETALL schedule:plan' \| redis-cli": r"p1\nnode-1",
     r"promtool check ready": r"(?i)ready|ok|success",
     r"promtool query instant .*Degraded": r"\A\n\Z",
     r"promtool query instant ": r"=> ?1 @",
