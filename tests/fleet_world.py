@@ -94,6 +94,9 @@ class World:
     def router(self) -> NoKeys:
         return NoKeys()
 
+    def pools(self) -> tuple[Pool, ...]:
+        return ()
+
     def missing_rights(self) -> frozenset[str]:
         return frozenset()
 

@@ -11,6 +11,7 @@ from exporter.exposition.text import Format, exposition
 from exporter.fleet import Fleet
 from exporter.invalid_values import InvalidValueLog
 from exporter.settings import load
+from exporter.source.connection import Pool
 from exporter.source.discovery import Found
 from exporter.source.reading import MISSING, Reading, Server, joined
 from exporter.source.requests import CHUNK
@@ -71,6 +72,9 @@ class Replacing:
 
     def router(self) -> NoKeys:
         return NoKeys()
+
+    def pools(self) -> tuple[Pool, ...]:
+        return ()
 
     def missing_rights(self) -> frozenset[str]:
         return frozenset()

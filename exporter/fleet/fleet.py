@@ -98,6 +98,7 @@ class Fleet:
             outages=self.outages,
             telemetry=self.telemetry,
             request=self.request,
+            pools=self._source.pools,
             closed=self._closed,
             clock=clock,
         )
@@ -230,3 +231,4 @@ class Fleet:
             self._logged_at[kind] = now
             log.warning("Redis was at fault: nodes without heartbeat get time to beat", fault=kind.value)
         self.discovery.wake()
+        self.rounds.wake()

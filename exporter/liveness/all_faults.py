@@ -40,6 +40,11 @@ class Faults:
         moves = any(chance([fault], fault.end, self.at) < self._ttl + self._beat for fault, _ in self._moves)
         return moves or any(each.faults for each in self._by_address.values())
 
+    @property
+    def all_answered(self) -> bool:
+        """Whether all servers that hold keys gave the last answer."""
+        return self.server is not None and len(self.server.members) == len(self.server.addresses)
+
     def observe(self, server: Server, at: float) -> list[tuple[Kind, Hit]]:
         """Record an answer, and return the faults that it is the first to show, each with the nodes that it hit.
 

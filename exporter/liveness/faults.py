@@ -155,23 +155,23 @@ class ServerFaults:
 
     def _sudden_faults(self, before: Server, answered: float, server: Server, at: float) -> list[Kind]:
         told = before.info_allowed and server.info_allowed
+        kinds = []
         if told and before.run_id != server.run_id:
-            kind = Kind.RESTARTED
+            kinds.append(Kind.RESTARTED)
             self._end(Kind.SHORT, at)
             self._run_started = at - server.uptime
             self._start(Kind.SHORT, self._run_started)
-        elif told and before.role != server.role:
-            kind = Kind.ROLE
-        elif told and server.flushes > before.flushes:
-            kind = Kind.FLUSHED
-        elif at - answered > UNREADABLE_AFTER:
-            kind = Kind.SILENT
-        else:
+        elif told:
+            kinds += [Kind.ROLE] if before.role != server.role else []
+            kinds += [Kind.FLUSHED] if server.flushes > before.flushes else []
+        if at - answered > UNREADABLE_AFTER and not kinds:
+            kinds.append(Kind.SILENT)
+        if not kinds:
             return []
         # A replica's data are as old as its master's last message. A healthy master sends one about every second.
         last_known = answered - before.silence if before.silence > 1 else answered
-        self.faults.append(Fault(kind, last_known, at))
-        return [kind]
+        self.faults.append(Fault(kinds[-1], last_known, at))
+        return kinds
 
     def _new_refusal(self, before: Server, answered: float, server: Server, at: float) -> list[Kind]:
         if server.evicted > before.evicted:

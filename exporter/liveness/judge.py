@@ -198,6 +198,21 @@ class Judge:
         with self._lock:
             return self._rules.faults.excuse_heartbeats
 
+    def is_calm(self) -> bool:
+        """Return whether all is well: all of Redis answered, no fault of Redis counts, and all states are clear."""
+        with self._lock:
+            faults = self._rules.faults
+            return (
+                faults.all_answered
+                and not faults.excuse_heartbeats
+                and all(node.offline for node in self._rules.missing.values())
+            )
+
+    @property
+    def answered_at(self) -> float:
+        """When Redis last answered, in monotonic seconds."""
+        return self._rules.faults.at
+
     @property
     def server(self) -> Server | None:
         """What Redis said about itself in its last answer; None before the first answer."""

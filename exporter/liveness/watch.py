@@ -1,4 +1,10 @@
-"""The watch: probes Redis four times a second, and reads each node when its state may change.
+"""The watch: probes Redis, and reads each node when its state may change.
+
+A probe shows whether Redis answers, and as which server. While all is well, there is one probe a second:
+a silence of more than 5 s is a fault, so rarer probes would have to prolong that time. While anything is
+wrong, there are four probes a second, so that the chance of each node is known that exactly. Each read of nodes,
+also that of a scrape, asks for the same as a probe. So a read takes the place of the next probe, and no verdict
+depends on how old the last probe is.
 
 Without deadlines, the watch reads only the undecided nodes. An exporter that pushes turns
 deadlines on. Then the watch also reads each node when its heartbeat should end, and all
@@ -16,7 +22,9 @@ from exporter.liveness.judge import Change, Judge, State
 from exporter.source.reading import Reader
 
 PROBE: Final = 0.25
-"""Seconds between two probes, which show whether Redis answers, and as which server."""
+"""Seconds between two probes while anything is wrong; see ``Judge.is_calm``."""
+CALM_PROBE: Final = 1.0
+"""Seconds from the last answer to the next probe while all is well."""
 SLACK: Final = 0.002
 """Seconds from a deadline to the read of its node: by then Redis has surely expired the heartbeat."""
 SLOT: Final = 0.05
@@ -48,16 +56,14 @@ class Watch:
         timeout: Seconds that one read may take.
         clock: Returns monotonic seconds.
 
-    Attributes:
-        looked: When Redis last answered a probe or a read of the watch, in monotonic seconds.
     """
 
     def __init__(
         self, judge: Judge, reader: Reader, timeout: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.looked = NEVER
         self._judge, self._reader, self._timeout, self._clock = judge, reader, timeout, clock
-        self._probe_at = NEVER
+        self._probed = NEVER
+        self._alarmed = True
         self._refresh: float | None = None
         self._refresh_at = NEVER
         self._late_at = NEVER
@@ -75,9 +81,18 @@ class Watch:
         """Turn deadlines on: read each node at its deadline, and offline nodes every ``refresh`` seconds."""
         self._refresh = refresh
 
+    @property
+    def looked(self) -> float:
+        """When Redis last answered a probe or a read, in monotonic seconds."""
+        return self._judge.answered_at
+
+    def alarm(self) -> None:
+        """Make the next probe due at once, or ``PROBE`` after the last one: something may be wrong."""
+        self._alarmed = True
+
     def wait(self) -> float:
         """Return the seconds until the next probe or read is due."""
-        due = self._probe_at
+        due = self._probe_due()
         if self._refresh is not None:
             due = min(due, self._refresh_at, *(timer[0] for timer in self._timers[:1]))
         return max(0.0, max(due, self._not_before) - self._clock())
@@ -89,12 +104,12 @@ class Watch:
             SourceError: Redis did not answer.
         """
         now = self._clock()
-        if now < self._probe_at:
+        if now < self._probe_due():
             return False
-        self._probe_at = now + PROBE
+        self._probed, self._alarmed = now, True
         answer = self._reader.read((), now + self._timeout)
+        self._alarmed = False
         self._judge.observe(answer.server, answer.at)
-        self.looked = answer.at
         self._undecided = self._undecided or self._judge.undecided()
         return True
 
@@ -127,6 +142,21 @@ class Watch:
                 raise
         return refresh
 
+    def silent_since(self, asked: float) -> float:
+        """Return since when Redis counts as unreadable after a probe that had no answer, in monotonic seconds.
+
+        That is the time at which a probe would have had no answer if there had always been one every ``PROBE`` seconds.
+
+        Args:
+            asked: When the probe began, in monotonic seconds.
+        """
+        return min(asked, max(asked - CALM_PROBE, self.looked) + PROBE) if self.looked > NEVER else asked
+
+    def _probe_due(self) -> float:
+        if self._alarmed or not self._judge.is_calm():
+            return self._probed + PROBE
+        return max(self._probed, self.looked) + CALM_PROBE
+
     def _in_turns(self, names: Sequence[bytes]) -> Sequence[bytes]:
         """Return the next ``SAMPLE`` nodes in turn: a beat of any node shows that Redis takes writes again."""
         self._turn = self._turn + SAMPLE if self._turn + SAMPLE < len(names) else 0
@@ -155,7 +185,6 @@ class Watch:
         if self._judge.may_die(reading):
             self._look_for_late(frozenset(names))
         states = self._judge.judge(reading).states
-        self.looked = reading.at
         for name, state in zip(names, states, strict=True):
             if name not in self._timed:
                 if (at := self._judge.due(name)) is not None:

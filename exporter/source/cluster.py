@@ -12,7 +12,7 @@ from contextlib import suppress
 from exporter.errors import SourceError
 from exporter.settings import Settings
 from exporter.source.cluster_read import ClusterRead
-from exporter.source.connection import linked
+from exporter.source.connection import Pool, linked
 from exporter.source.discovery import Found, discover
 from exporter.source.existing import existing
 from exporter.source.limits import Spent, nobody
@@ -78,6 +78,10 @@ class ClusterSource:
     def router(self) -> SlotRouter:
         """Return a router to keys of any kind."""
         return SlotRouter(self._cluster)
+
+    def pools(self) -> tuple[Pool, ...]:
+        """Return the connections to each primary."""
+        return self._cluster.pools()
 
     def missing_rights(self) -> frozenset[str]:
         """Return the commands that at least one primary refuses to the exporter's user."""

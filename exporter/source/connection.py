@@ -1,5 +1,6 @@
 """Connections of redis-py, with one deadline for the connect, the requests and the replies together."""
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -105,6 +106,20 @@ class Pool:
         """Return whether a connection is lent, and was not called back by ``disconnect_idle`` since."""
         with self._lock:
             return connection in self._lent
+
+    def idle_sockets(self) -> list[socket.socket]:
+        """Return the sockets of all connections that are not lent."""
+        with self._lock:
+            return [sock for connection in self._idle if (sock := socket_of(connection))]
+
+    def drop_ended(self) -> int:
+        """Close the connections that are not lent and that the server has ended; return how many these are."""
+        with self._lock:
+            ended = [connection for connection in self._idle if not _is_fit(connection)]
+            self._idle = [connection for connection in self._idle if connection not in ended]
+        for connection in ended:
+            connection.disconnect()
+        return len(ended)
 
     def disconnect_idle(self) -> None:
         """Close all connections that are not lent; each lent connection is closed when it is given back."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
 from exporter.contract import FIELDS, LOADED_FIELD
+from exporter.source.connection import Pool
 from exporter.source.discovery import Found
 from exporter.source.router import Router
 
@@ -178,6 +179,9 @@ class Source(Protocol):
 
     def router(self) -> Router:
         """Return a router to keys of any kind."""
+
+    def pools(self) -> Collection[Pool]:
+        """Return the connections to each server that holds keys."""
 
     def missing_rights(self) -> frozenset[str]:
         """Return the commands of ``RIGHTS`` that Redis refuses to the exporter's user, in lower case."""

@@ -51,6 +51,10 @@ class StandaloneSource:
         """Return a router to keys of any kind."""
         return OneServer(self._pool)
 
+    def pools(self) -> tuple[Pool, ...]:
+        """Return the connections to the server."""
+        return (self._pool,)
+
     def missing_rights(self) -> frozenset[str]:
         """Return the commands that Redis refuses to the exporter's user."""
         return self._rights.missing()

@@ -195,6 +195,11 @@ class Cluster:
                 self._pools[address] = Pool.of(self._options | {"host": host, "port": int(port)})
             return self._pools[address]
 
+    def pools(self) -> tuple[Pool, ...]:
+        """Return the connections to each primary."""
+        with self._lock:
+            return tuple(self._pools.values())
+
     def is_silent(self, address: str) -> bool:
         """Return whether a primary did not answer in time when it was last asked."""
         return address in self._silent

@@ -49,11 +49,17 @@ def give_back() -> None:
 
 
 def kept() -> int:
-    """Return the bytes of memory that glibc's malloc keeps though they are free; 0 where that cannot be found out."""
+    """Return the bytes of memory that glibc's malloc keeps though they are free; 0 where that cannot be found out.
+
+    malloc does not know which of its free pages are in memory. The system knows, but takes milliseconds to tell. So
+    the system is asked only if so many bytes are free that some may have to be given back.
+    """
     with suppress(AttributeError, OSError, TypeError):
         mallinfo2 = ctypes.CDLL(None).mallinfo2
         mallinfo2.restype = _MallocInfo
-        return max(0, _heap() - int(mallinfo2().uordblks))
+        known = mallinfo2()
+        free = int(known.fordblks)
+        return free if free <= _MOST else max(0, _heap() - int(known.uordblks))
     return 0
 
 

@@ -133,15 +133,15 @@ def test_a_change_wakes_the_watch_and_a_fault_is_logged() -> None:
     world = World({b"a": ALIVE})
     fleet = Fleet(load({}), source=world, clock=lambda: world.at)
     states(fleet)
-    fleet.rounds._woken.clear()
+    fleet.rounds._bell.rung.clear()
     world.at = 1
     fleet.reader.read()
-    assert not fleet.rounds._woken.is_set()
+    assert not fleet.rounds._bell.rung.is_set()
     for second in range(2, 32):
         fleet.judge.observe(world.server, second)
     world.pairs[b"a"], world.at = CRASHED, 32
     fleet.reader.read()
-    assert fleet.rounds._woken.is_set()
+    assert fleet.rounds._bell.rung.is_set()
     world.server, world.at = Server("run-2", "master"), 33
     with capture_logs() as logs:
         fleet.discovery.discover()

@@ -105,7 +105,7 @@ def test_the_threads_wait_between_two_looks_and_an_unattended_watch_makes_no_err
         look, fleet.rounds.look = fleet.rounds.look, lambda: looks.append(None) or look()  # type: ignore[func-returns-value, method-assign]
         fleet.rounds.wake()
         fleet.discovery.wake()
-        wait_for(lambda: sum(not names for names in world.asked) >= 8)
+        wait_for(lambda: sum(not names for names in world.asked) >= 6)
         assert world.discoveries <= 3
         assert faults(fleet, "watch") == 0
         assert len(looks) < 20

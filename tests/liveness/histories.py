@@ -1,7 +1,7 @@
 """Random histories of nodes and of a Redis with faults, in simulated time, and what the judge makes of them.
 
-The world knows which nodes live. The judge knows what an exporter sees: a look at
-Redis four times a second, in which undecided nodes are read, and a scrape every 15 s.
+The world knows which nodes live. The judge knows what an exporter sees: a look at Redis once a second and,
+while anything is wrong, four times a second, in which undecided nodes are read; and a scrape every 15 s.
 """
 
 import random
@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from exporter.contract import FIELDS
 from exporter.liveness.judge import State
+from exporter.liveness.watch import CALM_PROBE, PROBE
 from exporter.source.reading import MISSING, Reading, Server
 
 TTL: Final = 30.0
 BEAT: Final = 10.0
-PROBE: Final = 0.25
 SCRAPE: Final = 15.0
 CONNECT: Final = 1.0
 """Seconds that a node's client needs until it is connected again."""
@@ -116,7 +116,7 @@ class History:
 
     Args:
         seed: What makes it repeatable.
-        judge: The judge under test: it has ``observe`` and ``judge``.
+        judge: The judge under test: it has ``observe``, ``judge`` and ``is_calm``.
         options: What is passed to ``judge`` besides the reading.
     """
 
@@ -139,7 +139,7 @@ class History:
     def run(self, seconds: float = 900.0) -> None:
         """Live through it."""
         self._plan(seconds)
-        redis, scrape_at = self._redis, 0.0
+        redis, scrape_at, look_at = self._redis, 0.0, 0.0
         last = max((at for at, _, _ in self._events), default=seconds)
         end = max(seconds, last) + 3 * (TTL + BEAT)  # in which all is well, so that every death can be known
         while redis.now < end:
@@ -148,15 +148,16 @@ class History:
                 self._events.pop(0)[2]()
             self._beat()
             redis.ends = {name: ends for name, ends in redis.ends.items() if ends > redis.now}
-            if redis.readable:
+            scrape = redis.now >= scrape_at
+            if redis.readable and (scrape or redis.now >= look_at):
                 self._judge.observe(redis.server, redis.now)
-                scrape = redis.now >= scrape_at
                 undecided = [name for name, state in self._states.items() if state is State.UNDECIDED]
                 if scrape:
                     scrape_at = redis.now + SCRAPE
                     self._look(self._names)
                 elif undecided:
                     self._look(undecided)
+                look_at = redis.now + (CALM_PROBE if self._judge.is_calm() else PROBE)
             self._count()
         self._tally.missed += sum(
             node.died is not None and name not in self._found for name, node in self._nodes.items()

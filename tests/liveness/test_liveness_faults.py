@@ -78,6 +78,12 @@ def test_sudden_fault_lasts_from_the_last_answer_to_this_one(server: Server, aft
     assert looks.spans == [(kind, 100, 100 + after)]
 
 
+def test_flush_is_seen_though_the_role_changes_before_the_next_look() -> None:
+    looks = Looks()
+    assert looks.see(replace(SERVER, role="slave", flushes=1), 1.0) == [Kind.ROLE, Kind.FLUSHED]
+    assert looks.spans == [(Kind.FLUSHED, 100, 101)]
+
+
 def test_silence_of_five_seconds_is_no_fault() -> None:
     looks = Looks()
     assert looks.see(SERVER, 5.0) == []

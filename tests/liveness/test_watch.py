@@ -9,8 +9,10 @@ import pytest
 from exporter.errors import SourceError
 from exporter.liveness.faults import NEVER
 from exporter.liveness.judge import Change, Judge, State
-from exporter.liveness.watch import PROBE, SLACK, SLOT, Watch
-from exporter.source.reading import Reading
+from exporter.liveness.watch import CALM_PROBE, PROBE, SLACK, SLOT, Watch
+from exporter.source.reading import Reading, Server
+from exporter.source.requests import KeyNames
+from exporter.source.topology import Primaries, Topology
 from readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, Pair, reading_of
 
 TTL, BEAT = 30.0, 10.0
@@ -31,8 +33,9 @@ class World:
         self.pairs = {name.encode(): pair for name, pair in pairs.items()}
         self.broken = False
         self.refused: list[Sequence[bytes]] | None = None  # reads that Redis refused, once it refuses all but INFO
-        self.server = SERVER
+        self.server: Server = SERVER
         self.reads: list[Sequence[bytes]] = []
+        self.probes = 0
         self.judge = Judge(TTL, BEAT, forget_after)
         self.changes: list[Change] = []
         self.judge.on_changes(self.changes.extend)
@@ -44,6 +47,7 @@ class World:
 
     def read(self, names: Sequence[bytes], deadline: float) -> Reading:
         assert deadline > self.now
+        self.probes += not names
         if self.broken:
             raise SourceError("broken")
         if names and self.refused is not None:
@@ -74,6 +78,12 @@ class World:
                     self.pairs[name] = replace(pair, ttl=left) if left > 0 else CRASHED
             with suppress(SourceError):
                 self.step()
+
+    def probes_in(self, seconds: float) -> int:
+        """Let time pass in which nodes beat, and return the number of probes in it."""
+        before = self.probes
+        self.live(seconds, *(name.decode() for name in self.pairs))
+        return self.probes - before
 
     def beat(self, name: str, left: float = TTL) -> None:
         self.pairs[name.encode()] = replace(ALIVE, ttl=left)
@@ -325,7 +335,7 @@ def test_while_writes_are_refused_some_nodes_are_read_with_every_probe() -> None
     world.live(1)
     assert world.reads == []
     world.server = replace(SERVER, refused={"OOM": 1})
-    world.live(4 * PROBE)
+    world.live(CALM_PROBE + 3 * PROBE)
     assert {name for read in world.reads for name in read} == set(world.names)
     assert max(map(len, world.reads)) == 100
     assert world.judge.writes_refused_since() is not None
@@ -339,7 +349,7 @@ def test_while_writes_are_refused_some_nodes_are_read_with_every_probe() -> None
 
 def test_watch_tells_when_redis_last_answered_a_look() -> None:
     world = World(deadlines=False)
-    assert Watch(world.judge, world, 5.0, lambda: world.now).looked == NEVER
+    assert Watch(Judge(TTL, BEAT), world, 5.0, lambda: world.now).looked == NEVER
     world.live(1)
     assert world.now - world.watch.looked < PROBE
     answered = world.watch.looked
@@ -351,9 +361,75 @@ def test_watch_tells_when_redis_last_answered_a_look() -> None:
 def test_probe_says_whether_it_was_due() -> None:
     world = World()
     assert not world.watch.probe()
-    world.now += PROBE
+    world.now += CALM_PROBE
     assert world.watch.probe()
     assert not world.watch.probe()
+
+
+def test_probes_come_once_a_second_while_all_is_well() -> None:
+    world = World(deadlines=False, a=ALIVE)
+    assert world.probes_in(60) == 60
+
+
+def test_probes_come_four_times_a_second_from_the_first_that_fails_until_all_nodes_had_their_chance() -> None:
+    world = World(deadlines=False, a=ALIVE)
+    world.broken = True
+    world.live(CALM_PROBE)
+    assert world.probes_in(10) == 10 / PROBE
+    world.broken = False
+    assert world.probes_in(TTL + BEAT - 1) == pytest.approx((TTL + BEAT - 1) / PROBE, abs=1)
+    world.live(2)
+    assert world.probes_in(10) == 10
+
+
+def test_probes_come_four_times_a_second_while_a_node_is_undecided() -> None:
+    world = World(a=ALIVE)
+    world.pairs[b"a"] = CRASHED
+    world.judge.judge(reading_of(world.pairs, world.now))  # it vanished before its deadline: its next beat must be seen
+    assert world.probes_in(10) == 10 / PROBE
+    world.live(TTL)
+    assert world.offline == {"a"}
+    assert world.probes_in(10) <= 10
+
+
+def test_probes_come_four_times_a_second_while_a_primary_does_not_answer() -> None:
+    world = World(deadlines=False)
+    topology, keys = Topology(("a:1", "b:1")), KeyNames(b"", b"")
+    world.server = Primaries.of({"a:1": SERVER, "b:1": SERVER}, topology, keys)
+    world.live(TTL + BEAT + 2)  # from the first look on, all is well in the cluster
+    assert world.probes_in(10) == 10
+    world.server = Primaries.of({"a:1": SERVER}, topology, keys)
+    world.live(CALM_PROBE)
+    assert world.probes_in(10) == 10 / PROBE
+
+
+def test_read_of_nodes_takes_the_place_of_the_next_probe() -> None:
+    world = World(deadlines=False, a=ALIVE)
+    for _ in range(20):
+        world.live(CALM_PROBE / 2)
+        world.judge.judge(reading_of(world.pairs, world.now))
+    assert world.probes == 1
+    assert world.watch.looked == world.now
+    assert world.watch.wait() == CALM_PROBE
+
+
+def test_alarm_makes_the_next_probe_due_at_once_but_no_sooner_than_in_a_fault() -> None:
+    world = World(deadlines=False, a=ALIVE)
+    world.now += PROBE / 2
+    world.watch.alarm()
+    assert world.watch.wait() == PROBE / 2
+    world.now += PROBE / 2
+    assert world.watch.probe()
+    assert world.watch.wait() == CALM_PROBE
+
+
+def test_silence_counts_from_when_a_probe_would_have_had_no_answer_that_had_come_four_times_a_second() -> None:
+    world = World(deadlines=False)
+    answered = world.now
+    assert world.watch.silent_since(answered + 0.1) == answered + 0.1
+    assert world.watch.silent_since(answered + CALM_PROBE) == answered + PROBE
+    assert world.watch.silent_since(answered + 600) == answered + 600 - CALM_PROBE + PROBE
+    assert Watch(Judge(TTL, BEAT), world, 5.0, lambda: world.now).silent_since(7) == 7
 
 
 def test_look_at_nodes_is_an_answer_of_redis_too() -> None:
