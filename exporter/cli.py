@@ -76,9 +76,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     try:
         arguments = _parser().parse_args(argv)
         loaded = settings.load(vars(arguments))
-        with _hidden("rich"):
-            from exporter import logs
-        logs.configure(loaded.log)
+        configure_logs(loaded)
         code: int = arguments.run(loaded, arguments)
         sys.stdout.flush()
         sys.exit(code)
@@ -94,6 +92,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         sys.exit(ExitCode.INTERRUPTED)
     finally:
         _drop_unwritable_output()
+
+
+def configure_logs(loaded: Settings) -> None:
+    """Configure the logs, whose libraries are imported now."""
+    with _hidden("rich"):
+        from exporter import logs
+    logs.configure(loaded.log)
 
 
 @contextmanager

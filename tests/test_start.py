@@ -1,0 +1,63 @@
+"""What a start loads: a command imports what it needs, and a small installation does not pay for what it never uses."""
+
+import subprocess
+import sys
+
+import pytest
+
+from servers import RedisServer
+
+LATER = (
+    *("rich", "pygments", "pydantic", "pydantic_settings", "yaml", "markdown_it", "bcrypt", "shtab", "psutil"),
+    *("exporter.push.bridge", "exporter.commands.check", "exporter.commands.nodes", "exporter.commands.explain"),
+    *("exporter.source.cluster", "exporter.source.sentinel", "exporter.web.page", "exporter.web.runbooks"),
+)
+"""What is loaded only when it is used."""
+MOST_MODULES = 545
+"""Modules that serving loads, of all libraries and of Python itself. A hundred modules take about 7 MiB and 40 ms."""
+
+SHOW = """
+import sys
+from exporter.cli import main
+try:
+    main({arguments!r})
+finally:
+    print("\\nLOADED", *sys.modules)
+"""
+SERVE = """
+import asyncio, sys, urllib.request
+from exporter import cli, settings
+
+async def scrape():
+    from exporter.commands.serve import serving
+    async with serving(loaded) as (_, server):
+        await asyncio.to_thread(lambda: urllib.request.urlopen(f"http://127.0.0.1:{{server.port}}/metrics").read())
+
+loaded = settings.load({{"redis.url": [{url!r}], "web.listen-address": "127.0.0.1:0", "log.level": "error"}})
+cli.configure_logs(loaded)
+asyncio.run(scrape())
+print("\\nLOADED", *sys.modules)
+"""
+
+
+def loaded_by(program: str) -> set[str]:
+    """Return the modules that a Python program names in the last line of its output."""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "\nLOADED " in done.stdout, done.stderr
+    return set(done.stdout.rpartition("\nLOADED ")[2].split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["nodes", "--help"], ["--redis.timeout=soon"]])
+def test_help_version_and_refusals_load_no_library(arguments: list[str]) -> None:
+    loaded = loaded_by(SHOW.format(arguments=arguments))
+    libraries = {"asyncio", "tornado", "redis", "hiredis", "structlog", "prometheus_client", *LATER}
+    assert loaded & libraries == set(), "import it in the function that needs it: see exporter/cli.py"
+
+
+def test_serving_and_a_scrape_load_only_what_they_use(shared_redis: RedisServer) -> None:
+    loaded = loaded_by(SERVE.format(url=shared_redis.url))
+    assert loaded & set(LATER) == set(), "import it where it is used first, so that a small installation stays small"
+    assert len(loaded) <= MOST_MODULES, (
+        f"serving loads {len(loaded)} modules: `python -X importtime -m exporter` shows them and their times"
+    )
