@@ -62,17 +62,15 @@ def with_parts(rule: Rule, parts: Parts) -> Rule:
         ValueError: A number is not at its place in the rule file. A test excludes it.
     """
     name = rule.get("alert") or rule["record"]
-    expr = rule[EXPR]
+    made = rule
     for (alert, threshold), number in parts.numbers.items():
         for place in THRESHOLDS[alert][threshold].places:
             if (place.rule or alert) == name:
-                expr = _placed(expr, place, number)
-    expr = with_matchers(expr.replace(f'job="{JOB}"', f'job="{parts.job}"'), parts.matchers)
-    made = {**rule, EXPR: expr}
+                made = _placed(made, place, number)
     if name == QUEUE_LENGTH.rule:
-        text = _placed(rule["annotations"][QUEUE_LENGTH.field], QUEUE_LENGTH, parts.queue_length)
-        made["annotations"] = {**rule["annotations"], QUEUE_LENGTH.field: text}
-    return made
+        made = _placed(made, QUEUE_LENGTH, parts.queue_length)
+    expr = made[EXPR].replace(f'job="{JOB}"', f'job="{parts.job}"')
+    return {**made, EXPR: with_matchers(expr, parts.matchers)}
 
 
 def with_wait(rule: Rule, wait: str) -> Rule:
@@ -134,7 +132,10 @@ def _stretched(rule: Rule, settings: RuleSettings) -> Rule:
     return with_wait(made, longer(rule["for"])) if "for" in rule else made
 
 
-def _placed(text: str, place: Place, number: str) -> str:
+def _placed(rule: Rule, place: Place, number: str) -> Rule:
+    texts = rule if place.field == EXPR else rule["annotations"]
+    text = texts[place.field]
     if text.count(place.plain) != 1:
         raise ValueError(f"{place.plain!r} does not stand in the rule once")
-    return text.replace(place.plain, place.with_number(number))
+    changed = {**texts, place.field: text.replace(place.plain, place.with_number(number))}
+    return changed if place.field == EXPR else {**rule, "annotations": changed}

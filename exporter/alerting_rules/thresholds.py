@@ -53,13 +53,13 @@ class Threshold:
         return self.places[0].number
 
 
-def _one(meaning: str, text: str, rule: str = "") -> Threshold:
-    return Threshold(meaning, (Place(text, rule=rule),))
+def _one(meaning: str, text: str) -> Threshold:
+    return Threshold(meaning, (Place(text),))
 
 
 THRESHOLDS: Final[dict[str, dict[str, Threshold]]] = {
     "GinkgoNodesDisappeared": {
-        "share": _one("below this share of the nodes that were online before", "< «0.75» * quantile_over_time"),
+        "share": _one("below this share of the nodes that were online before", "< «0.75» * max"),
         "nodes": _one("and at least this many nodes fewer", ">= «2»"),
     },
     "GinkgoNodeFlapping": {
@@ -67,13 +67,15 @@ THRESHOLDS: Final[dict[str, dict[str, Threshold]]] = {
         "restarts": _one("restarts in 30 minutes", "resets(ginkgo_node_events_total[30m]) >= «3»"),
     },
     "GinkgoHeartbeatLate": {
-        "share": _one(
-            "share of the evaluations of five minutes at which the heartbeat is late", "«0.2» * count_over_time"
-        ),
-        "ttl-seconds": _one(
+        "share": _one("share of the evaluations of five minutes at which the heartbeat is late", "> «0.2»"),
+        "ttl-seconds": Threshold(
             "TTL in seconds below which a heartbeat is late; half of `heartbeat-ttl` if it is not set",
-            "(ginkgo_node_heartbeat_ttl_seconds > 0) < «15»",
-            "node:ginkgo_node_heartbeat_ttl_seconds:late",
+            (
+                Place(
+                    "(ginkgo_node_heartbeat_ttl_seconds > 0) < «15»", rule="node:ginkgo_node_heartbeat_ttl_seconds:late"
+                ),
+                Place("less than «15»s were left", DESCRIPTION),
+            ),
         ),
     },
     "GinkgoBackpressureSpike": {

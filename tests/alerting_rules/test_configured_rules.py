@@ -141,13 +141,17 @@ def test_an_alert_takes_another_severity_wait_and_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("alert", "name"), [(alert, name) for alert, thresholds in THRESHOLDS.items() for name in thresholds]
 )
-def test_a_threshold_changes_one_number_of_its_rule(alert: str, name: str) -> None:
-    parts = Parts({(alert, name): "123.5"}, "1,000", ())
-    made = {rule: with_parts(BEFORE[rule], parts) for rule in BEFORE}
-    ((rule, expr),) = ((rule, made[rule]["expr"]) for rule in BEFORE if made[rule] != BEFORE[rule])
-    assert THRESHOLDS[alert][name].default != "123.5"
-    assert expr.count("123.5") == 1
-    assert BEFORE[rule]["expr"] == expr.replace("123.5", THRESHOLDS[alert][name].default)
+def test_a_threshold_changes_its_number_and_nothing_else(alert: str, name: str) -> None:
+    threshold = THRESHOLDS[alert][name]
+    made = {rule: with_parts(BEFORE[rule], Parts({(alert, name): "123.5"}, "1,000", ())) for rule in BEFORE}
+    touched = [rule for rule in BEFORE if made[rule] != BEFORE[rule]]
+    assert set(touched) == {place.rule or alert for place in threshold.places}
+    for place in threshold.places:
+        assert place.number == threshold.default
+        assert str(made[place.rule or alert]).count(place.with_number("123.5")) == 1
+    assert [str(made[rule]).replace("123.5", threshold.default) for rule in touched] == [
+        str(BEFORE[rule]) for rule in touched
+    ]
 
 
 def test_a_queue_of_another_length_changes_its_thresholds_and_the_text(tmp_path: Path) -> None:

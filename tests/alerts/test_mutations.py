@@ -36,8 +36,6 @@ HARMLESS = {
     "node:ginkgo_node_backpressure:rate5m: 5m by 4 at 86",
     "node:ginkgo_node_events:rate5m: 5m by 4 at 80",
     "node:ginkgo_node_events:rate5m: 5m times 4 at 80",
-    # Exactly a fifth of the looks.
-    "GinkgoHeartbeatLate: >= made > at 65",
     # A slope over another time, and a slope that reaches 950 exactly.
     "GinkgoQueueGrowing: >= made > at 109",
     "GinkgoQueueGrowing: 10m times 4 at 97",

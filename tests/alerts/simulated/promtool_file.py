@@ -25,6 +25,8 @@ class PromtoolFile:
     def __init__(self, story: Story, rule: dict[str, Any], interval: int) -> None:
         self._story, self._rule, self._interval = story, rule, interval
         self._step = story.evaluation or interval
+        # Prometheus 3 leaves out the sample at the left end of a range, so that alerts may turn one scrape earlier.
+        self._early = max(self._step, interval) - PATIENCE
         self._slack = LATE_BY * max(self._step - PATIENCE, interval - PATIENCE)
 
     def document(self, title: str, groups: list[str]) -> dict[str, Any]:
@@ -50,8 +52,8 @@ class PromtoolFile:
         queries = []
         for labels, turns in self._story.turns.items():
             end = self._floor(self._story.length)
-            ends = [*(turn.not_before for turn in turns[1:]), end]
-            queries += self._silence(labels, -self._step, self._floor(turns[0].not_before))
+            ends = [*(turn.not_before - self._early for turn in turns[1:]), end]
+            queries += self._silence(labels, -self._step, self._floor(turns[0].not_before - self._early))
             for turn, until in zip(turns, ends, strict=True):
                 since = self._ceil(turn.by + self._slack)
                 check = self._firing if turn.fires else self._silence

@@ -4,8 +4,8 @@ from simulated.story import Story, story
 
 HOUR, DAY = 3600, 86_400
 TEXT = (
-    "Node {} dropped events in the last minutes. Its portfolios will never see these events. The node has dropped {} "
-    "events since it started."
+    "Node {} dropped events in the last minutes. Its portfolios will never see these events. Events that it has "
+    "dropped since it started: {}."
 )
 
 
@@ -118,8 +118,8 @@ def a_burst_on_a_quiet_node_fires_after_three_minutes_and_ends_with_it(tale: Sto
     tale.reads(
         2150,
         "Backpressure on node n1 is far above its usual level",
-        "Full queues push back 0.3 times a second on node n1, more than three times its average of the last hour and "
-        "its rate at the same time yesterday.",
+        "Full queues push back 0.3 times a second on node n1, far more often than on average in the last hour, and "
+        "than at the same time yesterday.",
         node_id="n1",
     )
     tale.load("n1", at=2202, backpressure=0.0)
@@ -182,7 +182,7 @@ def a_large_share_for_ten_minutes_fires_and_ends_with_it(tale: Story) -> None:
     tale.reads(
         1800,
         "Node n1 is under steady backpressure",
-        "For more than ten minutes node n1 has met a full queue 0.3 times for each event that it takes.",
+        "For 10m node n1 has met a full queue 0.30 times for each event that it takes.",
         node_id="n1",
     )
     tale.load("n1", at=2400, backpressure=0.0)

@@ -14,7 +14,7 @@ def three_outages_in_half_an_hour_and_three_restarts_flap(tale: Story) -> None:
     tale.reads(
         1260,
         "Node n1 goes up and down",
-        "Node n1 was offline, or restarted, at least three times in the last 30 minutes.",
+        "In the last 30 minutes node n1 went up or down, or restarted, 5 times.",
         node_id="n1",
     )
     tale.resolves(node_id="n1", between=(2400, 2640))
@@ -57,19 +57,19 @@ def a_node_that_often_misses_beats_is_told_until_it_beats_in_time(tale: Story) -
 def a_beat_every_twenty_five_seconds_is_late(tale: Story) -> None:
     tale.beats_every(25, "n1", at=300)
     tale.fires(node_id="n1", between=(345, 480))
-    tale.reads(
-        900,
-        "Node n1 often beats late",
-        "In the last five minutes the heartbeat of node n1 was older than 15 seconds at 9 checks, at least a fifth of "
-        "all checks. A beat is due every 10 seconds, and the node is offline after 30 seconds without a beat.",
-        node_id="n1",
-    )
 
 
 @story("GinkgoHeartbeatLate", length=240)
 def two_late_looks_are_enough_for_a_prometheus_that_has_just_started(tale: Story) -> None:
     tale.beats_every(27, "n1", at=-100)
     tale.fires(node_id="n1", between=(15, 30))
+    tale.reads(
+        210,
+        "Node n1 often beats late",
+        "At 46.67% of the checks of the last five minutes the heartbeat of node n1 was late: less than 15s were left "
+        "of its TTL. When nothing is left of it, the node is offline.",
+        node_id="n1",
+    )
 
 
 @story("GinkgoHeartbeatLate")

@@ -3,7 +3,7 @@
 from simulated.story import Story, story
 
 TEXT = (
-    "Exporter {0} has not fully worked for 10 minutes: {1}. Alerts still come from another exporter, or for a part "
+    "Exporter {0} has not fully worked for 10m: {1}. Alerts still come from another exporter, or for a part "
     "of the nodes. After one more fault they may not come."
 )
 

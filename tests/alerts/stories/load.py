@@ -72,7 +72,7 @@ def a_node_that_carries_most_is_told_after_half_an_hour(tale: Story) -> None:
     tale.reads(
         2400,
         "Portfolios are spread unevenly over the nodes",
-        "For half an hour the fullest online node has had 3 portfolios more than the emptiest.",
+        "For 30m the fullest online node has had many more portfolios than the emptiest. The difference is 3 now.",
     )
     tale.load("n1", "n2", at=3000, portfolios=3)
     tale.resolves(between=(2995, 3045))
@@ -141,7 +141,7 @@ def a_paused_node_with_portfolios_is_a_ticket_until_it_runs(tale: Story) -> None
     tale.reads(
         1200,
         "Node n1 is paused; portfolios that it holds: 3",
-        "Node n1 has reported PAUSED for ten minutes and holds 3 portfolios. It beats, and the scheduler takes it for "
+        "Node n1 has reported PAUSED for 10m and holds 3 portfolios. It beats, and the scheduler takes it for "
         "healthy, but it discards the orders of these portfolios.",
         node_id="n1",
     )
@@ -171,8 +171,8 @@ def a_node_that_takes_no_event_while_the_others_do_is_a_ticket(tale: Story) -> N
     tale.reads(
         1800,
         "Node n1 takes no events",
-        "Node n1 is online, not paused and has portfolios, but has taken no event for 15 minutes, while most other "
-        "nodes take events. Its portfolios see no market data.",
+        "Node n1 is online, not paused and has portfolios, but has taken no event for 10m and for some minutes before, "
+        "while other nodes take events. Its portfolios see no market data.",
         node_id="n1",
     )
     tale.load("n1", at=2102, events=10.0)

@@ -13,8 +13,8 @@ def a_plan_that_is_gone_pages_until_there_is_one_again(tale: Story) -> None:
     tale.fires(between=(420, 450))
     tale.reads(
         900,
-        "There is no plan, and nodes have 12 portfolios loaded",
-        "For 2 minutes the scheduler's plan has been empty or missing, while nodes have 12 portfolios loaded. The "
+        "There is no plan, and nodes have portfolios loaded: 12",
+        "For 2m the scheduler's plan has been empty or missing, while nodes have 12 portfolios loaded. The "
         "nodes go on trading them. If a node dies, nobody moves its portfolios.",
     )
     tale.plan_is({"p1": "n1"}, at=1202)
@@ -80,7 +80,7 @@ def the_page_says_for_how_long(tale: Story) -> None:
     tale.reads(
         900,
         "The scheduler has not looked at the plan for 9m 58s",
-        "The scheduler looks at its plan every 31 to 36 seconds, and has not done so for 9m 58s. It is dead, paused or "
+        "The scheduler looks at its plan every 31 to 36 seconds. For 9m 58s it has not done so. It is dead, paused or "
         "hanging. If a node dies now, nobody moves its portfolios.",
     )
 

@@ -4,7 +4,7 @@ from simulated.story import Story, story
 
 FLEET = tuple(f"n{number}" for number in range(1, 7))
 UNTRADED = (
-    "{} portfolios are loaded by no online node, and at least one of them has been untraded for more than 2 minutes. A "
+    "{} portfolios are loaded by no online node, and at least one of them has been untraded for more than 2m. A "
     "failover would have moved it by now."
 )
 
@@ -59,7 +59,7 @@ def portfolios_that_are_not_listed_page_too(tale: Story) -> None:
     tale.takes("n3", "p99", at=100)
     tale.scheduler_stops(at=280)
     tale.crash("n1", at=300)
-    tale.fires(between=(445, 490))
+    tale.fires(between=(430, 490))
 
 
 @story("GinkgoPortfoliosUntraded", nodes=6, portfolios=18, length=3600, exporters=("a", "b"))
@@ -112,8 +112,7 @@ def a_portfolio_on_two_nodes_pages_by_name_until_one_has_unloaded_it(tale: Story
     tale.reads(
         600,
         "Portfolio p1 runs on two nodes",
-        "Portfolio p1 has been loaded by at least two online nodes for a minute. Each of its orders goes out more than "
-        "once.",
+        "Portfolio p1 has been loaded by at least two online nodes for 1m. Each of its orders goes out more than once.",
         portfolio_id="p1",
     )
     tale.gives_up("n2", "p1", at=902)
@@ -138,8 +137,7 @@ def a_portfolio_that_is_not_listed_pages_without_its_name(tale: Story) -> None:
     tale.reads(
         600,
         "A portfolio runs on two nodes",
-        "A portfolio has been loaded by at least two online nodes for a minute. Each of its orders goes out more than "
-        "once.",
+        "A portfolio has been loaded by at least two online nodes for 1m. Each of its orders goes out more than once.",
     )
 
 

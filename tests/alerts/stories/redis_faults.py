@@ -25,7 +25,7 @@ def an_outage_pages_after_a_minute_and_ends_after_it(tale: Story) -> None:
 def a_redis_that_crashes_in_a_loop_pages_once(tale: Story) -> None:
     for at in range(300, 900, 24):
         tale.redis_restarts(at=at, takes=20)
-    tale.fires(between=(345, 450))
+    tale.fires(between=(330, 450))
     tale.resolves(between=(1050, 1110))
 
 

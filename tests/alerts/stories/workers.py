@@ -78,8 +78,7 @@ def a_second_task_timer_is_a_ticket_until_it_ends(tale: Story) -> None:
     tale.reads(
         900,
         "More than one task timer is alive: 2",
-        "2 task timers have had a live heartbeat for 3 minutes. Each of them starts each timed job, so the jobs run 2 "
-        "times.",
+        "2 task timers have had a live heartbeat for 3m. Each of them starts each timed job, so the jobs run 2 times.",
     )
     tale.worker_ends(SECOND, at=1202)
     tale.resolves(between=(1220, 1260))
@@ -100,7 +99,7 @@ def data_workers_that_all_end_are_a_ticket_for_an_hour(tale: Story) -> None:
     tale.reads(
         900,
         "No data_worker is alive",
-        "At least one data_worker was alive within the last hour, and for 5 minutes no data_worker has had a live "
+        "At least one data_worker was alive within the last hour, and for 5m no data_worker has had a live "
         "heartbeat. Its work waits.",
         component="data_worker",
     )
