@@ -50,7 +50,8 @@ def reasons(event: Event, subject: str | None = None) -> list[str]:
         event: The event.
         subject: The subject that is of interest; None for what holds for all of them.
     """
-    evidence = event.evidence_of(subject) if subject is not None else event.evidence_of(event.subjects[0])
+    alone = event.subjects[0] if len(event.subjects) == 1 else ""
+    evidence = event.evidence_of(alone if subject is None else subject)
     if event.kind is EventKind.NODE:
         return list(_node_reasons(event, evidence))
     return [text for key, say in _OTHER_REASONS.items() if evidence.get(key) and (text := say(evidence))]
