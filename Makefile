@@ -13,7 +13,7 @@ CHECKOV := 3.3.30
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url pyproject.toml
 
-.PHONY: help demo test lint format bench soak siege fuzz mutants dashboards dashboard-pictures chart checkov sbom dist package notes workflows openapi spelling docs site lock servers clean
+.PHONY: help demo test lint format bench soak siege fuzz mutants dashboards dashboard-pictures page-pictures chart checkov sbom dist package notes workflows openapi spelling docs site lock servers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -54,6 +54,9 @@ dashboards: $(VENV)/dev ## write the Grafana dashboards from their code
 
 dashboard-pictures: $(VENV)/dev ## draw the dashboards' pictures (needs npm, Chromium and Prometheus)
 	$(BIN)/python -m grafana.pictures
+
+page-pictures: $(VENV)/dev ## draw the status page's pictures (needs npm and Chromium)
+	$(BIN)/python -m pytest -q -n 0 tests/web/test_situations.py --pictures docs/reference/status-page
 
 chart: $(VENV)/dev ## copy rules and dashboards into the chart, and write its tables
 	$(BIN)/python helm/sync.py

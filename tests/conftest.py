@@ -18,6 +18,7 @@ settings.load_profile("suite")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--examples", type=int, help="let each property look for this number of new examples")
+    parser.addoption("--pictures", help="folder for the pictures of the status page (tests/web/test_situations.py)")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -21,9 +21,9 @@ def trouble(fleet: "Fleet") -> str:
 
 
 def refusal(fleet: "Fleet") -> str:
-    """Return what people must know while Redis refuses writes; empty while it takes them."""
+    """Return what people must know while Redis refuses writes; empty while it takes them, or cannot be read."""
     since, server = fleet.judge.writes_refused_since(), fleet.judge.server
-    if since is None or server is None:
+    if since is None or server is None or fleet.outages.since is not None:
         return ""
     errors: Counter[str] = Counter()
     for member in server.members.values():

@@ -55,8 +55,9 @@ def because(doubt: Undecided | None) -> str:
     if not doubt.fault:
         return doubt.why
     start = NOT_KNOWN if doubt.fault_since is None else moment(doubt.fault_since)
-    end = f"since {start} UTC" if doubt.fault_until is None else f"from {start} until {moment(doubt.fault_until)} UTC"
-    return f"{doubt.why} ({doubt.fault}, {end})"
+    if doubt.fault_until is None:
+        return f"{doubt.why} ({doubt.fault}, since {start} UTC), and no verdict comes before that fault ends"
+    return f"{doubt.why} ({doubt.fault}, from {start} until {moment(doubt.fault_until)} UTC)"
 
 
 def _number(text: bytes | None) -> int | float | None:

@@ -91,7 +91,8 @@ def test_times_are_unix_times_and_the_words_name_them() -> None:
         "a fault of Redis may explain the missing heartbeat"
         " (another run, from 2026-01-06 12:30:45 until 2026-01-06 12:31:25 UTC)"
     )
-    assert because(doubt._replace(fault_until=None)).endswith("(another run, since 2026-01-06 12:30:45 UTC)")
+    lasts = "(another run, since 2026-01-06 12:30:45 UTC), and no verdict comes before that fault ends"
+    assert because(doubt._replace(fault_until=None)).endswith(lasts)
 
 
 def test_command_that_looks_once_knows_doubts_alone() -> None:

@@ -1,9 +1,28 @@
-"""A certificate authority for the tests of TLS."""
+"""What several tests of the web server use: a certificate authority, and a browser."""
+
+from collections.abc import Iterator
 
 import pytest
 import trustme
+from chromium import running_chromium
+from selenium.webdriver import Chrome
 
 
 @pytest.fixture(scope="session")
 def authority() -> trustme.CA:
     return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    with running_chromium(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
+
+
+@pytest.fixture
+def browser(chrome: Chrome) -> Iterator[Chrome]:
+    """A browser. At the end of the test its console must be empty."""
+    chrome.get("about:blank")
+    chrome.get_log("browser")  # type: ignore[no-untyped-call]
+    yield chrome
+    assert chrome.get_log("browser") == []  # type: ignore[no-untyped-call]

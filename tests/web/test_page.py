@@ -9,53 +9,17 @@ from urllib.request import urlopen
 
 import pytest
 import redis
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from exporter.web import page
 from nodes import beat
-from servers import Exporter, RedisServer, binary, wait_for
+from servers import Exporter, RedisServer, wait_for
 
 MARKUP = "<b onclick=alert(1)>n</b><script>document.title='owned'</script>\x1b\n\"'&amp;"
 MARKUP_SHOWN = r"<b onclick=alert(1)>n</b><script>document.title='owned'</script>\x1b\n" + "\"'&amp;"
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1200,800",
-)
-
 pytestmark = [pytest.mark.server("chromium"), pytest.mark.timeout(300)]
-
-
-@pytest.fixture(scope="module")
-def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    options = ChromeOptions()
-    options.binary_location = binary("chromium")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    log = tmp_path_factory.mktemp("chromedriver") / "log"
-    driver = Chrome(options=options, service=ChromeService(binary("chromedriver"), log_output=str(log)))
-    try:
-        yield driver
-    finally:
-        driver.quit()
-
-
-@pytest.fixture
-def browser(chrome: Chrome) -> Iterator[Chrome]:
-    """A browser. At the end of the test its console must be empty."""
-    chrome.get("about:blank")
-    chrome.get_log("browser")  # type: ignore[no-untyped-call]
-    yield chrome
-    assert chrome.get_log("browser") == []  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture
