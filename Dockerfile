@@ -34,9 +34,16 @@ FROM ${BASE}
 ARG BASE
 ARG VERSION=unknown
 ARG REVISION=unknown
+# The commit's time, and not the build's: the same commit gives the same bytes.
+ARG CREATED=
+ARG REPOSITORY=https://github.com/ginkgo-trading/ginkgo-exporter
 LABEL org.opencontainers.image.title="ginkgo-exporter" \
       org.opencontainers.image.description="Prometheus metrics and alerts for the ExecutionNodes of the Ginkgo trading platform" \
       org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.source="${REPOSITORY}" \
+      org.opencontainers.image.url="${REPOSITORY}" \
+      org.opencontainers.image.documentation="${REPOSITORY}/tree/main/docs" \
+      org.opencontainers.image.created="${CREATED}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="${BASE}"
@@ -47,5 +54,6 @@ ENV PATH=/opt/ginkgo-exporter/bin:${PATH} PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFF
 # A number, because Kubernetes cannot tell whether a user with a name is root.
 USER 65532:65532
 EXPOSE 19121
-# There is no HEALTHCHECK: Kubernetes has probes, and the image has no tool that could send a request.
+# For plain Docker; Kubernetes has probes. It finds the exporter's address by itself and needs no other tool.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["python", "-m", "exporter.commands.healthcheck"]
 ENTRYPOINT ["ginkgo-exporter"]

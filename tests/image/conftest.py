@@ -48,7 +48,8 @@ class Buildah:
             # Builds in a container may not have limits as high as buildah's defaults.
             *("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"),
             *("--volume", f"{wheels}:/wheels:ro", "--volume", f"{pip}:/etc/pip.conf:ro"),
-            *("--timestamp", "1760000000", "--build-arg", "REVISION=0123abc", "--build-arg", "VERSION=1.2.3"),
+            *("--timestamp", "1760000000", "--build-arg", "CREATED=2025-10-09T08:53:20Z"),
+            *("--build-arg", "REVISION=0123abc", "--build-arg", "VERSION=1.2.3"),
             *("--tag", tag, ROOT),
         )
         return output.splitlines()[-1]

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -46,17 +47,31 @@ def test_the_image_has_user_entry_point_and_port(buildah: Any, image: str) -> No
     assert config["User"] == "65532:65532"
     assert config["Entrypoint"] == ["ginkgo-exporter"]
     assert "Cmd" not in config
-    assert "Healthcheck" not in config
     assert [port.removesuffix("/tcp") for port in config["ExposedPorts"]] == ["19121"]
 
 
-def test_the_image_has_labels_of_its_version(buildah: Any, image: str) -> None:
+def test_the_image_has_labels_of_its_version_and_project(buildah: Any, image: str, root: Path) -> None:
     labels = buildah.config(image)["Labels"]
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-    assert labels["org.opencontainers.image.title"] == "ginkgo-exporter"
-    assert labels["org.opencontainers.image.version"] == "1.2.3"
-    assert labels["org.opencontainers.image.revision"] == "0123abc"
-    assert labels["org.opencontainers.image.licenses"] == "MIT"
+    assert {name.removeprefix("org.opencontainers.image."): text for name, text in labels.items()}.items() >= {
+        "title": project["name"],
+        "licenses": project["license"],
+        "source": project["urls"]["Repository"],
+        "url": project["urls"]["Repository"],
+        "documentation": project["urls"]["Documentation"],
+        "version": "1.2.3",
+        "revision": "0123abc",
+        "created": "2025-10-09T08:53:20Z",
+    }.items()
+
+
+def test_a_release_builds_the_image_with_the_commit_s_time(root: Path) -> None:
+    release = (root / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
+
+    assert "SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)" in release
+    assert 'CREATED="$(date --utc --date="@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)"' in release
+    assert "rewrite-timestamp=true" in release
 
 
 def test_the_image_has_the_locked_packages_and_no_others(container: Path, root: Path) -> None:
@@ -98,11 +113,14 @@ def run(container: Path, config: dict[str, Any], command: list[str]) -> tuple[li
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its root")
 def test_the_image_serves_as_its_user_from_a_read_only_root_without_a_shell(
-    buildah: Any, image: str, container: Path, tmp_path: Path
+    buildah: Any, image: str, container: Path, root: Path, tmp_path: Path
 ) -> None:
     config = buildah.config(image)
     port = free_port()
     assert not (container / "bin" / "sh").exists()
+    # buildah makes an OCI image here, whose format has no health check.
+    dockerfile = (root / "Dockerfile").read_text(encoding="utf-8")
+    health_check = json.loads(re.findall(r"^HEALTHCHECK .*CMD (\[.+\])$", dockerfile, re.MULTILINE)[0])
     with running_redis(tmp_path / "redis") as server:
         with server.client() as client:
             beat(client, "node-1")
@@ -119,9 +137,16 @@ def test_the_image_serves_as_its_user_from_a_read_only_root_without_a_shell(
                 return ""
             return text if "ginkgo_node_up" in text else ""
 
+        def healthy() -> int:
+            address = {"GINKGO_EXPORTER_WEB_LISTEN_ADDRESS": f"127.0.0.1:{port}"}
+            check, _ = run(container, config, health_check)
+            return subprocess.run(check, env=environment | address, check=False, timeout=60).returncode
+
         text = wait_for(scraped, "for the exporter in the image")
+        assert healthy() == 0
         status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
         code = process.stop()
+        assert healthy() == 1
 
     assert 'ginkgo_node_up{node_id="node-1"} 1' in text
     assert 'revision="0123abc"' in text
