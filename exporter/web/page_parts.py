@@ -13,12 +13,19 @@ def source(name: str) -> str:
     return (_STATIC / name).read_text(encoding="utf-8")
 
 
-def content_policy(style: str, script: str = "") -> str:
-    """Return the Content-Security-Policy of a page: a browser runs and loads nothing beside this style and script."""
+def content_policy(style: str, script: str = "", *, forms: bool = False) -> str:
+    """Return the Content-Security-Policy of a page: a browser runs and loads nothing beside this style and script.
+
+    Args:
+        style: The page's style.
+        script: The page's script; empty for none.
+        forms: Whether the page may send a form, to this exporter only.
+    """
     run = f" script-src {_hash(script)}; connect-src 'self';" if script else ""
+    target = "self" if forms else "none"
     return (
         f"default-src 'none'; style-src {_hash(style)};{run}"
-        " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f" img-src data:; base-uri 'none'; form-action '{target}'; frame-ancestors 'none'"
     )
 
 

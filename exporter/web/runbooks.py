@@ -19,7 +19,7 @@ from exporter.web.shell import PLACEHOLDER, VARIABLE, in_promql, with_node
 
 _STYLE: Final = source("runbook.css")
 HEADERS: Final = {
-    "Content-Security-Policy": content_policy(_STYLE),
+    "Content-Security-Policy": content_policy(_STYLE, forms=True),
     "Referrer-Policy": "no-referrer",
 }
 _LOADER: Final = Loader(str(Path(__file__).parent / "templates"), autoescape="xhtml_escape")
@@ -56,6 +56,7 @@ def runbook(name: str, node_id: str, known: Sequence[str]) -> bytes | None:
         "runbook.html",
         name=name,
         node_id=printable(node_id),
+        typed=node_id if node_id.isprintable() else "",  # no field can hold a control character
         known=known,
         shell=_shell(),
         body=_html(text, node_id),
@@ -101,10 +102,11 @@ def _fill_in(token: Token, node_id: str) -> None:
     if token.type == "link_open":
         token.attrSet("href", _target(str(token.attrGet("href")), node_id))
         token.attrSet("rel", "noreferrer")
+    elif token.type == "fence" and token.info.strip() != _PROMQL:
+        token.content = with_node(token.content, node_id)
     elif token.type == "fence" and node_id:
-        fill = in_promql if token.info.strip() == _PROMQL else with_node
-        token.content = fill(token.content, node_id)
-    elif token.type == "code_inline" and node_id and " " in token.content:
+        token.content = in_promql(token.content, node_id)
+    elif token.type == "code_inline" and " " in token.content:
         token.content = PLACEHOLDER.sub(lambda _: VARIABLE, token.content)
 
 

@@ -37,14 +37,14 @@ def with_node(commands: str, node_id: str) -> str:
     Args:
         commands: Lines of a shell, with ``NODE`` outside of quotes where the id belongs, and ``\"NODE\"`` where a
             matcher of Alertmanager needs the id as a string.
-        node_id: The id.
+        node_id: The id; empty if it is not known, so that the reader sets the variable.
     """
     lines = []
-    if _STRING.search(commands):
+    if node_id and _STRING.search(commands):
         lines.append(assignment(_matched(node_id), "MATCHED"))
         commands = _STRING.sub(lambda _: '"$MATCHED"', commands)
     if PLACEHOLDER.search(commands):
-        lines.insert(0, assignment(node_id))
+        lines.insert(0, assignment(node_id) if node_id else "NODE=")
         commands = PLACEHOLDER.sub(lambda _: VARIABLE, commands)
     return "\n".join([*lines, commands])
 

@@ -71,6 +71,19 @@ def test_commands_name_the_node_by_the_variable() -> None:
     assert with_node("redis-cli PING\n", "a") == "redis-cli PING\n"
 
 
+def test_without_an_id_the_reader_sets_the_variable() -> None:
+    assert with_node("docker kill -- NODE\n", "") == 'NODE=\ndocker kill -- "$NODE"\n'
+    assert with_node('silence add node_id=\\"NODE\\"\n', "") == 'NODE=\nsilence add node_id=\\""$NODE"\\"\n'
+    page = (runbook("GinkgoPortfoliosUntraded", "", []) or b"").decode()
+    assert [block for block in blocks(page) if block.startswith("NODE=\n")]
+    assert '<input name="node_id" value=""' in page
+
+
+def test_a_matcher_of_alertmanager_gets_the_id_as_a_string() -> None:
+    line = with_node('silence add node_id=\\"NODE\\"\n', 'a"\\\n~.*')
+    assert line == 'MATCHED=\'"a\\"\\\\\\n~.*"\'\nsilence add node_id="$MATCHED"\n'
+
+
 def test_query_holds_the_id_as_a_string_of_promql() -> None:
     assert in_promql('up{node_id="NODE"}', 'a"b\\c\n') == 'up{node_id="a\\"b\\\\c\\u000a"}'
 
