@@ -56,6 +56,25 @@ def configure(log: Log) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
+def use_standard_logging() -> None:
+    """Pass events to Python's ``logging``, for programs that use this package and have no structlog of their own.
+
+    Without it structlog would print them to standard output. A program that configures structlog, before or after
+    this call, is not disturbed.
+    """
+    if not structlog.is_configured():
+        structlog.configure(
+            processors=[
+                structlog.stdlib.filter_by_level,
+                structlog.processors.format_exc_info,
+                _shorten_values,
+                _escape_values,
+                structlog.processors.LogfmtRenderer(key_order=["event"], bool_as_flag=False),
+            ],
+            logger_factory=structlog.stdlib.LoggerFactory(),
+        )
+
+
 def _shorten_values(_: "WrappedLogger", __: str, event: "EventDict") -> "EventDict":
     whole = ("exception", "where")  # the exporter's own texts
     return {k: shortened(v) if isinstance(v, str) and k not in whole else v for k, v in event.items()}

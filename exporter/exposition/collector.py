@@ -7,6 +7,7 @@ object for each sample.
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
+import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as MetricFamily
 from prometheus_client.registry import Collector
@@ -17,6 +18,8 @@ from exporter.exposition.portfolios import node_portfolio_families, portfolio_fa
 from exporter.snapshot.read_info import ReadInfo
 from exporter.snapshot.snapshot import Snapshot
 from exporter.source.reading import REFUSALS, RIGHTS
+
+log = structlog.get_logger(__name__)
 
 
 class Readable(Protocol):
@@ -39,6 +42,7 @@ class NodeCollector(Collector):
 
     def __init__(self, fleet: Readable) -> None:
         self._fleet = fleet
+        self._error = ""
 
     def describe(self) -> Iterable[MetricFamily]:
         """Return families without samples, so that a registry can register the collector without a read of Redis."""
@@ -48,11 +52,22 @@ class NodeCollector(Collector):
         """Yield the families of the nodes and the families about the read; only the latter if the read failed."""
         try:
             snapshot = self._fleet.read()
-        except SourceError:
+        except SourceError as error:
             snapshot = None
+            self._note(str(error))
         if snapshot:
+            self._note("")
             yield from node_families(snapshot)
         yield from read_families(snapshot, self._fleet.info)
+
+    def _note(self, error: str) -> None:
+        """Log a new reason why the nodes cannot be collected; an empty one is a success."""
+        if error != self._error:
+            self._error = error
+            if error:
+                log.error("the nodes cannot be collected", error=error)
+            else:
+                log.info("the nodes are collected again")
 
 
 def node_families(snapshot: Snapshot) -> Iterator[MetricFamily]:
