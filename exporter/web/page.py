@@ -23,6 +23,7 @@ from exporter.snapshot.rows import COLUMNS, Row, age, moment, offline_first, wit
 from exporter.snapshot.snapshot import COUNTED, EXPORTED, Snapshot
 from exporter.web.node_list import MOST_NODES, rows_in_parts
 from exporter.web.page_parts import content_policy, source
+from exporter.web.palette import style
 from exporter.web.portfolio_section import portfolio_section
 from exporter.web.precedence import Pause
 
@@ -51,7 +52,7 @@ def _no_pause() -> None:
     """Let nobody go first."""
 
 
-_STYLE: Final = source("status.css")
+_STYLE: Final = style() + source("status.css")
 _SCRIPT: Final = source("status.js")
 HEADERS: Final = {
     # The page holds its style and script. The policy names their hashes, so the browser runs no other script.

@@ -46,7 +46,10 @@ STATES: Final = {
 """The hue of each state of a node and of a portfolio."""
 
 
-def custom_properties() -> str:
-    """Return the hue of each state as a rule in CSS: the variable `--state-online` and so on."""
+def style() -> str:
+    """Return the states' colours in CSS: as variables such as ``--state-online``, and of portfolios in a state."""
     shades = "".join(f"--state-{state}:light-dark({hue.on_light},{hue.on_dark});" for state, hue in STATES.items())
-    return f":root{{{shades}}}\n"
+    portfolios = "".join(
+        f"#portfolios tr.{state},#portfolios span.{state}{{color:var(--state-{state})}}\n" for state in STATES
+    )
+    return f":root{{{shades}}}\n{portfolios}"

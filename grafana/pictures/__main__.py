@@ -24,9 +24,11 @@ from grafana.proof.stories import Story
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
+PICTURES: Final = ROOT / "docs" / "pictures"
 WIDTH: Final = 1_280
 _HEAD: Final = 52
 _CELL: Final = 38
+_FIRST_SCREEN: Final = 25  # rows of the grid
 
 
 @dataclass(frozen=True)
@@ -45,37 +47,36 @@ class Picture:
         return _HEAD + _CELL * (self.rows or whole) + 8
 
 
-_STORIES: Final[tuple[tuple[Sequence[Story], tuple[Picture, ...]], ...]] = (
-    (
-        [stories.normal()],
-        (
-            Picture("fleet", "fleet", rows=25),
-            Picture("fleet-whole", "fleet"),
-            Picture("node", "node", variables={"node": "node-2"}),
-            Picture("node-several", "node", variables={"node": "node-2|node-3|node-5|node-6"}),
-            Picture("exporter", "exporter"),
-        ),
-    ),
-    ([stories.redis_away()], (Picture("fleet-redis-down", "fleet"), Picture("exporter-redis-down", "exporter"))),
-    ([stories.one_node()], (Picture("fleet-one-node", "fleet"),)),
-    ([], (Picture("fleet-no-data", "fleet"),)),
-    (
-        [stories.thousand()],
-        (Picture("fleet-1000-nodes", "fleet"), Picture("node-1000-nodes", "node")),
-    ),
-)
+_STATES: Final[Mapping[str, tuple[Sequence[Story], str]]] = {
+    "all-well": ([stories.all_well()], "node-3"),
+    "one-dead": ([stories.one_dead()], "node-3"),
+    "mass-loss": ([stories.mass_loss()], "node-2"),
+    "redis-away": ([stories.redis_away()], "node-3"),
+    "writes-refused": ([stories.writes_refused()], "node-3"),
+    "untraded": ([stories.untraded()], "node-2"),
+    "1000-nodes": ([stories.thousand()], "node-0013"),
+    "two-installations": (stories.two_installations(), "node-3"),
+}
+"""For each state its story, and the node that the node's dashboard shows."""
+
+
+def _pictures(state: str, node: str) -> tuple[Picture, ...]:
+    return (
+        Picture(f"fleet-{state}", "fleet", rows=_FIRST_SCREEN),
+        Picture(f"node-{state}", "node", rows=_FIRST_SCREEN, variables={"node": node}),
+        Picture(f"exporter-{state}", "exporter", rows=_FIRST_SCREEN),
+    )
 
 
 def main(names: list[str]) -> None:
-    """Draw the named pictures, or all of them."""
+    """Draw the named pictures, or all of them. The name of a state draws this state on all dashboards."""
     page = _built()
-    for story, pictures in _STORIES:
-        wanted = [picture for picture in pictures if not names or picture.name in names]
+    for state, (story, node) in _STATES.items():
+        wanted = [picture for picture in _pictures(state, node) if not names or {picture.name, state} & {*names}]
         if not wanted:
             continue
         with tempfile.TemporaryDirectory() as folder:
-            if story:
-                tsdb.load(story, ROOT / "alerts" / "ginkgo.rules.yml", Path(folder))
+            tsdb.load(story, ROOT / "alerts" / "ginkgo.rules.yml", Path(folder))
             with tsdb.running(Path(folder)) as prometheus, _served(page) as address:
                 for picture in wanted:
                     _draw(picture, prometheus.url, address)
@@ -114,7 +115,7 @@ def _draw(picture: Picture, prometheus: str, address: str) -> None:
         "end": str(END),
         **picture.variables,
     }
-    target = HERE / f"{picture.name}.png"
+    target = PICTURES / f"{picture.name}.png"
     with tempfile.TemporaryDirectory() as profile:
         subprocess.run(  # noqa: S603 - our own arguments
             [  # noqa: S607 - wherever PATH has it

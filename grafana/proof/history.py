@@ -83,7 +83,7 @@ class _Exporter:
         # A node whose writes are refused looks to a reader like one that crashed.
         lives = [replace(life, crash=min(life.crash, story.refused)) for life in story.lives]
         self._lives = {life.node_id.encode(): life for life in lives}
-        self._ledgers = Ledgers(self._lives, unplanned=story.unplanned)
+        self._ledgers = Ledgers(self._lives, unplanned=story.flaws)
         # Many nodes of a large fleet differ only in their name, so their keys are computed once.
         self._twins = {name: replace(life, node_id="") for name, life in self._lives.items()}
 
@@ -176,7 +176,7 @@ def _around(story: Story, instance: str, at: float, offline: int) -> Iterator[st
     yield f"scrape_samples_scraped {60 + 13 * nodes * readable}"
     yield 'ginkgo_exporter_build_info{version="1.0.0",revision="c2f5e43",python_version="3.11.7"} 1'
     for field in (*FIELDS, "heartbeat", "node_id"):
-        invalid = max(0, at - minutes_before_end(31)) // 60 if field == "memory_usage" else 0
+        invalid = max(0, at - minutes_before_end(31)) // 60 if story.flaws and field == "memory_usage" else 0
         yield f'ginkgo_exporter_invalid_values_total{{field="{field}"}} {invalid:.0f}'
     restarted = instance != story.instances[0] and at >= story.restart
     yield f"process_start_time_seconds {END - LENGTH + (story.restart if restarted else -BEFORE - 86_400):.0f}"
@@ -190,7 +190,8 @@ def _around(story: Story, instance: str, at: float, offline: int) -> Iterator[st
     yield f'ginkgo_bridge_alerts{{alertname="GinkgoNodeOffline"}} {offline}'
     for result, period in (("ok", 15), ("error", 900)):
         where = f'alertmanager="http://alertmanager:9093",result="{result}"'
-        yield f"ginkgo_bridge_posts_total{{{where}}} {(at + BEFORE) // period:.0f}"
+        posts = 0 if result == "error" and not story.flaws else (at + BEFORE) // period
+        yield f"ginkgo_bridge_posts_total{{{where}}} {posts:.0f}"
     for bound, share in (("0.05", 0.6), ("0.1", 0.9), ("0.25", 1.0), ("+Inf", 1.0)):
         yield f'ginkgo_bridge_detection_delay_seconds_bucket{{le="{bound}"}} {share * 10 * offline:.0f}'
     yield f"ginkgo_bridge_detection_delay_seconds_count {10 * offline}"

@@ -1,6 +1,6 @@
 """The stories: each is a fleet, the exporters that watch it, and what happened to Redis."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -33,7 +33,7 @@ class Story:
         silent: When the exporters stopped answering.
         refused: When Redis began to refuse writes. No node beats from then on.
         restart: When the second exporter started anew.
-        unplanned: Whether the plan loses a portfolio in the middle of the hour.
+        flaws: Whether the plan loses a portfolio, a node writes invalid values, and some posts to Alertmanager fail.
         stale_gauges: Whether the exporters keep the gauges of offline nodes.
     """
 
@@ -44,7 +44,7 @@ class Story:
     silent: float = NEVER
     refused: float = NEVER
     restart: float = NEVER
-    unplanned: bool = False
+    flaws: bool = False
     stale_gauges: bool = False
 
     def scrapes(self, instance: str) -> tuple[float, ...]:
@@ -58,7 +58,7 @@ class Story:
 
 def normal() -> Story:
     """Return a fleet of eight nodes, one of them offline; the second exporter restarted."""
-    return Story(eight_nodes(), restart=minutes_before_end(45), unplanned=True)
+    return Story(eight_nodes(), restart=minutes_before_end(45), flaws=True)
 
 
 def all_well() -> Story:
@@ -71,9 +71,9 @@ def one_dead() -> Story:
     return Story(with_fates(crash={3: minutes_before_end(12)}))
 
 
-def mass_loss() -> Story:
-    """Return eight nodes, of which five lost their heartbeats together six minutes ago."""
-    return Story(with_fates(crash=dict.fromkeys((1, 2, 4, 5, 7), minutes_before_end(6))))
+def mass_loss(**fates: Mapping[int, float]) -> Story:
+    """Return eight nodes, of which five lost their heartbeats together six minutes ago; some have another fate."""
+    return Story(with_fates(crash=dict.fromkeys((1, 2, 4, 5, 7), minutes_before_end(6)), **fates))
 
 
 def redis_away() -> Story:
@@ -98,7 +98,7 @@ def one_node() -> Story:
 
 def thousand() -> Story:
     """Return a fleet of a thousand nodes with a single exporter."""
-    return Story(many_nodes(1_000), _ONE, unplanned=True)
+    return Story(many_nodes(1_000), _ONE, flaws=True)
 
 
 def two_installations() -> Sequence[Story]:
@@ -109,13 +109,14 @@ def two_installations() -> Sequence[Story]:
 def installations() -> Sequence[Story]:
     """Return five installations whose nodes have the same names: the normal one, and four with a trouble of their own.
 
-    The exporters of the second one keep the gauges of offline nodes.
+    The exporters of the second one keep the gauges of offline nodes. In the third one a node that is online has not
+    loaded its portfolios.
     """
     lost, silent = minutes_before_end(10), minutes_before_end(8)
     return (
         replace(normal(), cluster="tokyo"),
         replace(normal(), cluster="hong-kong", redis_lost=lost, stale_gauges=True),
-        replace(mass_loss(), cluster="osaka", instances=_ONE),
+        replace(mass_loss(unload={3: silent}), cluster="osaka", instances=_ONE),
         replace(all_well(), cluster="taipei", instances=_ONE, silent=silent),
         replace(writes_refused(), cluster="seoul", instances=_ONE),
     )

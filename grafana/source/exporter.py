@@ -21,7 +21,7 @@ from grafana.source.queries import (
     total,
 )
 from grafana.source.targets import Query
-from grafana.source.tiles import tile
+from grafana.source.tiles import Source, tile
 
 
 def dashboard() -> Dashboard:
@@ -73,7 +73,7 @@ def _scraped() -> stat.Panel:
         answering,
         limits=thresholds((1, WELL)),
         absent="no target",
-        from_redis=True,
+        source=Source.EXPORTER,
     )
 
 

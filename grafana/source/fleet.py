@@ -87,10 +87,11 @@ def dashboard() -> Dashboard:
 def _nodes() -> table.Panel:
     return node_table(
         "Nodes",
-        "The worst nodes come first: offline, undecided, then those with the fullest queue. 'Last heartbeat' is the "
-        "time that the node itself wrote; an offline node has been offline since shortly after it. 'Queue' is the "
-        "fullest queue of its portfolios. 'Dropped' counts the range chosen above. An offline node's queue and "
-        "portfolios are unknown. A node's name links to its history and its events.",
+        "The worst nodes come first: offline, undecided, then those that miss planned portfolios, then those with the "
+        "fullest queue. 'Last heartbeat' is the time that the node itself wrote; an offline node has been offline "
+        "since shortly after it. 'Missing' is planned less loaded. 'Queue' is the fullest queue of its portfolios. "
+        "'Pushback' is how often a full queue pushed back. 'Dropped' counts the range chosen above. An offline node's "
+        "queue and portfolios are unknown. A node's name links to its history and its events.",
         height=9,
     )
 

@@ -3,7 +3,8 @@
 Every graph says in words that it has no data, and never shows 0 instead.
 """
 
-from collections.abc import Mapping
+import string
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from grafana_foundation_sdk.builders import common, statetimeline, timeseries
@@ -22,11 +23,11 @@ from grafana_foundation_sdk.models.common import (
 )
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue, FieldColorModeId, ValueMap
 
-from grafana.source.palette import SKY, thresholds
+from grafana.source.palette import IDENTITIES, SKY, thresholds
 from grafana.source.targets import DATASOURCE, Query, over_time, references
 
 _WIDE: Final = 12  # a graph of at least so many of the grid's 24 columns has its legend beside it
-NOTHING_KNOWN: Final = "No data: nothing is known"
+NOTHING_KNOWN: Final = "nothing known"
 
 
 def lines(  # noqa: PLR0913 - a declaration in keywords
@@ -39,6 +40,7 @@ def lines(  # noqa: PLR0913 - a declaration in keywords
     ceiling: float | None = None,
     decimals: int | None = None,
     colours: Mapping[str, str] | None = None,
+    dashed: Sequence[str] = (),
     bars: bool = False,
     steps: bool = False,
     width: int = 12,
@@ -47,8 +49,9 @@ def lines(  # noqa: PLR0913 - a declaration in keywords
 ) -> timeseries.Panel:
     """Return a graph of values over time. Limits are dashed lines; gaps in the data stay gaps.
 
-    `colours` names the beginnings of legends. The other lines have shades of one colour, which readers tell apart by
-    their brightness.
+    The keys of `colours`, and `dashed`, are beginnings of legends. Without `colours` a line has a colour by the last
+    character of its legend, since Grafana has no other palette of one's own. So a node has the same colour in all
+    graphs.
     """
     wide = width >= _WIDE
     panel = (
@@ -57,7 +60,7 @@ def lines(  # noqa: PLR0913 - a declaration in keywords
         .description(description)
         .datasource(DATASOURCE)
         .unit(unit)
-        .color_scheme(FieldColor().mode(FieldColorModeId.SHADES).fixed_color(SKY))
+        .color_scheme(FieldColor().mode(FieldColorModeId.FIXED).fixed_color(SKY))
         .no_value(absent)
         .show_points(VisibilityMode.AUTO)
         .point_size(4)
@@ -93,10 +96,25 @@ def lines(  # noqa: PLR0913 - a declaration in keywords
         panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED))
     else:
         panel.thresholds(thresholds())
+    for pattern, colour in _identities() if not colours else ():
+        panel.override_by_regexp(pattern, [_fixed(colour)])
     for name, colour in (colours or {}).items():
-        shades = {"mode": FieldColorModeId.SHADES, "fixedColor": colour}
-        panel.override_by_regexp(rf"/^{name}\b/", [DynamicConfigValue("color", shades)])
+        panel.override_by_regexp(rf"/^{name}\b/", [_fixed(colour)])
+    for name in dashed:
+        dashes = DynamicConfigValue("custom.lineStyle", {"fill": "dash", "dash": [8, 6]})
+        panel.override_by_regexp(rf"/^{name}\b/", [dashes])
     return panel
+
+
+def _identities() -> Iterator[tuple[str, str]]:
+    """Yield a regular expression of legends and the colour of their lines. An exporter's port does not count."""
+    for index, colour in enumerate(IDENTITIES):
+        last = "".join(string.digits[index :: len(IDENTITIES)] + string.ascii_lowercase[index :: len(IDENTITIES)])
+        yield rf"/^(?!.*:\d+$).*[{last}]$|[{last}]:\d+$/i", colour
+
+
+def _fixed(colour: str) -> DynamicConfigValue:
+    return DynamicConfigValue("color", {"mode": FieldColorModeId.FIXED, "fixedColor": colour})
 
 
 def states_over_time(  # noqa: PLR0913 - a declaration in keywords

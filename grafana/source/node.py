@@ -6,7 +6,7 @@ from grafana_foundation_sdk.builders import statetimeline, table, timeseries
 from grafana_foundation_sdk.builders.dashboard import Row
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.source import portfolios
+from grafana.source import overview, portfolios
 from grafana.source.annotations import deaths, firing_alerts, mass_losses, node_restarts, plan_changes
 from grafana.source.frame import shell
 from grafana.source.graphs import lines, states_over_time
@@ -21,7 +21,7 @@ from grafana.source.limits import (
 )
 from grafana.source.links import EVENTS, NODE, NODE_RUNBOOK, STATUS_PAGE
 from grafana.source.nodes import node_table
-from grafana.source.palette import BAD, LATE, PURPLE, SKY, node_states, numbered_statuses, thresholds
+from grafana.source.palette import BAD, LATE, node_states, numbered_statuses, thresholds
 from grafana.source.queries import (
     NODE_LEGEND,
     once,
@@ -48,8 +48,9 @@ def dashboard() -> Dashboard:
         "One ExecutionNode, or several: heartbeat, queues, events, backpressure, drops, portfolios and resources. "
         "Restarts and alerts are marked.",
         [
+            overview.redis(height=5),
             _nodes(),
-            portfolios.faults(_CHOSEN, width=12, height=7),
+            portfolios.faults(_CHOSEN, width=14, height=7, of_node=True),
             _portfolios(),
             _alive(),
             _status(),
@@ -84,7 +85,8 @@ def _nodes() -> table.Panel:
         "The chosen nodes at the end of the range. The worst nodes come first. An offline node's queue and portfolios "
         "are unknown.",
         _CHOSEN,
-        height=7,
+        width=20,
+        height=5,
     )
 
 
@@ -141,14 +143,14 @@ def _heartbeat() -> timeseries.Panel:
 def _queue() -> timeseries.Panel:
     return lines(
         "Queue",
-        "Average queue length over the node's portfolios, and the fullest queue among them: one full queue of five "
+        "The fullest queue among the node's portfolios, and (dashed) the average over them: one full queue of five "
         f"makes an average of 200. The dashed lines are at {QUEUE_FILLING:.0f} (filling) and {QUEUE_FULL:.0f} (full). "
         "A queue holds 1,000 events. Older nodes do not say which portfolios they have: their fullest queue is unknown."
         + _ONLY_SOME,
         Query(worst_gauge(LINES, "ginkgo_node_queue_size_max", _CHOSEN), f"fullest {NODE_LEGEND}"),
         Query(worst_gauge(LINES, "ginkgo_node_queue_size", _CHOSEN), f"average {NODE_LEGEND}"),
         unit="short",
-        colours={"fullest": PURPLE, "average": SKY},
+        dashed=["average"],
         limits=thresholds((QUEUE_FILLING, LATE), (QUEUE_FULL, BAD), below="transparent"),
     )
 
@@ -172,7 +174,7 @@ def _backpressure() -> timeseries.Panel:
         Query(worst_recorded(LINES, "node:ginkgo_node_backpressure:rate5m", _CHOSEN), NODE_LEGEND),
         Query(f"{BACKPRESSURE_SPIKE:.0f} * ({usual})", f"spike above {NODE_LEGEND}"),
         unit="cps",
-        colours={"spike above": PURPLE},
+        dashed=["spike above"],
         limits=thresholds((BACKPRESSURE_FLOOR, LATE), below="transparent"),
     )
 
@@ -204,12 +206,13 @@ def _drops() -> timeseries.Panel:
 def _portfolios() -> timeseries.Panel:
     return lines(
         "Portfolios",
-        "Portfolios that the node has loaded, and portfolios that the plan gives to it. If the lines differ for longer "
-        "than a failover of about 70 s, the table beside says why." + _ONLY_SOME,
+        "Portfolios that the node has loaded, and (dashed) portfolios that the plan gives to it. If the lines differ "
+        "for longer than a failover of about 70 s, the table beside says why." + _ONLY_SOME,
         Query(worst_gauge(LINES, "ginkgo_node_portfolios", _CHOSEN), f"loaded {NODE_LEGEND}"),
         Query(_worst_planned(), f"planned {NODE_LEGEND}"),
         unit="short",
-        colours={"loaded": SKY, "planned": PURPLE},
+        dashed=["planned"],
+        width=10,
         height=7,
         steps=True,
         decimals=0,

@@ -18,7 +18,7 @@ from grafana.source.queries import (
     select,
     total,
 )
-from grafana.source.tiles import tile
+from grafana.source.tiles import Source, tile
 
 _NO_PLAN: Final = "no plan"
 
@@ -81,7 +81,7 @@ def everything_traded() -> stat.Panel:
         limits=thresholds((-1, LATE), (0, WELL), (1, BAD)),
         words=words({"0": ("YES", WELL), "1": ("NO", BAD), "-1": ("UNSURE", LATE)}),
         absent=_NO_PLAN,
-        from_redis=True,
+        source=Source.REDIS,
         width=6,
     )
 
@@ -94,7 +94,7 @@ def untraded() -> stat.Panel:
         _portfolios_in("untraded"),
         limits=thresholds((0, WELL), (1, STATE_COLOURS["untraded"])),
         absent=_NO_PLAN,
-        from_redis=True,
+        source=Source.REDIS,
     )
 
 
@@ -106,7 +106,7 @@ def duplicated() -> stat.Panel:
         _portfolios_in("duplicated"),
         limits=thresholds((0, WELL), (1, STATE_COLOURS["duplicated"])),
         absent=_NO_PLAN,
-        from_redis=True,
+        source=Source.REDIS,
     )
 
 
@@ -119,7 +119,7 @@ def without_failover() -> stat.Panel:
         _portfolios_in("misplaced|unplanned"),
         limits=thresholds((0, WELL), (1, LATE)),
         absent=_NO_PLAN,
-        from_redis=True,
+        source=Source.REDIS,
     )
 
 
@@ -135,7 +135,7 @@ def last_look() -> stat.Panel:
         absent="unknown",
         unit="s",
         decimals=0,
-        from_redis=True,
+        source=Source.REDIS,
     )
 
 
@@ -147,7 +147,7 @@ def offline() -> stat.Panel:
         "stopped gracefully is not counted.",
         _nodes_in("offline"),
         limits=thresholds((0, WELL), (1, STATE_COLOURS["offline"])),
-        from_redis=True,
+        source=Source.REDIS,
     )
 
 
@@ -158,7 +158,7 @@ def online() -> stat.Panel:
         "Nodes with a live heartbeat.",
         _nodes_in("online"),
         limits=thresholds((0, BAD), (1, STATE_COLOURS["online"])),
-        from_redis=True,
+        source=Source.REDIS,
     )
 
 
@@ -171,7 +171,7 @@ def undecided() -> stat.Panel:
         "writes. In a mass loss, dead nodes are undecided for up to 15 s.",
         _nodes_in("undecided"),
         limits=thresholds((0, WELL), (1, STATE_COLOURS["undecided"])),
-        from_redis=True,
+        source=Source.REDIS,
     )
 
 
@@ -186,11 +186,11 @@ def dropped_in_range() -> stat.Panel:
         limits=thresholds((0, WELL), (0.001, BAD)),
         unit="locale",
         decimals=0,
-        from_redis=True,
+        source=Source.REDIS,
     )
 
 
-def redis() -> stat.Panel:
+def redis(height: int = 4) -> stat.Panel:
     """Return whether Redis can be read and takes writes."""
     refused = f"{highest(select('ginkgo_redis_writes_refused'))} == 1"
     return tile(
@@ -200,7 +200,8 @@ def redis() -> stat.Panel:
         f"2 * ({refused}) and {readable()} == 1 or {readable()} == 1",
         limits=thresholds((1, WELL), (2, BAD)),
         words=redis_states(),
-        from_redis=True,
+        source=Source.REDIS,
+        height=height,
     )
 
 
@@ -212,5 +213,5 @@ def mass_lost() -> stat.Panel:
         "Nodes that were lost together and are still out. One cause is likely. They raise one alert for all of them.",
         f"{members} or 0 * {_nodes_in('online')}",
         limits=thresholds((0, WELL), (1, BAD)),
-        from_redis=True,
+        source=Source.REDIS,
     )

@@ -19,6 +19,13 @@ PURPLE: Final = "#CC79A7"
 STATE_COLOURS: Final = {state: hue.area for state, hue in palette.STATES.items()}
 """The colour of each state of a node and of a portfolio."""
 
+IDENTITIES: Final = (
+    *("#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#0072B2"),
+    *("#8FE3C8", "#8F3A72", "#9A8F00", "#CDE6F7", "#7A6FF0"),
+)
+"""Colours of lines that are a node, an exporter or an installation. None of them is orange or vermillion, so that no
+line looks like a limit. Readers with any common colour blindness can tell them apart."""
+
 UNDECIDED: Final = 0.5
 """The number of an undecided node in the tables, between 0 for offline and 1 for online."""
 
@@ -66,10 +73,14 @@ def node_states() -> ValueMap:
     )
 
 
+WORST_FAULT: Final = "a-untraded"
+"""Stands for `untraded` in the table of faults. A table sorts by the labels' text, and this one comes first."""
+
+
 def portfolio_faults() -> ValueMap:
     """Return the words for the states of portfolios at fault. The states that cost money are in capitals."""
-    shown = {"untraded": "UNTRADED", "duplicated": "DUPLICATED", "misplaced": "misplaced", "unplanned": "unplanned"}
-    return words({state: (text, STATE_COLOURS[state]) for state, text in shown.items()})
+    shown = {WORST_FAULT: "UNTRADED", "duplicated": "DUPLICATED", "misplaced": "misplaced", "unplanned": "unplanned"}
+    return words({state: (text, STATE_COLOURS[text.lower()]) for state, text in shown.items()})
 
 
 def node_statuses() -> ValueMap:

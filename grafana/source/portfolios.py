@@ -5,11 +5,21 @@ from grafana_foundation_sdk.builders import stat, table, timeseries
 from grafana.source.graphs import lines
 from grafana.source.limits import STALLED
 from grafana.source.links import OPEN_EVENTS, OPEN_FLEET, OPEN_NODE
-from grafana.source.palette import BAD, LATE, PURPLE, SKY, STATE_COLOURS, WELL, portfolio_faults, thresholds
+from grafana.source.palette import (
+    BAD,
+    LATE,
+    PURPLE,
+    SKY,
+    STATE_COLOURS,
+    WELL,
+    WORST_FAULT,
+    portfolio_faults,
+    thresholds,
+)
 from grafana.source.queries import HERE, INSTALLATION, earliest, highest, once, rate, select, total
 from grafana.source.tables import Column, rows
 from grafana.source.targets import Query
-from grafana.source.tiles import tile
+from grafana.source.tiles import Source, tile
 
 
 def plan_age() -> stat.Panel:
@@ -24,14 +34,15 @@ def plan_age() -> stat.Panel:
         unit="s",
         decimals=0,
         absent="no change yet",
-        from_redis=True,
+        source=Source.REDIS,
         height=8,
     )
 
 
-def faults(*matchers: str, width: int = 15, height: int = 8) -> table.Panel:
-    """Return the table of portfolios at fault; `matchers` choose some of them."""
-    since = earliest(select("ginkgo_portfolio_fault_since_timestamp_seconds", *matchers))
+def faults(*matchers: str, width: int = 15, height: int = 8, of_node: bool = False) -> table.Panel:
+    """Return the table of portfolios at fault; `matchers` choose some of them, `of_node` those of the shown node."""
+    found = earliest(select("ginkgo_portfolio_fault_since_timestamp_seconds", *matchers))
+    since = f'label_replace({found}, "state", "{WORST_FAULT}", "state", "untraded")'
     return rows(
         "Portfolios at fault",
         "Since when each portfolio is untraded, runs twice, is misplaced or unplanned, and the node that the plan "
@@ -39,14 +50,14 @@ def faults(*matchers: str, width: int = 15, height: int = 8) -> table.Panel:
         "exporter lists the 100 that last longest.",
         (
             Column("Portfolio", label="portfolio_id", links=[OPEN_EVENTS]),
-            Column("State", label="state", words=portfolio_faults(), width=120),
-            Column("Node", label="node_id", links=[OPEN_NODE, OPEN_EVENTS]),
-            Column("Since", f"1000 * {since}", unit="dateTimeAsIsoNoDateIfToday", width=120),
-            Column("For", f"round(time() - {since})", unit="s", decimals=0, width=90),
+            Column("State", label="state", words=portfolio_faults(), width=110),
+            Column("Node", label="node_id", links=[OPEN_EVENTS] if of_node else [OPEN_NODE, OPEN_EVENTS]),
+            Column("Since", f"1000 * {since}", unit="dateTimeAsIsoNoDateIfToday", width=90),
+            Column("For", f"round(time() - {since})", unit="s", decimals=0, width=75),
             Column("Installation", label=INSTALLATION, links=[OPEN_FLEET], width=110),
-            Column("Job", label="job", width=130),
+            *([] if of_node else [Column("Job", label="job", width=120)]),
         ),
-        sort=(("State", True), ("Since", False)),
+        sort=(("State", False), ("Since", False)),
         absent="No portfolio is at fault, or no plan is known",
         width=width,
         height=height,

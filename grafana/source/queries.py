@@ -10,11 +10,11 @@ INSTALLATION: Final = "__installation__"
 # aggregate in the same way.
 _PLACE: Final = "instance, pod, container, endpoint"
 
-NODE_LEGEND: Final = f"{{{{node_id}}}} {{{{{INSTALLATION}}}}}"
+NODE_LEGEND: Final = f"{{{{{INSTALLATION}}}}} {{{{node_id}}}}"
 """The legend of a node's series. The installation's name is empty where no label tells installations apart."""
 HERE: Final = f" {{{{{INSTALLATION}}}}}"
 """The end of a legend that names the installation."""
-INSTANCE_LEGEND: Final = f"{{{{instance}}}} {{{{{INSTALLATION}}}}}"
+INSTANCE_LEGEND: Final = f"{{{{{INSTALLATION}}}}} {{{{instance}}}}"
 
 OUR_ALERTS: Final = 'alertname=~"Ginkgo.*", alertname!="GinkgoWatchdog"'
 """Matchers of all alerts but the watchdog, which always fires."""

@@ -4,7 +4,7 @@ from grafana_foundation_sdk.builders import statetimeline, timeseries
 
 from grafana.source.graphs import lines, states_over_time
 from grafana.source.limits import DISCOVERY_LATE, MEMORY_HIGH
-from grafana.source.palette import BAD, LATE, PURPLE, SKY, redis_states, thresholds
+from grafana.source.palette import BAD, LATE, PURPLE, redis_states, thresholds
 from grafana.source.queries import (
     HERE,
     INSTANCE_LEGEND,
@@ -31,11 +31,11 @@ def durations() -> timeseries.Panel:
     """Return the durations of scrapes and reads."""
     return lines(
         "Scrape and read times",
-        "Duration of a scrape as Prometheus measured it, and the part of it in which the exporter read Redis.",
+        "Duration of a scrape as Prometheus measured it, and (dashed) the part of it in which the exporter read Redis.",
         Query(select("scrape_duration_seconds"), f"scrape {INSTANCE_LEGEND}"),
         Query(select("ginkgo_exporter_collect_duration_seconds"), f"read {INSTANCE_LEGEND}"),
         unit="s",
-        colours={"scrape": SKY, "read": PURPLE},
+        dashed=["read"],
     )
 
 
@@ -96,11 +96,12 @@ def discovery() -> timeseries.Panel:
 
 def discovery_age() -> timeseries.Panel:
     """Return the time since the last discovery."""
+    found = select("ginkgo_exporter_discovery_timestamp_seconds")
     return lines(
         "Time since the last discovery",
-        "A new node is unknown until the next discovery. Discoveries are rarer on a large keyspace. An alert fires "
-        "above the dashed line, and later on a large keyspace.",
-        Query(f"time() - {select('ginkgo_exporter_discovery_timestamp_seconds')}", INSTANCE_LEGEND),
+        "A new node is unknown until the next discovery. The highest value of the last minute is shown. Discoveries "
+        "are rarer on a large keyspace. An alert fires above the dashed line, and later on a large keyspace.",
+        Query(f"max_over_time((time() - {found})[$__rate_interval:15s])", INSTANCE_LEGEND),
         unit="s",
         limits=thresholds((DISCOVERY_LATE, LATE), below="transparent"),
         width=6,

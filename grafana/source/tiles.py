@@ -1,18 +1,31 @@
 """Big numbers: one present value of each installation, with its reason if it is unknown."""
 
+from enum import Enum
 from typing import Final
 
 from grafana_foundation_sdk.builders import common, stat
 from grafana_foundation_sdk.builders.dashboard import FieldColor, ThresholdsConfig
-from grafana_foundation_sdk.models.common import BigValueColorMode, BigValueGraphMode, BigValueTextMode
+from grafana_foundation_sdk.models.common import BigValueColorMode, BigValueGraphMode, BigValueTextMode, VizOrientation
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue, FieldColorModeId, ValueMap
 
 from grafana.source.palette import UNKNOWN, words
 from grafana.source.queries import INSTALLATION, exporter_lost, redis_lost
 from grafana.source.targets import DATASOURCE, RESOLUTION, Query, instant, references
 
-_SILENT: Final = "Exporter away"
-_UNREADABLE: Final = "Redis away"
+_INSTALLATION: Final = f"{{{{{INSTALLATION}}}}}"
+
+
+class Source(Enum):
+    """Where a value comes from."""
+
+    NONE = "from Prometheus, or its absence has a meaning"
+    EXPORTER = "from the exporter"
+    REDIS = "from Redis, through the exporter"
+
+    def reasons(self) -> list[tuple[str, str]]:
+        """Return what can be away, each with the expression that says since when."""
+        exporter, redis = ("Exporter away", exporter_lost()), ("Redis away", redis_lost())
+        return {Source.NONE: [], Source.EXPORTER: [exporter], Source.REDIS: [redis, exporter]}[self]
 
 
 def tile(  # noqa: PLR0913 - a declaration in keywords
@@ -25,15 +38,15 @@ def tile(  # noqa: PLR0913 - a declaration in keywords
     unit: str = "none",
     decimals: int | None = None,
     words: ValueMap | None = None,
-    legend: str = f"{{{{{INSTALLATION}}}}}",
-    from_redis: bool = False,
+    legend: str = _INSTALLATION,
+    source: Source = Source.NONE,
     width: int = 4,
     height: int = 4,
 ) -> stat.Panel:
     """Return a panel with one present value in large figures; its colour says whether the value is well.
 
-    If there are several values, each has its legend beside it. All queries are instant and the value is the `last`,
-    so that no old value is shown as a present one.
+    If there are several values, they are below each other, each with its legend. All queries are instant and the value
+    is the `last`, so that no old value is shown as a present one.
 
     Args:
         title: The panel's title.
@@ -44,15 +57,14 @@ def tile(  # noqa: PLR0913 - a declaration in keywords
         unit: Grafana's unit.
         decimals: Decimals of the value.
         words: Words instead of some values.
-        legend: The name of a value.
-        from_redis: Whether the value comes from Redis. Where it is unknown, the panel then says since when Redis, or
-            the exporter, does not answer.
+        legend: The name of a value. If it is more than the installation, it is shown beside a single value, too.
+        source: Where the value comes from. If the source is away, the panel says since when.
         width: In columns of the grid.
         height: In rows of the grid.
     """
     queries = [Query(expression, legend)]
-    if from_redis:
-        queries += [Query(redis_lost(), legend), Query(exporter_lost(), legend)]
+    reasons = source.reasons()
+    queries += [Query(expression, _INSTALLATION) for _, expression in reasons]
     panel = (
         stat.Panel()
         .title(title)
@@ -65,16 +77,17 @@ def tile(  # noqa: PLR0913 - a declaration in keywords
         .max_data_points(RESOLUTION)
         .color_mode(BigValueColorMode.BACKGROUND_SOLID)
         .graph_mode(BigValueGraphMode.NONE)
-        .text_mode(BigValueTextMode.AUTO)
+        .text_mode(BigValueTextMode.AUTO if legend == _INSTALLATION else BigValueTextMode.VALUE_AND_NAME)
+        .orientation(VizOrientation.HORIZONTAL)
+        .wide_layout(False)  # it leaves too little room for words
         .reduce_options(common.ReduceDataOptions().calcs(["last"]).fields("").values(False))
         .height(height)
         .span(width)
     )
     for reference, query in zip(references(queries), queries, strict=True):
         panel.with_target(instant(query, reference))
-    if from_redis:
-        panel.override_by_query("B", _reason(_UNREADABLE))
-        panel.override_by_query("C", _reason(_SILENT))
+    for reference, (text, _) in zip(references(queries)[1:], reasons, strict=True):
+        panel.override_by_query(reference, _since(text))
     if decimals is not None:
         panel.decimals(decimals)
     if words is not None:
@@ -82,7 +95,7 @@ def tile(  # noqa: PLR0913 - a declaration in keywords
     return panel
 
 
-def _reason(text: str) -> list[DynamicConfigValue]:
+def _since(text: str) -> list[DynamicConfigValue]:
     """Return what makes the words `text since 12:30` of a time in milliseconds."""
     return [
         DynamicConfigValue("unit", f"time:[{text} since] HH:mm"),

@@ -14,6 +14,7 @@ from grafana.proof.tsdb import Prometheus
 from grafana.source.fleet import BANDS
 from grafana.source.fleet import LINES as FLEET_LINES
 from grafana.source.node import LINES as NODE_LINES
+from grafana.source.palette import WORST_FAULT
 
 ROOT = Path(__file__).parents[2]
 DASHBOARDS = {path.stem: read(path) for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json"))}
@@ -24,8 +25,11 @@ CRASHED, STOPPED, JAMMED, RESTARTED = "node-3", "node-8", "node-2", "node-5"
 IN_TROUBLE = {
     "Ginkgo / Exporter: annotation Alerts": "hong-kong",
     "annotation Mass losses": "osaka",
+    "Ginkgo / Fleet: Nodes G": "osaka",
+    "Ginkgo / Node: Now G": "osaka",
     "stat B": "hong-kong",
     "stat C": "taipei",
+    "Ginkgo / Exporter: Exporters scraped B": "taipei",
 }
 
 every_query = pytest.mark.parametrize("expression", EXPRESSIONS, ids=str)
@@ -214,10 +218,10 @@ def test_table_of_faults_shows_since_when_and_on_which_node(eight_nodes: Prometh
         for sample in column("Ginkgo / Fleet", "Portfolios at fault", "For").run(eight_nodes)
     }
     assert found.keys() == {
-        (f"{CRASHED}-p1", CRASHED, "untraded"),
+        (f"{CRASHED}-p1", CRASHED, WORST_FAULT),
         ("node-1-p2", "node-1", "unplanned"),
     }
-    assert 11 * 60 <= float(found[f"{CRASHED}-p1", CRASHED, "untraded"]) <= 12 * 60
+    assert 11 * 60 <= float(found[f"{CRASHED}-p1", CRASHED, WORST_FAULT]) <= 12 * 60
     assert 29 * 60 <= float(found["node-1-p2", "node-1", "unplanned"]) <= 30 * 60
 
 
@@ -247,3 +251,18 @@ def test_every_recorded_series_is_one_of_the_rules() -> None:
     used = {name for found in EXPRESSIONS for name in re.findall(r"[a-z_0-9]+:[a-z_0-9]+:[a-z_0-9]+", found.text)}
     assert used
     assert used <= recorded
+
+
+def test_node_that_misses_a_planned_portfolio_is_marked(installations: Prometheus) -> None:
+    missing = column("Ginkgo / Fleet", "Nodes", "Missing")
+    assert by_node(missing.run(installations, cluster="tokyo")) == {}
+    assert by_node(missing.run(installations, cluster="osaka")) == {"node-3": 1}
+
+
+def test_offline_node_has_no_gauge_though_its_exporter_keeps_them(installations: Prometheus) -> None:
+    before = END - 11 * 60  # Redis is lost one minute later
+    kept = installations.instant('ginkgo_node_queue_size{cluster="hong-kong"}', at=before)
+    assert CRASHED in {sample["metric"]["node_id"] for sample in kept}
+    for title in ("Loaded", "Missing", "Queue"):
+        query = fill(column("Ginkgo / Fleet", "Nodes", title).text, cluster="hong-kong")
+        assert CRASHED not in by_node(installations.instant(query, at=before)), title

@@ -16,7 +16,7 @@ def section(snapshot: Snapshot | None, *, everything: bool = False) -> str:
 
 
 def shown(html: str) -> list[str]:
-    return re.findall(r"<tr class=\"\w+\"><td>\w+</td><td>(.*?)</td>", html)
+    return re.findall(r"<tr class=\"[\w ]+\"><td>\w+</td><td>(.*?)</td>", html)
 
 
 def test_faults_come_first_and_traded_portfolios_are_left_out() -> None:

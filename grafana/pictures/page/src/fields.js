@@ -1,6 +1,7 @@
 // Applies a panel's field configuration and transformations to its frames, with Grafana's own processors.
 import {
   FieldType,
+  fieldMatchers,
   getDisplayProcessor,
   getFieldDisplayName,
   standardTransformers,
@@ -53,9 +54,9 @@ function configured(field, frame, frames, panel, theme) {
   const { defaults, overrides = [] } = panel.fieldConfig;
   const custom = { ...(panel.type === "table" ? TABLE_DEFAULTS : GRAPH_DEFAULTS), ...defaults.custom };
   let config = { ...field.config, ...defaults, custom };
-  const name = getFieldDisplayName(field, frame, frames);
   for (const { matcher, properties } of overrides) {
-    if (matcher.options === name) config = properties.reduce(applied, config);
+    const matches = fieldMatchers.get(matcher.id).get(matcher.options);
+    if (matches(field, frame, frames)) config = properties.reduce(applied, config);
   }
   const thresholds = config.thresholds && {
     ...config.thresholds,
@@ -65,7 +66,7 @@ function configured(field, frame, frames, panel, theme) {
   const shown = {
     ...field,
     config: { ...config, thresholds, links: undefined },
-    state: { ...field.state, displayName: name },
+    state: { ...field.state, displayName: getFieldDisplayName(field, frame, frames) },
     getLinks: () => (links ?? []).map((link) => ({ title: link.title, href: "#", origin: field, target: "_self" })),
   };
   if (links) shown.config.links = links;

@@ -58,16 +58,7 @@ function Marks({ config, marks }) {
 function Content({ panel, frames, marks, width, height }) {
   if (panel.type === "stat") {
     const values = getFieldDisplayValues({
-      fieldConfig: {
-        ...panel.fieldConfig,
-        defaults: {
-          ...panel.fieldConfig.defaults,
-          thresholds: {
-            ...panel.fieldConfig.defaults.thresholds,
-            steps: panel.fieldConfig.defaults.thresholds.steps.map((step) => ({ ...step, value: step.value ?? -Infinity })),
-          },
-        },
-      },
+      fieldConfig: { defaults: { noValue: panel.fieldConfig.defaults.noValue }, overrides: [] },
       reduceOptions: panel.options.reduceOptions,
       replaceVariables: (text) => text,
       theme,
@@ -81,6 +72,7 @@ function Content({ panel, frames, marks, width, height }) {
         value={display}
         width={width}
         height={height / values.length}
+        count={values.length}
         colorMode={panel.options.colorMode}
         graphMode={panel.options.graphMode}
         textMode={panel.options.textMode}
@@ -151,8 +143,9 @@ function Head({ dashboard }) {
     padding: "4px 8px",
     background: theme.colors.background.primary,
   };
-  const variables = dashboard.templating.list.map((variable) => {
-    const chosen = variable.name === "node" ? parameters.get("node") : null;
+  const shown = dashboard.templating.list.filter(({ name }) => name !== "exporter");
+  const variables = shown.map((variable) => {
+    const chosen = variable.name === "exporter" ? variable.query : parameters.get(variable.name);
     return (
       <span key={variable.name} style={chip}>
         <b style={{ fontWeight: 500 }}>{variable.label}</b>{" "}

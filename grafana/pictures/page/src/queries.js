@@ -1,5 +1,5 @@
 // Does the work of Grafana's Prometheus data source: fills in variables, sends queries, returns data frames.
-import { FieldType, renderLegendFormat, toDataFrame } from "@grafana/data";
+import { FieldType, toDataFrame } from "@grafana/data";
 import { END, START, parameters } from "./clock.js";
 
 const PROMETHEUS = parameters.get("prometheus");
@@ -7,6 +7,7 @@ const SCRAPE = 15;
 
 function fill(text, step) {
   const variables = {
+    cluster: parameters.get("cluster") ?? ".*",
     job: ".+",
     instance: ".+",
     node: parameters.get("node") ?? ".+",
@@ -24,9 +25,14 @@ async function ask(path, values) {
   return data.result;
 }
 
+// As Grafana's data source does in its server: the text of a label that a series does not have is empty.
+function legendOf(format, labels) {
+  return (format ?? "").replaceAll(/\{\{\s*(\w+)\s*\}\}/g, (_, name) => labels[name] ?? "").trim();
+}
+
 function labelled(metric, legend) {
   const { __name__, ...labels } = metric;
-  return { labels, displayNameFromDS: renderLegendFormat(legend ?? "", labels) };
+  return { labels, displayNameFromDS: legendOf(legend, labels) };
 }
 
 function overTime(result, target, step) {
@@ -117,7 +123,7 @@ export async function annotationsOf(dashboard) {
           .map(([at]) => ({
             time: at * 1000,
             color: annotation.iconColor,
-            text: renderLegendFormat(annotation.titleFormat, metric),
+            text: legendOf(annotation.titleFormat, metric),
           })),
       );
     }),
