@@ -67,7 +67,7 @@ def test_old_name_of_a_setting_works_with_a_warning(
         monkeypatch.setenv("GINKGO_EXPORTER_" + re.sub(r"[.-]", "_", old).upper(), value)
     else:
         (tmp_path / "config.yml").write_text(f"{section}: {{{key}: {value}}}\n")
-        given = {"config.file": tmp_path / "config.yml"}
+        given = {"config.file": str(tmp_path / "config.yml")}
     settings = load(given)
     (hint,) = renamed(settings)
     assert hint.startswith(f"--{old} ")
