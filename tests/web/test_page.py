@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 from urllib.request import urlopen
 
 import pytest
@@ -141,6 +142,19 @@ def test_id_with_markup_is_text_and_nothing_of_it_runs(
     assert order(browser) == [MARKUP_SHOWN]
     assert browser.find_elements(By.CSS_SELECTOR, "#nodes b, #nodes script") == []
     assert "owned" not in browser.title
+
+
+def test_runbook_fills_in_an_id_with_markup_as_text_and_takes_another_id_from_its_field(
+    browser: Chrome, exporter: Exporter
+) -> None:
+    browser.get(f"{exporter.url}/runbooks/GinkgoNodeOffline?node_id={quote(MARKUP)}")
+    assert browser.find_elements(By.CSS_SELECTOR, "#known b, #known script, main script") == []
+    assert browser.title.startswith("GinkgoNodeOffline · <b onclick")
+    field = browser.find_element(By.NAME, "node_id")
+    field.clear()
+    field.send_keys("it's", Keys.ENTER)
+    wait_for(lambda: "node_id=it%27s" in browser.current_url, "for the form")
+    assert """NODE='it'"'"'s'""" in text(browser, "main")
 
 
 def test_crash_shows_by_itself_in_the_same_row(browser: Chrome, exporter: Exporter, own_client: "redis.Redis") -> None:
