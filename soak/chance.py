@@ -73,7 +73,8 @@ class Chance:
     def may_be_over(self, beat: Write, since: float, until: float) -> bool:
         """Return whether the chance of a node may have been over at any moment of a span.
 
-        Without a fault since the node's last beat, its chance is over at its deadline.
+        Without a fault since the node's last beat, its chance is over at its deadline. The exporter counts a beat
+        from the moment at which it asked for it, so a slow reply makes the beat older.
 
         Args:
             beat: The last beat of the node that the exporter has seen; it may lie before a fault or at its end.
@@ -90,7 +91,7 @@ class Chance:
                 moments.append((start + 2 * TOLERANCE, [fault for fault in faults if fault[0] < start]))
         for moment, before in moments:
             chance = self.most(beaten, moment) if before else math.inf
-            if moment >= beaten + TTL - TOLERANCE and chance >= GRACE - TOLERANCE:
+            if moment >= beaten + TTL - TOLERANCE and chance >= GRACE - TOLERANCE - self.slack:
                 return True
         return False
 
