@@ -160,6 +160,13 @@ def test_faults_of_redis_shortly_before_are_told() -> None:
     assert "Redis: another run." not in text
 
 
+def test_undecided_node_says_for_which_fault_and_until_when() -> None:
+    because = "a fault of Redis may explain the missing heartbeat (another run, from a until b)"
+    row = {"node_id": "n1", "state": "undecided", "undecided_because": because, "undecided_until": T0 + 100}
+    known = said(Known(STARTED, SEEN, rows={"n1": row}), "n1")
+    assert f"Now: Node n1 is undecided: {because}. It cannot be called dead before 2026-01-06 12:32:25 UTC." in known
+
+
 def test_alert_is_explained_by_its_posts() -> None:
     text = said(Known(STARTED, SEEN, DIED, PUSHED), "GinkgoNodeOffline")
     assert "Alertmanager http://am:9093 took the alert GinkgoNodeOffline for n1." in text

@@ -1,5 +1,6 @@
 """An address with TLS for a port without it, and the reverse, are named as such, and in a bounded time."""
 
+import os
 import socket
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from exporter.errors import SourceError
 from exporter.fleet import Fleet
 from exporter.settings import load
 from exporter.source.tls_mismatch import tls_mismatch
-from servers import RedisServer, free_port, running_redis
+from servers import Exporter, RedisServer, free_port, running_redis, wait_for
 
 
 def hint(url: str) -> str:
@@ -43,6 +44,23 @@ def test_port_with_tls_is_named_also_if_it_wants_a_certificate(tmp_path: Path, c
 def test_port_without_listener_and_socket_file_give_no_hint(tmp_path: Path) -> None:
     assert hint(f"redis://127.0.0.1:{free_port()}") == ""
     assert hint(f"unix://{tmp_path}/none") == ""
+
+
+def test_exporter_logs_the_wrong_scheme_and_the_unknown_variable_once(
+    shared_redis: RedisServer, tmp_path: Path
+) -> None:
+    url = shared_redis.url.replace("redis:", "rediss:")
+    environment = {**os.environ, "GINKGO_EXPORTER_REDIS_ULR": "x"}
+    exporter = Exporter(tmp_path, "--redis.url", url, "--redis.timeout", "300ms", env=environment)
+    try:
+        wait_for(lambda: "the port answers without TLS" in exporter.output())
+        logged = exporter.output()
+        assert logged.count("Redis cannot be read for this reason") == 1
+        assert logged.count("an environment variable looks like a setting and is none") == 1
+        assert "the nearest known name is GINKGO_EXPORTER_REDIS_URL" in logged
+        assert 'level=error event="Redis cannot be read"' in logged
+    finally:
+        exporter.stop()
 
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss"])
