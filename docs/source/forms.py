@@ -36,8 +36,10 @@ def forms() -> dict[str, str]:
         "look-scheduler": _look("[s]erve (livecore|scheduler)|[s]cheduler start", "livecore"),
         "restart-scheduler": _restart("livecore")
         + "\n\n`livecore` also brings the market's data to the nodes: they get no event until it is back.",
+        "one-scheduler": _keep_one("livecore"),
         "look-tasktimer": _look("[s]erve tasktimer|[t]asktimer start", "tasktimer"),
         "restart-tasktimer": _restart("tasktimer"),
+        "one-tasktimer": _keep_one("tasktimer"),
         "look-workers": _look("[s]erve worker-(data|backtest)", "data-worker", "backtest-worker"),
         "look-redis": _look("[r]edis-server|[v]alkey-server", "redis-master", workload="statefulset/redis"),
         "look-exporter": _markdown(
@@ -116,3 +118,12 @@ def _restart(service: str) -> str:
         ),
     )
     return blocks + "\n\nOn the host, start it anew as it was started, when `ps` does not show it any more."
+
+
+def _keep_one(service: str) -> str:
+    """Return how all but one of several processes of a component are ended."""
+    return _markdown(
+        (_HOST, 'PID=\nkill -KILL "$PID"'),
+        (_COMPOSE, f"docker compose up --detach --no-recreate --scale {service}=1 {service}"),
+        (_KUBERNETES, f'kubectl --namespace "$NAMESPACE" scale deployment/{service} --replicas=1'),
+    )

@@ -13,7 +13,7 @@ EVERY_RUNBOOK = pytest.mark.parametrize("name", list(alerts()))
 SENTENCE = re.compile(r"[^.]*(?:\d\.\d[^.]*|\.[a-z][^.]*)*\.$")
 DELETES = re.compile(
     r"--yes\b|\b(?:DEL|UNLINK|FLUSHALL|FLUSHDB|RENAME|CONFIG SET maxmemory)\b|\bkill -|docker (?:kill|rm|stop)\b"
-    r"|\bcompose (?:kill|rm|down|stop)\b|kubectl .*\b(?:delete|scale|drain)\b(?! pod --selector)"
+    r"|\bcompose (?:kill|rm|down|stop|up)\b|kubectl .*\b(?:delete|scale|drain)\b(?! pod --selector)"
 )
 LOOKS = ("ps ", "docker ps", "docker compose ps", "kubectl", "redis-cli", "ginkgo-exporter")
 MOST_QUESTIONS = 6
@@ -117,6 +117,7 @@ KNOWN = {
     ("docker", "compose", "ps"): {"--all"},
     ("docker", "compose", "logs"): {"--tail"},
     ("docker", "compose", "restart"): {"--timeout"},
+    ("docker", "compose", "up"): {"--detach", "--no-recreate", "--scale"},
     ("docker", "compose", "exec"): {"-T"},
     ("kubectl", "get"): {"--namespace", "--output"},
     ("kubectl", "logs"): {"--namespace", "--tail"},
@@ -128,7 +129,7 @@ KNOWN = {
     ("kubectl", "port-forward"): {"--namespace"},
 }
 """Tool, command and the flags that runbooks use, from the references of Docker, Docker Compose and kubectl."""
-VALUED = {"--namespace", "--filter", "--tail", "--output", "--selector"}
+VALUED = {"--namespace", "--filter", "--tail", "--output", "--selector", "--scale"}
 
 
 @pytest.mark.parametrize(("form", "command"), sorted(_in_containers()))
