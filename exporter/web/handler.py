@@ -21,6 +21,8 @@ from exporter.web.tornado_private import stream_of
 _TEXT: Final = "text/plain; charset=utf-8"
 _READ_WITHIN: Final = 30.0
 """Seconds that a client has to read an answer."""
+_AT_ONCE: Final = 1 << 16
+"""Bytes of a body that is sent in one piece together with the headers."""
 
 Q = TypeVar("Q")
 
@@ -112,13 +114,18 @@ class Handler(RequestHandler):
     async def send(self, body: Body, content_type: str, *, scrape: bool = False) -> None:
         """Answer with a body that other answers may share. A client that reads too slowly is disconnected."""
         self.set_header("Content-Type", content_type)
-        self.set_header("Content-Length", str(sum(map(len, body))))
-        self.flush()  # tornado copies a block that it sends together with the headers, so they go first
-        stream = stream_of(self.request)
+        length = sum(map(len, body))
+        self.set_header("Content-Length", str(length))
+        stream, head = stream_of(self.request), self.request.method == "HEAD"
+        if length > _AT_ONCE:
+            self.flush()  # tornado copies a block that it sends together with the headers, so they go first
         try:
             with self.budget.sending(body, stream, scrape=scrape) as sending:
                 async with asyncio.timeout(_READ_WITHIN):
-                    if self.request.method != "HEAD":
+                    if length <= _AT_ONCE:
+                        await self.finish(None if head else b"".join(body))
+                        return
+                    if not head:
                         for block in in_blocks(body, shared=self.budget.crowded):
                             self.write(block)
                             await self.flush()

@@ -1,7 +1,7 @@
 """The body of a scrape: scrapes at the same time share one read of Redis and one rendering."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
@@ -9,13 +9,11 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from isal import isal_zlib
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric as MetricFamily
-from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
-from prometheus_client.registry import Collector
 
 from exporter.errors import SourceError
 from exporter.exposition.collector import read_families
+from exporter.exposition.families import FamilyWriter
 from exporter.exposition.text import Format, exposition
 from exporter.fleet import Fleet
 from exporter.snapshot.snapshot import Snapshot
@@ -28,6 +26,8 @@ _BLOCK: Final = 1 << 18
 _SMALL: Final = 1 << 14
 """Bytes of a block at least while there are many answers: each of these may hold a block that its client does not read.
 """
+_FEW: Final = 100
+"""Nodes whose scrape is rendered in the event loop. It takes a millisecond; another thread would cost as much again."""
 _GZIP_FORMAT: Final = 16 + isal_zlib.MAX_WBITS
 
 Body = Sequence[bytes]
@@ -50,7 +50,7 @@ class ScrapeOptions:
 
 
 class Scrapes:
-    """Makes the bodies of scrapes. Its state belongs to the event loop; rendering runs in a thread of its own.
+    """Makes the bodies of scrapes. Its state belongs to the event loop; many nodes are rendered in a thread of its own.
 
     Args:
         fleet: The fleet.
@@ -61,6 +61,7 @@ class Scrapes:
         self._fleet = fleet
         self._precedence = precedence or Precedence()
         self._renderer = ThreadPoolExecutor(1, thread_name_prefix="renderer")
+        self._writers = {form: FamilyWriter(form) for form in Format}
         # Bodies have many megabytes. So a body must not outlive the snapshot that it was made of.
         self._bodies: WeakKeyDictionary[Snapshot, dict[ScrapeOptions, asyncio.Future[Body]]] = WeakKeyDictionary()
 
@@ -96,15 +97,18 @@ class Scrapes:
         body = bodies.get(options)
         if body is None:
             loop = asyncio.get_running_loop()
-            body = bodies[options] = loop.run_in_executor(self._renderer, self._render, snapshot, options)
+            if len(snapshot.ids) <= _FEW:
+                body = loop.create_future()
+                body.set_result(self._render(snapshot, options))
+            else:
+                body = loop.run_in_executor(self._renderer, self._render, snapshot, options)
+            bodies[options] = body
         return body
 
     def _render(self, snapshot: Snapshot | None, options: ScrapeOptions) -> Body:
-        about = _ExporterFamilies(
-            list(read_families(snapshot, self._fleet.info)), self._fleet.telemetry.registry, options.names
-        )
+        about = (*read_families(snapshot, self._fleet.info), *self._fleet.telemetry.registry.collect())
         pieces = list(exposition(snapshot, options.form, options.names)) if snapshot else []
-        pieces.append(generate_openmetrics(about) if options.form is Format.OPENMETRICS else generate_latest(about))
+        pieces.append(self._writers[options.form].write(_wanted(about, options.names)))
         return [_gzip(pieces)] if options.gzip else pieces
 
 
@@ -141,19 +145,12 @@ def awaitable(read: "Future[Snapshot]") -> "asyncio.Future[Snapshot]":
     return asyncio.shield(waiting)
 
 
-class _ExporterFamilies(Collector):
-    """The families about the read, and the families of the exporter's registry."""
-
-    def __init__(self, families: list[MetricFamily], registry: CollectorRegistry, names: frozenset[str]) -> None:
-        self._families = families
-        self._registry = registry
-        self._names = names
-
-    def collect(self) -> Iterator[MetricFamily]:
-        for family in (*self._families, *self._registry.collect()):
-            if not self._names or family.name in self._names:
-                yield family
-            elif samples := [sample for sample in family.samples if sample.name in self._names]:
-                part = copy(family)
-                part.samples = samples
-                yield part
+def _wanted(families: Iterable[MetricFamily], names: Collection[str]) -> Iterator[MetricFamily]:
+    """Yield the families, or their samples, that have one of the names; all families without names."""
+    for family in families:
+        if not names or family.name in names:
+            yield family
+        elif samples := [sample for sample in family.samples if sample.name in names]:
+            part = copy(family)
+            part.samples = samples
+            yield part
