@@ -19,10 +19,37 @@ __version__ = "0.2.0"
 __repository__ = "https://github.com/ginkgo-trading/ginkgo-exporter"
 
 
-def _built_revision() -> str:
-    """Return the commit that the package was built from; "unknown" in a checkout."""
-    file = _Path(__file__).with_name("REVISION")
-    return file.read_text(encoding="ascii").strip() if file.is_file() else "unknown"
+def revision_of(package: _Path) -> str:
+    """Return the commit of a package: of its build, or of its checkout with ``+checkout`` behind it; else "unknown".
+
+    Args:
+        package: The folder of the package. A build writes the commit into its file ``REVISION``.
+    """
+    try:
+        built = package / "REVISION"
+        if built.is_file():
+            return built.read_text(encoding="ascii").strip()
+        if (package.parent / "helm" / "ginkgo-exporter").is_dir():  # no other project's checkout
+            return f"{_checked_out(package.parent / '.git')}+checkout"
+    except (OSError, ValueError, StopIteration):
+        pass
+    return "unknown"
 
 
-__revision__ = _built_revision()
+def _checked_out(git: _Path) -> str:
+    """Return the commit of ``HEAD``, without the program git, which a machine may lack."""
+    if git.is_file():  # a worktree: the file names its folder
+        git = git.parent / git.read_text(encoding="utf-8").removeprefix("gitdir: ").strip()
+    head = (git / "HEAD").read_text(encoding="ascii").strip()
+    if not head.startswith("ref: "):
+        return head
+    name = head.removeprefix("ref: ")
+    shared = git / "commondir"
+    common = git / shared.read_text(encoding="utf-8").strip() if shared.is_file() else git
+    if (common / name).is_file():
+        return (common / name).read_text(encoding="ascii").strip()
+    packed = (common / "packed-refs").read_text(encoding="utf-8").splitlines()
+    return next(line.partition(" ")[0] for line in packed if line.endswith(f" {name}"))
+
+
+__revision__ = revision_of(_Path(__file__).parent)
