@@ -38,6 +38,9 @@ class Judge:
         forget_after: Seconds after which an offline node is only counted; None counts and exports it without limit.
         thresholds: How many nodes must die together to be a mass loss.
         forget_rehomed_after: Seconds after which an offline node is only counted whose work has moved; None for never.
+
+    Attributes:
+        ttl: Seconds that a heartbeat lives.
     """
 
     def __init__(
@@ -50,7 +53,7 @@ class Judge:
         forget_rehomed_after: float | None = None,
     ) -> None:
         self._rules = Rules(ttl, beat, Forgetting(forget_after, forget_rehomed_after), thresholds or Thresholds())
-        self._ttl, self._beat = ttl, beat
+        self.ttl, self._beat = ttl, beat
         self._lock = Lock()
         self._on_changes: list[OnChanges] = []
         self._on_findings: list[OnFindings] = []
@@ -114,7 +117,7 @@ class Judge:
             of: Number of such nodes; the reading may hold only some of them.
         """
         with self._lock:
-            self._rules.late = reading.at, count_late(reading, of, self._ttl)
+            self._rules.late = reading.at, count_late(reading, of, self.ttl)
         return self.judge(reading)
 
     def remember(self, nodes: Mapping[str, WasOffline]) -> None:
@@ -244,7 +247,7 @@ class Judge:
     def doubt(self, name: bytes) -> Doubt | None:
         """Return why a node is undecided; None if it is not, or if its Redis could not be read."""
         with self._lock:
-            return doubt_of(self._rules, name, self._ttl + self._beat)
+            return doubt_of(self._rules, name, self.ttl + self._beat)
 
     def _take(
         self, at: float, arrived: Sequence[bytes] = (), reading: Reading | None = None, why: Why = Why.NOT_FOUND

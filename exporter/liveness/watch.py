@@ -23,8 +23,10 @@ from exporter.source.reading import Reader
 
 PROBE: Final = 0.25
 """Seconds between two probes while anything is wrong; see ``Judge.is_calm``."""
+CALM_PROBES: Final = 30
+"""Number of probes in a TTL while all is well: of a shorter TTL, a second would be too large a part."""
 CALM_PROBE: Final = 1.0
-"""Seconds from the last answer to the next probe while all is well."""
+"""Longest time from an answer to the next probe while all is well, in seconds."""
 SLACK: Final = 0.002
 """Seconds from a deadline to the read of its node: by then Redis has surely expired the heartbeat."""
 SLOT: Final = 0.05
@@ -55,13 +57,13 @@ class Watch:
         reader: A reader of the watch's own.
         timeout: Seconds that one read may take.
         clock: Returns monotonic seconds.
-
     """
 
     def __init__(
         self, judge: Judge, reader: Reader, timeout: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._judge, self._reader, self._timeout, self._clock = judge, reader, timeout, clock
+        self._calm_probe = min(CALM_PROBE, max(PROBE, judge.ttl / CALM_PROBES))
         self._probed = NEVER
         self._alarmed = True
         self._refresh: float | None = None
@@ -150,12 +152,12 @@ class Watch:
         Args:
             asked: When the probe began, in monotonic seconds.
         """
-        return min(asked, max(asked - CALM_PROBE, self.looked) + PROBE) if self.looked > NEVER else asked
+        return min(asked, max(asked - self._calm_probe, self.looked) + PROBE) if self.looked > NEVER else asked
 
     def _probe_due(self) -> float:
         if self._alarmed or not self._judge.is_calm():
             return self._probed + PROBE
-        return max(self._probed, self.looked) + CALM_PROBE
+        return max(self._probed, self.looked) + self._calm_probe
 
     def _in_turns(self, names: Sequence[bytes]) -> Sequence[bytes]:
         """Return the next ``SAMPLE`` nodes in turn: a beat of any node shows that Redis takes writes again."""

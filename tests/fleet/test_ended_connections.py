@@ -26,7 +26,12 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 def fleet(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
     """A fleet that probes no more while all is well."""
     monkeypatch.setattr(watch, "CALM_PROBE", NEVER)
-    with Fleet(load({"redis.url": [server.url], "discovery.interval": "1h"})) as fleet:
+    flags = {
+        "redis.url": [server.url],
+        "discovery.interval": "1h",
+        "heartbeat.ttl": f"{NEVER * watch.CALM_PROBES:.0f}s",
+    }
+    with Fleet(load(flags)) as fleet:
         wait_for(lambda: not fleet.not_ready and fleet.watch.wait() > NEVER / 2, "for the last probe")
         yield fleet
 

@@ -371,6 +371,15 @@ def test_probes_come_once_a_second_while_all_is_well() -> None:
     assert world.probes_in(60) == 60
 
 
+@pytest.mark.parametrize(("ttl", "seconds"), [(3, PROBE), (15, 0.5), (30, 1.0), (3600, 1.0)])
+def test_short_ttl_has_thirty_probes_while_all_is_well_if_four_a_second_are_enough(ttl: float, seconds: float) -> None:
+    world = World()
+    watch = Watch(Judge(ttl, ttl / 3), world, 5.0, lambda: world.now)
+    assert watch.probe()
+    watch._judge.observe(SERVER, world.now)
+    assert watch.wait() == seconds
+
+
 def test_probes_come_four_times_a_second_from_the_first_that_fails_until_all_nodes_had_their_chance() -> None:
     world = World(deadlines=False, a=ALIVE)
     world.broken = True
