@@ -41,9 +41,10 @@ class Faults:
         return moves or any(each.faults for each in self._by_address.values())
 
     @property
-    def all_answered(self) -> bool:
-        """Whether all servers that hold keys gave the last answer."""
-        return self.server is not None and len(self.server.members) == len(self.server.addresses)
+    def calm(self) -> bool:
+        """Whether all servers that hold keys gave the last answer, and no fault counts."""
+        server = self.server
+        return server is not None and len(server.members) == len(server.addresses) and not self.excuse_heartbeats
 
     def observe(self, server: Server, at: float) -> list[tuple[Kind, Hit]]:
         """Record an answer, and return the faults that it is the first to show, each with the nodes that it hit.

@@ -1,13 +1,14 @@
 """The one judge of which nodes are alive, shared by scrapes, the page, the table and the push.
 
-The judge holds the lock, and reports changes to its listeners. The rules themselves are in ``rules``.
+The judge holds the lock. The rules themselves are in ``rules``, and the listeners in ``announcer``.
 A crash leaves the hash, and the heartbeat expires. A graceful stop deletes both keys. A fault of
 Redis can take either key from a living node, so a fault alone never makes a node dead.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from threading import Lock
 
+from exporter.liveness.announcer import Announcer
 from exporter.liveness.doubts import Doubt, doubt_of
 from exporter.liveness.earlier_run import WasOffline
 from exporter.liveness.evidence import Finding, Judgement, Why, findings
@@ -20,13 +21,8 @@ from exporter.source.reading import Reading, Server
 
 __all__ = ["LOOK_AGAIN", "REMEMBER_LOST", "Change", "Judge", "Missing", "State", "Verdicts"]
 
-OnChanges = Callable[[Sequence[Change]], None]
-"""Called with the changes of one judgement, in the thread that judged, after the judge has released its lock."""
-OnFindings = Callable[[Sequence[Finding]], None]
-"""Called with the changes of one judgement and their evidence, in the same way."""
 
-
-class Judge:
+class Judge(Announcer):
     """Decides each node's state by its last heartbeat and by Redis's faults since then.
 
     The judge has no clock: each reading carries its time. One lock guards the judge's state.
@@ -52,24 +48,10 @@ class Judge:
         *,
         forget_rehomed_after: float | None = None,
     ) -> None:
+        super().__init__()
         self._rules = Rules(ttl, beat, Forgetting(forget_after, forget_rehomed_after), thresholds or Thresholds())
         self.ttl, self._beat = ttl, beat
         self._lock = Lock()
-        self._on_changes: list[OnChanges] = []
-        self._on_findings: list[OnFindings] = []
-        self._on_faults: list[Callable[[Kind], None]] = []
-
-    def on_changes(self, listener: OnChanges) -> None:
-        """Call ``listener`` with every change of a node's state from now on."""
-        self._on_changes.append(listener)
-
-    def on_findings(self, listener: OnFindings) -> None:
-        """Call ``listener`` with every change from now on and its evidence, also with new nodes and nodes that stop."""
-        self._on_findings.append(listener)
-
-    def on_faults(self, listener: Callable[[Kind], None]) -> None:
-        """Call ``listener`` once with every fault of Redis from now on."""
-        self._on_faults.append(listener)
 
     def observe(self, server: Server, at: float) -> list[Kind]:
         """Record what Redis said about itself, and return the faults that this answer is the first to show.
@@ -204,12 +186,7 @@ class Judge:
     def is_calm(self) -> bool:
         """Return whether all is well: all of Redis answered, no fault of Redis counts, and all states are clear."""
         with self._lock:
-            faults = self._rules.faults
-            return (
-                faults.all_answered
-                and not faults.excuse_heartbeats
-                and all(node.offline for node in self._rules.missing.values())
-            )
+            return self._rules.faults.calm and all(node.offline for node in self._rules.missing.values())
 
     @property
     def answered_at(self) -> float:
@@ -254,15 +231,6 @@ class Judge:
     ) -> tuple[Sequence[Change], Sequence[Finding]]:
         """Return what a judgement changed, and the same with evidence if anybody listens for that."""
         changes, dropped = self._rules.take()
-        if not self._on_findings or not (changes or dropped or arrived):
+        if not self.wants_findings or not (changes or dropped or arrived):
             return changes, ()
         return changes, findings(self._rules, Judgement(at, changes, dropped, arrived, reading, why))
-
-    def _notify(self, changes: Sequence[Change], found: Sequence[Finding], faults: Sequence[Kind]) -> None:
-        for on_changes in self._on_changes if changes else ():
-            on_changes(changes)
-        for on_findings in self._on_findings if found else ():
-            on_findings(found)
-        for on_fault in self._on_faults:
-            for fault in faults:
-                on_fault(fault)
