@@ -38,7 +38,7 @@ _USAGES: Final = {
         "ginkgo-exporter forget NODE… [flags]\n"
         "       ginkgo-exporter forget --rehomed | --offline-longer-than TIME [flags]"
     ),
-    "rules": "ginkgo-exporter rules [--config.file FILE] [--tests]",
+    "rules": "ginkgo-exporter rules [--config.file FILE] [--tests [RULES]]",
 }
 _OPTIONS: Final = {
     "demo": demo.add_flags,

@@ -14,6 +14,7 @@ from docs.source.exits import exits_table
 from docs.source.flags import flags_table, options_table
 from docs.source.forms import forms
 from docs.source.metrics import GROUPS, metrics_table
+from docs.source.rule_settings import rule_settings_table, rule_thresholds_table
 
 ROOT: Final = Path(__file__).parent.parent.parent
 
@@ -25,6 +26,8 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "values": values_table,
     "thresholds": thresholds_table,
     "exits": exits_table,
+    "rule-settings": rule_settings_table,
+    "rule-thresholds": rule_thresholds_table,
     **{name: partial(forms().__getitem__, name) for name in forms()},
 }
 """What makes each table and each part of a runbook. It stands between the marks ``<!-- NAME -->`` and

@@ -20,7 +20,7 @@ from exporter.bundled import RULES, bundled
 from exporter.settings.durations import format_duration, parse_duration
 
 FILE: Final = "ginkgo.rules.yml"
-"""The name under which the tests look for the rules, beside themselves."""
+"""The usual name of the rules."""
 
 _TURN: Final = 1500
 """Seconds before the change. Baselines need a history."""
@@ -33,13 +33,17 @@ _SILENT: Final = ", nearly"
 _ELSEWHERE: Final = ", elsewhere"
 
 
-def unit_tests(settings: RuleSettings) -> str:
+def unit_tests(settings: RuleSettings, file: str = FILE) -> str:
     """Return a file of unit tests for ``promtool test rules``.
+
+    Args:
+        settings: The settings of the rules.
+        file: Name of the file with these rules, beside the tests.
 
     Raises:
         SettingsError: For a selector no matching label can be made up.
     """
-    return _Tests(settings).text()
+    return _Tests(settings).text(file)
 
 
 class _Tests:
@@ -58,10 +62,10 @@ class _Tests:
         self._end = max(self._checks.values()) + self._interval
         self._clock = Clock(self._interval, self._turn // self._interval, self._end // self._interval + 1)
 
-    def text(self) -> str:
+    def text(self, file: str) -> str:
         every = f"{self._interval}s"
         document = {
-            "rule_files": [FILE],
+            "rule_files": [file],
             "evaluation_interval": every,
             "tests": [
                 {
@@ -78,7 +82,7 @@ class _Tests:
                 },
             ],
         }
-        head = f"# Unit tests of {FILE}, written by `ginkgo-exporter rules --tests` with the same settings.\n"
+        head = f"# Unit tests of {file}, written by `ginkgo-exporter rules --tests` with the same settings.\n"
         return head + yaml.safe_dump(document, sort_keys=False, width=float("inf"), allow_unicode=True)
 
     @property

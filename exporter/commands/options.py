@@ -103,7 +103,12 @@ def add_rules_options(parser: argparse.ArgumentParser) -> None:
         "--config.file", dest="rules_config", metavar="FILE", help="YAML file with the settings of the rules [none]"
     )
     group.add_argument(
-        "--tests", action="store_true", help="print the unit tests for promtool that belong to these rules instead"
+        "--tests",
+        nargs="?",
+        const="ginkgo.rules.yml",
+        metavar="RULES",
+        help="print the unit tests for promtool that belong to these rules; they look for the rules in this file,"
+        " beside themselves [ginkgo.rules.yml]",
     )
 
 

@@ -16,5 +16,5 @@ def run(arguments: argparse.Namespace) -> int:
         SettingsError: The settings cannot be used; a line for each error.
     """
     settings = load(Path(arguments.rules_config) if arguments.rules_config else None)
-    sys.stdout.write(unit_tests(settings) if arguments.tests else rules_text(settings))
+    sys.stdout.write(unit_tests(settings, arguments.tests) if arguments.tests else rules_text(settings))
     return 0

@@ -9,7 +9,7 @@ import helm_python
 import pytest
 import yaml
 from conftest import EXPORT, INSTALL, SERVE
-from reader import DOCUMENTS, PATIENCE, Reader, commands, get
+from reader import DOCUMENTS, PATIENCE, Reader, blocks, commands, get
 
 from nodes import metrics_key
 from servers import RedisServer, wait_for
@@ -43,6 +43,7 @@ NOT_HERE = {
     "ginkgo-exporter forget": "is a command's name in a text",
     "helm test": "needs a cluster; tests/helm runs its pod as a process",
     "ginkgo-exporter explain": "is a command's name in a text",
+    "ginkgo-exporter rules": "is a command's name in a text",
     "docker build --tag ginkgo-exporter .": "needs a registry of images; tests/image builds the image",
     "docker run --publish 19121:19121 ginkgo-exporter --redis.url redis://redis.example:6379/0": "as above",
     "docker compose up --build": "needs a registry of images; tests/image runs its services as processes",
@@ -138,6 +139,15 @@ def pushes_from_the_demo(reader: Reader, command: str, request: pytest.FixtureRe
         wait_for(lambda: re.search(took, get(f"{url}/metrics")), "for a post", PATIENCE)
 
 
+def prints_rules(reader: Reader, command: str, _: pytest.FixtureRequest) -> None:
+    """The command reads the first settings of the page on rules, and prints what they say."""
+    settings = next(block for block in blocks("docs/how-to/rules.md") if block.language == "yaml")
+    (reader.folder / "rules.yml").write_text(settings.text)
+    assert reader.types(command) == ""
+    printed = (reader.folder / command.rpartition("> ")[2]).read_text()
+    assert "https://ginkgo-exporter.example.org/runbooks/" in printed or 'team="trading"' in printed
+
+
 PROMISES: list[tuple[str, Promise]] = [
     ("make demo", serves(r'(?s)(^ginkgo_node_up\{node_id="demo-node-\d"\} 1\n){5}')),
     (".venv/bin/python -m exporter explain demo-node-2", explains),
@@ -173,6 +183,9 @@ PROMISES: list[tuple[str, Promise]] = [
     ),
     ('eval "$(ginkgo-exporter --print-completion bash)"', says("")),
     (HELM, renders),
+    ("ginkgo-exporter rules --config.file rules.yml > ginkgo.rules.yml", prints_rules),
+    ("ginkgo-exporter rules --config.file rules.yml --tests > ginkgo.test.yml", prints_rules),
+    ("promtool test rules ginkgo.test.yml", says("SUCCESS")),
 ]
 """The documents' commands in an order in which they work one after the other, each with a check of its effect."""
 

@@ -12,6 +12,8 @@ import pytest
 import yaml
 from reader import DOCUMENTS, Block, Reader, blocks
 
+from exporter.alerting_rules.loading import load as load_rule_settings
+from exporter.alerting_rules.rule_file import rules_text
 from exporter.demo.story import STORY
 from exporter.push.config import HttpConfig
 from exporter.settings import Settings, load
@@ -49,6 +51,10 @@ def test_configuration_is_taken_by_its_program(page: str, block: Block, folder: 
         with helm_python.Chart.load(chart) as loaded:
             made = "".join(loaded.render(keys, name="ginkgo", namespace="trading").values())
         assert {"kind: ServiceMonitor", "kind: PrometheusRule"} <= set(made.splitlines())
+    elif page == "docs/how-to/rules.md":
+        rules = folder / "ginkgo.rules.yml"
+        rules.write_text(rules_text(load_rule_settings(file)))
+        subprocess.run([binary("promtool"), "check", "rules", rules], check=True)
     elif "scrape_configs" in keys:
         subprocess.run([binary("promtool"), "check", "config", file], check=True)
     elif "receivers" in keys:
