@@ -9,7 +9,7 @@ from exporter.journal.event import EventKind
 from exporter.journal.journal import Journal
 from exporter.journal.memory import Query
 from exporter.journal.sentences import at, headline, offline_since, reasons, shown
-from exporter.journal.situation import undecided
+from exporter.journal.situation import redis_unreadable, undecided
 from exporter.liveness.offline import OfflineSince
 from exporter.liveness.states import State
 from exporter.portfolios.ledger import Portfolio
@@ -17,7 +17,6 @@ from exporter.snapshot.portfolio_rows import fault_order, portfolio_row
 from exporter.snapshot.rows import because
 from exporter.snapshot.snapshot import Snapshot
 from exporter.source.names import shown_id
-from exporter.web.page import TROUBLE
 
 MOST_EVENTS: Final = 5
 """Events that stand on top of a runbook."""
@@ -43,7 +42,7 @@ def known_of(  # noqa: PLR0913 - all that is known
     snapshot: Snapshot | None,
     offline: OfflineSince,
     journal: Journal,
-    trouble: str = TROUBLE,
+    trouble: str = redis_unreadable(None, ""),
     *,
     alert: str = "",
 ) -> list[str]:
