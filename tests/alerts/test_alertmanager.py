@@ -1,5 +1,6 @@
 """The example configuration for Alertmanager is valid, and sends each alert to the right receiver."""
 
+import re
 import subprocess
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -8,12 +9,17 @@ from typing import Any
 import pytest
 import yaml
 from alert_rules import ALERTS, alerts, severities
-from stack import Alertmanager, Labels, Webhook
+from stack import Alertmanager, Labels, Webhook, ask
 
 from nodes import beat
 from servers import RedisServer, running_exporter, wait_for
 
 EXAMPLE = ALERTS / "alertmanager.example.yml"
+AT_ANY_TIME = {
+    *("GinkgoNoNodes", "GinkgoRedisMemoryHigh", "GinkgoExporterDegraded", "GinkgoPushFailing"),
+    *("GinkgoTaskTimerTwice", "GinkgoWorkersGone", "GinkgoPlanFlapping"),
+}
+"""Tickets that do not wait for the market to open."""
 RECEIVERS = {"critical": "pager", "warning": "tickets", "info": "chat", "none": "dead-mans-switch"}
 
 
@@ -62,6 +68,26 @@ HELD_BACK = {
 }
 DEATHS = {name for name, rule in alerts().items() if rule["labels"]["severity"] == "critical"} | {"GinkgoNoNodes"}
 """Alerts that report a death, lost events, or that deaths cannot be seen."""
+
+
+@pytest.mark.server("prometheus-alertmanager")
+def test_pages_and_tickets_of_the_night_are_sent_while_the_market_is_closed_and_others_wait(tmp_path: Path) -> None:
+    with Webhook() as webhook:
+        closed = Alertmanager(tmp_path, _unhurried(webhook, {"name": "market-closed", "time_intervals": [{}]}))
+        fired = [_labels(name, cluster=name) | {"severity": level} for name in alerts() for level in severities(name)]
+        closed.post(fired)
+        at_once = {name for name in alerts() if "critical" in severities(name)} | AT_ANY_TIME | {"GinkgoWatchdog"}
+        waiting = alerts().keys() - at_once
+        suppressed = r'^alertmanager_notifications_suppressed_total\{reason="mute_time_interval"\} (\d+)'
+
+        def held_back() -> int:
+            return sum(map(int, re.findall(suppressed, ask(closed.port, "/metrics"), re.MULTILINE)))
+
+        wait_for(lambda: {alert["labels"]["alertname"] for alert in webhook.messages("firing")} >= at_once, "for pages")
+        wait_for(lambda: held_back() >= len(waiting), "for tickets to be held back")
+        told = {alert["labels"]["alertname"] for alert in webhook.messages("firing")}
+        closed.stop()
+    assert told == at_once
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +158,19 @@ def test_of_two_exporters_one_that_is_down_or_blind_hides_no_death_that_the_othe
             beat(client, node, ttl=60 if node != "n1" else 2)
         with running_exporter(tmp_path, *flags, *push):
             wait_for(lambda: _told_of(webhook, cluster, "n1"), "for the dead node to be told")
+
+
+def _unhurried(webhook: Webhook, *intervals: dict[str, Any]) -> dict[str, Any]:
+    """Return the example with other time intervals, without waits; all its receivers send to the webhook."""
+    config = _config()
+    del config["global"]
+    told = {"webhook_configs": [{"url": webhook.url, "send_resolved": True}]}
+    config["receivers"] = [{"name": receiver["name"], **told} for receiver in config["receivers"]]
+    for route in (config["route"], *config["route"]["routes"]):
+        route["group_wait"] = "0s"
+    given = {interval["name"]: interval for interval in intervals}
+    config["time_intervals"] = [given.get(each["name"], each) for each in config["time_intervals"]]
+    return config
 
 
 def _told(webhook: Webhook, names: Collection[str]) -> set[str]:
