@@ -48,7 +48,17 @@ class _Notification(RequestHandler):
 
 
 def news(name: str, notification: dict[str, Any], last_states: dict[tuple[str, str], str]) -> Iterator[str]:
-    """Yield a line for each alert whose state is new for this receiver.
+    """Yield a line for each alert whose state is new for this receiver; see ``new_alerts``."""
+    for alert in new_alerts(name, notification, last_states):
+        labels, summary = alert["labels"], alert["annotations"].get("summary", "")
+        severity = labels.get("severity", "no severity")
+        yield f"{name} is told: {alert['status'].upper()} {labels['alertname']} ({severity}): {summary}"
+
+
+def new_alerts(
+    name: str, notification: dict[str, Any], last_states: dict[tuple[str, str], str]
+) -> Iterator[dict[str, Any]]:
+    """Yield each alert whose state is new for this receiver.
 
     Args:
         name: Name of the receiver.
@@ -59,6 +69,4 @@ def news(name: str, notification: dict[str, Any], last_states: dict[tuple[str, s
         key = name, alert["fingerprint"]
         if last_states.get(key) != alert["status"]:
             last_states[key] = alert["status"]
-            labels, summary = alert["labels"], alert["annotations"].get("summary", "")
-            severity = labels.get("severity", "no severity")
-            yield f"{name} is told: {alert['status'].upper()} {labels['alertname']} ({severity}): {summary}"
+            yield alert

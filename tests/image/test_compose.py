@@ -43,8 +43,26 @@ def test_docker_compose_accepts_the_file(root: Path) -> None:
 
     assert checked.returncode == 0, checked.stderr
     assert set(json.loads(checked.stdout)["services"]) == {
-        *("valkey", "nodes", "exporter", "prometheus", "alertmanager", "grafana"),
+        *("valkey", "nodes", "exporter", "pages", "prometheus", "alertmanager", "grafana"),
     }
+
+
+def test_each_service_starts_when_the_services_that_it_needs_are_healthy(services: dict[str, Service]) -> None:
+    needs = {name: service.get("depends_on", {}) for name, service in services.items()}
+    order: list[str] = []
+    while left := [name for name in services if name not in order and set(needs[name]) <= set(order)]:
+        order += left
+
+    assert set(order) == set(services)  # no circle
+    for needed in needs.values():
+        for name, how in needed.items():
+            assert how == {"condition": "service_healthy"}
+            assert "test" in services[name]["healthcheck"], name
+    assert order.index("pages") < order.index("alertmanager") < order.index("exporter") < order.index("nodes")
+
+
+def test_the_terminal_shows_only_what_happens_and_what_arrives(services: dict[str, Service]) -> None:
+    assert {name for name, service in services.items() if service.get("attach", True)} == {"nodes", "pages"}
 
 
 @pytest.mark.server("docker-compose")
@@ -72,7 +90,7 @@ def test_only_this_machine_reaches_the_ports(services: dict[str, Service]) -> No
 def test_services_of_this_project_run_without_privileges(services: dict[str, Service]) -> None:
     built = [service for service in services.values() if "build" in service]
 
-    assert len(built) == 2
+    assert len(built) == 3
     for service in built:
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
@@ -119,7 +137,8 @@ def test_amtool_accepts_alertmanager_s_configuration(root: Path) -> None:
 
 def get(url: str) -> Any:
     try:
-        with urllib.request.urlopen(url, timeout=5) as reply:  # noqa: S310
+        asked = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310
+        with urllib.request.urlopen(asked, timeout=5) as reply:  # noqa: S310
             return json.load(reply)
     except OSError:
         return {}
@@ -134,9 +153,9 @@ def local(text: str, addresses: dict[str, str]) -> str:
 @pytest.mark.server("prometheus")
 @pytest.mark.server("prometheus-alertmanager")
 def test_the_services_work_together_as_processes(root: Path, services: dict[str, Service], tmp_path: Path) -> None:
-    hosts = ("exporter:19121", "prometheus:9090", "alertmanager:9093")
+    hosts = ("exporter:19121", "prometheus:9090", "alertmanager:9093", "pages:8080")
     addresses = {host: f"127.0.0.1:{free_port()}" for host in hosts}
-    exporter, prometheus, alertmanager = addresses.values()
+    exporter, prometheus, alertmanager, pages = addresses.values()
     shutil.copytree(root / "alerts", tmp_path / "alerts")
     for name in ("prometheus", "alertmanager"):
         text = local((root / "compose" / f"{name}.yml").read_text(encoding="utf-8"), addresses)
@@ -155,6 +174,7 @@ def test_the_services_work_together_as_processes(root: Path, services: dict[str,
         server = stack.enter_context(running_redis(tmp_path / "valkey"))
         addresses["valkey:6379"] = f"127.0.0.1:{server.port}"
         for name, words in {
+            "pages": [sys.executable, *services["pages"]["entrypoint"][1:], f"--listen={pages}"],
             "nodes": command("nodes", python),
             "exporter": command("exporter", python, f"--web.listen-address={exporter}"),
             "alertmanager": command(
@@ -182,7 +202,12 @@ def test_the_services_work_together_as_processes(root: Path, services: dict[str,
         rules = get(f"http://{prometheus}/api/v1/rules?type=alert")["data"]["groups"]
         known = get(f"http://{prometheus}/api/v1/alertmanagers")["data"]["activeAlertmanagers"]
         # The alert that always fires has arrived.
-        wait_for(lambda: get(f"http://{alertmanager}/api/v2/alerts"), "for the watchdog")
+        shown = wait_for(lambda: get(f"http://{pages}/").get("pages"), f"for the watchdog: {tmp_path}")
+        checks = [services[name]["healthcheck"]["test"][1:] for name in ("exporter", "pages")]
+        for check in checks:
+            asked = [local(word, {"127.0.0.1:19121": exporter, "127.0.0.1:8080": pages}) for word in check[1:]]
+            subprocess.run([sys.executable, *asked], check=True, timeout=60)
 
+    assert ("dead-mans-switch", "GinkgoWatchdog") in {(page["receiver"], page["alertname"]) for page in shown}
     assert {rule["name"] for group in rules for rule in group["rules"]} >= {"GinkgoNodeOffline", "GinkgoWatchdog"}
     assert [found["url"] for found in known] == [f"http://{alertmanager}/api/v2/alerts"]
