@@ -46,6 +46,20 @@ class Faults:
         server = self.server
         return server is not None and len(server.members) == len(server.addresses) and not self.excuse_heartbeats
 
+    def shows_present_data(self, reading: Reading) -> bool:
+        """Return whether Redis had not lost the data of a reading when it last answered.
+
+        Readings overlap. So one that began before Redis lost its data may come after an answer that shows the loss.
+        """
+        server, now = reading.server, self.server
+        if reading.at >= self.at or now is None:
+            return True
+        return server.placement == now.placement and all(
+            (member.run_id, member.flushes) == (known.run_id, known.flushes)
+            for address, member in server.members.items()
+            if (known := now.members.get(address))
+        )
+
     def observe(self, server: Server, at: float) -> list[tuple[Kind, Hit]]:
         """Record an answer, and return the faults that it is the first to show, each with the nodes that it hit.
 

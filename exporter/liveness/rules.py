@@ -93,15 +93,16 @@ class Rules:
         self.heartbeats.update(reading, without)
         self.earlier_run.drop(self.heartbeats.arrived)
         self.faults.observe_beats(reading)
+        present = self.faults.shows_present_data(reading)
         if self.missing or self.lost:
             living = set(reading.names).difference(reading.names[position] for position in without)
-            for name in living.intersection(self.lost):
+            for name in living.intersection(self.lost) if present else ():
                 del self.lost[name]
             for name in living.intersection(self.missing):
                 self.leave(name, State.ONLINE, reading.asked)
         deaths = []
         for position in without:
-            state = self._without_heartbeat(reading, position)
+            state = self._without_heartbeat(reading, position) if present else self._state_of(reading.names[position])
             if state is None:
                 deaths.append(position)
             else:
@@ -111,6 +112,11 @@ class Rules:
             for position in deaths:
                 states[position] = self.missing[reading.names[position]].state or State.UNDECIDED
         return Verdicts(states, without)
+
+    def _state_of(self, name: bytes) -> State:
+        """Return the state of a node without heartbeat of which a reading shows nothing."""
+        node = self.missing.get(name)
+        return State.OFFLINE if node and node.state is State.OFFLINE else State.UNDECIDED
 
     def _without_heartbeat(self, reading: Reading, position: int) -> State | None:
         """Return the state of a node without heartbeat; None if it has just died."""

@@ -490,6 +490,45 @@ def test_offline_node_whose_data_redis_lost_stays_offline(court: Court) -> None:
     assert court.look(GONE, TTL + 1 + GRACE, RESTARTED) is State.OFFLINE
 
 
+LOSSES = pytest.mark.parametrize("after", [RESTARTED, replace(SERVER, flushes=1)], ids=["restarted", "flushed"])
+
+
+@LOSSES
+def test_reading_of_data_that_redis_has_lost_since_takes_no_node_for_stopped(court: Court, after: Server) -> None:
+    court.look(ALIVE, 0)
+    court.answer_until(10)
+    court.judge.observe(after, 11)
+    late = reading_of({b"n": ALIVE}, 10.5, SERVER, court.names)  # it was asked for before, and comes only now
+    assert court.judge.judge(late).states == [State.ONLINE]
+    assert court.look_after_silence(GONE, 12, after) is State.UNDECIDED
+    assert court.look(GONE, 12 + GRACE, after) is State.OFFLINE
+
+
+@LOSSES
+def test_reading_from_before_the_loss_shows_nothing_of_a_node_without_heartbeat(court: Court, after: Server) -> None:
+    court.look(ALIVE, 0)
+    court.answer_until(10)
+    court.judge.observe(after, 11)
+    for pair in (GONE, CRASHED, ENDLESS):
+        late = reading_of({b"n": pair}, 10.5, SERVER, court.names)
+        assert court.judge.judge(late).states == [State.UNDECIDED]
+    assert court.look(ALIVE, 13, after) is State.ONLINE
+
+
+def test_reading_that_comes_late_from_the_same_data_counts(court: Court) -> None:
+    court.look(ALIVE, 0)
+    court.answer_until(11)
+    assert court.judge.judge(reading_of({b"n": GONE}, 10.5, SERVER, court.names)).states == [State.GONE]
+
+
+def test_offline_node_stays_offline_in_a_reading_from_before_the_loss(court: Court) -> None:
+    court.look(ALIVE, 0)
+    assert court.look(CRASHED, TTL + 1) is State.OFFLINE
+    court.judge.observe(RESTARTED, TTL + 3)
+    late = reading_of({b"n": GONE}, TTL + 2, SERVER, court.names)
+    assert court.judge.judge(late).states == [State.OFFLINE]
+
+
 def test_node_that_kept_its_hash_through_a_restart_is_not_lost(court: Court) -> None:
     court.look(ALIVE, 0)
     court.look(CRASHED, 5, RESTARTED)
