@@ -44,7 +44,7 @@ def key_findings(source: Source, settings: Settings, reading: Reading) -> Iterat
     if not absent:
         return
     found, databases = _looked(source, settings)
-    others = ", ".join(f"{number} ({keys} keys)" for number, keys in databases.items())
+    others = ", ".join(f"{number} ({_keys_of(keys)})" for number, keys in databases.items())
     own = _database(settings)
     if own not in databases and databases and not count:
         yield Finding(
@@ -54,13 +54,18 @@ def key_findings(source: Source, settings: Settings, reading: Reading) -> Iterat
         )
         return
     known = {*(prefix for prefix, _ in prefixes.values()), *WORKER_PREFIXES.values(), settings.keys.portfolio_prefix}
+    mistyped = False
     for flag, prefix in absent.items():
         if near := get_close_matches(prefix, found.keys() - known, 1, _LIKE):
             yield Finding(
-                f"no key begins with {flag} ({shown(prefix)}), and {found[near[0]]} keys begin with {shown(near[0])}",
+                f"no key begins with {flag} ({shown(prefix)}), and there are keys that begin with {shown(near[0])}"
+                f" ({_keys_of(found[near[0]])} among the first)",
                 f"Set {flag} to what the nodes' keys begin with",
                 must=True,
             )
+            mistyped = True
+    if mistyped:
+        return
     if not count:
         names = " or ".join(f"{shown(prefix)} ({flag})" for flag, prefix in absent.items())
         yield Finding(
@@ -109,6 +114,10 @@ def _keys(link: Link) -> Iterator[bytes]:
 
 def _texts(page: Sequence[Any]) -> Iterator[bytes]:
     return (key for key in page if isinstance(key, bytes))
+
+
+def _keys_of(count: int) -> str:
+    return f"{count} {'key' if count == 1 else 'keys'}"
 
 
 def _database(settings: Settings) -> int:

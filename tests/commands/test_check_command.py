@@ -96,7 +96,7 @@ def test_other_database_with_keys_is_named(
     own_client.set("x", "y")
     code, said = checked(own_server, capsys)
     assert code == 1
-    assert "database 0 is empty, and there are keys in the databases 2 (1 keys)" in said
+    assert "database 0 is empty, and there are keys in the databases 2 (1 key)" in said
 
 
 @pytest.mark.parametrize("prefix", ["prod:heartbeat:node:", "heartbeats:node:"])
@@ -106,7 +106,18 @@ def test_prefix_that_the_keys_have_instead_is_named(
     own_client.set(f"{prefix}a", "x")
     code, said = checked(own_server, capsys)
     assert code == 1
-    assert f"no key begins with --keys.heartbeat-prefix (heartbeat:node:), and 1 keys begin with {prefix}." in said
+    wrong = f"no key begins with --keys.heartbeat-prefix (heartbeat:node:), and there are keys that begin with {prefix}"
+    assert wrong in said
+
+
+def test_both_prefixes_are_named_if_both_are_wrong(
+    own_server: RedisServer, own_client: "redis.Redis", capsys: pytest.CaptureFixture[str]
+) -> None:
+    own_client.set("prod:heartbeat:node:a", "x")
+    own_client.hset("prod:node:metrics:a", "queue_size", "1")
+    _, said = checked(own_server, capsys)
+    assert said.count("must be changed: no key begins with") == 2
+    assert "there is no node" not in said
 
 
 def test_nodes_without_hashes_or_heartbeats_are_named_and_workers_are_no_nodes(
