@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
+from urllib.parse import quote
 
 from tornado.template import Loader
 
@@ -179,8 +180,10 @@ def _texts(row: Row) -> list[str]:
 def _alert(alert: Mapping[str, Any], now: float) -> dict[str, str]:
     labels = {name: printable(value) for name, value in alert["labels"].items()}
     name = labels.pop("alertname", "")
+    node_id = alert["labels"].get("node_id")
     return {
         "name": name,
+        "runbook": f"./runbooks/{quote(name)}" + (f"?node_id={quote(node_id, safe='')}" if node_id else ""),
         "labels": ", ".join(f"{name}={value}" for name, value in sorted(labels.items())),
         "since": age(max(0.0, now - alert["since"])),
     }

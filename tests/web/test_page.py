@@ -311,6 +311,8 @@ def test_pushed_alerts_are_listed_until_they_end(
         own_client.hset("node:metrics:node-2", "total_events", "1")
         wait_for(lambda: "GinkgoNodeOffline" in text(browser, "#pushed"))
         assert "node_id=node-2" in text(browser, "#pushed")
+        runbook = browser.find_element(By.LINK_TEXT, "GinkgoNodeOffline").get_dom_attribute("href")
+        assert runbook == "./runbooks/GinkgoNodeOffline?node_id=node-2"
         assert "Alertmanager http://127.0.0.1:9 takes no posts since " in text(browser, "#pushed")
         beat(own_client, "node-2", ttl=600)
         wait_for(lambda: "None." in text(browser, "#pushed"))
