@@ -10,6 +10,7 @@ from redis.connection import Connection
 
 from exporter.source.attempt import FAILURES, Attempt, shut_down, socket_of
 from exporter.source.framing import USUAL, Limit
+from exporter.source.openssl_errors import forget_errors
 from exporter.source.parser import until
 from exporter.source.plain_error import plain_error
 from exporter.source.requests import SERVER
@@ -30,7 +31,11 @@ class Link:
         """Send packed commands."""
         if sock := socket_of(self._connection):
             sock.settimeout(until(self.deadline))
-        self._connection.send_packed_command([request], check_health=False)
+        try:
+            self._connection.send_packed_command([request], check_health=False)
+        except FAILURES:
+            forget_errors(sock)
+            raise
 
     def receive(self, count: int, limit: Limit = USUAL) -> list[Any]:
         """Return the next ``count`` replies."""

@@ -12,6 +12,7 @@ from redis.exceptions import TimeoutError as RedisTimeout
 from redis.utils import SENTINEL
 
 from exporter.source.framing import USUAL, Limit, Meter, ReplyTooLargeError
+from exporter.source.openssl_errors import forget_errors
 
 _CLOSED: Final = "Connection closed by server."
 
@@ -63,6 +64,9 @@ class BatchParser(_HiredisParser):
             if raise_on_timeout:
                 raise RedisTimeout("Timeout reading from socket") from None
             return False
+        except OSError:
+            forget_errors(sock)
+            raise
         finally:
             if timeout is not SENTINEL:
                 sock.settimeout(self._socket_timeout)

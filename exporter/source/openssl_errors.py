@@ -1,0 +1,18 @@
+"""OpenSSL's errors belong to a thread and not to a connection, and Python does not always take them away.
+
+Since 3.13 the ``ssl`` module raises a reset as an ``OSError``, and leaves OpenSSL's own record of it in the thread's
+queue. OpenSSL looks there first when a read has to wait. So the next read on any other connection of this thread seems
+to be reset too, which leaves the next record. A handshake would empty the queue, but the exporter's handshakes have
+threads of their own. Without this module one reset of Redis would make it unreadable over TLS for good.
+"""
+
+import socket
+import ssl
+from contextlib import suppress
+
+
+def forget_errors(sock: socket.socket | None) -> None:
+    """Empty the thread's queue of errors after an error on this socket; a socket without TLS has no such queue."""
+    if isinstance(sock, ssl.SSLSocket):
+        with suppress(ssl.SSLError):  # Python empties the queue when it refuses a cipher
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).set_ciphers("no such cipher")
