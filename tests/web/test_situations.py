@@ -15,6 +15,7 @@ from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.keys import Keys
 from situations import NAMES, Course, running_course
 
+from exporter.web.runbooks import runbook
 from servers import wait_for
 
 AXE = Path(__file__).parent / "axe"
@@ -157,6 +158,17 @@ def test_axe_finds_faults_where_there_are_some(chrome: Chrome, axe: str) -> None
     run(chrome, axe)
     found = chrome.execute_async_script(_RUN_AXE, "light")  # type: ignore[no-untyped-call]
     assert {"image-alt", "label"} <= {line.partition(":")[0] for line in found}
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE])
+def test_axe_finds_nothing_on_a_runbook(chrome: Chrome, axe: str, tmp_path: Path, size: tuple[int, int]) -> None:
+    page = tmp_path / "runbook.html"
+    page.write_bytes(runbook("GinkgoNodeOffline", "node-1", ["Now node node-1 is offline."]) or b"")
+    chrome.set_window_size(*size)
+    chrome.get(page.as_uri())
+    chrome.execute_script('document.querySelector("details").open = true')  # type: ignore[no-untyped-call]
+    chrome.execute_script(axe)  # type: ignore[no-untyped-call]
+    assert chrome.execute_async_script(_RUN_AXE, "light") == []  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("name", NAMES)
