@@ -74,8 +74,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         sys.stdout.reconfigure(errors="replace")  # the terminal's encoding may lack a character of a node's id
     sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     try:
-        arguments = _parser().parse_args(argv)
-        loaded = settings.load(vars(arguments))
+        arguments, loaded = _read(argv)
         configure_logs(loaded)
         code: int = arguments.run(loaded, arguments)
         sys.stdout.flush()
@@ -92,6 +91,24 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         sys.exit(ExitCode.INTERRUPTED)
     finally:
         _drop_unwritable_output()
+
+
+def _read(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Settings]:
+    """Return the arguments and the settings.
+
+    Raises:
+        SettingsError: Flags are unknown, or settings are invalid; a line for each.
+    """
+    parser = _parser()
+    arguments, unknown = parser.parse_known_args(argv)
+    errors = parser.unrecognized(unknown)
+    try:
+        loaded = settings.load(vars(arguments))
+    except SettingsError as error:
+        errors.append(str(error))
+    if errors:
+        raise SettingsError("\n".join(errors))
+    return arguments, loaded
 
 
 def configure_logs(loaded: Settings) -> None:
@@ -138,7 +155,7 @@ def _drop_unwritable_output() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="ginkgo-exporter",
         usage="%(prog)s [COMMAND] [flags]",

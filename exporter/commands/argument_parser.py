@@ -3,9 +3,12 @@
 import argparse
 import re
 import sys
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn
 
 from exporter.errors import SettingsError
+
+_UNKNOWN: Final = "unrecognized arguments: "
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -26,12 +29,24 @@ class ArgumentParser(argparse.ArgumentParser):
             # argparse takes the value of a mistyped flag for a command. The message must name the flag.
             flags = (word.partition("=")[0] for word in self._given if word.startswith("-"))
             if unknown := [flag for flag in flags if flag not in self._option_string_actions][:1]:
-                message = f"unrecognized arguments: {unknown[0]}"
+                message = f"{_UNKNOWN}{unknown[0]}"
+        raise SettingsError(self._line(message))
+
+    def unrecognized(self, words: Sequence[str]) -> list[str]:
+        """Return a line for each unknown flag among the words that the parser could not use."""
+        flags: list[list[str]] = []
+        for word in words:
+            if word.startswith("-") or not flags:
+                flags.append([])
+            flags[-1].append(word)
+        return [self._line(f"{_UNKNOWN}{' '.join(flag)}") for flag in flags]
+
+    def _line(self, message: str) -> str:
         hint = ""
-        if message.startswith("unrecognized arguments: --"):
+        if message.startswith(f"{_UNKNOWN}--"):
             from exporter.settings.nearest import nearest  # noqa: PLC0415 - only errors need it
 
-            flag = re.split(r"[= ]", message.removeprefix("unrecognized arguments: "))[0]
+            flag = re.split(r"[= ]", message.removeprefix(_UNKNOWN))[0]
             hint = nearest(flag, self._option_string_actions, "--")
         message = re.sub(r"://\S*@", "://…@", message)  # a mistyped flag may hold a password
-        raise SettingsError(f"{message}{hint} (see {self.prog} --help)")
+        return f"{message}{hint} (see {self.prog} --help)"

@@ -2,16 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
 
-from exporter.commands.alert_findings import rule_findings, try_alertmanager
+from exporter.commands.alert_findings import try_alertmanager
+from exporter.commands.config_files import read_files
 from exporter.commands.exit_codes import ExitCode
 from exporter.commands.finding import Finding
 from exporter.commands.heartbeat_findings import heartbeat_findings
 from exporter.commands.key_findings import key_findings
-from exporter.errors import SettingsError, SourceError
-from exporter.push.config import HttpConfig
+from exporter.errors import SourceError
 from exporter.settings import Settings, unknown_variables
 from exporter.source import open_source
 from exporter.source.names import names_of
@@ -19,7 +18,6 @@ from exporter.source.plan import PlanReader
 from exporter.source.reading import Reading, Source
 from exporter.source.rights import missing_right
 from exporter.source.tls_mismatch import explained
-from exporter.web.config import WebConfig, tls_context
 
 
 def check(settings: Settings) -> int:
@@ -28,10 +26,12 @@ def check(settings: Settings) -> int:
     Raises:
         SettingsError: Files that the settings name are invalid; a line for each.
     """
-    config, of_rules = _files(settings)
+    config, of_rules = read_files(settings)
     print("configuration: good")  # noqa: T201
     findings = [Finding(hint, "Correct its name, or remove it") for hint in unknown_variables()]
-    good = _told("configuration", [*findings, *of_rules]) and _check_redis(settings)
+    good = _told("configuration", [*findings, *(of_rules if settings.alertmanager.url else ())]) and _check_redis(
+        settings
+    )
     for url in settings.alertmanager.url:
         problem, remark, found = asyncio.run(try_alertmanager(url, config, settings.alertmanager))
         print(f"alertmanager {url}: {problem or 'good, it took an empty post'}{remark}")  # noqa: T201
@@ -46,30 +46,6 @@ def _told(subject: str, findings: Iterable[Finding]) -> bool:
         print(finding.line(subject))  # noqa: T201
         must = must or finding.must
     return not must
-
-
-def _files(settings: Settings) -> tuple[HttpConfig, list[Finding]]:
-    """Return what the files of the settings say about Alertmanager, and what was found in them.
-
-    Raises:
-        SettingsError: Files are invalid; a line for each.
-    """
-    errors: list[str] = []
-
-    def read(load: Callable[[], Any]) -> Any:
-        try:
-            return load()
-        except SettingsError as error:
-            errors.append(str(error))
-
-    config = read(lambda: HttpConfig.load(settings.alertmanager.config_file))
-    findings = read(lambda: list(rule_findings(settings.alertmanager)))
-    web = read(lambda: WebConfig.load(settings.web.config.file))
-    if web and web.tls_server_config:
-        read(lambda: tls_context(web.tls_server_config))
-    if errors:
-        raise SettingsError("\n".join(errors))
-    return config, findings if settings.alertmanager.url else []
 
 
 def _check_redis(settings: Settings) -> bool:

@@ -16,6 +16,7 @@ import structlog
 from prometheus_client import disable_created_metrics
 
 from exporter import __revision__, __version__, settings
+from exporter.errors import SettingsError
 from exporter.fleet import Fleet
 from exporter.journal.event import EventKind
 from exporter.journal.file import JournalFile
@@ -39,8 +40,17 @@ log = structlog.get_logger(__name__)
 
 
 def run(loaded: Settings) -> int:
-    """Serve until SIGTERM or SIGINT."""
-    return asyncio.run(serve(loaded))
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError: Files that the settings name are invalid, a line for each; or the address cannot be used.
+    """
+    try:
+        return asyncio.run(serve(loaded))
+    except SettingsError as error:
+        from exporter.commands.config_files import all_errors  # noqa: PLC0415 - only errors need it
+
+        raise all_errors(error, loaded) from None
 
 
 async def serve(loaded: Settings) -> int:

@@ -106,3 +106,29 @@ def test_variable_of_a_kubernetes_service_is_not_named(name: str, value: str, mo
 def test_port_that_a_user_sets_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GINKGO_EXPORTER_PORT", "9100")
     assert unknown_variables() == ["the variable GINKGO_EXPORTER_PORT is unknown and has no effect"]
+
+
+def test_unknown_flags_and_an_invalid_one_are_all_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["check", "--redis.urll=redis://u:s3cr3t@h", "--log.levle", "info", "--redis.timeout=5"])
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" (see")[0] for line in lines] == [
+        "ginkgo-exporter: unrecognized arguments: --redis.urll=redis://…@h; the nearest known name is --redis.url",
+        "ginkgo-exporter: unrecognized arguments: --log.levle info; the nearest known name is --log.level",
+        "ginkgo-exporter: --redis.timeout: not a duration such as 500ms, 10s or 1h30m",
+    ]
+
+
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_all_files_that_are_invalid_are_named(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("web", "http", "rules"):
+        (tmp_path / name).write_text(f"{name}: 1\n")
+    flags = (f"--web.config.file={tmp_path}/web", f"--alertmanager.config-file={tmp_path}/http")
+    rules = (f"--alertmanager.rules-file={tmp_path}/rules", "--alertmanager.url=http://127.0.0.1:9")
+    with pytest.raises(SystemExit) as ended:
+        main([command, *flags, *rules, "--web.listen-address=127.0.0.1:0", "--redis.url=redis://127.0.0.1:1"])
+    assert ended.value.code == 2
+    refused = [
+        line.split(": ")[1] for line in capsys.readouterr().err.splitlines() if line.startswith("ginkgo-exporter")
+    ]
+    assert refused == ["--alertmanager.config-file", "--alertmanager.rules-file", "--web.config.file"]
