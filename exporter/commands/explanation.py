@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from exporter.commands.explain_source import Facts
+from exporter.journal.alert_kinds import kinds_behind
 from exporter.journal.event import Event, EventKind
 from exporter.journal.memory import Query
 from exporter.journal.sentences import at, headline, offline_since, reasons, shown
@@ -14,6 +15,8 @@ NODE_PAGE: Final = "GinkgoNodeOffline"
 MASS_PAGE: Final = "GinkgoMassHeartbeatLoss"
 MOST_EVENTS: Final = 50
 """Events that are told."""
+MOST_CAUSES: Final = 10
+"""Events that are told of an alert that this exporter did not push."""
 BEFORE: Final = 300.0
 """Seconds before the last change of which Redis's and the exporter's own events are told too."""
 _AROUND: Final = frozenset((EventKind.REDIS, EventKind.EXPORTER, EventKind.SCHEDULER))
@@ -41,7 +44,7 @@ class Explanation:
         """Return the explanation for other programs."""
         told = [
             event.to_json()
-            | {"subjects": list(event.subjects) if self.kind == "all" else [self.subject]}
+            | {"subjects": [self.subject] if self.subject in event.subjects else list(event.subjects)}
             | {"evidence": event.evidence_of(self.subject)}
             | {"sentences": [headline(event, self._of(event)), *reasons(event, self._of(event))]}
             for event in self.events
@@ -95,8 +98,10 @@ def of_alert(facts: Facts, alert: str, moment: float | None) -> Explanation:
     last = own[-1] if own else None
     if last is None:
         known = [f"No post of the alert {shown(alert)} is known.", *_push_settings(facts, moment)]
-    else:
-        known = [f"The last that is known of the alert {shown(alert)}, at {at(last.time)}: {headline(last)}"]
+        causes = facts.events(Query(kinds=kinds_behind(alert), until=moment), MOST_CAUSES)
+        known += ["The events below are of the kinds that may explain it."] if causes else []
+        return Explanation("alert", alert, known, causes, ())
+    known = [f"The last that is known of the alert {shown(alert)}, at {at(last.time)}: {headline(last)}"]
     return Explanation("alert", alert, known, _with_surroundings(facts, own, last, moment), ())
 
 

@@ -1,11 +1,11 @@
 """What is known now of an alert's subject: the sentences on top of its runbook."""
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 from exporter.escaping import printable
-from exporter.journal.event import EventKind
+from exporter.journal.alert_kinds import kinds_behind
 from exporter.journal.journal import Journal
 from exporter.journal.memory import Query
 from exporter.journal.sentences import at, headline, offline_since, reasons, shown
@@ -22,19 +22,6 @@ MOST_EVENTS: Final = 5
 """Events that stand on top of a runbook."""
 MOST_PORTFOLIOS: Final = 5
 """Portfolios that stand on top of a runbook."""
-
-_KINDS: Final[Mapping[str, frozenset[EventKind]]] = {
-    "GinkgoRedis": frozenset({EventKind.REDIS}),
-    "GinkgoNode": frozenset({EventKind.NODE, EventKind.MASS_LOSS, EventKind.REDIS}),
-    "GinkgoAllNodes": frozenset({EventKind.NODE, EventKind.MASS_LOSS, EventKind.REDIS}),
-    "GinkgoMass": frozenset({EventKind.NODE, EventKind.MASS_LOSS, EventKind.REDIS}),
-    "GinkgoPortfolio": frozenset({EventKind.PORTFOLIO, EventKind.SCHEDULER, EventKind.NODE}),
-    "GinkgoPlan": frozenset({EventKind.PORTFOLIO, EventKind.SCHEDULER, EventKind.REDIS}),
-    "GinkgoScheduler": frozenset({EventKind.PORTFOLIO, EventKind.SCHEDULER}),
-    "GinkgoExporter": frozenset({EventKind.EXPORTER, EventKind.REDIS, EventKind.PUSH}),
-    "GinkgoPush": frozenset({EventKind.EXPORTER, EventKind.PUSH}),
-}
-"""The kinds of events that explain an alert, by the beginning of its name; any other alert may have any cause."""
 
 
 def known_of(  # noqa: PLR0913 - all that is known
@@ -72,8 +59,7 @@ def known_of(  # noqa: PLR0913 - all that is known
     else:
         said = [f"Redis holds nothing of node {printable(node_id)} now."]
     said += _portfolios(snapshot, node_id)
-    kinds = next((kinds for start, kinds in _KINDS.items() if alert.startswith(start)), None)
-    query = Query(subjects=frozenset({node_id})) if node_id else Query(kinds=kinds)
+    query = Query(subjects=frozenset({node_id})) if node_id else Query(kinds=kinds_behind(alert))
     for event in journal.page(query, MOST_EVENTS).events:
         subject = node_id if node_id in event.subjects else None
         said.append(" ".join([f"{at(event.time)}:", headline(event, subject), *reasons(event, subject)[:1]]))

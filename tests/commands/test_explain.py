@@ -108,6 +108,16 @@ def test_moment_of_the_past_is_explained_as_it_was_then() -> None:
     assert "No page: it is online." in text
 
 
+def test_alert_of_prometheus_is_explained_by_the_events_behind_it() -> None:
+    untraded = event(
+        7, "p1", "p2", kind=EventKind.PORTFOLIO, before="traded", after="untraded", evidence={"reason": "r"}
+    )
+    explanation = explained(Known(STARTED, SEEN, untraded, PUSHED), "GinkgoPortfoliosUntraded", None)
+    assert "No post of the alert GinkgoPortfoliosUntraded is known." in explanation.known
+    assert [each.id for each in explanation.events] == [SEEN.id, untraded.id]
+    assert explanation.to_json()["events"][-1]["subjects"] == ["p1", "p2"]
+
+
 @pytest.mark.parametrize(
     ("last", "why"),
     [
