@@ -37,13 +37,16 @@ def revision_of(package: _Path) -> str:
 
 
 def _checked_out(git: _Path) -> str:
-    """Return the commit of ``HEAD``, without the program git, which a machine may lack."""
+    """Return the commit of ``HEAD``, without the program git, which a machine may lack.
+
+    An old Python runs this too, before ``__main__`` can refuse it.
+    """
     if git.is_file():  # a worktree: the file names its folder
-        git = git.parent / git.read_text(encoding="utf-8").removeprefix("gitdir: ").strip()
+        git = git.parent / git.read_text(encoding="utf-8").partition("gitdir: ")[2].strip()
     head = (git / "HEAD").read_text(encoding="ascii").strip()
-    if not head.startswith("ref: "):
+    name = head.partition("ref: ")[2]
+    if not name:
         return head
-    name = head.removeprefix("ref: ")
     shared = git / "commondir"
     common = git / shared.read_text(encoding="utf-8").strip() if shared.is_file() else git
     if (common / name).is_file():
