@@ -116,7 +116,7 @@ class Judge(Announcer):
         """
         with self._lock:
             for name in [name for name, lost in self._rules.lost.items() if lost < since and name in names]:
-                del self._rules.lost[name]
+                self._rules.regain(name, self._rules.faults.at)
 
     def keep(self, names: Collection[bytes]) -> None:
         """Forget all nodes except ``names``, which discovery knows, and except the nodes whose keys Redis lost."""

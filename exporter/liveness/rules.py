@@ -49,6 +49,7 @@ class Rules:
         heartbeats: The last living heartbeat of each node.
         missing: The records of the nodes without heartbeat.
         lost: When Redis lost a node's keys, for each node that was not seen since; in monotonic seconds.
+        regained: When a node whose keys Redis had lost was seen again, in monotonic seconds.
         late: When late nodes were last counted, in monotonic seconds, and how many there were.
         earlier_run: The nodes that an earlier run of the exporter left offline.
         changes: Changes of nodes' states that ``take`` has not returned yet.
@@ -61,6 +62,7 @@ class Rules:
         self.heartbeats = Heartbeats()
         self.missing: dict[bytes, Missing] = {}
         self.lost: dict[bytes, float] = {}
+        self.regained: dict[bytes, float] = {}
         self.late = NEVER, 0.0
         self.earlier_run = EarlierRun()
         self.changes: list[Change] = []
@@ -97,7 +99,7 @@ class Rules:
         if self.missing or self.lost:
             living = set(reading.names).difference(reading.names[position] for position in without)
             for name in living.intersection(self.lost) if present else ():
-                del self.lost[name]
+                self.regain(name, reading.at)
             for name in living.intersection(self.missing):
                 self.leave(name, State.ONLINE, reading.asked)
         deaths = []
@@ -114,9 +116,19 @@ class Rules:
         return Verdicts(states, without)
 
     def _state_of(self, name: bytes) -> State:
-        """Return the state of a node without heartbeat of which a reading shows nothing."""
+        """Return the state of a node of which a reading without its heartbeat shows nothing."""
         node = self.missing.get(name)
         return State.OFFLINE if node and node.state is State.OFFLINE else State.UNDECIDED
+
+    def _seen_since(self, name: bytes, asked: float) -> bool:
+        """Return whether keys of a node were seen after a reading was asked for: readings overlap."""
+        heartbeat = self.heartbeats.get(name)
+        return max(heartbeat.seen if heartbeat else NEVER, self.regained.get(name, NEVER)) > asked
+
+    def regain(self, name: bytes, at: float) -> None:
+        """Record that keys of a node were seen at ``at``: if Redis had lost them, they are not lost any longer."""
+        if self.lost.pop(name, None) is not None:
+            self.regained[name] = at
 
     def _without_heartbeat(self, reading: Reading, position: int) -> State | None:
         """Return the state of a node without heartbeat; None if it has just died."""
@@ -126,8 +138,10 @@ class Rules:
             return State.UNDECIDED
         never_expires = reading.ttl_ms[position] == NO_EXPIRY
         if never_expires or position not in reading.without_hash:
-            self.lost.pop(name, None)
+            self.regain(name, reading.at)
         elif name not in self.lost or at - self.lost[name] >= REMEMBER_LOST:  # rule 2
+            if self._seen_since(name, at):
+                return self._state_of(name)
             self.leave(name, State.GONE, at)
             self.drop(name)
             return State.GONE
@@ -286,3 +300,4 @@ class Rules:
         self.heartbeats.forget(name)
         self.mass_loss.leave(name)
         self.lost.pop(name, None)
+        self.regained.pop(name, None)

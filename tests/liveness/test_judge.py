@@ -50,7 +50,8 @@ class Court:
 
     def remembers(self) -> bool:
         judge = self.judge
-        memories = (judge._rules.heartbeats.names(), judge._rules.missing, judge._rules.lost)
+        rules = judge._rules
+        memories = (rules.heartbeats.names(), rules.missing, rules.lost, rules.regained)
         return any(b"n" in memory for memory in memories)
 
 
@@ -513,6 +514,22 @@ def test_reading_from_before_the_loss_shows_nothing_of_a_node_without_heartbeat(
         late = reading_of({b"n": pair}, 10.5, SERVER, court.names)
         assert court.judge.judge(late).states == [State.UNDECIDED]
     assert court.look(ALIVE, 13, after) is State.ONLINE
+
+
+@pytest.mark.parametrize("seen", ["by a read", "by discovery"])
+def test_reading_asked_for_before_a_lost_node_beat_again_does_not_take_it_for_stopped(court: Court, seen: str) -> None:
+    court.look(ALIVE, 0)
+    court.answer_until(10)
+    court.judge.observe(RESTARTED, 11)
+    overlapping = replace(reading_of({b"n": GONE}, 11.5, RESTARTED, court.names), at=13)
+    if seen == "by a read":
+        court.judge.judge(reading_of({b"n": ALIVE}, 12, RESTARTED))
+    else:
+        court.judge.observe(RESTARTED, 12)
+        court.judge.found(court.names, 11.2)
+    assert court.judge.judge(overlapping).states == [State.UNDECIDED]
+    assert court.look_after_silence(GONE, 14, RESTARTED) is State.GONE, "it was seen on the new data, and stopped"
+    assert not court.remembers()
 
 
 def test_reading_that_comes_late_from_the_same_data_counts(court: Court) -> None:
