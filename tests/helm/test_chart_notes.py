@@ -71,6 +71,17 @@ def test_the_notes_do_not_propose_a_value_that_is_already_set(notes: Notes) -> N
     assert "alertmanager.urls" in notes({"prometheusRule": {"enabled": True}})
 
 
+def test_the_notes_name_the_external_address_and_the_test_of_the_release(notes: Notes) -> None:
+    text = notes({"externalUrl": "https://ginkgo.example.org", "namespaceOverride": "elsewhere"})
+
+    assert "People find the nodes on https://ginkgo.example.org/ ." in text
+    # Helm looks for a release in the release's namespace, kubectl for the objects in theirs.
+    assert "helm test other --namespace trading --logs" in text
+    assert "kubectl -n elsewhere rollout status" in text
+    assert "People" not in notes({})
+    assert "helm test" not in notes({"tests": {"enabled": False}})
+
+
 def test_the_notes_warn_of_the_old_place_of_a_mass_loss(notes: Notes) -> None:
     old = {"alerts": {"pushed": {"massLoss": {"ratio": 0.5, "hold": "20s"}}}}
 
