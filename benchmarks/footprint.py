@@ -205,7 +205,7 @@ def _pair(ours: Sequence[float], script: Sequence[float], unit: float) -> tuple[
 
 def _cpu_of(command: Sequence[str]) -> float:
     """Run a command without its output, and return its CPU time in seconds."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=servers.with_bytecode())  # noqa: S603
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

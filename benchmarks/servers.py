@@ -31,6 +31,11 @@ class BenchmarkError(Exception):
     """The benchmark cannot continue; the text names the reason."""
 
 
+def with_bytecode() -> dict[str, str]:
+    """Return an environment in which Python keeps the bytecode of what it loads, as an installation has it."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 @contextmanager
 def beside_redis() -> Iterator[None]:
     """Run this process and its children on the cores that Redis does not use."""
@@ -62,7 +67,7 @@ class Program:
     def __init__(self, command: Sequence[str], port: int, folder: Path | None = None) -> None:
         self.port = port
         self._log = tempfile.NamedTemporaryFile(prefix="benchmark-", suffix=".log")  # noqa: SIM115 - closed in stop
-        environment = {**os.environ, "PYTHONPATH": str(folder)} if folder else None
+        environment = with_bytecode() | ({"PYTHONPATH": str(folder)} if folder else {})
         self.started = time.monotonic()
         self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, cwd=folder, env=environment)  # noqa: S603
         self.pid = self._process.pid
