@@ -4,12 +4,14 @@ Each command imports what it needs when it runs, so that ``--help``, ``--version
 """
 
 import argparse
+import gc
 import io
 import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn, TextIO
 
@@ -122,7 +124,8 @@ def configure_logs(loaded: Settings) -> None:
 def _hidden(package: str) -> Iterator[None]:
     """Hide a package from imports in the block, unless it is loaded already.
 
-    structlog imports rich for a renderer that no log line uses. rich would take 4 MiB and as long as Redis's client.
+    structlog imports rich, and tornado imports curses, to colour log lines that the exporter does not write. rich would
+    take 4 MiB, and as long as Redis's client.
     """
     if package in sys.modules:
         yield
@@ -184,15 +187,21 @@ def _parser() -> ArgumentParser:
             name, help=text, description=f"{text[:1].upper()}{text[1:]}.", usage=_USAGES[name], allow_abbrev=False
         )
         command.set_defaults(run=run)
-        if add_options := _OPTIONS.get(name):
-            add_options(command)
-        settings.add_flags(command, *_SECTIONS.get(name, ()))
+        command.fill = partial(_fill, command, name)
     settings.add_flags(parser)
     return parser
 
 
+def _fill(command: ArgumentParser, name: str) -> None:
+    if add_options := _OPTIONS.get(name):
+        add_options(command)
+    settings.add_flags(command, *_SECTIONS.get(name, ()))
+
+
 def _serve(loaded: Settings, _: argparse.Namespace) -> int:
-    from exporter.commands import serve
+    gc.disable()  # until the parts are there: what is imported is no garbage
+    with _hidden("curses"):
+        from exporter.commands import serve
 
     return serve.run(loaded)
 

@@ -3,8 +3,8 @@
 import argparse
 import re
 import sys
-from collections.abc import Sequence
-from typing import Any, Final, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NoReturn, Self
 
 from exporter.errors import SettingsError
 
@@ -12,10 +12,25 @@ _UNKNOWN: Final = "unrecognized arguments: "
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """The parser of the command line, or of one command; it raises a SettingsError instead of printing the usage."""
+    """The parser of the command line, or of one command; it raises a SettingsError instead of printing the usage.
+
+    Attributes:
+        fill: Adds the arguments of a command. It is called when the command is used: eight commands have hundreds of
+            flags, and a start needs the flags of one command.
+    """
+
+    fill: Callable[[], None] | None = None
+
+    def filled(self) -> Self:
+        """Return the parser with all its arguments."""
+        fill, self.fill = self.fill, None
+        if fill:
+            fill()
+        return self
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse arguments, as the base class does."""
+        self.filled()
         self._given = sys.argv[1:] if args is None else list(args)
         return super().parse_known_args(args, namespace)
 

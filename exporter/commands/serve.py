@@ -91,6 +91,7 @@ async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
             bridge.start()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
+        gc.enable()
         try:
             yield fleet, server
         finally:

@@ -14,6 +14,9 @@ from redis.utils import SENTINEL
 from exporter.source.framing import USUAL, Limit, Meter, ReplyTooLargeError
 from exporter.source.openssl_errors import forget_errors
 
+_FIRST_READ: Final = 16_384
+"""Bytes that a connection takes in at once, until more have come. Most connections never need more."""
+_GROWTH: Final = 4
 _CLOSED: Final = "Connection closed by server."
 
 
@@ -30,7 +33,8 @@ class BatchParser(_HiredisParser):
     """
 
     def __init__(self, socket_read_size: int) -> None:
-        super().__init__(socket_read_size)  # type: ignore[no-untyped-call]
+        super().__init__(min(socket_read_size, _FIRST_READ))  # type: ignore[no-untyped-call]
+        self._largest = socket_read_size
         # By default this is a method of the parser, so the parser refers to itself. Each dropped parser would keep
         # its buffer of 64 KiB until the garbage collector runs. Redis sends no push messages to the exporter.
         self.pubsub_push_handler_func = _unchanged
@@ -78,7 +82,13 @@ class BatchParser(_HiredisParser):
             self.doubted = error.doubtful
             raise
         reader.feed(self._buffer, 0, size)  # type: ignore[arg-type] # any buffer will do
+        self._grow(size)
         return True
+
+    def _grow(self, size: int) -> None:
+        """Take a larger buffer if the last bytes filled it."""
+        if size == len(self._buffer) < self._largest:
+            self._buffer = bytearray(min(_GROWTH * size, self._largest))
 
     def can_read(self, timeout: float = 0) -> bool:
         """Return whether an unread reply is waiting; a connection with such a reply must not be used again.
