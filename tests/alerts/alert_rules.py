@@ -1,5 +1,6 @@
 """The rule file for the tests: parsed, reduced to one alert, and run through promtool."""
 
+import json
 import os
 import re
 import subprocess
@@ -77,14 +78,15 @@ def needed_by(rule: Rule) -> set[str]:
 
 def cut_down_to(names: set[str], changed: Rule | None = None) -> Groups:
     """Return the groups with only the named rules, one of them replaced by its changed form."""
-    kept = deepcopy(groups())
-    for group in kept:
-        group["rules"] = [
-            changed if changed is not None and name_of(rule) == name_of(changed) else rule
+    kept = []
+    for group in groups():
+        rules = [
+            changed if changed is not None and name_of(rule) == name_of(changed) else deepcopy(rule)
             for rule in group["rules"]
             if name_of(rule) in names
         ]
-    return [group for group in kept if group["rules"]]
+        kept += [{**group, "rules": rules}] if rules else []
+    return kept
 
 
 def left_open(tested: Groups) -> Groups:
@@ -118,7 +120,7 @@ def unit_tests(name: str) -> Tests:
 def first_failure(tests: Tests, tested: Groups, folder: Path) -> str:
     """Run unit tests on changed rules; return promtool's output, or "" if all tests pass."""
     (folder / "tests").mkdir(parents=True)
-    (folder / RULES.name).write_text(yaml.safe_dump({"groups": tested}, sort_keys=False))
+    (folder / RULES.name).write_text(json.dumps({"groups": tested}))  # JSON is YAML, and much faster
     for name, text in tests.items():
         path = folder / "tests" / name
         path.write_text(text)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from threading import Event
 from typing import Final
 
-from prometheus_client import generate_latest
+from prometheus_client import GCCollector, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import Metric as MetricFamily
 from prometheus_client.registry import Collector
 from simulated.connection import SimulatedPool
@@ -81,6 +81,15 @@ class _Pause(Event):
         return False
 
 
+def _telemetry() -> Telemetry:
+    """Return metrics without those of the process: they cost a fifth of a simulated scrape, and no rule reads them."""
+    telemetry = Telemetry()
+    for collector in list(telemetry.registry._collector_to_names):
+        if isinstance(collector, GCCollector | PlatformCollector | ProcessCollector):
+            telemetry.registry.unregister(collector)
+    return telemetry
+
+
 class SimulatedExporter:
     """One exporter: it probes Redis, discovers names and answers scrapes.
 
@@ -116,7 +125,7 @@ class SimulatedExporter:
     def start(self) -> None:
         """Start as a new process, without any memory of nodes."""
         self.running = True
-        self.telemetry = Telemetry()
+        self.telemetry = _telemetry()
         self.journal = Journal(None, self.telemetry)
         self._liveness = Liveness(self._redis, self._timeline)
         self._maker = SnapshotMaker(
