@@ -2,12 +2,14 @@
 
 import re
 import shlex
+import subprocess
 
 import pytest
 from alert_rules import alerts
 from runbook_files import FORMS, HEADINGS, all_blocks, blocks, page, sections
 
 from docs.source.forms import forms
+from servers import binary
 
 EVERY_RUNBOOK = pytest.mark.parametrize("name", list(alerts()))
 SENTENCE = re.compile(r"[^.]*(?:\d\.\d[^.]*|\.[a-z][^.]*)*\.$")
@@ -154,3 +156,11 @@ def test_commands_for_containers_are_of_a_known_form(form: str, command: str) ->
     assert flags <= KNOWN[max(names, key=len)]
     # An id that begins with a hyphen is no flag.
     assert not [word for word in words if re.match(r"NODE\b", word)] or "--" in words
+
+
+@pytest.mark.server("docker-compose")
+@pytest.mark.parametrize("command", [name[-1] for name in KNOWN if name[:2] == ("docker", "compose")])
+def test_docker_compose_knows_these_flags(command: str) -> None:
+    run = subprocess.run([binary("docker-compose"), command, "--help"], capture_output=True, text=True, check=True)
+    flags = set(re.findall(r"^ +(-\w)?,? *(--[a-z-]+)?", run.stdout, re.MULTILINE))
+    assert KNOWN["docker", "compose", command] <= {flag for pair in flags for flag in pair}
