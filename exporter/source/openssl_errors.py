@@ -1,9 +1,9 @@
 """OpenSSL's errors belong to a thread and not to a connection, and Python does not always take them away.
 
-Since 3.13 the ``ssl`` module raises a reset as an ``OSError``, and leaves OpenSSL's own record of it in the thread's
-queue. OpenSSL looks there first when a read has to wait. So the next read on any other connection of this thread seems
-to be reset too, which leaves the next record. A handshake would empty the queue, but the exporter's handshakes have
-threads of their own. Without this module one reset of Redis would make it unreadable over TLS for good.
+Since 3.13 the ``ssl`` module raises the reset of a write as an ``OSError``, and leaves OpenSSL's own record of it in
+the thread's queue. OpenSSL looks there first when a read has to wait. So each later read of this thread that has to
+wait seems to be reset too, on every connection. A handshake would empty the queue, but the exporter's handshakes have
+threads of their own. Without this module one reset could make Redis unreadable over TLS for good.
 """
 
 import socket

@@ -155,15 +155,3 @@ def test_client_certificate_is_sent(tls_redis: Callable[..., str], certificates:
     assert read(url, **{"tls-ca-file": certificates.ca, **own}) == [b"a"]
     with pytest.raises(SourceError):
         read(url, **{"tls-ca-file": certificates.ca})
-
-
-def test_reset_of_a_connection_with_tls_fails_no_other_connection(
-    tls_redis: Callable[..., str], certificates: Certificates
-) -> None:
-    url = tls_redis(clients="yes")
-    authority = {"tls-ca-file": certificates.ca}
-    own = {"tls-cert-file": certificates.client_cert, "tls-key-file": certificates.client_key}
-    for _ in range(3):
-        with pytest.raises(SourceError):
-            read(url, **authority)  # the server resets it after the handshake, since the certificate is missing
-        assert read(url, **authority, **own) == [b"a"]
