@@ -61,10 +61,11 @@ page-pictures: $(VENV)/dev ## draw the status page's pictures (needs npm and Chr
 chart: $(VENV)/dev ## copy rules and dashboards into the chart, and write its tables
 	$(BIN)/python helm/sync.py
 
-checkov: $(VENV)/dev ## check the manifests of the chart's values files in ci/ for weak spots
+checkov: $(VENV)/dev ## check the Dockerfile, and the manifests of the chart's values files in ci/, for weak spots
 	rm -rf build/chart
 	$(BIN)/python -m helm.render build/chart
 	$(BIN)/uvx --quiet checkov@$(CHECKOV) --config-file helm/checkov.yaml --directory build/chart
+	$(BIN)/uvx --quiet checkov@$(CHECKOV) --config-file helm/checkov.yaml --file Dockerfile
 
 sbom: $(VENV)/dev ## write a bill of materials and the licences of the packages at run time
 	$(BIN)/python requirements/materials.py build/sbom.json requirements/licences.md
