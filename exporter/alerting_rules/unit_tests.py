@@ -22,7 +22,7 @@ from exporter.settings.durations import format_duration, parse_duration
 FILE: Final = "ginkgo.rules.yml"
 """The usual name of the rules."""
 
-_TURN: Final = 1500
+_TURN: Final = 1860
 """Seconds before the change. Baselines need a history."""
 _USUAL: Final = 15
 """Seconds between two scrapes without a setting."""
