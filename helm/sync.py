@@ -16,8 +16,16 @@ from typing import Final
 import yaml
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from exporter.alerting_rules.chart import chart_rules, chart_thresholds  # noqa: E402 - the path comes first
+
 CHART: Final = ROOT / "helm" / "ginkgo-exporter"
 
+_THRESHOLDS: Final = """\
+# Written by helm/sync.py from exporter/alerting_rules/thresholds.py: the thresholds that values can change, and those
+# that are a share of `alerts.queueLength`. The rules have their names between « and ».
+"""
 _TABLE: Final = re.compile(r"(<!-- (values|thresholds) -->\n).*?(?=<!-- /\2 -->)", re.DOTALL)
 _CHART_VERSIONS: Final = re.compile(r'^(version: |appVersion: "| +image: ghcr\.io/[a-z/-]+:)[^"\n]*', re.MULTILINE)
 _PACKAGE_VERSION: Final = re.compile(r'^__version__ = "(.+)"$', re.MULTILINE)
@@ -78,12 +86,23 @@ def value_rows(values: str) -> Iterator[tuple[str, str, str]]:
         yield from below(root, "")
 
 
-def threshold_rows(thresholds: str) -> Iterator[tuple[str, str, str]]:
+def threshold_rows() -> Iterator[tuple[str, str, str]]:
     """Yield alert, name and default of each threshold that values can change."""
-    for alert, places in yaml.safe_load(thresholds).items():
-        for name, place in places.items():
-            text = place if isinstance(place, str) else place["place"]
-            yield alert, name, text.partition("{")[2].partition("}")[0]
+    for alert, thresholds in chart_thresholds()["defaults"].items():
+        for name, default in thresholds.items():
+            yield alert, name, default
+
+
+def rule_files(source: Path) -> dict[Path, str | None]:
+    """Return the text of each rule file of the chart, and of the file with the thresholds' defaults.
+
+    Raises:
+        SystemExit: There is no rule file.
+    """
+    files = copies(source, "*.rules.yml", CHART / "files" / "rules")
+    made = {path: text and chart_rules(text) for path, text in files.items()}
+    made[CHART / "files" / "thresholds.yml"] = _THRESHOLDS + yaml.safe_dump(chart_thresholds(), sort_keys=False)
+    return made
 
 
 def table(head: tuple[str, str, str], rows: Iterator[tuple[str, str, str]]) -> str:
@@ -97,14 +116,13 @@ def table(head: tuple[str, str, str], rows: Iterator[tuple[str, str, str]]) -> s
 def readme() -> str:
     """Return README.md with the tables of values and thresholds in it."""
     values = value_rows((CHART / "values.yaml").read_text(encoding="utf-8"))
-    thresholds = threshold_rows((CHART / "files" / "thresholds.yml").read_text(encoding="utf-8"))
     tables = {
         "values": table(
             ("value", "default", "meaning"),
             ((f"`{name}`", default and f"`{default}`", text) for name, default, text in values),
         ),
         "thresholds": table(
-            ("alert", "threshold", "default"), ((alert, f"`{name}`", x) for alert, name, x in thresholds)
+            ("alert", "threshold", "default"), ((alert, f"`{name}`", x) for alert, name, x in threshold_rows())
         ),
     }
     return _TABLE.sub(lambda match: match[1] + tables[match[2]], (CHART / "README.md").read_text(encoding="utf-8"))
@@ -119,7 +137,7 @@ def main() -> int:
         "--dashboards", type=Path, default=ROOT / "grafana" / "dashboards", help="folder of the dashboards"
     )
     options = parser.parse_args()
-    wanted = copies(options.alerts, "*.rules.yml", CHART / "files" / "rules")
+    wanted = rule_files(options.alerts)
     wanted |= copies(options.dashboards, "*.json", CHART / "files" / "dashboards")
     wanted |= {CHART / "Chart.yaml": chart_versions(), CHART / "README.md": readme()}
     differing = 0

@@ -18,7 +18,7 @@ def thresholds_table() -> str:
     """Return the thresholds that the chart's values can change as a Markdown table."""
 
     def rows() -> Iterator[tuple[str, str, str]]:
-        for alert, name, default in threshold_rows((CHART / "files" / "thresholds.yml").read_text(encoding="utf-8")):
+        for alert, name, default in threshold_rows():
             yield alert, f"`{name}`", default
 
     return table(("alert", "threshold", "default"), rows()).rstrip()

@@ -17,11 +17,12 @@ _USUAL_INTERVAL: Final = 30.0
 """Seconds of the longest scrape interval for which the rule file's own times are right."""
 _SHORT: Final = 300.0
 """Seconds. Times below are longer in proportion if scrapes are rarer than usual."""
-_QUEUE_SHARES: Final = {
+QUEUE_SHARES: Final = {
     ("GinkgoQueueGrowing", "queue-size"): 0.7,
     ("GinkgoQueueGrowing", "predicted-size"): 0.95,
     ("GinkgoNodeStalled", "queue-size"): 0.95,
 }
+"""Thresholds that are a share of a queue's length."""
 _LATE: Final = ("GinkgoHeartbeatLate", "ttl-seconds")
 
 
@@ -45,7 +46,7 @@ class Parts:
     def of(cls, settings: RuleSettings) -> "Parts":
         """Return what the settings say."""
         length, ttl = settings.queue_length, parse_duration(settings.heartbeat_ttl)
-        numbers = {key: f"{share * length:g}" for key, share in _QUEUE_SHARES.items()}
+        numbers = {key: f"{share * length:g}" for key, share in QUEUE_SHARES.items()}
         numbers[_LATE] = f"{ttl / 2:g}"
         numbers |= {
             (alert, name): f"{number:g}"

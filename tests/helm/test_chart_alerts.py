@@ -6,7 +6,7 @@ import itertools
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,10 @@ import pytest
 import yaml
 
 from exporter import settings
+from exporter.alerting_rules.chart import camel
+from exporter.alerting_rules.loading import load as load_rule_settings
+from exporter.alerting_rules.rule_file import rules_text
+from exporter.alerting_rules.thresholds import THRESHOLDS
 from exporter.push.alerts import PUSHED, Alert, AlertTexts
 from exporter.settings.model import MassLoss
 
@@ -168,36 +172,77 @@ def test_links_lead_to_the_reader_s_own_grafana_and_runbooks(
     }
 
 
-def by_name(groups: list[Object]) -> dict[str, Object]:
-    return {r.get("alert") or r["record"]: r for g in groups for r in g["rules"]}
+def all_thresholds(number: Callable[[str], float]) -> tuple[Object, Object]:
+    """Return changes of all thresholds, for the chart and for the command."""
+    chart: Object = {}
+    command: Object = {}
+    for alert, named in THRESHOLDS.items():
+        numbers = {name: number(each.default) for name, each in named.items()}
+        chart[alert] = {"thresholds": {camel(name): value for name, value in numbers.items()}}
+        command[alert] = {"thresholds": numbers}
+    return chart, command
 
 
-def thresholds() -> Iterator[tuple[str, str, str, str]]:
-    """Yield alert, threshold, the rule that holds the number, and the place of the number in its expression."""
-    file = Path(__file__).parents[2] / "helm" / "ginkgo-exporter" / "files" / "thresholds.yml"
-    for alert, places in yaml.safe_load(file.read_text(encoding="utf-8")).items():
-        for name, place in places.items():
-            rule, text = (alert, place) if isinstance(place, str) else (place["rule"], place["place"])
-            yield alert, name, rule, text
+EQUAL: list[tuple[Object, Object]] = [
+    (
+        {"rules": all_thresholds(lambda default: float(default) + 0.5)[0]},
+        {"scrape-interval": "15s", "alerts": all_thresholds(lambda default: float(default) + 0.5)[1]},
+    ),
+    (
+        {
+            "labels": {"team": "trading"},
+            "selectors": ['cluster="tokyo: # 1"', 'environment=~"live|paper"'],
+            "queueLength": 2300,
+            "dashboardUrlPrefix": "https://grafana.example",
+            "runbookUrlPrefix": "https://wiki.example",
+            "rules": {
+                "GinkgoNoNodes": {"enabled": False},
+                "GinkgoWatchdog": {"enabled": False},
+                "GinkgoNodeDeaf": {"for": "20m", "keepFiringFor": "3m", "severity": "critical", "labels": {"a": "b"}},
+                "GinkgoNodeStalled": {"thresholds": {"queueSize": 777}},
+            },
+        },
+        {
+            "scrape-interval": "15s",
+            "labels": {"team": "trading"},
+            "selectors": ['cluster="tokyo: # 1"', 'environment=~"live|paper"'],
+            "queue-length": 2300,
+            "links": {
+                "dashboards": "https://grafana.example",
+                "runbooks": "https://wiki.example",
+                "runbook-ending": ".md",
+            },
+            "alerts": {
+                "GinkgoNoNodes": {"enabled": False},
+                "GinkgoWatchdog": {"enabled": False},
+                "GinkgoNodeDeaf": {
+                    "for": "20m",
+                    "keep-firing-for": "3m",
+                    "severity": "critical",
+                    "labels": {"a": "b"},
+                },
+                "GinkgoNodeStalled": {"thresholds": {"queue-size": 777}},
+            },
+        },
+    ),
+]
+"""Values of the chart, and the settings of `ginkgo-exporter rules` that say the same."""
 
 
-@pytest.mark.parametrize("threshold", list(thresholds()), ids=lambda found: ".".join(found[:2]))
-def test_a_threshold_changes_one_number_of_its_rule(
-    groups: Callable[..., list[Object]],
-    source: list[Object],
-    threshold: tuple[str, str, str, str],
-    tmp_path: Path,
+@pytest.mark.parametrize(("values", "tree"), EQUAL, ids=["each threshold", "two installations"])
+def test_the_chart_and_the_command_make_the_same_rules(
+    groups: Callable[..., list[Object]], values: Object, tree: Object, tmp_path: Path
 ) -> None:
-    alert, name, rule, place = threshold
-    made = groups({"alerts": {"rules": {alert: {"thresholds": {name: 123.5}}}}})
-    before, rest = place.split("{")
-    number, after = rest.split("}")
-    expected = by_name(source)[rule]["expr"].replace(before + number + after, before + "123.5" + after)
+    expected = yaml.safe_load(rules_text(load_rule_settings(write(tmp_path / "settings.yml", tree))))
 
-    assert float(number) != 123.5
-    assert by_name(made)[rule]["expr"] == expected
-    assert by_name(made)[rule]["expr"] != by_name(source)[rule]["expr"]
-    assert [each for each in by_name(made) if by_name(made)[each] != by_name(source)[each]] == [rule]
+    assert groups({"alerts": values}) == expected["groups"]
+
+
+def test_promtool_accepts_the_rules_with_all_thresholds_changed(
+    groups: Callable[..., list[Object]], tmp_path: Path
+) -> None:
+    made = groups({"alerts": EQUAL[0][0]})
+
     assert promtool("check", "rules", write(tmp_path / "rules.yml", {"groups": made})).returncode == 0
 
 

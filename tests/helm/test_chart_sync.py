@@ -15,7 +15,7 @@ def sync(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def copied(root: Path, tmp_path: Path) -> Path:
-    for name in ("alerts", "grafana/dashboards", "helm", "exporter/__init__.py"):
+    for name in ("alerts", "grafana/dashboards", "helm", "exporter"):
         target = tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (root / name).is_dir() else shutil.copy)(root / name, target)

@@ -115,7 +115,7 @@ WRONG: list[tuple[str, Object, str]] = [
     (
         "a threshold beside an expression that has none",
         {"alerts": {"rules": {"GinkgoQueueGrowing": {"expr": "vector(1)", "thresholds": {"queueSize": 1}}}}},
-        "does not hold",
+        "expr replaces the whole expression",
     ),
     (
         "one severity for the rule, another for the push",

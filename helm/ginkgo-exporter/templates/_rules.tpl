@@ -4,34 +4,40 @@
 {{- end -}}
 
 {{/*
-An expression with other thresholds. Takes a list of the chart's files, the alert,
-the expression, the alert's thresholds by name, and the rule that has the
-expression: the alert itself or a recording. files/thresholds.yml has the places
-of the numbers.
+What stands in the rules at the names between « and », by these names: thresholds
+and the length of a queue. files/thresholds.yml has the defaults.
 */}}
-{{- define "ginkgo-exporter.expr" -}}
-{{- $alert := index . 1 -}}
-{{- $expr := index . 2 -}}
-{{- $places := get ((index . 0).Get "files/thresholds.yml" | fromYaml) $alert | default dict -}}
-{{- range $name, $number := index . 3 -}}
-{{- $place := get $places $name -}}
-{{- if not $place -}}
-{{- fail (printf "alerts.rules.%s.thresholds.%s: there is no such threshold; there are: %s" $alert $name (keys $places | sortAlpha | join ", " | default "none")) -}}
+{{- define "ginkgo-exporter.ruleParts" -}}
+{{- $known := .Files.Get "files/thresholds.yml" | fromYaml -}}
+{{- $length := int .Values.alerts.queueLength -}}
+{{- $shown := $length | toString -}}
+{{- if ge $length 1000 -}}
+{{- $shown = printf "%d,%03d" (div $length 1000) (mod $length 1000) -}}
 {{- end -}}
-{{- $rule := $alert -}}
-{{- if kindIs "map" $place -}}
-{{- $rule = $place.rule -}}
-{{- $place = $place.place -}}
-{{- end -}}
-{{- if eq $rule (index $ 4) -}}
-{{- $found := regexReplaceAll `[{}]` $place "" -}}
-{{- if ne (splitList $found $expr | len) 2 -}}
-{{- fail (printf "alerts.rules.%s.thresholds.%s: the expression does not hold %q once" $alert $name $found) -}}
-{{- end -}}
-{{- $expr = replace $found (regexReplaceAll `\{.*\}` $place (toString $number)) $expr -}}
+{{- $parts := dict "queueLength" $shown -}}
+{{- range $alert, $thresholds := $known.defaults -}}
+{{- range $name, $default := $thresholds -}}
+{{- $_ := set $parts (printf "%s.%s" $alert $name) $default -}}
 {{- end -}}
 {{- end -}}
-{{- $expr -}}
+{{- range $alert, $shares := $known.sharesOfQueue -}}
+{{- range $name, $share := $shares -}}
+{{- $_ := set $parts (printf "%s.%s" $alert $name) (round (mulf $share $length) 3 | toString) -}}
+{{- end -}}
+{{- end -}}
+{{- range $alert, $change := .Values.alerts.rules -}}
+{{- range $name, $number := dig "thresholds" dict $change -}}
+{{- $names := get $known.defaults $alert | default dict -}}
+{{- if not (hasKey $names $name) -}}
+{{- fail (printf "alerts.rules.%s.thresholds.%s: there is no such threshold; there are: %s" $alert $name (keys $names | sortAlpha | join ", " | default "none")) -}}
+{{- end -}}
+{{- if hasKey $change "expr" -}}
+{{- fail (printf "alerts.rules.%s.thresholds.%s: expr replaces the whole expression; write the number into it" $alert $name) -}}
+{{- end -}}
+{{- $_ := set $parts (printf "%s.%s" $alert $name) (toString $number) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $parts -}}
 {{- end -}}
 
 {{/*
@@ -42,11 +48,20 @@ and never go through the template engine, so {{ $labels }} stays as it is.
 {{- $pushed := include "ginkgo-exporter.pushedAlerts" . | fromJsonArray -}}
 {{- $known := list -}}
 {{- $groups := list -}}
+{{- $parts := include "ginkgo-exporter.ruleParts" . | fromYaml -}}
+{{- $matchers := join ", " .Values.alerts.selectors -}}
+{{- $added := ternary (printf "%s, " $matchers) "" (ne $matchers "") -}}
+{{- $alone := ternary (printf "{%s}" $matchers) "" (ne $matchers "") -}}
 {{- range $path, $_ := .Files.Glob "files/rules/*.yml" -}}
 {{- range $group := ($.Files.Get $path | fromYaml).groups -}}
 {{- $rules := list -}}
 {{- range $rule := $group.rules -}}
 {{- $keep := true -}}
+{{- $expr := $rule.expr | replace "{«selectors»}" $alone | replace "«selectors», " $added -}}
+{{- range $name, $text := $parts -}}
+{{- $expr = replace (printf "«%s»" $name) $text $expr -}}
+{{- end -}}
+{{- $_ := set $rule "expr" $expr -}}
 {{- if hasKey $rule "alert" -}}
 {{- $known = append $known $rule.alert -}}
 {{- $change := get $.Values.alerts.rules $rule.alert | default dict -}}
@@ -64,6 +79,13 @@ and never go through the template engine, so {{ $labels }} stays as it is.
 {{- end -}}
 {{- $_ := set $rule "labels" $labels -}}
 {{- $annotations := $rule.annotations -}}
+{{- range $key, $text := $annotations -}}
+{{- $text = replace "«for»" (dig "for" ($rule.for | default "") $change) $text -}}
+{{- range $name, $part := $parts -}}
+{{- $text = replace (printf "«%s»" $name) $part $text -}}
+{{- end -}}
+{{- $_ := set $annotations $key $text -}}
+{{- end -}}
 {{- with $.Values.alerts.runbookUrlPrefix -}}
 {{- $_ := set $annotations "runbook_url" (printf "%s/%s" (trimSuffix "/" .) (base $annotations.runbook_url)) -}}
 {{- end -}}
@@ -75,11 +97,6 @@ and never go through the template engine, so {{ $labels }} stays as it is.
 {{- if hasKey $change $key -}}
 {{- $_ := set $rule $field (get $change $key) -}}
 {{- end -}}
-{{- end -}}
-{{- $_ := set $rule "expr" (include "ginkgo-exporter.expr" (list $.Files $rule.alert $rule.expr (dig "thresholds" dict $change) $rule.alert)) -}}
-{{- else -}}
-{{- range $alert, $change := $.Values.alerts.rules -}}
-{{- $_ := set $rule "expr" (include "ginkgo-exporter.expr" (list $.Files $alert $rule.expr (dig "thresholds" dict $change) $rule.record)) -}}
 {{- end -}}
 {{- end -}}
 {{- if $keep -}}
