@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import yaml
 
 from exporter.cli import main
@@ -15,6 +16,7 @@ from exporter.errors import SettingsError
 from exporter.settings import load
 from exporter.settings.flags import all_settings
 from exporter.settings.section import sections_of
+from nodes import beat
 from servers import RedisServer
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yml"
@@ -261,11 +263,12 @@ def test_address_in_use_is_one_line_and_exit_2(shared_redis: RedisServer) -> Non
     assert done.stderr.count("\n") == 1
 
 
-def test_check_says_what_it_found_and_exits_0(shared_redis: RedisServer) -> None:
+def test_check_says_what_it_found_and_exits_0(shared_redis: RedisServer, client: "redis.Redis") -> None:
+    beat(client, "node-1")
     done = command("check", "--redis.url", shared_redis.url)
     assert (done.returncode, done.stderr) == (0, "")
     assert "configuration: good" in done.stdout
-    assert "redis: good, a master with" in done.stdout
+    assert "redis: good, a master with 1 nodes, 1 of them beating" in done.stdout
 
 
 def test_check_without_redis_says_so_and_exits_1() -> None:
