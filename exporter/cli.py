@@ -199,6 +199,7 @@ def _fill(command: ArgumentParser, name: str) -> None:
 
 
 def _serve(loaded: Settings, _: argparse.Namespace) -> int:
+    gc.collect()  # the parser's parts refer to each other
     gc.disable()  # until the parts are there: what is imported is no garbage
     with _hidden("curses"):
         from exporter.commands import serve

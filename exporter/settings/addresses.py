@@ -5,13 +5,11 @@
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from datetime import UTC, tzinfo
+from typing import Final, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from exporter.settings.kinds import text_of
-
-if TYPE_CHECKING:
-    from zoneinfo import ZoneInfo
 
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 _LAST_PORT: Final = 65_535
@@ -135,8 +133,10 @@ def _label(value: str) -> str:
     return value
 
 
-def _time_zone(value: str) -> "ZoneInfo":
-    from zoneinfo import ZoneInfo  # noqa: PLC0415 - --help needs no zone
+def _time_zone(value: str) -> tzinfo:
+    if value == "UTC":  # the usual zone needs no database
+        return UTC
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - few installations have another zone
 
     try:
         return ZoneInfo(value)

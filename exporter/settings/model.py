@@ -1,8 +1,9 @@
 """All settings: one frozen, checked object. Each section of the settings is a class, whose fields hold the defaults."""
 
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from exporter.settings.addresses import (
     EXTERNAL_URL,
@@ -30,9 +31,6 @@ from exporter.settings.kinds import (
     tuple_of,
 )
 from exporter.settings.section import Section, setting
-
-if TYPE_CHECKING:
-    from zoneinfo import ZoneInfo
 
 _BEAT_SECONDS: Final = 10
 
@@ -80,7 +78,7 @@ class Heartbeat(Section):
     """Heartbeats."""
 
     ttl: float = setting(duration(), 30.0, "time to live that nodes give their heartbeat")
-    timezone: "ZoneInfo" = setting(TIME_ZONE, "UTC", "time zone of heartbeats that name none")
+    timezone: tzinfo = setting(TIME_ZONE, "UTC", "time zone of heartbeats that name none")
 
     @property
     def beat(self) -> float:

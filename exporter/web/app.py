@@ -14,8 +14,6 @@ from exporter.web.admission import Admission
 from exporter.web.handler import Handler, log_request
 from exporter.web.incident import Events, Runbook, Runbooks
 from exporter.web.negotiation import CONTENT_TYPES, accepts_gzip, choose_format, time_limit
-from exporter.web.node_list import NodeQuery, nodes_json
-from exporter.web.portfolio_list import PortfolioQuery, portfolios_json
 from exporter.web.scrape import ScrapeOptions, Scrapes
 from exporter.web.send_budget import SendBudget
 from exporter.web.view_handler import View
@@ -115,6 +113,8 @@ class Nodes(View):
 
     async def get(self) -> None:
         """Answer with ``{"redis_up": …, "nodes": […]}``, or 400 if the query is invalid."""
+        from exporter.web.node_list import NodeQuery, nodes_json  # noqa: PLC0415 - scrapes do not need it
+
         if (query := self.parsed(NodeQuery.of)) is None:
             return
         offline_since = judged(self.fleet.judge)
@@ -130,6 +130,8 @@ class Portfolios(View):
 
     async def get(self) -> None:
         """Answer with ``{"redis_up": …, "portfolios": […]}``, or 400 if the query is invalid."""
+        from exporter.web.portfolio_list import PortfolioQuery, portfolios_json  # noqa: PLC0415 - as above
+
         if (query := self.parsed(PortfolioQuery.of)) is None:
             return
         await self.send_view(

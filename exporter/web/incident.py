@@ -6,9 +6,7 @@ from typing import Final
 from exporter.fleet import situation
 from exporter.liveness.offline import judged
 from exporter.snapshot.snapshot import Snapshot
-from exporter.web.event_list import EventQuery, events_json
 from exporter.web.handler import Handler
-from exporter.web.known import known_of
 from exporter.web.precedence import Pause
 from exporter.web.view_handler import View
 
@@ -21,6 +19,8 @@ class Events(Handler):
 
     async def get(self) -> None:
         """Answer with ``{"events": […], "next": …}``, or 400 if the query is invalid."""
+        from exporter.web.event_list import EventQuery, events_json  # noqa: PLC0415 - scrapes do not need it
+
         if (wanted := self.parsed(EventQuery.of)) is None:
             return
         if not await self.budget.room(scrape=False):
@@ -47,6 +47,7 @@ class Runbook(View):
     async def get(self, name: str) -> None:
         """Answer with the runbook of an alert; 404 if it has none."""
         from exporter.web import runbooks  # noqa: PLC0415 - as above
+        from exporter.web.known import known_of  # noqa: PLC0415 - as above
 
         if name not in runbooks.alert_summaries():
             self.set_status(404)
