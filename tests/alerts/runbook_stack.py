@@ -14,7 +14,7 @@ from runbook_files import COMMON, Block, blocks
 from stack import Alertmanager, Prometheus
 
 from nodes import FIELDS, beat, metrics_key
-from servers import Exporter, Process, RedisServer, running_exporter, running_redis, wait_for
+from servers import Exporter, Process, RedisServer, binary, running_exporter, running_redis, wait_for
 
 HOSTILE = 'it\'s "7" $(touch pwned) `touch pwned`; touch pwned\n\x1b[31m~.*'
 """The dead node's id."""
@@ -82,6 +82,8 @@ class OnCall:
 @contextmanager
 def on_call(folder: Path) -> Iterator[OnCall]:
     """Lend an engineer on call with servers that run until the block ends."""
+    for program in ("amtool", "curl", "promtool", "ps", "redis-cli"):
+        binary(program)
     place = folder / "place"
     place.mkdir()
     with ExitStack() as stack:
