@@ -2,12 +2,13 @@
 
 import gc
 import tracemalloc
+from unittest.mock import Mock
 
 import pytest
 import redis
 from structlog.testing import capture_logs
 
-from exporter.errors import SourceError
+from exporter.errors import SourceError, SourceTimeoutError
 from exporter.exposition.text import Format, exposition
 from exporter.fleet import Fleet
 from exporter.liveness.faults import Kind
@@ -127,6 +128,19 @@ def test_info_has_the_facts_beside_the_nodes() -> None:
     world.server, world.at = Server("run-1", "master", refused={"MISCONF": 1}), 1
     fleet.rounds.look()
     assert fleet.info.writes_refused
+
+
+@pytest.mark.parametrize(("error", "since"), [(SourceTimeoutError("no answer"), 0.25), (SourceError("refused"), 1.0)])
+def test_outage_begins_with_the_probe_that_fails_but_a_hang_soon_after_the_last_answer(
+    monkeypatch: pytest.MonkeyPatch, error: SourceError, since: float
+) -> None:
+    world = World({b"a": ALIVE})
+    fleet = Fleet(load({}), source=world, clock=lambda: world.at)
+    fleet.rounds.look()
+    world.at = 1
+    monkeypatch.setattr(world, "read", Mock(side_effect=error))
+    assert not fleet.rounds.probe()
+    assert fleet.outages.since == since
 
 
 def test_a_change_wakes_the_watch_and_a_fault_is_logged() -> None:

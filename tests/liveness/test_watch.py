@@ -422,6 +422,11 @@ def test_read_of_nodes_takes_the_place_of_the_next_probe() -> None:
     assert world.watch.wait() == CALM_PROBE
 
 
+def test_first_probe_of_a_watch_waits_for_nothing() -> None:
+    world = World(deadlines=False, a=ALIVE)
+    assert Watch(world.judge, world, 5.0, lambda: world.now).probe()
+
+
 def test_alarm_makes_the_next_probe_due_at_once_but_no_sooner_than_in_a_fault() -> None:
     world = World(deadlines=False, a=ALIVE)
     world.now += PROBE / 2
