@@ -52,7 +52,7 @@ class Sources:
             if (text := os.environ.get(setting.variable))
         }
         where = given.get(("config", "file")) or variables.get(("config", "file"))
-        path = Path(where) if isinstance(where, str) else None
+        path = Path(where) if isinstance(where, str | Path) else None
         if path is None or not path.is_file():
             return cls(given, variables, {}, None, "")  # the check of --config.file refuses a missing file
         content, problem = _content(path)

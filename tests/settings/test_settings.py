@@ -89,6 +89,11 @@ def test_flag_overrides_variable_which_overrides_file(tmp_path: Path, monkeypatc
     assert load({**file, "redis.timeout": "3s"}).redis.timeout == 3
 
 
+def test_program_may_name_the_file_by_a_path(tmp_path: Path) -> None:
+    file = write(tmp_path, "redis: {timeout: 1s}\n")
+    assert load({"config.file": Path(str(file["config.file"]))}).redis.timeout == 1
+
+
 def test_file_may_be_named_by_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path, "redis: {timeout: 1s}\n")
     monkeypatch.setenv("GINKGO_EXPORTER_CONFIG_FILE", str(file["config.file"]))
