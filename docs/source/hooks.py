@@ -4,29 +4,18 @@ import logging
 import re
 import tomllib
 from pathlib import Path
-from posixpath import normpath, relpath
+from posixpath import normpath
 from typing import Any, Final
 
-from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT: Final = Path(__file__).parent.parent.parent
 REPOSITORY: Final[str] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"][
     "Repository"
 ]
-PICTURES: Final = (ROOT / "grafana" / "pictures" / "fleet.png",)
-"""Pictures outside the documentation's folder that pages show."""
-
-_LINK: Final = re.compile(r"(!?)\[([^][]*)\]\((\.\./[^)#\s]*)(#[^)\s]*)?\)")
+_LINK: Final = re.compile(r"\[([^][]*)\]\((\.\./[^)#\s]*)(#[^)\s]*)?\)")
 
 log = logging.getLogger("mkdocs.hooks")
-
-
-def on_files(files: Files, config: Any) -> Files:
-    """Add the dashboards' pictures."""
-    for path in PICTURES:
-        files.append(File.generated(config, _on_site(path), abs_src_path=str(path)))
-    return files
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
@@ -34,20 +23,13 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     folder = Path("docs", page.file.src_uri).parent.as_posix()
 
     def replaced(link: re.Match[str]) -> str:
-        picture, text, target, anchor = link.groups()
+        text, target, anchor = link.groups()
         place = normpath(f"{folder}/{target}")
         if place.startswith("docs/"):
             return link[0]
         if not (ROOT / place).exists():
             log.warning("%s: no such file: %s", page.file.src_uri, target)
-        if picture:
-            own = relpath(_on_site(ROOT / place), Path(page.file.src_uri).parent.as_posix() or ".")
-            return f"![{text}]({own})"
         kind = "tree" if (ROOT / place).is_dir() else "blob"
         return f"[{text}]({REPOSITORY}/{kind}/main/{place}{anchor or ''})"
 
     return _LINK.sub(replaced, markdown)
-
-
-def _on_site(picture: Path) -> str:
-    return f"pictures/dashboard-{picture.name}"

@@ -1,4 +1,4 @@
-"""Draw the dashboards with Grafana's own components over real Prometheus servers, and save the PNGs here.
+"""Draw the dashboards with Grafana's own components over real Prometheus servers, and save them in docs/pictures/.
 
 Needs Node.js with npm, Chromium, Prometheus and promtool. If pngquant is there too, it shrinks the PNGs to a third.
 """
@@ -47,7 +47,7 @@ class Picture:
         return _HEAD + _CELL * (self.rows or whole) + 8
 
 
-_STATES: Final[Mapping[str, tuple[Sequence[Story], str]]] = {
+STATES: Final[Mapping[str, tuple[Sequence[Story], str]]] = {
     "all-well": ([stories.all_well()], "node-3"),
     "one-dead": ([stories.one_dead()], "node-3"),
     "mass-loss": ([stories.mass_loss()], "node-2"),
@@ -71,7 +71,7 @@ def _pictures(state: str, node: str) -> tuple[Picture, ...]:
 def main(names: list[str]) -> None:
     """Draw the named pictures, or all of them. The name of a state draws this state on all dashboards."""
     page = _built()
-    for state, (story, node) in _STATES.items():
+    for state, (story, node) in STATES.items():
         wanted = [picture for picture in _pictures(state, node) if not names or {picture.name, state} & {*names}]
         if not wanted:
             continue

@@ -61,8 +61,13 @@ class Prometheus:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Prometheus]:
-    """Run Prometheus over the blocks in `folder`, without any scrape, until the context ends."""
+def running(folder: Path, lookback: int = 2 * STEP) -> Iterator[Prometheus]:
+    """Run Prometheus over the blocks in `folder`, without any scrape, until the context ends.
+
+    Args:
+        folder: Where the blocks are, below `data`.
+        lookback: Seconds for which the last sample of a series counts.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "prometheus.yml"
     config.write_text("scrape_configs: []\n", encoding="utf-8")
@@ -78,7 +83,7 @@ def running(folder: Path) -> Iterator[Prometheus]:
             "--storage.tsdb.retention.time=100y",
             # A Prometheus that scrapes marks the end of a series at once. promtool's blocks have no such marks,
             # so here a series ends when it is missing from two scrapes in a row.
-            f"--query.lookback-delta={2 * STEP}s",
+            f"--query.lookback-delta={lookback}s",
             f"--web.listen-address={address}",
             "--web.enable-admin-api",
             "--web.cors.origin=.*",

@@ -209,7 +209,7 @@ def _census() -> timeseries.Panel:
         "Nodes by state",
         "How many nodes are known, by state. A forgotten node was offline for longer than --nodes.forget-after.",
         Query(total(recorded("installation:ginkgo_nodes:max"), "state"), f"{{{{state}}}}{HERE}"),
-        unit="short",
+        unit="none",
         width=6,
         colours={state: STATE_COLOURS[state] for state in ("online", "offline", "undecided", "forgotten")},
         steps=True,

@@ -24,7 +24,7 @@ from grafana_foundation_sdk.models.common import (
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue, FieldColorModeId, ValueMap
 
 from grafana.source.palette import IDENTITIES, SKY, thresholds
-from grafana.source.targets import DATASOURCE, Query, over_time, references
+from grafana.source.targets import DATASOURCE, POINTS, Query, over_time, references
 
 _WIDE: Final = 12  # a graph of at least so many of the grid's 24 columns has its legend beside it
 NOTHING_KNOWN: Final = "nothing known"
@@ -62,6 +62,7 @@ def lines(  # noqa: PLR0913 - a declaration in keywords
         .unit(unit)
         .color_scheme(FieldColor().mode(FieldColorModeId.FIXED).fixed_color(SKY))
         .no_value(absent)
+        .max_data_points(POINTS)
         .show_points(VisibilityMode.AUTO)
         .point_size(4)
         .line_width(1 if bars else 2)
@@ -139,6 +140,7 @@ def states_over_time(  # noqa: PLR0913 - a declaration in keywords
         .thresholds(thresholds())
         .color_scheme(FieldColor().mode(FieldColorModeId.THRESHOLDS))
         .no_value(absent)
+        .max_data_points(POINTS)
         .show_value(VisibilityMode.AUTO)
         .align_value(TimelineValueAlignment.LEFT)
         .merge_values(True)

@@ -70,7 +70,7 @@ def by_state() -> timeseries.Panel:
         "Portfolios by state",
         "How many portfolios are in each state. During a failover some are untraded for about 70 s.",
         Query(total(once(select("ginkgo_portfolios")), "state"), f"{{{{state}}}}{HERE}"),
-        unit="short",
+        unit="none",
         width=9,
         colours={
             state: STATE_COLOURS[state]

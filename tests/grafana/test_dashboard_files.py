@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from exporter.settings import Heartbeat
+from grafana.pictures.__main__ import STATES
 from grafana.proof.expressions import read
 from grafana.source import limits
 from grafana.source.__main__ import files, main
@@ -113,3 +114,11 @@ def test_provisioning_reads_the_folder_and_names_a_prometheus() -> None:
     source = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yaml").read_text(encoding="utf-8"))
     assert source["datasources"][0]["type"] == "prometheus"
     assert source["datasources"][0]["jsonData"]["timeInterval"] == "15s"
+
+
+@pytest.mark.parametrize("dashboard", ["fleet", "node", "exporter"])
+@pytest.mark.parametrize("state", STATES)
+def test_each_state_of_each_dashboard_has_a_small_picture(state: str, dashboard: str) -> None:
+    picture = (GRAFANA.parent / "docs" / "pictures" / f"{dashboard}-{state}.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) <= 150 * 1024
