@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from grafana.proof.lives import LENGTH, STEP
+from grafana.proof.lives import END, LENGTH, STEP
 from grafana.proof.tsdb import Prometheus
 
 # Over one hour every panel gets one point for each scrape. Grafana then takes four scrapes as the rate interval.
@@ -32,14 +32,20 @@ class Expression:
         """Return the place, which a test's name contains."""
         return f"{self.dashboard}: {self.where}"
 
-    def run(self, prometheus: Prometheus, **variables: str) -> list[Any]:
-        """Return Prometheus's answer; `variables` are the chosen values, and a missing variable chooses all."""
+    def run(self, prometheus: Prometheus, early: int = 0, **variables: str) -> list[Any]:
+        """Return Prometheus's answer.
+
+        Args:
+            prometheus: Where to ask.
+            early: Seconds before the hour's end, and before the usual moments of a range.
+            variables: The chosen values; a missing variable chooses all.
+        """
         text = fill(self.text, **variables)
         if self.kind == "variable":
             return _label_values(prometheus, text)
         if self.kind == "instant":
-            return prometheus.instant(text)
-        return prometheus.over_time(text)
+            return prometheus.instant(text, END - early)
+        return prometheus.over_time(text, start=END - LENGTH - early)
 
 
 def fill(text: str, **variables: str) -> str:

@@ -55,7 +55,7 @@ def deaths(*matchers: str) -> PrometheusEvents:
     lost = select("ginkgo_node_mass_lost", *matchers)
     return PrometheusEvents(
         "Deaths",
-        f"{once(up)} == 0 and {once(before)} == 1 unless {once(lost)}",
+        f"{once(f'{up} == 0 and {before} == 1')} unless {once(lost)}",
         title="{{node_id}} died",
         colour=BAD,
     )

@@ -183,7 +183,7 @@ def _queues() -> timeseries.Panel:
         f"The fullest queue among a node's portfolios, for the {LINES} worst nodes of the range. Where single queues "
         "are unknown, it is the average over the node's portfolios. A portfolio's queue holds 1,000 events. The dashed "
         f"lines are at {QUEUE_FILLING:.0f} (filling) and {QUEUE_FULL:.0f} (full).",
-        Query(worst(LINES, while_known(fullest), f"max_over_time({fullest}[$__range] @ end())"), NODE_LEGEND),
+        Query(while_known(worst(LINES, fullest, f"max_over_time({fullest}[$__range] @ end())")), NODE_LEGEND),
         unit="short",
         limits=thresholds((QUEUE_FILLING, LATE), (QUEUE_FULL, BAD), below="transparent"),
     )

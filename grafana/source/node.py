@@ -107,7 +107,7 @@ def _status() -> statetimeline.Panel:
     others = select("ginkgo_node_status", _CHOSEN, 'status!="RUNNING"')
     not_running = once(f"avg_over_time({others}[$__range] @ end())", "status")
     paused, stopped = (
-        worst(LINES, once(select("ginkgo_node_status", _CHOSEN, f'status="{status}"'), "status"), not_running)
+        once(worst(LINES, select("ginkgo_node_status", _CHOSEN, f'status="{status}"'), not_running, "status"), "status")
         for status in ("PAUSED", "STOPPED")
     )
     return states_over_time(
@@ -132,7 +132,7 @@ def _heartbeat() -> timeseries.Panel:
         f"{HEARTBEAT_TTL:.0f}. Below {HEARTBEAT_LATE:.0f} it missed a beat; at 0 it is offline. Scrapes see a few "
         f"points of each tooth. With more than {LINES} chosen nodes, the panel shows the {LINES} nodes that came "
         "closest to 0.",
-        Query(worst(LINES, once(ttl), f"-1 * {lowest}"), NODE_LEGEND),
+        Query(once(worst(LINES, ttl, f"-1 * {lowest}")), NODE_LEGEND),
         unit="s",
         limits=thresholds((0, BAD), (HEARTBEAT_LATE, LATE), below="transparent"),
         floor=-1,
@@ -222,7 +222,7 @@ def _portfolios() -> timeseries.Panel:
 def _worst_planned() -> str:
     # The plan also gives portfolios to nodes that are not online.
     planned = select("ginkgo_node_planned_portfolios", _CHOSEN)
-    return worst(LINES, once(planned), once(f"max_over_time({planned}[$__range] @ end())"))
+    return once(worst(LINES, planned, once(f"max_over_time({planned}[$__range] @ end())")))
 
 
 def _positions() -> timeseries.Panel:

@@ -118,13 +118,20 @@ def increase_in_range(selector: str) -> str:
     return f"increase(({once(selector)})[$__range:$__interval])"
 
 
-def worst(limit: int, series: str, ranking: str) -> str:
+def worst(limit: int, series: str, ranking: str, *ignored: str) -> str:
     """Return the `limit` series with the largest `ranking`, the same for the whole range.
 
     The ranking is taken at the range's end, by `@ end()`. Without it each step would choose its own series, and the
-    graph would show far more than `limit` of them.
+    graph would show far more than `limit` of them. The choice comes before an aggregation of the series, which is what
+    costs most with many nodes.
+
+    Args:
+        limit: How many nodes.
+        series: Their series, of each exporter.
+        ranking: One series for each node.
+        ignored: Labels that the series have and the ranking does not have, beside those of the exporter.
     """
-    return f"{series} and topk({limit}, {ranking})"
+    return f"{series} and ignoring ({', '.join((_PLACE, *ignored))}) topk({limit}, {ranking})"
 
 
 def while_known(series: str, *matchers: str) -> str:
@@ -133,7 +140,7 @@ def while_known(series: str, *matchers: str) -> str:
     A rate goes on for minutes after its last sample, and falls meanwhile. Without this filter the whole fleet would
     seem to come to rest while Redis cannot be read.
     """
-    return f"{series} and {once(select('ginkgo_node_up', *matchers))}"
+    return f"{series} and ignoring ({_PLACE}) {select('ginkgo_node_up', *matchers)}"
 
 
 def of_online(name: str, *matchers: str, ignoring: str = "") -> str:
@@ -144,31 +151,37 @@ def of_online(name: str, *matchers: str, ignoring: str = "") -> str:
         matchers: Which nodes, and which series of them.
         ignoring: A label that the metric has beside the node's.
     """
+    return once(_online(select(name, *matchers), *matchers, ignoring=ignoring))
+
+
+def _online(series: str, *matchers: str, ignoring: str = "") -> str:
     on = f"and ignoring ({ignoring})" if ignoring else "and"
     nodes = [matcher for matcher in matchers if matcher.startswith("node_id")]
-    return once(f"{select(name, *matchers)} {on} {select('ginkgo_node_up', *nodes)} == 1")
+    return f"{series} {on} {select('ginkgo_node_up', *nodes)} == 1"
 
 
 def worst_recorded(limit: int, name: str, *matchers: str) -> str:
     """Return the worst series of a recording rule, ranked by their average over the range."""
     series = recorded(name, *matchers)
-    return worst(limit, while_known(series, *matchers), f"avg_over_time({series}[$__range] @ end())")
+    return while_known(worst(limit, series, f"avg_over_time({series}[$__range] @ end())"), *matchers)
 
 
 def worst_gauge(limit: int, name: str, *matchers: str) -> str:
     """Return the worst series of a gauge, ranked by their highest value in the range."""
-    selector = select(name, *matchers)
-    return worst(limit, of_online(name, *matchers), once(f"max_over_time({selector}[$__range] @ end())"))
+    series = select(name, *matchers)
+    chosen = worst(limit, series, once(f"max_over_time({series}[$__range] @ end())"))
+    return once(_online(chosen, *matchers))
 
 
 def worst_rate(limit: int, name: str, *matchers: str) -> str:
     """Return the worst rates of a counter, ranked by the counter's increase over the range."""
     counter = select(name, *matchers)
-    return worst(limit, while_known(rate(counter), *matchers), once(f"increase({counter}[$__range] @ end())"))
+    ranking = once(f"increase({counter}[$__range] @ end())")
+    return while_known(once(worst(limit, f"rate({counter}[$__rate_interval])", ranking)), *matchers)
 
 
 def worst_uptime(limit: int, *matchers: str) -> str:
     """Return whether nodes are up, for the `limit` nodes that were offline for the longest part of the range."""
     up = select("ginkgo_node_up", *matchers)
     uptime = once(f"avg_over_time({up}[$__range] @ end())")
-    return worst(limit, once(up), f"1 - {uptime}")
+    return once(worst(limit, up, f"1 - {uptime}"))

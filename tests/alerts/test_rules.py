@@ -116,11 +116,14 @@ def test_annotations_are_complete_and_links_lead_somewhere(rule: Rule) -> None:
     assert runbook == f"{rule['alert']}.md"
     assert (RUNBOOKS / runbook).is_file()
     linked = re.fullmatch(
-        r"/d/([\w-]+)(\?var-node=\{\{ \$labels\.node_id \| urlquery \}\})?", annotations["dashboard_url"]
+        r"/d/([\w-]+)(?:\?(var-node=\{\{ \$labels\.node_id \| urlquery \}\})?"
+        r"&?(var-cluster=\{\{ \$labels\.cluster.*\}\}))?",
+        annotations["dashboard_url"],
     )
     assert linked
     assert linked[1] in DASHBOARDS
     assert bool(linked[2]) == (linked[1] == "ginkgo-node")
+    assert bool(linked[3]) == (rule["alert"] != "GinkgoWatchdog"), "the watchdog has no installation"
 
 
 @pytest.mark.parametrize("name", PUSHED)
@@ -128,7 +131,8 @@ def test_a_pushed_alert_holds_only_text_and_labels(name: str) -> None:
     rule = alerts()[name]
     assert list(rule["labels"]) == ["severity"]
     count = r"\{\{- if gt \$value 0\.0 \}\}[^{]*\{\{ \$value \}\}[^{]*\{\{ end \}\}"
-    allowed = rf"\{{\{{ \$labels\.node_id \}}\}}|{count}" if name == "GinkgoNodeOffline" else r"(?!)"
+    cluster = r"\{\{ \$labels\.cluster \}\}"
+    allowed = rf"\{{\{{ \$labels\.node_id \}}\}}|{count}|{cluster}" if name == "GinkgoNodeOffline" else cluster
     assert "{{" not in re.sub(allowed, "", str(rule["annotations"]))
 
 

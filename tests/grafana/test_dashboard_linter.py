@@ -10,6 +10,7 @@ import yaml
 from promql_trees import matchers, parse, selectors, walk
 
 from grafana.proof.expressions import read
+from grafana.proof.lives import STEP
 
 FOLDER = Path(__file__).parents[2] / "grafana" / "dashboards"
 DASHBOARDS = [read(path) for path in sorted(FOLDER.glob("*.json"))]
@@ -146,6 +147,15 @@ def test_rates_use_the_rate_interval(
         if isinstance(node, promql.Call) and node.func.name in {"rate", "irate"}
     ]
     assert len(rates) == expression.count("[$__rate_interval]"), (dashboard["uid"], panel["title"], index)
+
+
+@every_target
+def test_ranges_hold_at_least_four_scrapes(
+    dashboard: dict[str, Any], panel: dict[str, Any], index: int, expression: str
+) -> None:
+    for node, _ in walk(parse(expression)):
+        if isinstance(node, promql.MatrixSelector | promql.SubqueryExpr):
+            assert node.range.total_seconds() >= 4 * STEP, (dashboard["uid"], panel["title"], index)
 
 
 @every_target
