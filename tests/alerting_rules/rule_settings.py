@@ -1,5 +1,6 @@
 """Settings of the rules for the tests: written to a file, loaded, and turned into rules and unit tests."""
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from exporter.alerting_rules.unit_tests import FILE, unit_tests
 from servers import binary
 
 Tree = dict[str, Any]
+
+PROMTOOL = os.environ.get("PROMTOOL", "promtool")
+"""The promtool that runs the tests: that of another version of Prometheus, if the variable names one."""
 
 EVERYTHING: Tree = {
     "links": {"runbooks": "https://exporter.example/runbooks", "dashboards": "https://grafana.example"},
@@ -62,7 +66,12 @@ def promtool_says(settings: RuleSettings, folder: Path, rules: str | None = None
     (folder / "tests.yml").write_text(unit_tests(settings), encoding="utf-8")
     for command in (("check", "rules", FILE), ("test", "rules", "tests.yml")):
         run = subprocess.run(
-            [binary("promtool"), *command], cwd=folder, capture_output=True, text=True, check=False, timeout=300
+            [binary(PROMTOOL), *command],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
         )
         if run.returncode:
             return run.stdout + run.stderr
