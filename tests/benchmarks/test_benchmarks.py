@@ -64,7 +64,7 @@ def test_footprint_is_measured_beside_a_plain_script() -> None:
 
 
 def test_commands_and_cpu_of_an_idle_exporter_are_counted() -> None:
-    first, second = measured = idle.measure(1.5, 0)
+    first, second = measured = idle.measure(3, 0)
     assert (first.push, second.push) == (False, True)
     assert all(each.commands["info"] > 0 and each.cpu > 0 for each in measured)
     assert not {"setex", "hset"} & first.commands.keys(), "the nodes' own commands do not count"
