@@ -25,6 +25,8 @@ RUN echo "${REVISION}" >exporter/REVISION \
     && /build/bin/hatchling build -t wheel -d dist \
     && /build/bin/python -m pip --python /opt/ginkgo-exporter/bin/python \
         install --no-index --no-deps --no-compile dist/*.whl \
+    # No program needs the tests of a library.
+    && rm -rf /opt/ginkgo-exporter/lib/python3*/site-packages/tornado/test \
     # The image runs with a read-only root, so bytecode is made here. It is never checked, since no file changes.
     && /opt/ginkgo-exporter/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/ginkgo-exporter/lib
 

@@ -99,8 +99,8 @@ def main() -> None:
     for case in cases:
         measure(case, rounds, slow_ways=not arguments.ours_only)
     if not arguments.nodes:
-        starts, seconds = (1, 3.0) if arguments.quick else (footprint.STARTS, footprint.IDLE)
-        show(f"\n### Footprint\n\n{footprint.table(footprint.NODES, starts, seconds)}")
+        starts = 1 if arguments.quick else footprint.STARTS
+        show(f"\n### Footprint\n\n{footprint.table(footprint.NODES, starts)}")
     if not (arguments.quick or arguments.nodes):
         show(f"\n### Nobody scrapes\n\n{idle.table(idle.measure())}")
 

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.footprint``: start, memory and idle work at few nodes, beside a plain script, in Markdown.
+"""``python -m benchmarks.footprint``: start, memory and scrapes at few nodes, beside a plain script, in Markdown.
 
 Both programs start in turns against the same Redis. The CPU time of a process is its user and system time, so that
 other programs on the machine disturb it less than they disturb the wall time. The goals are ratios, because both
@@ -6,16 +6,13 @@ programs run on the same machine at the same time.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from statistics import median
 from typing import Final
 
@@ -27,8 +24,6 @@ OURS, SCRIPT = "ginkgo-exporter", "plain script"
 NODES: Final = 5
 STARTS: Final = 7
 """Starts of each program, whose median is taken."""
-IDLE: Final = 20.0
-"""Seconds for which nobody scrapes."""
 SCRAPES: Final = 60
 _PATIENCE: Final = 30.0  # seconds until a program shows its nodes
 _PAUSE: Final = 0.005  # seconds between two attempts
@@ -151,46 +146,6 @@ def commands(rounds: int) -> list[Row]:
     ]
 
 
-def idle(count: int, seconds: float) -> list[Row]:
-    """Let the exporter, the exporter with push, and the script wait at the same time, each with its own Redis."""
-    with ExitStack() as stack:
-        alertmanager = stack.enter_context(_alertmanager())
-        starters: tuple[Callable[[int], servers.Program], ...] = (
-            servers.exporter,
-            lambda port: servers.exporter(port, f"--alertmanager.url={alertmanager}"),
-            servers.script,
-        )
-        waiting = []
-        for start in starters:
-            redis = servers.RedisServer()
-            stack.callback(redis.stop)
-            nodes = Nodes(count, redis.port)
-            stack.callback(nodes.close)
-            nodes.beat()
-            program = start(redis.port)
-            stack.callback(program.stop)
-            scraper = HttpScraper(program.port)
-            Starts().wait_for_nodes(program, scraper, count)
-            scraper.close()
-            waiting.append((redis, program))
-        time.sleep(2.0)  # discovery and the first looks are over
-        before = [(redis.commands, program.cpu_seconds) for redis, program in waiting]
-        time.sleep(seconds)
-        rates, shares = zip(
-            *(
-                ((redis.commands - asked) / seconds, (program.cpu_seconds - spent) / seconds * 100)
-                for (redis, program), (asked, spent) in zip(waiting, before, strict=True)
-            ),
-            strict=True,
-        )
-    return [
-        Row("commands to Redis a second, nobody scrapes", rates[0], rates[2], "≤ 1.5 a second", ".1f"),
-        Row("the same with push", rates[1], rates[2], "≤ 3 a second", ".1f"),
-        Row("CPU while nobody scrapes, %", shares[0], shares[2], "≤ 0.10 %", ".3f"),
-        Row("the same with push, %", shares[1], shares[2], "", ".3f"),
-    ]
-
-
 def _with_first(rounds: int) -> int:
     return rounds + 1 if rounds > 1 else rounds
 
@@ -213,47 +168,14 @@ def _cpu_of(command: Sequence[str]) -> float:
     return used.ru_utime + used.ru_stime
 
 
-class _Accepting(BaseHTTPRequestHandler):
-    """Accepts every post, as an Alertmanager does."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        """Take the alerts."""
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self._answer(b"")
-
-    def do_GET(self) -> None:
-        """Name no alerts."""
-        self._answer(json.dumps([]).encode())
-
-    def _answer(self, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
-
-
-@contextmanager
-def _alertmanager() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Accepting) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-def table(count: int, rounds: int, seconds: float) -> str:
+def table(count: int, rounds: int) -> str:
     """Measure all, and return the table in Markdown.
 
     Args:
         count: The number of nodes.
         rounds: Starts of each program.
-        seconds: Seconds for which nobody scrapes; 0 leaves this part out.
     """
-    rows = [*starts(count, rounds), *commands(rounds), *(idle(count, seconds) if seconds else ())]
+    rows = [*starts(count, rounds), *commands(rounds)]
     head = f"| {count} nodes, medians of {rounds} starts | {OURS} | {SCRIPT} | ratio | goal |\n|---|---|---|---|---|"
     return "\n".join((head, *(row.line for row in rows)))
 
@@ -263,9 +185,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.footprint", description=__doc__)
     parser.add_argument("--nodes", type=int, default=NODES, help=f"nodes [{NODES}]")
     parser.add_argument("--starts", type=int, default=STARTS, help=f"starts of each program [{STARTS}]")
-    parser.add_argument("--idle", type=float, default=IDLE, help=f"seconds for which nobody scrapes [{IDLE:g}]")
     arguments = parser.parse_args()
-    print(table(arguments.nodes, arguments.starts, arguments.idle), flush=True)  # noqa: T201
+    print(table(arguments.nodes, arguments.starts), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -129,7 +129,6 @@ class RedisServer(Program):
         options = ["--save", "", "--bind", "127.0.0.1", "--enable-debug-command", "local"]
         super().__init__([redis_binary(), "--port", str(port), *options], port)
         self.client = redis.Redis(port=port)
-        self._asked = 0
 
     def pin(self) -> None:
         """Run all its threads on a core of its own."""
@@ -160,13 +159,6 @@ class RedisServer(Program):
     def longest_block(self) -> float:
         """The longest turn of its event loop in seconds; during it no other client was served."""
         return float(self.client.info("debug")["eventloop_duration_max"]) / 1e6
-
-    @property
-    def commands(self) -> int:
-        """How many commands it has processed, the ones that asked for this number not included."""
-        self._asked += 1
-        total: int = self.client.info("stats")["total_commands_processed"]
-        return total - self._asked
 
     def calls(self, command: str) -> int:
         """Return how often a command was called since ``forget_statistics``."""
