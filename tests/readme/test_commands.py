@@ -29,6 +29,9 @@ HELM = (
 NOT_HERE = {
     "make test": "runs this test",
     "make bench": "takes an hour; tests/benchmarks runs its parts",
+    "python -m benchmarks.footprint": "tests/benchmarks runs its short form",
+    "python -m benchmarks.idle": "tests/benchmarks runs its short form",
+    "make page-pictures": "needs npm and Chromium, as make dashboard-pictures does",
     "python -m benchmarks.compare": "as above",
     "htpasswd -nBC 10 prometheus": "asks for a password; test_configurations.py takes such a hash",
     "make dashboard-pictures": "fetches Grafana's components from a package index",
