@@ -73,13 +73,14 @@ class EventJudge:
         self._told: dict[tuple[str, str, str], list[float]] = {}  # the times of events by kind, subject and new state
         self._ids: set[int] = set()
         self._last: Answer | None = None
+        self._dead: dict[str, float] = {}  # when a scrape last showed a node as offline
         self._offline: dict[str, float] = {}  # nodes that scrapes show as offline, and the last look before the first
         self.started = clock()
 
     def exporter_started(self, at: float) -> None:
         """Take note of a new process, whose journal begins empty."""
         self._expected, self._told, self._ids, self._last, self._offline = [], {}, set(), None, {}
-        self.started = at
+        self._dead, self.started = {}, at
 
     @property
     def since(self) -> float:
@@ -90,6 +91,7 @@ class EventJudge:
         """Take note of a scrape: each state that is not that of the scrape before has its event."""
         if answer.source != "scrape" or answer.nodes is None:
             return
+        self._dead |= {name: answer.until for name, seen in answer.nodes.items() if seen.state is State.OFFLINE}
         last, self._last = self._last, answer
         if last is None or last.nodes is None:
             return
@@ -151,7 +153,9 @@ class EventJudge:
         if event["kind"] == "node" and event["to"] == State.OFFLINE.value:
             names = {_id(name): name for name in self._model.platform.nodes}
             for subject in event["subjects"]:
-                if subject not in names or not self._model.may_be_offline(names[subject], at - slack, at + slack):
+                name = names.get(subject, "")
+                shown = self._dead.get(name, 0.0) >= at  # and the model has judged that scrape
+                if not shown and not self._model.may_be_offline(name, at - slack, at + slack):
                     yield f"an event says that {subject!r} died, and it lives"
         if event["kind"] == "redis" and event["to"] == CANNOT_BE_READ:
             faults = self._model.chance.faults
