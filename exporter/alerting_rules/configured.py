@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from exporter.alerting_rules.model import JOB, AlertChange, RuleSettings
+from exporter.alerting_rules.model import INSTALLATION_LABEL, JOB, AlertChange, RuleSettings
 from exporter.alerting_rules.promql import with_matchers, with_ranges
 from exporter.alerting_rules.thresholds import EXPR, QUEUE_LENGTH, THRESHOLDS, Place
 from exporter.settings.durations import format_duration, parse_duration
@@ -112,8 +112,10 @@ def _linked(rule: Rule, settings: RuleSettings) -> dict[str, str]:
     links = settings.links
     if links.runbooks:
         annotations["runbook_url"] = f"{links.runbooks}/{rule['alert']}{links.runbook_ending}"
-    if links.dashboards:
-        annotations["dashboard_url"] = links.dashboards + annotations["dashboard_url"]
+    path = annotations["dashboard_url"].replace(
+        f"$labels.{INSTALLATION_LABEL} ", f"$labels.{links.installation_label} "
+    )
+    annotations["dashboard_url"] = (links.dashboards or "") + path
     return annotations
 
 

@@ -12,6 +12,8 @@ from exporter.settings.section import kebab
 
 JOB: Final = "ginkgo-exporter"
 """The job's name in the rule file."""
+INSTALLATION_LABEL: Final = "cluster"
+"""The label in the rule file's links that tells installations apart."""
 LONGEST_INTERVAL: Final = 60.0
 """Seconds of the longest scrape interval. The rules' ranges of five minutes need five scrapes."""
 
@@ -46,10 +48,14 @@ def _selector(value: object) -> object:
     return found
 
 
+def _label_name(value: str) -> str:
+    if not _LABEL.fullmatch(value) or value.startswith("__"):
+        raise ValueError(f"{value} is not a label's name")
+    return value
+
+
 def _labels(value: dict[str, str]) -> dict[str, str]:
-    for name in value:
-        if not _LABEL.fullmatch(name) or name.startswith("__"):
-            raise ValueError(f"{name} is not a label's name")
+    for name in map(_label_name, value):
         if name in ("alertname", "severity", "node_id"):
             raise ValueError(f"the label {name} cannot be set here")
     return value
@@ -98,6 +104,9 @@ class Links(_Section):
         default="", max_length=20, description="text after the alert's name in these links, such as .md"
     )
     dashboards: Address | None = Field(default=None, description="Grafana's address, put before the dashboards' paths")
+    installation_label: Annotated[str, AfterValidator(_label_name)] = Field(
+        default=INSTALLATION_LABEL, description="the label by which the dashboards tell installations apart"
+    )
 
 
 class AlertChange(_Section):

@@ -110,6 +110,13 @@ def test_links_to_a_wiki_may_have_an_ending(tmp_path: Path) -> None:
     assert made["GinkgoNoNodes"]["annotations"]["runbook_url"] == "https://wiki.example/GinkgoNoNodes.md"
 
 
+def test_links_to_dashboards_name_the_label_that_tells_installations_apart(tmp_path: Path) -> None:
+    made = changed({"links": {"installation-label": "environment"}}, tmp_path)
+    links = {rule["annotations"]["dashboard_url"] for rule in made.values()}
+    assert made.keys() >= {name for name in BEFORE if "$labels.cluster" in str(BEFORE[name])}
+    assert all("$labels.environment" in link and "$labels.cluster" not in link for link in links)
+
+
 def test_labels_reach_every_alert_and_those_of_one_alert_win(tmp_path: Path) -> None:
     tree = {"labels": {"team": "trading", "a": "yes"}, "alerts": {"GinkgoNoNodes": {"labels": {"team": "platform"}}}}
     made = changed(tree, tmp_path)

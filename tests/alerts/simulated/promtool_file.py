@@ -1,5 +1,6 @@
 """A story as a file of promtool's unit tests."""
 
+import re
 from typing import Any, Final
 
 from simulated.story import Labels, Story
@@ -81,7 +82,7 @@ class PromtoolFile:
 
     def _text(self, at: float, labels: dict[str, str], summary: str, description: str) -> dict[str, Any]:
         annotations = {
-            name: text.replace("{{ $labels.node_id | urlquery }}", labels.get("node_id", ""))
+            name: re.sub(r"\{\{ \$labels\.(\w+)(?: \| urlquery)? \}\}", lambda label: labels.get(label[1], ""), text)
             for name, text in self._rule["annotations"].items()
         }
         return {
