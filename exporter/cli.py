@@ -7,13 +7,11 @@ import argparse
 import gc
 import io
 import logging
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
-from typing import Final, NoReturn, TextIO
+from typing import Final, NoReturn
 
 from exporter import __revision__, __version__, demo, settings
 from exporter.commands.argument_parser import ArgumentParser
@@ -26,6 +24,7 @@ from exporter.commands.options import (
     add_portfolios_options,
     add_rules_options,
 )
+from exporter.commands.streams import drop_unwritable_output, nowhere
 from exporter.errors import ExporterError, SettingsError
 from exporter.settings import Settings
 
@@ -74,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with an ``ExitCode``."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # the terminal's encoding may lack a character of a node's id
-    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
+    sys.stdout, sys.stderr = sys.stdout or nowhere(), sys.stderr or nowhere()
     try:
         arguments, loaded = _read(argv)
         configure_logs(loaded)
@@ -92,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
     finally:
-        _drop_unwritable_output()
+        drop_unwritable_output()
 
 
 def _read(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Settings]:
@@ -142,20 +141,6 @@ def _fail(reason: str, code: int) -> NoReturn:
         for line in reason.splitlines() or [""]:
             print(f"ginkgo-exporter: {line}", file=sys.stderr)  # noqa: T201
     sys.exit(code)
-
-
-def _nowhere() -> TextIO:
-    """Return a stream that discards its text. It replaces an output that was closed before the start."""
-    return Path(os.devnull).open("w", encoding="utf-8")
-
-
-def _drop_unwritable_output() -> None:
-    """Discard unwritable output. Python would write it again at its end, and fail with another exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _parser() -> ArgumentParser:

@@ -33,7 +33,7 @@ def edited(text: str, change: Callable[[Rule], Rule | None], interval: str | Non
     Args:
         text: The file.
         change: Returns a rule as it should be; None to leave it out.
-        interval: Time between two evaluations of groups that have none of their own; None for Prometheus's own.
+        interval: Time between two evaluations of groups that do not set it; None for Prometheus's own.
     """
     lines = text.splitlines(keepends=True)
     edits: list[Edit] = []

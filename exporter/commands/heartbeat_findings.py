@@ -78,7 +78,7 @@ def heartbeat_findings(reading: Reading, heartbeat: Heartbeat) -> Iterator[Findi
 
 
 def _times(reading: Reading, positions: Sequence[int], heartbeat: Heartbeat) -> tuple[list[_Written], list[bytes]]:
-    """Return the heartbeats at these positions that are times, and the nodes whose heartbeat is none."""
+    """Return the heartbeats at these positions that are times, and the nodes whose heartbeat is not a time."""
     written, unreadable = [], []
     for position in positions:
         expected = reading.wall - heartbeat.ttl + reading.ttl_ms[position] / 1000

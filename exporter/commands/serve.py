@@ -77,7 +77,7 @@ async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
     for hint in settings.renamed(loaded):
         log.warning("a setting has a new name; the old one works until the next release", hint=hint)
     for hint in settings.unknown_variables():
-        log.warning("an environment variable looks like a setting and is none", hint=hint)
+        log.warning("an environment variable looks like a setting, but is not one", hint=hint)
     telemetry = Telemetry()
     journal = Journal(JournalFile.of(loaded.journal), telemetry)
     fleet = Fleet(loaded, telemetry, journal=journal)

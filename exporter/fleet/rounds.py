@@ -91,7 +91,7 @@ class Rounds:
         if self._bell.wait(seconds, [sock for pool in pools for sock in pool.idle_sockets()]):
             self._watch.alarm()
             if not sum(pool.drop_ended() for pool in pools):
-                self._closed.wait(PROBE)  # another thread has dropped it, or the system sees an end where there is none
+                self._closed.wait(PROBE)  # another thread has dropped it, or the system reports an end by mistake
 
     def look(self) -> bool:
         """Let the watch read the nodes that are due, and return whether it read all offline nodes."""

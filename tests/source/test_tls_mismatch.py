@@ -56,7 +56,7 @@ def test_exporter_logs_the_wrong_scheme_and_the_unknown_variable_once(
         wait_for(lambda: "the port answers without TLS" in exporter.output())
         logged = exporter.output()
         assert logged.count("Redis cannot be read for this reason") == 1
-        assert logged.count("an environment variable looks like a setting and is none") == 1
+        assert logged.count("an environment variable looks like a setting, but is not one") == 1
         assert "the nearest known name is GINKGO_EXPORTER_REDIS_URL" in logged
         assert 'level=error event="Redis cannot be read"' in logged
     finally:
