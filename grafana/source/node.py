@@ -104,8 +104,8 @@ def _alive() -> statetimeline.Panel:
 
 def _status() -> statetimeline.Panel:
     # A state timeline needs one number for each state; the mapping turns the number into the word again.
-    others = select("ginkgo_node_status", _CHOSEN, 'status!="RUNNING"')
-    not_running = once(f"avg_over_time({others}[$__range] @ end())", "status")
+    running = select("ginkgo_node_status", _CHOSEN, 'status="RUNNING"')
+    not_running = f"1 - {once(f'avg_over_time({running}[$__range] @ end())', 'status')}"
     paused, stopped = (
         once(worst(LINES, select("ginkgo_node_status", _CHOSEN, f'status="{status}"'), not_running, "status"), "status")
         for status in ("PAUSED", "STOPPED")

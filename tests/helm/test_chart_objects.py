@@ -212,6 +212,15 @@ def test_the_chart_has_the_dashboards_of_the_project(render: Render, root: Path)
     assert all(o["metadata"]["labels"]["grafana_dashboard"] == "1" for o in made)
 
 
+def test_dashboards_link_to_the_address_of_the_exporter(render: Render) -> None:
+    values = {"dashboards": {"enabled": True}, "externalUrl": "https://ginkgo.example.org/"}
+    texts = [text for o in render(values) if o["kind"] == "ConfigMap" for text in o["data"].values()]
+    for dashboard in map(json.loads, (text for text in texts if '"schemaVersion"' in text)):
+        (address,) = [one for one in dashboard["templating"]["list"] if one["name"] == "exporter"]
+        assert address["query"] == address["current"]["value"] == "https://ginkgo.example.org"
+    assert not any("localhost:19121" in text for text in texts if '"schemaVersion"' in text)
+
+
 def test_a_digest_overrides_the_tag_of_the_image(render: Render, one: One) -> None:
     digest = f"sha256:{'0' * 64}"
     image = {"registry": "registry.example.org", "tag": "1", "digest": digest}

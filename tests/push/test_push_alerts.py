@@ -28,12 +28,11 @@ def labels(*given: str) -> dict[str, str]:
 @pytest.mark.parametrize("name", PUSHED)
 def test_labels_and_annotations_are_the_rules(name: str) -> None:
     node_id = "n" if name == NODE_OFFLINE else ""
-    alert, texts = Alert(name, node_id, 0.0), AlertTexts({"job": "ginkgo-exporter", "cluster": "tokyo"})
+    alert, texts = Alert(name, node_id, 0.0), AlertTexts({"job": "ginkgo-exporter"})
     node = {"node_id": "n"} if node_id else {}
     assert texts.labels(alert) == {
         "alertname": name,
         "job": "ginkgo-exporter",
-        "cluster": "tokyo",
         "severity": "critical",
         **RULES[name]["labels"],
         **node,
@@ -42,7 +41,7 @@ def test_labels_and_annotations_are_the_rules(name: str) -> None:
     assert annotations.keys() == RULES[name]["annotations"].keys()
     for key, text in annotations.items():
         told = RULES[name]["annotations"][key].partition("{{- if")[0].rstrip()
-        assert text == told.replace("{{ $labels.node_id }}", "n").replace("{{ $labels.cluster }}", "tokyo")
+        assert text == told.replace("{{ $labels.node_id }}", "n")
 
 
 def test_the_number_of_planned_portfolios_is_told_if_there_are_any() -> None:
@@ -55,7 +54,7 @@ def test_the_number_of_planned_portfolios_is_told_if_there_are_any() -> None:
 
 @pytest.mark.parametrize("name", PUSHED)
 def test_the_rules_of_pushed_alerts_use_nothing_that_the_bridge_cannot_fill_in(name: str) -> None:
-    labels = {"alertname", "job", "severity", "cluster"} | ({"node_id"} if name == NODE_OFFLINE else set())
+    labels = {"alertname", "job", "severity"} | ({"node_id"} if name == NODE_OFFLINE else set())
     for text in (*RULES[name]["annotations"].values(), *RULES[name]["labels"].values()):
         plain = COUNT.sub(lambda part: part[1].replace(VALUE, ""), text) if name == NODE_OFFLINE else text
         assert "{{" not in re.sub(r"\{\{ \$labels\.(" + "|".join(labels) + r") \}\}", "", plain)
@@ -111,8 +110,7 @@ def test_links_that_the_operator_changed_in_the_rules_are_pushed(name: str, *, a
     rules = changed_rules(tmp_path, old, "https://wiki.example.org/", as_object=as_object)
     pushed = AlertTexts({}, rules).annotations(Alert(name, "n" if name == NODE_OFFLINE else "", 0.0))
     assert pushed["runbook_url"] == f"https://wiki.example.org/{name}.md"
-    told = RULES[name]["annotations"]["dashboard_url"]
-    assert pushed["dashboard_url"] == told.replace("{{ $labels.cluster }}", ""), "no label: all without such a label"
+    assert pushed["dashboard_url"] == RULES[name]["annotations"]["dashboard_url"]
 
 
 def test_a_label_that_the_operator_added_to_the_rule_is_pushed(tmp_path: Path) -> None:
