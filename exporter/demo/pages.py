@@ -40,12 +40,12 @@ th, td { border-bottom: 1px solid #ddd; padding: .3rem .6rem; text-align: left; 
 <h1>What Alertmanager sends</h1>
 <p>Each change of an alert, the newest first. A pager would ring for the receiver <b>pager</b>.</p>
 <table>
-<tr><th>arrived (UTC)<th>receiver<th>state<th>alert<th>summary<th>after it began
+<tr><th>arrived (UTC)<th>receiver<th>state<th>alert<th>summary<th>delay
 {% for page in pages %}<tr><td>{{ page["arrived"][11:19] }}<td>{{ page["receiver"] }}
 <td class="{{ "firing" if page["status"] == "firing" else "" }}">{{ page["status"] }}
 <td>{% if page["runbook"] %}<a href="{{ page["runbook"] }}">{{ page["alertname"] }}</a>
 {% else %}{{ page["alertname"] }}{% end %}
-<td>{{ page["summary"] }}<td>{{ page["after"] }}
+<td>{{ page["summary"] }}<td>{{ page["delay"] }}
 {% end %}</table>
 {% if not pages %}<p>Nothing has arrived yet.</p>{% end %}
 </html>
@@ -115,7 +115,8 @@ class _Notification(RequestHandler):
 def _shown(receiver: str, alert: dict[str, Any], now: datetime) -> dict[str, str]:
     labels, annotations = alert["labels"], alert["annotations"]
     firing = alert["status"] == "firing"
-    began = datetime.fromisoformat(alert["startsAt" if firing else "endsAt"])
+    changed = datetime.fromisoformat(alert["startsAt" if firing else "endsAt"])
+    delay = format_duration(max(0, round((now - changed).total_seconds())))
     runbook = annotations.get("runbook_url", "")
     return {
         "arrived": now.isoformat(),
@@ -124,7 +125,7 @@ def _shown(receiver: str, alert: dict[str, Any], now: datetime) -> dict[str, str
         "alertname": labels["alertname"],
         "summary": annotations.get("summary", ""),
         "runbook": runbook if runbook.startswith(("http://", "https://")) else "",
-        "after": format_duration(max(0, round((now - began).total_seconds()))),
+        "delay": f"{delay} after it {'began' if firing else 'ended'}",
     }
 
 
