@@ -1,5 +1,6 @@
 """The rule file is valid, linted, unit-tested and documented, and has the promised labels and links."""
 
+import json
 import re
 from itertools import chain
 from pathlib import Path
@@ -123,6 +124,27 @@ def test_annotations_are_complete_and_links_lead_somewhere(rule: Rule) -> None:
     assert address.endswith(node) is of_a_node
     wanted = "" if rule["alert"] in {*PUSHED, "GinkgoWatchdog"} else chosen.replace("SIGN", "&" if of_a_node else "?")
     assert "{{ with" * bool(choice) + choice == wanted
+
+
+@pytest.mark.server("promtool")
+def test_a_link_chooses_the_installation_by_an_external_label_too(tmp_path: Path) -> None:
+    # vmalert adds such a label to the alert itself, so this is no hand-written test for both.
+    told = alerts()["GinkgoPushFailing"]["annotations"]
+    link = "/d/ginkgo-exporter?var-cluster=live+tokyo"
+    firing = {
+        "exp_labels": {"severity": "warning", "job": "ginkgo-exporter"},
+        "exp_annotations": {**told, "dashboard_url": link},
+    }
+    test = {
+        "interval": "15s",
+        "external_labels": {"cluster": "live tokyo"},
+        "input_series": [{"series": 'ginkgo_bridge_active{job="ginkgo-exporter"}', "values": "0x40"}],
+        "alert_rule_test": [{"eval_time": "5m", "alertname": "GinkgoPushFailing", "exp_alerts": [firing]}],
+    }
+    file = tmp_path / "test.json"
+    file.write_text(json.dumps({"rule_files": [str(RULES)], "evaluation_interval": "15s", "tests": [test]}))
+    run = promtool("test", "rules", file)
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 @pytest.mark.parametrize("name", PUSHED)
