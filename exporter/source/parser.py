@@ -15,8 +15,7 @@ from exporter.source.framing import USUAL, Limit, Meter, ReplyTooLargeError
 from exporter.source.openssl_errors import forget_errors
 
 _FIRST_READ: Final = 16_384
-"""Bytes that a connection takes in at once, until more have come. Most connections never need more."""
-_GROWTH: Final = 4
+"""Bytes that a connection takes in at once, until so many have come. Most connections never need more."""
 _CLOSED: Final = "Connection closed by server."
 
 
@@ -86,9 +85,9 @@ class BatchParser(_HiredisParser):
         return True
 
     def _grow(self, size: int) -> None:
-        """Take a larger buffer if the last bytes filled it."""
+        """Take the largest buffer if the last bytes filled the first one."""
         if size == len(self._buffer) < self._largest:
-            self._buffer = bytearray(min(_GROWTH * size, self._largest))
+            self._buffer = bytearray(self._largest)
 
     def can_read(self, timeout: float = 0) -> bool:
         """Return whether an unread reply is waiting; a connection with such a reply must not be used again.
