@@ -23,6 +23,9 @@ QUEUE_SHARES: Final = {
     ("GinkgoNodeStalled", "queue-size"): 0.95,
 }
 """Thresholds that are a share of a queue's length."""
+_CLUSTER: Final = re.compile(rf"(\$labels|\$externalLabels)\.{INSTALLATION_LABEL}\b")
+_PUSHED_WITH_NODE: Final = "GinkgoNodeOffline"
+"""The exporter pushes this alert too, and fills in labels only if they have no function behind them."""
 _LATE: Final = ("GinkgoHeartbeatLate", "ttl-seconds")
 
 
@@ -111,12 +114,18 @@ def _linked(rule: Rule, settings: RuleSettings) -> dict[str, str]:
     annotations: dict[str, str] = dict(rule["annotations"])
     links = settings.links
     if links.runbooks:
-        annotations["runbook_url"] = f"{links.runbooks}/{rule['alert']}{links.runbook_ending}"
-    path = annotations["dashboard_url"].replace(
-        f"$labels.{INSTALLATION_LABEL} ", f"$labels.{links.installation_label} "
-    )
+        node = "" if links.runbook_ending else _node(rule)
+        annotations["runbook_url"] = f"{links.runbooks}/{rule['alert']}{links.runbook_ending}{node}"
+    path = _CLUSTER.sub(rf"\1.{links.installation_label}", annotations["dashboard_url"])
     annotations["dashboard_url"] = (links.dashboards or "") + path
     return annotations
+
+
+def _node(rule: Rule) -> str:
+    """Return the end of a link by which the exporter fills the node into a runbook; empty for alerts without a node."""
+    if "$labels.node_id" not in str(rule["annotations"]):
+        return ""
+    return f"?node_id={{{{ $labels.node_id{'' if rule['alert'] == _PUSHED_WITH_NODE else ' | urlquery'} }}}}"
 
 
 def _stretched(rule: Rule, settings: RuleSettings) -> Rule:

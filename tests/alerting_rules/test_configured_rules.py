@@ -12,6 +12,7 @@ from exporter.alerting_rules.model import RuleSettings
 from exporter.alerting_rules.rule_file import rules_text
 from exporter.alerting_rules.thresholds import THRESHOLDS
 from exporter.bundled import RULES, bundled
+from exporter.push.alerts import Alert, AlertTexts
 
 SOURCE = bundled(RULES).read_text()
 BEFORE = rules_by_name(SOURCE)
@@ -101,8 +102,18 @@ def test_links_lead_to_the_exporters_runbooks_and_to_grafana(tmp_path: Path) -> 
     made = changed({"links": links}, tmp_path)
     assert made.keys() == {name for name in BEFORE if "alert" in BEFORE[name]}
     texts = made["GinkgoNodeDeaf"]["annotations"]
-    assert texts["runbook_url"] == "https://exporter.example/runbooks/GinkgoNodeDeaf"
+    assert texts["runbook_url"] == (
+        "https://exporter.example/runbooks/GinkgoNodeDeaf?node_id={{ $labels.node_id | urlquery }}"
+    )
+    assert made["GinkgoNoNodes"]["annotations"]["runbook_url"] == "https://exporter.example/runbooks/GinkgoNoNodes"
     assert texts["dashboard_url"].startswith("https://grafana.example/sub/d/ginkgo-node?var-node={{")
+
+
+def test_the_exporter_can_push_with_rules_that_link_to_its_runbooks(tmp_path: Path) -> None:
+    text = rules_text(settings_of({"links": {"runbooks": "https://exporter.example/runbooks"}}, tmp_path))
+    (tmp_path / "ginkgo.rules.yml").write_text(text)
+    pushed = AlertTexts({}, tmp_path / "ginkgo.rules.yml").annotations(Alert("GinkgoNodeOffline", "n1", began=0.0))
+    assert pushed["runbook_url"] == "https://exporter.example/runbooks/GinkgoNodeOffline?node_id=n1"
 
 
 def test_links_to_a_wiki_may_have_an_ending(tmp_path: Path) -> None:
@@ -114,7 +125,7 @@ def test_links_to_dashboards_name_the_label_that_tells_installations_apart(tmp_p
     made = changed({"links": {"installation-label": "environment"}}, tmp_path)
     links = {rule["annotations"]["dashboard_url"] for rule in made.values()}
     assert made.keys() >= {name for name in BEFORE if "$labels.cluster" in str(BEFORE[name])}
-    assert all("$labels.environment" in link and "$labels.cluster" not in link for link in links)
+    assert all("$labels.environment $externalLabels.environment " in link and ".cluster" not in link for link in links)
 
 
 def test_labels_reach_every_alert_and_those_of_one_alert_win(tmp_path: Path) -> None:

@@ -238,6 +238,20 @@ def test_the_chart_and_the_command_make_the_same_rules(
     assert groups({"alerts": values}) == expected["groups"]
 
 
+def test_with_an_external_url_the_alerts_link_to_the_exporters_runbooks_with_the_node(
+    groups: Callable[..., list[Object]], tmp_path: Path
+) -> None:
+    tree = {"scrape-interval": "15s", "links": {"runbooks": "https://ginkgo.example/runbooks"}}
+    expected = yaml.safe_load(rules_text(load_rule_settings(write(tmp_path / "settings.yml", tree))))
+    made = groups({"externalUrl": "https://ginkgo.example/"})
+
+    assert made == expected["groups"]
+    links = {name: rule["annotations"]["runbook_url"] for name, rule in alerts(made).items()}
+    assert links["GinkgoNoNodes"] == "https://ginkgo.example/runbooks/GinkgoNoNodes"
+    assert links["GinkgoNodeDeaf"].endswith("/GinkgoNodeDeaf?node_id={{ $labels.node_id | urlquery }}")
+    assert links["GinkgoNodeOffline"].endswith("/GinkgoNodeOffline?node_id={{ $labels.node_id }}")
+
+
 def test_promtool_accepts_the_rules_with_all_thresholds_changed(
     groups: Callable[..., list[Object]], tmp_path: Path
 ) -> None:

@@ -86,8 +86,14 @@ and never go through the template engine, so {{ $labels }} stays as it is.
 {{- end -}}
 {{- $_ := set $annotations $key $text -}}
 {{- end -}}
-{{- with $.Values.alerts.runbookUrlPrefix -}}
-{{- $_ := set $annotations "runbook_url" (printf "%s/%s" (trimSuffix "/" .) (base $annotations.runbook_url)) -}}
+{{- if $.Values.alerts.runbookUrlPrefix -}}
+{{- $_ := set $annotations "runbook_url" (printf "%s/%s" (trimSuffix "/" $.Values.alerts.runbookUrlPrefix) (base $annotations.runbook_url)) -}}
+{{- else if $.Values.externalUrl -}}
+{{- $node := "" -}}
+{{- if contains "$labels.node_id" (toJson $annotations) -}}
+{{- $node = printf "?node_id={{ $labels.node_id%s }}" (ternary "" " | urlquery" (has $rule.alert $pushed)) -}}
+{{- end -}}
+{{- $_ := set $annotations "runbook_url" (printf "%s/runbooks/%s%s" (trimSuffix "/" $.Values.externalUrl) $rule.alert $node) -}}
 {{- end -}}
 {{- with $.Values.alerts.dashboardUrlPrefix -}}
 {{- $_ := set $annotations "dashboard_url" (printf "%s%s" (trimSuffix "/" .) $annotations.dashboard_url) -}}

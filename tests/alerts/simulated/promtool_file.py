@@ -81,10 +81,7 @@ class PromtoolFile:
         return _query(query, end, len(self._story.turns) or None)
 
     def _text(self, at: float, labels: dict[str, str], summary: str, description: str) -> dict[str, Any]:
-        annotations = {
-            name: re.sub(r"\{\{ \$labels\.(\w+)(?: \| urlquery)? \}\}", lambda label: labels.get(label[1], ""), text)
-            for name, text in self._rule["annotations"].items()
-        }
+        annotations = {name: _filled_in(text, labels) for name, text in self._rule["annotations"].items()}
         return {
             "eval_time": f"{self._floor(at)}s",
             "alertname": self._story.alert,
@@ -101,6 +98,13 @@ class PromtoolFile:
 
     def _ceil(self, time: float) -> int:
         return -int(-time // self._step) * self._step
+
+
+def _filled_in(text: str, labels: dict[str, str]) -> str:
+    """Return a link with its labels, and with the installation's part only if there is such a label."""
+    part = r"\{\{ with or \$labels\.(\w+) \$externalLabels\.\w+ \}\}(.*?)\{\{ \. \| urlquery \}\}\{\{ end \}\}"
+    chosen = re.sub(part, lambda found: found[2] + labels[found[1]] if labels.get(found[1]) else "", text)
+    return re.sub(r"\{\{ \$labels\.(\w+) \| urlquery \}\}", lambda found: labels.get(found[1], ""), chosen)
 
 
 def _alerts(alert: str, labels: Labels) -> str:
