@@ -77,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     try:
         arguments, loaded = _read(argv)
         configure_logs(loaded)
+        gc.enable()
         code: int = arguments.run(loaded, arguments)
         sys.stdout.flush()
         sys.exit(code)
