@@ -268,7 +268,7 @@ def test_dead_primary_makes_only_its_own_nodes_unread(partial: RunningCluster) -
 
 
 def test_death_of_a_node_is_found_in_time_while_the_primary_of_other_nodes_is_dead(partial: RunningCluster) -> None:
-    ttl = 6.0
+    ttl = 8.0
     victim = partial.primary_of(metrics_key(NODES[0]))
     safe = [
         n for n in NODES if victim not in {partial.primary_of(metrics_key(n)), partial.primary_of(heartbeat_key(n))}
@@ -284,12 +284,12 @@ def test_death_of_a_node_is_found_in_time_while_the_primary_of_other_nodes_is_de
         }
     )
     died: list[tuple[bytes, float]] = []
+    beat(partial.client, safe[0], ttl)  # before the watch learns the node's deadline with its first read
+    deadline = time.monotonic() + ttl
     with Fleet(settings) as fleet:
         fleet.judge.on_changes(lambda changes: died.extend((c.name, c.at) for c in changes if c.after is State.OFFLINE))
         fleet.attend(lambda _: None, 1.0)
         wait_for(lambda: len(fleet.names.raw) == len(NODES) and not fleet.not_ready, "for all nodes")
-        beat(partial.client, safe[0], ttl)
-        deadline = time.monotonic() + ttl
         partial.servers[victim].kill()
         wait_for(lambda: not fleet.read().complete, "for the dead primary to be seen")
         snapshot = fleet.read()
