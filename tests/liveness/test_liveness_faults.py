@@ -403,3 +403,29 @@ def test_evictions_are_each_primarys_own() -> None:
     faults.observe(cluster(B=replace(SERVER, run_id="B", evicted=5)), 101)
     assert faults.evicted_at(b"b1") == 101
     assert faults.evicted_at(b"a1") < 0
+
+
+# --- readings that come late -------------------------------------------------------------------
+
+RESTARTED = Server("run-2", "master", restored=True)
+
+
+@pytest.mark.parametrize(
+    ("answered", "read_from", "at", "expected"),
+    [
+        pytest.param(SERVER, SERVER, 9, True, id="the same data"),
+        pytest.param(RESTARTED, SERVER, 9, False, id="another run since"),
+        pytest.param(replace(SERVER, flushes=1), SERVER, 9, False, id="data deleted since"),
+        pytest.param(RESTARTED, SERVER, 10, True, id="not read before the answer"),
+    ],
+)
+def test_reading_shows_present_data_unless_an_answer_told_of_their_loss(
+    answered: Server, read_from: Server, at: float, *, expected: bool
+) -> None:
+    faults = Faults(TTL, BEAT)
+    faults.observe(answered, 10)
+    assert faults.shows_present_data(reading_of({}, at, read_from)) is expected
+
+
+def test_before_the_first_answer_every_reading_shows_present_data() -> None:
+    assert Faults(TTL, BEAT).shows_present_data(reading_of({}, 9, SERVER))
