@@ -36,6 +36,8 @@ ASK_AGAIN: Final = 600.0
 _NO_TOUCH: Final = pack(b"CLIENT", b"NO-TOUCH", b"ON")
 _PERSISTENCE: Final = pack(b"INFO", b"persistence")
 _SAVES: Final = re.compile(rb"\n(?:rdb_bgsave|aof_rewrite)_in_progress:1")
+_SAVED: Final = re.compile(rb"\n(?:rdb_last_save_time|rdb_saves|aof_rewrites):\d+")
+"""The lines that differ after a save that began and ended between two reads."""
 _NO_PLAN: Final[Mapping[bytes, bytes]] = {}
 
 log = structlog.get_logger(__name__)
@@ -83,6 +85,7 @@ class PlanReader:
         self._may_watch = True
         self._look_not_before = float("-inf")
         self._idle_time = IdleTime()
+        self._saved: list[bytes] = []
         self._logged: set[str] = set()
 
     def read(self, deadline: float, *, expected: bool) -> PlanReading:
@@ -180,6 +183,9 @@ class PlanReader:
         if not isinstance(persistence, bytes) or _SAVES.search(persistence):
             self._idle_time.saving(now)
             return None
+        last, self._saved = self._saved, _SAVED.findall(persistence)
+        if last not in ([], self._saved):
+            self._idle_time.saving(now)
         return self._idle_time.counted(idle, now) if type(idle) is int else None
 
     def _log_once(self, event: str, **values: str) -> None:

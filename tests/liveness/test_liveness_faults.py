@@ -429,3 +429,41 @@ def test_reading_shows_present_data_unless_an_answer_told_of_their_loss(
 
 def test_before_the_first_answer_every_reading_shows_present_data() -> None:
     assert Faults(TTL, BEAT).shows_present_data(reading_of({}, 9, SERVER))
+
+
+# --- calm --------------------------------------------------------------------------------------
+
+
+def test_redis_is_calm_from_its_first_answer_on() -> None:
+    faults = Faults(TTL, BEAT)
+    assert faults.calm is False
+    faults.observe(SERVER, 10)
+    assert faults.calm is True
+
+
+def test_redis_is_not_calm_while_a_primary_is_silent() -> None:
+    faults = Faults(TTL, BEAT)
+    faults.observe(cluster("B"), 10)
+    assert faults.calm is False
+    faults.observe(cluster(), 11)
+    assert faults.calm is True
+
+
+def test_redis_is_not_calm_until_every_node_had_its_chance_after_a_fault() -> None:
+    faults = Faults(TTL, BEAT)
+    faults.observe(SERVER, 10)
+    faults.observe(replace(SERVER, flushes=1), 11)
+    for second in range(12, 11 + int(TTL + BEAT)):
+        faults.observe(replace(SERVER, flushes=1), second)
+        assert (faults.calm, faults.excuse_heartbeats) == (False, True)
+    faults.observe(replace(SERVER, flushes=1), 11 + TTL + BEAT)
+    assert (faults.calm, faults.excuse_heartbeats) == (True, False)
+
+
+def test_slots_that_moved_excuse_heartbeats_until_their_nodes_had_their_chance() -> None:
+    for since, expected in ((TTL - BEAT, True), (TTL + BEAT - 1, True), (TTL + BEAT, False)):
+        faults = fail_over(110, until=110 + since)
+        assert faults.excuse_heartbeats is expected
+        assert faults.calm is not expected
+    assert fail_over(until=111).moved is False
+    assert fail_over(110, until=111).moved is True

@@ -254,6 +254,24 @@ def test_idle_time_is_unknown_while_a_child_saves_and_counts_from_its_end(
     assert reading.idle == 0, "the clock has not moved since the save"
 
 
+@pytest.mark.parametrize("save", ["BGSAVE", "BGREWRITEAOF"])
+def test_a_save_that_no_read_saw_is_not_counted_either(
+    make_reader: MakeReader, platform: "redis.Redis", save: str
+) -> None:
+    now = [1000.0]
+    reader = make_reader(clock=lambda: now[0])
+    platform.hset("schedule:plan", mapping=PLAN)
+    reader.read(time.monotonic() + 5, expected=False)
+    wait_for(lambda: platform.object("idletime", "schedule:plan") >= 2, "for the plan to be idle")
+    platform.execute_command(save)
+    going_on = {"BGSAVE": "rdb_bgsave_in_progress", "BGREWRITEAOF": "aof_rewrite_in_progress"}[save]
+    wait_for(lambda: not platform.info("persistence")[going_on], "for the save")
+    now[0] += 1
+    assert reader.read(time.monotonic() + 5, expected=False).idle == 0, "the scheduler may have looked meanwhile"
+    now[0] += 1
+    assert reader.read(time.monotonic() + 5, expected=False).idle == 1
+
+
 def test_a_server_that_saves_every_minute_does_not_hide_a_scheduler_that_stands_still() -> None:
     told = IdleTime()
     told.counted(0, 0)
