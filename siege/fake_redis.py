@@ -71,7 +71,7 @@ def _serve(listener: socket.socket, nodes: int, twist: Twist, hostile: multiproc
 
 
 def answer(connection: socket.socket, data: "Data", twist: Twist, hostile: Callable[[], bool]) -> None:
-    """Answer one connection until it ends.
+    """Answer one connection until it ends, or until something else than a command comes: a TLS handshake, say.
 
     Args:
         connection: The connection.
@@ -79,7 +79,7 @@ def answer(connection: socket.socket, data: "Data", twist: Twist, hostile: Calla
         twist: What is made of them.
         hostile: Returns whether anything is.
     """
-    with connection, suppress(OSError):
+    with connection, suppress(OSError, hiredis.ProtocolError):
         reader = hiredis.Reader()
         while received := connection.recv(1 << 16):
             reader.feed(received)

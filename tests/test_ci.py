@@ -91,3 +91,8 @@ def test_workflows_and_ci_call_make_targets_that_exist() -> None:
 def test_ci_runs_only_the_steps_that_are_asked_for(tmp_path: Path) -> None:
     done = run_ci(tmp_path, first=0, second=1, steps=("lint", "site"))
     assert [line for line in done.stdout.splitlines() if line.startswith("==")] == ["== lint", "== site"]
+
+
+def test_each_file_of_tests_has_a_name_of_its_own() -> None:
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == [], "pytest -n 0 cannot collect both"

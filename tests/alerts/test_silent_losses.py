@@ -43,6 +43,8 @@ def routes(webhook: Webhook) -> dict[str, Any]:
     text = re.sub(rf"(group_wait: |group_interval: )({DURATION})", lambda match: match[1] + faster(match[2]), text)
     config: dict[str, Any] = yaml.safe_load(text)
     config["global"] = {"resolve_timeout": faster("5m")}
+    for route in config["route"]["routes"]:
+        route.pop("mute_time_intervals", None)  # the test runs at any hour
     hook = {"webhook_configs": [{"url": webhook.url, "send_resolved": True}]}
     config["receivers"] = [{"name": receiver["name"], **hook} for receiver in config["receivers"]]
     return config

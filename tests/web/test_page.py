@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -10,6 +11,7 @@ from urllib.request import urlopen
 
 import pytest
 import redis
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -73,7 +75,9 @@ def sort_by(browser: Chrome, key: str) -> None:
 
 
 def text(browser: Chrome, selector: str) -> str:
-    return browser.find_element(By.CSS_SELECTOR, selector).text
+    while True:
+        with suppress(StaleElementReferenceException):  # the page has replaced the element between the two steps
+            return browser.find_element(By.CSS_SELECTOR, selector).text
 
 
 def refreshed(browser: Chrome) -> bool:
