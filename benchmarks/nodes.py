@@ -18,17 +18,28 @@ class Nodes:
     Args:
         count: The number of nodes.
         port: Redis's port.
+        portfolios: How many portfolios the plan gives to each node, which has loaded them.
     """
 
-    def __init__(self, count: int, port: int) -> None:
+    def __init__(self, count: int, port: int, portfolios: int = 0) -> None:
         self.names = [b"execution-node-%06d" % i for i in range(count)]
         self._events = [0] * count
         self._random = random.Random(count)  # noqa: S311 - the same load in every run
         self._socket = socket.create_connection(("127.0.0.1", port))
+        self._loaded = [
+            [b"portfolio-%05d-%d" % (node, number) for number in range(portfolios)] for node in range(count)
+        ]
+        self._plan()
 
     def close(self) -> None:
         """Close the connection."""
         self._socket.close()
+
+    def _plan(self) -> None:
+        for name, loaded in zip(self.names, self._loaded, strict=True):
+            if loaded:
+                self._socket.sendall(pack(b"HSET", b"schedule:plan", *(word for p in loaded for word in (p, name))))
+                self._socket.recv(_HASH_REPLY)
 
     def beat(self) -> None:
         """Write both keys of every node, pipelined."""
@@ -54,6 +65,8 @@ class Nodes:
         }
         words = [word for name, value in fields.items() for word in (name, b"%a" % value)]
         words += (b"status", b"RUNNING" if i % _PAUSED else b"PAUSED")
+        if loaded := self._loaded[i]:
+            words += (b"loaded_portfolio_ids", b'["%b"]' % b'", "'.join(loaded))
         heartbeat = pack(b"SETEX", b"heartbeat:node:" + self.names[i], b"30", written.encode())
         return heartbeat + pack(b"HSET", b"node:metrics:" + self.names[i], *words)
 

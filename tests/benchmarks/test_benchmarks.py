@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as report
-from benchmarks import compare, footprint, idle
+from benchmarks import compare, footprint, idle, portfolios
 from benchmarks.cases import OURS, Bench, Case, Way
 
 pytestmark = pytest.mark.server("redis-server")
@@ -52,6 +52,16 @@ def test_two_working_trees_are_compared(monkeypatch: pytest.MonkeyPatch, capsys:
     assert first.startswith(f"| {Path(tree).name} | ")
     assert "+0.0 %" in first
     assert second.count(" | ") == first.count(" | ")
+
+
+def test_scrapes_with_and_without_a_plan_are_compared(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["portfolios", "--nodes", "50", "--rounds", "2"])
+    portfolios.main()
+    *_, without, with_a_plan = capsys.readouterr().out.splitlines()
+    assert without.startswith("| 0 portfolios | ")
+    assert with_a_plan.startswith("| 250 portfolios | ")
 
 
 def test_footprint_is_measured_beside_a_plain_script() -> None:
