@@ -33,6 +33,7 @@ NOT_HERE = {
     "python -m benchmarks.idle": "tests/benchmarks runs its short form",
     "make page-pictures": "needs npm and Chromium, as make dashboard-pictures does",
     "python -m benchmarks.compare": "as above",
+    "python -m benchmarks.portfolios": "as above",
     "htpasswd -nBC 10 prometheus": "asks for a password; test_configurations.py takes such a hash",
     "make dashboard-pictures": "fetches Grafana's components from a package index",
     "apt-get install prometheus prometheus-alertmanager": "needs root; tests/install-servers installs them",

@@ -1,6 +1,7 @@
 """A simulated day of nodes that come and go: the exporter keeps nothing of nodes that are gone."""
 
 import gc
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -81,6 +82,14 @@ class Replacing:
 
     def close(self) -> None:
         pass
+
+
+@pytest.fixture(autouse=True)
+def _without_log() -> Iterator[None]:
+    """Log nothing: pytest would keep each line of the day in its memory."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize(
