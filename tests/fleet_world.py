@@ -27,8 +27,21 @@ class NoKeys:
         return deadline
 
 
+class WithoutKeys:
+    """What simulated Redis servers share: they have no connections, and nothing beside the nodes."""
+
+    def router(self) -> NoKeys:
+        return NoKeys()
+
+    def pools(self) -> tuple[Pool, ...]:
+        return ()
+
+    def missing_rights(self) -> frozenset[str]:
+        return frozenset()
+
+
 @dataclass
-class World:
+class World(WithoutKeys):
     """A simulated Redis with the test's keys, which a fleet reads.
 
     Attributes:
@@ -90,15 +103,6 @@ class World:
             raise SourceError("no permission")
         self.reads += [names] if names else []
         return reading_of({name: self.pairs.get(name, GONE) for name in names}, self.at, self.server, names)
-
-    def router(self) -> NoKeys:
-        return NoKeys()
-
-    def pools(self) -> tuple[Pool, ...]:
-        return ()
-
-    def missing_rights(self) -> frozenset[str]:
-        return frozenset()
 
     def close(self) -> None:
         self.closed = True

@@ -14,7 +14,7 @@ from grafana.source.queries import (
     total,
 )
 from grafana.source.targets import Query
-from grafana.source.tiles import tile
+from grafana.source.tiles import counted, tile
 
 
 def push() -> stat.Panel:
@@ -74,14 +74,11 @@ def delay() -> timeseries.Panel:
 
 def journal() -> stat.Panel:
     """Return whether the journal is written."""
-    return tile(
+    return counted(
         "Journal not written",
         "Times in this range that an exporter could not write its journal's file. Events are then in memory only. "
         "It is 0 as well without --journal.file.",
-        total(f"increase({select('ginkgo_journal_write_errors_total')}[$__range])"),
-        limits=thresholds((0, WELL), (0.001, LATE)),
-        unit="locale",
-        decimals=0,
+        "ginkgo_journal_write_errors_total",
     )
 
 

@@ -9,7 +9,7 @@ from grafana.source.annotations import exporter_restarts, firing_alerts, mass_lo
 from grafana.source.frame import shell
 from grafana.source.graphs import lines
 from grafana.source.links import EVENTS, EXPORTER, RUNBOOKS, STATUS_PAGE
-from grafana.source.palette import LATE, WELL, thresholds, words
+from grafana.source.palette import WELL, thresholds, words
 from grafana.source.queries import (
     HERE,
     INSTALLATION,
@@ -21,7 +21,7 @@ from grafana.source.queries import (
     total,
 )
 from grafana.source.targets import Query
-from grafana.source.tiles import Source, tile
+from grafana.source.tiles import Source, counted, tile
 
 
 def dashboard() -> Dashboard:
@@ -91,14 +91,11 @@ def _rules() -> stat.Panel:
 
 
 def _invalid_in_range() -> stat.Panel:
-    return tile(
+    return counted(
         "Invalid values in this range",
         "Values from Redis that were invalid and were left out. A value counts again at each read. A number above 0 "
         "means that a node writes values that the exporter does not know.",
-        total(f"increase({select('ginkgo_exporter_invalid_values_total')}[$__range])"),
-        limits=thresholds((0, WELL), (0.001, LATE)),
-        unit="locale",
-        decimals=0,
+        "ginkgo_exporter_invalid_values_total",
     )
 
 

@@ -8,8 +8,8 @@ from grafana_foundation_sdk.builders.dashboard import FieldColor, ThresholdsConf
 from grafana_foundation_sdk.models.common import BigValueColorMode, BigValueGraphMode, BigValueTextMode, VizOrientation
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue, FieldColorModeId, ValueMap
 
-from grafana.source.palette import UNKNOWN, words
-from grafana.source.queries import INSTALLATION, exporter_lost, redis_lost
+from grafana.source.palette import LATE, UNKNOWN, WELL, thresholds, words
+from grafana.source.queries import INSTALLATION, exporter_lost, redis_lost, select, total
 from grafana.source.targets import DATASOURCE, RESOLUTION, Query, instant, references
 
 _INSTALLATION: Final = f"{{{{{INSTALLATION}}}}}"
@@ -93,6 +93,24 @@ def tile(  # noqa: PLR0913 - a declaration in keywords
     if words is not None:
         panel.mappings([words])
     return panel
+
+
+def counted(title: str, description: str, counter: str) -> stat.Panel:
+    """Return a panel with the increase of a counter in the dashboard's range, where 0 is well and more is not.
+
+    Args:
+        title: The panel's title.
+        description: What the number means.
+        counter: The counter's name.
+    """
+    return tile(
+        title,
+        description,
+        total(f"increase({select(counter)}[$__range])"),
+        limits=thresholds((0, WELL), (0.001, LATE)),
+        unit="locale",
+        decimals=0,
+    )
 
 
 def _since(text: str) -> list[DynamicConfigValue]:

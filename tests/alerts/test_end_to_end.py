@@ -6,7 +6,6 @@ and of Alertmanager's example is divided by fifteen. All tests of this file shar
 stack. They run in the order of the file and make one story.
 """
 
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -14,18 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from alert_rules import ALERTS, RULES
+from faster import faster, faster_routes, faster_rules
 from stack import Alertmanager, Prometheus, Webhook, ask
 
-from exporter.settings.durations import format_duration, parse_duration
+from exporter.settings.durations import parse_duration
 from nodes import beat, crash, stop
 from servers import Exporter, RedisServer, running_redis, wait_for
 
 SPEED = 15
 TTL = 30 / SPEED
 PATIENCE = 90.0
-DURATION = r"[1-9][0-9]*[smh](?:[0-9]+[smh])*"
 KNOWN_FOR = "node:ginkgo_node_backpressure:rate5m offset 15m"
 """The part of GinkgoBackpressureSpike that asks for a node known for 15 minutes.
 
@@ -34,11 +31,6 @@ The story shortens it to 4 minutes, since the test would wait for a minute witho
 """
 
 pytestmark = [pytest.mark.server("prometheus"), pytest.mark.timeout(240)]
-
-
-def faster(duration: str) -> str:
-    """Return a duration of production as it is in this file."""
-    return format_duration(parse_duration(duration) / SPEED)
 
 
 class Fleet:
@@ -98,29 +90,10 @@ class Story:
         self.exporter = Exporter(
             folder, "--redis.url", redis.url, "--heartbeat.ttl", f"{TTL:.0f}s", "--discovery.interval", "500ms"
         )
-        self.alertmanager = Alertmanager(folder, self._routes())
-        (folder / "rules.yml").write_text(self._rules())
-        self.prometheus = Prometheus(folder, self._scrape(), f"--query.lookback-delta={faster('5m')}")
+        self.alertmanager = Alertmanager(folder, faster_routes(SPEED, webhook.url))
+        (folder / "rules.yml").write_text(faster_rules(SPEED, {KNOWN_FOR: KNOWN_FOR.replace("15m", "4m")}))
+        self.prometheus = Prometheus(folder, self._scrape(), f"--query.lookback-delta={faster('5m', SPEED)}")
         self.began = time.monotonic()
-
-    def _rules(self) -> str:
-        before = r"(\[|\[\w+:|offset |for: |interval: )"
-        text = RULES.read_text()
-        assert text.count(KNOWN_FOR) == 1
-        text = text.replace(KNOWN_FOR, KNOWN_FOR.replace("15m", "4m"))
-        return re.sub(rf"{before}({DURATION})\b", lambda match: match[1] + faster(match[2]), text)
-
-    def _routes(self) -> dict[str, Any]:
-        text = (ALERTS / "alertmanager.example.yml").read_text()
-        config: dict[str, Any] = yaml.safe_load(
-            re.sub(rf"(group_wait: |group_interval: )({DURATION})", lambda match: match[1] + faster(match[2]), text)
-        )
-        config["global"] = {"resolve_timeout": faster("5m")}
-        for route in config["route"]["routes"]:
-            route.pop("mute_time_intervals", None)  # the test runs at any hour
-        hook = {"webhook_configs": [{"url": self.webhook.url, "send_resolved": True}]}
-        config["receivers"] = [{"name": receiver["name"], **hook} for receiver in config["receivers"]]
-        return config
 
     def _scrape(self) -> dict[str, Any]:
         target = f"127.0.0.1:{self.exporter.port}"

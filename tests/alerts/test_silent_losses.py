@@ -4,50 +4,20 @@ Each fault happens to an installation of its own, and all of them share one Prom
 Everything is five times as fast as in production.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from alert_rules import ALERTS, RULES
+from faster import faster, faster_routes, faster_rules
 from small_platform import FAULTS, SPEED, TTL, Platform
 from stack import Alertmanager, Prometheus, Webhook
 
-from exporter.settings.durations import format_duration, parse_duration
 from servers import Exporter, running_redis, wait_for
 
-DURATION = r"[1-9][0-9]*[smh](?:[0-9]+[smh])*"
 SECONDS = {") >= 120\n": ") >= 24\n", "_ttl_seconds > 0) < 15\n": "_ttl_seconds > 0) < 3\n"}
 """Numbers of seconds in the rules, and what they are here."""
 PATIENCE = 600.0
-
-
-def faster(duration: str) -> str:
-    return format_duration(parse_duration(duration) / SPEED)
-
-
-def rules() -> str:
-    text = RULES.read_text()
-    for number, shorter in SECONDS.items():
-        assert text.count(number) == 1
-        text = text.replace(number, shorter)
-    before = r"(\[|\[\w+:|offset |for: |interval: )"
-    return re.sub(rf"{before}({DURATION})\b", lambda match: match[1] + faster(match[2]), text)
-
-
-def routes(webhook: Webhook) -> dict[str, Any]:
-    text = (ALERTS / "alertmanager.example.yml").read_text()
-    text = re.sub(rf"(group_wait: |group_interval: )({DURATION})", lambda match: match[1] + faster(match[2]), text)
-    config: dict[str, Any] = yaml.safe_load(text)
-    config["global"] = {"resolve_timeout": faster("5m")}
-    for route in config["route"]["routes"]:
-        route.pop("mute_time_intervals", None)  # the test runs at any hour
-    hook = {"webhook_configs": [{"url": webhook.url, "send_resolved": True}]}
-    config["receivers"] = [{"name": receiver["name"], **hook} for receiver in config["receivers"]]
-    return config
 
 
 def told(webhook: Webhook) -> dict[str, set[str]]:
@@ -94,23 +64,24 @@ def test_each_silent_loss_of_the_platform_ends_in_its_alert_and_in_no_other(
         exporters.append(exporter)
         targets.append({"targets": [f"127.0.0.1:{exporter.port}"], "labels": {"cluster": installation}})
     wait_for(lambda: all(exporter.is_ready() for exporter in exporters), "for all exporters", PATIENCE)
-    alertmanager = Alertmanager(tmp_path, routes(webhook))
+    alertmanager = Alertmanager(tmp_path, faster_routes(SPEED, webhook.url))
     stack.callback(alertmanager.stop)
-    (tmp_path / "rules.yml").write_text(rules())
+    (tmp_path / "rules.yml").write_text(faster_rules(SPEED, SECONDS))
     prometheus = Prometheus(
         tmp_path,
         {
-            "global": {"scrape_interval": faster("15s"), "evaluation_interval": faster("15s")},
+            "global": {"scrape_interval": faster("15s", SPEED), "evaluation_interval": faster("15s", SPEED)},
             "rule_files": ["rules.yml"],
             "scrape_configs": [{"job_name": "ginkgo-exporter", "static_configs": targets}],
             "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager.port}"]}]}]},
         },
-        f"--query.lookback-delta={faster('5m')}",
+        f"--query.lookback-delta={faster('5m', SPEED)}",
     )
     stack.callback(prometheus.stop)
 
-    all_well = "count(ginkgo_portfolios%7Bstate%3D%22traded%22%7D%20offset%20"
-    wait_for(lambda: prometheus.value(f"{all_well}{faster('2m')})") == len(FAULTS), "for two quiet minutes", PATIENCE)
+    before = faster("2m", SPEED)
+    all_well = f"count(ginkgo_portfolios%7Bstate%3D%22traded%22%7D%20offset%20{before})"
+    wait_for(lambda: prometheus.value(all_well) == len(FAULTS), "for two quiet minutes", PATIENCE)
     assert told(webhook) == {installation: set() for installation in FAULTS}, "nothing has happened yet"
 
     for installation, fault in FAULTS.items():

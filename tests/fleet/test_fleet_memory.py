@@ -12,12 +12,11 @@ from exporter.exposition.text import Format, exposition
 from exporter.fleet import Fleet
 from exporter.invalid_values import InvalidValueLog
 from exporter.settings import load
-from exporter.source.connection import Pool
 from exporter.source.discovery import Found
 from exporter.source.reading import MISSING, Reading, Server, joined
 from exporter.source.requests import CHUNK
 from exporter.telemetry import Telemetry
-from fleet_world import NoKeys
+from fleet_world import WithoutKeys
 
 HOURS = 24
 STEPS = 60  # an hour: one discovery and one scrape a minute
@@ -25,7 +24,7 @@ GROWTH = 1.05
 """Limit of the growth of resident memory after the first hour, in bytes."""
 
 
-class Replacing:
+class Replacing(WithoutKeys):
     """A Redis whose nodes stop gracefully one by one, each replaced by a new node."""
 
     def __init__(self, live: int, seen: int) -> None:
@@ -70,15 +69,6 @@ class Replacing:
 
     def read(self, names: Sequence[bytes], deadline: float) -> Reading:
         return joined(names, list(self.parts(names, deadline)))
-
-    def router(self) -> NoKeys:
-        return NoKeys()
-
-    def pools(self) -> tuple[Pool, ...]:
-        return ()
-
-    def missing_rights(self) -> frozenset[str]:
-        return frozenset()
 
     def close(self) -> None:
         pass
