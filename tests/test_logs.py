@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from exporter import logs
 from exporter.settings import Log
@@ -44,3 +45,13 @@ def test_lines_of_libraries_have_the_same_form(capsys: pytest.CaptureFixture[str
     (line,) = capsys.readouterr().err.splitlines()
     assert line.isprintable()
     assert "level=warning" in line
+
+
+def test_logger_that_has_logged_before_follows_a_later_configuration() -> None:
+    log = structlog.get_logger("tests.once")
+    logs.configure(Log(level="info", format="logfmt"))
+    log.info("before")
+    structlog.reset_defaults()
+    with capture_logs() as lines:
+        log.info("after")
+    assert [line["event"] for line in lines] == ["after"]
