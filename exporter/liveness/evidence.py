@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from exporter.liveness.faults import Fault
-from exporter.liveness.heartbeats import Heartbeat
+from exporter.liveness.heartbeats import Dropped
 from exporter.liveness.server_evidence import ServerEvidence
 from exporter.liveness.states import Change, Missing, State
 from exporter.source.reading import NO_EXPIRY, Reading
@@ -67,18 +67,6 @@ class Finding(NamedTuple):
 
 
 _UNREAD: Final = (None, None)
-
-
-class Dropped(NamedTuple):
-    """What was known of a node that the judge has forgotten.
-
-    Attributes:
-        state: Its state; None if it had none.
-        heartbeat: Its last heartbeat; None if none was ever seen.
-    """
-
-    state: State | None
-    heartbeat: Heartbeat | None
 
 
 @dataclass(frozen=True, slots=True)

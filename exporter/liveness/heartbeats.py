@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
+from exporter.liveness.states import State
 from exporter.source.reading import Reading
 
 
@@ -20,6 +21,18 @@ class Heartbeat(NamedTuple):
     deadline: float
     seen: float
     text: bytes
+
+
+class Dropped(NamedTuple):
+    """What was known of a node that the judge has forgotten.
+
+    Attributes:
+        state: Its state; None if it had none.
+        heartbeat: Its last heartbeat; None if none was ever seen.
+    """
+
+    state: State | None
+    heartbeat: Heartbeat | None
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)

@@ -16,10 +16,9 @@ from typing import Final
 
 from exporter.liveness.all_faults import Faults
 from exporter.liveness.earlier_run import EarlierRun
-from exporter.liveness.evidence import Dropped
 from exporter.liveness.faults import LOSES_DATA, NEVER, Kind, chance
 from exporter.liveness.forgetting import Forgetting
-from exporter.liveness.heartbeats import Heartbeat, Heartbeats
+from exporter.liveness.heartbeats import Dropped, Heartbeat, Heartbeats
 from exporter.liveness.mass_loss import MassLoss, Ruling, Thresholds, count_late
 from exporter.liveness.states import Change, Missing, State, Verdicts
 from exporter.source.reading import NO_EXPIRY, Reading, Server
