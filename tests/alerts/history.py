@@ -18,7 +18,7 @@ STEP_OF_TOTALS: Final = 60
 """Seconds between two samples of a series that is recorded once a minute."""
 PAGE: Final = 12
 """Samples of each series in one scrape."""
-GROWING: Final = ("ginkgo_node_events_total", "node:ginkgo_node_events_total:max")
+GROWING: Final = "ginkgo_node_events_total"
 EVENTS: Final = int(FIELDS["total_events"])
 """Last value of the series that grow."""
 SERIES: Final = {
@@ -32,6 +32,9 @@ SERIES: Final = {
     "node:ginkgo_node_backpressure:rate5m": (65, 0),
     "node:ginkgo_node_events_total:max": (65, EVENTS),
     "node:ginkgo_node_queue_size:fullest": (10, 0),
+    # The recordings of an earlier release, which are compared with today's.
+    "first_node:ginkgo_node_backpressure:rate5m": (65, 0),
+    "first_node:ginkgo_node_events_total:max": (65, EVENTS),
 }
 """By name of a series: the minutes of the longest window that a rule reads it over, and its value."""
 
@@ -81,7 +84,7 @@ class History:
                 for number in range(self._nodes)
             ]
             for name in SERIES
-            for instance in ["" if name.startswith("node:") else f'instance="{self._instance}",']
+            for instance in ["" if ":" in name else f'instance="{self._instance}",']
         }
         for start in range(0, len(times), PAGE):
             page = []
@@ -89,6 +92,6 @@ class History:
                 for name, (minutes, value) in SERIES.items():
                     step = STEP_OF_TOTALS if name.endswith(":max") else STEP
                     if at >= now - minutes * 60 and not (now - at) % step:
-                        end = b"%d %d000\n" % (value - (now - at) * (name in GROWING), at)
+                        end = b"%d %d000\n" % (value - (now - at) * (GROWING in name), at)
                         page.append(end.join([*labels[name], b""]))
             yield b"".join(page)
