@@ -148,6 +148,8 @@ class Prober:
                 continue  # both values may be right: only the model can judge them
             seen, around = between.get(name), (before.get(name), after.get(name))
             states = {one and one.state for one in around}
+            if len(states) > 1:
+                states.add(State.UNDECIDED)  # a death may be held back before it shows
             if (seen and seen.state) not in states:
                 yield f"{name!r} is {seen and seen.state} between {states}"
             for key in other.shows - _MOVES:
