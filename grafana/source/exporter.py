@@ -39,6 +39,7 @@ def dashboard() -> Dashboard:
             bridge.journal(),
             _invalid_in_range(),
             redis_cost.redis_over_time(),
+            overview.all_right("Is all well in the fleet?", width=5, height=6),
             _version(),
             redis_cost.durations(),
             redis_cost.cost(),

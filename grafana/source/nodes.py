@@ -4,7 +4,7 @@ from grafana_foundation_sdk.builders.table import Panel
 
 from grafana.source.limits import BACKPRESSURE_FLOOR, HEARTBEAT_LATE, QUEUE_FILLING, QUEUE_FULL
 from grafana.source.links import OPEN_EVENTS, OPEN_FLEET, OPEN_NODE
-from grafana.source.palette import BAD, LATE, PLAIN, UNDECIDED, node_states, node_statuses, thresholds
+from grafana.source.palette import BAD, LATE, MASS_LOST, PLAIN, UNDECIDED, node_states, node_statuses, thresholds
 from grafana.source.queries import INSTALLATION, increase_in_range, of_online, once, recorded, select, while_known
 from grafana.source.tables import Column, rows
 
@@ -12,23 +12,25 @@ from grafana.source.tables import Column, rows
 def node_table(title: str, description: str, *matchers: str, height: int, width: int = 24) -> Panel:
     """Return a table with a row for each chosen node, the worst first.
 
-    Offline nodes come first, then undecided ones, then those that miss portfolios, then those with the fullest queue.
+    Nodes in a mass loss come first, then other offline nodes, then undecided ones, then those that miss portfolios,
+    then those with the fullest queue.
     An undecided node has a TTL in Prometheus, and no state.
     """
     heartbeat = select("ginkgo_node_last_heartbeat_timestamp_seconds", *matchers)
     undecided = f"0 * {once(select('ginkgo_node_heartbeat_ttl_seconds', *matchers))} + {UNDECIDED}"
-    up = f"{once(select('ginkgo_node_up', *matchers))} or {undecided}"
+    lost_together = f"{MASS_LOST} * {once(select('ginkgo_node_mass_lost', *matchers))}"
+    state = f"{lost_together} or {once(select('ginkgo_node_up', *matchers))} or {undecided}"
     planned = once(select("ginkgo_node_planned_portfolios", *matchers))
     loaded = of_online("ginkgo_node_portfolios", *matchers)
     columns = (
         Column("Node", label="node_id", links=[OPEN_NODE, OPEN_EVENTS]),
         Column(
             "State",
-            up,
+            state,
             words=node_states(),
             absent="unknown",
             solid=True,
-            width=85,
+            width=95,
         ),
         Column("Last heartbeat", f"1000 * {once(heartbeat)}", unit="dateTimeAsIsoNoDateIfToday", width=117),
         Column("Ago", f"round(time() - {once(heartbeat)})", unit="s", decimals=0, width=70),

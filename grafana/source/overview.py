@@ -52,20 +52,21 @@ def _troubles() -> list[tuple[str, str, str]]:
     ]
 
 
-def all_right() -> stat.Panel:
+def all_right(title: str = "Is everything all right?", *, width: int = 6, height: int = 4) -> stat.Panel:
     """Return the answer to the first question, for each installation."""
     troubles = _troubles()
     arms = [f"0 * ({trouble}) + {number}" for number, (_, _, trouble) in enumerate(troubles, start=1)]
     meanings = {str(number): (word, colour) for number, (word, colour, _) in enumerate(troubles, start=1)}
     return tile(
-        "Is everything all right?",
+        title,
         "The worst trouble of each installation now. YES means that an exporter answers, Redis can be read and takes "
         "writes, no node is offline, each portfolio is traded by exactly one node, the scheduler looks at its plan, "
         "and no critical alert fires. UNSURE means that the state of some nodes or portfolios is unknown.",
         " or ".join([*arms, f"0 * {readable()}"]),
         limits=thresholds(),
         words=words({"0": ("YES", WELL)} | meanings),
-        width=6,
+        width=width,
+        height=height,
     )
 
 

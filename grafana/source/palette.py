@@ -26,6 +26,8 @@ IDENTITIES: Final = (
 """Colours of lines that are a node, an exporter or an installation. None of them is orange or vermillion, so that no
 line looks like a limit. Readers with any common colour blindness can tell them apart."""
 
+MASS_LOST: Final = -1
+"""The number of a node in a mass loss in the tables, below 0 for a node that is offline by itself."""
 UNDECIDED: Final = 0.5
 """The number of an undecided node in the tables, between 0 for offline and 1 for online."""
 
@@ -63,9 +65,10 @@ def push_states() -> ValueMap:
 
 
 def node_states() -> ValueMap:
-    """Return the words for the values of `ginkgo_node_up`, and for an undecided node."""
+    """Return the words for the values of `ginkgo_node_up`, for a node in a mass loss, and for an undecided node."""
     return words(
         {
+            f"{MASS_LOST}": ("MASS LOSS", STATE_COLOURS["offline"]),
             "0": ("OFFLINE", STATE_COLOURS["offline"]),
             f"{UNDECIDED}": ("undecided", STATE_COLOURS["undecided"]),
             "1": ("online", STATE_COLOURS["online"]),

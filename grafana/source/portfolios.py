@@ -58,7 +58,7 @@ def faults(*matchers: str, width: int = 15, height: int = 8, of_node: bool = Fal
             *([] if of_node else [Column("Job", label="job", width=120)]),
         ),
         sort=(("State", False), ("Since", False)),
-        absent="No portfolio is at fault, or no plan is known",
+        absent="No portfolio is known to be at fault",
         width=width,
         height=height,
     )

@@ -22,7 +22,7 @@ def redis_over_time() -> statetimeline.Panel:
         "Whether each exporter's scrapes could read Redis. A gap means that the exporter was not scraped.",
         Query(select("ginkgo_redis_up"), INSTANCE_LEGEND),
         words=redis_states(),
-        width=19,
+        width=14,
         height=6,
     )
 

@@ -153,11 +153,18 @@ function Head({ dashboard }) {
       </span>
     );
   });
+  // Grafana has a switch for each annotation here, with its colour.
+  const annotations = dashboard.annotations.list.map(({ name, iconColor }) => (
+    <span key={name} style={{ fontSize: 12, whiteSpace: "nowrap" }}>
+      <span style={{ color: iconColor }}>▲</span> {name}
+    </span>
+  ));
   return (
     <div style={{ height: 52, display: "flex", gap: 8, alignItems: "center", padding: `0 ${MARGIN}px` }}>
       <span style={{ fontSize: 18, fontWeight: 500, marginRight: 16 }}>{dashboard.title}</span>
       {variables}
-      <span style={{ ...chip, marginLeft: "auto" }}>Last 1 hour</span>
+      {annotations}
+      <span style={{ ...chip, marginLeft: "auto", whiteSpace: "nowrap" }}>Last 1 hour</span>
     </div>
   );
 }
