@@ -94,9 +94,9 @@ def four_of_eight_nodes_are_one_page_until_the_last_is_back(tale: Story) -> None
     tale.reads(
         900,
         "Many nodes lost their heartbeat at once",
-        "At least three nodes, and more than a quarter of those online before (or at least ten), lost their "
-        "heartbeat together, and some of them are still out. One cause is likely: the network between nodes and "
-        "Redis, a host, a bad release, or Redis losing its data. These nodes raise no alert of their own.",
+        "So many nodes lost their heartbeat together (by default at least three, and more than a quarter of those "
+        "online before, or at least ten) that one cause is likely: the network between nodes and Redis, a host, a "
+        "bad release, or Redis losing its data. Some of them are still out. These nodes raise no alert of their own.",
     )
     tale.start("n1", "n2", at=1000)
     tale.start("n3", "n4", at=1200)

@@ -155,16 +155,16 @@ function Head({ dashboard }) {
   });
   // Grafana has a switch for each annotation here, with its colour.
   const annotations = dashboard.annotations.list.map(({ name, iconColor }) => (
-    <span key={name} style={{ fontSize: 12, whiteSpace: "nowrap" }}>
+    <span key={name} style={{ fontSize: 11 }}>
       <span style={{ color: iconColor }}>▲</span> {name}
     </span>
   ));
   return (
-    <div style={{ height: 52, display: "flex", gap: 8, alignItems: "center", padding: `0 ${MARGIN}px` }}>
-      <span style={{ fontSize: 18, fontWeight: 500, marginRight: 16 }}>{dashboard.title}</span>
+    <div style={{ height: 52, display: "flex", gap: 8, alignItems: "center", padding: `0 ${MARGIN}px`, whiteSpace: "nowrap" }}>
+      <span style={{ fontSize: 18, fontWeight: 500, marginRight: 8 }}>{dashboard.title}</span>
       {variables}
       {annotations}
-      <span style={{ ...chip, marginLeft: "auto", whiteSpace: "nowrap" }}>Last 1 hour</span>
+      <span style={{ ...chip, marginLeft: "auto" }}>Last 1 hour</span>
     </div>
   );
 }
