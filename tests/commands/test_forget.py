@@ -3,7 +3,8 @@
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, ClassVar
@@ -12,16 +13,16 @@ import pytest
 import redis
 
 from exporter.commands import forget
-from exporter.commands.deletion import NEVER_EXPIRES, WROTE, Deleter, NodeKeys
+from exporter.commands.deletion import NEVER_EXPIRES, ONLINE, WROTE, Deleter, NodeKeys
 from exporter.commands.forget import Age, Decision, ages_by_exporter, ages_by_idle_time, offline_for
 from exporter.errors import SettingsError, SourceError
-from exporter.settings import load
+from exporter.settings import Settings, load
 from exporter.snapshot.rows import duration
 from exporter.source.reading import MISSING
 from exporter.source.requests import CHUNK
 from leftovers import hashes, leave, restored
 from nodes import beat
-from servers import RedisServer
+from servers import RedisServer, wait_for
 
 
 @pytest.fixture
@@ -260,3 +261,49 @@ def test_mode_other_than_standalone_is_refused(mode: str) -> None:
         values["redis.sentinel-master"] = "m"
     with pytest.raises(SettingsError, match=r"--redis\.mode must be standalone"):
         forget.run(load(values), argparse.Namespace(**options))
+
+
+class Late(Deleter):
+    """A deleter before whose look one of the nodes has come back."""
+
+    def __init__(self, settings: Settings, client: "redis.Redis", back: str) -> None:
+        super().__init__(settings)
+        self._come_back = lambda: beat(client, back, 600, loaded_portfolio_ids='["p"]')
+
+    def look(self, names: Sequence[bytes], *, idle: bool = False) -> list[NodeKeys]:
+        self._come_back()
+        return super().look(names, idle=idle)
+
+
+def test_all_rehomed_nodes_are_decided_on_and_one_that_is_back_is_kept(
+    shared_redis: RedisServer, client: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forget, "CHUNK", 2)
+    beat(client, "new", 600, loaded_portfolio_ids='["p"]')
+    moved = [f"moved-{number}" for number in range(5)]
+    for name in moved:
+        beat(client, name, 600, loaded_portfolio_ids='["p"]')
+        client.delete(f"heartbeat:node:{name}")
+    client.hset("schedule:plan", "p", "new")
+    settings = load({"redis.url": [shared_redis.url]})
+    with closing(Late(settings, client, "moved-3")) as deleter:
+        deleter.look([b"new"])
+        client.delete("heartbeat:node:moved-3")
+        before = len(client.client_list())
+        decisions = list(forget.rehomed(deleter, settings))
+        wait_for(lambda: len(client.client_list()) <= before, "for the connections to be closed")
+    text = "would be deleted, its portfolios run on other nodes"
+    expected = {name: Decision(name, name.encode(), text) for name in moved}
+    expected["moved-3"] = Decision("moved-3", None, ONLINE)
+    assert decisions == list(expected.values())
+
+
+def test_plan_that_must_not_be_read_is_an_error_for_rehomed_nodes(
+    shared_redis: RedisServer, client: "redis.Redis"
+) -> None:
+    beat(client, "new", 600, loaded_portfolio_ids='["p"]')
+    client.execute_command("acl", "setuser", "blind", "on", ">x", "~*", "+@all", "-hgetall")
+    settings = load({"redis.url": [shared_redis.url.replace("//", "//blind:x@")]})
+    with closing(Deleter(settings)) as deleter, pytest.raises(SourceError, match="the portfolios cannot be read"):
+        list(forget.rehomed(deleter, settings))
+    client.acl_deluser("blind")
