@@ -22,9 +22,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A shell ignores Ctrl-C for what runs in its background, and so would all programs that tests start and interrupt.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell ignores Ctrl-C for what runs in its background, and nohup ignores the end of the terminal. Programs that
+    # tests start and interrupt would ignore it, too.
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
     if examples := config.getoption("--examples"):
         settings.register_profile(
             "explore", settings.get_profile("suite"), derandomize=False, max_examples=examples, print_blob=True

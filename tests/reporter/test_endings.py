@@ -25,6 +25,7 @@ def leave(client: "redis.Redis", error: BaseException) -> NodeReporter:
     reporter = NodeReporter(client, "n1", busy, interval=0.05, ttl=0.5)
     with pytest.raises(type(error)), reporter:  # noqa: PT012 - the block is what is tested
         wait_for_beats(client)
+        wait_for(lambda: fields(client), "for the hash, which is written after the heartbeat")
         raise error
     return reporter
 
