@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporter.liveness.judge import State
+from exporter.liveness.mass_loss import LATE
 from soak.alertmanager import Alertmanager
 from soak.chance import GRACE
 from soak.exporters import Exporters
@@ -124,13 +125,13 @@ def _lose_many(setup: Setup) -> Course:
 
 
 def _together(setup: Setup, killed: Collection[str], few: float) -> set[str]:
-    """Return the killed nodes that must be members: by the end of their hold, more than ``few`` others had died.
+    """Return the killed nodes that must be members: when each died, more than ``few`` were dead or late.
 
-    On a busy machine a node's last beat may be so old that its death was over before the other deaths.
+    On a busy machine a node's last beat may be so old that the other nodes were not late yet when it died.
     """
     ends = {name: setup.platform.nodes[name].heartbeat.writes[-1].ended + TTL for name in killed}
-    slack = setup.model.chance.slack
-    return {name for name, end in ends.items() if sum(other < end + HOLD - slack for other in ends.values()) > few}
+    late = LATE * TTL - setup.model.chance.slack
+    return {name for name, end in ends.items() if sum(other < end + late for other in ends.values()) > few}
 
 
 RESTARTED: Final = "exporter restarted"
