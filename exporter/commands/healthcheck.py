@@ -58,14 +58,15 @@ def healthy_url(command_line: bytes, environment: Mapping[str, str]) -> str:
 def _flags(command_line: bytes) -> dict[str, str]:
     """Return the flags that say where the exporter listens, by their names."""
     words = command_line.decode(errors="replace").rstrip("\0").split("\0")
-    programs = [place for place, word in enumerate(words) if PurePath(word).name == "ginkgo-exporter"]
-    programs += [place + 1 for place in range(len(words)) if words[place : place + 2] == ["-m", "exporter"]]
-    if not programs:
+    for place, word in enumerate(words):
+        if PurePath(word).name == "ginkgo-exporter" or words[place : place + 2] == ["-m", "exporter"]:
+            break
+    else:
         return {}
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in ("config.file", "web.listen-address", "web.config.file"):
         parser.add_argument(f"--{name}", dest=name)
-    known, _ = parser.parse_known_args(words[programs[0] + 1 :])
+    known, _ = parser.parse_known_args(words[place:])
     return {name: value for name, value in vars(known).items() if value is not None}
 
 

@@ -50,6 +50,11 @@ def answering(*statuses: int, context: ssl.SSLContext | None = None) -> Iterator
         (PROGRAM + b"serve\0--web.listen-address\0[::]:9000\0", {}, "http://[::1]:9000/-/healthy"),
         (b"/sbin/docker-init\0--\0ginkgo-exporter\0--web.listen-address=a:1\0", {}, "http://a:1/-/healthy"),
         (b"python\0-m\0exporter\0--web.listen-address=0.0.0.0:1\0", {}, "http://127.0.0.1:1/-/healthy"),
+        (
+            b"/sbin/docker-init\0--\0python\0-m\0exporter\0--web.listen-address=a:1\0",
+            {},
+            "http://a:1/-/healthy",
+        ),
         (PROGRAM, {"GINKGO_EXPORTER_WEB_LISTEN_ADDRESS": ":9001"}, "http://127.0.0.1:9001/-/healthy"),
         (
             PROGRAM + b"--web.listen-address=:9000\0",
@@ -64,6 +69,7 @@ def answering(*statuses: int, context: ssl.SSLContext | None = None) -> Iterator
         "two words",
         "below an init",
         "module",
+        "module below an init",
         "variable",
         "flag before variable",
         "other program",
@@ -83,6 +89,8 @@ def test_the_address_comes_from_the_exporter_s_files(tmp_path: Path) -> None:
 
     assert healthy_url(PROGRAM + flag, {}) == "https://127.0.0.1:9002/-/healthy"
     assert healthy_url(PROGRAM, {"GINKGO_EXPORTER_CONFIG_FILE": str(config)}) == "https://127.0.0.1:9002/-/healthy"
+    web = {"GINKGO_EXPORTER_WEB_CONFIG_FILE": f"{tmp_path}/web.yml"}
+    assert healthy_url(PROGRAM, web) == "https://127.0.0.1:19121/-/healthy"
     config.write_text("")
     assert healthy_url(PROGRAM + flag, {}) == "http://127.0.0.1:19121/-/healthy"
 
@@ -130,10 +138,17 @@ def test_each_address_has_time_to_answer(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_fault_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    with answering(503) as (url, _):
+    with answering(503) as (url, asked):
         assert healthcheck.main([f"{url}/-/ready"]) == 1
+    assert asked == ["/-/ready"]
     assert healthcheck.main([f"{url}/-/ready"]) == 1
 
     refused, unreachable = capsys.readouterr().out.splitlines()
     assert refused == f"{url}/-/ready: 503 Service Unavailable"
     assert "refused" in unreachable
+
+
+def test_two_attempts_are_half_a_second_apart() -> None:
+    with answering(503) as (url, asked):
+        assert healthcheck.main(["--seconds=0.3", f"{url}/-/ready"]) == 1
+    assert len(asked) == 2
