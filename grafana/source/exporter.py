@@ -9,7 +9,7 @@ from grafana.source.annotations import exporter_restarts, firing_alerts, mass_lo
 from grafana.source.frame import shell
 from grafana.source.graphs import lines
 from grafana.source.links import EVENTS, EXPORTER, RUNBOOKS, STATUS_PAGE
-from grafana.source.palette import WELL, thresholds, words
+from grafana.source.palette import BAD, WELL, thresholds, words
 from grafana.source.queries import (
     HERE,
     INSTALLATION,
@@ -75,6 +75,7 @@ def _scraped() -> stat.Panel:
         limits=thresholds((1, WELL)),
         absent="no target",
         source=Source.EXPORTER,
+        away=BAD,
     )
 
 

@@ -202,6 +202,7 @@ def redis(height: int = 4) -> stat.Panel:
         limits=thresholds((1, WELL), (2, BAD)),
         words=redis_states(),
         source=Source.REDIS,
+        away=BAD,
         height=height,
     )
 

@@ -40,6 +40,7 @@ def tile(  # noqa: PLR0913 - a declaration in keywords
     words: ValueMap | None = None,
     legend: str = _INSTALLATION,
     source: Source = Source.NONE,
+    away: str = UNKNOWN,
     width: int = 4,
     height: int = 4,
 ) -> stat.Panel:
@@ -59,6 +60,7 @@ def tile(  # noqa: PLR0913 - a declaration in keywords
         words: Words instead of some values.
         legend: The name of a value. If it is more than the installation, it is shown beside a single value, too.
         source: Where the value comes from. If the source is away, the panel says since when.
+        away: The colour of that. It is that of a trouble where the panel is about the source itself.
         width: In columns of the grid.
         height: In rows of the grid.
     """
@@ -87,7 +89,7 @@ def tile(  # noqa: PLR0913 - a declaration in keywords
     for reference, query in zip(references(queries), queries, strict=True):
         panel.with_target(instant(query, reference))
     for reference, (text, _) in zip(references(queries)[1:], reasons, strict=True):
-        panel.override_by_query(reference, _since(text))
+        panel.override_by_query(reference, _since(text, away))
     if decimals is not None:
         panel.decimals(decimals)
     if words is not None:
@@ -113,10 +115,10 @@ def counted(title: str, description: str, counter: str) -> stat.Panel:
     )
 
 
-def _since(text: str) -> list[DynamicConfigValue]:
+def _since(text: str, colour: str) -> list[DynamicConfigValue]:
     """Return what makes the words `text since 12:30` of a time in milliseconds."""
     return [
         DynamicConfigValue("unit", f"time:[{text} since] HH:mm"),
-        DynamicConfigValue("mappings", [words({"0": (f"{text} all the time", UNKNOWN)})]),
-        DynamicConfigValue("color", {"mode": FieldColorModeId.FIXED, "fixedColor": UNKNOWN}),
+        DynamicConfigValue("mappings", [words({"0": (f"{text} all the time", colour)})]),
+        DynamicConfigValue("color", {"mode": FieldColorModeId.FIXED, "fixedColor": colour}),
     ]
