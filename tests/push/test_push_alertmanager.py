@@ -80,6 +80,30 @@ def test_alerts_go_out_in_batches() -> None:
     run(scenario)
 
 
+def test_ended_alerts_and_new_ones_share_a_batch() -> None:
+    async def scenario() -> None:
+        fake = Fake()
+        async with posting(fake) as alertmanager:
+            ended = [dead(f"old{i}") for i in range(3)]
+            alertmanager.offer(ended, time.monotonic())
+            await until(lambda: len(alertmanager._accepted) == len(ended))
+            fake.posts.clear()
+            alertmanager.end(ended, resolve=True)
+            alertmanager.offer([dead(f"n{i}") for i in range(BATCH)], time.monotonic())
+            await until(lambda: len(fake.sent()) == BATCH + len(ended))
+        assert [len(post) for post in fake.posts if post] == [BATCH, len(ended)]
+
+    run(scenario)
+
+
+def test_nothing_is_wrong_before_the_first_post() -> None:
+    async def scenario() -> None:
+        async with posting(Fake()) as alertmanager:
+            assert not alertmanager.problem
+
+    run(scenario)
+
+
 def test_a_new_death_goes_before_the_refresh_of_old_ones() -> None:
     async def scenario() -> None:
         fake = Fake()
