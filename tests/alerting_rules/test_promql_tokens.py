@@ -71,5 +71,5 @@ def test_a_text_that_is_no_condition_is_refused(text: str) -> None:
 
 
 def test_a_text_that_is_no_query_is_refused() -> None:
-    with pytest.raises(ValueError, match="no PromQL: ; down and a long re$"):
+    with pytest.raises(ValueError, match=r"no PromQL: ; down and a long re$"):
         tokens("up ; down and a long rest")

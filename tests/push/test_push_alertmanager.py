@@ -98,7 +98,7 @@ def test_ended_alerts_and_new_ones_share_a_batch() -> None:
 
 def test_nothing_is_wrong_before_the_first_post() -> None:
     async def scenario() -> None:
-        async with posting(Fake()) as alertmanager:
+        async with posting(Fake(), run=False) as alertmanager:
             assert not alertmanager.problem
 
     run(scenario)
