@@ -91,6 +91,7 @@ class ExporterApi:
             with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:  # noqa: S310 - as above
                 answer, date = json.loads(response.read(_LONGEST)), response.headers["Date"]
         except urllib.error.HTTPError as error:
+            error.close()  # it has the connection
             hint = " (give them as http://USER:PASSWORD@…)" if error.code == 401 else ""  # noqa: PLR2004
             raise ExporterError(
                 f"the exporter at {place} answers {error.code} {printable(error.reason)}{hint}"

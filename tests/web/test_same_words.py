@@ -17,7 +17,8 @@ def body(url: str) -> str:
         with urlopen(url) as answer:  # noqa: S310
             return str(answer.read().decode())
     except HTTPError as error:
-        return error.read().decode()
+        with error:
+            return error.read().decode()
 
 
 def test_outage_is_told_everywhere_in_the_same_words(redis_server: RedisServer, tmp_path: Path) -> None:
