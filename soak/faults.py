@@ -174,6 +174,7 @@ _SHORT_RUN: Final = 1.4
 _SOON: Final = 0.05
 FAR_AWAY: Final = "away for over a minute"
 PAUSED: Final = "writes paused"
+SAVES: Final = "writes refused, snapshot failed"
 FAULTS: Final[Mapping[str, tuple[Act, tuple[float, float]]]] = {
     "killed, back with its data": (_kill, SHORT),
     "killed, back after a while": (_kill, LONG),
@@ -194,7 +195,7 @@ FAULTS: Final[Mapping[str, tuple[Act, tuple[float, float]]]] = {
     "writes refused, memory full": (_refuse("maxmemory"), LONG),
     "writes refused for a moment": (_refuse("maxmemory"), SHORT),
     "writes refused, no replica": (_refuse("min-replicas-to-write"), LONG),
-    "writes refused, snapshot failed": (_fail_to_save, LONG),
+    SAVES: (_fail_to_save, LONG),
     PAUSED: (_pause, LONG),
     "all data deleted": (_flush, (0.0, 0.1)),
 }

@@ -9,6 +9,7 @@ from typing import Final
 
 from soak.answers import Answer
 from soak.chance import Chance
+from soak.faults import SAVES
 from soak.ledger_states import QUIET, TRADED, UNTRADED, Possible
 from soak.measure import LOADED
 from soak.nodes import Platform
@@ -146,11 +147,20 @@ class LedgerJudge:
     def _judge_idle(self, idle: float | None, span: Span) -> Iterator[str]:
         """Judge for how long nobody looked at the plan. The exporter's own looks do not count.
 
-        Redis counts from the start or a save, if that was later: so a fault excuses a time that is too short.
+        Redis counts from the start or a save, if that was later: so a fault excuses a time that is too short. While
+        Redis saves, it does not record a look.
         """
+        saves = [fault for fault in self.chance.faults if fault.kind == SAVES]
         looks = [*tuple(self.platform.looks.writes), *tuple(self.platform.plan.writes)]
         looks = [look for look in looks if look.value is not None and look.begun <= span[1]]
-        sure = max((look.begun for look in looks if look.sure and look.ended <= span[0]), default=-math.inf)
+        recorded = [
+            look.begun
+            for look in looks
+            if look.sure
+            and look.ended <= span[0]
+            and not any(fault.since <= look.ended and look.begun <= fault.until for fault in saves)
+        ]
+        sure = max(recorded, default=-math.inf)
         last = max((look.ended for look in looks), default=math.inf)
         if idle is None:
             return

@@ -241,10 +241,10 @@ class Model:
         if not beats:
             return True
         if not known:
+            # Its chance counts from the fault at which it was missed first, and adds up over later ones.
             beaten = beats[-1].begun
-            restarts = (fault for fault in self.chance.faults if fault.restart and fault.since < until)
-            return all(
-                beaten > fault.down_from or until >= fault.down_until + GRACE - FULL_SECONDS for fault in restarts
-            )
+            restarts = [fault.down_from for fault in self.chance.faults if fault.restart and fault.since < until]
+            missed = min((down_from for down_from in restarts if down_from >= beaten), default=None)
+            return missed is None or self.chance.most(missed, until) >= GRACE - FULL_SECONDS
         last = memory.states[-1][0] if memory.states else -math.inf
         return self.chance.may_be_over(memory.seen_beat(beats[-1].begun), last, until)
