@@ -10,6 +10,7 @@ from by_hand import HASH, Truth
 from exporter.demo.scheduler import ORPHANED
 from exporter.liveness.judge import State
 from soak.answers import Answer, ShownNode
+from soak.faults import SAVES
 from soak.ledger import LedgerJudge
 from soak.ledger_states import QUIET
 from soak.measure import LOADED, PortfolioValues
@@ -204,6 +205,14 @@ def test_look_during_an_answer_may_come_after_the_read() -> None:
     desk.truth.looks.writes += [Write(1, 95, 95.01, sure=True), Write(1, 105.1, 105.11, sure=True)]
     for idle in (0, 10):
         assert not desk.wrong_with(105, idle=idle, took=0.2)
+
+
+def test_look_while_redis_saves_need_not_be_recorded() -> None:
+    desk = planned_on_a()
+    desk.truth.looks.writes += [Write(1, 95, 95.01, sure=True), Write(1, 104, 104.01, sure=True)]
+    assert desk.wrong_with(105, idle=10)
+    desk.truth.model.chance.faults.append(Fault(SAVES, 103.9, until=104.5, readable=True))
+    assert not desk.wrong_with(105, idle=10)
 
 
 def test_exporter_need_not_know_a_look_that_failed_and_redis_counts_from_its_start() -> None:

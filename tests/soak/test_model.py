@@ -125,6 +125,15 @@ def test_node_that_came_and_was_lost_between_two_answers_may_be_known(state: Sta
     assert not truth.faults_found(100.6, state, without=COUNTERS, last_heartbeat=None)
 
 
+@pytest.mark.parametrize(("at", "right"), [(108.5, False), (109.6, True)])
+def test_chance_of_a_node_that_was_never_seen_adds_up_over_crashes_of_redis(at: float, *, right: bool) -> None:
+    truth = Truth()
+    truth.beat(100)
+    for down, up in ((100.5, 104.5), (106, 108)):
+        truth.model.chance.faults.append(Fault("killed", down, down, up, up, restart=True))
+    assert (not truth.faults_found(at, State.OFFLINE)) is right
+
+
 def test_beat_that_was_lost_before_an_answer_need_not_be_known() -> None:
     truth = seen_online()
     lose(truth, 101)
