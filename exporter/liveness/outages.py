@@ -14,6 +14,8 @@ READ, PROBED = "read", "probe"
 """The two operations that can fail. A probe can succeed while reads of nodes time out or are refused."""
 WINDOW: Final = 120.0
 """Length of the window over which outages are added up, in seconds."""
+_MOST_CAUSES: Final = 5
+"""Largest number of causes of one outage that are logged."""
 
 OnOutage = Callable[[str, float], None]
 """Called with the cause of an outage that begins, or with an empty text when it ends, and with the monotonic time of
@@ -38,6 +40,7 @@ class Outages:
         self._lock = Lock()
         self._errors: dict[str, str] = {}
         self._since: float | None = None
+        self._logged: set[str] = set()
         self._past: deque[tuple[float, float]] = deque()
         self._on_change: list[OnOutage] = []
 
@@ -46,7 +49,7 @@ class Outages:
         self._on_change.append(listener)
 
     def failed(self, what: str, error: SourceError, began: float) -> None:
-        """Record a failure. The first failure of an outage is logged.
+        """Record a failure. The first failure of an outage is logged, and each new cause.
 
         Args:
             what: The operation that failed: ``READ`` or ``PROBED``.
@@ -54,14 +57,19 @@ class Outages:
             began: When the operation began, in monotonic seconds.
         """
         with self._lock:
-            first = self._since is None
+            first, cause = self._since is None, str(error)
             if self._since is None:
                 self._since = began
-            self._errors[what] = str(error)
+                self._logged.clear()
+            self._errors[what] = cause
+            new = cause not in self._logged and len(self._logged) < _MOST_CAUSES
+            if new:
+                self._logged.add(cause)
+        if new:
+            log.error("Redis cannot be read" if first else "Redis still cannot be read", error=cause)
         if first:
-            log.error("Redis cannot be read", error=str(error))
             for on_change in self._on_change:
-                on_change(str(error), began)
+                on_change(cause, began)
 
     def succeeded(self, what: str) -> bool:
         """Record a success of ``READ`` or ``PROBED``.

@@ -108,17 +108,28 @@ def test_outages_of_long_ago_are_dropped_although_others_follow(times: Times) ->
     assert len(times.outages._past) == 6
 
 
-def test_only_the_first_failure_and_the_end_are_logged(times: Times) -> None:
+def test_begin_and_end_are_logged_and_each_new_cause_once(times: Times) -> None:
     with capture_logs() as logs:
         times.succeed()
         times.succeed()
-        times.fail(READ, "refused")
-        times.fail(PROBED, "away")
+        for _ in range(2):
+            times.fail(READ, "refused")
+            times.fail(PROBED, "away")
         times.succeed(PROBED)
         times.succeed(READ)
         times.succeed(READ)
+        times.fail(READ, "away")
     assert [(entry["event"], entry.get("error")) for entry in logs] == [
         ("Redis answers", None),
         ("Redis cannot be read", "refused"),
+        ("Redis still cannot be read", "away"),
         ("Redis answers", None),
+        ("Redis cannot be read", "away"),
     ]
+
+
+def test_an_outage_with_ever_new_causes_is_five_lines(times: Times) -> None:
+    with capture_logs() as logs:
+        for number in range(100):
+            times.fail(READ, f"cause {number}")
+    assert [entry["error"] for entry in logs] == [f"cause {number}" for number in range(5)]
