@@ -67,3 +67,8 @@ def test_exporter_sees_the_fullest_queue_and_the_positions(shared_redis: RedisSe
     assert series.reading.account.ledger.counts["traded"] == 2  # type: ignore[index] # the state is text
     assert series.values["ginkgo_node_queue_size_max"] == {"n1": 900}
     assert series.values["ginkgo_node_positions"] == {"n1": 2}
+
+
+def test_portfolio_of_which_nothing_is_given_runs_with_an_empty_queue() -> None:
+    fields = PortfolioMetrics().fields("n1")
+    assert (fields["status"], fields["queue_size"], fields["position_count"]) == ("RUNNING", "0", "0")
