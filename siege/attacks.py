@@ -49,7 +49,7 @@ ATTACKS: Final = (
     Attack("new-nodes", "1,000 new nodes a second with unreadable fields", redis_attacks.new_nodes),
     Attack("large-header", "Alertmanager answers with a header of 20 MB", alertmanager=alertmanager.large_header),
     Attack("silent", "600 connections that say nothing", Silent(600)),
-    # --- the end here -----------------------------------------------------------------
+    # --- those above stopped the first release; these are variations -------------------------------
     Attack("scrapes-unread", "200 clients scrape and do not read", Unread(200, repeated(_SCRAPE))),
     Attack("drip", "200 clients scrape and read 1 KiB a second", Unread(200, repeated(_SCRAPE), drip=1024)),
     Attack("filters", "200 scrapes, each with another filter, are not read", Unread(200, http_attacks.filters)),

@@ -1,6 +1,7 @@
 """Attackers that write to Redis, and replies of a hostile one."""
 
 import itertools
+import math
 import time
 from typing import Final
 
@@ -45,15 +46,19 @@ def long_names(field: Field) -> None:
 
 
 def new_nodes(field: Field) -> None:
-    """Write 1,000 new node ids a second, with fields that cannot be read."""
+    """Write 1,000 new node ids a second, with fields that cannot be read.
+
+    All of them are gone soon after the attack, hash first, which is no crash: their memory has to be free again.
+    """
     fields = [word for name in ("queue_size", "total_events", "cpu_usage", "status") for word in (name, "rubbish")]
     with redis.Redis(port=field.redis_port) as client:
         for number in field.rounds(0.1):
             pipe = client.pipeline(transaction=False)
+            left = math.ceil(field.until - time.monotonic()) + 2
             for i in range(100):
                 pipe.execute_command("HSET", f"node:metrics:new-{number}-{i}", *fields)
-                pipe.expire(f"node:metrics:new-{number}-{i}", 3600)
-                pipe.set(f"heartbeat:node:new-{number}-{i}", "rubbish", ex=3600)
+                pipe.expire(f"node:metrics:new-{number}-{i}", left)
+                pipe.set(f"heartbeat:node:new-{number}-{i}", "rubbish", ex=left + 3)
             pipe.execute()
 
 
