@@ -86,7 +86,7 @@ def discover(  # noqa: PLR0913 - what a scan depends on
     calls: list[float] = []
     rights = rights or Rights()
     before, start, cut = _NOTHING, time.monotonic(), ""
-    for page, seconds in _pages(pool, _pattern(keys.metrics, keys.heartbeat, *WORKERS), timeout, rights, server):
+    for page, seconds, stuck in _pages(pool, _pattern(keys.metrics, keys.heartbeat, *WORKERS), timeout, rights, server):
         calls.append(seconds)
         if len(calls) == FEW:
             before = _scans(pool, timeout)
@@ -95,7 +95,7 @@ def discover(  # noqa: PLR0913 - what a scan depends on
                 if key.startswith(prefix):
                     found.add(key[len(prefix) :])
         workers.update(key for key in page if key.startswith(WORKERS) and len(workers) < most_nodes)
-        if cut := _bound(found, len(calls), time.monotonic() - start):
+        if cut := "the same cursor again" if stuck else _bound(found, len(calls), time.monotonic() - start):
             break
     if cut or found.too_long:
         left_out = f"{found.too_long} ids of more than {LONGEST_NAME} bytes were left out"
@@ -134,9 +134,13 @@ def _mean(before: tuple[int, int], after: tuple[int, int]) -> float:
 
 def _pages(
     pool: Pool, pattern: bytes, timeout: float, rights: Rights, server: str
-) -> Iterator[tuple[list[bytes], float]]:
-    cursor, asked = b"0", b""
-    while cursor != asked:  # a server that names the cursor that it was asked with would be asked without end
+) -> Iterator[tuple[list[bytes], float, bool]]:
+    """Yield each page of a scan, how many seconds it took, and whether its cursor is the one that was asked with.
+
+    A server that answers so would be asked without end. The caller has to stop, and has not seen all names.
+    """
+    cursor = b"0"
+    while True:
         asked = cursor
         start = time.monotonic()
         request = pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % COUNT)
@@ -153,7 +157,7 @@ def _pages(
                 raise plain_error(reply)
             case _:
                 raise SourceError(f"Redis gave an unexpected answer to SCAN: {type(reply).__name__}")
-        yield page, time.monotonic() - start
+        yield page, time.monotonic() - start, cursor == asked != b"0"
         if cursor == b"0":
             return
 

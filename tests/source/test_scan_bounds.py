@@ -61,8 +61,13 @@ def test_scan_without_names_and_without_end_is_ended(monkeypatch: pytest.MonkeyP
     assert found_by(lambda: page(next(numbers)), told).cut
 
 
-def test_cursor_that_is_answered_with_itself_ends_the_scan() -> None:
-    assert found_by(lambda: page(7, b"a"), []).names == {b"a"}
+@pytest.mark.parametrize("names", [(), (b"execution-node-000001",)])
+def test_cursor_that_is_answered_with_itself_ends_the_scan_which_is_not_complete(names: tuple[bytes, ...]) -> None:
+    told = list[str]()
+    found = found_by(lambda: page(7, *names), told, Data(10))
+    assert found.names == {*names}
+    assert (found.cut, found.complete) == (True, False), "nodes that it did not find may still have keys"
+    assert told == ["discovery: a scan of Redis was ended: the same cursor again"]
 
 
 def test_id_that_is_too_long_is_left_out_and_told() -> None:
