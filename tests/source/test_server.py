@@ -239,7 +239,7 @@ def test_configuration_is_read_if_redis_does_not_count_refused_writes(
 
 
 def test_reading_a_servers_state_costs_under_a_third_of_a_millisecond_of_cpu(shared_redis: RedisServer) -> None:
-    """Measured in CPU time, since other processes use the machine too, and the best of five parts, since they slow it."""
+    """Measured in CPU time, and the best of five parts, since other processes use the machine too."""
     source = open_source(load({"redis.url": [shared_redis.url]}))
     reader = source.reader()
     seen(reader)
