@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 
-from exporter.errors import SourceError, SourceTimeoutError
+from exporter.errors import SourceTimeoutError
 from exporter.snapshot.snapshot import Snapshot
 
 
@@ -33,21 +33,9 @@ class SharedRead:
             current = self._current
             if current and not current.done():
                 return current
-            current = self._current = self._executor.submit(self._read_once)
+            current = self._current = self._executor.submit(self._read)
         current.add_done_callback(self._let_go)
         return current
-
-    def _read_once(self) -> Snapshot:
-        """Read; an error refers to no frame of the read.
-
-        Otherwise a failed read's replies would stay in memory together with the error. The error and the frame that
-        waits for it refer to each other, so this could last until a garbage collection that rarely comes.
-        """
-        try:
-            return self._read()
-        except SourceError as error:
-            error.__cause__ = error.__context__ = None
-            raise error.with_traceback(None) from None
 
     def _let_go(self, done: "Future[Snapshot]") -> None:
         """Drop the reference to a finished read, so that its snapshot does not stay in memory during the next read."""
