@@ -1,9 +1,10 @@
 """How much a reply of Redis may be: bytes of a batch of replies, and elements of an array.
 
 hiredis makes room for an array as soon as it has read the array's length, so a length must be checked
-before hiredis sees it. The check of each byte is cheap but cannot tell a length from the inside of a value.
-When it finds something that looks like a huge length, the connection is given up, and the next connections
-follow the protocol byte by byte: that is slow, and exact.
+before hiredis sees it. Millions of small elements need no huge array, they may be nested or follow each other; Python
+can hardly give their memory back, so they are counted too. Both checks are cheap but cannot tell an element from the
+inside of a value. When they find too much, the connection is given up, and the next connections follow the protocol
+byte by byte: that is slow, and exact.
 """
 
 import re
@@ -19,7 +20,7 @@ class Limit:
 
     Attributes:
         size: Bytes of the whole batch.
-        elements: Elements of one array, map or set.
+        elements: Elements of the whole batch. An array counts as one, and each of its elements as one more.
     """
 
     size: int
@@ -27,11 +28,14 @@ class Limit:
 
 
 USUAL: Final = Limit(4 * 2**20, 99_999)
-"""For a chunk of nodes, which usually has 200 KiB, and for all commands that no other limit is given for.
+"""For a chunk of nodes, and for all commands that no other limit is given for.
 
-hiredis makes up to 20 bytes of objects of each byte: an empty array has 4 bytes, and a list has 72."""
+The replies to a chunk usually have 200 KiB and 13,000 elements. hiredis makes up to 20 bytes of objects of each byte:
+an empty array has 4 bytes, and a list has 72."""
 PLAN: Final = Limit(32 * 2**20, 1_999_998)
 """For the plan: a million portfolios."""
+_LEAST: Final = 4
+"""Bytes of the smallest elements. While a batch has fewer for each element that it may have, it is not counted."""
 
 _HUGE: Final = {
     limit: {kind: re.compile(re.escape(kind) + rb"\d{%d}" % digits) for kind in (b"*", b"%", b"~", b">", b"|")}
@@ -55,7 +59,7 @@ class ReplyTooLargeError(RedisError):
 
 
 class TooManyElementsError(ReplyTooLargeError):
-    """An array, map or set surely has more elements than any that was asked for."""
+    """Replies surely have more elements than any that were asked for."""
 
 
 class Meter:
@@ -68,12 +72,15 @@ class Meter:
     def __init__(self, *, exact: bool) -> None:
         self._frames = Frames() if exact else None
         self._tail = b""
-        self._bytes = 0
+        self._bytes = self._lines = 0
         self._limit = USUAL
 
     def begin(self, limit: Limit = USUAL) -> None:
         """Begin a batch of replies."""
-        self._bytes, self._limit = 0, limit
+        self._bytes = self._lines = 0
+        self._limit = limit
+        if self._frames:
+            self._frames.elements = 0
 
     def take(self, buffer: bytearray, size: int) -> None:
         """Measure the first ``size`` bytes of a buffer.
@@ -87,6 +94,10 @@ class Meter:
         if self._frames:
             self._frames.take(bytes(buffer[:size]), self._limit.elements)
             return
+        if self._bytes > _LEAST * self._limit.elements:
+            self._lines += buffer.count(b"\n", 0, size)
+            if self._lines > self._limit.elements:
+                raise ReplyTooLargeError("replies seem to have too many elements", doubtful=True)
         seam = self._tail + buffer[: min(size, _OVERLAP)]
         self._tail = (self._tail + buffer[max(0, size - _OVERLAP) : size])[-_OVERLAP:]
         for kind, huge in _HUGE[self._limit].items():
@@ -96,9 +107,14 @@ class Meter:
 
 
 class Frames:
-    """Follows the protocol (RESP2 and RESP3) byte by byte, and looks at lengths only."""
+    """Follows the protocol (RESP2 and RESP3) byte by byte, and looks at lengths only.
+
+    Attributes:
+        elements: How many elements have begun.
+    """
 
     def __init__(self) -> None:
+        self.elements = 0
         self._line = b""
         self._skip = 0
 
@@ -123,6 +139,9 @@ class Frames:
             self._line, position = b"", end + 1
 
     def _begin(self, line: bytes, most_elements: int) -> None:
+        self.elements += 1
+        if self.elements > most_elements:
+            raise TooManyElementsError(f"replies have more than {most_elements:,} elements")
         kind, length = line[:1], line[1:].strip()
         if not length.isdigit():
             return

@@ -51,6 +51,33 @@ def test_usual_replies_are_taken() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    "element", [b"*0\r\n", b"*1\r\n", b"%0\r\n", b"~0\r\n", b"(7\r\n", b"$2\r\nab\r\n", b":70\r\n"]
+)
+def test_batch_of_too_many_small_elements_is_refused_before_it_has_all_its_bytes(element: bytes) -> None:
+    data = element * (3 * USUAL.elements)
+    assert len(data) < USUAL.size, "its bytes alone would be taken"
+    for exact in (True, False):
+        assert is_refused(data, [65_536], exact=exact)
+
+
+def test_many_lines_of_values_are_doubted_and_then_taken() -> None:
+    value = b"\n" * 1_000_000
+    data = b"*1\r\n$%d\r\n%b\r\n" % (len(value), value)
+    assert is_refused(data, [65_536], exact=False)
+    assert not is_refused(data, [65_536], exact=True)
+
+
+def test_elements_are_counted_anew_in_each_batch() -> None:
+    block = bytearray(b"*0\r\n" * (USUAL.elements - 1))
+    for exact in (True, False):
+        meter = Meter(exact=exact)
+        for _ in range(3):
+            meter.begin()
+            meter.take(block, len(block))
+            meter.take(bytearray(b":1\r\n"), 4)
+
+
 def test_batch_may_have_its_bytes_and_the_next_one_again_as_many() -> None:
     block = bytearray(b"x" * (USUAL.size // 2))
     meter = Meter(exact=False)
