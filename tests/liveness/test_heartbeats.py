@@ -123,3 +123,17 @@ def test_heartbeats_that_end_in_a_time_are_told_the_first_first() -> None:
     look(heartbeats, {b"a": Pair(ttl=20), b"b": Pair(ttl=30), b"c": Pair(ttl=25)}, 0)
     assert heartbeats.ending(19, 29) == [b"a", b"c"]
     assert heartbeats.ending(20, 30) == [b"c", b"b"]
+
+
+def test_nodes_that_had_no_heartbeat_before_an_update_are_told_as_arrived() -> None:
+    heartbeats = Heartbeats()
+    assert heartbeats.arrived == []
+    look(heartbeats, {b"a": Pair(ttl=30), b"b": Pair()}, 10)
+    assert heartbeats.arrived == [b"a"]
+    look(heartbeats, {b"a": Pair(ttl=30), b"b": Pair(ttl=30)}, 11)
+    assert heartbeats.arrived == [b"b"]
+    look(heartbeats, {b"a": Pair(ttl=30), b"b": Pair(ttl=30)}, 12)
+    assert heartbeats.arrived == []
+    heartbeats.forget(b"a")
+    look(heartbeats, {b"a": Pair(ttl=30), b"b": Pair(ttl=30)}, 13)
+    assert heartbeats.arrived == [b"a"]

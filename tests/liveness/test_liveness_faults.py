@@ -7,6 +7,7 @@ import pytest
 
 from exporter.liveness.all_faults import Faults
 from exporter.liveness.faults import HALF, ONGOING, Fault, Kind, ServerFaults, chance
+from exporter.liveness.server_evidence import ServerEvidence
 from exporter.source.reading import Server
 from readings import Pair, reading_of
 
@@ -34,6 +35,12 @@ class Looks:
     @property
     def spans(self) -> list[tuple[Kind, float, float]]:
         return [(fault.kind, fault.start, fault.end) for fault in self.faults.faults]
+
+
+def test_what_redis_says_of_itself_is_kept_as_evidence() -> None:
+    looks = Looks()
+    looks.see(replace(SERVER, evicted=3))
+    assert looks.faults.evidence == ServerEvidence("run-1", "master", evicted=3, evicted_at=101.0)
 
 
 # --- chance ------------------------------------------------------------------------------------

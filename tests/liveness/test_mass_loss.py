@@ -1,9 +1,11 @@
 """Mass loss: when it is seen, which deaths are part of it, and which are held back. Time is passed in."""
 
+from dataclasses import replace
+
 import pytest
 
 from exporter.liveness.judge import Change, Judge, State
-from exporter.liveness.mass_loss import MassLoss, Ruling, Thresholds
+from exporter.liveness.mass_loss import MassLoss, Ruling, Thresholds, count_late
 from readings import CRASHED, GONE, SERVER, Pair, reading_of
 
 TTL, BEAT = 30.0, 10.0
@@ -350,3 +352,17 @@ def test_death_is_held_back_for_a_beat_and_a_half_at_most(rules: MassLoss) -> No
     for now in (0.0, 10.0, 14.9):
         assert rules.rule({b"a": 0.0}, now, alive=6, late=3) == {b"a": Ruling.HELD}
     assert rules.rule({b"a": 0.0}, 15.0, alive=6, late=3) == {b"a": Ruling.SINGLE}
+
+
+def test_late_nodes_of_a_sample_stand_for_their_share_of_the_fleet() -> None:
+    lives = (-2, -1, 0, 1, 11_999, 12_000)
+    reading = replace(reading_of({}), ttl_ms=lives)
+    assert count_late(reading, 12, TTL) == 4, "two of six live heartbeats have less than 0.4 of their life left"
+
+
+def test_restored_members_are_of_one_loss_if_they_died_within_a_ttl(rules: MassLoss) -> None:
+    for name, ended in ((b"b", 20.0), (b"a", 0.0), (b"far", 60.0)):
+        rules.restore(name, ended)
+    assert [(loss.first, loss.members) for loss in rules.losses] == [(0.0, {b"a", b"b"}), (60.0, {b"far"})]
+    assert rules.rule({b"c": TTL}, TTL, alive=6, late=0) == {b"c": Ruling.MEMBER}
+    assert rules.members == {b"a", b"b", b"c", b"far"}
