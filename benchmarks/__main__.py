@@ -14,6 +14,7 @@ from typing import Final
 
 from benchmarks import footprint, idle
 from benchmarks.cases import SCRAPERS, Bench, Case, Way
+from benchmarks.servers import end_on_sigterm
 
 CASES: Final[Sequence[Case]] = (Case(1000), Case(10_000), Case(100_000), Case(1000, 1_000_000))
 COLUMNS: Final = (
@@ -87,6 +88,7 @@ def main() -> None:
         "--quick", action="store_true", help="1,000 nodes and three rounds, to see whether everything works"
     )
     arguments = parser.parse_args()
+    end_on_sigterm()
     cases: Sequence[Case] = CASES
     rounds = arguments.rounds
     if arguments.quick:

@@ -186,6 +186,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=NODES, help=f"nodes [{NODES}]")
     parser.add_argument("--starts", type=int, default=STARTS, help=f"starts of each program [{STARTS}]")
     arguments = parser.parse_args()
+    servers.end_on_sigterm()
     print(table(arguments.nodes, arguments.starts), flush=True)  # noqa: T201
 
 

@@ -162,6 +162,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"seconds of the measurement [{SECONDS:g}]")
     parser.add_argument("--settle", type=float, default=SETTLE, help=f"seconds before it [{SETTLE:g}]")
     arguments = parser.parse_args()
+    servers.end_on_sigterm()
     trees = [tree.resolve() for tree in arguments.trees]
     print(table(measure(arguments.seconds, arguments.settle, trees)), flush=True)  # noqa: T201
 

@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=10_000, help="nodes [10000]")
     parser.add_argument("--rounds", type=int, default=30, help="rounds [30]")
     arguments = parser.parse_args()
+    servers.end_on_sigterm()
     with ExitStack() as stack:
         stack.enter_context(servers.beside_redis())
         cases = [Case(arguments.nodes, portfolios, stack) for portfolios in (0, EACH)]

@@ -11,6 +11,7 @@ from dataclasses import replace
 from http.client import HTTPException
 from typing import Final
 
+from benchmarks.servers import end_on_sigterm
 from siege.attack import Attack, Field
 from siege.attacks import ATTACKS
 from siege.report import Result, headings, row
@@ -112,7 +113,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=_LIMIT >> 20, help="MiB that the exporter may have [256]")
     parser.add_argument("--log", action="store_true", help="show the first log lines of each attack")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+    end_on_sigterm()
     limit = arguments.limit << 20
     failed = False
     print(headings(), flush=True)  # noqa: T201

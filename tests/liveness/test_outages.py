@@ -133,3 +133,15 @@ def test_an_outage_with_ever_new_causes_is_five_lines(times: Times) -> None:
         for number in range(100):
             times.fail(READ, f"cause {number}")
     assert [entry["error"] for entry in logs] == [f"cause {number}" for number in range(5)]
+
+
+def test_listeners_are_told_of_each_begin_and_end_with_the_time_of_the_begin(times: Times) -> None:
+    told: list[tuple[str, float]] = []
+    times.outages.on_change(lambda cause, began: told.append((cause, began)))
+    times.succeed()
+    times.fail(why="away", took=5)
+    times.fail(READ, "too slow")
+    times.succeed(PROBED, after=1)
+    times.succeed(READ)
+    times.succeed(READ)
+    assert told == [("away", 1000.0), ("", 1000.0)]
