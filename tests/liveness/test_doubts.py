@@ -69,6 +69,30 @@ def test_first_look_at_a_pair_that_reads_as_crashed_decides_nothing() -> None:
     assert (doubt.why, doubt.fault, doubt.until) == (Why.FIRST_LOOK, None, None)
 
 
+def test_fault_after_the_first_look_leaves_its_reason() -> None:
+    judge = Judge(TTL, BEAT)
+    judge.judge(reading_of({b"n": CRASHED}, 0))
+    judge.observe(replace(SERVER, run_id="run-2", uptime=0.5), 0.5)
+    doubt = judge.doubt(b"n")
+    assert doubt
+    assert (doubt.why, doubt.fault, doubt.until) == (Why.FIRST_LOOK, None, None)
+
+
+def test_node_whose_chance_is_over_is_decided_by_the_next_look() -> None:
+    judge = Judge(TTL, BEAT)
+    judge.judge(reading_of({b"n": ALIVE}, 0))
+    for at in range(1, 21):
+        judge.observe(SERVER, at)
+    demoted = replace(SERVER, role="slave")
+    judge.judge(reading_of({b"n": CRASHED}, 21, demoted))
+    untils = []
+    for at in range(22, 44):
+        judge.observe(demoted, at)
+        untils.append(getattr(judge.doubt(b"n"), "until", None))
+    assert untils[:20] == pytest.approx([41] * 20), "20 s of chance before its role changed, and 20 s after"
+    assert untils[20:] == pytest.approx([42, 43]), "never before now"
+
+
 def test_death_that_is_held_back_says_so() -> None:
     judge = Judge(TTL, BEAT)
     nodes = {name: replace(ALIVE, ttl=ttl) for name, ttl in ((b"a", 20.0), (b"b", 21.0), (b"c", 22.0), (b"d", 30.0))}

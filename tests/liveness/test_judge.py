@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from exporter.liveness.faults import Kind
+from exporter.liveness.forgetting import Leftovers
 from exporter.liveness.judge import Change, Judge, State, Verdicts
 from exporter.source.reading import Server
 from readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, ZOMBIE, Pair, reading_of
@@ -754,3 +755,14 @@ def test_offline_node_whose_hash_is_deleted_is_told_to_be_gone(court: Court) -> 
     court.judge.on_changes(told.extend)
     court.look(GONE, TTL + 1)
     assert told == [Change(b"n", State.OFFLINE, State.GONE, TTL + 1)]
+
+
+def test_offline_node_is_forgotten_once_its_work_has_moved_unless_it_is_needed() -> None:
+    judge = Judge(TTL, BEAT, forget_rehomed_after=100)
+    names = (b"moved", b"needed", b"other")
+    judge.judge(reading_of(dict.fromkeys(names, ALIVE), 0))
+    states = []
+    for at in range(1, 135):
+        states = judge.judge(reading_of(dict.fromkeys(names, CRASHED), at)).states
+        judge.set_leftovers(Leftovers(needed=frozenset([b"needed"]), rehomed=frozenset([b"moved", b"needed"])))
+    assert states == [State.FORGOTTEN, State.OFFLINE, State.OFFLINE]

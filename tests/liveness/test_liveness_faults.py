@@ -1,7 +1,6 @@
 """Redis's faults: which looks show one, when it begins and ends, and how much chance it leaves. Time is passed in."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +8,7 @@ from exporter.liveness.all_faults import Faults
 from exporter.liveness.faults import HALF, ONGOING, Fault, Kind, ServerFaults, chance
 from exporter.liveness.server_evidence import ServerEvidence
 from exporter.source.reading import Server
-from readings import Pair, reading_of
+from readings import Pair, cluster, reading_of
 
 TTL, BEAT = 30.0, 10.0
 SHORT, CUT_OFF = 15.0, 12.0
@@ -294,31 +293,6 @@ def test_replica_that_lost_its_link_was_silent_since_its_masters_last_word(silen
 
 
 # --- a cluster ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster(Server):
-    """Primaries that each hold the nodes whose name begins with their letter."""
-
-    members: Mapping[str, Server] = field(default_factory=dict)
-    owners: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def addresses(self) -> Collection[str]:
-        return self.owners.values()
-
-    @property
-    def placement(self) -> object:
-        return self.owners
-
-    def holders(self, name: bytes) -> tuple[str, ...]:
-        return (self.owners.get(name.decode()[:1], ""),)
-
-
-def cluster(*silent: str, owners: Mapping[str, str] | None = None, **members: Server) -> Cluster:
-    owners = owners or {"a": "A", "b": "B"}
-    there = {name: members.get(name, replace(SERVER, run_id=name)) for name in owners.values() if name not in silent}
-    return Cluster("", "cluster", members=there, owners=owners)
 
 
 def test_fault_of_one_primary_hits_only_its_nodes() -> None:

@@ -49,10 +49,14 @@ def test_offline_node_is_forgotten_by_its_age_or_by_its_work() -> None:
     forgetting = Forgetting(after=100, rehomed_after=10)
     forgetting.leftovers = Leftovers(needed=frozenset([b"needed"]), rehomed=frozenset([b"moved"]))
     ages = {
-        name: [forgetting.forgets(name, age, forgotten=False) for age in (5, 50, 500)]
+        name: [forgetting.forgets(name, age, forgotten=False) for age in (5, 10, 50, 100, 500)]
         for name in (b"any", b"moved", b"needed")
     }
-    assert ages == {b"any": [False, False, True], b"moved": [False, True, True], b"needed": [False] * 3}
+    assert ages == {
+        b"any": [False, False, False, False, True],
+        b"moved": [False, False, True, True, True],
+        b"needed": [False] * 5,
+    }
     assert not Forgetting(None, None).forgets(b"moved", 1e9, forgotten=False)
 
 
