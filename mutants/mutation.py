@@ -3,16 +3,17 @@
 import re
 import warnings
 from collections.abc import Hashable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import takewhile
+from itertools import accumulate, takewhile
 from types import CodeType
 
 import parso
 from cosmic_ray.ast import ast_nodes  # type: ignore[import-untyped]
-from cosmic_ray.mutating import mutate_code  # type: ignore[import-untyped]
 from parso.python.tree import Class, Function, Lambda
 from parso.tree import NodeOrLeaf
+from parso.utils import split_lines
 
 from mutants.operators import operators
 
@@ -66,31 +67,29 @@ def mutants_of(module: str, text: str, skip: Sequence[str] = ()) -> Iterator[Mut
     """
     left_alone = re.compile("|".join(skip) or r"\Z.")
     seen = {_essence(text)}
-    head = ""
-    for statement in parso.parse(text).children:  # one at a time: Cosmic Ray parses what it mutates anew each time
-        own = statement.get_code()
-        tail = text[len(head) + len(own) :]
-        for node, operator, changed in _mutations(own):
-            essence = _essence(head + changed + tail)
-            if essence is None or essence in seen:
-                continue
-            seen.add(essence)
-            before, line, becomes = _difference(own.splitlines(), changed.splitlines())
-            if not left_alone.search(line):
-                number = head.count("\n") + before + 1
-                yield Mutant(Key(module, _place(node), line, becomes), number, operator, head + changed + tail)
-        head += own
+    for node, operator, changed in _mutations(text):
+        essence = _essence(changed)
+        if essence is None or essence in seen:
+            continue
+        seen.add(essence)
+        before, line, becomes = _difference(text.splitlines(), changed.splitlines())
+        if not left_alone.search(line):
+            yield Mutant(Key(module, _place(node), line, becomes), before + 1, operator, changed)
 
 
 def _mutations(text: str) -> Iterator[tuple[NodeOrLeaf, str, str]]:
     """Yield each mutation of a text: the node, the operator's name and the changed text."""
     tree = parso.parse(text)
+    lines = [0, *accumulate(map(len, split_lines(text, keepends=True)))]
     for name, operator in operators().items():
-        nodes = [node for node in ast_nodes(tree) for _ in operator.mutation_positions(node)]
-        for occurrence, node in enumerate(nodes):
-            changed = mutate_code(text, operator, occurrence)
-            if changed is not None:
-                yield node, name, changed
+        for node in ast_nodes(tree):
+            for index, _ in enumerate(operator.mutation_positions(node)):
+                # The operator changes the node itself. So it gets a copy, which has the same parent.
+                changed = operator.mutate(deepcopy(node, {id(node.parent): node.parent}), index)
+                row, column = node.get_start_pos_of_prefix()
+                start = lines[row - 1] + column
+                end = start + len(node.get_code())
+                yield node, name, text[:start] + (changed.get_code() if changed else "") + text[end:]
 
 
 def _essence(text: str) -> Hashable | None:
