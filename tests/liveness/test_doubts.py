@@ -1,5 +1,6 @@
 """Why a node is undecided and until when, as the judge knows it and as rows say it."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -119,10 +120,18 @@ def test_times_are_unix_times_and_the_words_name_them() -> None:
     assert because(doubt._replace(fault_until=None)).endswith(lasts)
 
 
+def test_times_are_told_to_the_millisecond() -> None:
+    doubt = judged(restarted_judge(40.12345), lambda: WALL, lambda: 0.0).undecided(b"n")
+    assert doubt
+    assert (doubt.fault_until, doubt.until) == (WALL + 40.123, WALL + 80.123)
+
+
 def test_command_that_looks_once_knows_doubts_alone() -> None:
     since = first_look(restarted_judge())
     assert since(b"n") is None
-    assert since.undecided(b"n")
+    doubt = since.undecided(b"n")
+    assert doubt
+    assert doubt.fault_until == pytest.approx(time.time() - time.monotonic() + 40, abs=1)
 
 
 def test_words_for_other_reasons() -> None:

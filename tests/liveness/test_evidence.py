@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from exporter.liveness.earlier_run import WasOffline
 from exporter.liveness.evidence import Finding, Why
 from exporter.liveness.faults import Kind
 from exporter.liveness.judge import Change, Judge, State
@@ -79,6 +80,23 @@ def test_offline_node_whose_keys_are_deleted_is_found_gone_once() -> None:
     found = hearing.look(32, n=GONE)
     assert found["n"].change == Change(b"n", State.OFFLINE, State.GONE, 32)
     assert found["n"].why is Why.STOPPED
+
+
+def test_unknown_node_without_keys_is_no_change() -> None:
+    assert Hearing().look(0, n=GONE) == {}
+
+
+def test_members_of_an_earlier_run_are_in_a_loss_that_began_when_they_died() -> None:
+    hearing = Hearing()
+    hearing.judge.remember(
+        {"a": WasOffline(-500, ended=True, member=True), "b": WasOffline(-510, ended=True, member=True)}
+    )
+    found = hearing.look(3, a=CRASHED, b=CRASHED)
+    assert [(found[name].why, found[name].member, found[name].since) for name in "ab"] == [
+        (Why.REMEMBERED, True, -500),
+        (Why.REMEMBERED, True, -510),
+    ]
+    assert hearing.judge.mass_loss_since() == -510
 
 
 def test_node_that_a_reading_did_not_ask_for_has_no_keys_of_that_reading() -> None:
