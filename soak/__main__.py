@@ -18,10 +18,18 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=seed, help="decides what happens [random]")
     parser.add_argument("--server", help="program of the Redis to use [one that is installed, or the embedded one]")
     parser.add_argument("--busy", type=int, default=0, help="processes that keep the machine busy [0]")
+    parser.add_argument("--beside-rules", action="store_true", help="push without --alertmanager.sole-writer")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # the block below then ends all processes
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        soak = Soak(Path(folder), arguments.minutes * 60, arguments.seed, arguments.server, arguments.busy)
+        soak = Soak(
+            Path(folder),
+            arguments.minutes * 60,
+            arguments.seed,
+            server=arguments.server,
+            busy=arguments.busy,
+            sole_writer=not arguments.beside_rules,
+        )
         try:
             soak.run()
         finally:

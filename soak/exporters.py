@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.servers import free_port
@@ -16,15 +16,13 @@ class ExporterUnderTest(Daemon):
 
     Args:
         server: The Redis that it reads.
-        alertmanager: URL of the Alertmanager that it pushes to; None for no push.
+        push: The flags for push.
     """
 
-    def __init__(self, server: RedisUnderFaults, alertmanager: str | None = None) -> None:
+    def __init__(self, server: RedisUnderFaults, push: Sequence[str]) -> None:
         port = free_port()
         times = (f"--heartbeat.ttl={TTL:g}s", f"--discovery.interval={DISCOVERY:g}s")
-        # The exporter alone writes alerts here, so each death can have a page of its own.
-        pushing = (f"--alertmanager.url={alertmanager}", "--alertmanager.sole-writer") if alertmanager else ()
-        flags = (*server.flags(), *times, f"--redis.timeout={READ_TIMEOUT:g}s", *pushing)
+        flags = (*server.flags(), *times, f"--redis.timeout={READ_TIMEOUT:g}s", *push)
         self.started = time.monotonic()
         address = f"--web.listen-address=127.0.0.1:{port}"
         super().__init__([sys.executable, "-m", "exporter", address, *flags], port)
@@ -59,7 +57,7 @@ class Exporters:
 
     Args:
         server: The Redis that they read.
-        alertmanager: URL of the Alertmanager that they push to; None for no push.
+        push: The flags for push.
         started: Called after each start.
         add_wrong: Called with a text for each thing that an exporter does wrong.
 
@@ -71,17 +69,17 @@ class Exporters:
     def __init__(
         self,
         server: RedisUnderFaults,
-        alertmanager: str | None,
+        push: Sequence[str],
         started: Callable[[], None],
         add_wrong: Callable[[str], None],
     ) -> None:
-        self._server, self._alertmanager, self._started, self._accuse = server, alertmanager, started, add_wrong
+        self._server, self._push, self._started, self._accuse = server, push, started, add_wrong
         self.suspended = False
         self.current = self.start()
 
     def start(self) -> ExporterUnderTest:
         """Start another exporter."""
-        self.current = ExporterUnderTest(self._server, self._alertmanager)
+        self.current = ExporterUnderTest(self._server, self._push)
         self._started()
         return self.current
 

@@ -52,9 +52,20 @@ class Soak:
         seed: Decides what happens. The exact times depend on the machine.
         server: Program of the Redis; None for an installed one.
         busy: How many processes only keep the machine busy.
+        sole_writer: Whether the exporter ends alerts at once. Otherwise an alert ends two minutes after its last
+            post, so most deaths are told by a page that is still open.
     """
 
-    def __init__(self, folder: Path, seconds: float, seed: int, server: str | None = None, busy: int = 0) -> None:
+    def __init__(  # noqa: PLR0913 - what the command line can say
+        self,
+        folder: Path,
+        seconds: float,
+        seed: int,
+        *,
+        server: str | None = None,
+        busy: int = 0,
+        sole_writer: bool = True,
+    ) -> None:
         self._seconds = seconds
         self._warm = min(_WARM_WITHIN, seconds / 5)
         self._rng = random.Random(seed)  # noqa: S311 - no secret
@@ -77,14 +88,16 @@ class Soak:
             self._parts.callback(alertmanager.kill)
         self._target = Target(self._redis, self._platform)
         self._model = Model(self._platform, self._lateness)
-        python = f"Python {sys.version.split()[0]}, {busy} busy loops, {'push' if alertmanager else 'no push'}"
+        how = ("push" if sole_writer else "push beside rules") if alertmanager else "no push"
+        python = f"Python {sys.version.split()[0]}, {busy} busy loops, {how}"
         self.report = Report(f"soak, seed {seed}, {self._redis.version}, {python}")
         self._pages = Pages(self._model, self.report) if alertmanager else None
         self._events = EventJudge(self._model, self.report)
         self._prober = Prober(self._model, self.report, self._pages, self._events)
-        url = alertmanager.url if alertmanager else None
+        push = [f"--alertmanager.url={alertmanager.url}"] if alertmanager else []
+        push += ["--alertmanager.sole-writer"] if alertmanager and sole_writer else []
         self._exporters = Exporters(
-            self._redis, url, self._exporter_started, lambda wrong: self._prober.add_wrong("exporter", wrong)
+            self._redis, push, self._exporter_started, lambda wrong: self._prober.add_wrong("exporter", wrong)
         )
         self._parts.callback(self._exporters.kill)
         self._setup = Setup(
