@@ -57,6 +57,10 @@ def test_pages_follow_each_other_without_a_gap() -> None:
     assert third.next is None
 
 
+def test_cursor_is_the_last_event_of_a_page() -> None:
+    assert page_of(reversed(EVENTS), 3).next == 3
+
+
 def test_page_that_is_just_full_has_no_next_one() -> None:
     assert page_of(EVENTS, 5).next is None
 
@@ -65,6 +69,7 @@ def test_memory_keeps_the_last_events() -> None:
     memory = memory_of(*EVENTS, most_events=3)
     assert ids(memory) == [5, 4, 3]
     assert memory.last_id == 5
+    assert Memory().last_id == 0
 
 
 def test_last_10_000_events_are_found_exactly() -> None:
@@ -81,7 +86,21 @@ def test_memory_is_bounded_whatever_the_events_name() -> None:
     memory = memory_of(*(event(number, token_hex(40_000)) for number in range(1, 20)), most_bytes=100_000)
     assert ids(memory)
     assert _size(memory) <= 100_000
-    assert ids(memory_of(event(4, token_hex(40_000)), most_bytes=10)) == [4]
+    assert _size(memory) > 50_000, "no more are dropped than must be"
+    assert ids(memory_of(*(event(number, token_hex(40_000)) for number in (4, 5)), most_bytes=10)) == [5]
+
+
+def test_events_are_compressed_sixty_four_together_or_when_they_are_large() -> None:
+    assert _chunks(memory_of(*(event(number) for number in range(1, 131)))) == ([64, 64], 2)
+    assert _chunks(memory_of(event(1), event(2, "x" * 70_000), event(3))) == ([2], 1)
+    assert _chunks(memory_of(*(event(number, "x" * 20_000) for number in range(1, 6)))) == ([4], 1)
+
+
+def test_no_more_than_a_chunk_is_kept_beyond_the_last_events() -> None:
+    memory = memory_of(*(event(number) for number in range(1, 1001)), most_events=65)
+    chunks, recent = _chunks(memory)
+    assert 65 <= sum(chunks) + recent < 65 + 64
+    assert ids(memory_of(*(event(number) for number in range(1, 129)), most_events=65)) == list(range(128, 63, -1))
 
 
 def test_burst_takes_little_memory_and_each_of_its_nodes_is_found() -> None:
@@ -91,6 +110,12 @@ def test_burst_takes_little_memory_and_each_of_its_nodes_is_found() -> None:
     assert _size(memory) < 120_000
     (burst,) = memory.kept().found(Query(subjects=frozenset({"node-07654"})))
     assert burst.evidence_of("node-07654") == {"deadline": T0 + 7.654}
+
+
+def _chunks(memory: Memory) -> tuple[list[int], int]:
+    """Return how many events each chunk has, and how many events are not compressed."""
+    kept = memory.kept()
+    return [chunk.count for chunk in kept.chunks], len(kept.recent)
 
 
 def _size(memory: Memory) -> int:

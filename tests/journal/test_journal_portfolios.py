@@ -80,8 +80,29 @@ def test_each_change_is_told_with_both_states() -> None:
     assert reads.changes()["p3"] == ("unplanned", "in no plan and on no list")
 
 
+def test_untraded_portfolio_that_leaves_the_plan_is_one_change() -> None:
+    reads = Reads()
+    reads.read({b"p1": b"a"}, {b"a": ()})
+    reads.read({}, {b"a": ()})
+    events = reads.journal.page(Query(), 10).events
+    assert [(event.subjects, event.before, event.after) for event in events] == [
+        (("p1",), "untraded", "in no plan and on no list"),
+        (("p1",), None, "untraded"),
+    ]
+
+
+def test_ten_nodes_that_list_a_portfolio_are_named() -> None:
+    reads = Reads()
+    alive, dead = ([b"%b-%02d" % (kind, number) for number in range(12)] for kind in (b"alive", b"dead"))
+    reads.read({b"p1": alive[0]}, dict.fromkeys(alive + dead, (b"p1",)), dict.fromkeys(dead, State.OFFLINE))
+    (event,) = reads.journal.page(Query(), 10).events
+    assert event.evidence["loaded_on"] == [name.decode() for name in alive[:10]]
+    assert event.evidence["listed_by"] == [name.decode() for name in dead[:10]]
+
+
 def test_fault_has_its_evidence() -> None:
     reads = Reads()
+    reads.wall += 0.00049
     reads.read({b"p1": b"dead"}, {b"dead": (b"p1",)}, {b"dead": State.OFFLINE})
     (event,) = reads.journal.page(Query(), 10).events
     assert event.evidence == {
@@ -97,12 +118,12 @@ def test_fault_has_its_evidence() -> None:
 
 def test_scheduler_that_stalls_and_is_back_is_told() -> None:
     reads = Reads()
-    for idle in (0.0, 119.0, None, 121.0, 130.0, 2.0, 3.0):
+    for idle in (0.0, 120.0, None, 121.00049, 130.0, 2.00051, 3.0):
         reads.read({b"p": b"a"}, {b"a": (b"p",)}, idle=idle)
     events = reads.journal.page(Query(kinds=frozenset({EventKind.SCHEDULER})), 10).events
     assert [(event.after, event.evidence["idle_seconds"]) for event in reversed(events)] == [
         ("stalled", 121.0),
-        ("looks at the plan again", 2.0),
+        ("looks at the plan again", 2.001),
     ]
 
 

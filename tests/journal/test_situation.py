@@ -1,6 +1,7 @@
 """The sentences on what is now."""
 
-from exporter.journal.situation import alertmanager_refuses, redis_unreadable, undecided, writes_refused
+from exporter.journal.situation import alertmanager_refuses, redis_away, redis_unreadable, undecided, writes_refused
+from exporter.liveness.states import State
 from readings import WALL
 
 
@@ -13,6 +14,17 @@ def row(
 def test_outage_says_since_when_and_why() -> None:
     assert redis_unreadable(WALL, "no answer") == "Redis cannot be read since 2026-01-06 12:30:45 UTC: no answer."
     assert redis_unreadable(None, "") == "Redis cannot be read."
+
+
+def test_outage_says_what_was_last_known_and_which_alert_comes() -> None:
+    counts = {State.ONLINE: 5, State.OFFLINE: 0, State.UNDECIDED: 1}
+    assert redis_away(WALL + 60, "no answer", WALL, counts) == (
+        "Redis cannot be read since 2026-01-06 12:31:45 UTC: no answer. So nothing is known of the nodes now."
+        " The last that was known is old, of 2026-01-06 12:30:45 UTC: 5 online, 1 undecided."
+        " No node is called dead for this; GinkgoRedisUnreachable pages when it lasts for a minute."
+    )
+    assert "12:30:45 UTC: no nodes." in redis_away(None, "", WALL, {})
+    assert "The last" not in redis_away(None, "", None, {})
 
 
 def test_refused_writes_name_their_errors_and_the_alert() -> None:
@@ -42,9 +54,10 @@ def test_nodes_with_one_reason_share_a_sentence_and_the_earliest_time() -> None:
 
 
 def test_causes_are_counted_beyond_the_largest_five() -> None:
-    said = undecided([row("many", "cause 0"), *(row(f"n{number}", f"cause {number}") for number in range(7))])
+    rows = [*(row(f"n{number}", f"cause {number}") for number in range(7)), row("m", "cause 5"), row("o", "cause 5")]
+    said = undecided(rows)
     assert len(said) == 6
-    assert said[0].startswith("2 nodes (many, n0)")
+    assert said[0].startswith("3 nodes (n5, m, o) are undecided")
     assert said[-1] == "2 more nodes are undecided for other reasons."
 
 
