@@ -3,7 +3,7 @@
 import math
 import random
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -116,20 +116,21 @@ def _lose_many(setup: Setup) -> Course:
         yield TTL + HOLD + _SHOWN_WITHIN + setup.model.chance.slack
         if len(killed) < _LEAST or len(killed) <= _RATIO * before:
             return
-        together = _together(setup, killed, max(_LEAST - 1, _RATIO * before))
+        ends = {name: setup.platform.nodes[name].heartbeat.writes[-1].ended + TTL for name in killed}
+        together = _together(setup, ends, max(_LEAST - 1, _RATIO * before))
         if (missing := together - setup.prober.mass_lost) and setup.exporters.current.started < killed_at - GRACE:
-            wrong = f"{sorted(missing)} are no members, though {killed} were killed at once"
+            ended = ", ".join(f"{name} {end - min(ends.values()):.2f}" for name, end in sorted(ends.items()))
+            wrong = f"{sorted(missing)} are no members; of {before} nodes were killed at once, and ended: {ended}"
             setup.prober.add_wrong("mass loss", wrong)
     finally:
         setup.calm = False
 
 
-def _together(setup: Setup, killed: Collection[str], few: float) -> set[str]:
+def _together(setup: Setup, ends: Mapping[str, float], few: float) -> set[str]:
     """Return the killed nodes that must be members: when each died, more than ``few`` were dead or late.
 
     On a busy machine a node's last beat may be so old that the other nodes were not late yet when it died.
     """
-    ends = {name: setup.platform.nodes[name].heartbeat.writes[-1].ended + TTL for name in killed}
     late = LATE * TTL - setup.model.chance.slack
     return {name for name, end in ends.items() if sum(other < end + late for other in ends.values()) > few}
 

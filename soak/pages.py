@@ -168,7 +168,10 @@ class Pages:
         if not self._model.may_be_offline(name, since, notice.at):
             return f"the node lives ({self._model.told(name, since, notice.at)})"
         death = self._deaths.get(name)
-        return "the node is a member of a mass loss" if death and death.member and death.said < since else ""
+        if not death or not death.member or death.said >= since:
+            return ""
+        history = self._history((NODE_OFFLINE, name), notice.at)
+        return f"the node is a member of a mass loss, dead for {notice.at - death.said:.2f} s ({history})"
 
     def _false_cause(self, notice: Notice, since: float) -> str:
         """Return why a page without a node is false; empty if it is right."""

@@ -22,6 +22,10 @@ def test_like_changes_are_one_event() -> None:
     assert burst.evidence == {"hash": True, "heartbeat": "x", "each": {"deadline": [1, 2]}}
 
 
+def test_event_has_its_time_to_the_millisecond() -> None:
+    assert made(entry("a", at=0.00051))[0].time == 1000.001
+
+
 def test_single_change_has_plain_evidence() -> None:
     assert made(entry("a", deadline=1))[0].evidence == {"hash": True, "deadline": 1}
 
