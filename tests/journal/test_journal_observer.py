@@ -145,25 +145,35 @@ def test_many_deaths_at_once_are_one_event_and_a_mass_loss_until_they_are_back()
     assert [after for _, _, after in changes(run, EventKind.MASS_LOSS)] == ["lost together", "over"]
 
 
+def test_single_death_is_no_mass_loss() -> None:
+    run = Witnessed()
+    run.look({b"n": ALIVE}, 0)
+    run.look({b"n": CRASHED}, 31)
+    assert run.events()[-1].after == "offline"
+    assert run.events(EventKind.MASS_LOSS) == []
+
+
 def test_refused_writes_are_told_with_their_begin_and_end() -> None:
     run = Witnessed()
     refusing: Mapping[str, Any] = {"MISCONF": 3, "OOM": 0, "NOREPLICAS": 0}
-    run.look({b"n": ALIVE}, 0, replace(SERVER, refused=dict.fromkeys(refusing, 0)))
+    run.look({b"n": ALIVE}, 0.00451, replace(SERVER, refused=dict.fromkeys(refusing, 0)))
     run.look({b"n": replace(ALIVE, ttl=20)}, 10, replace(SERVER, refused=refusing))
     run.look({b"n": ALIVE}, 40, replace(SERVER, refused=refusing))
-    assert [after for _, _, after in changes(run, EventKind.REDIS)] == ["writes refused", "takes writes again"]
+    refused, over = run.events(EventKind.REDIS)
+    assert (refused.after, over.after) == ("writes refused", "takes writes again")
+    assert over.evidence == {"since": EPOCH + 0.005, "redis_run_id": "run-1", "redis_role": "master"}
 
 
 def test_outage_is_told_with_its_cause() -> None:
     run = Witnessed()
     run.outages.succeeded(PROBED)
     run.now = 10.0
-    run.outages.failed(PROBED, SourceError("cannot connect"), 9.5)
+    run.outages.failed(PROBED, SourceError("cannot connect"), 9.50451)
     run.now = 20.0
     run.outages.succeeded(PROBED)
     away, back = run.events(EventKind.REDIS)
-    assert (away.after, away.evidence) == ("cannot be read", {"error": "cannot connect", "since": EPOCH + 9.5})
-    assert (back.after, back.time, back.evidence["since"]) == ("answers", EPOCH + 20, EPOCH + 9.5)
+    assert (away.after, away.evidence) == ("cannot be read", {"error": "cannot connect", "since": EPOCH + 9.505})
+    assert (back.after, back.time, back.evidence["since"]) == ("answers", EPOCH + 20, EPOCH + 9.505)
 
 
 class Cluster(Server):
