@@ -56,6 +56,17 @@ def test_label_is_the_planned_node_or_the_first_that_has_it() -> None:
     assert labels == {b"twice": b"a", b"wild": b"b", b"dropped": b"y", b"late": b"x", b"nowhere": b""}
 
 
+def test_first_node_by_name_stands_for_all_that_have_it_loaded() -> None:
+    ledger = ledger_of({}, [NodeReport(name, State.ONLINE, (b"p",)) for name in (b"c", b"a", b"b")])
+    assert ledger.loaded == {b"p": b"a"}
+
+
+def test_portfolio_that_two_nodes_had_and_none_has_any_more_counts_as_duplicated_for_one_read() -> None:
+    before = [NodeReport(name, State.ONLINE, (b"p",)) for name in (b"a", b"b")]
+    ledger = ledger_of({b"p": b"a"}, [node._replace(loaded=()) for node in before], before)
+    assert states_of(ledger) == {b"p": ("duplicated", None)}
+
+
 def test_portfolio_that_an_undecided_node_may_trade_is_never_untraded() -> None:
     listing = NodeReport(b"a", State.UNDECIDED, (b"p",))
     for plan in ({}, {b"p": b"b"}, {b"p": b"c"}, {b"p": ORPHANED_NODE}):

@@ -92,12 +92,12 @@ def test_failed_second_reading_leaves_no_ledger_of_the_first() -> None:
     def fail() -> Sequence[Raw]:
         raise SourceError("no answer")
 
+    maker.make(plan, NAMES, ONLINE, [b'["p"]', b"[]"], read_again=never)
     for raw in ([b"[]", b"[]"], [b"[]", b'["q"]']):
         with pytest.raises(SourceError):
             maker.make(plan, NAMES, ONLINE, raw, read_again=fail)
-    raw = [b"[]", b'["q"]']
-    ledger = maker.make(plan, NAMES, ONLINE, raw, read_again=lambda: raw)
-    assert states_of(ledger) == {b"p": ("untraded", "undelivered"), b"q": ("unplanned", None)}
+    ledger = maker.make(plan, NAMES, ONLINE, [b"[]", b'["q"]'], read_again=lambda: [b'["p"]', b'["q"]'])
+    assert states_of(ledger) == {b"p": ("traded", None), b"q": ("unplanned", None)}
 
 
 def test_portfolio_that_is_planned_and_loaded_between_the_two_reads_is_traded() -> None:
