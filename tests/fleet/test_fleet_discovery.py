@@ -226,3 +226,28 @@ def test_redis_that_answers_again_wakes_discovery() -> None:
     world.down, world.at = False, 3
     assert fleet.rounds.probe()
     assert fleet.discovery._woken.is_set()
+
+
+def test_nodes_of_the_plan_are_known_and_looked_for_once() -> None:
+    fleet = Fleet(load({}), source=World({b"a": ALIVE}))
+    states(fleet)
+    woken = []
+    for planned in (frozenset({b"a"}), frozenset({b"a", b"b"}), frozenset({b"b", b"a"}), frozenset({b"b"})):
+        fleet.discovery.expect(planned)
+        woken.append(fleet.discovery._woken.is_set())
+        fleet.discovery._woken.clear()
+    assert woken == [False, True, False, False]
+    fleet.discovery.discover()
+    assert fleet.names.raw == (b"a", b"b")
+
+
+def test_workers_stay_known_while_a_server_cannot_be_scanned() -> None:
+    world = World({})
+    fleet = Fleet(load({}), source=world)
+    assert fleet.discovery.workers is None
+    found = []
+    for complete, worker in ((False, b"w1"), (False, b"w2"), (True, b"w3"), (False, b"w4")):
+        world.complete, world.workers = complete, frozenset({worker})
+        fleet.discovery.discover()
+        found.append(fleet.discovery.workers)
+    assert found == [{b"w1"}, {b"w1", b"w2"}, {b"w3"}, {b"w3", b"w4"}]
