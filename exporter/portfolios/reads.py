@@ -130,6 +130,7 @@ class PortfolioReader:
     _planned_of: Mapping[bytes, bytes] = field(init=False, default_factory=dict)
     _names: Sequence[bytes] = field(init=False, default=())
     _undiscovered: frozenset[bytes] = field(init=False, default=frozenset())
+    _has_read: bool = field(init=False, default=False)
     _reports: Sequence[NodeReport] = field(init=False, default=())
     _leftovers_of: Ledger | None = field(init=False, default=None)
     _last_leftovers: Leftovers = field(init=False, default_factory=Leftovers)
@@ -162,8 +163,10 @@ class PortfolioReader:
         Raises:
             SourceError: Redis could not be read in full before the deadline, or refuses to show the plan.
         """
-        expected = bool(self._planned) or any(nodes.lists)
+        # A plan that was missing in the read before is believed to be missing still. Nobody waits for it in each read.
+        expected = bool(self._planned) or (not self._has_read and any(nodes.lists))
         plan = self._plan.read(deadline, expected=expected)
+        self._has_read = True
         if plan.plan is not self._planned_of or nodes.names is not self._names:
             self._planned_of, self._planned, self._names = plan.plan, Counter(plan.plan.values()), nodes.names
             self.planned_nodes = frozenset(self._planned).difference((b"", ORPHANED_NODE))

@@ -75,6 +75,9 @@ def check_example(settings: dict[str, Any], client: Any, flush: Any) -> None:
         write_example(client)
         fleet.discovery.wake()
         wait_for(lambda: fleet.discovery.workers and len(fleet.discovery.workers) == 3, "for the workers")
+        wait_for(
+            lambda: "ginkgo_plan_idle_seconds" in scraped(fleet)[1], "for the end of the save for the first replica"
+        )
         snapshot, series = scraped(fleet)
     assert {name.encode(): state for name, state in zip(snapshot.ids, snapshot.states, strict=True)} == STATES
     assert snapshot.portfolios
@@ -95,7 +98,6 @@ def check_example(settings: dict[str, Any], client: Any, flush: Any) -> None:
     assert series["ginkgo_node_queue_size_max"] == {"alpha": 950, "beta": 5}
     assert series["ginkgo_node_positions"] == {"alpha": 6, "beta": 1}
     assert series["ginkgo_portfolios_dropped_total"] == {"": 0}
-    assert "ginkgo_plan_idle_seconds" in series
     assert "ginkgo_workers" not in series, "FLUSHALL is a fault: workers may lack a heartbeat because of it"
 
 
@@ -277,3 +279,22 @@ def test_node_with_an_untraded_portfolio_is_never_forgotten(redis_server: RedisS
         platform.hset("schedule:plan", mapping={"dropped": "new"})
         write(platform, b"new", b'["p", "dropped"]')
         wait_for(lambda: fleet.read().ids == ["new"], "for the node to be forgotten")
+
+
+def test_plan_that_is_missing_is_read_twice_only_where_one_may_be_expected(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        fleet = Fleet(load({"redis.url": [redis_server.url]}))
+        beat(client, "a", loaded_portfolio_ids='["p"]')
+        fleet.discovery.discover()
+
+        def reads_of_the_plan() -> int:
+            client.config_resetstat()
+            fleet.reader.read()
+            return int(client.info("commandstats")["cmdstat_hgetall"]["calls"])
+
+        assert [reads_of_the_plan() for _ in range(3)] == [2, 1, 1]
+        client.hset("schedule:plan", mapping={"p": "a"})
+        assert reads_of_the_plan() == 1
+        client.delete("schedule:plan")
+        assert [reads_of_the_plan() for _ in range(3)] == [2, 1, 1]
+        fleet.close()
