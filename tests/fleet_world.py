@@ -56,6 +56,7 @@ class World(WithoutKeys):
         deadlines: The deadline of each read.
         hidden: The error of discovery; empty if names can be discovered.
         complete: Whether discovery scans all servers.
+        cut: Whether discovery ends at a bound.
         workers: The workers' keys that discovery finds.
         discoveries: Number of discoveries.
         meanwhile: Called before each answer to a scrape.
@@ -74,6 +75,7 @@ class World(WithoutKeys):
     deadlines: list[float] = field(default_factory=list)
     hidden: str = ""
     complete: bool = True
+    cut: bool = False
     workers: frozenset[bytes] = frozenset()
     discoveries: int = 0
     meanwhile: Callable[[], None] = lambda: None
@@ -87,7 +89,7 @@ class World(WithoutKeys):
         self.discoveries += 1
         if self.hidden:
             raise SourceError(self.hidden)
-        found = Found(frozenset(self.pairs), 0.0, self.complete, workers=self.workers)
+        found = Found(frozenset(self.pairs), 0.0, self.complete, self.cut, self.workers)
         self.scanned()
         return found
 

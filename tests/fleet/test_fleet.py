@@ -1,7 +1,9 @@
 """The fleet over a simulated or real Redis: reads, outages, and what a thousand reads leave behind."""
 
 import gc
+import time
 import tracemalloc
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -11,11 +13,18 @@ from structlog.testing import capture_logs
 from exporter.errors import SourceError, SourceTimeoutError
 from exporter.exposition.text import Format, exposition
 from exporter.fleet import Fleet
+from exporter.journal.event import EventKind
+from exporter.journal.file import JournalFile
+from exporter.journal.journal import Journal
+from exporter.journal.lines import line_of
+from exporter.journal.restore import portfolio_faults
 from exporter.liveness.faults import Kind
 from exporter.settings import load
+from exporter.snapshot.portfolio_stage import PortfolioStage
 from exporter.source.reading import Server
 from exporter.telemetry import Telemetry
 from fleet_world import World, states
+from journal_events import T0, event, told
 from nodes import beat
 from readings import ALIVE, CRASHED
 from servers import RedisServer, wait_for
@@ -98,10 +107,10 @@ def test_a_fault_that_comes_again_and_again_is_logged_once_a_minute() -> None:
     world = World({b"a": ALIVE})
     fleet = Fleet(load({}), source=world, clock=lambda: world.at)
     with capture_logs() as logs:
-        for second in range(121):
+        for second in range(122):
             world.at = second
             fleet.judge.observe(Server(f"run-{second}", "master"), second)
-    assert [entry["fault"] for entry in logs] == ["another run"] * 2
+    assert [entry["fault"] for entry in logs] == ["another run"] * 3, "at 1, 61 and 121 s"
 
 
 def test_each_request_has_the_timeout_of_redis() -> None:
@@ -157,13 +166,68 @@ def test_a_change_wakes_the_watch_and_a_fault_is_logged() -> None:
     fleet.reader.read()
     assert fleet.rounds._bell.rung.is_set()
     world.server, world.at = Server("run-2", "master"), 33
+    fleet.rounds._bell.rung.clear()
     with capture_logs() as logs:
         fleet.discovery.discover()
+    assert fleet.rounds._bell.rung.is_set()
     assert [entry["fault"] for entry in logs if "at fault" in entry["event"]] == [Kind.RESTARTED]
 
 
 def test_a_fleet_that_was_not_started_reads_on_request() -> None:
     assert Fleet(load({}), source=World({b"a": ALIVE})).look().ids == ["a"]
+
+
+def test_a_look_that_fails_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.fleet.fleet.explained", lambda error, _: SourceError(f"{error}, because of TLS"))
+    with pytest.raises(SourceError, match="no right, because of TLS"):
+        Fleet(load({}), source=World({}, hidden="no right")).look()
+
+
+@pytest.mark.parametrize(("planned", "discoveries"), [(b"a", 1), (b"b", 2)])
+def test_a_look_searches_once_more_if_the_plan_names_an_unknown_node(
+    monkeypatch: pytest.MonkeyPatch, planned: bytes, discoveries: int
+) -> None:
+    world = World({b"a": ALIVE})
+    fleet = Fleet(load({}), source=world)
+    monkeypatch.setattr(fleet.reader._portfolios, "series", lambda *_: None)
+    fleet.reader._portfolios.planned_nodes = frozenset({planned})
+    assert fleet.look().ids == ["a"]
+    assert world.discoveries == discoveries
+
+
+def test_push_comes_before_the_journal_in_each_round() -> None:
+    fleet = Fleet(load({}), source=World({}))
+    first, second = Mock(), Mock()
+    fleet.attend(first, 4)
+    fleet.attend(second, 4)
+    assert fleet.rounds.attendants[:2] == [second, first]
+    assert len(fleet.rounds.attendants) == 3
+
+
+def test_a_fleet_whose_journal_has_a_file_tells_and_remembers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remembered: list[object] = []
+    monkeypatch.setattr(PortfolioStage, "remember", lambda _, faults: remembered.append(faults))
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(line_of(event(1, "p", kind=EventKind.PORTFOLIO, after="untraded", evidence={"since": T0})))
+    world = World({b"a": ALIVE}, Server("run-1", "master", refused={"OOM": 0}))
+    journal = Journal(JournalFile(path, 1 << 20), Telemetry())
+    with Fleet(load({"heartbeat.ttl": "1s"}), source=world, journal=journal) as fleet:
+        assert remembered == [portfolio_faults(journal.earlier)] != [{}]
+        assert fleet.watch._refresh == 4
+        wait_for(lambda: "online" in {after for _, after in told(journal)}, "for the first node")
+        world.server = Server("run-1", "master", refused={"OOM": 1})
+        wait_for(lambda: "writes refused" in {after for _, after in told(journal)}, "for the refusal")
+
+        def takes_writes_again() -> bool:
+            world.at = time.monotonic()
+            return "takes writes again" in {after for _, after in told(journal)}
+
+        wait_for(takes_writes_again)
+    JournalFile(path, 1 << 20).append(b"")  # nobody holds the lock any more
+
+
+def test_a_fleet_without_a_file_reads_no_offline_node_for_the_journal() -> None:
+    assert Fleet(load({}), source=World({})).watch._refresh is None
 
 
 def test_a_closed_fleet_records_no_outage() -> None:

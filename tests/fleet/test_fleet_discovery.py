@@ -251,3 +251,18 @@ def test_workers_stay_known_while_a_server_cannot_be_scanned() -> None:
         fleet.discovery.discover()
         found.append(fleet.discovery.workers)
     assert found == [{b"w1"}, {b"w1", b"w2"}, {b"w3"}, {b"w3", b"w4"}]
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_nodes_beyond_the_limit_stay_known_while_a_server_cannot_be_scanned_unless_the_scan_has_no_end(
+    *, cut: bool
+) -> None:
+    world = World({b"a": ALIVE, b"b": ALIVE, b"c": ALIVE})
+    fleet = Fleet(load({"collector.max-nodes": "2"}), source=world)
+    fleet.discovery.discover()
+    world.pairs, world.complete, world.cut = {b"a": ALIVE, b"b": ALIVE}, False, cut
+    for _ in range(3):
+        fleet.discovery.discover()
+    assert fleet.names.raw == (b"a", b"b")
+    assert fleet.discovered
+    assert fleet.discovered.over_limit == (0 if cut else 1)

@@ -122,6 +122,7 @@ def test_closing_ends_the_threads_at_once_though_a_read_hangs() -> None:
             own = {thread for thread in threading.enumerate() if thread not in before}
             threads = [thread for thread in own if thread.name in ("discovery", "watch")]
             assert len(threads) == 2
+            assert all(thread.daemon for thread in threads), "none keeps a program alive that forgets to close"
             start = time.monotonic()
         assert time.monotonic() - start < 30
         assert world.closed
