@@ -15,8 +15,8 @@ from exporter.source.connection import Pool
 from exporter.telemetry import Telemetry
 
 TRY_AGAIN: Final = 1.0
-"""Seconds between two attempts to read all nodes after a failed read. They show without a scrape that reads work again.
-"""
+"""Shortest time between two attempts to read all nodes after a failed read, in seconds. There is a round at least once
+a second. The attempts show without a scrape that reads work again."""
 PART: Final = "watch"
 """The name of this thread, also where its internal errors are counted."""
 
@@ -84,11 +84,8 @@ class Rounds:
 
     def _rest(self) -> None:
         """Wait until the next round is due. It is due when a connection ends, because Redis may have ended."""
-        seconds = self._watch.wait()
-        if self._outages.error(READ):
-            seconds = min(seconds, max(0.0, self._read_again_at - self._clock()))
         pools = self._pools()
-        if self._bell.wait(seconds, [sock for pool in pools for sock in pool.idle_sockets()]):
+        if self._bell.wait(self._watch.wait(), [sock for pool in pools for sock in pool.idle_sockets()]):
             self._watch.alarm()
             if not sum(pool.drop_ended() for pool in pools):
                 self._closed.wait(PROBE)  # another thread has dropped it, or the system reports an end by mistake

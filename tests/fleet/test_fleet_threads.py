@@ -1,15 +1,19 @@
 """The fleet's threads: shared reads, errors at their edges, and their end. Redis is handed in."""
 
+import select
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event
+from unittest.mock import Mock
 
 import pytest
 
 from exporter.errors import SourceError, SourceTimeoutError
 from exporter.fleet import Fleet
+from exporter.liveness.watch import PROBE
 from exporter.settings import load
 from fleet_world import World
 from readings import ALIVE
@@ -73,10 +77,10 @@ def test_a_read_fails_at_once_if_the_first_discovery_failed() -> None:
 
 def test_discovery_and_watch_go_on_after_an_internal_error_and_count_it() -> None:
     world = World({b"a": ALIVE})
-    looks: list[bool] = []
+    looks: list[float] = []
 
-    def attend(refreshed: bool) -> None:  # noqa: FBT001 - as the fleet calls it
-        looks.append(refreshed)
+    def attend(_: bool) -> None:  # noqa: FBT001 - as the fleet calls it
+        looks.append(time.monotonic())
         if len(looks) < 3:
             raise RuntimeError("broken")
 
@@ -87,13 +91,12 @@ def test_discovery_and_watch_go_on_after_an_internal_error_and_count_it() -> Non
     world.scanned = fail
     fleet = Fleet(load({}), source=world)
     fleet.attend(attend, 4)
-    start = time.monotonic()
     with fleet:
         wait_for(lambda: faults(fleet, "discovery") == 1)
         fleet.discovery.wake()
         wait_for(lambda: fleet.discovered and len(looks) > 3)
         assert (faults(fleet, "discovery"), faults(fleet, "watch")) == (1, 2)
-    assert time.monotonic() - start > 0.5, "the watch rests after an error"
+    assert looks[2] - looks[0] >= 2 * PROBE, "the watch rests after an error"
 
 
 def test_the_threads_wait_between_two_looks_and_an_unattended_watch_makes_no_error() -> None:
@@ -110,6 +113,37 @@ def test_the_threads_wait_between_two_looks_and_an_unattended_watch_makes_no_err
         assert faults(fleet, "watch") == 0
         assert len(looks) < 20
     assert time.monotonic() - start > 1
+
+
+@pytest.mark.skipif(not hasattr(select, "POLLRDHUP"), reason="only Linux tells of the end of a connection")
+@pytest.mark.parametrize(("dropped", "rests"), [(0, True), (1, False)])
+def test_the_watch_rests_after_the_end_of_a_connection_that_nobody_drops(dropped: int, *, rests: bool) -> None:
+    world = World({b"a": ALIVE})
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    pool = Mock(idle_sockets=lambda: [ours], drop_ended=lambda: dropped)
+    world.pools = lambda: (pool,)  # type: ignore[method-assign, assignment]
+    looks: list[float] = []
+    fleet = Fleet(load({}), source=world)
+    fleet.attend(lambda _: looks.append(time.monotonic()), 4)
+    with fleet:
+        wait_for(lambda: len(looks) >= 6)
+    ours.close()
+    assert (looks[5] - looks[0] >= 5 * PROBE) is rests
+
+
+def test_the_watch_waits_between_two_looks_while_redis_is_away_and_scrapes_fail() -> None:
+    world = World({b"a": ALIVE})
+    looks: list[object] = []
+    with Fleet(load({}), source=world) as fleet:
+        wait_for(lambda: fleet.discovered)
+        world.down = True
+        with pytest.raises(SourceError):
+            fleet.read()
+        look, fleet.rounds.look = fleet.rounds.look, lambda: looks.append(None) or look()  # type: ignore[func-returns-value, method-assign]
+        before = len(world.asked)
+        wait_for(lambda: sum(not names for names in world.asked[before:]) >= 5, "for five probes")
+    assert len(looks) < 20
 
 
 def test_closing_ends_the_threads_at_once_though_a_read_hangs() -> None:
