@@ -101,6 +101,31 @@ with node():
     assert keys_left(client) == 0
 
 
+def test_ctrl_c_during_a_stop_is_raised_after_the_deletion(client: "redis.Redis", tmp_path: Path) -> None:
+    text = """
+running = node().start()
+ready()
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("stopping", flush=True)
+try:
+    running.stop()
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+    process = program(client, tmp_path, text)
+    client.execute_command("CLIENT PAUSE", 2000, "WRITE")
+    wait_for(lambda: client.info("clients")["blocked_clients"], "for a write that waits")
+    process.send(signal.SIGINT)
+    wait_for(lambda: "stopping" in process.output())
+    time.sleep(0.2)  # nothing shows that the main thread waits for the deletion
+    process.send(signal.SIGINT)
+    assert process.wait() == 0
+    assert "interrupted" in process.output()
+    assert keys_left(client) == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_signal_that_kills_the_process_is_a_crash(
     client: "redis.Redis", tmp_path: Path, number: signal.Signals
