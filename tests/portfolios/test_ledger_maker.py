@@ -9,7 +9,7 @@ import pytest
 from exporter.errors import SourceError
 from exporter.liveness.states import State
 from exporter.portfolios.ledger import Ledger, PortfolioState
-from exporter.portfolios.loaded import Raw, parse_loaded
+from exporter.portfolios.loaded import LoadedLists, Raw, parse_loaded
 from exporter.portfolios.maker import LedgerMaker
 from portfolio_example import EXPECTED, PLAN, RAW_LISTS, STATES
 
@@ -113,6 +113,15 @@ def test_planned_node_that_nobody_has_looked_for_is_not_offline() -> None:
     unknown = maker.make(plan, NAMES, ONLINE, raw, read_again=never, undiscovered=frozenset([b"new"]))
     assert states_of(unknown) == {b"p": ("unknown", None)}
     assert states_of(maker.make(plan, NAMES, ONLINE, raw, read_again=never)) == {b"p": ("untraded", "node_offline")}
+
+
+def test_list_that_changes_while_another_node_comes_is_the_new_one() -> None:
+    lists = LoadedLists()
+    assert lists.invalid == []
+    lists.update((b"a",), [b'["p"]'])
+    lists.update((b"a", b"b"), [b'["q"]', b"broken"])
+    assert [report.loaded for report in lists.reports(ONLINE)] == [(b"q",), None]
+    assert lists.invalid == [b"b"]
 
 
 def test_nodes_that_come_and_go_keep_their_lists() -> None:
