@@ -1,12 +1,14 @@
 """How a life ends within its process: which exceptions are a stop, and that each ending returns in time."""
 
 import logging
+import threading
 import time
 from asyncio import CancelledError
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
 from threading import Event, Thread
+from unittest.mock import Mock
 
 import pytest
 import redis
@@ -172,6 +174,47 @@ def test_stop_tries_again_while_redis_refuses_writes(client: "redis.Redis") -> N
     assert keys_left(client) == 0
 
 
+def deleting_threads() -> list[Thread]:
+    return [thread for thread in threading.enumerate() if "_delete_until" in thread.name]
+
+
+def test_stop_says_why_the_last_deletion_failed(
+    client: "redis.Redis", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reporter = NodeReporter(client, "n1", busy).start()
+    wait_for(lambda: fields(client))
+    errors = [redis.ConnectionError(f"failure {number}") for number in range(1, 100)]
+    delete = Mock(side_effect=errors)
+    monkeypatch.setattr(reporter, "_delete", delete)
+    assert reporter.stop(timeout=0.6) is False
+    wait_for(lambda: not deleting_threads(), patience=5)
+    assert delete.call_count >= 2
+    (record,) = caplog.records
+    assert record.getMessage().endswith(f"failure {delete.call_count}")
+
+
+def test_interrupted_stop_waits_for_the_rest_of_its_time_and_its_thread_keeps_no_program_alive(
+    hung: NodeReporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float | None] = []
+
+    class Interrupted(Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout)
+            if len(waits) == 1:
+                raise KeyboardInterrupt
+            assert all(thread.daemon for thread in deleting_threads())
+            return False
+
+    monkeypatch.setattr("exporter.reporter.node.Event", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        hung.stop(timeout=0.5)
+    first, second = waits
+    assert first == 0.5
+    assert second is not None
+    assert second <= 0.5
+
+
 def test_stop_gives_up_when_its_time_is_over_says_why_and_writes_nothing_more(
     client: "redis.Redis", caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -181,6 +224,7 @@ def test_stop_gives_up_when_its_time_is_over_says_why_and_writes_nothing_more(
     before = refused(client)
     try:
         assert reporter.stop(timeout=0.5) is False
+        wait_for(lambda: not deleting_threads(), "for the end of the deletion", patience=5)
     finally:
         client.config_set("min-replicas-to-write", 0)
     assert 1 <= refused(client) - before < 10, "a refused deletion is tried again every quarter of a second"

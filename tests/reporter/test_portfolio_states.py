@@ -17,6 +17,7 @@ STATES = {"p1": PortfolioMetrics(7, 2), "组合": PortfolioMetrics(900, 0, "RELO
 
 def test_each_beat_writes_the_state_of_each_portfolio_and_no_end_deletes_it(client: "redis.Redis") -> None:
     measured = NodeMetrics(loaded_portfolio_ids=list(STATES), portfolio_states=STATES)
+    client.config_resetstat()
     with NodeReporter(client, "n1", lambda: measured, interval=0.1, ttl=5):
         wait_for(lambda: client.exists("portfolio:组合:state"))
         client.delete("portfolio:p1:state")
@@ -29,6 +30,7 @@ def test_each_beat_writes_the_state_of_each_portfolio_and_no_end_deletes_it(clie
         b"node_id": b"n1",
     }
     assert client.hget("portfolio:组合:state", "status") == b"RELOADING"
+    assert "cmdstat_multi" not in client.info("commandstats"), "a cluster has no transaction over several slots"
     assert not client.exists(metrics_key("n1"))
 
 
