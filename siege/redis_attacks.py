@@ -66,11 +66,12 @@ def wrong_types(field: Field) -> None:
     """Turn keys of 5,000 nodes into lists and hashes, and back.
 
     Half of the nodes belong to the fleet. They have beaten, so they stay online until that beat would have ended. The
-    other half are new, and never have a hash or list without a heartbeat, which would be a node that crashed.
+    other half are new, and never have a hash or list without a heartbeat, which would be a node that crashed. Each
+    round is a transaction: a node whose keys are gone for a moment has stopped.
     """
     with redis.Redis(port=field.redis_port) as client:
         for number in field.rounds(0.2):
-            pipe = client.pipeline(transaction=False)
+            pipe = client.pipeline(transaction=True)
             for i in range(2500):
                 old, new, wrong = f"execution-node-{i:06}", f"wrong-{i}", (number + i) % 2
                 for name in (old, new):

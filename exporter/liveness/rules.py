@@ -3,7 +3,7 @@
 1. A node with a heartbeat is online.
 2. A node without heartbeat and hash is gone, unless Redis lost its data.
 3. An offline node stays offline. After ``--nodes.forget-after`` it is forgotten: only counted.
-4. A heartbeat that never expires proves no life: its node is dead.
+4. A heartbeat that never expires proves no life: its node is dead with the second look.
 5. A node that was never seen alive is dead after two reads without heartbeat, and its chance after the last fault.
 6. A known node is dead at its deadline. After a fault since its last beat, it is dead when it had its chance.
 7. A death is a single one, or part of a mass loss, or held back until that is clear.
@@ -146,7 +146,9 @@ class Rules:
             return State.GONE
         node = self.missing.get(name) or self._first_missed(name, at)
         if not node.offline:
-            state = None if never_expires else self._state_before_death(name, node, at)  # rule 4
+            # rule 4. A key that changed its type between two commands of one read may look like such a heartbeat.
+            endless = never_expires and at - node.first >= LOOK_AGAIN
+            state = None if endless else self._state_before_death(name, node, at)
             if state and node.died is not None:
                 node.died = None  # the death was held back, and now a fault excuses the missing heartbeat
                 self.mass_loss.leave(name)

@@ -6,7 +6,7 @@ import pytest
 
 from exporter.liveness.faults import Kind
 from exporter.liveness.forgetting import Leftovers
-from exporter.liveness.judge import Change, Judge, State, Verdicts
+from exporter.liveness.judge import LOOK_AGAIN, Change, Judge, State, Verdicts
 from exporter.source.reading import Server
 from readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, ZOMBIE, Pair, reading_of
 
@@ -88,17 +88,24 @@ def test_offline_node_whose_hash_is_deleted_is_gone(court: Court) -> None:
     assert court.look(GONE, TTL + 2) is State.GONE
 
 
-def test_node_whose_heartbeat_never_expires_is_offline_at_once(court: Court) -> None:
-    assert court.look(ENDLESS, 0) is State.OFFLINE
+@pytest.mark.parametrize("endless", [ENDLESS, Pair(ttl=-1, fields=None)], ids=["with a hash", "without one"])
+def test_node_whose_heartbeat_never_expires_is_offline_with_the_second_look(court: Court, endless: Pair) -> None:
+    assert court.look(endless, 0) is State.UNDECIDED
+    assert court.look(endless, LOOK_AGAIN) is State.OFFLINE
 
 
-def test_living_node_whose_heartbeat_loses_its_expiry_is_offline(court: Court) -> None:
+def test_living_node_whose_heartbeat_loses_its_expiry_is_offline_with_the_second_look(court: Court) -> None:
     court.look(ALIVE, 0)
-    assert court.look(ENDLESS, 1) is State.OFFLINE
+    assert court.look(ENDLESS, 1) is State.ONLINE
+    assert court.look(ENDLESS, 1 + LOOK_AGAIN) is State.OFFLINE
 
 
-def test_node_whose_heartbeat_never_expires_is_offline_without_a_hash_too(court: Court) -> None:
-    assert court.look(Pair(ttl=-1, fields=None), 0) is State.OFFLINE
+def test_living_node_whose_heartbeat_seemed_to_be_endless_in_one_reading_stays_online(court: Court) -> None:
+    """The key had another type when its PTTL was read, and was a heartbeat again when its value was read."""
+    court.look(ALIVE, 0)
+    for at in (1, 3, 5):
+        assert court.look(ENDLESS, at) is State.ONLINE
+        assert court.look(ALIVE, at + 1) is State.ONLINE
 
 
 def test_offline_node_is_online_with_its_next_beat(court: Court) -> None:
