@@ -132,9 +132,10 @@ def test_scheduler_that_stalls_and_is_back_is_told() -> None:
 def test_fault_lasts_over_a_restart() -> None:
     first, second = Reads(), Reads()
     plan = {b"p1": b"dead", b"p2": b"dead"}
-    first.read(plan, {b"dead": (b"p1",)}, {b"dead": State.OFFLINE})
+    first.read(plan | {b"p4": b"dead"}, {b"dead": (b"p1",)}, {b"dead": State.OFFLINE})
     second.history.remember(portfolio_faults(list(reversed(first.journal.page(Query(), 10).events))))
     second.wall += 1000
-    second.read(plan | {b"p3": b"dead"}, {b"dead": (b"p1", b"p2")}, {b"dead": State.OFFLINE})
+    lists = {b"dead": (b"p1", b"p2"), b"alive": (b"p4",)}  # p4 is unplanned now, not untraded
+    second.read(plan | {b"p3": b"dead"}, lists, {b"dead": State.OFFLINE})
     account = second.history.note(second.observer._ledger, 0)  # type: ignore[arg-type]
-    assert account.since == {b"p1": T0 + 15, b"p2": T0 + 15, b"p3": T0 + 1015}
+    assert account.since == {b"p1": T0 + 15, b"p2": T0 + 15, b"p3": T0 + 1015, b"p4": T0 + 1015}

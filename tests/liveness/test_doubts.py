@@ -9,7 +9,8 @@ from exporter.liveness.evidence import Why
 from exporter.liveness.faults import Kind
 from exporter.liveness.judge import Judge
 from exporter.liveness.offline import Undecided, first_look, judged, unknown
-from exporter.snapshot.rows import because
+from exporter.snapshot.rows import because, rows_of
+from fleets import Exporter
 from readings import ALIVE, CRASHED, SERVER, WALL, reading_of
 
 TTL, BEAT = 30.0, 10.0
@@ -132,6 +133,16 @@ def test_command_that_looks_once_knows_doubts_alone() -> None:
     doubt = since.undecided(b"n")
     assert doubt
     assert doubt.fault_until == pytest.approx(time.time() - time.monotonic() + 40, abs=1)
+
+
+def test_row_of_an_undecided_node_has_the_reason_and_the_time() -> None:
+    exporter = Exporter()
+    exporter._judge.observe(replace(SERVER, role="slave"), 1.0)
+    snapshot = exporter.snapshot({b"n": CRASHED}, 2.0)
+    (row,) = rows_of(snapshot, judged(exporter._judge, lambda: WALL + 2, lambda: 2.0))
+    assert row["state"] == "undecided"
+    assert row["undecided_because"].startswith("a fault of Redis may explain the missing heartbeat (another role")
+    assert row["undecided_until"] == pytest.approx(WALL + 2 + TTL + BEAT, abs=0.2)
 
 
 def test_words_for_other_reasons() -> None:
