@@ -230,6 +230,15 @@ def test_a_fleet_without_a_file_reads_no_offline_node_for_the_journal() -> None:
     assert Fleet(load({}), source=World({})).watch._refresh is None
 
 
+def test_an_internal_error_of_a_read_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = Fleet(load({}), source=World({b"a": ALIVE}))
+    assert fleet.planned_portfolios(b"a") == 0
+    states(fleet)
+    monkeypatch.setattr(fleet.reader._maker, "part", Mock(side_effect=RuntimeError("broken")))
+    with pytest.raises(RuntimeError, match="broken"):
+        fleet.reader.read()
+
+
 def test_a_closed_fleet_records_no_outage() -> None:
     world = World({b"a": ALIVE}, down=True)
     fleet = Fleet(load({}), source=world)

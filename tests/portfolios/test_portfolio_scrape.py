@@ -18,6 +18,7 @@ from exporter.fleet import Fleet
 from exporter.liveness.states import State
 from exporter.settings import load
 from exporter.snapshot.snapshot import Snapshot
+from journal_events import told
 from nodes import beat, metrics_key
 from portfolio_example import EXPECTED, PLAN, RAW_LISTS, STATES
 from servers import RedisServer, Series, series_of, wait_for
@@ -293,6 +294,7 @@ def test_plan_that_is_missing_is_read_twice_only_where_one_may_be_expected(redis
             return int(client.info("commandstats")["cmdstat_hgetall"]["calls"])
 
         assert [reads_of_the_plan() for _ in range(3)] == [2, 1, 1]
+        assert told(fleet.journal)[-1] == (("p",), "unplanned")
         client.hset("schedule:plan", mapping={"p": "a"})
         assert reads_of_the_plan() == 1
         client.delete("schedule:plan")
