@@ -2,11 +2,11 @@
 
 import argparse
 import random
-import signal
 import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.servers import end_on_sigterm
 from soak.run import Soak
 
 
@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--busy", type=int, default=0, help="processes that keep the machine busy [0]")
     parser.add_argument("--beside-rules", action="store_true", help="push without --alertmanager.sole-writer")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # the block below then ends all processes
+    end_on_sigterm()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         soak = Soak(
             Path(folder),

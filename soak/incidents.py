@@ -120,7 +120,7 @@ def _lose_many(setup: Setup) -> Course:
         together = _together(setup, ends, max(_LEAST - 1, _RATIO * before))
         if (missing := together - setup.prober.mass_lost) and setup.exporters.current.started < killed_at - GRACE:
             ended = ", ".join(f"{name} {end - min(ends.values()):.2f}" for name, end in sorted(ends.items()))
-            wrong = f"{sorted(missing)} are no members; of {before} nodes were killed at once, and ended: {ended}"
+            wrong = f"{sorted(missing)} are no members of the loss; seconds at which the killed nodes ended: {ended}"
             setup.prober.add_wrong("mass loss", wrong)
     finally:
         setup.calm = False

@@ -147,7 +147,7 @@ class Rules:
         node = self.missing.get(name) or self._first_missed(name, at)
         if not node.offline:
             # rule 4. A key that changed its type between two commands of one read may look like such a heartbeat.
-            endless = never_expires and at - node.first >= LOOK_AGAIN
+            endless = never_expires and _seen_twice(node, at)
             state = None if endless else self._state_before_death(name, node, at)
             if state and node.died is not None:
                 node.died = None  # the death was held back, and now a fault excuses the missing heartbeat
@@ -178,9 +178,8 @@ class Rules:
         """Return the state of a node without heartbeat that is not dead yet; None means that it is dead now."""
         faults, end, since = self.faults.of(name), self._end(name), node.since
         if end == NEVER:  # rule 5
-            seen_twice = at - node.first >= LOOK_AGAIN
             excused = since is not None and chance(faults, since, at) < self._grace
-            return None if seen_twice and not excused else State.UNDECIDED
+            return None if _seen_twice(node, at) and not excused else State.UNDECIDED
         # rule 6
         if since is not None and (since > end - self._ttl or any(fault.end > since for fault in faults)):
             return None if chance(faults, since, at) >= self._grace else State.UNDECIDED
@@ -302,3 +301,8 @@ class Rules:
         self.mass_loss.leave(name)
         self.lost.pop(name, None)
         self.regained.pop(name, None)
+
+
+def _seen_twice(node: Missing, at: float) -> bool:
+    """Return whether a node without heartbeat was read some time before ``at``."""
+    return at - node.first >= LOOK_AGAIN

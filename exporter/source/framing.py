@@ -1,4 +1,4 @@
-"""How much a reply of Redis may be: bytes of a batch of replies, and elements of an array.
+"""How much the replies of Redis may be: bytes and elements of a batch.
 
 hiredis makes room for an array as soon as it has read the array's length, so a length must be checked
 before hiredis sees it. Millions of small elements need no huge array, they may be nested or follow each other; Python

@@ -19,6 +19,11 @@ def fleet_over(world: World) -> Fleet:
     return Fleet(load({}), source=world, clock=lambda: world.at, journal=journal)
 
 
+def fail_to_read(fleet: Fleet) -> None:
+    with pytest.raises(SourceError):
+        fleet.reader.read()
+
+
 def test_nothing_is_wrong_while_redis_answers() -> None:
     fleet = fleet_over(World({b"a": ALIVE}))
     states(fleet)
@@ -30,8 +35,7 @@ def test_outage_has_its_begin_its_cause_and_what_was_last_known() -> None:
     fleet = fleet_over(world)
     states(fleet)
     world.at, world.down = 60, True
-    with pytest.raises(SourceError):
-        fleet.reader.read()
+    fail_to_read(fleet)
     assert outage(fleet) == "Redis cannot be read since 2026-01-06 12:31:45 UTC: no answer."
     assert trouble(fleet).startswith(outage(fleet))
     assert "of 2026-01-06 12:30:45 UTC: 1 online." in trouble(fleet)
@@ -42,8 +46,7 @@ def test_cause_is_that_of_the_probe_if_both_fail() -> None:
     fleet = fleet_over(world)
     states(fleet)
     world.at, world.refused = 60, True
-    with pytest.raises(SourceError):
-        fleet.reader.read()
+    fail_to_read(fleet)
     assert "no permission" in outage(fleet)
     world.down = True
     fleet.rounds.probe()
@@ -63,6 +66,5 @@ def test_refused_writes_are_counted_until_redis_cannot_be_read() -> None:
     states(fleet)
     assert refusal(fleet).startswith("Redis refuses writes since 2026-01-06 12:30:45 UTC (OOM 3)")
     world.down = True
-    with pytest.raises(SourceError):
-        fleet.reader.read()
+    fail_to_read(fleet)
     assert refusal(fleet) == ""

@@ -10,7 +10,7 @@ import redis
 from lives import keys_left, program, wait_for_beats
 
 from nodes import heartbeat_key
-from servers import wait_for
+from servers import Process, wait_for
 
 PLAIN = """
 with node():
@@ -80,8 +80,18 @@ with node():
     assert keys_left(client) == 0
 
 
+def interrupt_twice(client: "redis.Redis", process: Process, leaving: str) -> int:
+    """Send Ctrl-C, and again during the deletion, which Redis holds for two seconds; return the program's exit code."""
+    client.execute_command("CLIENT PAUSE", 2000, "WRITE")
+    wait_for(lambda: client.info("clients")["blocked_clients"], "for a write that waits")
+    process.send(signal.SIGINT)
+    wait_for(lambda: leaving in process.output())
+    time.sleep(0.2)  # nothing shows that the main thread waits for the deletion
+    process.send(signal.SIGINT)
+    return process.wait()
+
+
 def test_second_ctrl_c_does_not_cut_the_deletion_short(client: "redis.Redis", tmp_path: Path) -> None:
-    """Redis holds all writes for two seconds; both signals come in this time."""
     text = """
 with node():
     ready()
@@ -91,13 +101,7 @@ with node():
         print("leaving", flush=True)
 """
     process = program(client, tmp_path, text)
-    client.execute_command("CLIENT PAUSE", 2000, "WRITE")
-    wait_for(lambda: client.info("clients")["blocked_clients"], "for a write that waits")
-    process.send(signal.SIGINT)
-    wait_for(lambda: "leaving" in process.output())
-    time.sleep(0.2)  # nothing shows that the main thread waits for the deletion
-    process.send(signal.SIGINT)
-    assert process.wait() == -signal.SIGINT
+    assert interrupt_twice(client, process, "leaving") == -signal.SIGINT
     assert keys_left(client) == 0
 
 
@@ -115,13 +119,7 @@ except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
     process = program(client, tmp_path, text)
-    client.execute_command("CLIENT PAUSE", 2000, "WRITE")
-    wait_for(lambda: client.info("clients")["blocked_clients"], "for a write that waits")
-    process.send(signal.SIGINT)
-    wait_for(lambda: "stopping" in process.output())
-    time.sleep(0.2)  # nothing shows that the main thread waits for the deletion
-    process.send(signal.SIGINT)
-    assert process.wait() == 0
+    assert interrupt_twice(client, process, "stopping") == 0
     assert "interrupted" in process.output()
     assert keys_left(client) == 0
 
