@@ -15,6 +15,8 @@ MEMORY_ROOM: Final = 4 * 2**20
 DESCRIPTORS_GROWTH: Final = 4
 THREADS_GROWTH: Final = 4
 """Descriptors and threads that may be more than after the warm-up: connections and workers are made when needed."""
+BUSIEST: Final = 0.4
+"""Share of a core that a process may use between two looks. One that tries something again and again uses more."""
 _TOLD: Final = 50
 
 
@@ -34,17 +36,20 @@ class Resources:
 
 @dataclass(slots=True)
 class Process:
-    """One process of the exporter: its resources after the warm-up, and at the end.
+    """One process of the exporter: its resources after the warm-up and at the end, and its use of the processor.
 
     Attributes:
         started: Start time in monotonic seconds.
         warm: Length of the warm-up in seconds.
+        busiest: The largest share of a core that it used between two looks.
     """
 
     started: float
     warm: float
     first: Resources | None = None
     last: Resources | None = None
+    busiest: float = 0.0
+    looked: tuple[float, float] | None = None
 
     def note(self, held: Resources) -> None:
         """Note its resources at a moment without a fault."""
@@ -52,6 +57,19 @@ class Process:
             return
         self.first = self.first or held
         self.last = held
+
+    def note_cpu(self, now: float, seconds: float) -> float:
+        """Return the share of a core that it used since the last look; 0 at the first one.
+
+        Args:
+            now: Monotonic seconds.
+            seconds: The seconds of all cores that it has used since its start.
+        """
+        at, before = self.looked or (now - 1, seconds)
+        self.looked = now, seconds
+        share = (seconds - before) / (now - at)
+        self.busiest = max(self.busiest, share)
+        return share
 
     def leaks(self) -> Iterable[str]:
         """Yield each resource that grew too much."""
@@ -116,6 +134,7 @@ class Report:
             self.head,
             f"lasted             {time.monotonic() - self.began:,.0f} s",
             f"scrapes            {self.scrapes:,}, {self.unreadable:,} of them while Redis could not be read",
+            f"busiest look       {max((one.busiest for one in self.processes), default=0.0):.0%} of a core",
             f"slowest scrape     {self.slowest:.2f} s; latest wake-up of the soak's own threads {self.late:.2f} s",
             f"values judged      {self.values:,}; beats written {self.beats:,}, refused or failed {self.failed:,}",
             f"states seen        {_counted(self.states)}",

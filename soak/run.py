@@ -20,7 +20,7 @@ from soak.model import Model
 from soak.nodes import ACTS, Platform
 from soak.pages import Pages
 from soak.prober import Prober, Table
-from soak.report import Process, Report
+from soak.report import BUSIEST, Process, Report
 from soak.scheduler import Scheduler
 from soak.servers import RedisUnderFaults
 
@@ -30,6 +30,7 @@ COMPARE_EVERY: Final = (0.5, 2.0)
 TABLE_EVERY: Final = 10.0
 JUDGE_PAGES_EVERY: Final = 0.2
 READ_JOURNAL_EVERY: Final = 2.0
+LOOK_AT_CPU_EVERY: Final = 3.0
 FAULT_EVERY: Final = (1.0, 8.0)
 """Seconds from the end of one fault to the next. Faults may come before nodes have had their chance."""
 FIRST_FAULT: Final = 6.0
@@ -126,7 +127,7 @@ class Soak:
         turns: dict[Callable[[], float], float] = dict.fromkeys(
             (
                 *(self._scrape, self._let_node_act, self._fail, self._compare),
-                *(self._show_table, self._judge_pages, self._read_journal),
+                *(self._show_table, self._judge_pages, self._read_journal, self._look_at_cpu),
             ),
             0.0,
         )
@@ -173,6 +174,13 @@ class Soak:
         if self._exporters.ready:
             self._prober.read_journal(self._exporters.current)
         return READ_JOURNAL_EVERY
+
+    def _look_at_cpu(self) -> float:
+        if self._exporters.ready:
+            share = self.report.processes[-1].note_cpu(time.monotonic(), self._exporters.current.cpu_seconds)
+            if share > BUSIEST:
+                self._prober.add_wrong("exporter", f"used {share:.0%} of a core for {LOOK_AT_CPU_EVERY:g} s")
+        return LOOK_AT_CPU_EVERY
 
     def _show_table(self) -> float:
         if self._table:

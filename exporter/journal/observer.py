@@ -73,6 +73,9 @@ class Observer:
             self._journal.tell(lambda: _losses(new))
 
     def _hear_fault(self, kind: Kind) -> None:
+        if kind is Kind.REFUSED:  # a beat may end it before the next look
+            with self._lock:
+                self._refusing_since = self._judge.writes_refused_since() or self._judge.answered_at
         self._tell_of_redis(None, kind.value)
 
     def _hear_outage(self, error: str, began: float) -> None:

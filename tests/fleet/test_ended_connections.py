@@ -46,12 +46,12 @@ def test_redis_that_closes_its_connections_alone_is_probed_at_once_and_readable(
     fleet: Fleet, server: RedisServer
 ) -> None:
     answered = fleet.judge.answered_at
+    (pool,) = fleet._source.pools()
     with server.client() as client:
         client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         wait_for(lambda: fleet.judge.answered_at > answered, "for a probe")
+        wait_for(lambda: len(client.client_list()) == 1 + len(pool.idle_sockets()), "for the ended ones to be dropped")
         wait_for(lambda: fleet.watch.wait() > NEVER / 2, "for the last probe")
         assert fleet.outages.since is None
-        (pool,) = fleet._source.pools()
-        assert pool.drop_ended() == 0
         calls = client.info("commandstats")["cmdstat_info"]["calls"]
     assert calls < 40, "the watch must not probe again and again"

@@ -164,6 +164,14 @@ def test_refused_writes_are_told_with_their_begin_and_end() -> None:
     assert over.evidence == {"since": EPOCH + 0.005, "redis_run_id": "run-1", "redis_role": "master"}
 
 
+def test_refusal_that_a_beat_ends_before_the_next_look_is_told_with_its_end() -> None:
+    run = Witnessed()
+    run.look({b"n": ALIVE}, 0, replace(SERVER, refused={"OOM": 0}))
+    run.judge.observe(replace(SERVER, refused={"OOM": 1}), 0.5)
+    run.look({b"n": ALIVE}, 1.0, replace(SERVER, refused={"OOM": 1}))
+    assert [after for _, _, after in changes(run, EventKind.REDIS)] == ["writes refused", "takes writes again"]
+
+
 def test_outage_is_told_with_its_cause() -> None:
     run = Witnessed()
     run.outages.succeeded(PROBED)

@@ -1,7 +1,7 @@
 """The state of a server: from INFO of real servers in each state, and from the text of older servers' INFO."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from siege.fake_redis import Data, answer
 REDIS = pytest.param("redis-server", marks=pytest.mark.server("redis-server"))
 VALKEY = pytest.param("valkey-server", marks=pytest.mark.server("valkey-server"))
 
-LOOKS = 500
+LOOKS = 100
 
 INFO = b"# Server\r\nrun_id:abc\r\nrole:master\r\nuptime_in_seconds:12\r\nloading:0\r\nevicted_keys:3\r\n"
 
@@ -238,20 +238,23 @@ def test_configuration_is_read_if_redis_does_not_count_refused_writes(
     assert told.blocked == (setting == "stops")
 
 
-def test_reading_a_servers_state_costs_under_a_third_of_a_millisecond_of_cpu(shared_redis: RedisServer) -> None:
-    """Measured in CPU time, and the best of five parts, since other processes use the machine too."""
+def test_reading_a_servers_state_costs_less_than_the_clients_own_info(shared_redis: RedisServer) -> None:
+    """A ratio of CPU times, each the best of five parts, since other processes use the machine too."""
     source = open_source(load({"redis.url": [shared_redis.url]}))
     reader = source.reader()
     seen(reader)
-    taken = []
-    with shared_redis.client() as client:
-        for _ in range(5):
+    with shared_redis.client() as client, shared_redis.client() as other:
+
+        def cost(read: Callable[[], object]) -> float:
             before, start = _cpu_seconds(client), time.thread_time()
-            for _ in range(LOOKS // 5):
-                seen(reader)
-            taken.append(time.thread_time() - start + _cpu_seconds(client) - before)
+            for _ in range(LOOKS):
+                read()
+            return time.thread_time() - start + _cpu_seconds(client) - before
+
+        parts = [(cost(lambda: seen(reader)), cost(other.info)) for _ in range(5)]
     source.close()
-    assert min(taken) / (LOOKS // 5) < 0.0003
+    own, client_own = map(min, zip(*parts, strict=True))
+    assert own < 0.7 * client_own, "0.4 is usual"
 
 
 def _cpu_seconds(client: "redis.Redis") -> float:
