@@ -22,7 +22,7 @@ demo: $(VENV)/demo ## run simulated nodes and the exporter, with Prometheus and 
 	@$(BIN)/python -m exporter demo $(STACK) $(ARGS)
 
 test: $(VENV)/dev $(VENV)/site servers ## run all tests; on Debian as root, install the servers that they need
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 6 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/dev ## check style, types, and that no package imports a higher one
 	$(BIN)/ruff check .

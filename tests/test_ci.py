@@ -15,18 +15,21 @@ CI = ROOT / ".ci" / "run"
 FAILED = ["tests/test_a.py::test_one[with spaces]", 'tests/test_b.py::test_two["quoted"]']
 MAKE = """#!/bin/sh
 case "$*" in
+    *" {broken}") echo "make: {broken} failed"; exit 3 ;;
     *last-failed*) echo "make: second run"; exit {second} ;;
     *test) exit {first} ;;
 esac
 """
 
 
-def run_ci(folder: Path, *, first: int, second: int, steps: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
-    """Run CI's script with a fake `make`, whose tests end with the given exit codes."""
+def run_ci(
+    folder: Path, *, first: int, second: int, steps: Sequence[str] = (), broken: str = "nothing"
+) -> subprocess.CompletedProcess[str]:
+    """Run CI's script with a fake `make`, whose tests end with the given exit codes, and one of whose targets fails."""
     for name, text in {
         ".ci/run": CI.read_text(),
         ".ci/demo": "",
-        "bin/make": MAKE.format(first=first, second=second),
+        "bin/make": MAKE.format(first=first, second=second, broken=broken),
         ".pytest_cache/v/cache/lastfailed": json.dumps(dict.fromkeys(FAILED, True)),
     }.items():
         path = folder / name
@@ -61,6 +64,12 @@ def test_without_a_failed_test_there_is_no_second_run(tmp_path: Path) -> None:
     assert "second run" not in done.stdout
     assert (tmp_path / "build/flaky.txt").read_text() == ""
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("broken", ["lint", "package"])
+def test_a_check_that_fails_beside_the_others_fails_ci_and_is_shown(tmp_path: Path, broken: str) -> None:
+    done = run_ci(tmp_path, first=0, second=0, broken=broken)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (3, f"make: {broken} failed")
 
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
