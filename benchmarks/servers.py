@@ -62,6 +62,13 @@ def free_port() -> int:
         return port
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return the user and system time of a process, in seconds; 0 if the system does not tell."""
+    if sys.platform != "linux":
+        return 0
+    return time.clock_gettime(~pid << 3 | _CPU_TIME)
+
+
 class Program:
     """One process that listens on a port.
 
@@ -104,9 +111,7 @@ class Program:
     @property
     def cpu_seconds(self) -> float:
         """The user and system time of all its threads, ended ones included, in seconds; 0 if it is unknown."""
-        if sys.platform != "linux":
-            return 0
-        return time.clock_gettime(~self.pid << 3 | _CPU_TIME)
+        return cpu_seconds(self.pid)
 
     @property
     def peak_memory(self) -> int:

@@ -20,6 +20,8 @@ from siege.stand import Stand, stand
 
 _LIMIT: Final = 256 * 2**20
 _BACK_WITHIN: Final = 60.0
+_REST: Final = 3.0
+"""Seconds after the attack in which nobody asks the exporter for anything, and so it should do little."""
 _MORE: Final = 30 * 2**20
 """Bytes above the memory before the attack that count as back."""
 
@@ -30,9 +32,11 @@ def run(attack: Attack, seconds: float, limit: int) -> Result:
         _use(defended)
         before = defended.memory("VmRSS")
         lines = len(defended.log_lines())
+        since, used = time.monotonic(), defended.cpu_seconds
         scraper = Scraper(defended, attack.nodes)
         _attack(attack, defended, seconds)
         seen = scraper.stop()
+        busy = defended.cpu_share(since, used)
         logged = len(defended.log_lines()) - lines
         alive = defended.alive
         load = os.getloadavg()[0]
@@ -49,6 +53,8 @@ def run(attack: Attack, seconds: float, limit: int) -> Result:
             well=defended.alive and _is_well(defended, attack),
             log=defended.log_lines()[lines:],
             load=load,
+            busy=busy,
+            busy_afterwards=_busy_afterwards(defended),
         )
 
 
@@ -94,6 +100,13 @@ def _back_within(defended: Stand, before: int) -> float | None:
             return time.monotonic() - start
         time.sleep(0.5)
     return None
+
+
+def _busy_afterwards(defended: Stand) -> float:
+    """Return the share of a core that the exporter uses while nobody asks it."""
+    since, used = time.monotonic(), defended.cpu_seconds
+    time.sleep(_REST)
+    return defended.cpu_share(since, used)
 
 
 def _is_well(defended: Stand, attack: Attack) -> bool:

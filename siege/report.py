@@ -12,10 +12,14 @@ LINES: Final = 100
 SLOWEST: Final = 2.0
 """Seconds in which a scraper beside an attack must be answered."""
 _SLOWEST_WITH_PASSWORD: Final = 5.0
+_BUSY: Final = 0.7
+"""Share of a core that the exporter may use while only its Redis or its Alertmanager misbehaves. It must not try
+again without a pause."""
+_BUSY_AFTERWARDS: Final = 0.3
 _UNREACHABLE: Final = "GinkgoRedisUnreachable"
 _COLUMNS: Final = (
     *("attack", "lives", "peak MiB", "back after s", "log lines", "scrapes: whole", "Redis down"),
-    *("wrong", "slowest s", "load", "verdict"),
+    *("wrong", "slowest s", "load", "CPU %", "CPU % afterwards", "verdict"),
 )
 
 
@@ -36,6 +40,8 @@ class Result:
         log: What was logged.
         load: Processes that wanted to run during the attack, as the system's load average: with more of them than the
             machine has cores, the seconds say as much about the machine as about the exporter.
+        busy: The share of a core that the exporter used during the attack.
+        busy_afterwards: The share that it used after the attack, while nobody asked it.
     """
 
     attack: Attack
@@ -49,6 +55,8 @@ class Result:
     well: bool
     log: list[bytes]
     load: float
+    busy: float
+    busy_afterwards: float
 
     def failures(self, seconds: float, limit: int) -> Iterator[str] | list[str]:
         """Return what was not good enough, given the seconds that the attack lasted and the limit of memory."""
@@ -63,6 +71,8 @@ class Result:
             ("Redis called down", bool(self.seen.down) and not self.attack.unreadable),
             ("slow", max(self.seen.seconds, default=0.0) > allowed),
             ("pages", bool(pages)),
+            ("busy", self.busy > _BUSY and self.attack.run is None),
+            ("busy afterwards", self.busy_afterwards > _BUSY_AFTERWARDS),
             ("not well again", not self.well),
         )
         return [name for name, failed in checks if failed]
@@ -87,6 +97,8 @@ def row(result: Result, seconds: float, limit: int) -> str:
         ", ".join(f"{kind} {count}" for kind, count in seen.wrong.items()) or "0",
         f"{max(seen.seconds, default=0):.2f}",
         f"{result.load:.0f}",
+        f"{result.busy * 100:.0f}",
+        f"{result.busy_afterwards * 100:.0f}",
         ", ".join(result.failures(seconds, limit)) or "held",
     )
     return f"| {' | '.join(cells)} |"

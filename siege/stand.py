@@ -14,7 +14,7 @@ from typing import Final
 
 import bcrypt
 
-from benchmarks.servers import RedisServer, free_port
+from benchmarks.servers import RedisServer, cpu_seconds, free_port
 from exporter.source.requests import pack
 from siege.alertmanager import FakeAlertmanager
 from siege.attack import Attack
@@ -94,6 +94,20 @@ class Stand:
     def alive(self) -> bool:
         """Whether the exporter's process runs."""
         return self._exporter.poll() is None
+
+    def cpu_share(self, since: float, before: float) -> float:
+        """Return the share of a core that the exporter has used since a moment.
+
+        Args:
+            since: The moment, in monotonic seconds.
+            before: The seconds of all cores that the exporter had used until then.
+        """
+        return (self.cpu_seconds - before) / (time.monotonic() - since)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The seconds of all cores that the exporter has used; 0 if it has ended."""
+        return cpu_seconds(self.pid) if self.alive else 0
 
     def memory(self, name: str) -> int:
         """Return the exporter's memory in bytes: the present one (``VmRSS``) or the largest so far (``VmHWM``)."""

@@ -65,7 +65,7 @@ class Watch:
         self._judge, self._reader, self._timeout, self._clock = judge, reader, timeout, clock
         self._calm_probe = min(CALM_PROBE, max(PROBE, judge.ttl / CALM_PROBES))
         self._probed = NEVER
-        self._alarmed = True
+        self._alarmed, self._answered = True, True
         self._refresh: float | None = None
         self._refresh_at = NEVER
         self._late_at = NEVER
@@ -93,9 +93,9 @@ class Watch:
         self._alarmed = True
 
     def wait(self) -> float:
-        """Return the seconds until the next probe or read is due."""
+        """Return the seconds until the next probe or read is due; reads wait for a probe that Redis answers."""
         due = self._probe_due()
-        if self._refresh is not None:
+        if self._refresh is not None and self._answered:
             due = min(due, self._refresh_at, *(timer[0] for timer in self._timers[:1]))
         return max(0.0, max(due, self._not_before) - self._clock())
 
@@ -108,9 +108,9 @@ class Watch:
         now = self._clock()
         if now < self._probe_due():
             return False
-        self._probed, self._alarmed = now, True
+        self._probed, self._alarmed, self._answered = now, True, False
         answer = self._reader.read((), now + self._timeout)
-        self._alarmed = False
+        self._alarmed, self._answered = False, True
         self._judge.observe(answer.server, answer.at)
         self._undecided = self._undecided or self._judge.undecided()
         return True

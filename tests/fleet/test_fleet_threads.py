@@ -132,10 +132,14 @@ def test_the_watch_rests_after_the_end_of_a_connection_that_nobody_drops(dropped
     assert (looks[5] - looks[0] >= 5 * PROBE) is rests
 
 
-def test_the_watch_waits_between_two_looks_while_redis_is_away_and_scrapes_fail() -> None:
+@pytest.mark.parametrize("pushes", [False, True])
+def test_the_watch_waits_between_two_looks_while_redis_is_away_and_scrapes_fail(*, pushes: bool) -> None:
     world = World({b"a": ALIVE})
     looks: list[object] = []
-    with Fleet(load({}), source=world) as fleet:
+    fleet = Fleet(load({}), source=world)
+    if pushes:
+        fleet.attend(Mock(), 0.1)
+    with fleet:
         wait_for(lambda: fleet.discovered)
         world.down = True
         with pytest.raises(SourceError):

@@ -478,3 +478,16 @@ def test_look_that_is_overdue_is_due_now() -> None:
     world = World(a=ALIVE)
     world.now += 60
     assert world.watch.wait() == 0
+
+
+def test_while_redis_does_not_answer_only_the_next_probe_is_due() -> None:
+    world = World(a=ALIVE)
+    world.now += 60
+    world.broken = True
+    with pytest.raises(SourceError, match="broken"):
+        world.step()
+    assert world.watch.wait() == PROBE
+    world.broken = False
+    world.now += PROBE
+    world.step()
+    assert world.reads_of("a") == 2
