@@ -87,8 +87,8 @@ class Judge(Announcer):
         """
         with self._lock:
             return any(
-                ms <= 0 and self._rules.may_die(name, reading.asked)
-                for name, ms in zip(reading.names, reading.ttl_ms, strict=True)
+                ms <= 0 and position not in reading.unread and self._rules.may_die(name, reading.asked)
+                for position, (name, ms) in enumerate(zip(reading.names, reading.ttl_ms, strict=True))
             )
 
     def look_for_late(self, reading: Reading, of: int) -> Verdicts:

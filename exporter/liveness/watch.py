@@ -187,9 +187,11 @@ class Watch:
         if self._judge.may_die(reading):
             self._look_for_late(frozenset(names))
         states = self._judge.judge(reading).states
-        for name, state in zip(names, states, strict=True):
+        for position, (name, state) in enumerate(zip(names, states, strict=True)):
             if name not in self._timed:
-                if (at := self._judge.due(name)) is not None:
+                if position in reading.unread:
+                    self._set_timers((name,), reading.at + PROBE)
+                elif (at := self._judge.due(name)) is not None:
                     self._set_timers((name,), at + SLACK)
                 elif state in (State.GONE, State.FORGOTTEN):
                     self._set_timers((name,), reading.at + RECHECK_AFTER)

@@ -1,6 +1,6 @@
 """Parses the reply to CLUSTER SLOTS: which primary serves which slot."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 from redis import RedisError
@@ -10,8 +10,8 @@ from exporter.errors import SourceError
 from exporter.source.plain_error import plain_error
 
 
-def owners_of(reply: Any, asked: str) -> Iterable[tuple[int, str]]:
-    """Yield each slot and the address of its primary, from the reply to CLUSTER SLOTS.
+def owners_of(reply: Any, asked: str) -> Iterator[tuple[range, str]]:
+    """Yield slots and the address of their primary, from the reply to CLUSTER SLOTS.
 
     Args:
         reply: The reply.
@@ -30,6 +30,6 @@ def owners_of(reply: Any, asked: str) -> Iterable[tuple[int, str]]:
             ):
                 name = host.decode("utf-8", "replace") if isinstance(host, bytes) else ""
                 if name != "?":  # a primary whose host is not known yet
-                    yield from ((slot, f"{name or asked}:{port}") for slot in range(first, last + 1))
+                    yield range(first, last + 1), f"{name or asked}:{port}"
             case _:
                 raise SourceError("Redis gave an unexpected answer to CLUSTER SLOTS")

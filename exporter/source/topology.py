@@ -172,9 +172,12 @@ class Cluster:
             SourceError: The server did not give the topology.
         """
         (reply,) = link.ask(_SLOTS, 1)
-        owners = dict(owners_of(reply, address.rpartition(":")[0]))
+        owners = list(owners_of(reply, address.rpartition(":")[0]))
         with self._lock:
-            slots = tuple(owners.get(slot, last) for slot, last in enumerate(self._topology.slots))
+            known = list(self._topology.slots)
+            for owned, primary in owners:
+                known[owned.start : owned.stop] = [primary] * len(owned)
+            slots = tuple(known)
             if slots != self._topology.slots:
                 self._topology = Topology(slots)
                 gone = [self._pools.pop(old) for old in self._pools.keys() - set(self._topology.addresses)]

@@ -171,6 +171,7 @@ def test_reading_may_show_a_death_of_a_node_without_heartbeat_whose_deadline_is_
     assert court.judge.may_die(reading_of({b"n": Pair(ttl=0.0)}, 7))
     assert not court.judge.may_die(reading_of({b"n": Pair(ttl=0.001)}, 7))
     assert not court.judge.may_die(reading_of({b"never seen": CRASHED}, 7))
+    assert not court.judge.may_die(replace(reading_of({b"n": CRASHED}, 7), unread=frozenset((0,))))
     court.look(CRASHED, 7)
     assert not court.judge.may_die(reading_of({b"n": CRASHED}, 8))  # it is dead already
 

@@ -32,6 +32,7 @@ class World:
         self.now = 1000.0
         self.pairs = {name.encode(): pair for name, pair in pairs.items()}
         self.broken = False
+        self.unread: set[bytes] = set()  # nodes whose primary does not answer
         self.refused: list[Sequence[bytes]] | None = None  # reads that Redis refused, once it refuses all but INFO
         self.server: Server = SERVER
         self.reads: list[Sequence[bytes]] = []
@@ -55,7 +56,9 @@ class World:
             raise SourceError("refused")
         if names:
             self.reads.append(tuple(names))
-        return reading_of({name: self.pairs.get(name, GONE) for name in names}, self.now, self.server, names)
+        pairs = {name: GONE if name in self.unread else self.pairs.get(name, GONE) for name in names}
+        unread = frozenset(position for position, name in enumerate(names) if name in self.unread)
+        return replace(reading_of(pairs, self.now, self.server, names), unread=unread)
 
     def parts(self, names: Sequence[bytes], deadline: float) -> None:
         raise NotImplementedError
@@ -313,6 +316,21 @@ def test_read_that_fails_is_tried_again_with_the_probes_and_no_more_often() -> N
     world.refused = []
     world.live(3)
     assert 2 / PROBE <= len(world.refused) + 1 <= 2 / PROBE + 2
+
+
+def test_node_whose_primary_does_not_answer_is_read_with_the_probes_and_no_more_often() -> None:
+    world = World(a=ALIVE, b=ALIVE)
+    world.unread = {b"b"}
+    world.live(2 * TTL, "a", "b")
+    before, others = world.reads_of("b"), world.reads_of("a")
+    world.live(3, "a", "b")
+    assert 3 / PROBE - 1 <= world.reads_of("b") - before <= 3 / PROBE + 1
+    assert world.reads_of("a") - others <= 1, "nobody dies, so nobody counts who is late"
+    world.unread = set()
+    world.live(PROBE + SLOT, "a", "b")
+    before = world.reads_of("b")
+    world.live(TTL - BEAT - 1, "a", "b")
+    assert world.reads_of("b") == before
 
 
 def test_refresh_tells_that_all_offline_nodes_were_looked_at() -> None:
