@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 
+from benchmarks.servers import cpu_seconds
 from nodes import beat, crash
 from servers import RedisServer, library, running_exporter, series_of, wait_for
 from witness import FLAGS, TIMEOUT, Platform, Witness, assert_says_that_redis_is_down
@@ -80,11 +81,6 @@ def test_scrapes_go_on_without_free_descriptors_and_newcomers_wait_until_there_a
         kept.close()
         assert exporter.output().count("new connections wait") == 1
         witness.assert_recovered(redis_server)
-
-
-def cpu_seconds(pid: int) -> float:
-    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:  # noqa: PTH123
-        return sum(map(int, stat.read().rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.mark.server("faketime")
