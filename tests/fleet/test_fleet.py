@@ -215,6 +215,7 @@ def test_a_fleet_whose_journal_has_a_file_tells_and_remembers(tmp_path: Path, mo
         assert remembered == [portfolio_faults(journal.earlier)] != [{}]
         assert fleet.watch._refresh == 4
         wait_for(lambda: "online" in {after for _, after in told(journal)}, "for the first node")
+        wait_for(lambda: path.read_bytes().count(b"\n") > 1, "for the first node in the file", 10)
         world.server = Server("run-1", "master", refused={"OOM": 1})
         wait_for(lambda: "writes refused" in {after for _, after in told(journal)}, "for the refusal")
 
