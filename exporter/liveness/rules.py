@@ -11,7 +11,7 @@
 The file is longer than others, so that the rules stand in one place and in their order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from exporter.liveness.all_faults import Faults
@@ -95,15 +95,14 @@ class Rules:
         self.earlier_run.drop(self.heartbeats.arrived)
         self.faults.observe_beats(reading)
         present = self.faults.shows_present_data(reading)
-        if self.missing or self.lost:
-            living = set(reading.names).difference(reading.names[position] for position in without)
-            for name in living.intersection(self.lost) if present else ():
-                self.regain(name, reading.at)
-            for name in living.intersection(self.missing):
-                self.leave(name, State.ONLINE, reading.asked)
+        outdated = self._take_living(reading, without, present=present) if self.missing or self.lost else ()
+        if outdated:
+            without = [at for at, name in enumerate(reading.names) if ttl_ms[at] <= 0 or name in outdated]
         deaths = []
         for position in without:
-            state = self._without_heartbeat(reading, position) if present else self._state_of(reading.names[position])
+            name = reading.names[position]
+            shown = present and name not in outdated
+            state = self._without_heartbeat(reading, position) if shown else self._state_of(name)
             if state is None:
                 deaths.append(position)
             else:
@@ -114,8 +113,24 @@ class Rules:
                 states[position] = self.missing[reading.names[position]].state or State.UNDECIDED
         return Verdicts(states, without)
 
+    def _take_living(self, reading: Reading, without: Sequence[int], *, present: bool) -> Collection[bytes]:
+        """Take the nodes of a reading that have a heartbeat for living; return those that have died since.
+
+        Readings overlap: a node may have been read without heartbeat after this reading was asked for.
+        """
+        living = set(reading.names).difference(reading.names[position] for position in without)
+        for name in living.intersection(self.lost) if present else ():
+            self.regain(name, reading.at)
+        back = living.intersection(self.missing)
+        outdated = {
+            name for name in back if self.missing[name].died is not None and self.missing[name].first > reading.asked
+        }
+        for name in back - outdated:
+            self.leave(name, State.ONLINE, reading.asked)
+        return outdated
+
     def _state_of(self, name: bytes) -> State:
-        """Return the state of a node of which a reading without its heartbeat shows nothing."""
+        """Return the state of a node without heartbeat of which a reading shows nothing new."""
         node = self.missing.get(name)
         return State.OFFLINE if node and node.state is State.OFFLINE else State.UNDECIDED
 

@@ -541,6 +541,35 @@ def test_reading_asked_for_before_a_lost_node_beat_again_does_not_take_it_for_st
     assert not court.remembers()
 
 
+def test_reading_asked_for_before_a_death_does_not_take_the_dead_node_for_back(court: Court) -> None:
+    changes: list[Change] = []
+    court.look(ALIVE, 0)
+    court.judge.on_changes(changes.extend)
+    assert court.look(CRASHED, TTL + 0.01) is State.OFFLINE
+    overlapping = replace(reading_of({b"n": Pair(ttl=0.01)}, TTL - 0.01, names=court.names), at=TTL + 0.02)
+    verdicts = court.judge.judge(overlapping)
+    assert (verdicts.states, verdicts.without_heartbeat) == ([State.OFFLINE], [0])
+    assert court.look(CRASHED, TTL + 1) is State.OFFLINE
+    assert [change.after for change in changes] == [State.OFFLINE]
+    assert court.look(ALIVE, TTL + 2) is State.ONLINE
+
+
+def test_reading_asked_for_before_a_death_that_is_held_back_changes_nothing(court: Court) -> None:
+    names = tuple(f"n{number}".encode() for number in range(8))
+    judge = court.judge
+    judge.judge(reading_of(dict.fromkeys(names, ALIVE), 0))
+    court.answer_until(29)
+    changes: list[Change] = []
+    judge.on_changes(changes.extend)
+    dying = {name: CRASHED if name == b"n0" else Pair(ttl=1) for name in names}
+    assert judge.judge(reading_of(dying, 30.01)).states[0] is State.UNDECIDED
+    older = replace(reading_of({**dying, b"n0": Pair(ttl=0.01)}, 29.99), at=30.02)
+    assert judge.judge(older).states == [State.UNDECIDED, *[State.ONLINE] * 7]
+    assert judge.judge(reading_of(dict.fromkeys(names, CRASHED), 31.1)).states == [State.OFFLINE] * 8
+    assert judge.members() == set(names)
+    assert [change.after for change in changes if change.name == b"n0"] == [State.UNDECIDED, State.OFFLINE]
+
+
 def test_reading_that_comes_late_from_the_same_data_counts(court: Court) -> None:
     court.look(ALIVE, 0)
     court.answer_until(11)

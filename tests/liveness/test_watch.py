@@ -347,14 +347,16 @@ def test_refresh_tells_that_all_offline_nodes_were_looked_at() -> None:
     assert not world.step()
 
 
-def test_while_writes_are_refused_some_nodes_are_read_with_every_probe() -> None:
-    world = World(deadlines=False, **{f"n{i:03}": ALIVE for i in range(250)})
+@pytest.mark.parametrize(("count", "firsts"), [(200, [100, 0, 100, 0]), (250, [100, 200, 0, 100])])
+def test_while_writes_are_refused_some_nodes_are_read_with_every_probe(count: int, firsts: list[int]) -> None:
+    world = World(deadlines=False, **{f"n{i:03}": ALIVE for i in range(count)})
     world.judge.judge(reading_of(world.pairs, world.now, names=world.names))
     world.live(1)
     assert world.reads == []
     world.server = replace(SERVER, refused={"OOM": 1})
     world.live(CALM_PROBE + 3 * PROBE)
     assert {name for read in world.reads for name in read} == set(world.names)
+    assert [int(read[0][1:]) for read in world.reads] == firsts
     assert max(map(len, world.reads)) == 100
     assert world.judge.writes_refused_since() is not None
     world.beat("n042")
