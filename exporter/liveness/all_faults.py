@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from exporter.liveness.faults import NEVER, Fault, Kind, ServerFaults, chance
+from exporter.liveness.faults import NEVER, ONGOING, Fault, Kind, ServerFaults, chance
 from exporter.source.reading import Reading, Server
 
 Hit = Callable[[bytes], bool]
@@ -27,6 +27,11 @@ class Faults:
         self._by_address: dict[str, ServerFaults] = {}
         self._moves: list[tuple[Fault, Hit]] = []
         self.at = NEVER
+        self._asked = ONGOING  # when Redis was asked for the first time
+
+    def ask(self, at: float) -> None:
+        """Record that Redis is asked: if its first answer comes long after that, it was silent meanwhile."""
+        self._asked = min(self._asked, at)
 
     @property
     def writes_refused_since(self) -> float | None:
@@ -73,6 +78,9 @@ class Faults:
         new: list[tuple[Kind, Hit]] = []
         if before and before.placement != server.placement:
             new.append(self._move(before, server, at))
+        awaited = min(at, self._asked) if before is None else at
+        for address in server.addresses:
+            self._by_address.setdefault(address, ServerFaults(self._ttl, self._beat, awaited))
         for address, member in server.members.items():
             each = self._by_address.setdefault(address, ServerFaults(self._ttl, self._beat))
             new += [(kind, _held_by(server, address)) for kind in each.observe(member, at)]
@@ -94,12 +102,11 @@ class Faults:
         return max((each.evicted_at for each in self.holding(name)), default=NEVER)
 
     def observe_beats(self, reading: Reading) -> None:
-        """Record the beats in a reading: a beat shows that Redis takes writes."""
-        if self.writes_refused_since is not None:
+        """Record the beats in a reading: a beat shows that the Redis of the heartbeat takes writes."""
+        if self.writes_refused_since is not None and self.server:
             for name, ms in zip(reading.names, reading.ttl_ms, strict=True):
-                beat_at = reading.asked - self._ttl + min(ms / 1000, self._ttl)
-                for each in self.holding(name) if ms > 0 else ():
-                    each.observe_beat(beat_at)
+                if ms > 0 and (holder := self._by_address.get(self.server.holders(name)[-1])):
+                    holder.observe_beat(reading.asked - self._ttl + min(ms / 1000, self._ttl))
 
     def holding(self, name: bytes) -> list[ServerFaults]:
         """Return the faults of each Redis that holds a node's hash or heartbeat, if it has answered."""
@@ -111,7 +118,11 @@ class Faults:
 
         The nodes of these slots have had no chance since the last answer of the old primary.
         """
-        silent = [each.answered_at for address, each in self._by_address.items() if address not in server.members]
+        silent = [
+            each.answered_at
+            for address, each in self._by_address.items()
+            if address not in server.members and each.answered_at > NEVER
+        ]
         self._by_address = {it: each for it, each in self._by_address.items() if it in server.addresses}
         fault = Fault(Kind.MOVED, min(silent, default=at), at)
         self._moves = [(old, hit) for old, hit in self._moves if chance([old], old.end, at) < self._ttl + self._beat]

@@ -84,6 +84,7 @@ class ServerFaults:
     Args:
         ttl: Seconds that a heartbeat lives.
         beat: Seconds between two beats.
+        awaited: Since when an answer of Redis is awaited, in monotonic seconds; ``ONGOING`` if nobody has asked yet.
 
     Attributes:
         faults: The faults that may still excuse a missing heartbeat.
@@ -93,13 +94,14 @@ class ServerFaults:
         evidence: What the server said that matters for a verdict.
     """
 
-    def __init__(self, ttl: float, beat: float) -> None:
+    def __init__(self, ttl: float, beat: float, awaited: float = ONGOING) -> None:
         self.faults: list[Fault] = []
         self.server: Server | None = None
         self.evicted_at = NEVER
         self.evidence = ServerEvidence()
         self._grace = ttl + beat
         self._short, self._cut_off = SHORT_RUN * ttl, CUT_OFF * ttl
+        self._awaited = awaited
         self.answered_at = NEVER
         self._run_started = NEVER
         self._lasting: dict[Kind, Fault] = {}
@@ -145,6 +147,8 @@ class ServerFaults:
             self._end(Kind.REFUSED, beat_at)
 
     def _first_faults(self, server: Server, at: float) -> list[Kind]:
+        if at - self._awaited > UNREADABLE_AFTER:
+            self.faults.append(Fault(Kind.SILENT, self._awaited, at))
         if server.restored and server.uptime < self._grace:
             self._run_started = at - server.uptime
             self.faults.append(Fault(Kind.RESTARTED, self._run_started, self._run_started))

@@ -65,6 +65,11 @@ class Judge(Announcer):
         self._notify((), (), faults)
         return faults
 
+    def ask(self, at: float) -> None:
+        """Record that Redis is asked at ``at`` (monotonic seconds): a first answer long after that shows a silence."""
+        with self._lock:
+            self._rules.faults.ask(at)
+
     def judge(self, reading: Reading, *, of: int | None = None) -> Verdicts:
         """Return the state of each node in a reading, and remember what the next judgement needs.
 

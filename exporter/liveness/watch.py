@@ -109,6 +109,7 @@ class Watch:
         if now < self._probe_due():
             return False
         self._probed, self._alarmed, self._answered = now, True, False
+        self._judge.ask(now)
         answer = self._reader.read((), now + self._timeout)
         self._alarmed, self._answered = False, True
         self._judge.observe(answer.server, answer.at)

@@ -803,3 +803,16 @@ def test_offline_node_is_forgotten_once_its_work_has_moved_unless_it_is_needed()
         states = judge.judge(reading_of(dict.fromkeys(names, CRASHED), at)).states
         judge.set_leftovers(Leftovers(needed=frozenset([b"needed"]), rehomed=frozenset([b"moved", b"needed"])))
     assert states == [State.FORGOTTEN, State.OFFLINE, State.OFFLINE]
+
+
+@pytest.mark.parametrize(("silent", "states"), [(60, [State.UNDECIDED] * 3), (4, [State.UNDECIDED, State.OFFLINE])])
+def test_node_without_heartbeat_has_its_chance_if_redis_did_not_answer_for_long_after_the_start(
+    court: Court, silent: float, states: list[State]
+) -> None:
+    court.judge.ask(1.0)
+    court.judge.ask(1.0 + silent / 2)
+    back = 1.0 + silent
+    assert court.look_after_silence(CRASHED, back) is State.UNDECIDED
+    for after, state in zip((LOOK_AGAIN, 10.0, TTL + BEAT - 1), states, strict=False):
+        assert court.look(CRASHED, back + after) is state
+    assert court.look(CRASHED, back + TTL + BEAT) is State.OFFLINE
