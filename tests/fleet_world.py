@@ -59,6 +59,7 @@ class World(WithoutKeys):
         cut: Whether discovery ends at a bound.
         workers: The workers' keys that discovery finds.
         discoveries: Number of discoveries.
+        busy: Seconds of Redis's time that a discovery takes.
         meanwhile: Called before each answer to a scrape.
         scanned: Called after each scan, before the answer to a discovery.
         closed: Whether the fleet closed it.
@@ -78,6 +79,7 @@ class World(WithoutKeys):
     cut: bool = False
     workers: frozenset[bytes] = frozenset()
     discoveries: int = 0
+    busy: float = 0.0
     meanwhile: Callable[[], None] = lambda: None
     scanned: Callable[[], None] = lambda: None
     closed: bool = False
@@ -89,7 +91,7 @@ class World(WithoutKeys):
         self.discoveries += 1
         if self.hidden:
             raise SourceError(self.hidden)
-        found = Found(frozenset(self.pairs), 0.0, self.complete, self.cut, self.workers)
+        found = Found(frozenset(self.pairs), self.busy, self.complete, self.cut, self.workers)
         self.scanned()
         return found
 

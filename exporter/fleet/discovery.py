@@ -69,6 +69,7 @@ class Discovery:
         self._outages, self._telemetry = outages, telemetry
         self._closed, self._clock = closed, clock
         self._tried, self._woken = Event(), Event()
+        self._busy, self._rests_until = 0.0, float("-inf")
         self._thread = Thread(target=self._run, name=PART, daemon=True)
 
     def start(self) -> None:
@@ -76,7 +77,10 @@ class Discovery:
         self._thread.start()
 
     def wake(self) -> None:
-        """Begin the next discovery now, or end the thread if the fleet is closed."""
+        """Begin the next discovery now, or end the thread if the fleet is closed.
+
+        A second wake soon after another one has to wait: faults of Redis may come again and again.
+        """
         self._woken.set()
 
     def wait(self) -> Names:
@@ -111,6 +115,7 @@ class Discovery:
         start = self._clock()
         awaited = frozenset(self._judge.awaited(start))  # the scan may miss a node that beats again during the scan
         found = self._source.discover(self._timeout)
+        self._busy = found.busy
         # If Redis has lost its data, the judge must know it before names that were not found count as gone.
         seen = self._reader.read((), self._clock() + self._timeout)
         self._judge.observe(seen.server, seen.at)
@@ -151,7 +156,9 @@ class Discovery:
                 self._telemetry.fault(PART, error)
             finally:
                 self._tried.set()
-            self._woken.wait(pause)
+            if self._woken.wait(pause):
+                self._closed.wait(max(0.0, self._rests_until - self._clock()))
+                self._rests_until = self._clock() + pause_after(self._busy, 0.0)
             self._woken.clear()
 
     def _note_failure(self, error: str) -> None:

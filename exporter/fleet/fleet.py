@@ -38,6 +38,8 @@ LOG_AGAIN: Final = 60.0
 """Seconds between two log lines about the same kind of fault of Redis."""
 REFRESH: Final = 4.0
 """Seconds between two reads of all offline nodes while a journal is written and nothing is pushed."""
+_WITHOUT_NEW_NAMES: Final = frozenset((Kind.REFUSED, Kind.PAUSED, Kind.CUT_OFF))
+"""Faults during which no new node can write its keys, or none that is read here. They may come every second."""
 
 log = structlog.get_logger(__name__)
 
@@ -230,5 +232,6 @@ class Fleet:
         if now - self._logged_at.get(kind, float("-inf")) >= LOG_AGAIN:
             self._logged_at[kind] = now
             log.warning("Redis was at fault: nodes without heartbeat get time to beat", fault=kind.value)
-        self.discovery.wake()
+        if kind not in _WITHOUT_NEW_NAMES:
+            self.discovery.wake()
         self.rounds.wake()

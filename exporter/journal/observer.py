@@ -8,6 +8,7 @@ from exporter.journal.changes import Entry
 from exporter.journal.event import EventKind
 from exporter.journal.journal import Journal
 from exporter.journal.nodes import node_entries
+from exporter.journal.refusal import Refusal
 from exporter.journal.restore import offline_nodes
 from exporter.liveness.earlier_run import WasOffline
 from exporter.liveness.evidence import Finding, Why
@@ -27,7 +28,7 @@ OVER: Final = "over"
 
 
 class Observer:
-    """Listens to the judge and to the outages. Its lock guards the mass losses and refusals that last.
+    """Listens to the judge and to the outages. Its lock guards the members of mass losses.
 
     Args:
         journal: The journal, which takes each change.
@@ -39,7 +40,7 @@ class Observer:
         self._journal, self._judge = journal, judge
         self._lock = Lock()
         self._members: dict[str, None] = {}
-        self._refusing_since: float | None = None
+        self._refusal = Refusal()
         nodes = offline_nodes(journal.earlier)
         judge.remember({name: WasOffline(journal.monotonic(n.since), n.exact, n.member) for name, n in nodes.items()})
         judge.on_findings(self._hear_findings)
@@ -48,20 +49,17 @@ class Observer:
 
     def look(self) -> None:
         """Tell the journal what has ended since the last look of the watch."""
-        refused = self._judge.writes_refused_since()
-        over = bool(self._members) and self._judge.mass_loss_since() is None
-        if not over and refused == self._refusing_since:
+        if (refused := self._judge.writes_refused_since()) is not None:
+            self._refusal.goes_on(refused, tell=False)
+        elif (since := self._refusal.rests(self._journal.now())) is not None:
+            self._tell_of_redis(Kind.REFUSED.value, TAKES_WRITES, since=round(self._journal.unix(since), 3))
+        if not self._members or self._judge.mass_loss_since() is not None:
             return
         with self._lock:
-            ended, self._refusing_since = self._refusing_since, refused
-            members, self._members = (self._members, {}) if over else ({}, self._members)
-        if ended is not None and refused is None:
-            since = self._journal.unix(ended)
-            self._tell_of_redis(Kind.REFUSED.value, TAKES_WRITES, since=round(since, 3))
-        if members:
-            at = self._journal.now()
-            entries = [Entry(at, EventKind.MASS_LOSS, name, LOST, OVER) for name in members]
-            self._journal.tell(lambda: entries)
+            members, self._members = self._members, {}
+        at = self._journal.now()
+        entries = [Entry(at, EventKind.MASS_LOSS, name, LOST, OVER) for name in members]
+        self._journal.tell(lambda: entries)
 
     def _hear_findings(self, findings: Sequence[Finding]) -> None:
         self._journal.tell(lambda: node_entries(findings, self._journal.unix))
@@ -73,9 +71,11 @@ class Observer:
             self._journal.tell(lambda: _losses(new))
 
     def _hear_fault(self, kind: Kind) -> None:
-        if kind is Kind.REFUSED:  # a beat may end it before the next look
-            with self._lock:
-                self._refusing_since = self._judge.writes_refused_since() or self._judge.answered_at
+        if kind is Kind.REFUSED:
+            since = self._judge.writes_refused_since()
+            since = self._judge.answered_at if since is None else since  # a beat has ended it already
+            if not self._refusal.goes_on(since, tell=True):
+                return
         self._tell_of_redis(None, kind.value)
 
     def _hear_outage(self, error: str, began: float) -> None:

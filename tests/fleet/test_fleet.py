@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from exporter.errors import SourceError, SourceTimeoutError
 from exporter.exposition.text import Format, exposition
 from exporter.fleet import Fleet
+from exporter.journal import refusal
 from exporter.journal.event import EventKind
 from exporter.journal.file import JournalFile
 from exporter.journal.journal import Journal
@@ -205,6 +206,7 @@ def test_push_comes_before_the_journal_in_each_round() -> None:
 
 
 def test_a_fleet_whose_journal_has_a_file_tells_and_remembers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refusal, "QUIET", 0.0)
     remembered: list[object] = []
     monkeypatch.setattr(PortfolioStage, "remember", lambda _, faults: remembered.append(faults))
     path = tmp_path / "journal.jsonl"

@@ -7,9 +7,11 @@ from structlog.testing import capture_logs
 
 from exporter.errors import SourceError
 from exporter.fleet import Fleet
+from exporter.liveness.faults import Kind
 from exporter.liveness.judge import LOOK_AGAIN, State
 from exporter.liveness.outages import PROBED
 from exporter.settings import load
+from exporter.source.discovery import SHARE
 from exporter.source.reading import Server
 from fleet_world import World, states
 from readings import ALIVE, CRASHED, GONE, reading_of
@@ -102,6 +104,37 @@ def test_a_fault_that_a_scrape_is_first_to_see_wakes_discovery() -> None:
     world.server, world.at = Server("run-2", "master"), 1
     fleet.reader.read()
     assert fleet.discovery._woken.is_set()
+
+
+def test_refused_writes_that_come_and_go_wake_no_discovery() -> None:
+    world = World({b"a": ALIVE}, Server("run-1", "master", refused={"OOM": 0}))
+    fleet = Fleet(load({}), source=world)
+    fleet.discovery.discover()
+    fleet.discovery._woken.clear()
+    faults: list[Kind] = []
+    fleet.judge.on_faults(faults.append)
+    for second in range(1, 80):
+        fleet.judge.observe(Server("run-1", "master", refused={"OOM": second // 20}), second)
+    assert faults == [Kind.REFUSED] * 3
+    assert not fleet.discovery._woken.is_set()
+
+
+def test_discoveries_that_are_woken_again_and_again_take_little_of_redis_time() -> None:
+    """A proxy before two servers shows another run with each look, and each look wakes the discovery."""
+    world = World({b"a": ALIVE}, busy=0.01)
+    with Fleet(load({}), source=world) as fleet:
+        wait_for(lambda: world.discoveries == 2, "for the first one, and for the one after the first answer")
+        wait_for(lambda: time.monotonic() > fleet.discovery._rests_until, "for the rest after it")
+        before, start = world.discoveries, time.monotonic()
+
+        def woken(times: int) -> bool:
+            fleet.discovery.wake()
+            return world.discoveries - before >= times
+
+        wait_for(lambda: woken(1), "for the first one, which comes at once")
+        assert time.monotonic() - start < world.busy / SHARE
+        wait_for(lambda: woken(5), "for four more")
+        assert time.monotonic() - start > 3 * world.busy / SHARE
 
 
 def test_nodes_beyond_the_limit_that_redis_lost_are_forgotten_after_an_hour() -> None:

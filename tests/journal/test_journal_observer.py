@@ -13,6 +13,7 @@ from exporter.journal.file import JournalFile
 from exporter.journal.journal import Journal
 from exporter.journal.memory import Query
 from exporter.journal.observer import Observer
+from exporter.journal.refusal import QUIET
 from exporter.liveness.judge import Judge, State
 from exporter.liveness.mass_loss import Thresholds
 from exporter.liveness.offline import judged
@@ -169,6 +170,19 @@ def test_refusal_that_a_beat_ends_before_the_next_look_is_told_with_its_end() ->
     run.look({b"n": ALIVE}, 0, replace(SERVER, refused={"OOM": 0}))
     run.judge.observe(replace(SERVER, refused={"OOM": 1}), 0.5)
     run.look({b"n": ALIVE}, 1.0, replace(SERVER, refused={"OOM": 1}))
+    assert run.judge.writes_refused_since() is None
+    run.look({b"n": ALIVE}, 1.0 + QUIET, replace(SERVER, refused={"OOM": 1}))
+    refused, over = run.events(EventKind.REDIS)
+    assert (refused.after, over.after) == ("writes refused", "takes writes again")
+    assert over.evidence["since"] == EPOCH
+
+
+def test_refusal_that_comes_and_goes_is_one() -> None:
+    run = Witnessed()
+    for second in range(60):
+        run.look({b"n": ALIVE}, second, replace(SERVER, refused={"OOM": second // 2}))
+    assert [after for _, _, after in changes(run, EventKind.REDIS)] == ["writes refused"]
+    run.look({b"n": ALIVE}, 60 + QUIET, replace(SERVER, refused={"OOM": 29}))
     assert [after for _, _, after in changes(run, EventKind.REDIS)] == ["writes refused", "takes writes again"]
 
 
