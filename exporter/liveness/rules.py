@@ -100,9 +100,7 @@ class Rules:
             without = [at for at, name in enumerate(reading.names) if ttl_ms[at] <= 0 or name in outdated]
         deaths = []
         for position in without:
-            name = reading.names[position]
-            shown = present and name not in outdated
-            state = self._without_heartbeat(reading, position) if shown else self._state_of(name)
+            state = self._without_heartbeat(reading, position) if present else self._state_of(reading.names[position])
             if state is None:
                 deaths.append(position)
             else:
@@ -114,7 +112,7 @@ class Rules:
         return Verdicts(states, without)
 
     def _take_living(self, reading: Reading, without: Sequence[int], *, present: bool) -> Collection[bytes]:
-        """Take the nodes of a reading that have a heartbeat for living; return those that have died since.
+        """Take the nodes of a reading that have a heartbeat for living; return those of which more is known by now.
 
         Readings overlap: a node may have been read without heartbeat after this reading was asked for.
         """
@@ -122,15 +120,13 @@ class Rules:
         for name in living.intersection(self.lost) if present else ():
             self.regain(name, reading.at)
         back = living.intersection(self.missing)
-        outdated = {
-            name for name in back if self.missing[name].died is not None and self.missing[name].first > reading.asked
-        }
+        outdated = {name for name in back if self.missing[name].first > reading.asked}
         for name in back - outdated:
             self.leave(name, State.ONLINE, reading.asked)
         return outdated
 
     def _state_of(self, name: bytes) -> State:
-        """Return the state of a node without heartbeat of which a reading shows nothing new."""
+        """Return the state of a node of which a reading without its heartbeat shows nothing."""
         node = self.missing.get(name)
         return State.OFFLINE if node and node.state is State.OFFLINE else State.UNDECIDED
 
@@ -150,6 +146,8 @@ class Rules:
         name, at = reading.names[position], reading.asked
         if position in reading.unread:
             return State.UNDECIDED
+        if reading.ttl_ms[position] > 0:  # the heartbeat has ended since: see _take_living
+            return self.missing[name].state or State.UNDECIDED
         never_expires = reading.ttl_ms[position] == NO_EXPIRY
         if never_expires or position not in reading.without_hash:
             self.regain(name, reading.at)

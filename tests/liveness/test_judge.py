@@ -554,6 +554,18 @@ def test_reading_asked_for_before_a_death_does_not_take_the_dead_node_for_back(c
     assert court.look(ALIVE, TTL + 2) is State.ONLINE
 
 
+@pytest.mark.parametrize("silence", [1.0, 6.0], ids=["evicted early", "excused by a fault"])
+def test_reading_asked_for_before_a_heartbeat_was_gone_does_not_bring_it_back(court: Court, silence: float) -> None:
+    court.look(ALIVE, 0)
+    state = court.look_after_silence(CRASHED, silence)
+    changes: list[Change] = []
+    court.judge.on_changes(changes.extend)
+    overlapping = replace(reading_of({b"n": ALIVE}, silence - 0.5, names=court.names), at=silence + 0.5)
+    assert court.judge.judge(overlapping).states == [state]
+    assert court.look(CRASHED, silence + 1) is state
+    assert changes == []
+
+
 def test_reading_asked_for_before_a_death_that_is_held_back_changes_nothing(court: Court) -> None:
     names = tuple(f"n{number}".encode() for number in range(8))
     judge = court.judge
