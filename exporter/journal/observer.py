@@ -41,8 +41,12 @@ class Observer:
         self._lock = Lock()
         self._members: dict[str, None] = {}
         self._refusal = Refusal()
-        nodes = offline_nodes(journal.earlier)
-        judge.remember({name: WasOffline(journal.monotonic(n.since), n.exact, n.member) for name, n in nodes.items()})
+        judge.remember(
+            {
+                name: WasOffline(journal.monotonic(node.since), node.exact, node.member, node.forgotten)
+                for name, node in offline_nodes(journal.earlier).items()
+            }
+        )
         judge.on_findings(self._hear_findings)
         judge.on_faults(self._hear_fault)
         outages.on_change(self._hear_outage)

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from exporter.journal.event import Event, EventKind
 from exporter.portfolios.history import EarlierFault
+
+_FORGOTTEN: Final = "forgotten"
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +18,13 @@ class OfflineNode:
         since: Unix time since which it is offline.
         exact: Whether that is the end of its heartbeat.
         member: Whether it is a member of a mass loss.
+        forgotten: Whether it is only counted.
     """
 
     since: float
     exact: bool
     member: bool
+    forgotten: bool
 
 
 def offline_nodes(events: Iterable[Event]) -> Mapping[str, OfflineNode]:
@@ -29,7 +34,7 @@ def offline_nodes(events: Iterable[Event]) -> Mapping[str, OfflineNode]:
         if event.kind is EventKind.NODE:
             for subject in event.subjects:
                 offline.pop(subject, None)
-            if event.after == "offline":
+            if event.after in ("offline", _FORGOTTEN):
                 offline |= _offline(event)
     return offline
 
@@ -54,6 +59,9 @@ def _offline(event: Event) -> dict[str, OfflineNode]:
         since = evidence.get("offline_since")
         if isinstance(since, int | float):
             nodes[subject] = OfflineNode(
-                float(since), evidence.get("offline_since_exact") is True, evidence.get("mass_loss") is True
+                since=float(since),
+                exact=evidence.get("offline_since_exact") is True,
+                member=evidence.get("mass_loss") is True,
+                forgotten=event.after == _FORGOTTEN,
             )
     return nodes

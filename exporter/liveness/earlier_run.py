@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from exporter.liveness.states import Missing
+from exporter.liveness.states import Missing, State
 from exporter.source.names import shown_id
 
 
@@ -14,11 +14,13 @@ class WasOffline(NamedTuple):
         died: When it died, in monotonic seconds.
         ended: Whether that is the end of its heartbeat.
         member: Whether it was a member of a mass loss.
+        forgotten: Whether it was forgotten.
     """
 
     died: float
     ended: bool
     member: bool
+    forgotten: bool = False
 
 
 class EarlierRun:
@@ -46,4 +48,5 @@ class EarlierRun:
         if node is None:
             return None
         died = min(node.died, at)  # a clock that was set back meanwhile must not make the node die in the future
-        return Missing(at, None, None, died, node.ended, offline=True, remembered=True), node.member
+        state = State.FORGOTTEN if node.forgotten else None
+        return Missing(at, None, state, died, node.ended, offline=True, remembered=True), node.member

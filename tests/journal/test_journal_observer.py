@@ -14,6 +14,7 @@ from exporter.journal.journal import Journal
 from exporter.journal.memory import Query
 from exporter.journal.observer import Observer
 from exporter.journal.refusal import QUIET
+from exporter.liveness.forgetting import Leftovers
 from exporter.liveness.judge import Judge, State
 from exporter.liveness.mass_loss import Thresholds
 from exporter.liveness.offline import judged
@@ -23,7 +24,7 @@ from exporter.telemetry import Telemetry
 from journal_events import told
 from readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, Pair, reading_of
 
-TTL, BEAT = 30.0, 10.0
+TTL, BEAT, HOUR = 30.0, 10.0, 3600.0
 EPOCH = 1_700_000_000.0
 
 
@@ -33,7 +34,7 @@ class Witnessed:
     def __init__(self, path: Path | None = None, epoch: float = EPOCH) -> None:
         self.now = 0.0
         self.epoch = epoch
-        self.judge = Judge(TTL, BEAT, None, Thresholds())
+        self.judge = Judge(TTL, BEAT, None, Thresholds(), forget_rehomed_after=HOUR - 1)
         self.outages = Outages(lambda: self.now)
         file = JournalFile(path, 1 << 20) if path else None
         self.journal = Journal(file, Telemetry(), lambda: self.epoch + self.now, lambda: self.now)
@@ -256,6 +257,24 @@ def test_offline_nodes_and_members_survive_a_restart(tmp_path: Path) -> None:
     assert told(second.journal)[-1][1] == "offline"
     second.look(dict.fromkeys(names, ALIVE), 8)
     assert second.judge.members() == set()
+
+
+def test_forgotten_node_stays_forgotten_over_a_restart_until_it_is_needed(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    first = Witnessed(path)
+    first.look({b"n": ALIVE}, 0)
+    first.look({b"n": CRASHED}, 31)
+    first.judge.set_leftovers(Leftovers(rehomed=frozenset({b"n"})))
+    assert first.look({b"n": CRASHED}, 31 + HOUR) == [State.FORGOTTEN]
+    first.journal.close()
+
+    second = Witnessed(path, epoch=EPOCH + 2 * HOUR)
+    for at in (0.0, 0.1, 60.0):
+        assert second.look({b"n": CRASHED}, at) == [State.FORGOTTEN]
+    assert second.events()[-1].after == "forgotten", "nothing is told again"
+    second.judge.set_leftovers(Leftovers(needed=frozenset({b"n"})))
+    assert second.look({b"n": CRASHED}, 61) == [State.OFFLINE]
+    assert second.events()[-1].evidence["offline_since"] == EPOCH + 30
 
 
 def test_node_that_beat_after_the_restart_dies_anew(tmp_path: Path) -> None:
