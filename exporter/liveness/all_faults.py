@@ -108,8 +108,14 @@ class Faults:
                 if ms > 0 and (holder := self._by_address.get(self.server.holders(name)[-1])):
                     holder.observe_beat(reading.asked - self._ttl + min(ms / 1000, self._ttl))
 
+    def heard_since(self, name: bytes, since: float) -> bool:
+        """Return whether each Redis that holds keys of a node has answered since a moment, in monotonic seconds."""
+        if all(each.answered_at >= since for each in self._by_address.values()):
+            return True
+        return all(each.answered_at >= since for each in self.holding(name))
+
     def holding(self, name: bytes) -> list[ServerFaults]:
-        """Return the faults of each Redis that holds a node's hash or heartbeat, if it has answered."""
+        """Return the faults of each Redis that holds a node's hash or heartbeat."""
         addresses = self.server.holders(name) if self.server else ()
         return [self._by_address[address] for address in addresses if address in self._by_address]
 

@@ -6,13 +6,14 @@ Redis can take either key from a living node, so a fault alone never makes a nod
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from threading import Lock
 
 from exporter.liveness.announcer import Announcer
 from exporter.liveness.doubts import Doubt, doubt_of
 from exporter.liveness.earlier_run import WasOffline
 from exporter.liveness.evidence import Finding, Judgement, Why, findings
-from exporter.liveness.faults import Kind
+from exporter.liveness.faults import NEVER, Kind
 from exporter.liveness.forgetting import Forgetting, Leftovers
 from exporter.liveness.mass_loss import Thresholds, count_late
 from exporter.liveness.rules import LOOK_AGAIN, REMEMBER_LOST, Rules
@@ -155,10 +156,12 @@ class Judge(Announcer):
         with self._lock:
             return self._rules.heartbeats.ending(now, now + self._beat)
 
-    def offline(self) -> Mapping[bytes, Missing]:
-        """Return the offline nodes."""
+    def offline(self, heard_since: float = NEVER) -> Mapping[bytes, Missing]:
+        """Return the offline nodes whose Redis has answered since a moment, in monotonic seconds."""
         with self._lock:
-            return {name: node for name, node in self._rules.missing.items() if node.state is State.OFFLINE}
+            heard = partial(self._rules.faults.heard_since, since=heard_since)
+            missing = self._rules.missing.items()
+            return {name: node for name, node in missing if node.state is State.OFFLINE and heard(name)}
 
     def members(self) -> Collection[bytes]:
         """Return the members of the mass losses that last."""

@@ -12,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from exporter.fleet import Fleet
+from exporter.liveness.faults import NEVER
 from exporter.liveness.judge import Change
 from exporter.push.alertmanager import LASTS, Alertmanager
 from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, PUSHED, REDIS_UNREACHABLE, WRITES_REFUSED, Alert, AlertTexts
@@ -196,7 +197,7 @@ class Bridge(Collector):
         if refused is not None and now - refused >= REFUSED_FOR * self._ttl:
             yield self._since(WRITES_REFUSED, refused)
         lost = judge.mass_loss_since()
-        if lost is not None and not self._is_stale(now):
+        if lost is not None and not judge.offline(self._heard_since(now)).keys().isdisjoint(judge.members()):
             yield self._since(MASS_LOSS, lost - self._ttl)
 
     def _since(self, name: str, began: float) -> Alert:
@@ -205,17 +206,22 @@ class Bridge(Collector):
 
     def _node_alerts(self, now: float) -> Iterator[Alert]:
         """Yield an alert for each offline node that is not a member of a mass loss."""
-        if self._is_stale(now):
-            return
         members = self._fleet.judge.members()
-        for name, node in self._fleet.judge.offline().items():
+        for name, node in self._fleet.judge.offline(self._heard_since(now)).items():
             if name not in members and node.died is not None:
                 began, expired = node.died - self._ttl, node.died if node.ended else None
                 yield Alert(NODE_OFFLINE, shown_id(name), began, expired, self._fleet.planned_portfolios(name))
 
-    def _is_stale(self, now: float) -> bool:
-        """Return whether the states of nodes are too old to post, because other writers may know newer ones."""
-        return not self._resolve and now - self._fleet.watch.looked > self._stale_after
+    def _heard_since(self, now: float) -> float:
+        """Return since when the Redis of a node must have answered, or other writers may know a newer state of it."""
+        return NEVER if self._resolve else now - self._stale_after
+
+    def _stale(self, ended: Iterable[Alert]) -> set[Alert]:
+        """Return the alerts among those that ended here that are still true as far as is known here."""
+        judge = self._fleet.judge
+        offline = {shown_id(name) for name in judge.offline()}
+        lost = judge.mass_loss_since() is not None
+        return {alert for alert in ended if alert.node_id in offline or (lost and alert.name == MASS_LOSS)}
 
     async def _post_on(self, alertmanager: Alertmanager) -> None:
         while True:
@@ -232,7 +238,9 @@ class Bridge(Collector):
                 alertmanager.offer(offered, at)
         for alert in ended:
             self._delivered.discard((*alert.key, alert.began))
-        self._journal.ended(ended, resolved=self._resolve, stale=self._is_stale(at))
+        stale = set() if self._resolve or not ended else self._stale(ended)
+        self._journal.ended(stale, resolved=self._resolve, stale=True)
+        self._journal.ended([alert for alert in ended if alert not in stale], resolved=self._resolve, stale=False)
 
     def _posted(self, alertmanager: Alertmanager, accepted: bool, alerts: Iterable[Alert]) -> None:  # noqa: FBT001
         self._posts.labels(alertmanager.url, "ok" if accepted else "error").inc()

@@ -16,7 +16,7 @@ from exporter.settings import load
 from exporter.source.names import Names, names_of
 from exporter.source.reading import Reading
 from exporter.telemetry import Telemetry
-from readings import ALIVE, SERVER, Pair, reading_of
+from readings import ALIVE, GONE, SERVER, Pair, cluster, reading_of
 
 EPOCH = 1.7e9
 """Unix time at which the clock of a world shows 0."""
@@ -42,6 +42,7 @@ class World:
         self.pairs = pairs
         self.beating: dict[bytes, float] = {}
         self.broken_since: float | None = None
+        self.silent: tuple[str, ...] | None = None  # primaries that do not answer, of A and B; None without a cluster
         self.last_accepted = float("-inf")
         self.url = "http://127.0.0.1:1"
         self.problem = ""
@@ -84,7 +85,12 @@ class World:
         assert deadline >= self.now
         if self.broken_since is not None:
             raise SourceError("broken")
-        return reading_of(self.pairs, self.now, self.server, names)
+        if self.silent is None:
+            return reading_of(self.pairs, self.now, self.server, names)
+        unread = frozenset(at for at, name in enumerate(names) if name[:1].decode().upper() in self.silent)
+        pairs = {name: GONE if at in unread else self.pairs.get(name, GONE) for at, name in enumerate(names)}
+        server = cluster(*self.silent, owners={"a": "A", "b": "B"})
+        return replace(reading_of(pairs, self.now, server, names), unread=unread)
 
     def parts(self, names: Sequence[bytes], deadline: float) -> None:
         raise NotImplementedError

@@ -178,6 +178,25 @@ def test_a_bridge_that_is_blind_for_long_leaves_the_dead_to_those_who_see(world:
     assert world.now - world.times(NODE_OFFLINE, "a")[-1] <= REFRESH
 
 
+def test_dead_nodes_of_a_primary_that_is_away_for_long_are_left_to_those_who_see_them() -> None:
+    world = World({})
+    world.silent = ()
+    world.start(b"a1", b"a2", b"b1", b"b2", b"b3")
+    world.find()
+    world.live(BEAT)
+    world.crash(b"a1")
+    world.crash(b"b1")
+    world.live(45)
+    world.silent = ("A",)
+    blind = world.now
+    world.live(STALE_AFTER + 60)
+    assert blind + STALE_AFTER - REFRESH <= world.times(NODE_OFFLINE, "a1")[-1] <= blind + STALE_AFTER + REFRESH
+    assert world.now - world.times(NODE_OFFLINE, "b1")[-1] <= REFRESH
+    world.silent = ()
+    world.live(REFRESH)
+    assert world.now - world.times(NODE_OFFLINE, "a1")[-1] <= REFRESH
+
+
 def test_the_sole_writer_pushes_on_however_long_it_is_blind() -> None:
     world = World({}, ("alertmanager.sole-writer", True))
     world.start(b"a", b"b")
