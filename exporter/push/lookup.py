@@ -31,9 +31,13 @@ class Lookup(Resolver):
         """
         key = host, port, family
         if key not in self._under_way:
-            future = self._under_way[key] = asyncio.get_running_loop().create_future()
+            future: asyncio.Future[list[Address]] = asyncio.get_running_loop().create_future()
+            try:
+                Thread(target=_resolve, args=(future, *key), name="lookup", daemon=True).start()
+            except RuntimeError as error:  # the machine has no thread left
+                raise OSError(str(error)) from error
+            self._under_way[key] = future
             future.add_done_callback(lambda _: self._under_way.pop(key))
-            Thread(target=_resolve, args=(future, *key), name="lookup", daemon=True).start()
         return await asyncio.shield(self._under_way[key])
 
 
