@@ -59,7 +59,8 @@ class Outages:
         with self._lock:
             first, cause = self._since is None, str(error)
             if self._since is None:
-                self._since = began
+                # An operation of the last outage may fail late: its seconds count already.
+                self._since = began = max(began, self._past[-1][1]) if self._past else began
                 self._logged.clear()
             self._errors[what] = cause
             new = cause not in self._logged and len(self._logged) < _MOST_CAUSES

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import Counter as Count
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from prometheus_client import Counter, Histogram
@@ -236,6 +236,10 @@ class Bridge(Collector):
             alertmanager.end(ended, resolve=self._resolve)
             if offered:
                 alertmanager.offer(offered, at)
+        self._forget(ended)
+
+    def _forget(self, ended: Sequence[Alert]) -> None:
+        """Forget alerts that are no longer pushed, and tell the journal of their end."""
         for alert in ended:
             self._delivered.discard((*alert.key, alert.began))
         stale = set() if self._resolve or not ended else self._stale(ended)
@@ -252,3 +256,5 @@ class Bridge(Collector):
                 self._delivered.add(key)
                 if alert.expired is not None:
                     self._delay.observe(now - alert.expired)
+        if accepted:
+            self._forget([alert for alert in alerts if alert.key not in self._alerts])  # it ended during the post

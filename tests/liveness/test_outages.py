@@ -76,6 +76,17 @@ def test_outages_add_up_over_two_minutes(times: Times) -> None:
     assert times.outages.seconds() == 100  # the first one began 144 s ago, and ended at the edge of the two minutes
 
 
+def test_read_that_fails_after_an_outage_in_which_it_began_counts_no_second_twice(times: Times) -> None:
+    times.fail(PROBED, took=5)
+    times.succeed(PROBED)
+    end = times.now
+    times.now += 1
+    times.outages.failed(READ, SourceError("too slow"), end - 4)
+    assert times.outages.since == end
+    times.succeed(READ)
+    assert times.outages.seconds() == times.now - 1000
+
+
 def test_outages_of_long_ago_do_not_count(times: Times) -> None:
     times.fail()
     times.succeed(after=50)

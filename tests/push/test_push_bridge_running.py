@@ -136,6 +136,7 @@ def test_posts_are_counted_by_whether_they_were_taken(world: World) -> None:
 def test_the_delay_is_measured_once_for_each_death_whose_moment_is_known(world: World) -> None:
     name = "ginkgo_bridge_detection_delay_seconds"
     alert = Alert(NODE_OFFLINE, "a", world.now - TTL, world.now)
+    world.bridge._alerts = {alert.key: alert}
     posted(world, False, [alert])
     world.now += 2.0
     posted(world, True, [alert])

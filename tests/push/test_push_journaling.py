@@ -55,6 +55,18 @@ def test_end_of_an_alert_is_told_if_it_was_taken(world: World) -> None:
     assert headline(last) == "The alert GinkgoNodeOffline for a is no longer pushed."
 
 
+def test_alert_that_is_taken_after_its_end_is_told_with_its_end(world: World) -> None:
+    world.crash(b"a")
+    world.live(40)
+    alert = world.alerts["GinkgoNodeOffline", "a"]
+    world.start(b"a")
+    world.live(5)
+    world.alerts = {alert.key: alert}
+    accept(world)  # the post was under way
+    assert [event.after for event in events(world) if "a" in event.subjects] == ["taken", "ended"]
+    assert not world.bridge._delivered
+
+
 def test_alert_that_ends_because_redis_was_not_seen_says_so(world: World) -> None:
     world.crash(b"a")
     world.live(40)
