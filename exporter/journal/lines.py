@@ -67,7 +67,8 @@ def read_back(path: Path, kept: int, most_events: int, most_bytes: int) -> ReadB
             continue
         if left <= 0 or len(events) >= most_events:
             break
-    return ReadBack(events[::-1], unreadable)
+    # In a rolling update the new process writes when the old one has ended: what it saw meanwhile comes late.
+    return ReadBack(sorted(events, key=lambda event: event.id), unreadable)
 
 
 def _event(line: bytes) -> Event | None:

@@ -98,6 +98,11 @@ def test_lines_longer_than_a_block_are_read(path: Path) -> None:
     assert ids(path) == [1, 2, 3]
 
 
+def test_events_of_a_process_that_waited_for_the_file_come_back_in_their_order(path: Path) -> None:
+    path.write_bytes(b"".join(line_of(event(number)) for number in (1, 2, 5, 3, 4, 6)))
+    assert ids(path) == [1, 2, 3, 4, 5, 6]
+
+
 def test_lines_that_cannot_be_read_are_skipped_and_counted(path: Path) -> None:
     good = line_of(event(1))
     path.write_bytes(b"\xff\xfe\n{}\n" + good + b"[" * 100_000 + b"\n\n" + b"null\n" + good[:-20])
