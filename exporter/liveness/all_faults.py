@@ -124,11 +124,7 @@ class Faults:
 
         The nodes of these slots have had no chance since the last answer of the old primary.
         """
-        silent = [
-            each.answered_at
-            for address, each in self._by_address.items()
-            if address not in server.members and each.answered_at > NEVER
-        ]
+        silent = [each.silent_since for address, each in self._by_address.items() if address not in server.members]
         self._by_address = {it: each for it, each in self._by_address.items() if it in server.addresses}
         fault = Fault(Kind.MOVED, min(silent, default=at), at)
         self._moves = [(old, hit) for old, hit in self._moves if chance([old], old.end, at) < self._ttl + self._beat]

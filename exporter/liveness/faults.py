@@ -109,6 +109,11 @@ class ServerFaults:
         self._risen_at = NEVER  # when an answer last showed one more refused write
 
     @property
+    def silent_since(self) -> float:
+        """When Redis last answered, or since when its first answer is awaited, in monotonic seconds."""
+        return self.answered_at if self.server else self._awaited
+
+    @property
     def writes_refused_since(self) -> float | None:
         """Since when Redis is assumed to refuse writes, in monotonic seconds; None while it takes writes."""
         refusal = self._lasting.get(Kind.REFUSED)

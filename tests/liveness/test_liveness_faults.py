@@ -174,6 +174,26 @@ def test_redis_that_has_just_started_with_old_data_was_at_fault_before_the_first
 # --- refused writes ----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("answered", "spans"), [(105.0, []), (105.5, [(Kind.SILENT, 100.0, 105.5)])])
+def test_first_answer_that_was_awaited_for_over_five_seconds_ends_a_silence(
+    answered: float, spans: list[tuple[Kind, float, float]]
+) -> None:
+    faults = Faults(TTL, BEAT)
+    faults.ask(100.0)
+    faults.ask(104.0)
+    assert faults.observe(SERVER, answered) == []
+    assert [(fault.kind, fault.start, fault.end) for fault in faults.of(b"n")] == spans
+    faults.ask(109.0)
+    faults.observe(SERVER, 109.5)
+    assert [(fault.kind, fault.start, fault.end) for fault in faults.of(b"n")] == spans
+
+
+def test_first_answer_of_a_redis_that_nobody_awaited_ends_no_silence() -> None:
+    faults = Faults(TTL, BEAT)
+    faults.observe(SERVER, 1000.0)
+    assert faults.of(b"n") == []
+
+
 def test_refused_write_begins_a_refusal_at_the_look_before() -> None:
     looks = Looks()
     assert looks.see(refusing(1)) == [Kind.REFUSED]
@@ -344,6 +364,28 @@ def test_each_failover_costs_the_time_since_the_old_primarys_last_answer() -> No
     faults = fail_over(101, 116, until=116)
     assert [(fault.start, fault.end) for fault in moves(faults)] == [(100, 101), (115, 116)]
     assert chance(moves(faults), 100, 140) == 38
+
+
+def test_primary_of_a_failover_that_does_not_answer_is_silent_since_the_failover() -> None:
+    faults = Faults(TTL, BEAT)
+    before, after = {"a": "A", "b": "B"}, {"a": "A2", "b": "B"}
+    faults.observe(cluster(owners=before), 100.0)
+    for at in range(101, 160):
+        faults.observe(cluster("A2", owners=after), float(at))
+    faults.observe(cluster(owners=after), 160.0)
+    assert [(fault.kind, fault.start, fault.end) for fault in faults.of(b"a1")] == [
+        (Kind.SILENT, 101.0, 160.0),
+        (Kind.MOVED, 100.0, 101.0),
+    ]
+    assert faults.of(b"b1") == []
+
+
+def test_failover_from_a_primary_that_never_answered_costs_the_time_since_the_failover_to_it() -> None:
+    faults = Faults(TTL, BEAT)
+    faults.observe(cluster(owners={"a": "A", "b": "B"}), 100.0)
+    faults.observe(cluster("A2", owners={"a": "A2", "b": "B"}), 101.0)
+    faults.observe(cluster(owners={"a": "A3", "b": "B"}), 110.0)
+    assert [(fault.start, fault.end) for fault in faults.of(b"a1")] == [(100.0, 101.0), (101.0, 110.0)]
 
 
 def test_failover_is_remembered_until_every_node_has_had_its_chance() -> None:
