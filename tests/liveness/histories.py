@@ -116,13 +116,14 @@ class History:
 
     Args:
         seed: What makes it repeatable.
-        judge: The judge under test: it has ``observe``, ``judge`` and ``is_calm``.
-        options: What is passed to ``judge`` besides the reading.
+        make: Makes the judge under test: it has ``ask``, ``observe``, ``judge`` and ``is_calm``.
+        restarts: Whether the exporter is started anew while Redis is cut off from everybody.
     """
 
-    def __init__(self, seed: int, judge: Any, tally: Tally, **options: Any) -> None:
+    def __init__(self, seed: int, make: Callable[[], Any], tally: Tally, *, restarts: bool) -> None:
         self._random = random.Random(seed)  # noqa: S311 - repeatable
-        self._judge, self._tally, self._options = judge, tally, options
+        self._make, self._tally, self._restarts = make, tally, restarts
+        self._judge = make()
         self._redis = Redis()
         self._nodes = {
             b"n%d" % i: Node(self._random.uniform(0, BEAT), self._random.uniform(0, 0.5))
@@ -149,6 +150,7 @@ class History:
             self._beat()
             redis.ends = {name: ends for name, ends in redis.ends.items() if ends > redis.now}
             scrape = redis.now >= scrape_at
+            self._judge.ask(redis.now)
             if redis.readable and (scrape or redis.now >= look_at):
                 self._judge.observe(redis.server, redis.now)
                 undecided = [name for name, state in self._states.items() if state is State.UNDECIDED]
@@ -164,7 +166,7 @@ class History:
         )
 
     def _look(self, names: Sequence[bytes]) -> None:
-        states = self._judge.judge(self._redis.read(names), **self._options).states
+        states = self._judge.judge(self._redis.read(names)).states
         self._states.update(zip(names, states, strict=True))
 
     def _count(self) -> None:
@@ -212,6 +214,7 @@ class History:
                     self._restart,
                     self._loop,
                     self._hang,
+                    self._part,
                     self._refuse,
                     self._pause,
                     self._cut_off,
@@ -289,6 +292,16 @@ class History:
         seconds = self._random.choice((2, 6, 20, 40, 100))
         return self._for(at, seconds, self._set(hung=True), self._set(hung=False))
 
+    def _part(self, at: float) -> float:
+        """Cut Redis off from everybody."""
+        seconds = self._random.choice((6, 20, 60, 100))
+        if self._restarts and seconds > TTL / 2:
+            self._at(at + 2, self._start_exporter)
+        return self._for(at, seconds, self._set(up=False), self._set(up=True))
+
+    def _start_exporter(self) -> None:
+        self._judge, self._states = self._make(), {}
+
     def _refuse(self, at: float) -> float:
         seconds = self._random.choice((20, 60, 200))
         return self._for(at, seconds, self._set(refusing=1.0), self._set(refusing=0.0))
@@ -316,9 +329,9 @@ class History:
         return at
 
 
-def tell(seeds: Iterable[int], make: Callable[[], Any], **options: Any) -> Tally:
+def tell(seeds: Iterable[int], make: Callable[[], Any], *, restarts: bool = False) -> Tally:
     """Live through a history for each seed, each with a judge of its own, and return what became of all lives."""
     tally = Tally()
     for seed in seeds:
-        History(seed, make(), tally, **options).run()
+        History(seed, make, tally, restarts=restarts).run()
     return tally

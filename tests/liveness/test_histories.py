@@ -8,13 +8,14 @@ from histories import BEAT, TTL, Tally, tell
 from exporter.liveness.judge import Judge
 
 
-def judged(histories: int) -> Tally:
-    return tell(islice(count(), histories), lambda: Judge(TTL, BEAT))
+def judged(histories: int, *, restarts: bool = False) -> Tally:
+    return tell(islice(count(), histories), lambda: Judge(TTL, BEAT), restarts=restarts)
 
 
-def test_no_death_is_missed_and_no_living_node_is_called_dead() -> None:
-    tally = judged(150)
-    assert tally.deaths > 100
+@pytest.mark.parametrize("restarts", [False, True], ids=["one run", "restarts while Redis is cut off"])
+def test_no_death_is_missed_and_no_living_node_is_called_dead(*, restarts: bool) -> None:
+    tally = judged(75, restarts=restarts)
+    assert tally.deaths > 50
     assert tally.missed == 0
     assert tally.false == 0
     assert tally.late <= tally.deaths / 10
