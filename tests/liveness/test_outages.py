@@ -79,6 +79,8 @@ def test_outages_add_up_over_two_minutes(times: Times) -> None:
 def test_read_that_fails_after_an_outage_in_which_it_began_counts_no_second_twice(times: Times) -> None:
     times.fail(PROBED, took=5)
     times.succeed(PROBED)
+    times.fail(PROBED, took=5)
+    times.succeed(PROBED)
     end = times.now
     times.now += 1
     times.outages.failed(READ, SourceError("too slow"), end - 4)

@@ -447,6 +447,20 @@ def test_first_probe_of_a_watch_waits_for_nothing() -> None:
     assert Watch(world.judge, world, 5.0, lambda: world.now).probe()
 
 
+def test_first_answer_long_after_the_first_probe_leaves_nodes_their_chance() -> None:
+    world = World()
+    world.judge = Judge(TTL, BEAT)
+    world.watch = Watch(world.judge, world, 5.0, lambda: world.now)
+    world.watch.keep_deadlines(AGAIN)
+    world.broken = True
+    world.live(60)
+    world.broken, world.pairs[b"a"], world.names = False, CRASHED, (b"a",)
+    world.live(TTL + BEAT - 1)
+    assert world.offline == set()
+    world.live(2)
+    assert world.offline == {"a"}
+
+
 def test_alarm_makes_the_next_probe_due_at_once_but_no_sooner_than_in_a_fault() -> None:
     world = World(deadlines=False, a=ALIVE)
     world.now += PROBE / 2
