@@ -6,7 +6,8 @@ kinds of spans: spans that surely gave no chance, and spans that possibly gave n
 """
 
 import math
-from collections.abc import Iterable
+from bisect import bisect
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from soak.lateness import Lateness
@@ -50,7 +51,7 @@ class Chance:
     def __init__(self, platform: Platform, lateness: Lateness | None) -> None:
         self.faults: list[Fault] = []
         self._platform, self._lateness = platform, lateness
-        self._refusals: list[Span] = []
+        self._joined: tuple[list[Span], list[Span]] = [], []
         self._last_refused: Span | None = None
 
     @property
@@ -102,7 +103,7 @@ class Chance:
     def sure(self) -> list[Span]:
         """Return the spans in which nodes surely had no chance, and the exporter knows it."""
         return [(f.down_from, f.down_until) for f in self.faults if f.extends and f.down_from < f.down_until] + [
-            (start, stop) for start, stop in self.refusals() if stop - start > QUIET_REFUSAL + PROBE
+            (start, stop) for start, stop in self._refusals[1] if stop - start > QUIET_REFUSAL + PROBE
         ]
 
     def possible(self) -> list[Span]:
@@ -118,18 +119,16 @@ class Chance:
 
     def refusals(self) -> list[Span]:
         """Return the spans from the first to the last of refused writes that came one soon after the other."""
+        return self._refusals[0]
+
+    @property
+    def _refusals(self) -> tuple[list[Span], list[Span]]:
+        """These spans, and their parts in which Redis took no beat: a beat may end a refusal for the exporter."""
         refused = tuple(self._platform.refused)
-        if self._refusals and refused[-1] == self._last_refused:
-            return self._refusals
-        spans: list[Span] = []
-        for begun, ended in refused:
-            if spans and begun - spans[-1][1] <= _SURE_GAP:
-                spans[-1] = spans[-1][0], ended
-            else:
-                spans.append((begun, ended))
-        if refused:
-            self._refusals, self._last_refused = spans, refused[-1]
-        return spans
+        if refused and refused[-1] != self._last_refused:
+            self._last_refused = refused[-1]
+            self._joined = _join(refused, ()), _join(refused, tuple(self._platform.taken))
+        return self._joined
 
     def unreadable(self, since: float, until: float, *, surely: bool) -> float:
         """Return for how many seconds of a span the exporter could not read Redis, at least or at most."""
@@ -143,3 +142,14 @@ class Chance:
     def tidy(self, now: float) -> None:
         """Drop old faults."""
         self.faults = [fault for fault in self.faults if fault.until > now - _REMEMBERED]
+
+
+def _join(refused: Iterable[Span], taken: Sequence[float]) -> list[Span]:
+    """Join refused writes that came one soon after the other, unless a beat was taken in between."""
+    spans: list[Span] = []
+    for begun, ended in refused:
+        if spans and begun - spans[-1][1] <= _SURE_GAP and bisect(taken, spans[-1][1]) == bisect(taken, begun):
+            spans[-1] = spans[-1][0], ended
+        else:
+            spans.append((begun, ended))
+    return spans

@@ -96,6 +96,7 @@ class Platform:
         looks: The looks of the scheduler at the plan, noted as writes: a look changes the plan's idle time.
         states: The writes of each portfolio's state.
         refused: The times of request and reply of each write that Redis refused.
+        taken: The time of each heartbeat that Redis took.
         writing: Held while a node or the scheduler writes.
     """
 
@@ -108,6 +109,7 @@ class Platform:
         self.beats = 0
         self.failed = 0
         self.refused: deque[Span] = deque(maxlen=2000)
+        self.taken: deque[float] = deque(maxlen=2000)
         self.writing = Lock()
         self._client = connect()
         self._random = random.Random(seed)  # noqa: S311 - the same load for the same seed
@@ -232,6 +234,7 @@ class Platform:
         absent = next((write.value for write in reversed(node.heartbeat.writes) if write.sure), None) is None
         heartbeat, metrics = f"heartbeat:node:{node.name}", f"node:metrics:{node.name}"
         node.heartbeat.write(written.timestamp(), lambda: self._client.set(heartbeat, text, px=round(TTL * 1000)))
+        self.taken.append(time.monotonic())
         if absent:
             node.appeared = time.monotonic()
         node.hash.write(shown, lambda: self._client.hset(metrics, mapping=fields))

@@ -35,6 +35,7 @@ class Truth:
     def __post_init__(self) -> None:
         self.lock = RLock()
         self.refused: list[Span] = []
+        self.taken: list[float] = []
         self.nodes = {"a": self.node}
         self.plan = Key()
         self.looks = Key()

@@ -85,6 +85,14 @@ def test_refused_writes_that_stop_excuse_nothing_later(at: float, state: State, 
     assert (not truth.faults_found(at, state)) is right
 
 
+@pytest.mark.parametrize(("taken", "right"), [((), False), ((107.2,), True)])
+def test_beat_between_refused_writes_may_end_a_refusal(taken: tuple[float, ...], *, right: bool) -> None:
+    truth = seen_online()
+    truth.refused += [(100.5 + second, 100.501 + second) for second in range(10)]
+    truth.taken += taken
+    assert (not truth.faults_found(112.1, State.OFFLINE)) is right
+
+
 def test_nobody_is_undecided_for_longer_than_the_grace() -> None:
     truth = seen_online()
     truth.model.chance.faults.append(Fault("killed", 100.2, 100.2, 101, 101, restart=True))
