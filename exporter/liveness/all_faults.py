@@ -6,7 +6,7 @@ from exporter.liveness.faults import NEVER, ONGOING, Fault, Kind, ServerFaults, 
 from exporter.source.reading import Reading, Server
 
 Hit = Callable[[bytes], bool]
-"""Returns whether a fault hit a node: a fault of one primary of a cluster hits only that primary's nodes."""
+"""Returns whether something holds for a node: a fault of one primary of a cluster hits only that primary's nodes."""
 
 
 class Faults:
@@ -108,11 +108,11 @@ class Faults:
                 if ms > 0 and (holder := self._by_address.get(self.server.holders(name)[-1])):
                     holder.observe_beat(reading.asked - self._ttl + min(ms / 1000, self._ttl))
 
-    def heard_since(self, name: bytes, since: float) -> bool:
-        """Return whether each Redis that holds keys of a node has answered since a moment, in monotonic seconds."""
-        if all(each.answered_at >= since for each in self._by_address.values()):
-            return True
-        return all(each.answered_at >= since for each in self.holding(name))
+    def heard_since(self, moment: float) -> Hit:
+        """Return what tells whether each Redis of a node has answered since a moment, in monotonic seconds."""
+        silent = {address for address, each in self._by_address.items() if each.answered_at < moment}
+        server = self.server
+        return lambda name: not silent or server is None or silent.isdisjoint(server.holders(name))
 
     def holding(self, name: bytes) -> list[ServerFaults]:
         """Return the faults of each Redis that holds a node's hash or heartbeat."""

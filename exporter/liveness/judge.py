@@ -6,7 +6,6 @@ Redis can take either key from a living node, so a fault alone never makes a nod
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
 from threading import Lock
 
 from exporter.liveness.announcer import Announcer
@@ -159,9 +158,8 @@ class Judge(Announcer):
     def offline(self, heard_since: float = NEVER) -> Mapping[bytes, Missing]:
         """Return the offline nodes whose Redis has answered since a moment, in monotonic seconds."""
         with self._lock:
-            heard = partial(self._rules.faults.heard_since, since=heard_since)
-            missing = self._rules.missing.items()
-            return {name: node for name, node in missing if node.state is State.OFFLINE and heard(name)}
+            heard, missing = self._rules.faults.heard_since(heard_since), self._rules.missing
+            return {name: node for name, node in missing.items() if node.state is State.OFFLINE and heard(name)}
 
     def members(self) -> Collection[bytes]:
         """Return the members of the mass losses that last."""

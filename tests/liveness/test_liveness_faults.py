@@ -422,12 +422,13 @@ def test_beat_in_a_reading_ends_a_refusal_that_was_seen_before_it(ttl: float | N
 
 def test_node_is_heard_of_when_each_primary_of_its_keys_has_answered() -> None:
     faults = Faults(TTL, BEAT)
+    assert faults.heard_since(100)(b"a1"), "nobody was asked"
     faults.observe(cluster(), 100)
-    assert faults.heard_since(b"a1", 100)
-    assert not faults.heard_since(b"a1", 100.1)
+    assert faults.heard_since(100)(b"a1")
+    assert not faults.heard_since(100.1)(b"a1")
     faults.observe(cluster("B"), 101)
-    assert [faults.heard_since(name, 101) for name in (b"a1", b"b1")] == [True, False]
-    assert faults.heard_since(b"b1", 100)
+    assert [faults.heard_since(101)(name) for name in (b"a1", b"b1")] == [True, False]
+    assert faults.heard_since(100)(b"b1")
 
 
 def test_evictions_are_each_primarys_own() -> None:
