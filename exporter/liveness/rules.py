@@ -97,7 +97,7 @@ class Rules:
         present = self.faults.shows_present_data(reading)
         outdated = self._take_living(reading, without, present=present) if self.missing or self.lost else ()
         if outdated:
-            without = [at for at, name in enumerate(reading.names) if ttl_ms[at] <= 0 or name in outdated]
+            without = sorted([*without, *(at for at, name in enumerate(reading.names) if name in outdated)])
         deaths = []
         for position in without:
             state = self._without_heartbeat(reading, position) if present else self._state_of(reading.names[position])

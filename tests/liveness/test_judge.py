@@ -546,7 +546,7 @@ def test_reading_asked_for_before_a_death_does_not_take_the_dead_node_for_back(c
     court.look(ALIVE, 0)
     court.judge.on_changes(changes.extend)
     assert court.look(CRASHED, TTL + 0.01) is State.OFFLINE
-    overlapping = replace(reading_of({b"n": Pair(ttl=0.01)}, TTL - 0.01, names=court.names), at=TTL + 0.02)
+    overlapping = replace(reading_of({b"n": Pair(ttl=0.001)}, TTL - 0.01, names=court.names), at=TTL + 0.02)
     verdicts = court.judge.judge(overlapping)
     assert (verdicts.states, verdicts.without_heartbeat) == ([State.OFFLINE], [0])
     assert court.look(CRASHED, TTL + 1) is State.OFFLINE
