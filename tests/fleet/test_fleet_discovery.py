@@ -137,6 +137,21 @@ def test_discoveries_that_are_woken_again_and_again_take_little_of_redis_time() 
         assert time.monotonic() - start > 3 * world.busy / SHARE
 
 
+def test_discoveries_that_cost_nothing_follow_each_wake_at_once_even_if_the_first_ones_fail() -> None:
+    world = World({b"a": ALIVE}, hidden="no right to SCAN")
+    with Fleet(load({}), source=world) as fleet:
+        start = time.monotonic()
+
+        def woken(times: int) -> bool:
+            fleet.discovery.wake()
+            return world.discoveries >= times
+
+        wait_for(lambda: woken(10), "for discoveries that fail")
+        world.hidden = ""
+        wait_for(lambda: woken(30), "for discoveries that succeed")
+        assert time.monotonic() - start < 10
+
+
 def test_nodes_beyond_the_limit_that_redis_lost_are_forgotten_after_an_hour() -> None:
     world = World({b"a": ALIVE, b"b": ALIVE})
     now = [0.0]
