@@ -15,7 +15,7 @@ MEMORY_ROOM: Final = 4 * 2**20
 DESCRIPTORS_GROWTH: Final = 4
 THREADS_GROWTH: Final = 4
 """Descriptors and threads that may be more than after the warm-up: connections and workers are made when needed."""
-BUSIEST: Final = 0.4
+BUSIEST: Final = 0.3
 """Share of a core that a process may use between two looks. One that tries something again and again uses more."""
 _TOLD: Final = 50
 
