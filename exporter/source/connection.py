@@ -67,6 +67,7 @@ class Pool:
         self._exact = False
         self._idle: list[Connection] = []
         self._lent: set[Connection] = set()
+        self._recalls = 0
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> Self:
@@ -81,12 +82,12 @@ class Pool:
         """
         while True:
             with self._lock:
-                exact, idle = self._exact, self._idle.pop() if self._idle else None
+                exact, idle, recalls = self._exact, self._idle.pop() if self._idle else None, self._recalls
             if idle is None:
                 attempt = Attempt(self._make, deadline, exact=exact)
-                return lambda: self._lend(attempt.result())
+                return lambda: self._lend(attempt.result(), recalls)
             if _is_fit(idle) and idle._parser.exact >= exact:  # noqa: SLF001
-                return lambda: self._lend(idle)
+                return lambda: self._lend(idle, recalls)
             idle.disconnect()
 
     def give_back(self, connection: Connection, *, sound: bool) -> None:
@@ -131,6 +132,7 @@ class Pool:
         with self._lock:
             idle, self._idle = self._idle, []
             self._lent.clear()
+            self._recalls += 1
         for connection in idle:
             connection.disconnect()
 
@@ -142,9 +144,11 @@ class Pool:
         for connection in lent:
             shut_down(connection)
 
-    def _lend(self, connection: Connection) -> Connection:
+    def _lend(self, connection: Connection, recalls: int) -> Connection:
+        """Note that a connection is lent, unless all were recalled since it was begun: it is closed when given back."""
         with self._lock:
-            self._lent.add(connection)
+            if recalls == self._recalls:
+                self._lent.add(connection)
         return connection
 
 

@@ -57,9 +57,10 @@ class Sentinels:
         reason = ""
         with self._lock:
             pools = tuple(self._pools)
-        for pool in pools:
+        for left, pool in zip(range(len(pools), 0, -1), pools, strict=True):
+            now = time.monotonic()
             try:
-                with linked(pool, min(deadline, time.monotonic() + _TIMEOUT)) as link:
+                with linked(pool, now + min(_TIMEOUT, (deadline - now) / left)) as link:
                     (reply,) = link.ask(self._request, 1)
                 address = _address(reply)
             except SourceTimeoutError:
@@ -78,6 +79,11 @@ class Sentinels:
             f"Redis: No master found for {self._master!r} (do the Sentinels run there, and know it?"
             f" see --redis.url and --redis.sentinel-master){because}"
         )
+
+    def doubt(self) -> None:
+        """Ask the first Sentinel last from now on: the server that it named could not be read as a master."""
+        with self._lock:
+            self._pools.append(self._pools.pop(0))
 
     def close(self) -> None:
         """Close all connections to Sentinels."""
@@ -109,7 +115,10 @@ class SentinelSource(StandaloneSource):
 
     def reader(self) -> "SentinelReader":
         """Return a new reader."""
-        return SentinelReader(self._pool, self._keys, self._rights, self.follow, self._spent)
+        sentinels = self._sentinels
+        return SentinelReader(
+            self._pool, self._keys, self._rights, self._spent, follow=self.follow, doubt=sentinels.doubt
+        )
 
     def discover(self, timeout: float) -> Found:
         """Return the names of all nodes that have keys; ``timeout`` is in seconds, for each call."""
@@ -129,7 +138,8 @@ class SentinelSource(StandaloneSource):
                 return
             self._follow_at = time.monotonic() + FOLLOW
         try:
-            self._master(min(deadline, time.monotonic() + _TIMEOUT))
+            now = time.monotonic()
+            self._master(now + min(_TIMEOUT, (deadline - now) / 2))
         except SourceError as error:
             log.debug("no Sentinel names the master", error=str(error))
 
@@ -159,19 +169,34 @@ class SentinelReader(StandaloneReader):
         pool: Connections to the master.
         keys: The names of the nodes' keys.
         rights: Records missing rights.
-        follow: Called with the deadline before each read; it closes idle connections to a former master.
         spent: Told when a chunk has values that are too large.
+        follow: Called with the deadline before each read; it closes idle connections to a former master.
+        doubt: Called when a read fails: the Sentinel that named the master may be cut off from the others.
     """
 
-    def __init__(
-        self, pool: Pool, keys: KeyNames, rights: Rights, follow: Callable[[float], None], spent: Spent = nobody
+    def __init__(  # noqa: PLR0913 - the parts of its source
+        self,
+        pool: Pool,
+        keys: KeyNames,
+        rights: Rights,
+        spent: Spent,
+        *,
+        follow: Callable[[float], None],
+        doubt: Callable[[], None],
     ) -> None:
         super().__init__(pool, keys, rights, spent)
-        self._follow = follow
+        self._follow, self._doubt = follow, doubt
 
     def parts(self, names: Sequence[bytes], deadline: float) -> Generator[Reading, None, None]:
         """Yield the values of these nodes chunk by chunk, from the master only."""
         self._follow(deadline)
+        try:
+            yield from self._of_the_master(names, deadline)
+        except SourceError:
+            self._doubt()
+            raise
+
+    def _of_the_master(self, names: Sequence[bytes], deadline: float) -> Generator[Reading, None, None]:
         with closing(super().parts(names, deadline)) as parts:
             for part in parts:
                 if part.server.info_allowed and part.server.role != "master":
