@@ -173,6 +173,8 @@ class Cluster:
         """
         (reply,) = link.ask(_SLOTS, 1)
         owners = list(owners_of(reply, address.rpartition(":")[0]))
+        if not owners:
+            raise SourceError(f"{address} knows no slot of the Redis Cluster (was it taken out of the cluster?)")
         with self._lock:
             known = list(self._topology.slots)
             for owned, primary in owners:

@@ -20,14 +20,16 @@ from exporter.liveness.judge import Judge, State
 from exporter.settings import load
 from exporter.source import open_source
 from exporter.source.careful import TOO_LARGE
+from exporter.source.connection import linked
 from exporter.source.framing import USUAL
 from exporter.source.names import names_of
+from exporter.source.options import pool_of
 from exporter.source.reading import MISSING, Reader, Reading, Server
 from exporter.source.requests import KeyNames, pack
-from exporter.source.topology import Primaries, Topology
+from exporter.source.topology import Cluster, Primaries, Topology
 from nodes import FIELDS as WRITTEN
 from nodes import beat, heartbeat_key, metrics_key, stop
-from servers import RedisServer, wait_for
+from servers import RedisServer, free_port, running_redis, wait_for
 
 pytestmark = [pytest.mark.server("redis-server"), pytest.mark.server("redis-cli")]
 
@@ -356,6 +358,21 @@ def test_nodes_of_a_primary_that_became_a_replica_are_unread_until_the_topology_
         assert all(ttl > 0 for ttl in after.ttl_ms)
     finally:
         source.close()
+
+
+def test_server_that_is_out_of_the_cluster_is_not_believed(quiet_cluster: RunningCluster, tmp_path: Path) -> None:
+    cluster = Cluster(quiet_cluster.settings)
+    known = cluster.topology(time.monotonic() + 5)
+    options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    with running_redis(tmp_path / "out", "redis-server", *options) as out:
+        pool = pool_of(load({"redis.url": [out.url]}).redis)
+        with (
+            pytest.raises(SourceError, match="knows no slot of the Redis Cluster"),
+            linked(pool, time.monotonic() + 5) as link,
+        ):
+            cluster.ask(link, f"127.0.0.1:{out.port}")
+        pool.disconnect_idle()
+    assert cluster.topology(time.monotonic() + 5) is known
 
 
 def test_seed_without_cluster_support_is_refused_in_one_line(redis_server: RedisServer) -> None:
