@@ -136,12 +136,15 @@ class PlanReader:
         guard, last, self._guard = Guard(pool, limit), self._guard, None
         try:
             watched, told = self._ask(guard.link, self._watch)
-            if last and last.saw_no_change(limit) and last.pool is pool:
+            asked, last = last, None
+            if asked and asked.saw_no_change(limit) and asked.pool is pool:
                 content = None
             else:
                 (content,) = guard.link.ask(self._get, 1, PLAN)
         except BaseException:
             guard.close()
+            if last:
+                last.close()
             raise
         if watched == b"OK":
             self._guard = guard

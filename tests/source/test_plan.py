@@ -20,6 +20,7 @@ from exporter.source.plan_idle import IdleTime
 from exporter.source.requests import pack
 from exporter.source.router import ask_each
 from exporter.source.standalone import StandaloneSource
+from proxy import NONE, SWALLOWS, Proxy
 from servers import RedisServer, wait_for
 
 KEY = b"schedule:plan"
@@ -358,3 +359,18 @@ def test_plan_and_any_keys_of_a_cluster_are_read_wherever_they_are(tmp_path: Pat
             check()
             check()
         assert reader.read(time.monotonic() + 5, expected=False).idle is not None
+
+
+def test_watch_that_fails_leaves_no_connection_behind(redis_server: RedisServer, platform: "redis.Redis") -> None:
+    platform.hset(KEY.decode(), mapping={f"p{number}": "a" for number in range(LARGE)})
+    with Proxy(redis_server.port) as proxy, ExitStack() as stack:
+        source = StandaloneSource(load({"redis.url": [f"redis://127.0.0.1:{proxy.port}"]}))
+        stack.callback(source.close)
+        reader = PlanReader(source.router(), KEY)
+        for _ in range(3):
+            assert len(reader.read(time.monotonic() + 5, expected=False).plan) == LARGE
+            proxy.fault = SWALLOWS
+            with pytest.raises(SourceError):
+                reader.read(time.monotonic() + 0.2, expected=False)
+            proxy.fault = NONE
+        assert len(source.pools()[0]._lent) <= 1
