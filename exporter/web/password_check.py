@@ -126,7 +126,11 @@ class PasswordCheck:
         pair = next((pair for pair in newest if not self._waiting[pair].guilty), newest[0])
         waiting = self._running[pair] = self._waiting.pop(pair)
         loop = asyncio.get_running_loop()
-        checked = loop.run_in_executor(self._bcrypt, self._matches, waiting.password, waiting.hashed)
+        try:
+            checked = loop.run_in_executor(self._bcrypt, self._matches, waiting.password, waiting.hashed)
+        except RuntimeError:  # the machine has no thread left
+            self._running.pop(pair).done.set_result(Verdict.BUSY)
+            return
         checked.add_done_callback(lambda done: self._take(pair, done))
 
     def _take(self, pair: bytes, checked: "asyncio.Future[bool]") -> None:

@@ -138,3 +138,19 @@ def test_wrong_guesses_are_answered_later_and_later_until_the_address_is_forgive
     assert world.passwords.wrong_guesses("a") == 0
     assert world.passwords.delay("a") == 0.0
     world.passwords.close()
+
+
+def test_password_that_no_thread_was_free_to_check_is_checked_with_the_next_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def scenario(world: World) -> None:
+        world.release()
+        with monkeypatch.context() as full:
+            full.setattr(threading.Thread, "start", no_thread)
+            assert await world.ask(b"right") is Verdict.BUSY
+        assert await world.ask(b"right") is Verdict.RIGHT
+
+    run(scenario)
