@@ -95,6 +95,7 @@ class NodeReporter:
         self._writing = Lock()  # held during each write, so that no beat comes after the deletion
         self._crashed = self._deleted = False
         # Only the reporter's thread uses the next attributes.
+        self._process: ProcessUse | None = None
         self._fresh = False  # whether the keys of an earlier life are deleted
         self._written: set[str] = set()  # fields that the hash may hold
         self._reporting = OutcomeLog(
@@ -130,7 +131,10 @@ class NodeReporter:
         if not self._crashed and not self._deleted and not sys.is_finalizing():
             # The reporter's thread may hang in measure(), and Redis must not make the caller hang.
             deadline, over = time.monotonic() + timeout, Event()
-            Thread(target=self._delete_until, args=(deadline, reason, over), daemon=True).start()
+            try:
+                Thread(target=self._delete_until, args=(deadline, reason, over), daemon=True).start()
+            except RuntimeError:  # the machine has no thread left: the caller waits for as long as Redis takes
+                self._delete_until(deadline, reason, over)
             try:
                 over.wait(timeout)
             except BaseException:  # a second Ctrl-C: the program ends now, and its threads with it
@@ -183,23 +187,23 @@ class NodeReporter:
         over.set()
 
     def _live(self) -> None:
-        process = ProcessUse()
         due = time.monotonic()
         while not self._ended.wait(max(0.0, due - time.monotonic())):
             failure: Exception | None = None
             try:
-                self._beat(process)
+                self._beat()
             except Exception as error:  # noqa: BLE001 - the edge of this thread: an error here must not end the node
                 failure = error
             if not self._ended.is_set():
                 self._reporting.note(failure)
             due = max(due + self._interval, time.monotonic())
 
-    def _beat(self, process: ProcessUse) -> None:
+    def _beat(self) -> None:
         with self._writing:
             if not self._ended.is_set():
                 self._write_heartbeat()
-        fields = process.fields()
+        self._process = self._process or ProcessUse()  # may fail on a machine without free descriptors
+        fields = self._process.fields()
         states: Mapping[str, PortfolioMetrics] = {}
         failure: BaseException | None = None
         try:

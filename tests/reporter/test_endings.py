@@ -263,3 +263,25 @@ def test_reporter_that_was_never_started_ends_without_a_word(
     NodeReporter(client, "n1", busy).halt()
     assert keys_left(client) == 1
     assert not caplog.records
+
+
+def test_stop_deletes_the_keys_itself_if_no_thread_is_free(
+    client: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reporter = NodeReporter(client, "n1", busy, interval=0.05, ttl=0.5).start()
+    wait_for_beats(client)
+    monkeypatch.setattr(Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
+    reporter.stop()
+    assert keys_left(client) == 0
+
+
+def test_node_beats_though_its_process_cannot_be_measured_at_first(
+    client: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as full:
+        full.setattr("exporter.reporter.node.ProcessUse", Mock(side_effect=OSError("too many open files")))
+        reporter = NodeReporter(client, "n1", busy, interval=0.05, ttl=0.5).start()
+        wait_for_beats(client)
+        assert not fields(client)
+    wait_for(lambda: fields(client), "for the hash")
+    reporter.stop()
