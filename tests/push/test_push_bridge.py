@@ -197,6 +197,19 @@ def test_dead_nodes_of_a_primary_that_is_away_for_long_are_left_to_those_who_see
     assert world.now - world.times(NODE_OFFLINE, "a1")[-1] <= REFRESH
 
 
+def test_a_mass_loss_of_nodes_that_are_not_seen_for_long_is_left_to_those_who_see_them(world: World) -> None:
+    for name in (b"a", b"b", b"c", b"d"):
+        world.crash(name)
+    world.live(60)
+    assert world.told() == {(MASS_LOSS, "")}
+    blind = world.broken_since = world.now
+    world.live(STALE_AFTER + 90)
+    assert blind + STALE_AFTER - REFRESH <= world.times(MASS_LOSS)[-1] <= blind + STALE_AFTER + REFRESH
+    world.broken_since = None
+    world.live(60 + REFRESH)
+    assert world.now - world.times(MASS_LOSS)[-1] <= REFRESH
+
+
 def test_the_sole_writer_pushes_on_however_long_it_is_blind() -> None:
     world = World({}, ("alertmanager.sole-writer", True))
     world.start(b"a", b"b")

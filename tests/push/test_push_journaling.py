@@ -77,6 +77,22 @@ def test_alert_that_ends_because_redis_was_not_seen_says_so(world: World) -> Non
     assert reasons(ended[0])[0] == f"The reason: {STALE}."
 
 
+def test_of_alerts_that_end_only_those_that_may_still_be_true_were_not_seen_for_too_long(world: World) -> None:
+    world.crash(b"a", b"b", b"c", b"d")
+    world.live(60)
+    accept(world)
+    world.broken_since = world.now
+    world.live(130, step=1)
+    accept(world)
+    world.broken_since = None
+    world.live(70)
+    ends = {event.subjects[0]: event.evidence for event in events(world) if event.after == "ended"}
+    assert {name: evidence.get("reason") for name, evidence in ends.items()} == {
+        "GinkgoMassHeartbeatLoss": STALE,
+        "GinkgoRedisUnreachable": None,
+    }
+
+
 def test_alertmanager_that_takes_no_posts_is_told_with_its_answer_until_it_takes_them(world: World) -> None:
     for problem in ("", "HTTP 500 no", "HTTP 500 no", ""):
         world.problem = problem
