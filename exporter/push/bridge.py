@@ -242,7 +242,7 @@ class Bridge(Collector):
         """Forget alerts that are no longer pushed, and tell the journal of their end."""
         for alert in ended:
             self._delivered.discard((*alert.key, alert.began))
-        stale = set() if self._resolve or not ended else self._stale(ended)
+        stale = self._stale(ended) if ended else set()
         self._journal.ended(stale, resolved=self._resolve, stale=True)
         self._journal.ended([alert for alert in ended if alert not in stale], resolved=self._resolve, stale=False)
 
