@@ -25,14 +25,14 @@ class Forgetting:
         rehomed_after: Seconds after which a node is forgotten whose work has moved; None forgets none for that.
 
     Attributes:
-        leftovers: What was last known of offline nodes.
+        leftovers: What was last known of offline nodes; None before the first ledger.
     """
 
     def __init__(self, after: float | None, rehomed_after: float | None) -> None:
         self._after, self._rehomed_after = after, rehomed_after
-        self.leftovers = Leftovers()
+        self.leftovers: Leftovers | None = None
 
-    def forgets(self, name: bytes, offline: float, *, forgotten: bool) -> bool:
+    def forgets(self, name: bytes, offline: float, *, forgotten: bool, remembered: bool = False) -> bool:
         """Return whether a node is forgotten.
 
         A node that was forgotten stays so until it is needed again: when the owner of a portfolio deletes it
@@ -42,10 +42,15 @@ class Forgetting:
             name: The node.
             offline: Seconds since it died.
             forgotten: Whether it was forgotten before.
+            remembered: Whether an earlier run of the exporter declared it dead. Before the first ledger such a node
+                stays what it was: it may be needed.
         """
-        if name in self.leftovers.needed:
+        if self.leftovers is None and remembered:
+            return forgotten
+        leftovers = self.leftovers or Leftovers()
+        if name in leftovers.needed:
             return False
         if forgotten or (self._after is not None and offline > self._after):
             return True
-        moved = name in self.leftovers.rehomed
+        moved = name in leftovers.rehomed
         return moved and self._rehomed_after is not None and offline > self._rehomed_after

@@ -284,7 +284,9 @@ class Rules:
     def _set_offline(self, name: bytes, node: Missing, at: float) -> State:
         node.offline = True
         forgotten = node.state is State.FORGOTTEN
-        if node.died is None or not self.forgetting.forgets(name, at - node.died, forgotten=forgotten):
+        if node.died is None or not self.forgetting.forgets(
+            name, at - node.died, forgotten=forgotten, remembered=node.remembered
+        ):
             return self._set(name, node, State.OFFLINE, at)
         self.mass_loss.leave(name)
         return self._set(name, node, State.FORGOTTEN, at)

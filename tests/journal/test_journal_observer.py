@@ -31,10 +31,10 @@ EPOCH = 1_700_000_000.0
 class Witnessed:
     """One run of an exporter: a judge and the journal that hears of it. Time is what the test says."""
 
-    def __init__(self, path: Path | None = None, epoch: float = EPOCH) -> None:
+    def __init__(self, path: Path | None = None, epoch: float = EPOCH, forget_after: float | None = None) -> None:
         self.now = 0.0
         self.epoch = epoch
-        self.judge = Judge(TTL, BEAT, None, Thresholds(), forget_rehomed_after=HOUR - 1)
+        self.judge = Judge(TTL, BEAT, forget_after, Thresholds(), forget_rehomed_after=HOUR - 1)
         self.outages = Outages(lambda: self.now)
         file = JournalFile(path, 1 << 20) if path else None
         self.journal = Journal(file, Telemetry(), lambda: self.epoch + self.now, lambda: self.now)
@@ -275,6 +275,21 @@ def test_forgotten_node_stays_forgotten_over_a_restart_until_it_is_needed(tmp_pa
     second.judge.set_leftovers(Leftovers(needed=frozenset({b"n"})))
     assert second.look({b"n": CRASHED}, 61) == [State.OFFLINE]
     assert second.events()[-1].evidence["offline_since"] == EPOCH + 30
+
+
+def test_dead_node_is_not_forgotten_after_a_restart_before_it_is_known_whether_it_is_needed(tmp_path: Path) -> None:
+    """One that lists the only trace of a portfolio would take it along: lists of forgotten nodes are not read."""
+    path = tmp_path / "journal"
+    first = Witnessed(path, forget_after=60.0)
+    first.look({b"n": ALIVE}, 0)
+    first.judge.set_leftovers(Leftovers(needed=frozenset({b"n"})))
+    assert first.look({b"n": CRASHED}, 31) == first.look({b"n": CRASHED}, 200) == [State.OFFLINE]
+    first.journal.close()
+
+    second = Witnessed(path, epoch=EPOCH + 300, forget_after=60.0)
+    assert second.look({b"n": CRASHED}, 0) == second.look({b"n": CRASHED}, 100) == [State.OFFLINE]
+    second.judge.set_leftovers(Leftovers())
+    assert second.look({b"n": CRASHED}, 101) == [State.FORGOTTEN]
 
 
 def test_node_that_beat_after_the_restart_dies_anew(tmp_path: Path) -> None:
