@@ -15,30 +15,33 @@ from simulated.story import STORIES
 from story_files import INTERVALS, story_test, story_tests
 
 TOLD = [(alert, title) for alert, titles in STORIES.items() for title in titles]
+KINDS = [(interval, opened) for interval in INTERVALS for opened in (False, True)]
+"""Each interval between scrapes, with the ranges of Prometheus 2 and of Prometheus 3."""
+ONCE = [(*told, *KINDS[0 if number % 2 else -1]) for number, told in enumerate(TOLD)]
+"""Each story once, in turns with the first kind and with the last one: all kinds of all stories take minutes."""
+OTHERS = [(*told, *kind) for told in TOLD for kind in KINDS if (*told, *kind) not in ONCE]
 WITHOUT_A_FLEET = {"GinkgoPushFailing", "GinkgoWatchdog"}
 """Alerts that a simulated fleet cannot raise: their series are written by hand."""
 
 
-@pytest.mark.server("promtool")
-@pytest.mark.parametrize("interval", INTERVALS)
-@pytest.mark.parametrize(("alert", "title"), TOLD)
-def test_story(alert: str, title: str, interval: int, tmp_path: Path) -> None:
+def tell(alert: str, title: str, interval: int, folder: Path, *, opened: bool) -> str:
     tested = cut_down_to({alert} | needed_by(alerts()[alert]))
-    # Two intervals and two kinds of ranges are tested in two runs, since four runs take too long.
-    if interval != INTERVALS[0]:
-        tested = left_open(tested)
-    assert first_failure({f"{title}.yml": story_test(alert, title, interval)}, tested, tmp_path) == ""
+    return first_failure(
+        {f"{title}.yml": story_test(alert, title, interval)}, left_open(tested) if opened else tested, folder
+    )
+
+
+@pytest.mark.server("promtool")
+@pytest.mark.parametrize(("alert", "title", "interval", "opened"), ONCE)
+def test_story(alert: str, title: str, interval: int, tmp_path: Path, *, opened: bool) -> None:
+    assert tell(alert, title, interval, tmp_path, opened=opened) == ""
 
 
 @pytest.mark.slow
 @pytest.mark.server("promtool")
-@pytest.mark.parametrize("interval", INTERVALS)
-@pytest.mark.parametrize(("alert", "title"), TOLD)
-def test_story_with_the_other_kind_of_ranges(alert: str, title: str, interval: int, tmp_path: Path) -> None:
-    tested = cut_down_to({alert} | needed_by(alerts()[alert]))
-    if interval == INTERVALS[0]:
-        tested = left_open(tested)
-    assert first_failure({f"{title}.yml": story_test(alert, title, interval)}, tested, tmp_path) == ""
+@pytest.mark.parametrize(("alert", "title", "interval", "opened"), OTHERS)
+def test_story_of_another_kind(alert: str, title: str, interval: int, tmp_path: Path, *, opened: bool) -> None:
+    assert tell(alert, title, interval, tmp_path, opened=opened) == ""
 
 
 def test_each_alert_has_a_story_in_which_it_fires_one_in_which_it_ends_and_one_in_which_it_is_silent() -> None:

@@ -19,11 +19,11 @@ def test_story_shows_in_the_metrics_and_is_told(demo: Callable[..., Demo]) -> No
     wait_for(lambda: up("demo-node-2") == 0, "for the crash")
     assert planned(running, "demo-node-2") == 3
     wait_for(lambda: planned(running, "demo-node-2") == 0, "for the scheduler")
-    returned = wait_for(
-        lambda: metrics if (metrics := running.metrics()).get(("ginkgo_node_up", "demo-node-2")) == 1 else None
-    )
-    # Its counter starts at 0, and it has no portfolios.
-    assert returned["ginkgo_node_events_total", "demo-node-2"] == 0
+    wait_for(lambda: up("demo-node-2") == 1, "for the return")
+    # Its counter starts at 0, and it has no portfolios. The hash is written after the heartbeat.
+    counter = ("ginkgo_node_events_total", "demo-node-2")
+    wait_for(lambda: counter in running.metrics(), "for the hash")
+    assert running.metrics()[counter] == 0
     wait_for(lambda: running.metrics().get(("ginkgo_node_dropped_events_total", "demo-node-3"), 0) > 0, "for drops")
     wait_for(lambda: running.metrics() and up("demo-node-4") is None, "for the graceful stop")
     assert up("demo-node-1") == up("demo-node-5") == 1
