@@ -14,6 +14,7 @@ from exporter.journal.journal import Journal
 from exporter.journal.memory import Query
 from exporter.journal.observer import Observer
 from exporter.journal.refusal import QUIET
+from exporter.liveness.faults import Kind
 from exporter.liveness.forgetting import Leftovers
 from exporter.liveness.judge import Judge, State
 from exporter.liveness.mass_loss import Thresholds
@@ -176,6 +177,28 @@ def test_refusal_that_a_beat_ends_before_the_next_look_is_told_with_its_end() ->
     refused, over = run.events(EventKind.REDIS)
     assert (refused.after, over.after) == ("writes refused", "takes writes again")
     assert over.evidence["since"] == EPOCH
+
+
+def test_end_of_a_refusal_that_the_first_answer_showed_is_told() -> None:
+    run = Witnessed()
+    failed = replace(SERVER, refused={"MISCONF": 3}, last_save_ok=False)
+    run.look({b"n": CRASHED}, 0, failed)
+    run.look({b"n": CRASHED}, 5, failed)
+    assert run.events(EventKind.REDIS) == []
+    run.look({b"n": ALIVE}, 60, failed)
+    run.look({b"n": ALIVE}, 60 + QUIET + 1, failed)
+    assert changes(run, EventKind.REDIS) == [(("redis",), "writes refused", "takes writes again")]
+
+
+def test_refusal_that_a_look_sees_before_it_is_heard_of_is_told() -> None:
+    run = Witnessed()
+    run.judge.observe(replace(SERVER, refused={"OOM": 0}), 0.0)
+    heard, run.judge._on_faults = run.judge._on_faults, []
+    run.judge.observe(replace(SERVER, refused={"OOM": 1}), 1.0)
+    run.observer.look()
+    for hear in heard:
+        hear(Kind.REFUSED)
+    assert [after for _, _, after in changes(run, EventKind.REDIS)] == ["writes refused"]
 
 
 def test_refusal_that_comes_and_goes_is_one() -> None:
