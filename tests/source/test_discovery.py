@@ -126,9 +126,11 @@ def test_scans_of_other_clients_and_reset_statistics_do_not_count(distant: Proxy
     def scan() -> None:
         with redis_server.client() as client:
             for number in count():
-                client.scan(0, count=10_000)
-                if number % 50 == 49:
-                    client.config_resetstat()
+                with client.pipeline() as together:  # so that the statistics always have a scan
+                    if number % 50 == 49:
+                        together.config_resetstat()
+                    together.scan(0, count=10_000)
+                    together.execute()
                 if stop.wait(0.01):
                     return
 
