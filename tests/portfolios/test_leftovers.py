@@ -65,3 +65,12 @@ def test_forgotten_node_stays_so_until_it_is_needed() -> None:
     assert forgetting.forgets(b"old", 20, forgotten=True), "a portfolio that it lists was deleted meanwhile"
     forgetting.leftovers = Leftovers(needed=frozenset([b"old"]))
     assert not forgetting.forgets(b"old", 20, forgotten=True)
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_node_of_an_earlier_run_stays_what_it_was_before_the_first_ledger(*, forgotten: bool) -> None:
+    forgetting = Forgetting(10, None)
+    assert forgetting.forgets(b"n", 20, forgotten=forgotten, remembered=True) is forgotten
+    assert forgetting.forgets(b"n", 20, forgotten=forgotten), "one that died in this run"
+    forgetting.leftovers = Leftovers()
+    assert forgetting.forgets(b"n", 20, forgotten=forgotten, remembered=True)
