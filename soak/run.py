@@ -179,7 +179,7 @@ class Soak:
         if self._exporters.ready:
             share = self.report.processes[-1].note_cpu(time.monotonic(), self._exporters.current.cpu_seconds)
             if share > BUSIEST:
-                self._prober.add_wrong("exporter", f"used {share:.0%} of a core for {LOOK_AT_CPU_EVERY:g} s")
+                self._prober.add_wrong("exporter", f"used {share:.0%} of a core since the last look")
         return LOOK_AT_CPU_EVERY
 
     def _show_table(self) -> float:

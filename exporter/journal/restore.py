@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from exporter.journal.event import Event, EventKind
+from exporter.liveness.states import State
 from exporter.portfolios.history import EarlierFault
-
-_FORGOTTEN: Final = "forgotten"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ def offline_nodes(events: Iterable[Event]) -> Mapping[str, OfflineNode]:
         if event.kind is EventKind.NODE:
             for subject in event.subjects:
                 offline.pop(subject, None)
-            if event.after in ("offline", _FORGOTTEN):
+            if event.after in (State.OFFLINE, State.FORGOTTEN):
                 offline |= _offline(event)
     return offline
 
@@ -62,6 +60,6 @@ def _offline(event: Event) -> dict[str, OfflineNode]:
                 since=float(since),
                 exact=evidence.get("offline_since_exact") is True,
                 member=evidence.get("mass_loss") is True,
-                forgotten=event.after == _FORGOTTEN,
+                forgotten=event.after == State.FORGOTTEN,
             )
     return nodes
