@@ -115,7 +115,8 @@ class SnapshotReader:
         workers = None if self._judge.excuses_heartbeats() else self._discovery.workers
         series = self._portfolios.series(names, parts, lists, workers, parts[-1].wall, deadline)
         if series:
-            self._judge.set_leftovers(series.reading.leftovers)
             self._observer.see(series.reading)
+        if series or not self._portfolios.error:
+            self._judge.set_leftovers(series.reading.leftovers if series else None)
         self._discovery.expect(self._portfolios.planned_nodes)
         return series

@@ -179,10 +179,15 @@ class Judge(Announcer):
         with self._lock:
             return self._rules.faults.writes_refused_since
 
-    def set_leftovers(self, leftovers: Leftovers) -> None:
-        """Record what the plan and the loaded lists say of offline nodes: some may be forgotten, some must not."""
+    def set_leftovers(self, leftovers: Leftovers | None) -> None:
+        """Record what the plan and the loaded lists say of offline nodes: some may be forgotten, some must not.
+
+        Args:
+            leftovers: What they say; None if there is neither, so that what they said before still counts.
+        """
         with self._lock:
-            self._rules.forgetting.leftovers = leftovers
+            forgetting = self._rules.forgetting
+            forgetting.leftovers = leftovers or forgetting.leftovers or Leftovers()
 
     def excuses_heartbeats(self) -> bool:
         """Return whether a fault of Redis lasts, or ended so recently that it may excuse any missing heartbeat."""

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from exporter.errors import SourceError
+from exporter.fleet import Fleet
 from exporter.journal.event import Event, EventKind
 from exporter.journal.file import JournalFile
 from exporter.journal.journal import Journal
@@ -20,10 +22,13 @@ from exporter.liveness.judge import Judge, State
 from exporter.liveness.mass_loss import Thresholds
 from exporter.liveness.offline import judged
 from exporter.liveness.outages import PROBED, Outages
+from exporter.settings import load
 from exporter.source.reading import Server
 from exporter.telemetry import Telemetry
 from journal_events import told
+from nodes import beat
 from readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, Pair, reading_of
+from servers import RedisServer
 
 TTL, BEAT, HOUR = 30.0, 10.0, 3600.0
 EPOCH = 1_700_000_000.0
@@ -311,8 +316,19 @@ def test_dead_node_is_not_forgotten_after_a_restart_before_it_is_known_whether_i
 
     second = Witnessed(path, epoch=EPOCH + 300, forget_after=60.0)
     assert second.look({b"n": CRASHED}, 0) == second.look({b"n": CRASHED}, 100) == [State.OFFLINE]
+    second.judge.set_leftovers(Leftovers(needed=frozenset({b"n"})))
+    second.judge.set_leftovers(None)
+    assert second.look({b"n": CRASHED}, 101) == [State.OFFLINE], "the plan is away"
     second.judge.set_leftovers(Leftovers())
-    assert second.look({b"n": CRASHED}, 101) == [State.FORGOTTEN]
+    assert second.look({b"n": CRASHED}, 102) == [State.FORGOTTEN]
+
+
+def test_where_there_is_no_plan_and_no_list_nobody_is_needed(client: "redis.Redis", shared_redis: RedisServer) -> None:
+    beat(client, "n", 600)
+    fleet = Fleet(load({"redis.url": [shared_redis.url]}))
+    assert fleet.look().ids == ["n"]
+    assert fleet.judge._rules.forgetting.leftovers == Leftovers()
+    fleet.close()
 
 
 def test_node_that_beat_after_the_restart_dies_anew(tmp_path: Path) -> None:
