@@ -2,8 +2,8 @@
 
 In: readings of ``exporter.source``, each with what Redis said about itself. Out: one state for each node, a change log,
 and an immutable view of all that is not as it should be. Read ``table`` first: ``Table._decide`` holds all rules on
-nodes. ``chance`` says when Redis gave nodes a chance to beat; ``mass_loss`` which deaths belong together; ``changes`` is what
-others see; ``judge`` is the door.
+nodes. ``chance`` says when Redis gave nodes a chance to beat, ``mass_loss`` which deaths belong together. ``changes``
+is what others see, and ``judge`` the class that they use.
 
 All state that changes:
 

@@ -101,8 +101,8 @@ class Judge:
     def due(self, now: float, *, deadlines: bool, offline: bool) -> list[bytes]:
         """Return the nodes to read now.
 
-        These are the nodes that do not beat and are not dead, as many as one look may read. If a death is near, also all
-        that are late, since it depends on them whether it is held back.
+        These are the nodes that do not beat and are not dead, as many as one look may read; if a death is near, also
+        all that are late, since it depends on them whether it is held back.
 
         Args:
             now: The time.

@@ -372,8 +372,8 @@ class Table:
     def _late(self, now: float) -> Iterator[Death]:
         """Yield the deaths that would follow if all nodes that are late now beat no more.
 
-        A node whose heartbeat should have ended is one of them, whether a look missed it or not yet. A node whose primary
-        cannot be read is none: it does not die at its deadline.
+        A node whose heartbeat should have ended is one of them, whether a look missed it or not yet. A node whose
+        primary cannot be read is none: it does not die at its deadline.
         """
         soon, heard = now + LATE * self.rules.ttl, self.chances.at
         for death in self.ending(soon):
