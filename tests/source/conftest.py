@@ -2,7 +2,8 @@
 
 import pytest
 import trustme
-from tls import Certificates
+
+from lab.tls import Certificates
 
 
 @pytest.fixture(scope="module")
