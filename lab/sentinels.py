@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import redis
 
 from exporter.settings import Settings, load
-from lab.servers import Process, RedisServer, free_port, wait_for
+from lab.servers import RedisServer, free_port, wait_for
 from lab.tls import Certificates
 
 MASTER = "platform"
@@ -89,8 +89,6 @@ class _Sentinel(RedisServer):
         self._configuration = configuration
         super().__init__(folder, "redis-server", *arguments, port=port)
 
-    def start(self) -> Self:
+    def command(self) -> list[str]:
         command = [self.program, str(self._configuration), "--sentinel", "--port", str(self.port)]
-        self.process = Process([*command, "--bind", "127.0.0.1", *self.arguments], self.folder / "server.log")
-        wait_for(self.answers, "for the Sentinel")
-        return self
+        return [*command, "--bind", "127.0.0.1", *self.arguments]

