@@ -16,7 +16,7 @@ import pytest
 from faster import faster, faster_routes, faster_rules
 from stack import Alertmanager, Prometheus, Webhook, ask
 
-from exporter.settings.durations import parse_duration
+from exporter.settings import parse_duration
 from nodes import beat, crash, stop
 from servers import Exporter, RedisServer, running_redis, wait_for
 
