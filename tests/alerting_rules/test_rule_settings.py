@@ -36,17 +36,11 @@ def complaint(text: str, folder: Path) -> str:
         ),
         (
             "alerts:\n  GinkgoQueueGrowing:\n    thresholds:\n      queueSize: 1",
-            (
-                "alerts.GinkgoQueueGrowing.thresholds.queueSize: unknown threshold; the nearest known name is"
-                " queue-size"
-            ),
+            ("alerts.GinkgoQueueGrowing.thresholds.queueSize: unknown threshold; the nearest known name is queue-size"),
         ),
         (
             "alerts: {GinkgoNoNodes: {thresholds: {nodes: 1}}}",
-            (
-                "alerts.GinkgoNoNodes.thresholds.nodes: unknown threshold: GinkgoNoNodes has none in"
-                " ginkgo.rules.yml"
-            ),
+            ("alerts.GinkgoNoNodes.thresholds.nodes: unknown threshold: GinkgoNoNodes has none in ginkgo.rules.yml"),
         ),
         (
             "alerts: {GinkgoNoNodes: {for: ten}}",
@@ -54,7 +48,8 @@ def complaint(text: str, folder: Path) -> str:
         ),
         (
             "alerts: {GinkgoNodeDeaf: {thresholds: {share: true}}}",
-            "alerts.GinkgoNodeDeaf.thresholds.share: input should be a valid number, unable to parse string as a number",
+            "alerts.GinkgoNodeDeaf.thresholds.share: input should be a valid number, unable"
+            " to parse string as a number",
         ),
         (
             "selectors: [cluster=tokyo]",
