@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from exporter.errors import SettingsError
-from exporter.settings import existing_file
+from exporter.settings import existing_file, without_passwords
 from exporter.settings.yaml_file import read_yaml
 
 _VERSIONS: Final = {
@@ -133,7 +133,7 @@ class WebConfig(_Strict):
             reason = first["msg"].removeprefix("Value error, ")
             if first["type"] == "extra_forbidden":
                 reason = "unknown, or a setting of exporter-toolkit that is not supported"
-            raise SettingsError(f"--web.config.file: {place}: {reason}") from None
+            raise SettingsError(without_passwords(f"--web.config.file: {place}: {reason}")) from None
         except ValueError as error:
             raise SettingsError(f"--web.config.file: {error}") from None
 

@@ -48,8 +48,7 @@ def complaint(text: str, folder: Path) -> str:
         ),
         (
             "alerts: {GinkgoNodeDeaf: {thresholds: {share: true}}}",
-            "alerts.GinkgoNodeDeaf.thresholds.share: input should be a valid number, unable"
-            " to parse string as a number",
+            "alerts.GinkgoNodeDeaf.thresholds.share: input should be a valid number, unable to parse string as a number",  # noqa: E501,
         ),
         (
             "selectors: [cluster=tokyo]",
