@@ -10,8 +10,7 @@ import yaml
 
 from exporter.bundled import bundled
 from exporter.errors import SettingsError
-from exporter.settings.durations import format_duration, parse_duration
-from exporter.settings.nearest import nearest
+from exporter.settings import format_duration, nearest, parse_duration
 from exporter.settings.yaml_file import read_yaml
 
 TEMPLATE: Final = "alerts/ginkgo.rules.template.yml"

@@ -172,7 +172,7 @@ def test_settings_by_their_flags_names_and_mounted_files_reach_the_exporter(tmp_
     assert taken.redis.tls_cert_file == folder / "redis-tls" / "tls.crt"
     assert taken.redis.tls_key_file == folder / "redis-tls" / "tls.key"
     assert taken.alertmanager.config_file == folder / "alertmanager" / "alertmanager.yml"
-    assert taken.web.config.file == folder / "web" / "web-config.yml"
+    assert taken.web.config_file == folder / "web" / "web-config.yml"
 
 
 def test_the_schema_of_config_names_the_exporter_s_settings() -> None:
