@@ -10,7 +10,6 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.errors import ExporterError
 from exporter.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,11 +54,9 @@ def run(settings: Settings, arguments: argparse.Namespace, serving: Serving) -> 
     Raises:
         ExporterError: A package or program is missing, or a part of the demo failed.
     """
-    try:
-        from exporter.demo.stage import perform  # noqa: PLC0415 - needs psutil, which an exporter does not
-    except ModuleNotFoundError as error:
-        raise ExporterError(f"the demo needs {error.name}: pip install '.[demo]' in a checkout") from None
     import asyncio  # noqa: PLC0415 - --help reads this module too
+
+    from exporter.demo.stage import perform  # noqa: PLC0415 - as above
 
     return asyncio.run(perform(settings, arguments, serving))
 
