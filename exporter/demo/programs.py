@@ -18,7 +18,7 @@ import yaml
 
 from exporter.bundled import RULES, bundled
 from exporter.errors import ExporterError
-from exporter.settings.durations import format_duration
+from exporter.settings import format_duration
 
 ROUTES: Final = "alerts/alertmanager.example.yml"
 HOST: Final = "127.0.0.1"

@@ -102,7 +102,7 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
 def _refuse(settings: Settings, arguments: argparse.Namespace) -> None:
     if settings.redis.mode != "standalone":
         raise SettingsError("--redis.mode: the demo's nodes write to a standalone Redis")
-    if settings.web.config.file:
+    if settings.web.config_file:
         raise SettingsError("--web.config.file: the demo serves without TLS and passwords")
     if arguments.stack and arguments.no_exporter:
         raise SettingsError("--stack: there is nothing to scrape with --no-exporter")
@@ -113,7 +113,7 @@ def _with_demo_defaults(settings: Settings, redis_url: str, alertmanager: str, s
     address = settings.web.listen_address
     if "listen_address" not in settings.web.given or not address.port:
         address = ListenAddress(address.host or HOST, free_port(address.port))
-        settings = settings.with_values(web=settings.web.with_values(listen_address=address))
+        settings = settings._replace(web=settings.web.with_values(listen_address=address))
     chosen: dict[str, dict[str, Any]] = {
         "redis": {"url": (Secret(redis_url),)},
         "web": {"external_url": _url(settings)},
@@ -122,10 +122,11 @@ def _with_demo_defaults(settings: Settings, redis_url: str, alertmanager: str, s
         "heartbeat": {"ttl": TTL / speed},
         "discovery": {"interval": BEAT / speed},
     }
+    sections: dict[str, Any] = {name: getattr(settings, name) for name in chosen}
     for name, values in chosen.items():
-        section = getattr(settings, name)
-        free = {key: value for key, value in values.items() if key not in section.given}
-        settings = settings.with_values(**{name: section.with_values(**free)})
+        free = {key: value for key, value in values.items() if key not in sections[name].given}
+        sections[name] = sections[name].with_values(**free)
+    settings = settings._replace(**sections)
     logs.configure(settings.log)
     return settings
 
