@@ -5,7 +5,7 @@ from typing import Final
 
 from exporter.commands.exit_codes import ExitCode
 from exporter.portfolios.ledger import PortfolioState
-from exporter.settings.durations import parse_duration
+from exporter.settings import parse_duration
 
 SOME_OFFLINE: Final = ExitCode.SOME_OFFLINE
 """Exit code with ``nodes --fail-offline`` when a node is offline."""
@@ -101,14 +101,6 @@ def add_rules_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("What is printed")
     group.add_argument(
         "--config.file", dest="rules_config", metavar="FILE", help="YAML file with the settings of the rules [none]"
-    )
-    group.add_argument(
-        "--tests",
-        nargs="?",
-        const="ginkgo.rules.yml",
-        metavar="RULES",
-        help="print the unit tests for promtool that belong to these rules; they look for the rules in this file,"
-        " beside themselves [ginkgo.rules.yml]",
     )
 
 
