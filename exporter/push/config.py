@@ -15,6 +15,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, FilePath, SecretStr, ValidationError, model_validator
 
 from exporter.errors import SettingsError
+from exporter.settings import without_passwords
 from exporter.settings.yaml_file import read_yaml
 
 
@@ -90,7 +91,7 @@ class HttpConfig(_Strict):
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             place = ".".join(map(str, first["loc"]))
-            raise SettingsError(f"--alertmanager.config-file: {place}: {first['msg']}") from None
+            raise SettingsError(without_passwords(f"--alertmanager.config-file: {place}: {first['msg']}")) from None
         except ValueError as error:
             raise SettingsError(f"--alertmanager.config-file: {error}") from None
 
