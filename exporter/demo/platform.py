@@ -13,7 +13,7 @@ from exporter.demo.node import SimulatedNode
 from exporter.demo.scheduler import Scheduler, first_plan
 from exporter.demo.terminal import Terminal
 from exporter.settings import Settings
-from exporter.source.options import options_of
+from exporter.source.connection import options_of
 
 _FIRST_BEATS: Final = 2.0
 """Seconds that the nodes have for their first beat before the exporter starts."""

@@ -12,9 +12,9 @@ from exporter.liveness.judge import LOOK_AGAIN, Judge
 from exporter.liveness.outages import Outages
 from exporter.settings import Settings
 from exporter.snapshot.read_info import Discovered
+from exporter.source import Source
 from exporter.source.discovery import pause_after
 from exporter.source.names import Names, names_of
-from exporter.source.reading import Source
 from exporter.telemetry import Telemetry
 
 PART: Final = "discovery"
@@ -124,7 +124,7 @@ class Discovery:
         known = found.names | self._found | awaited | frozenset(self._judge.awaited(self._clock())) | self.planned
         if not found.complete:  # a server that was not scanned may hold keys of any known name
             # What scans find that end at a bound has no end: only the names that are exported stay known.
-            known |= frozenset(self.names.raw) if found.cut else self._known
+            known |= frozenset(self.names.raw) if found.cut else found.unscanned(self._known)
         self._found = found.names
         self.workers = found.workers if found.complete else found.workers | (self.workers or frozenset())
         if known != self._known:

@@ -8,7 +8,6 @@ from typing import Final, Self
 
 import structlog
 
-from exporter.errors import SourceError
 from exporter.exposition.portfolios import lines_of
 from exporter.fleet.discovery import Discovery
 from exporter.fleet.rounds import Attendant, Rounds
@@ -28,10 +27,8 @@ from exporter.snapshot.maker import SnapshotMaker
 from exporter.snapshot.portfolio_stage import PortfolioStage
 from exporter.snapshot.read_info import Discovered, ReadInfo
 from exporter.snapshot.snapshot import Snapshot
-from exporter.source import open_source
+from exporter.source import Source, open_source
 from exporter.source.names import Names
-from exporter.source.reading import Source
-from exporter.source.tls_mismatch import explained
 from exporter.telemetry import Telemetry
 
 LOG_AGAIN: Final = 60.0
@@ -100,7 +97,6 @@ class Fleet:
             outages=self.outages,
             telemetry=self.telemetry,
             request=self.request,
-            pools=self._source.pools,
             closed=self._closed,
             clock=clock,
         )
@@ -114,7 +110,7 @@ class Fleet:
 
     def _snapshot_reader(self) -> SnapshotReader:
         settings, invalid = self.settings, self.telemetry.invalid
-        portfolios = PortfolioStage(settings, self._source.router(), invalid, lines_of, self._clock, self._closed)
+        portfolios = PortfolioStage(settings, self._source, invalid, lines_of, self._clock, self._closed)
         portfolios.remember(portfolio_faults(self.journal.earlier))
         return SnapshotReader(
             discovery=self.discovery,
@@ -214,12 +210,6 @@ class Fleet:
         Raises:
             SourceError: Redis could not be read.
         """
-        try:
-            return self._look()
-        except SourceError as error:
-            raise explained(error, self.settings.redis) from error
-
-    def _look(self) -> Snapshot:
         self.discovery.discover()
         snapshot = self.reader.read()
         if not self.discovery.planned.difference(self.names.raw):

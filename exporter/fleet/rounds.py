@@ -1,17 +1,15 @@
 """The rounds of the watch: probe Redis, read the nodes whose state may change, and call the attendants."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from threading import Event, Thread
 from typing import Final
 
 import structlog
 
 from exporter.errors import SourceError, SourceTimeoutError
-from exporter.fleet.bell import Bell
 from exporter.fleet.discovery import Discovery
 from exporter.liveness.outages import PROBED, READ, Outages
 from exporter.liveness.watch import PROBE, Watch
-from exporter.source.connection import Pool
 from exporter.telemetry import Telemetry
 
 TRY_AGAIN: Final = 1.0
@@ -35,7 +33,6 @@ class Rounds:
         outages: Records whether Redis answered.
         telemetry: Counts internal errors.
         request: Begins a read of all nodes.
-        pools: Returns the connections to Redis. A round begins at once when Redis ends one of them.
         closed: Set when the fleet closes; ``wake`` must follow.
         clock: Returns monotonic seconds.
 
@@ -51,15 +48,14 @@ class Rounds:
         outages: Outages,
         telemetry: Telemetry,
         request: Callable[[], object],
-        pools: Callable[[], Collection[Pool]],
         closed: Event,
         clock: Callable[[], float],
     ) -> None:
         self.attendants: list[Attendant] = []
         self._watch, self._discovery, self._outages, self._telemetry = watch, discovery, outages, telemetry
-        self._request, self._pools, self._closed, self._clock = request, pools, closed, clock
+        self._request, self._closed, self._clock = request, closed, clock
         self._read_again_at = float("-inf")
-        self._bell = Bell()
+        self._woken = Event()
         self._thread = Thread(target=self._run, name=PART, daemon=True)
 
     def start(self) -> None:
@@ -68,27 +64,19 @@ class Rounds:
 
     def wake(self) -> None:
         """Begin the next round now, or end the thread if the fleet is closed."""
-        self._bell.ring()
+        self._woken.set()
 
     def _run(self) -> None:
-        with self._bell:
-            while not self._closed.is_set():
-                try:
-                    refreshed = self.look()
-                    for attendant in self.attendants:
-                        attendant(refreshed)
-                    self._rest()
-                except Exception as error:  # noqa: BLE001 - the edge of this thread
-                    self._telemetry.fault(PART, error)
-                    self._closed.wait(PROBE)
-
-    def _rest(self) -> None:
-        """Wait until the next round is due. It is due when a connection ends, because Redis may have ended."""
-        pools = self._pools()
-        if self._bell.wait(self._watch.wait(), [sock for pool in pools for sock in pool.idle_sockets()]):
-            self._watch.alarm()
-            if not sum(pool.drop_ended() for pool in pools):
-                self._closed.wait(PROBE)  # another thread has dropped it, or the system reports an end by mistake
+        while not self._closed.is_set():
+            try:
+                refreshed = self.look()
+                for attendant in self.attendants:
+                    attendant(refreshed)
+                self._woken.wait(self._watch.wait())
+                self._woken.clear()
+            except Exception as error:  # noqa: BLE001 - the edge of this thread
+                self._telemetry.fault(PART, error)
+                self._closed.wait(PROBE)
 
     def look(self) -> bool:
         """Let the watch read the nodes that are due, and return whether it read all offline nodes."""

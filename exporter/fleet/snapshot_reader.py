@@ -14,9 +14,8 @@ from exporter.snapshot.maker import SnapshotMaker
 from exporter.snapshot.portfolio_series import PortfolioSeries
 from exporter.snapshot.portfolio_stage import PortfolioStage
 from exporter.snapshot.snapshot import Part, Snapshot
+from exporter.source import Reader
 from exporter.source.names import Names
-from exporter.source.reading import Reader
-from exporter.source.replies import check_values
 
 LastKnown = tuple[float | None, Mapping[State, int]]
 """Unix time of the last read that succeeded, None before the first, and how many nodes it found in each state."""
@@ -93,11 +92,7 @@ class SnapshotReader:
             positions = range(start, start + len(reading.names))
             start = positions.stop
             verdicts = self._judge.judge(reading, of=len(names.raw))
-            try:
-                part = self._maker.part(names, positions, reading, verdicts)
-            except Exception:
-                check_values(reading.fields)  # raises what a reply of another shape means
-                raise
+            part = self._maker.part(names, positions, reading, verdicts)
             parts.append(replace(part, lines=self._lines.write(part)))
             lists += reading.loaded_lists
         if names is not self._discovery.names:

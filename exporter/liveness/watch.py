@@ -19,7 +19,7 @@ from typing import Final
 
 from exporter.liveness.faults import NEVER
 from exporter.liveness.judge import Change, Judge, State
-from exporter.source.reading import Reader
+from exporter.source import Reader
 
 PROBE: Final = 0.25
 """Seconds between two probes while anything is wrong; see ``Judge.is_calm``."""

@@ -81,15 +81,19 @@ def shared_options(redis: Redis) -> dict[str, Any]:
     return options
 
 
-def options_of(redis: Redis, url: str) -> dict[str, Any]:
-    """Return the options for connections to one address; credentials in the settings override those in the address."""
-    options: dict[str, Any] = parse_url(url) | shared_options(redis)
+def with_credentials(options: dict[str, Any], redis: Redis) -> dict[str, Any]:
+    """Return options with the credentials in the settings, which override those in an address."""
     if redis.username:
         options["username"] = redis.username
     if redis.password_file:
         options["credential_provider"] = FileCredentials(options.pop("username", None), redis.password_file)
         options.pop("password", None)
     return options
+
+
+def options_of(redis: Redis, url: str) -> dict[str, Any]:
+    """Return the options for connections to one address."""
+    return with_credentials(parse_url(url) | shared_options(redis), redis)
 
 
 class Link:

@@ -10,7 +10,6 @@ from redis.exceptions import NoPermissionError
 
 from exporter.contract import WORKER_PREFIXES
 from exporter.source.connection import Pool, linked
-from exporter.source.gather import Spent
 from exporter.source.protocol import KeyNames, expected, pack
 from exporter.source.server import Rights
 
@@ -34,6 +33,10 @@ _OVERHEAD: Final = 64
 _STATISTICS: Final = pack(b"INFO", b"commandstats")
 _NOTHING: Final = 0, 0
 _SCANS: Final = re.compile(rb"\ncmdstat_scan:calls=(\d+),usec=(\d+)")
+
+
+Spent = Callable[[str, str], None]
+"""Told the name of a budget that was spent, and what was done about it."""
 
 
 @dataclass(frozen=True, slots=True)

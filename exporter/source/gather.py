@@ -6,23 +6,18 @@ it over all servers at the same time, and follows the redirections of a cluster 
 
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from itertools import zip_longest
-from threading import Lock
 from typing import Any, Final, NamedTuple, Protocol
 
 from redis.exceptions import AskError, BusyLoadingError, ClusterDownError, MovedError
 
 from exporter.errors import SourceError, SourceTooLargeError
 from exporter.source.connection import MOST_BYTES, Pool, linked
-from exporter.source.names import shown_id
 from exporter.source.protocol import CHUNK, commands_of, pack, plain_error
 
 Until = Callable[[], float]
 """Returns until when to wait for a server, in monotonic seconds."""
 
-Spent = Callable[[str, str], None]
-"""Told the name of a budget that was spent, and what was done about it."""
-
-_NO_ERRORS: Final[Mapping[str, SourceError]] = {}
+NO_ERRORS: Final[Mapping[str, SourceError]] = {}
 _ASKING: Final = pack(b"ASKING")
 _NOT_SERVED: Final = frozenset((AskError, MovedError, BusyLoadingError, ClusterDownError))
 """The errors with which a server says that it does not serve a key now."""
@@ -44,8 +39,9 @@ class Servers(Protocol):
     def limit(self, address: str, deadline: float) -> Until:
         """Return until when a read that ends at the deadline waits for a server."""
 
-    def is_silent(self, address: str) -> bool:
-        """Return whether a server did not answer in time when it was asked last."""
+    @property
+    def silent(self) -> Collection[str]:
+        """The servers that did not answer in time when they were asked last."""
 
     def note(self, address: str, error: SourceError | None) -> None:
         """Hear how a server answered: without an error, or why it cannot be read."""
@@ -61,7 +57,7 @@ class Request(NamedTuple):
     replies: int
 
 
-def exchange(pool: Pool, until: Until, requests: Sequence[Request], most: int = MOST_BYTES) -> Generator[list[Any], None, None]:
+def exchange(pool: Pool, until: Until, requests: Sequence[Request], most: int = MOST_BYTES) -> Iterator[list[Any]]:
     """Send the first request, and return an iterator that yields the replies to each.
 
     Args:
@@ -126,17 +122,15 @@ class Question:
         each: int,
         first: bytes | None = None,
     ) -> None:
-        self.servers, self.keys, self.each = servers, keys, each
-        self._request = request
+        self.servers, self.keys, self.each, self._request = servers, keys, each, request
         opening = [] if first is None else [Batch(Request(first, 1))]
-        self.batches = {
-            address: opening + self.batches_of(positions) for address, positions in servers.places(keys).items()
-        }
+        self.batches = {address: opening + self.batches_of(mine) for address, mine in servers.places(keys).items()}
 
     def batches_of(self, positions: Sequence[int], *, asking: bool = False) -> list[Batch]:
         """Return requests about some of the keys; with ``asking`` to a server to which their slot is on its way."""
-        chunks = [positions[start : start + CHUNK] for start in range(0, len(positions), CHUNK)]
-        return [self._batch(chunk, asking=asking) for chunk in chunks]
+        return [
+            self._batch(positions[start : start + CHUNK], asking=asking) for start in range(0, len(positions), CHUNK)
+        ]
 
     def halves(self, batch: Batch) -> list[Batch]:
         """Return the same commands in two requests."""
@@ -167,7 +161,7 @@ class Gathered(NamedTuple):
 
 
 def gather(
-    question: Question, deadline: float, most: int = MOST_BYTES, failed: Mapping[str, SourceError] = _NO_ERRORS
+    question: Question, deadline: float, most: int = MOST_BYTES, failed: Mapping[str, SourceError] = NO_ERRORS
 ) -> Gathered:
     """Ask all servers at the same time. Whatever happens to one server costs the keys of this server only.
 
@@ -190,12 +184,12 @@ def gather(
 class _Gathering:
     def __init__(self, question: Question, deadline: float, most: int) -> None:
         self._question, self._servers, self._deadline, self._most = question, question.servers, deadline, most
-        self._redirected: dict[int, tuple[str, bool]] = {}
+        self._redirected: dict[tuple[str, bool], list[int]] = {}
         self.gathered = Gathered([None] * len(question.keys), {}, {})
 
     def ask(self, batches: Mapping[str, list[Batch]]) -> None:
         """Send each server its first request, silent servers last; then receive from each, silent servers first."""
-        order = sorted(batches, key=self._servers.is_silent)
+        order = sorted(batches, key=self._servers.silent.__contains__)
         limits = {address: self._servers.limit(address, self._deadline) for address in order}
         talks = {address: self._begun(address, limits[address], batches[address]) for address in order}
         for address in reversed(order):
@@ -203,6 +197,8 @@ class _Gathering:
 
     def _begun(self, address: str, until: Until, batches: Sequence[Batch]) -> Iterator[list[Any]]:
         """Return an exchange whose first request was sent; it has no replies if the server cannot be asked."""
+        if not batches:
+            return iter(())
         try:
             pool = self._servers.pool(address, self._deadline)
             return exchange(pool, until, [batch.request for batch in batches], self._most)
@@ -211,33 +207,34 @@ class _Gathering:
             return iter(())
 
     def _receive(self, address: str, until: Until, talk: Iterator[list[Any]], batches: list[Batch]) -> None:
-        """Take all replies of a server. A request whose replies are too large is halved for this time and the next."""
+        """Take all replies of a server. A request whose replies are too large is halved, for the next time too."""
         done = 0
         while done < len(batches):
             try:
                 for replies in talk:
                     self._take(address, batches[done], replies)
                     done += 1
-                return
             except SourceTooLargeError as error:
-                if len(batches[done].positions) > 1:
-                    batches[done : done + 1] = self._question.halves(batches[done])
+                batch = batches[done]
+                if len(batch.positions) > 1:
+                    batches[done : done + 1] = self._question.halves(batch)
                 else:
-                    self._take(address, batches[done], [error] * batches[done].request.replies)
+                    self._take(address, batch, [error] * batch.request.replies)
                     done += 1
+                talk = self._begun(address, until, batches[done:])
             except SourceError as error:
                 self.gathered.errors[address] = error
                 return
-            talk = self._begun(address, until, batches[done:]) if batches[done:] else iter(())
+            else:
+                return
 
     def _take(self, address: str, batch: Batch, replies: list[Any]) -> None:
         if not batch.positions:
             (self.gathered.first[address],) = replies
             return
-        each = self._question.each
         if batch.asking:
             replies = replies[1::2]  # the others are the replies to ASKING
-        found = self.gathered.replies
+        found, each = self.gathered.replies, self._question.each
         for position, some in zip(batch.positions, zip(*[iter(replies)] * each, strict=True), strict=True):
             found[position] = some
         if not _NOT_SERVED.isdisjoint(map(type, replies)):
@@ -246,53 +243,21 @@ class _Gathering:
 
     def _drop_not_served(self, address: str, position: int) -> None:
         """Take back the replies about a key that the server does not serve; remember where the key is."""
-        replies = self.gathered.replies[position] or ()
-        error = next((reply for reply in replies if type(reply) in _NOT_SERVED), None)
+        error = next((reply for reply in self.gathered.replies[position] or () if type(reply) in _NOT_SERVED), None)
         if error is None:
             return
         self.gathered.replies[position] = None
         if isinstance(error, AskError):  # MovedError is one too
             host = error.host or address.rpartition(":")[0]  # a missing host means the one that was asked
-            self._redirected[position] = f"{host}:{error.port}", isinstance(error, MovedError)
+            place = f"{host}:{error.port}", isinstance(error, MovedError)
+            self._redirected.setdefault(place, []).append(position)
         elif "Hash slot not served" not in str(error):  # else the server still serves its other slots
             self.gathered.errors[address] = plain_error(error)
 
     def follow(self) -> None:
         """Ask for redirected keys once more, where they are now."""
-        places: dict[tuple[str, bool], list[int]] = {}
-        for position, place in self._redirected.items():
-            places.setdefault(place, []).append(position)
-        self._redirected = {}
+        places, self._redirected = self._redirected, {}
         if moved_to := next((address for address, has_moved in places if has_moved), None):
             self._servers.moved(moved_to, self._deadline)  # once, however many keys have moved
         for (address, has_moved), positions in places.items():
             self.ask({address: self._question.batches_of(positions, asking=not has_moved)})
-
-
-class LargeNodes:
-    """The nodes with values that are too large to be read. Readers find them, discovery tries them again.
-
-    One lock guards the state.
-
-    Args:
-        spent: Told of each node that is found.
-
-    Attributes:
-        names: Their ids. The object stays the same while the nodes do.
-    """
-
-    def __init__(self, spent: Spent) -> None:
-        self.names: frozenset[bytes] = frozenset()
-        self._spent, self._lock = spent, Lock()
-
-    def add(self, name: bytes) -> None:
-        """Record a node whose values are too large."""
-        with self._lock:
-            self.names |= {name}
-        self._spent("replies", f"the values of node {shown_id(name)} are not read: they are larger than 4 MiB")
-
-    def remove(self, names: Collection[bytes]) -> None:
-        """Record that nodes have usual values again."""
-        if names:
-            with self._lock:
-                self.names = self.names.difference(names)

@@ -19,7 +19,7 @@ from exporter.source.connection import Link, Pool
 from exporter.source.protocol import FAILURES, expected, is_wrong_type, pack, plain_error
 from exporter.source.reading import Server
 from exporter.source.server import STATE, server_of
-from exporter.source.standalone import OneServer
+from exporter.source.servers import OneServer
 
 MOST_BYTES: Final = 16 * 2**20
 """Bytes of a plan: of about 200,000 portfolios."""

@@ -1,7 +1,7 @@
 """What the exporter sends to Redis, and what the replies mean: packed commands, values of nodes, errors."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from redis import RedisError
@@ -16,8 +16,6 @@ FAILURES: Final = (RedisError, OSError)
 """The errors that redis-py and sockets raise."""
 CHUNK: Final = 500
 """Keys, or nodes, in one request. A larger one would be no faster, and Redis's other clients would wait longer."""
-NO_FIELDS: Final = [None] * len(FIELDS)
-"""The reply of HMGET for a hash that is missing or has no known field."""
 
 
 def pack(*words: bytes) -> bytes:
@@ -46,6 +44,11 @@ _PTTL: Final = b"*2\r\n$4\r\nPTTL\r\n$%d\r\n%b\r\n"
 def hmget(key: bytes) -> bytes:
     """Return the command that reads the known fields of a node's hash."""
     return _HMGET % (len(key), key)
+
+
+def hmget_nothing(key: bytes) -> bytes:
+    """Return a command with the reply of ``hmget`` for a hash without known fields, however large its values are."""
+    return pack(b"HMGET", key, *[b""] * len(FIELDS))
 
 
 def pttl(key: bytes) -> bytes:
@@ -81,23 +84,6 @@ def expected(reply: Any, kind: type) -> Any:
 def is_wrong_type(reply: Any) -> bool:
     """Return whether a reply says that the key has the wrong type; such a reply affects this key only."""
     return isinstance(reply, RedisError) and str(reply).startswith("WRONGTYPE")
-
-
-def columns_of(rows: Sequence[Sequence[bytes | None]]) -> tuple[tuple[bytes | None, ...], ...]:
-    """Return one column for each field, given each node's reply to HMGET.
-
-    Raises:
-        SourceError: The replies have different lengths.
-    """
-    if not rows:
-        return ((),) * len(FIELDS)
-    try:
-        columns = tuple(zip(*rows, strict=True))
-    except ValueError:
-        columns = ()
-    if len(columns) != len(FIELDS):
-        raise SourceError("Redis gave more or fewer fields than it was asked for")
-    return columns
 
 
 _NOT_CONNECTED: Final = re.compile(r"Error -?\d+ connecting to (.+?)\. (.+?)\.")
