@@ -11,7 +11,6 @@ import structlog
 from redis.exceptions import NoPermissionError
 
 from exporter.contract import LOADED_FIELD, WORKER_PREFIXES
-from exporter.errors import SourceError
 from exporter.liveness.forgetting import Leftovers
 from exporter.liveness.states import State
 from exporter.portfolios.history import Account, History
@@ -19,10 +18,12 @@ from exporter.portfolios.ledger import ORPHANED_NODE, Ledger, NodeReport
 from exporter.portfolios.leftovers import leftovers_of
 from exporter.portfolios.loaded import Raw
 from exporter.portfolios.maker import LedgerMaker
-from exporter.source.plan import PlanReader
-from exporter.source.requests import pack
-from exporter.source.router import Router, ask_each
+from exporter.source import Source
+from exporter.source.plan import Plan
+from exporter.source.protocol import pack
 
+GAP: Final = 0.05
+"""Seconds after which a plan that is empty or missing is read once more."""
 MOST_STATES: Final = 2000
 """Loaded portfolios up to which their states are read: these take about 16 ms of a scrape."""
 STATE_FIELDS: Final = ("queue_size", "position_count", "node_id")
@@ -108,7 +109,7 @@ class PortfolioReader:
     no list yet, so the lists are read once more before it counts as untraded.
 
     Args:
-        router: Finds the servers that have the keys.
+        source: The installation of Redis.
         keys: The names of the keys.
         history: What lasts over time.
         states: Whether the states of loaded portfolios are read.
@@ -117,14 +118,13 @@ class PortfolioReader:
         planned_nodes: The nodes that the plan names, as it was read last.
     """
 
-    router: Router
+    source: Source
     keys: PortfolioKeys
     history: History
     states: bool = True
     clock: Callable[[], float] = time.monotonic
     closed: Event = field(default_factory=Event)
     planned_nodes: frozenset[bytes] = field(init=False, default=frozenset())
-    _plan: PlanReader = field(init=False)
     _maker: LedgerMaker = field(init=False, default_factory=LedgerMaker)
     _planned: Counter[bytes] = field(init=False, default_factory=Counter)
     _planned_of: Mapping[bytes, bytes] = field(init=False, default_factory=dict)
@@ -136,9 +136,6 @@ class PortfolioReader:
     _last_leftovers: Leftovers = field(init=False, default_factory=Leftovers)
     _loaded: Sequence[tuple[bytes, bytes]] = field(init=False, default=())
     _logged: set[str] = field(init=False, default_factory=set)
-
-    def __post_init__(self) -> None:
-        self._plan = PlanReader(self.router, self.keys.plan, self.clock, self.closed.wait)
 
     @property
     def invalid_lists(self) -> Collection[bytes]:
@@ -165,7 +162,7 @@ class PortfolioReader:
         """
         # A plan that was missing in the read before is believed to be missing still. Nobody waits for it in each read.
         expected = bool(self._planned) or (not self._has_read and any(nodes.lists))
-        plan = self._plan.read(deadline, expected=expected)
+        plan = self._read_plan(deadline, expected=expected)
         self._has_read = True
         if plan.plan is not self._planned_of or nodes.names is not self._names:
             self._planned_of, self._planned, self._names = plan.plan, Counter(plan.plan.values()), nodes.names
@@ -190,11 +187,19 @@ class PortfolioReader:
             leftovers=self._leftovers(ledger),
         )
 
+    def _read_plan(self, deadline: float, *, expected: bool) -> Plan:
+        plan = self.source.plan(deadline)
+        if expected and not plan.plan:
+            self.closed.wait(GAP)  # from the reply on: a slow reply is no reason to look again at once
+            plan = self.source.plan(deadline)
+        return plan
+
+    def _ask_each(self, keys: Sequence[bytes], request: Callable[[bytes], bytes], deadline: float) -> Sequence[Any]:
+        return [some and some[0] for some in self.source.gather(keys, request, 1, deadline).replies]
+
     def _lists(self, names: Sequence[bytes], deadline: float) -> Sequence[Raw]:
         keys = [self.keys.metrics_prefix + name for name in names]
-        replies = ask_each(self.router, keys, lambda key: pack(b"HMGET", key, _LIST), deadline)
-        if error := next((reply for reply in replies if isinstance(reply, SourceError)), None):
-            raise error
+        replies = self._ask_each(keys, lambda key: pack(b"HMGET", key, _LIST), deadline)
         return [reply[0] if type(reply) is list else None for reply in replies]
 
     def _rows(self, deadline: float) -> Sequence[PortfolioRow]:
@@ -207,7 +212,7 @@ class PortfolioReader:
             self._log_once("too many portfolios are loaded: their states are not read", limit=MOST_STATES)
             return ()
         keys = [self.keys.portfolio_prefix + portfolio + b":state" for portfolio, _ in loaded]
-        replies = ask_each(self.router, keys, _state_request, deadline)
+        replies = self._ask_each(keys, _state_request, deadline)
         if any(isinstance(reply, NoPermissionError) for reply in replies):
             self._log_once("the Redis user may not read the states of portfolios", keys="portfolio:*:state")
         return [
@@ -225,7 +230,7 @@ class PortfolioReader:
     def _alive(self, keys: Collection[bytes], deadline: float) -> Mapping[str, int] | None:
         """Return how many workers of each component have a living heartbeat; None if one could not be read."""
         names = sorted(keys)
-        replies: Sequence[Any] = ask_each(self.router, names, lambda key: pack(b"PTTL", key), deadline)
+        replies = self._ask_each(names, lambda key: pack(b"PTTL", key), deadline)
         if not set(map(type, replies)) <= {int}:
             return None
         alive = [name for name, ttl in zip(names, replies, strict=True) if ttl > 0]

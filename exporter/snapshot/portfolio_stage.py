@@ -16,8 +16,8 @@ from exporter.portfolios.reads import NodesRead, PortfolioKeys, PortfolioReader
 from exporter.settings import Settings
 from exporter.snapshot.portfolio_series import NodeValues, PortfolioSeries, PortfolioSeriesMaker
 from exporter.snapshot.snapshot import Part
+from exporter.source import Source
 from exporter.source.names import Names, shown_id
-from exporter.source.router import Router
 
 Invalid = Callable[[str, Collection[str]], None]
 """Called with a field, and the ids as text of those whose value of this field is invalid."""
@@ -32,7 +32,7 @@ class PortfolioStage:
 
     Args:
         settings: The keys' names, and what is exported.
-        router: Finds the servers that have the keys.
+        source: The installation of Redis.
         invalid: Called for each field with invalid values.
         write: Returns the lines of a metric, given its name and its numbers.
         clock: Returns monotonic seconds.
@@ -47,7 +47,7 @@ class PortfolioStage:
     def __init__(  # noqa: PLR0913, PLR0917 - the parts of a stage
         self,
         settings: Settings,
-        router: Router,
+        source: Source,
         invalid: Invalid,
         write: Callable[[str, NodeValues], bytes],
         clock: Callable[[], float] = time.monotonic,
@@ -58,7 +58,7 @@ class PortfolioStage:
         )
         history = self._history = History(settings.portfolios.max_listed)
         states = settings.portfolios.states
-        self._reader = PortfolioReader(router, keys, history, states, clock, closed or Event())
+        self._reader = PortfolioReader(source, keys, history, states, clock, closed or Event())
         self._maker = PortfolioSeriesMaker(invalid, write)
         self._invalid = invalid
         self.planned_nodes = _NOTHING
