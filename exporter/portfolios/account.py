@@ -104,7 +104,7 @@ class History:
         self._found: Ledger | None = None
         self._held: dict[bytes, float] = {}  # what the last read has found for the first time, and when that was
         self._left: set[bytes] = set()  # what left the plan with the last read, and is loaded nowhere
-        self._lasting: dict[bytes, tuple[PortfolioState, float]] = {}
+        self._lasting: dict[bytes, tuple[str, float]] = {}
 
     def note(self, found: Ledger, wall: float) -> Ledger:
         """Take note of a read's ledger, and return the one to be shown.
@@ -122,7 +122,7 @@ class History:
         self._note_faults(now, wall)
         self._found, self.shown, self._held = found, now, dict.fromkeys(held, wall)
         lasting = self._lasting.items()
-        self.since = {name: since for name, (state, since) in lasting if now.abnormal[name].state is state}
+        self.since = {name: since for name, (state, since) in lasting if now.abnormal[name].state == state}
         first = heapq.nsmallest(self._max_listed, ((at, name) for name, at in self.since.items()))
         self.listed = tuple(ListedPortfolio(at, now.abnormal[name]) for at, name in first)
         return now
@@ -136,11 +136,11 @@ class History:
             self._left = {name for name in before.plan.keys() - found.plan.keys() if _is_nowhere(name, found)}
 
     def _note_faults(self, now: Ledger, wall: float) -> None:
-        lasting: dict[bytes, tuple[PortfolioState, float]] = {}
+        lasting: dict[bytes, tuple[str, float]] = {}
         for name, portfolio in now.abnormal.items():
             before = self._lasting.get(name)
             if not before and self._earlier and (earlier := self._earlier.get(shown_id(name))):
-                before = PortfolioState(earlier.state), min(earlier.since, wall)
+                before = earlier.state, min(earlier.since, wall)
             if before and portfolio.state in (PortfolioState.UNKNOWN, before[0]):
                 lasting[name] = before
             elif portfolio.state in FAULTS:
@@ -152,15 +152,19 @@ def leftovers_of(ledger: Ledger, reports: Iterable[NodeReport]) -> Leftovers:
     """Return which dead nodes may be forgotten since their work has moved, and which must not.
 
     A list that is missing, broken or empty shows nothing, so its node is never taken for one whose work has moved.
+    A node is needed if the plan gives it a portfolio, or if it lists an untraded one that the plan gives to no other
+    known node.
 
     Args:
         ledger: The ledger.
         reports: The nodes of which it was made.
     """
+    by_name = {node.name: node for node in reports}
     planned = frozenset(ledger.plan.values()).difference((b"", ORPHANED_NODE))
     untraded = {each.id for each in ledger.abnormal.values() if each.state is PortfolioState.UNTRADED}
-    dead = [node for node in reports if node.state in (State.OFFLINE, State.FORGOTTEN)]
-    needed = {node.name for node in dead if node.name in planned or not untraded.isdisjoint(node.loaded or ())}
+    lost = {portfolio for portfolio in untraded if ledger.plan.get(portfolio) not in by_name}
+    dead = [node for node in by_name.values() if node.state in (State.OFFLINE, State.FORGOTTEN)]
+    needed = {node.name for node in dead if node.name in planned or not lost.isdisjoint(node.loaded or ())}
     rehomed = {node.name for node in dead if planned and node.loaded and ledger.loaded.keys() >= set(node.loaded)}
     return Leftovers(frozenset(needed), frozenset(rehomed - needed))
 

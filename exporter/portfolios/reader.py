@@ -4,15 +4,13 @@ import json
 import math
 import re
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import Event
-from typing import Final, NamedTuple
+from typing import Final
 
-import structlog
-from redis.exceptions import NoPermissionError
 
-from exporter.contract import LOADED_FIELD, POSITIONS, QUEUE_SIZE_MAX, WORKER_PREFIXES
+from exporter.contract import LOADED_FIELD, POSITIONS, QUEUE_SIZE_MAX, WORKER_PREFIXES, Metric
 from exporter.liveness import Leftovers, State
 from exporter.portfolios.account import Account, EarlierFault, History, leftovers_of
 from exporter.portfolios.ledger import ORPHANED_NODE, Ledger, NodeReport, PortfolioState, ledger_of
@@ -23,45 +21,14 @@ from exporter.source.protocol import pack
 
 GAP: Final = 0.05
 """Seconds after which a plan that is empty or missing is read once more: it is rewritten by DEL, then HSET."""
-MOST_STATES: Final = 2000
+MOST_LOADED: Final = 2000
 """Loaded portfolios up to which their states are read: these take about 16 ms of a scrape."""
 MOST_UNTRADED: Final = 10_000
 """Untraded portfolios up to which their positions are read."""
 
 _FIELDS: Final = (b"queue_size", b"position_count", b"node_id")
+_METRICS: Final = (QUEUE_SIZE_MAX, POSITIONS)
 _NUMBER: Final = re.compile(rb"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-
-log = structlog.get_logger(__name__)
-
-
-class NodesRead(NamedTuple):
-    """What the same read has found of the nodes; each column has one item for each node.
-
-    Attributes:
-        names: All nodes; the same object as in the read before if they are the same.
-        states: The judge's state of each.
-        lists: What each node's hash holds as its list of loaded portfolios.
-        unread: Positions of the nodes whose primary could not be read.
-        wall: Unix time of the read.
-    """
-
-    names: Sequence[bytes]
-    states: Sequence[State]
-    lists: Sequence[bytes | None]
-    unread: Collection[int]
-    wall: float
-
-
-class WorkersFound(NamedTuple):
-    """What discovery knows of workers.
-
-    Attributes:
-        keys: The keys of their heartbeats.
-        since: Monotonic time at which the search began that has found them.
-    """
-
-    keys: Collection[bytes]
-    since: float
 
 
 class PortfolioReader:
@@ -98,39 +65,56 @@ class PortfolioReader:
         self._prefix, self._states = settings.keys.portfolio_prefix.encode(), settings.portfolios.states
         self._history = History(settings.portfolios.max_listed, earlier or {})
         self._lists: dict[bytes, tuple[bytes | None, tuple[bytes, ...] | None]] = {}
+        self._broken: Sequence[str] = ()  # the nodes whose list is no list
         self._made_of: tuple[object, ...] = ()
         self._ledger: Ledger | None = None
         self._leftovers = Leftovers()
         self._loaded: Sequence[tuple[bytes, bytes]] = ()  # each portfolio that an online node has loaded, and the node
         self._alive_until: dict[str, float] = {}  # when the last heartbeat of each component ends that was seen
-        self._logged: set[str] = set()
 
-    def read(self, nodes: NodesRead, workers: WorkersFound | None, deadline: float) -> Account | None:
-        """Return the account of a read; None without a plan and lists.
+    def read(  # noqa: PLR0913, PLR0917 - what the same read has found
+        self,
+        names: Sequence[bytes],
+        states: Sequence[State],
+        lists: Sequence[bytes | None],
+        unread: Collection[int],
+        workers: Collection[bytes] | None,
+        searched: float,
+        wall: float,
+        deadline: float,
+    ) -> Account | None:
+        """Return the account of a read of all nodes; None without a plan and lists.
 
         The nodes are read before the plan. A portfolio that is planned and loaded between the two reads is on no
         list yet, so what is new counts from the second read that finds it.
 
         Args:
-            nodes: What the same read has found of the nodes.
-            workers: The workers' heartbeats; None if their absence proves nothing now.
+            names: All nodes; the same object as in the read before if they are the same.
+            states: The judge's state of each.
+            lists: What each node's hash holds as its list of loaded portfolios.
+            unread: Positions of the nodes whose primary could not be read: they keep the list that was read last.
+            workers: The keys of workers' heartbeats; None if their absence proves nothing now.
+            searched: Monotonic time at which the discovery began that has found these keys.
+            wall: Unix time of the read.
             deadline: Monotonic seconds.
 
         Raises:
             SourceError: The plan could not be read before the deadline.
         """
-        expected = self.planned or (not self._made_of and any(nodes.lists))
+        expected = self.planned or (not self._made_of and any(lists))
         plan = self._source.plan(deadline)
         if not plan.plan and expected and not self._closed.wait(GAP):
             plan = self._source.plan(deadline)
-        self._find(plan.plan, nodes)
-        if broken := [shown_id(name) for name, (text, ids) in self._lists.items() if text is not None and ids is None]:
-            self._invalid(LOADED_FIELD, broken)
+        made_of = plan.plan, names, states, lists, unread
+        if made_of != self._made_of:
+            self._made_of = made_of
+            self._find(*made_of)
+        if self._broken:
+            self._invalid(LOADED_FIELD, self._broken)
         if self._ledger is None:
             return None
         history = self._history
-        ledger = history.note(self._ledger, nodes.wall)
-        numbers = self._numbers(ledger, deadline)
+        ledger = history.note(self._ledger, wall)
         return Account(
             ledger=ledger,
             since=history.since,
@@ -142,17 +126,19 @@ class PortfolioReader:
             leftovers=self._leftovers,
             planned=self.planned,
             idle=plan.idle if plan.plan else None,
-            workers=None if workers is None else self._alive(workers, deadline),
-            **numbers._asdict(),
+            workers=None if workers is None else self._alive(sorted(workers), searched, deadline),
+            **self._numbers(ledger, deadline),
         )
 
-    def _find(self, plan: Mapping[bytes, bytes], nodes: NodesRead) -> None:
-        """Make the ledger of a read, and what follows from it; nothing changes while they are made of the same."""
-        names, states, lists, unread, _ = nodes
-        made_of = plan, names, states, lists, unread
-        if self._made_of == made_of:
-            return
-        self._made_of = made_of
+    def _find(
+        self,
+        plan: Mapping[bytes, bytes],
+        names: Sequence[bytes],
+        states: Sequence[State],
+        lists: Sequence[bytes | None],
+        unread: Collection[int],
+    ) -> None:
+        """Make the ledger of a read, and what follows from it."""
         self.planned = Counter(plan.values())
         self.planned_nodes = frozenset(self.planned).difference((b"", ORPHANED_NODE))
         known, nothing = self._lists, (None, None)
@@ -161,7 +147,9 @@ class PortfolioReader:
             before = known.get(name, nothing)
             same = position in unread or text == before[0]
             self._lists[name] = before if same else (text, parse_loaded(text))
-        loaded = (ids for _, ids in self._lists.values())
+        rows = self._lists.items()
+        self._broken = [shown_id(name) for name, (text, ids) in rows if text is not None and ids is None]
+        loaded = (ids for _, (_, ids) in rows)
         reports = list(map(NodeReport, names, states, loaded))
         # Nobody has looked for these nodes' keys yet, so they may be alive.
         reports += [NodeReport(name, State.UNDECIDED, None) for name in self.planned_nodes.difference(names)]
@@ -171,71 +159,60 @@ class PortfolioReader:
         online = (report for report in reports if report.state is State.ONLINE)
         self._loaded = [(portfolio, report.name) for report in online for portfolio in report.loaded or ()]
 
-    def _numbers(self, ledger: Ledger, deadline: float) -> "Numbers":
-        """Return what the states of portfolios say; an untraded one's outlives the node that wrote it."""
-        numbers, invalid = Numbers({}, {}, {}), defaultdict[str, list[str]](list)
-        lost = [each.id for each in ledger.abnormal.values() if each.state is PortfolioState.UNTRADED][:MOST_UNTRADED]
-        loaded = self._loaded if len(self._loaded) <= MOST_STATES else ()
-        if len(loaded) < len(self._loaded):
-            self._log_once("too many portfolios are loaded: their states are not read", limit=MOST_STATES)
-        if not self._states or not (lost or loaded):
-            return numbers
-        wanted = [*((portfolio, b"") for portfolio in lost), *loaded]
-        keys = [self._prefix + portfolio + b":state" for portfolio, _ in wanted]
-        replies = self._source.gather(keys, lambda key: pack(b"HMGET", key, *_FIELDS), 1, deadline).replies
-        for (portfolio, node), (reply,) in zip(wanted, (each or (None,) for each in replies), strict=True):
-            if isinstance(reply, NoPermissionError):
-                self._log_once("the Redis user may not read the states of portfolios", keys="portfolio:*:state")
-            if not isinstance(reply, list) or (node and reply[2] != node):
-                continue
-            queue, count = _number(reply[0]), _number(reply[1])
-            for field, text, number in ((QUEUE_SIZE_MAX.field, reply[0], queue), (POSITIONS.field, reply[1], count)):
-                if text is not None and number is None:
-                    invalid[field or ""].append(shown_id(portfolio))
-            if node and queue is not None:
-                numbers.queues[node] = max(queue, numbers.queues.get(node, 0.0))
-            if count is not None:
-                sums, key = (numbers.node_positions, node) if node else (numbers.positions, portfolio)
-                sums[key] = count + sums.get(key, 0.0)
-        for field, portfolios in invalid.items():
-            self._invalid(field, portfolios)
-        return numbers
+    def _numbers(self, ledger: Ledger, deadline: float) -> dict[str, dict[bytes, float]]:
+        """Return what the states of portfolios say, by the attributes of an account.
 
-    def _alive(self, workers: WorkersFound, deadline: float) -> Mapping[str, int] | None:
+        A state outlives the node that wrote it, so that of a loaded portfolio counts only if it names that node.
+        """
+        queues: dict[bytes, float] = {}
+        node_positions: dict[bytes, float] = {}
+        positions: dict[bytes, float] = {}
+        if self._states:
+            untraded = [each.id for each in ledger.abnormal.values() if each.state is PortfolioState.UNTRADED]
+            wanted = [(portfolio, b"") for portfolio in untraded[:MOST_UNTRADED]]
+            wanted += self._loaded if len(self._loaded) <= MOST_LOADED else ()
+            keys = [self._prefix + portfolio + b":state" for portfolio, _ in wanted]
+            replies = self._source.gather(keys, lambda key: pack(b"HMGET", key, *_FIELDS), 1, deadline).replies
+            for (portfolio, node), reply in zip(wanted, replies, strict=True):
+                if reply is None or not isinstance(reply[0], list) or (node and reply[0][2] != node):
+                    continue
+                queue, count = (self._number(*each, portfolio) for each in zip(_METRICS, reply[0], strict=False))
+                if node and queue is not None:
+                    queues[node] = max(queue, queues.get(node, 0.0))
+                if count is not None:
+                    sums, key = (node_positions, node) if node else (positions, portfolio)
+                    sums[key] = count + sums.get(key, 0.0)
+        return {"queues": queues, "node_positions": node_positions, "positions": positions}
+
+    def _number(self, metric: Metric, text: bytes | None, portfolio: bytes) -> float | None:
+        """Return a number that is finite and not negative; count a text that is something else."""
+        if text is None:
+            return None
+        number = float(text) if _NUMBER.fullmatch(text) else math.nan
+        if 0 <= number < math.inf:
+            return number
+        self._invalid(metric.field or "", [shown_id(portfolio)])
+        return None
+
+    def _alive(self, keys: Sequence[bytes], searched: float, deadline: float) -> Mapping[str, int] | None:
         """Return how many workers of each component have a living heartbeat; None if one could not be read.
 
         A component without living workers is left out until a search that began after the last heartbeat's end has
         found none: a worker that was started anew has another key.
         """
-        keys, now = sorted(workers.keys), self._clock()
+        now = self._clock()
         replies = self._source.gather(keys, lambda key: pack(b"PTTL", key), 1, deadline).replies
-        self.must_search = False
-        if not all(reply and isinstance(reply[0], int) for reply in replies):
-            return None
-        alive = {key: reply[0] / 1000 for key, reply in zip(keys, replies, strict=True) if reply and reply[0] > 0}
+        left = [reply[0] if reply else None for reply in replies]
         counts: dict[str, int] = {}
         for component, prefix in WORKER_PREFIXES.items():
-            left = [seconds for key, seconds in alive.items() if key.startswith(prefix.encode())]
-            if left:
-                self._alive_until[component] = now + max(left)
-            if left or workers.since > self._alive_until.get(component, float("-inf")):
-                counts[component] = len(left)
-            else:
-                self.must_search = True
-        return counts
-
-    def _log_once(self, event: str, **values: object) -> None:
-        if event not in self._logged:
-            self._logged.add(event)
-            log.warning(event, **values)
-
-
-class Numbers(NamedTuple):
-    """What the states of portfolios say: see ``Account``."""
-
-    queues: dict[bytes, float]
-    node_positions: dict[bytes, float]
-    positions: dict[bytes, float]
+            mine = [ms for key, ms in zip(keys, left, strict=True) if key.startswith(prefix.encode())]
+            alive = [ms for ms in mine if isinstance(ms, int) and ms > 0]
+            if alive:
+                self._alive_until[component] = now + max(alive) / 1000
+            if alive or searched > self._alive_until.get(component, -math.inf):
+                counts[component] = len(alive)
+        self.must_search = len(counts) < len(WORKER_PREFIXES)
+        return counts if all(isinstance(ms, int) for ms in left) else None
 
 
 def parse_loaded(text: bytes | None) -> tuple[bytes, ...] | None:
@@ -251,9 +228,3 @@ def parse_loaded(text: bytes | None) -> tuple[bytes, ...] | None:
     if not isinstance(ids, list) or not all(isinstance(portfolio, str) for portfolio in ids):
         return None
     return tuple(dict.fromkeys(portfolio.encode("utf-8", "surrogatepass") for portfolio in ids))
-
-
-def _number(text: bytes | None) -> float | None:
-    """Return a number that is finite and not negative; None if it is missing or something else."""
-    number = float(text) if text is not None and _NUMBER.fullmatch(text) else math.nan
-    return number if 0 <= number < math.inf else None

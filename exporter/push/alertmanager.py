@@ -11,11 +11,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import groupby
 from threading import Event, Thread
 from typing import Any, Final, NamedTuple
 
 import structlog
+from prometheus_client import Counter, Gauge, Histogram
 
+from exporter.journal.event import Entry, EventKind
+from exporter.journal.journal import Journal
 from exporter.push.alerts import Alert, AlertTexts, Key
 from exporter.push.transport import Transport
 
@@ -187,7 +191,7 @@ class Alertmanager:
         """Tell the journal of alerts that are no longer posted; no one is left."""
         for alert in ended:
             del self._taken[alert.key]
-            self._journal.note(EventKind.PUSH, alert.name, "taken", "ended", (alert.subject,), resolved=self._resolve)
+        self._tell(ended, "taken", "ended", {"resolved": self._resolve})
         return []
 
     def _post(self, alerts: Sequence[Alert], ended: Sequence[Alert]) -> bool:
@@ -211,8 +215,9 @@ class Alertmanager:
         """Count a post; log, and tell the journal, that posts are no longer accepted, or are accepted again."""
         self.problem = problem
         self._metrics.posts.labels(self.url, "error" if problem else "ok").inc()
-        self._metrics.offset.remove(self.url)
-        if self._clocks.offset is not None:
+        if self._clocks.offset is None:
+            self._metrics.offset.clear()
+        else:
             self._metrics.offset.labels(self.url).set(self._clocks.offset)
         before, self._state = self._state, "refused" if problem else "active"
         if self._state == before:
@@ -226,11 +231,23 @@ class Alertmanager:
             log.info("Alertmanager takes posts again", url=self.url)
 
     def _note_taken(self, new: Sequence[Alert]) -> None:
-        """Tell the journal which alerts were accepted for the first time."""
+        """Tell the journal which alerts were accepted for the first time, and count how late they are."""
         for alert in new:
             if alert.exact:
                 self._metrics.delay.observe(self.last_accepted - alert.since)
-        ...
+        self._tell(new, None, "taken", {"alertmanager": self.url, "answer": "HTTP 200"})
+
+    def _tell(self, alerts: Sequence[Alert], before: str | None, after: str, evidence: Mapping[str, Any]) -> None:
+        """Tell the journal of alerts: an event for those of each name, about the alert and its nodes."""
+        now = self._clock()
+        for name, some in groupby(sorted(alerts), key=lambda alert: alert.name):
+            common = {**evidence, "alertname": name}
+            starts = {alert.subject: round(self._journal.unix(alert.starts), 3) for alert in some}
+            starts = {name: min(starts.values())} | {subject: at for subject, at in starts.items() if subject}
+            self._journal.add(
+                Entry(now, EventKind.PUSH, subject, before, after, common, {"starts_at": at})
+                for subject, at in starts.items()
+            )
 
     def _body(self, alert: Alert, times: Mapping[str, str]) -> dict[str, Any]:
         return {"labels": self._texts.labels(alert), "annotations": self._texts.annotations(alert), **times}

@@ -1,20 +1,16 @@
 """The bridge: turns the judge's view into alerts, and shows them to every Alertmanager."""
 
 import time
-from collections import Counter as Count
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from threading import Lock
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import product
 from typing import Any, Final
 
-from prometheus_client import Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import Counter, Gauge, Histogram
 
 from exporter.fleet import Fleet
-from exporter.journal.event import EventKind
 from exporter.journal.sentences import alertmanager_refuses
 from exporter.liveness import Change, Kind, State, View
-from exporter.push.alertmanager import Alertmanager, Clocks, Pace, Posted
+from exporter.push.alertmanager import Alertmanager, Clocks, Metrics, Pace
 from exporter.push.alerts import (
     MASS_LOSS,
     NODE_OFFLINE,
@@ -46,11 +42,10 @@ _STUCK: Final = 30.0
 """Seconds without a look of the watch after which push counts as not working."""
 
 
-class Bridge(Collector):
+class Bridge:
     """Makes alerts in the thread of the fleet's watch; each Alertmanager posts them in a thread of its own.
 
-    The alerts of one view are a mapping that is replaced as a whole and never changed. A lock guards what is
-    remembered of posts.
+    The alerts of one view are a mapping that is replaced as a whole and never changed.
 
     Args:
         fleet: The fleet.
@@ -73,14 +68,18 @@ class Bridge(Collector):
         self._fleet, self._clock, self._stale_after = fleet, clock, stale_after
         self._ttl, self._sole_writer = fleet.settings.heartbeat.ttl, settings.sole_writer
         self._texts = AlertTexts(settings.labels, settings.rules_file, fleet.settings.web.external_url)
-        config = HttpConfig.load(settings.config_file)
-        self.alertmanagers = [
+        self._alerts: Mapping[Key, Alert] = {}
+        self._refused: dict[bytes, float] = {}  # since when each Redis refuses writes, with short pauses
+        self._stepped = float("-inf")
+        config, metrics = HttpConfig.load(settings.config_file), self._metrics(settings.url)
+        self._alertmanagers = [
             Alertmanager(
                 url,
                 self._texts,
                 Transport(url, config, clock=clock),
                 Clocks(url, wall=wall, monotonic=clock),
-                posted=self._posted,
+                journal=fleet.journal,
+                metrics=metrics,
                 failed=lambda error: fleet.telemetry.fault("push", error),
                 resolve=self._sole_writer,
                 pace=pace,
@@ -88,46 +87,55 @@ class Bridge(Collector):
             )
             for url in settings.url
         ]
-        self._alerts: Mapping[Key, Alert] = {}
-        self._refused: dict[bytes, float] = {}  # since when each Redis refuses writes, with short pauses
-        self._stepped = float("-inf")
-        self._lock = Lock()
-        self._states: dict[str, str] = {}
-        self._delivered: set[tuple[Key, float]] = set()
-        registry = fleet.telemetry.registry
-        registry.register(self)
-        self._posts = Counter(
+        fleet.attend(self.step)
+
+    def _metrics(self, urls: Iterable[str]) -> Metrics:
+        registry = self._fleet.telemetry.registry
+        Gauge(
+            "ginkgo_bridge_active",
+            "1 while heartbeats are watched and an Alertmanager took a post in the last minute, else 0.",
+            registry=registry,
+        ).set_function(lambda: self.active)
+        alerts = Gauge("ginkgo_bridge_alerts", "Alerts that are being pushed.", ("alertname",), registry=registry)
+        for name in PUSHED:
+            alerts.labels(name).set_function(lambda name=name: sum(alert.name == name for alert in self._alerts.values()))
+        posts = Counter(
             "ginkgo_bridge_posts",
             "Posts to Alertmanager, by whether it took them.",
             ("alertmanager", "result"),
             registry=registry,
         )
-        for url in settings.url:
-            for result in ("ok", "error"):
-                self._posts.labels(url, result)
-        self._delay = Histogram(
+        for url, result in product(urls, ("ok", "error")):
+            posts.labels(url, result)
+        offset = Gauge(
+            "ginkgo_bridge_clock_offset_seconds",
+            "Seconds by which the Date of an Alertmanager's answers is ahead of the exporter's clock.",
+            ("alertmanager",),
+            registry=registry,
+        )
+        delay = Histogram(
             "ginkgo_bridge_detection_delay_seconds",
             "Time from the end of a node's heartbeat to the post that an Alertmanager took.",
             buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
             registry=registry,
         )
-        fleet.attend(self.step)
+        return Metrics(posts, offset, delay)
 
     def start(self) -> None:
         """Begin to post."""
-        for alertmanager in self.alertmanagers:
+        for alertmanager in self._alertmanagers:
             alertmanager.start()
 
     def stop(self) -> None:
         """Stop posting. The alerts end in Alertmanager unless another exporter posts them too."""
-        for alertmanager in self.alertmanagers:
+        for alertmanager in self._alertmanagers:
             alertmanager.stop()
 
     @property
     def active(self) -> bool:
         """Whether the watch runs and an Alertmanager accepted a post in the last minute."""
         now = self._clock()
-        accepted = max((alertmanager.last_accepted for alertmanager in self.alertmanagers), default=float("-inf"))
+        accepted = max((alertmanager.last_accepted for alertmanager in self._alertmanagers), default=float("-inf"))
         return now - self._stepped < _STUCK and now - accepted < ACTIVE
 
     def pushed(self) -> list[dict[str, Any]]:
@@ -139,35 +147,9 @@ class Bridge(Collector):
         """Return a sentence for each Alertmanager that takes no posts, with since when and why."""
         return [
             alertmanager_refuses(each.url, self._fleet.journal.unix(each.failing_since), each.problem)
-            for each in self.alertmanagers
+            for each in self._alertmanagers
             if each.failing_since is not None
         ]
-
-    def describe(self) -> Iterable[GaugeMetricFamily]:
-        """Return nothing, so that registering collects nothing."""
-        return ()
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield whether push works, how many alerts last, and how far the clocks are apart."""
-        yield GaugeMetricFamily(
-            "ginkgo_bridge_active",
-            "1 while heartbeats are watched and an Alertmanager took a post in the last minute, else 0.",
-            value=float(self.active),
-        )
-        alerts = GaugeMetricFamily("ginkgo_bridge_alerts", "Alerts that are being pushed.", labels=("alertname",))
-        count = Count(name for name, _ in self._alerts)
-        for name in PUSHED:
-            alerts.add_metric((name,), count[name])
-        yield alerts
-        offsets = GaugeMetricFamily(
-            "ginkgo_bridge_clock_offset_seconds",
-            "Seconds by which the Date of an Alertmanager's answers is ahead of the exporter's clock.",
-            labels=("alertmanager",),
-        )
-        for each in self.alertmanagers:
-            if (offset := each.clocks.offset) is not None:
-                offsets.add_metric((each.url,), offset)
-        yield offsets
 
     def step(self, changes: Iterable[Change], view: View) -> None:
         """Show the alerts of a view to every Alertmanager. The watch calls this after each look."""
@@ -179,7 +161,7 @@ class Bridge(Collector):
                 self._refused.pop(change.name, None)
         alerts = [*self._of_redis(view, now), *self._of_losses(view, now), *self._of_nodes(view, now)]
         self._alerts = {alert.key: alert for alert in alerts}
-        for alertmanager in self.alertmanagers:
+        for alertmanager in self._alertmanagers:
             alertmanager.show(self._alerts)
 
     def _of_redis(self, view: View, now: float) -> Iterator[Alert]:
@@ -223,33 +205,3 @@ class Bridge(Collector):
         looked, heard = view.absent[name].looked, view.heard(name)
         blind = heard <= looked and now - looked < self._stale_after
         return now if blind or self._sole_writer else looked
-
-    def _posted(self, alertmanager: Alertmanager, posted: Posted) -> None:
-        """Count a post, and tell the journal of it."""
-        if posted.problem is not None:
-            self._posts.labels(alertmanager.url, "error" if posted.problem else "ok").inc()
-            self._note_state(alertmanager.url, posted.problem)
-        note, now = self._fleet.journal.note_alerts, self._clock()
-        for name in dict.fromkeys(alert.name for alert in posted.new):
-            some = [alert for alert in posted.new if alert.name == name]
-            labels = {key: text for key, text in self._texts.labels(some[0]).items() if key not in ("node_id", "loss")}
-            evidence = {"alertmanager": alertmanager.url, "alertname": name, "labels": labels, "answer": "HTTP 200"}
-            note(name, None, "taken", {alert.subject: alert.starts for alert in some}, evidence)
-        for name in dict.fromkeys(alert.name for alert in posted.ended):
-            some = [alert for alert in posted.ended if alert.name == name]
-            note(name, "taken", "ended", dict.fromkeys(alert.subject for alert in some), {})
-        with self._lock:
-            first = [alert for alert in posted.new if (alert.key, alert.since) not in self._delivered]
-            self._delivered.update((alert.key, alert.since) for alert in first)
-            self._delivered.difference_update((alert.key, alert.since) for alert in posted.ended)
-        for alert in first:
-            if alert.exact:
-                self._delay.observe(now - alert.since)
-
-    def _note_state(self, url: str, problem: str) -> None:
-        """Tell the journal that an Alertmanager begins or ends to refuse posts."""
-        state, before = "refused" if problem else "active", self._states.get(url)
-        if state != before:
-            self._states[url] = state
-            evidence = {"error": problem} if problem else {}
-            self._fleet.journal.note(EventKind.PUSH, url, before, state, alertmanager=url, **evidence)
