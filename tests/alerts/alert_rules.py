@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from exporter.settings.durations import parse_duration
-from servers import binary
+from lab.servers import binary
 
 ALERTS = Path(__file__).parents[2] / "alerts"
 RULES = ALERTS / "ginkgo.rules.yml"

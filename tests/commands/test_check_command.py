@@ -7,8 +7,8 @@ import redis
 
 from exporter.commands.check import check
 from exporter.settings import load
-from nodes import beat
-from servers import RedisServer, running_redis
+from lab.nodes import beat
+from lab.servers import RedisServer, running_redis
 
 
 @pytest.fixture(scope="module")

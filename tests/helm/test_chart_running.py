@@ -21,8 +21,8 @@ import yaml
 from exporter import settings
 from exporter.settings.model import MassLoss
 from exporter.settings.sizes import parse_size
-from nodes import beat
-from servers import PATIENCE, Process, binary, free_port, running_redis, wait_for
+from lab.nodes import beat
+from lab.servers import PATIENCE, Process, binary, free_port, running_redis, wait_for
 
 Object = dict[str, Any]
 Render = Callable[..., list[Object]]

@@ -19,8 +19,8 @@ from exporter.push.config import HttpConfig
 from exporter.settings import Settings, load
 from exporter.settings.section import sections_of
 from exporter.web.config import WebConfig
+from lab.servers import binary
 from packages import ROOT
-from servers import binary
 
 PAGES = [(page, block) for page in DOCUMENTS for block in blocks(page)]
 YAML = [(page, block) for page, block in PAGES if block.language == "yaml"]

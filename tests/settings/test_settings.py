@@ -16,8 +16,8 @@ from exporter.errors import SettingsError
 from exporter.settings import load
 from exporter.settings.flags import all_settings
 from exporter.settings.section import sections_of
-from nodes import beat
-from servers import RedisServer
+from lab.nodes import beat
+from lab.servers import RedisServer
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yml"
 SETTINGS = [setting for setting in all_settings() if setting.name != "config.file"]

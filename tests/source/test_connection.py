@@ -8,13 +8,13 @@ from typing import Any, Final
 import pytest
 import redis
 from rights import ACL_RIGHTS, NODE_KEYS, NODE_RIGHTS
-from tls import Certificates
 
 from exporter.errors import SourceError
 from exporter.settings import Redis, Settings
 from exporter.source import open_source
-from nodes import beat
-from servers import RedisServer, free_port, running_exporter, running_redis, wait_for
+from lab.nodes import beat
+from lab.servers import RedisServer, free_port, running_exporter, running_redis, wait_for
+from lab.tls import Certificates
 
 REDIS = pytest.param("redis-server", marks=pytest.mark.server("redis-server"))
 VALKEY = pytest.param("valkey-server", marks=pytest.mark.server("valkey-server"))

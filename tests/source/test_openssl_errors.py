@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from threading import Thread
 
 import pytest
-from tls import Certificates
 
 from exporter.errors import SourceError
 from exporter.settings import Redis
 from exporter.source.connection import Pool, linked
 from exporter.source.options import options_of
-from proxy import RESET
+from lab.proxy import RESET
+from lab.tls import Certificates
 
 PING = b"*1\r\n$4\r\nPING\r\n"
 

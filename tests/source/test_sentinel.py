@@ -6,15 +6,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from sentinels import Watched
 
 from exporter.errors import SourceError
 from exporter.fleet import Fleet
 from exporter.liveness.judge import State
 from exporter.source import open_source, sentinel
 from exporter.source.reading import Reader, Reading
-from nodes import beat
-from servers import wait_for
+from lab.nodes import beat
+from lab.sentinels import Watched
+from lab.servers import wait_for
 
 pytestmark = pytest.mark.server("redis-server")
 
