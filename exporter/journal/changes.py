@@ -1,12 +1,12 @@
 """What the judge and the reads of the fleet show → entries of the journal, and log lines."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
 
 from exporter.journal.event import NOTHING, Entry, EventKind
-from exporter.liveness import Change, Kind, State, View
+from exporter.liveness import Change, Kind, State
 from exporter.portfolios.account import Account, EarlierFault
 from exporter.portfolios.ledger import Ledger, Portfolio, PortfolioState
 from exporter.source.names import shown_id
@@ -25,69 +25,80 @@ MOST_TEXT: Final = 200
 MOST_ARRIVALS: Final = 100
 """Most new nodes at one moment that get evidence of their own. At a start all nodes are new."""
 _MOST_NODES: Final = 10
+_DEAD: Final = (State.OFFLINE, State.FORGOTTEN)
+_GOOD: Final = ("answers", "takes writes again")
+_SAID: Final = {
+    "answers": "Redis answers",
+    "takes writes again": "Redis takes writes again",
+    "cannot be read": "Redis cannot be read",
+}
 _LOGGED: Final = 10
 """Largest number of nodes that are logged by name at one time."""
+
+Unix = Callable[[float], float]
+"""Returns the Unix time of a monotonic time."""
 
 log = structlog.get_logger(__name__)
 
 
-def judged(changes: Sequence[Change], view: View) -> Iterator[Entry]:
+def judged(changes: Sequence[Change], unix: Unix, answered: float) -> Iterator[Entry]:
     """Yield the entries of the judge's changes.
 
     Args:
         changes: The changes, the oldest first.
-        view: What the judge knows after them.
+        unix: Returns the Unix time of a monotonic time.
+        answered: When Redis answered last, in monotonic seconds: a gap that reaches until then lasts.
     """
     many = len(changes) > MOST_ARRIVALS
     commons: dict[object, Mapping[str, Any]] = {}
     for change in changes:
         if change.kind is Kind.REDIS and change.before != change.after:
-            yield Entry(change.at, EventKind.REDIS, REDIS, change.before, change.after, _of_redis(change, view))
+            yield Entry(change.at, EventKind.REDIS, REDIS, change.before, change.after, _of_redis(change, unix))
         elif change.kind is Kind.MASS_LOSS and change.before is not None:
             yield Entry(change.at, EventKind.MASS_LOSS, shown_id(change.name), change.before, change.after)
         elif change.kind is Kind.NODE:
             seen = change.evidence
             like = change.why, change.loss, change.after, seen.hashed, seen.gap, seen.run_id, seen.role
-            common = commons.setdefault(like, NOTHING) or _of_node(change, view)
+            common = commons.setdefault(like, NOTHING) or _of_node(change, unix, answered)
             commons[like] = common
-            own = NOTHING if many and change.before is None and change.after == State.ONLINE else _own(change, view)
+            own = NOTHING if many and change.before is None and change.after == State.ONLINE else _own(change, unix)
             name, before = shown_id(change.name), change.before and str(change.before)
             yield Entry(change.at, EventKind.NODE, name, before, str(change.after), common, own)
             if change.loss and change.after == State.OFFLINE:
                 yield Entry(change.at, EventKind.MASS_LOSS, name, None, LOST, common)
 
 
-def _of_node(change: Change, view: View) -> dict[str, Any]:
+def _of_node(change: Change, unix: Unix, answered: float) -> dict[str, Any]:
     """Return the evidence that like changes of nodes share."""
     seen, loss = change.evidence, change.loss
     evidence: dict[str, Any] = {"because": change.why, "hash": seen.hashed}
     if change.after in (State.OFFLINE, State.UNDECIDED):
         evidence["mass_loss"] = loss is not None
     if loss:
-        evidence |= {"loss": shown_id(loss.name), "loss_first": _time(loss.first, view)}
+        evidence |= {"loss": shown_id(loss.name), "loss_first": _time(loss.first, unix)}
     if gap := seen.gap:
-        until = None if gap.end >= view.answered else _time(gap.end, view)
-        evidence |= {"fault": gap.why, "fault_since": _time(gap.start, view), "fault_until": until}
+        until = None if gap.end >= answered else _time(gap.end, unix)
+        evidence |= {"fault": gap.why, "fault_since": _time(gap.start, unix), "fault_until": until}
     return evidence | {"redis_run_id": seen.run_id or None, "redis_role": seen.role or None}
 
 
-def _own(change: Change, view: View) -> dict[str, Any]:
+def _own(change: Change, unix: Unix) -> dict[str, Any]:
     """Return the evidence on one node alone."""
     ttl_ms, text = change.evidence.ttl_ms, change.evidence.text
     ttl = {None: None, MISSING: 0, NO_EXPIRY: NO_EXPIRY}.get(ttl_ms, (ttl_ms or 0) / 1000)
     return {
         "heartbeat_ttl_seconds": ttl,
         "heartbeat": None if text is None else shown_id(text[: 4 * MOST_TEXT])[:MOST_TEXT],
-        "deadline": _time(change.evidence.end, view),
-        "offline_since": _time(change.died, view),
+        "deadline": _time(change.evidence.end, unix),
+        "offline_since": _time(change.died, unix),
         "offline_since_exact": None if change.died is None else change.exact,
     }
 
 
-def _of_redis(change: Change, view: View) -> dict[str, Any]:
+def _of_redis(change: Change, unix: Unix) -> dict[str, Any]:
     seen, gap = change.evidence, change.evidence.gap
     evidence: dict[str, Any] = {"error": change.why} if change.after == CANNOT_BE_READ else {}
-    evidence["since"] = _time(gap.start if gap else change.at, view)
+    evidence["since"] = _time(gap.start if gap else change.at, unix)
     if change.name:
         evidence["redis"] = shown_id(change.name)
     if seen.run_id:
@@ -95,13 +106,11 @@ def _of_redis(change: Change, view: View) -> dict[str, Any]:
     return evidence
 
 
-def _time(at: float | None, view: View) -> float | None:
-    return None if at is None else round(view.unix(at), 3)
+def _time(at: float | None, unix: Unix) -> float | None:
+    return None if at is None else round(unix(at), 3)
 
 
-def read(
-    before: Ledger | None, account: Account, at: float, known: Mapping[str, EarlierFault]
-) -> Iterator[Entry]:
+def read(before: Ledger | None, account: Account, at: float, known: Mapping[str, EarlierFault]) -> Iterator[Entry]:
     """Yield what has changed from one ledger to the next.
 
     Args:
@@ -113,9 +122,10 @@ def read(
     ledger, old = account.ledger, before.abnormal if before else {}
     changed: dict[bytes, str | None] = {}
     for name, portfolio in ledger.abnormal.items():
-        last = before.get(name) if before else known.get(shown_id(name))
-        if last is None or last.state != portfolio.state or (before and last.reason is not portfolio.reason):
-            changed[name] = last and str(last.state)
+        last = before.get(name) if before else None
+        state = str(last.state) if last else (known[shown].state if (shown := shown_id(name)) in known else None)
+        if state != portfolio.state or (last and last.reason is not portfolio.reason):
+            changed[name] = state
     changed |= {name: old[name].state.value for name in old.keys() - ledger.abnormal.keys()}
     changed |= {raw: each.state for name, each in known.items() if (raw := name.encode()) not in ledger.abnormal}
     if before and before.plan is not ledger.plan:
@@ -142,17 +152,20 @@ def _of_portfolio(portfolio: Portfolio | None, since: float | None) -> dict[str,
 
 def log_changes(changes: Iterable[Change]) -> None:
     """Log what happened to Redis, and the nodes that went offline or came back: the first ten by name."""
-    dead, back = [], []
+    dead, back = list[str](), list[str]()
     for change in changes:
         if change.kind is Kind.REDIS:
-            bad = change.after not in ("answers", "takes writes again")
-            (log.warning if bad else log.info)(f"Redis: {change.after}", because=change.why)
+            said = _SAID.get(change.after, "Redis was at fault: nodes without heartbeat get time to beat")
+            (log.info if change.after in _GOOD else log.error)(said, fault=change.after, error=change.why)
         elif change.kind is Kind.NODE and change.after == State.OFFLINE:
-            dead.append(change)
-        elif change.kind is Kind.NODE and change.after == State.ONLINE and change.before in (State.OFFLINE, State.FORGOTTEN):
-            back.append(change)
-    for nodes, one, many in ((dead, "a node is offline", "more nodes are offline"), (back, "a node is back", "more nodes are back")):
-        for change in nodes[:_LOGGED]:
-            log.warning(one, node_id=shown_id(change.name))
-        if len(nodes) > _LOGGED:
-            log.warning(many, nodes=len(nodes) - _LOGGED)
+            dead.append(shown_id(change.name))
+        elif change.kind is Kind.NODE and change.after == State.ONLINE and change.before in _DEAD:
+            back.append(shown_id(change.name))
+    for names, one, many in (
+        (dead, "a node is offline", "more nodes are offline"),
+        (back, "a node is back", "more nodes are back"),
+    ):
+        for name in names[:_LOGGED]:
+            log.warning(one, node_id=name)
+        if len(names) > _LOGGED:
+            log.warning(many, nodes=len(names) - _LOGGED)

@@ -109,14 +109,9 @@ class Journal:
         """Return the Unix time of a monotonic time."""
         return self._wall() - (self._monotonic() - at)
 
-    def monotonic(self, unix: float) -> float:
-        """Return the monotonic time of a Unix time; the inverse of ``unix``."""
-        return self._monotonic() - (self._wall() - unix)
-
     def earlier_changes(self) -> list[Change]:
         """Return the last change of each node that is known: for the judge, at the start."""
-        now = self._monotonic()
-        return self._record.changes(lambda unix: min(now, self.monotonic(unix)))
+        return self._record.changes(self._monotonic(), self._wall())
 
     def earlier_faults(self) -> Mapping[str, EarlierFault]:
         """Return the faults of portfolios that are known, by id: for the ledger, at the start."""
@@ -124,7 +119,7 @@ class Journal:
 
     def see(self, changes: Sequence[Change], view: View) -> None:
         """Take the judge's changes, and log the important ones. The watch calls this after each round."""
-        self.add(judged(changes, view))
+        self.add(judged(changes, self.unix, view.answered))
         log_changes(changes)
 
     def see_read(self, account: Account | None, drops: Mapping[bytes, float]) -> None:
@@ -238,5 +233,7 @@ class Journal:
         held = isinstance(error, BlockingIOError)
         reason = "another process writes it" if held else error.strerror or repr(error)
         if not self.problem:
-            log.error("the journal is not written: the exporter runs without its file", file=str(file.path), error=reason)
+            log.error(
+                "the journal is not written: the exporter runs without its file", file=str(file.path), error=reason
+            )
         self.problem = f"{file.path}: {reason}"

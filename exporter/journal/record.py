@@ -1,7 +1,7 @@
 """The record: what is known after some events. A live journal and a restart make it by the same function."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from exporter.escaping import printable_json
@@ -78,34 +78,36 @@ class Record:
             if event.after in _DEAD:
                 evidence = event.evidence_at(position)
                 kept = {key: evidence[key] for key in _KEPT if evidence.get(key) is not None}
-                self.dead[subject] = {"state": event.after, "time": event.time, **kept}
+                self.dead[subject] = {"state": State(event.after), "time": event.time, **kept}
             elif event.after != State.GONE:
                 self.alive[subject] = None
 
-    def changes(self, monotonic: Callable[[float], float]) -> list[Change]:
-        """Return the last change of each known node.
+    def changes(self, now: float, unix: float) -> list[Change]:
+        """Return the last change of each known node, in monotonic times.
 
         Args:
-            monotonic: Returns the monotonic time of a Unix time, but no later time than now: the clock of the earlier
-                run may have been ahead.
+            now: The monotonic time of now. What has happened is not later: the clock of the earlier run may have been
+                ahead.
+            unix: The Unix time of now.
         """
         known = [Change(_raw(name), None, State.ONLINE, float("-inf"), "an earlier run knew it") for name in self.alive]
         for name, node in self.dead.items():
-            since = node.get("offline_since", node["time"])
-            first = node.get("loss_first", since)
-            end, text = node.get("deadline"), node.get("heartbeat")
+            at, since = node["time"], node.get("offline_since", node["time"])
+            end, first = node.get("deadline", since), node.get("loss_first", since)
+            at, since, end, first = (now - max(0.0, unix - each) for each in (at, since, end, first))
             known.append(
                 Change(
                     name=_raw(name),
                     before=None,
-                    after=State(node["state"]),
-                    at=monotonic(node["time"]),
+                    after=node["state"],
+                    at=at,
                     why="it was offline in an earlier run of this exporter",
-                    died=monotonic(since),
+                    died=since,
                     exact=node.get("offline_since_exact") is True,
-                    loss=Loss(_raw(node["loss"]), monotonic(first)) if "loss" in node else None,
+                    loss=Loss(_raw(node["loss"]), first) if "loss" in node else None,
                     evidence=Evidence(
-                        end=None if end is None else monotonic(end), text=None if text is None else _raw(text)
+                        end=end if "deadline" in node else None,
+                        text=_raw(node["heartbeat"]) if "heartbeat" in node else None,
                     ),
                 )
             )

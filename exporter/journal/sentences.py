@@ -72,34 +72,24 @@ def headline(event: Event, subject: str | None = None) -> str:
         subject: The subject that is of interest; None for all of them.
     """
     several = subject is None and len(event.subjects) > 1
-    names, be, after = _names(event, subject), "are" if several else "is", shown(event.after)
-    match event.kind, event.before, event.after:
-        case EventKind.NODE, ("offline" | "forgotten"), "online":
-            return f"{names} {be} back online."
-        case EventKind.NODE, "undecided", "online":
-            return f"{names} {be} online after all."
-        case EventKind.NODE, _, "gone" if "deleted" in str(event.evidence.get("because")):
-            return f"{names} stopped."
-        case EventKind.NODE, _, ("takes events" | "drops events"):
-            begins = ("begin" if several else "begins") + " to drop"
-            return f"{names} {begins if after == 'drops events' else 'dropped no more'} events."
-        case EventKind.PORTFOLIO, before, _ if before == event.after:
-            return f"{names} {be} still {after}{_because(event.evidence_of(subject or event.subjects[0]), several)}."
-        case EventKind.PORTFOLIO, str(before), _:
-            return f"{names} {be} {after}; {'they were' if several else 'it was'} {shown(before)} before."
-        case (EventKind.NODE | EventKind.PORTFOLIO), _, _:
-            return f"{names} {be} {after}."
-        case EventKind.MASS_LOSS, _, "over":
-            return f"The mass loss {names.removeprefix('Node ')} is over."
-        case EventKind.MASS_LOSS, _, _:
-            return f"Mass loss: {names} lost together."
-        case EventKind.REDIS, _, ("cannot be read" | "answers" | "takes writes again"):
-            return f"Redis {after}."
-        case EventKind.REDIS, _, _:
-            return f"Redis: {after}."
-        case EventKind.PUSH, _, _:
-            return _push(event)
-    return f"The {event.kind.value} {after}."
+    kind, before, after, evidence = event.kind.value, event.before, event.after, event.evidence
+    if before == after:
+        after = "still"
+    elif event.kind is EventKind.NODE and after == State.GONE and "deleted" in str(evidence.get("because")):
+        after = "stopped"
+    tries = (kind, before, after), (kind, "*", after), (kind, before, "*"), (kind, "*" if before else None, "*")
+    template = next((_HEADLINES[key] for key in tries if key in _HEADLINES), "The {kind} {after}.")
+    return template.format(
+        names=_names(event, subject),
+        be="are" if several else "is",
+        was="they were" if several else "it was",
+        before=shown(before),
+        after=shown(event.after),
+        kind=kind,
+        place=f"Alertmanager {shown(evidence.get('alertmanager', ''))}",
+        alert=_alert(event),
+        now="" if several else _REASONS.get(event.evidence_of(event.subjects[0]).get("reason"), "for another reason"),
+    )
 
 
 def _names(event: Event, subject: str | None) -> str:
@@ -116,23 +106,38 @@ def _first(names: Sequence[object]) -> str:
     return ", ".join(map(shown, names[:FIRST])) + more
 
 
-def _because(evidence: Mapping[str, Any], several: bool) -> str:  # noqa: FBT001
-    reason = evidence.get("reason")
-    return "" if several or not reason else f", now because {_REASONS.get(reason, shown(reason))}"
-
-
-def _push(event: Event) -> str:
-    place = f"Alertmanager {shown(event.evidence.get('alertmanager', ''))}"
+def _alert(event: Event) -> str:
     name = str(event.evidence.get("alertname", event.subjects[0]))
     nodes = [subject for subject in event.subjects if subject != name]
-    alert = f"he alert {shown(name)}" + (f" for {_first(nodes)}" if nodes else "")
-    sentences = {
-        "taken": f"{place} took t{alert}.",
-        "ended": f"T{alert} is no longer pushed.",
-        "refused": f"{place} takes no posts.",
-        "active": f"{place} takes posts{' again' if event.before else ''}.",
-    }
-    return sentences.get(event.after, f"Push: {shown(event.after)}.")
+    return f"he alert {shown(name)}" + (f" for {_first(nodes)}" if nodes else "")
+
+
+_HEADLINES: Final[Mapping[tuple[str, str | None, str], str]] = {
+    ("node", "offline", "online"): "{names} {be} back online.",
+    ("node", "forgotten", "online"): "{names} {be} back online.",
+    ("node", "undecided", "online"): "{names} {be} online after all.",
+    ("node", "*", "stopped"): "{names} stopped.",
+    ("node", "*", "drops events"): "{names} {be} dropping events.",
+    ("node", "*", "takes events"): "{names} {be} dropping no events any more.",
+    ("node", "*", "*"): "{names} {be} {after}.",
+    ("node", None, "*"): "{names} {be} {after}.",
+    ("portfolio", "*", "still"): "{names} {be} still {after}: {now}.",
+    ("portfolio", "*", "*"): "{names} {be} {after}; {was} {before} before.",
+    ("portfolio", None, "*"): "{names} {be} {after}.",
+    ("mass_loss", "*", "over"): "The mass loss that is named after it is over: {names}.",
+    ("mass_loss", None, "*"): "Mass loss: {names} lost together.",
+    ("redis", "*", "cannot be read"): "Redis cannot be read.",
+    ("redis", "*", "answers"): "Redis answers again.",
+    ("redis", "*", "takes writes again"): "Redis takes writes again.",
+    ("redis", None, "*"): "Redis: {after}.",
+    ("redis", "*", "*"): "Redis: {after}.",
+    ("push", "*", "taken"): "{place} took t{alert}.",
+    ("push", "*", "ended"): "T{alert} is no longer pushed.",
+    ("push", "*", "refused"): "{place} takes no posts.",
+    ("push", None, "active"): "{place} takes posts.",
+    ("push", "refused", "active"): "{place} takes posts again.",
+}
+"""The sentence for a kind, an old and a new state; ``*`` stands for any."""
 
 
 def reasons(event: Event, subject: str | None = None) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from exporter.liveness.states import State
+from exporter.liveness import State
 
 ORPHANED_NODE: Final = b"__ORPHANED__"
 """The value in the plan by which the scheduler says that it found no node for a portfolio."""

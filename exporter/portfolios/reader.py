@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import Event
 from typing import Final
 
-
 from exporter.contract import LOADED_FIELD, POSITIONS, QUEUE_SIZE_MAX, WORKER_PREFIXES, Metric
 from exporter.liveness import Leftovers, State
 from exporter.portfolios.account import Account, EarlierFault, History, leftovers_of

@@ -98,7 +98,9 @@ class Bridge:
         ).set_function(lambda: self.active)
         alerts = Gauge("ginkgo_bridge_alerts", "Alerts that are being pushed.", ("alertname",), registry=registry)
         for name in PUSHED:
-            alerts.labels(name).set_function(lambda name=name: sum(alert.name == name for alert in self._alerts.values()))
+            alerts.labels(name).set_function(
+                lambda name=name: sum(alert.name == name for alert in self._alerts.values())
+            )
         posts = Counter(
             "ginkgo_bridge_posts",
             "Posts to Alertmanager, by whether it took them.",
