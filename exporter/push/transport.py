@@ -15,12 +15,12 @@ from contextlib import closing, suppress
 from functools import lru_cache
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, FilePath, SecretStr, ValidationError, model_validator
-
 from exporter.errors import SettingsError
+from exporter.settings import Secret, Section, Setting, existing_file, optional, sections_of, switch
+from exporter.settings.values import require
 from exporter.settings.yaml_file import read_yaml
 
 CONNECT: Final = 2.0
@@ -38,71 +38,65 @@ _MOST_READ: Final = 8 * 2**20
 _MOST_SHOWN: Final = 200
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class BasicAuth(_Section):
+class BasicAuth(Section):
     """User name and password."""
 
-    username: str
-    password: SecretStr | None = None
-    password_file: FilePath | None = None
+    joint = "_"
+    username: Setting[str | None] = optional(str, "user name")
+    password: Setting[Secret | None] = optional(Secret, "password")
+    password_file: Setting[Path | None] = optional(existing_file, "file with the password")
 
 
-class Authorization(_Section):
-    """A token. Its type is ``Bearer`` by default."""
+class Authorization(Section):
+    """A token."""
 
-    type: str = "Bearer"
-    credentials: SecretStr | None = None
-    credentials_file: FilePath | None = None
+    joint = "_"
+    type: Setting[str] = Setting(str, "Bearer", "type of the token")
+    credentials: Setting[Secret | None] = optional(Secret, "token")
+    credentials_file: Setting[Path | None] = optional(existing_file, "file with the token")
 
 
-class Tls(_Section):
+class TlsConfig(Section):
     """The authorities to trust, and the certificate to present."""
 
-    ca_file: FilePath | None = None
-    cert_file: FilePath | None = None
-    key_file: FilePath | None = None
-    insecure_skip_verify: bool = False
+    joint = "_"
+    ca_file: Setting[Path | None] = optional(existing_file, "authorities to trust")
+    cert_file: Setting[Path | None] = optional(existing_file, "certificate to present")
+    key_file: Setting[Path | None] = optional(existing_file, "its key")
+    insecure_skip_verify: Setting[bool] = Setting(switch, "false", "trust any certificate")
 
 
-class HttpConfig(_Section):
+class HttpConfig(NamedTuple):
     """The HTTP client's configuration towards Alertmanager."""
 
-    basic_auth: BasicAuth | None = None
-    authorization: Authorization | None = None
-    tls_config: Tls = Tls()
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        basic, token, tls = self.basic_auth, self.authorization, self.tls_config
-        if basic and token:
-            raise ValueError("give one of basic_auth and authorization")
-        if basic and (basic.password is None) == (basic.password_file is None):
-            raise ValueError("basic_auth: give one of password and password_file")
-        if token and (token.credentials is None) == (token.credentials_file is None):
-            raise ValueError("authorization: give one of credentials and credentials_file")
-        if (tls.cert_file is None) != (tls.key_file is None):
-            raise ValueError("tls_config: cert_file goes with key_file")
-        return self
+    basic_auth: BasicAuth = BasicAuth()
+    authorization: Authorization = Authorization()
+    tls_config: TlsConfig = TlsConfig()
 
     @classmethod
     def load(cls, path: Path | None) -> "HttpConfig":
         """Return the configuration in a file; without a path, the configuration without authentication.
 
         Raises:
-            SettingsError: The file cannot be used; its text is one line with the reason.
+            SettingsError: The file cannot be used; its text is a line for each mistake.
         """
         try:
-            return cls.model_validate(read_yaml(path) or {} if path else {})
-        except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            place = "".join(f"{part}." for part in first["loc"]).rstrip(".")
-            reason = first["msg"].removeprefix("Value error, ")
-            raise SettingsError(f"--alertmanager.config-file: {place}{': ' if place else ''}{reason}") from None
+            config = sections_of(read_yaml(path) if path else None, cls)
+            config.check()
         except ValueError as error:
-            raise SettingsError(f"--alertmanager.config-file: {error}") from None
+            raise SettingsError("\n".join(f"--alertmanager.config-file: {line}" for line in error.args)) from None
+        return config
+
+    def check(self) -> None:
+        """Raise a ValueError if what is given does not fit together."""
+        basic, token, tls = (section.given for section in self)
+        require(not (basic and token), "give one of basic_auth and authorization")
+        require(not basic or "username" in basic, "basic_auth.username: is missing")
+        one = len(basic & {"password", "password_file"}) == 1
+        require(not basic or one, "basic_auth: give one of password and password_file")
+        one = len(token & {"credentials", "credentials_file"}) == 1
+        require(not token or one, "authorization: give one of credentials and credentials_file")
+        require(len(tls & {"cert_file", "key_file"}) != 1, "tls_config: cert_file goes with key_file")
 
     def headers(self) -> Mapping[str, str]:
         """Return the headers that authenticate; secrets in files are read anew.
@@ -110,13 +104,12 @@ class HttpConfig(_Section):
         Raises:
             OSError: A file cannot be read.
         """
-        if self.basic_auth:
-            password = _secret(self.basic_auth.password, self.basic_auth.password_file)
-            pair = f"{self.basic_auth.username}:{password}".encode()
+        basic, token = self.basic_auth, self.authorization
+        if basic.username is not None:
+            pair = f"{basic.username}:{_secret(basic.password, basic.password_file)}".encode()
             return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
-        if self.authorization:
-            token = _secret(self.authorization.credentials, self.authorization.credentials_file)
-            return {"Authorization": f"{self.authorization.type} {token}"}
+        if token.given:
+            return {"Authorization": f"{token.type} {_secret(token.credentials, token.credentials_file)}"}
         return {}
 
     def context(self) -> ssl.SSLContext:
@@ -126,24 +119,30 @@ class HttpConfig(_Section):
             OSError: A file cannot be read, or holds no certificate.
         """
         tls = self.tls_config
-        changed = tuple(path.stat().st_mtime_ns for path in (tls.ca_file, tls.cert_file, tls.key_file) if path)
-        return _context(tls, changed)
+        files = tls.ca_file, tls.cert_file, tls.key_file
+        return _context(*files, tls.insecure_skip_verify, tuple(path.stat().st_mtime_ns for path in files if path))
 
 
 @lru_cache(maxsize=1)
-def _context(tls: Tls, changed: tuple[int, ...]) -> ssl.SSLContext:  # noqa: ARG001 - a part of the cache's key
-    context = ssl.create_default_context(cafile=tls.ca_file)
+def _context(
+    ca_file: Path | None,
+    cert_file: Path | None,
+    key_file: Path | None,
+    insecure: bool,  # noqa: FBT001 - lru_cache has positional keys
+    changed: tuple[int, ...],  # noqa: ARG001 - the files' modification times are part of the cache's key
+) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=ca_file)
     # Python 3.13 refuses a private CA without a key usage extension, which Alertmanager and Prometheus accept.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if tls.insecure_skip_verify:
+    if insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if tls.cert_file:
-        context.load_cert_chain(tls.cert_file, tls.key_file)
+    if cert_file:
+        context.load_cert_chain(cert_file, key_file)
     return context
 
 
-def _secret(value: SecretStr | None, path: Path | None) -> str:
+def _secret(value: Secret | None, path: Path | None) -> str:
     return value.get_secret_value() if value else path.read_text(encoding="utf-8").strip() if path else ""
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from exporter.errors import SettingsError
-from exporter.settings.files import no_file
+from exporter.settings import existing_file, without_passwords
 from exporter.settings.yaml_file import read_yaml
 
 _VERSIONS: Final = {
@@ -133,7 +133,7 @@ class WebConfig(_Strict):
             reason = first["msg"].removeprefix("Value error, ")
             if first["type"] == "extra_forbidden":
                 reason = "unknown, or a setting of exporter-toolkit that is not supported"
-            raise SettingsError(f"--web.config.file: {place}: {reason}") from None
+            raise SettingsError(without_passwords(f"--web.config.file: {place}: {reason}")) from None
         except ValueError as error:
             raise SettingsError(f"--web.config.file: {error}") from None
 
@@ -145,8 +145,10 @@ def tls_context(tls: TlsServer) -> ssl.SSLContext:
         SettingsError: A file cannot be read, or a cipher suite or curve is unknown.
     """
     for file in (tls.cert_file, tls.key_file, tls.client_ca_file):
-        if file and not file.is_file():
-            raise SettingsError(f"--web.config.file: tls_server_config: {no_file(file)}")
+        try:
+            existing_file(str(file or tls.cert_file))
+        except ValueError as error:
+            raise SettingsError(f"--web.config.file: tls_server_config: {error}: {file}") from None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.minimum_version = _VERSIONS[tls.min_version]

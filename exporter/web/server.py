@@ -56,7 +56,7 @@ class Server:
         self._views = Views(fleet, precedence, answers_spent)
         budget = SendBudget(answers_spent)
         telemetry.answers_waiting.set_function(lambda: budget.waiting)
-        self._admission = Admission(fleet.settings.web.config.file, spent=partial(telemetry.spent, "passwords"))
+        self._admission = Admission(fleet.settings.web.config_file, spent=partial(telemetry.spent, "passwords"))
         self._address = fleet.settings.web.listen_address
         self._http = LimitedServer(
             application(

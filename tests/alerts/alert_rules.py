@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from exporter.settings.durations import parse_duration
+from exporter.settings import parse_duration
 from lab.servers import binary
 
 ALERTS = Path(__file__).parents[2] / "alerts"

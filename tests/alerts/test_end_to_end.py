@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from faster import faster, faster_routes, faster_rules
 
-from exporter.settings.durations import parse_duration
+from exporter.settings import parse_duration
 from lab.monitoring import Alertmanager, Prometheus, Webhook, ask
 from lab.nodes import beat, crash, stop
 from lab.servers import Exporter, RedisServer, running_redis, wait_for

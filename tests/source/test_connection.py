@@ -10,7 +10,7 @@ import redis
 from rights import ACL_RIGHTS, NODE_KEYS, NODE_RIGHTS
 
 from exporter.errors import SourceError
-from exporter.settings import Redis, Settings
+from exporter.settings import load
 from exporter.source import open_source
 from lab.nodes import beat
 from lab.servers import RedisServer, free_port, running_exporter, running_redis, wait_for
@@ -25,7 +25,9 @@ LONG: Final = ("--heartbeat.ttl", "10m")
 
 def read(url: str, **options: Any) -> list[bytes]:
     """Discover and read all nodes over connections of these settings; return the nodes that have a heartbeat."""
-    source = open_source(Settings(redis=Redis.of({"url": [url], "timeout": "2s", **options})))
+    source = open_source(
+        load({"redis.url": [url], "redis.timeout": "2s"} | {f"redis.{name}": text for name, text in options.items()})
+    )
     try:
         names = sorted(source.discover(2).names)
         reading = source.reader().read(names, time.monotonic() + 2)

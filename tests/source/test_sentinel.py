@@ -95,7 +95,7 @@ def test_sentinel_that_is_down_changes_nothing_while_the_master_answers(
 
 def test_master_that_is_unknown_to_sentinel_is_reported_in_one_line(watched: Watched) -> None:
     redis_settings = watched.settings.redis.with_values(sentinel_master="another")
-    source = open_source(watched.settings.with_values(redis=redis_settings))
+    source = open_source(watched.settings._replace(redis=redis_settings))
     with pytest.raises(SourceError, match="No master found for 'another'"):
         read(source.reader())
     source.close()
