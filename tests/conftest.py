@@ -9,7 +9,7 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
-from servers import RedisServer, running_redis
+from lab.servers import RedisServer, running_redis
 
 # Every run tries the same examples, however slow the machine is; `--examples` looks for new examples.
 settings.register_profile("suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])

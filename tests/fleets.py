@@ -13,7 +13,7 @@ from exporter.snapshot.maker import Invalid, SnapshotMaker
 from exporter.snapshot.snapshot import Snapshot
 from exporter.source.names import Names, names_of
 from exporter.source.reading import Reading
-from readings import Pair, reading_of
+from lab.readings import Pair, reading_of
 
 NUMBERS = st.one_of(
     st.integers(0, 10**18).map(str),

@@ -2,7 +2,7 @@
 
 import redis
 
-from nodes import beat
+from lab.nodes import beat
 
 
 def leave(client: "redis.Redis", node_id: str | bytes) -> None:

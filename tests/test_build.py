@@ -19,8 +19,8 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from exporter import __version__
+from lab.servers import Process, free_port, wait_for
 from packages import OFFLINE, ROOT, clone, environment, installed, locked
-from servers import Process, free_port, wait_for
 
 sys.path.insert(0, str(ROOT / "requirements"))
 

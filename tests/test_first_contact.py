@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nodes import beat
-from servers import RedisServer, free_port
+from lab.nodes import beat
+from lab.servers import RedisServer, free_port
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = ("serve", "demo", "check", "nodes", "forget")

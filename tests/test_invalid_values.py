@@ -11,7 +11,7 @@ from structlog.typing import EventDict
 from exporter.invalid_values import LINES_PER_MINUTE, PERIOD, REMEMBERED, InvalidValueLog
 from exporter.telemetry import Telemetry
 from fleets import Exporter
-from readings import Pair
+from lab.readings import Pair
 
 
 class Clock:

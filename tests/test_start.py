@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from servers import RedisServer
+from lab.servers import RedisServer
 
 LATER = (
     *("rich", "pygments", "pydantic", "pydantic_settings", "yaml", "markdown_it", "bcrypt", "shtab", "psutil"),

@@ -10,8 +10,8 @@ from typing import Final, Self
 
 import redis
 
-from nodes import FIELDS, beat
-from servers import Exporter, RedisServer, Series, wait_for
+from lab.nodes import FIELDS, beat
+from lab.servers import Exporter, RedisServer, Series, wait_for
 
 TTL: Final = 3.0
 TIMEOUT: Final = 2.0

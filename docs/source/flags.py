@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
 from exporter import demo
 from exporter.commands.options import (
@@ -14,8 +14,7 @@ from exporter.commands.options import (
     add_portfolios_options,
     add_rules_options,
 )
-from exporter.settings import all_settings
-from exporter.settings.flags import Setting, section_title
+from exporter.settings import Setting, all_settings, switch
 
 OPTIONS: Final[Mapping[str, Callable[[argparse.ArgumentParser], None]]] = {
     "nodes": add_nodes_options,
@@ -30,7 +29,8 @@ OPTIONS: Final[Mapping[str, Callable[[argparse.ArgumentParser], None]]] = {
 
 def flags_table() -> str:
     """Return all settings as Markdown: a heading and a table for each section."""
-    return "\n\n".join(_section(title, list(settings)) for title, settings in groupby(all_settings(), section_title))
+    sections = groupby(all_settings(), lambda setting: setting.title)
+    return "\n\n".join(_section(title, list(settings)) for title, settings in sections)
 
 
 def options_table() -> str:
@@ -45,18 +45,18 @@ def options_table() -> str:
 def flag_names() -> frozenset[str]:
     """Return every flag that any command takes."""
     flags = {setting.flag for setting in all_settings()}
-    flags |= {setting.flag.replace("--", "--no-", 1) for setting in all_settings() if setting.kind.switch}
+    flags |= {setting.flag.replace("--", "--no-", 1) for setting in all_settings() if setting.parse is switch}
     flags |= {name for command in OPTIONS for name, _ in _options(command) if name.startswith("--")}
     return frozenset(flags | {"--help", "--version", "--print-completion"})
 
 
-def _section(title: str, settings: list[Setting]) -> str:
+def _section(title: str, settings: list[Setting[Any]]) -> str:
     lines = [f"### {title or 'Configuration file'}", "", "| flag | variable | default | meaning |", "|---|---|---|---|"]
     for setting in settings:
         default = setting.default if setting.default in ("none", "off", "on") else f"`{setting.default}`"
-        text = setting.description
-        if setting.kind.choices:
-            text += ": " + ", ".join(f"`{choice}`" for choice in setting.kind.choices)
+        text = setting.meaning
+        if setting.choices:
+            text += ": " + ", ".join(f"`{choice}`" for choice in setting.choices)
         lines.append(f"| `{setting.flag}` | `{setting.variable}` | {default} | {_cell(text)} |")
     return "\n".join(lines)
 

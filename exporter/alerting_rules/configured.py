@@ -8,7 +8,7 @@ from typing import Any, Final
 from exporter.alerting_rules.model import INSTALLATION_LABEL, JOB, AlertChange, RuleSettings
 from exporter.alerting_rules.promql import with_matchers, with_ranges
 from exporter.alerting_rules.thresholds import EXPR, QUEUE_LENGTH, THRESHOLDS, Place
-from exporter.settings.durations import format_duration, parse_duration
+from exporter.settings import format_duration, parse_duration
 
 Rule = dict[str, Any]
 """A rule as it stands in a rule file."""

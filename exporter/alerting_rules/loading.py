@@ -1,4 +1,4 @@
-"""Loads the settings of the rules from their file. An error names the place, the line and the nearest known name."""
+"""Loads the settings of the rules from their file. An error names the place and the nearest known name."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,8 +10,8 @@ from exporter.alerting_rules.model import AlertChange, Links, RuleSettings
 from exporter.alerting_rules.thresholds import THRESHOLDS
 from exporter.bundled import RULES, alert_severities
 from exporter.errors import SettingsError
-from exporter.settings.nearest import nearest
-from exporter.settings.yaml_file import line_of, read_yaml
+from exporter.settings import nearest
+from exporter.settings.yaml_file import read_yaml
 
 
 def load(path: Path | None) -> RuleSettings:
@@ -81,5 +81,4 @@ def _invalid(error: ValidationError) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def _line(path: Path, names: tuple[str, ...], reason: str) -> str:
-    line = line_of(path, names)
-    return f"{path}{f', line {line}' if line else ''}: {'.'.join(names)}: {reason}"
+    return f"{path}: {'.'.join(names)}: {reason}"

@@ -6,9 +6,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from exporter.alerting_rules.promql import Matcher, matcher
-from exporter.settings.addresses import EXTERNAL_URL
-from exporter.settings.durations import parse_duration
-from exporter.settings.section import kebab
+from exporter.settings import http_url, parse_duration
 
 JOB: Final = "ginkgo-exporter"
 """The job's name in the rule file."""
@@ -24,6 +22,10 @@ _AGGREGATED_AWAY: Final = frozenset(
     )
 )
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+
+
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _duration(value: object) -> object:
@@ -79,7 +81,7 @@ def _job(value: str) -> str:
     return value
 
 
-Address = Annotated[str, BeforeValidator(EXTERNAL_URL.parse)]
+Address = Annotated[str, BeforeValidator(http_url)]
 Duration = Annotated[str, BeforeValidator(_duration), AfterValidator(_checked_duration)]
 Interval = Annotated[str, AfterValidator(_interval)]
 Labels = Annotated[dict[str, str], AfterValidator(_labels)]
@@ -89,7 +91,7 @@ Severity = Literal["critical", "warning", "info", "none"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=kebab, arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=_kebab, arbitrary_types_allowed=True)
 
 
 class Links(_Section):

@@ -17,7 +17,7 @@ from exporter.alerting_rules.model import RuleSettings
 from exporter.alerting_rules.samples import Clock, refused, taken
 from exporter.alerting_rules.thresholds import THRESHOLDS
 from exporter.bundled import RULES, bundled
-from exporter.settings.durations import format_duration, parse_duration
+from exporter.settings import format_duration, parse_duration
 
 FILE: Final = "ginkgo.rules.yml"
 """The usual name of the rules."""

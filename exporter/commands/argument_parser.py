@@ -59,7 +59,7 @@ class ArgumentParser(argparse.ArgumentParser):
     def _line(self, message: str) -> str:
         hint = ""
         if message.startswith(f"{_UNKNOWN}--"):
-            from exporter.settings.nearest import nearest  # noqa: PLC0415 - only errors need it
+            from exporter.settings import nearest  # noqa: PLC0415 - only errors need it
 
             flag = re.split(r"[= ]", message.removeprefix(_UNKNOWN))[0]
             hint = nearest(flag, self._option_string_actions, "--")

@@ -11,7 +11,7 @@ from exporter.commands.finding import Finding
 from exporter.commands.heartbeat_findings import heartbeat_findings
 from exporter.commands.key_findings import key_findings
 from exporter.errors import SourceError
-from exporter.settings import Settings, renamed, unknown_variables
+from exporter.settings import Settings, unknown_variables
 from exporter.source import open_source
 from exporter.source.names import names_of
 from exporter.source.plan import PlanReader
@@ -28,10 +28,7 @@ def check(settings: Settings) -> int:
     """
     config, of_rules = read_files(settings)
     print("configuration: good")  # noqa: T201
-    findings = [
-        *(Finding(hint, "Correct its name, or remove it") for hint in unknown_variables()),
-        *(Finding(hint, "Change it before the next release, which refuses the old name") for hint in renamed(settings)),
-    ]
+    findings = [Finding(hint, "Correct its name, or remove it") for hint in unknown_variables()]
     good = _told("configuration", [*findings, *(of_rules if settings.alertmanager.url else ())]) and _check_redis(
         settings
     )

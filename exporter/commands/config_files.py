@@ -30,7 +30,7 @@ def read_files(settings: Settings) -> tuple[HttpConfig, list[Finding]]:
 
     config = read(lambda: HttpConfig.load(settings.alertmanager.config_file))
     findings = read(lambda: list(rule_findings(settings.alertmanager)))
-    web = read(lambda: WebConfig.load(settings.web.config.file))
+    web = read(lambda: WebConfig.load(settings.web.config_file))
     if web and (tls := web.tls_server_config):
         read(lambda: tls_context(tls))
     if errors or config is None or findings is None:

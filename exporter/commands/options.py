@@ -5,7 +5,7 @@ from typing import Final
 
 from exporter.commands.exit_codes import ExitCode
 from exporter.portfolios.ledger import PortfolioState
-from exporter.settings.durations import parse_duration
+from exporter.settings import parse_duration
 
 SOME_OFFLINE: Final = ExitCode.SOME_OFFLINE
 """Exit code with ``nodes --fail-offline`` when a node is offline."""

@@ -74,8 +74,6 @@ async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
     """Serve as long as the block lasts, then finish the running requests."""
     set_malloc_options()
     disable_created_metrics()
-    for hint in settings.renamed(loaded):
-        log.warning("a setting has a new name; the old one works until the next release", hint=hint)
     for hint in settings.unknown_variables():
         log.warning("an environment variable looks like a setting, but is not one", hint=hint)
     telemetry = Telemetry()

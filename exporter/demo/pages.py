@@ -20,7 +20,7 @@ from tornado.template import Template
 from tornado.web import Application, RequestHandler
 
 from exporter.demo.receiver import new_alerts
-from exporter.settings.durations import format_duration
+from exporter.settings import format_duration
 
 _KEPT: Final = 100
 """Number of changes on the page."""

@@ -13,7 +13,7 @@ import yaml
 from exporter.bundled import RULES, bundled
 from exporter.demo.children import Children, free_port
 from exporter.errors import ExporterError
-from exporter.settings.durations import format_duration
+from exporter.settings import format_duration
 
 ROUTES: Final = "alerts/alertmanager.example.yml"
 _HOST: Final = "127.0.0.1"

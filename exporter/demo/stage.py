@@ -22,7 +22,7 @@ from exporter.demo.valkey import start_valkey
 from exporter.demo.watch import watch
 from exporter.errors import SettingsError
 from exporter.reporter import BEAT, TTL
-from exporter.settings import ListenAddress, Secret, Section, Settings
+from exporter.settings import ListenAddress, Secret, Settings
 from exporter.web.config import WebConfig
 from exporter.web.server import Server
 
@@ -116,7 +116,7 @@ def _programs(settings: Settings, arguments: argparse.Namespace) -> Programs | N
         return None
     if arguments.no_exporter:
         raise SettingsError("--stack: there is nothing to scrape with --no-exporter")
-    if settings.web.config.file:
+    if settings.web.config_file:
         raise SettingsError("--stack: cannot scrape an exporter with --web.config.file")
     return Programs.find()
 
@@ -158,10 +158,11 @@ async def _with_demo_defaults(settings: Settings, children: Children, alertmanag
     if speed != 1:
         chosen["heartbeat"] = {"ttl": TTL / speed}
         chosen["discovery"] = {"interval": BEAT / speed}
+    sections: dict[str, Any] = {name: getattr(settings, name) for name in chosen}
     for name, values in chosen.items():
-        section: Section = getattr(settings, name)
-        free = {key: value for key, value in values.items() if key not in section.given}
-        settings = settings.with_values(**{name: section.with_values(**free)})
+        free = {key: value for key, value in values.items() if key not in sections[name].given}
+        sections[name] = sections[name].with_values(**free)
+    settings = settings._replace(**sections)
     logs.configure(settings.log)
     return settings
 
@@ -170,7 +171,7 @@ def _url(settings: Settings, server: Server) -> str:
     host = settings.web.listen_address.host
     if host in ("", "0.0.0.0", "::"):  # noqa: S104 - a comparison; nothing listens here
         host = "localhost"
-    scheme = "https" if WebConfig.load(settings.web.config.file).tls_server_config else "http"
+    scheme = "https" if WebConfig.load(settings.web.config_file).tls_server_config else "http"
     return f"{scheme}://{ListenAddress(host, server.port)}"
 
 

@@ -1,14 +1,34 @@
 """Flags, environment and file become one frozen, checked ``Settings`` object.
 
-No other package reads the environment. Read ``model`` first: it defines every setting.
+No other package reads the environment. Read ``model`` first: it is the table of all settings.
 """
 
-from exporter.settings.addresses import ListenAddress, Secret
-from exporter.settings.flags import Setting, add_flags, all_settings, section_title
-from exporter.settings.loading import load, renamed
-from exporter.settings.model import Alertmanager, Heartbeat, Journal, Keys, Log, Redis, Settings
-from exporter.settings.section import Section
-from exporter.settings.sources import unknown_variables
+from exporter.settings.model import (
+    Alertmanager,
+    Heartbeat,
+    Journal,
+    Keys,
+    Log,
+    MassLoss,
+    Redis,
+    Section,
+    Setting,
+    Settings,
+    all_settings,
+    optional,
+    several,
+)
+from exporter.settings.sources import add_flags, load, nearest, sections_of, unknown_variables, without_passwords
+from exporter.settings.values import (
+    ListenAddress,
+    Secret,
+    existing_file,
+    format_duration,
+    http_url,
+    parse_duration,
+    parse_size,
+    switch,
+)
 
 __all__ = [
     "Alertmanager",
@@ -17,6 +37,7 @@ __all__ = [
     "Keys",
     "ListenAddress",
     "Log",
+    "MassLoss",
     "Redis",
     "Secret",
     "Section",
@@ -24,8 +45,17 @@ __all__ = [
     "Settings",
     "add_flags",
     "all_settings",
+    "existing_file",
+    "format_duration",
+    "http_url",
     "load",
-    "renamed",
-    "section_title",
+    "nearest",
+    "optional",
+    "parse_duration",
+    "parse_size",
+    "sections_of",
+    "several",
+    "switch",
     "unknown_variables",
+    "without_passwords",
 ]

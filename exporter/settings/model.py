@@ -1,164 +1,235 @@
-"""All settings: one frozen, checked object. Each section of the settings is a class, whose fields hold the defaults."""
+"""All settings in one typed table: each has a name, a parser, a default as a user would write it, and a meaning.
 
-from dataclasses import dataclass, field
+A setting has the same name everywhere: ``redis.password_file`` is the flag ``--redis.password-file``, the variable
+``GINKGO_EXPORTER_REDIS_PASSWORD_FILE`` and ``redis: {password-file: …}`` in the file. Help and documentation are made
+from this table too.
+"""
+
+import re
+from collections.abc import Callable, Sequence
 from datetime import tzinfo
+from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from types import SimpleNamespace
+from typing import Any, ClassVar, Final, Generic, Literal, NamedTuple, NoReturn, Self, TypeVar, cast
 
-from exporter.settings.addresses import (
-    EXTERNAL_URL,
-    HTTP_URL,
-    KEY_PREFIX,
-    LABEL,
-    LISTEN_ADDRESS,
-    REDIS_URL,
-    TIME_ZONE,
-    URL_PATH,
-    ListenAddress,
-    Secret,
-)
-from exporter.settings.kinds import (
-    FILE,
-    PATH,
-    SIZE,
-    SWITCH,
-    TEXT,
-    choice_of,
-    duration,
-    number_of,
-    optional,
-    optional_duration,
-    tuple_of,
-)
-from exporter.settings.section import Section, setting
+from exporter.settings import values
+from exporter.settings.values import require
 
-_BEAT_SECONDS: Final = 10
+_T = TypeVar("_T")
+_BEATS: Final = 3
+ENV_PREFIX: Final = "GINKGO_EXPORTER_"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigFile(Section):
+class Setting(Generic[_T]):
+    """A row of the table, and the attribute of a section that holds the value.
+
+    Args:
+        parse: Returns the checked value of a text, or raises a ValueError.
+        default: The default as a user would write it; ``none`` if the setting has no default.
+        meaning: What it is, in the words of ``--help``.
+        name: Its name in the section, if that is not the attribute's.
+        choices: The texts that it takes, if they are few.
+        repeatable: Whether it may be given several times. Its value is a tuple then.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        parse: Callable[[str], Any],
+        default: str,
+        meaning: str,
+        *,
+        name: str = "",
+        choices: tuple[str, ...] = (),
+        repeatable: bool = False,
+    ) -> None:
+        self.parse, self.default, self.meaning = parse, default, meaning
+        self.choices, self.repeatable = choices, repeatable
+        self.name = name
+
+    def __set_name__(self, section: "type[Section]", field: str) -> None:
+        words = re.sub("(?<=[a-z])(?=[A-Z])", section.joint, section.__name__).lower()
+        self.field, self.title = field, str(section.__doc__).rstrip(".")
+        self.name = f"{words}.{(self.name or field).replace('_', section.joint)}"
+        unset = () if self.repeatable else None
+        self._value = unset if self.default == "none" else self.checked([self.default])
+
+    def __get__(self, section: "Section | None", _: type) -> _T:
+        """Return the value of the default, which a section has unless it holds another."""
+        return cast("_T", self._value)
+
+    @property
+    def flag(self) -> str:
+        """Its flag, such as ``--redis.password-file``."""
+        return f"--{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable, such as ``GINKGO_EXPORTER_REDIS_PASSWORD_FILE``."""
+        return ENV_PREFIX + re.sub("[.-]", "_", self.name).upper()
+
+    def checked(self, texts: Sequence[str]) -> Any:
+        """Return the value of the given texts.
+
+        Raises:
+            ValueError: Texts are invalid; each argument is a reason.
+        """
+        require("" not in texts, "must not be empty; leave it out for the default")
+        require(self.repeatable or len(texts) == 1, f"takes one value, and {len(texts)} are given")
+        parsed, reasons = [], list[str]()
+        for text in texts:
+            try:
+                require(text in self.choices or not self.choices, f"must be one of {', '.join(self.choices)}")
+                parsed.append(self.parse(text))
+            except ValueError as error:
+                reasons.append(f"{error}{f' (value {len(parsed) + len(reasons) + 1})' if len(texts) > 1 else ''}")
+        if reasons:
+            raise ValueError(*reasons)
+        return tuple(parsed) if self.repeatable else parsed[0]
+
+
+def optional(parse: Callable[[str], _T], meaning: str, *, name: str = "") -> Setting[_T | None]:
+    """Return a setting whose value is None if it is not given."""
+    return Setting(parse, "none", meaning, name=name)
+
+
+def several(parse: Callable[[str], _T], default: str, meaning: str) -> Setting[tuple[_T, ...]]:
+    """Return a setting that may be given several times."""
+    return Setting(parse, default, meaning, repeatable=True)
+
+
+class Section(SimpleNamespace):
+    """A frozen section of the settings. It holds checked values; a setting without one has its default.
+
+    Attributes:
+        joint: What joins the words of the settings' names.
+    """
+
+    joint: ClassVar = "-"
+
+    @classmethod
+    def rows(cls) -> list[Setting[Any]]:
+        """Return the settings of the section."""
+        return [row for row in vars(cls).values() if isinstance(row, Setting)]
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The names of the settings that are not left to their defaults."""
+        return frozenset(vars(self))
+
+    def with_values(self, **checked: object) -> Self:
+        """Return the section with some checked values replaced."""
+        return type(self)(**{**vars(self), **checked})
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is frozen")
+
+
+class Config(Section):
     """Configuration file."""
 
-    file: Path | None = setting(FILE, None, "YAML file with these settings, the same names nested")
+    file = optional(Path, "YAML file with these settings, the same names nested")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Redis(Section):
     """Connection to Redis."""
 
-    url: tuple[Secret, ...] = setting(
-        tuple_of(REDIS_URL, least=1),
-        (Secret("redis://localhost:6379/0"),),
+    url = several(
+        values.redis_url,
+        "redis://localhost:6379/0",
         "redis://, rediss:// or unix:// address; repeat it to give Sentinel or Cluster seeds",
     )
-    mode: Literal["standalone", "sentinel", "cluster"] = setting(
-        choice_of("standalone", "sentinel", "cluster"), "standalone", "kind of server at the address"
+    mode = Setting[Literal["standalone", "sentinel", "cluster"]](
+        str, "standalone", "kind of server at the address", choices=("standalone", "sentinel", "cluster")
     )
-    sentinel_master: str | None = setting(optional(TEXT), None, "name of the master that Sentinel watches")
-    username: str | None = setting(optional(TEXT), None, "ACL user")
-    password_file: Path | None = setting(FILE, None, "file with the password; read again at every connect")
-    tls_ca_file: Path | None = setting(FILE, None, "CA certificates for Redis's certificate")
-    tls_cert_file: Path | None = setting(FILE, None, "certificate to show to Redis")
-    tls_key_file: Path | None = setting(FILE, None, "key of that certificate")
-    timeout: float = setting(duration(most=86_400), 5.0, "time limit of one whole read")
+    sentinel_master = optional(str, "name of the master that Sentinel watches")
+    username = optional(str, "ACL user")
+    password_file = optional(values.existing_file, "file with the password; read again at every connect")
+    tls_ca_file = optional(values.existing_file, "CA certificates for Redis's certificate")
+    tls_cert_file = optional(values.existing_file, "certificate to show to Redis")
+    tls_key_file = optional(values.existing_file, "key of that certificate")
+    timeout = Setting[float](partial(values.duration, most="1d"), "5s", "time limit of one whole read")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Keys(Section):
     """Names of the platform's keys."""
 
-    metrics_prefix: str = setting(KEY_PREFIX, "node:metrics:", "prefix of the hashes' names")
-    heartbeat_prefix: str = setting(KEY_PREFIX, "heartbeat:node:", "prefix of the heartbeats' names")
-    plan: str = setting(KEY_PREFIX, "schedule:plan", "the scheduler's plan")
-    portfolio_prefix: str = setting(KEY_PREFIX, "portfolio:", "prefix of the names of portfolios' states")
+    metrics_prefix = Setting[str](str, "node:metrics:", "prefix of the hashes' names")
+    heartbeat_prefix = Setting[str](str, "heartbeat:node:", "prefix of the heartbeats' names")
+    plan = Setting[str](str, "schedule:plan", "the scheduler's plan")
+    portfolio_prefix = Setting[str](str, "portfolio:", "prefix of the names of portfolios' states")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat(Section):
     """Heartbeats."""
 
-    ttl: float = setting(duration(), 30.0, "time to live that nodes give their heartbeat")
-    timezone: tzinfo = setting(TIME_ZONE, "UTC", "time zone of heartbeats that name none")
+    ttl = Setting[float](values.duration, "30s", "time to live that nodes give their heartbeat")
+    timezone = Setting[tzinfo](values.time_zone, "UTC", "time zone of heartbeats that name none")
 
     @property
     def beat(self) -> float:
         """Seconds between two beats: a third of the TTL, as on the platform."""
-        return self.ttl * _BEAT_SECONDS / 30
+        return self.ttl / _BEATS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Discovery(Section):
     """Discovery of node names."""
 
-    interval: float = setting(duration(), 10.0, "time between two searches for names; longer on a large keyspace")
+    interval = Setting[float](values.duration, "10s", "time between two searches for names; longer on a large keyspace")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Nodes(Section):
     """Expected nodes, and nodes to forget."""
 
-    forget_after: float | None = setting(
-        optional_duration(), None, "leave out nodes that are offline for longer, such as 24h"
+    forget_after = Setting[float | None](
+        values.duration_or_off, "off", "leave out nodes that are offline for longer, such as 24h"
     )
-    forget_rehomed_after: float | None = setting(
-        optional_duration(),
-        3600.0,
+    forget_rehomed_after = Setting[float | None](
+        values.duration_or_off,
+        "1h",
         "leave out nodes that are offline for longer and whose portfolios all run on other nodes",
     )
-    expected: int | None = setting(
-        optional(number_of(int, least=1)), None, "how many nodes there should be, for GinkgoNodesMissing"
-    )
+    expected = optional(values.whole(1), "how many nodes there should be, for GinkgoNodesMissing")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MassLoss(Section):
     """Mass loss: how many nodes must die together to be one page."""
 
-    nodes: int = setting(number_of(int, least=1), 3, "minimum number of nodes, if they also exceed the ratio")
-    ratio: float = setting(number_of(float, above=0, below=1), 0.25, "share of the nodes online or undecided before")
-    many: int = setting(number_of(int, least=1), 10, "number of nodes that is enough whatever their share")
+    nodes = Setting[int](values.whole(1), "3", "minimum number of nodes, if they also exceed the ratio")
+    ratio = Setting[float](values.share, "0.25", "share of the nodes online or undecided before")
+    many = Setting[int](values.whole(1), "10", "number of nodes that is enough whatever their share")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Portfolios(Section):
     """Portfolios: what is read and exported."""
 
-    max_listed: int = setting(
-        number_of(int, least=0), 100, "portfolios at fault that have a series of their own, the longest-lasting first"
+    max_listed = Setting[int](
+        values.whole(0), "100", "portfolios at fault that have a series of their own, the longest-lasting first"
     )
-    states: bool = setting(SWITCH, True, "read the queue and the positions of each loaded portfolio")
+    states = Setting[bool](values.switch, "on", "read the queue and the positions of each loaded portfolio")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Collector(Section):
     """Exported metrics of each node."""
 
-    stale_gauges: bool = setting(SWITCH, False, "export the last gauges of offline nodes too")
-    max_nodes: int = setting(number_of(int, above=0), 100_000, "maximum number of exported nodes, the first by name")
+    stale_gauges = Setting[bool](values.switch, "off", "export the last gauges of offline nodes too")
+    max_nodes = Setting[int](values.whole(1), "100000", "maximum number of exported nodes, the first by name")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Alertmanager(Section):
     """Push of alerts."""
 
-    url: tuple[str, ...] = setting(
-        tuple_of(HTTP_URL), (), "Alertmanager to push to; repeat it for every member of a cluster"
-    )
-    label: tuple[str, ...] = setting(
-        tuple_of(LABEL),
-        ("job=ginkgo-exporter",),
+    url = several(values.http_url, "none", "Alertmanager to push to; repeat it for every member of a cluster")
+    label = several(
+        values.label,
+        "job=ginkgo-exporter",
         "name=value that Prometheus adds to these alerts; repeatable; overrides severity too",
     )
-    config_file: Path | None = setting(FILE, None, "YAML file with authentication and TLS towards Alertmanager")
-    rules_file: Path | None = setting(
-        FILE, None, "the rules that Prometheus uses, for pushed labels and texts; else the bundled ones"
+    config_file = optional(values.existing_file, "YAML file with authentication and TLS towards Alertmanager")
+    rules_file = optional(
+        values.existing_file, "the rules that Prometheus uses, for pushed labels and texts; else the bundled ones"
     )
-    sole_writer: bool = setting(SWITCH, False, "no other program sends these alerts: resolve them at once")
-    mass_loss_ratio: float | None = setting(
-        optional(number_of(float, above=0, below=1)), None, "old name of --mass-loss.ratio"
-    )
-    mass_loss_nodes: int | None = setting(optional(number_of(int, least=1)), None, "old name of --mass-loss.nodes")
-    mass_loss_hold: float | None = setting(optional_duration(absent="none"), None, "without effect since 0.2.0")
+    sole_writer = Setting[bool](values.switch, "off", "no other program sends these alerts: resolve them at once")
 
     @property
     def labels(self) -> dict[str, str]:
@@ -167,59 +238,54 @@ class Alertmanager(Section):
         return {name: value for name, value in given.items() if value}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Journal(Section):
     """Journal of events."""
 
-    file: Path | None = setting(
-        PATH, None, "also write events to this file, as JSON lines; a start reads the last ones back"
-    )
-    max_size: int = setting(SIZE, 10 * 2**20, "size of one file; three are kept")
+    file = optional(Path, "also write events to this file, as JSON lines; a start reads the last ones back")
+    max_size = Setting[int](values.parse_size, "10MB", "size of one file; three are kept")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebConfig(Section):
-    """Web configuration file."""
-
-    file: Path | None = setting(FILE, None, "TLS and basic auth, in the format of Prometheus's exporter-toolkit")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Web(Section):
     """HTTP server."""
 
-    listen_address: ListenAddress = setting(LISTEN_ADDRESS, ListenAddress("", 19121), "address to serve on")
-    external_url: str | None = setting(
-        optional(EXTERNAL_URL), None, "how people reach this exporter: pushed alerts link to its own runbooks"
+    listen_address = Setting[values.ListenAddress](values.listen_address, ":19121", "address to serve on")
+    external_url = optional(values.http_url, "how people reach this exporter: pushed alerts link to its own runbooks")
+    telemetry_path = Setting[str](values.url_path, "/metrics", "path of the metrics")
+    max_connections = Setting[int](
+        values.whole(1), "128", "connections that are served at a time; slow and silent readers make room for others"
     )
-    telemetry_path: str = setting(URL_PATH, "/metrics", "path of the metrics")
-    config: WebConfig = field(default_factory=WebConfig)
+    config_file = optional(
+        values.existing_file, "TLS and basic auth, in the format of Prometheus's exporter-toolkit", name="config.file"
+    )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Log(Section):
     """Logging."""
 
-    level: Literal["debug", "info", "warning", "error"] = setting(
-        choice_of("debug", "info", "warning", "error"), "info", "minimum severity that is logged"
+    level = Setting[Literal["debug", "info", "warning", "error"]](
+        str, "info", "minimum severity that is logged", choices=("debug", "info", "warning", "error")
     )
-    format: Literal["logfmt", "json"] = setting(choice_of("logfmt", "json"), "logfmt", "format of a log line")
+    format = Setting[Literal["logfmt", "json"]](str, "logfmt", "format of a log line", choices=("logfmt", "json"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(Section):
+class Settings(NamedTuple):
     """All settings, checked; made by ``exporter.settings.load``."""
 
-    config: ConfigFile = field(default_factory=ConfigFile)
-    redis: Redis = field(default_factory=Redis)
-    keys: Keys = field(default_factory=Keys)
-    heartbeat: Heartbeat = field(default_factory=Heartbeat)
-    discovery: Discovery = field(default_factory=Discovery)
-    nodes: Nodes = field(default_factory=Nodes)
-    mass_loss: MassLoss = field(default_factory=MassLoss)
-    portfolios: Portfolios = field(default_factory=Portfolios)
-    collector: Collector = field(default_factory=Collector)
-    alertmanager: Alertmanager = field(default_factory=Alertmanager)
-    journal: Journal = field(default_factory=Journal)
-    web: Web = field(default_factory=Web)
-    log: Log = field(default_factory=Log)
+    config: Config = Config()
+    redis: Redis = Redis()
+    keys: Keys = Keys()
+    heartbeat: Heartbeat = Heartbeat()
+    discovery: Discovery = Discovery()
+    nodes: Nodes = Nodes()
+    mass_loss: MassLoss = MassLoss()
+    portfolios: Portfolios = Portfolios()
+    collector: Collector = Collector()
+    alertmanager: Alertmanager = Alertmanager()
+    journal: Journal = Journal()
+    web: Web = Web()
+    log: Log = Log()
+
+
+def all_settings() -> tuple[Setting[Any], ...]:
+    """Return every setting, in the order of the documentation."""
+    return tuple(row for section in Settings() for row in section.rows())

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from exporter.errors import SettingsError
+from exporter.settings import existing_file, without_passwords
 from exporter.settings.yaml_file import read_yaml
 
 _VERSIONS: Final = {
@@ -86,7 +87,7 @@ class WebConfig(NamedTuple):
         try:
             return cls(**_parsed(read_yaml(path) or {}, parsers))
         except ValueError as error:
-            raise SettingsError(f"--web.config.file: {error}") from None
+            raise SettingsError(without_passwords(f"--web.config.file: {error}")) from None
 
 
 def tls_context(tls: TlsServer) -> ssl.SSLContext:
@@ -96,18 +97,18 @@ def tls_context(tls: TlsServer) -> ssl.SSLContext:
         SettingsError: A file cannot be read.
     """
     place = "--web.config.file: tls_server_config"
-    for file in (tls.cert_file, tls.key_file, tls.client_ca_file):
-        if file and not file.is_file():
-            raise SettingsError(f"{place}: no such file: {file}")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
+        for file in (tls.cert_file, tls.key_file, tls.client_ca_file):
+            if file:
+                existing_file(str(file))
         context.minimum_version, context.maximum_version = tls.min_version, tls.max_version
         context.load_cert_chain(tls.cert_file, tls.key_file, password="")
         if tls.client_ca_file:
             context.load_verify_locations(tls.client_ca_file)
             context.verify_mode = tls.client_auth_type
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{place}: {' '.join(str(error).split())}") from None
+        raise SettingsError(without_passwords(f"{place}: {' '.join(str(error).split())}")) from None
     return context
 
 

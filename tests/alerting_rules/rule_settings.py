@@ -11,7 +11,7 @@ from exporter.alerting_rules.loading import load
 from exporter.alerting_rules.model import RuleSettings
 from exporter.alerting_rules.rule_file import rules_text
 from exporter.alerting_rules.unit_tests import FILE, unit_tests
-from servers import binary
+from lab.servers import binary
 
 Tree = dict[str, Any]
 

@@ -9,7 +9,7 @@ import pytest
 from rule_settings import rules_by_name
 
 from exporter.bundled import RULES, bundled
-from servers import binary
+from lab.servers import binary
 
 SOURCE = bundled(RULES)
 WHOLE = {

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from exporter.settings.durations import parse_duration
-from servers import binary
+from exporter.settings import parse_duration
+from lab.servers import binary
 
 ALERTS = Path(__file__).parents[2] / "alerts"
 RULES = ALERTS / "ginkgo.rules.yml"

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from alert_rules import ALERTS, RULES
 
-from exporter.settings.durations import format_duration, parse_duration
+from exporter.settings import format_duration, parse_duration
 
 _DURATION = r"[1-9][0-9]*[smh](?:[0-9]+[smh])*"
 

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import Final, Self
 
-from nodes import FIELDS
+from lab.nodes import FIELDS
 
 STEP: Final = 15
 """Seconds between two samples of a series."""

@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 from alert_rules import RULES
 from runbook_files import COMMON, Block, blocks
-from stack import Alertmanager, Prometheus
 
-from nodes import FIELDS, beat, metrics_key
-from servers import Exporter, Process, RedisServer, binary, running_exporter, running_redis, wait_for
+from lab.monitoring import Alertmanager, Prometheus
+from lab.nodes import FIELDS, beat, metrics_key
+from lab.servers import Exporter, Process, RedisServer, binary, running_exporter, running_redis, wait_for
 
 HOSTILE = 'it\'s "7" $(touch pwned) `touch pwned`; touch pwned\n\x1b[31m~.*'
 """The dead node's id."""

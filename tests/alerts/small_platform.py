@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 import redis
 
 from exporter.demo.scheduler import LOOP, ORPHANED, assigned
-from nodes import beat
+from lab.nodes import beat
 
 SPEED: Final = 5
 TTL: Final = 30 / SPEED

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 from alert_rules import ALERTS, alerts, severities
-from stack import Alertmanager, Labels, Webhook, ask
 
-from nodes import beat
-from servers import RedisServer, running_exporter, wait_for
+from lab.monitoring import Alertmanager, Labels, Webhook, ask
+from lab.nodes import beat
+from lab.servers import RedisServer, running_exporter, wait_for
 
 EXAMPLE = ALERTS / "alertmanager.example.yml"
 AT_ANY_TIME = {

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 from faster import faster, faster_routes, faster_rules
-from stack import Alertmanager, Prometheus, Webhook, ask
 
-from exporter.settings.durations import parse_duration
-from nodes import beat, crash, stop
-from servers import Exporter, RedisServer, running_redis, wait_for
+from exporter.settings import parse_duration
+from lab.monitoring import Alertmanager, Prometheus, Webhook, ask
+from lab.nodes import beat, crash, stop
+from lab.servers import Exporter, RedisServer, running_redis, wait_for
 
 SPEED = 15
 TTL = 30 / SPEED

@@ -14,10 +14,10 @@ import pytest
 import yaml
 from alert_rules import RULES, Rule, rules
 from history import History
-from stack import Prometheus
 
-from nodes import FIELDS, heartbeat_key, metrics_key
-from servers import Exporter, RedisServer, running_redis, wait_for
+from lab.monitoring import Prometheus
+from lab.nodes import FIELDS, heartbeat_key, metrics_key
+from lab.servers import Exporter, RedisServer, running_redis, wait_for
 
 NODES: Final = 10_000
 EARLIER: Final = "c9958d1"

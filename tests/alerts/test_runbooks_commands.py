@@ -11,11 +11,11 @@ import pytest
 from alert_rules import alerts
 from runbook_files import all_blocks, blocks
 from runbook_stack import HOSTILE, OnCall, distinct, on_call
-from stack import ask
 from test_runbooks_form import WITH_NODE
 
 from exporter.web.shell import in_promql, with_node
-from servers import Process, wait_for
+from lab.monitoring import ask
+from lab.servers import Process, wait_for
 
 pytestmark = [
     pytest.mark.server("prometheus"),

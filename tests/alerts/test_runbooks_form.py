@@ -9,7 +9,7 @@ from alert_rules import alerts
 from runbook_files import FORMS, HEADINGS, all_blocks, blocks, page, sections
 
 from docs.source.forms import forms
-from servers import binary
+from lab.servers import binary
 
 EVERY_RUNBOOK = pytest.mark.parametrize("name", list(alerts()))
 SENTENCE = re.compile(r"[^.]*(?:\d\.\d[^.]*|\.[a-z][^.]*)*\.$")

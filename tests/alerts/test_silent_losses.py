@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from faster import faster, faster_routes, faster_rules
 from small_platform import FAULTS, SPEED, TTL, Platform
-from stack import Alertmanager, Prometheus, Webhook
 
-from servers import Exporter, running_redis, wait_for
+from lab.monitoring import Alertmanager, Prometheus, Webhook
+from lab.servers import Exporter, running_redis, wait_for
 
 SECONDS = {") >= 120\n": ") >= 24\n", "_ttl_seconds > 0) < 15\n": "_ttl_seconds > 0) < 3\n"}
 """Numbers of seconds in the rules, and what they are here."""

@@ -16,7 +16,7 @@ from alert_rules import RULES, UNIT_TESTS
 from exporter.alerting_rules.loading import load
 from exporter.alerting_rules.rule_file import rules_text
 from exporter.alerting_rules.unit_tests import FILE, unit_tests
-from servers import binary
+from lab.servers import binary
 
 
 def converted(text: str) -> dict[str, Any]:

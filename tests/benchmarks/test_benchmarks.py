@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import __main__ as report
-from benchmarks import compare, footprint, idle, portfolios
-from benchmarks.cases import OURS, Bench, Case, Way
+from lab.bench import __main__ as report
+from lab.bench import compare, footprint, idle, portfolios
+from lab.bench.cases import OURS, Bench, Case, Way
 
 pytestmark = pytest.mark.server("redis-server")
 

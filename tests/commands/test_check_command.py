@@ -7,8 +7,8 @@ import redis
 
 from exporter.commands.check import check
 from exporter.settings import load
-from nodes import beat
-from servers import RedisServer, running_redis
+from lab.nodes import beat
+from lab.servers import RedisServer, running_redis
 
 
 @pytest.fixture(scope="module")
@@ -43,16 +43,6 @@ def test_healthy_installation_is_good_and_nothing_else(
     assert code == 0
     assert said.count("\n") == 0
     assert "good, a master with 1 nodes, 1 of them beating" in said
-
-
-def test_old_name_of_a_setting_is_a_note_with_the_new_one(
-    own_server: RedisServer, own_client: "redis.Redis", capsys: pytest.CaptureFixture[str]
-) -> None:
-    beat(own_client, "a")
-    code = check(load({"redis.url": [own_server.url], "alertmanager.mass-loss-nodes": 4}))
-    note = "configuration: note: --alertmanager.mass-loss-nodes is now --mass-loss.nodes. Change it before the next"
-    assert note in capsys.readouterr().out
-    assert code == 0
 
 
 def test_missing_right_to_info_must_be_changed(

@@ -18,9 +18,9 @@ from exporter.source.options import pool_of
 from exporter.source.reading import Server
 from exporter.source.requests import KeyNames
 from exporter.source.standalone import StandaloneReader
-from nodes import beat
-from readings import reading_of
-from servers import RedisServer, running_redis, wait_for
+from lab.nodes import beat
+from lab.readings import reading_of
+from lab.servers import RedisServer, running_redis, wait_for
 
 KEYS = KeyNames(b"node:metrics:", b"heartbeat:node:")
 RIGHTS = ("info", "scan", "pttl", "exists", "object|idletime", "watch", "unwatch", "multi", "exec", "unlink")

@@ -17,8 +17,8 @@ from exporter.journal.event import Event, EventKind
 from exporter.journal.lines import line_of
 from exporter.journal.memory import Query, page_of
 from journal_events import T0, event
-from nodes import beat, crash
-from servers import RedisServer, running_exporter, wait_for
+from lab.nodes import beat, crash
+from lab.servers import RedisServer, running_exporter, wait_for
 
 DEATH = {
     "because": "its heartbeat ended",

@@ -3,11 +3,11 @@
 import gc
 
 import pytest
-from answering import answering
 
 from exporter.commands.exporter_api import ExporterApi
 from exporter.errors import ExporterError
-from servers import free_port
+from lab.fakes import answering
+from lab.servers import free_port
 
 
 def test_refused_request_names_the_remedy_and_leaves_no_connection() -> None:

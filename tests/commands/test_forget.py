@@ -20,9 +20,9 @@ from exporter.settings import Settings, load
 from exporter.snapshot.rows import duration
 from exporter.source.reading import MISSING
 from exporter.source.requests import CHUNK
+from lab.nodes import beat
+from lab.servers import RedisServer, wait_for
 from leftovers import hashes, leave, restored
-from nodes import beat
-from servers import RedisServer, wait_for
 
 
 @pytest.fixture

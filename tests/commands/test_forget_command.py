@@ -12,9 +12,9 @@ from urllib.request import urlopen
 import pytest
 import redis
 
+from lab.nodes import beat
+from lab.servers import Exporter, RedisServer, running_exporter, wait_for
 from leftovers import hashes, leave, restored
-from nodes import beat
-from servers import Exporter, RedisServer, running_exporter, wait_for
 
 LONG = ("--heartbeat.ttl", "10m")
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import trustme
-from answering import answering
 
 from exporter.commands import healthcheck
 from exporter.commands.healthcheck import healthy_url
+from lab.fakes import answering
 
 PROGRAM = b"/opt/ginkgo-exporter/bin/python\0/opt/ginkgo-exporter/bin/ginkgo-exporter\0"
 

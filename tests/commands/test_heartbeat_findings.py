@@ -8,7 +8,7 @@ import pytest
 from exporter.commands.finding import Finding
 from exporter.commands.heartbeat_findings import heartbeat_findings
 from exporter.settings import Heartbeat
-from readings import ENDLESS, WALL, Pair, reading_of
+from lab.readings import ENDLESS, WALL, Pair, reading_of
 
 SHANGHAI = timezone(timedelta(hours=8))
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from nodes import beat
-from servers import PATIENCE, RedisServer, running_exporter
+from lab.nodes import beat
+from lab.servers import PATIENCE, RedisServer, running_exporter
 
 LONG = ("--heartbeat.ttl", "10m")
 

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from servers import Process, free_port, wait_for
+from lab.servers import Process, free_port, wait_for
 
 FAST = ("--fast",)
 

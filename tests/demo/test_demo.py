@@ -13,7 +13,7 @@ import pytest
 from demos import FAST, Demo, assert_nothing_is_left, ended, get, scrape
 
 from exporter.contract import MASS_LOST, NODE_METRICS, PORTFOLIO_METRICS
-from servers import Process, RedisServer, binary, free_port, wait_for
+from lab.servers import Process, RedisServer, binary, free_port, wait_for
 
 
 def test_five_nodes_are_online_with_all_their_metrics(demo: Callable[..., Demo]) -> None:

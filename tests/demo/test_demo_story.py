@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from demos import FAST, Demo
 
-from servers import wait_for
+from lab.servers import wait_for
 
 
 def test_story_shows_in_the_metrics_and_is_told(demo: Callable[..., Demo]) -> None:

@@ -7,7 +7,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from exporter.demo.disk import Disk
-from servers import RedisServer, wait_for
+from lab.servers import RedisServer, wait_for
 
 
 def test_valkey_refuses_writes_while_its_disk_is_full_each_time(redis_server: RedisServer) -> None:

@@ -15,7 +15,7 @@ from demos import FAST, Demo, assert_nothing_is_left, get
 
 from exporter.bundled import bundled
 from exporter.demo.stack import ROUTES, routed_to
-from servers import PATIENCE, binary, wait_for
+from lab.servers import PATIENCE, binary, wait_for
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from exporter.journal.event import EventKind
 from exporter.portfolios.ledger import PortfolioState, Reason
 from exporter.snapshot.portfolio_rows import KEYS
 from exporter.snapshot.snapshot import EXPORTED
-from nodes import beat
+from lab.nodes import beat
+from lab.servers import Exporter, RedisServer, running_exporter, running_redis, wait_for
 from portfolio_example import PLAN, RAW_LISTS
-from servers import Exporter, RedisServer, running_exporter, running_redis, wait_for
 
 SPEC: dict[str, Any] = yaml.safe_load((ROOT / "docs" / "reference" / "openapi.yaml").read_text(encoding="utf-8"))
 SCHEMAS: dict[str, Any] = SPEC["components"]["schemas"]

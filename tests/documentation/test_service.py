@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from exporter.commands.exit_codes import ExitCode
+from lab.servers import binary
 from packages import ROOT
-from servers import binary
 
 UNIT = ROOT / "docs" / "how-to" / "ginkgo-exporter.service"
 LOOSE = 1.5

@@ -10,7 +10,7 @@ import yaml
 from texts import ROOT, name_of, texts
 
 from docs.source.flags import OPTIONS
-from exporter.settings.flags import all_settings
+from exporter.settings import all_settings
 
 TEXTS = {path: path.read_text(encoding="utf-8") for path in texts()}
 NOT_IN_A_CHECKOUT = re.compile(r"^(build|dist)/|NAME|^/")

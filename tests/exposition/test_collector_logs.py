@@ -10,7 +10,7 @@ from exporter.exposition.collector import NodeCollector
 from exporter.snapshot.read_info import ReadInfo
 from exporter.snapshot.snapshot import Snapshot
 from fleets import snapshot_of
-from readings import ALIVE
+from lab.readings import ALIVE
 
 PROGRAM = """
 import logging

@@ -23,7 +23,7 @@ from exporter.liveness.judge import State
 from exporter.snapshot.snapshot import Snapshot
 from exporter.source.names import names_of
 from fleets import FLEETS, Exporter, snapshot_of
-from readings import ALIVE, CRASHED, ENDLESS, GONE, ZOMBIE, Pair
+from lab.readings import ALIVE, CRASHED, ENDLESS, GONE, ZOMBIE, Pair
 
 GOLDEN = Path(__file__).parent / "golden"
 FIELDS: Mapping[str, bytes] = {

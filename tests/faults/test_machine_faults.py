@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import pytest
 
-from benchmarks.servers import cpu_seconds
-from nodes import beat, crash
-from servers import RedisServer, library, running_exporter, series_of, wait_for
+from lab.bench.servers import cpu_seconds
+from lab.nodes import beat, crash
+from lab.servers import RedisServer, library, running_exporter, series_of, wait_for
 from witness import FLAGS, TIMEOUT, Platform, Witness, assert_says_that_redis_is_down
 
 pytestmark = pytest.mark.timeout(300)

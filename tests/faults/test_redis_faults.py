@@ -11,9 +11,9 @@ import pytest
 import redis
 
 from exporter.liveness.faults import UNREADABLE_AFTER
-from nodes import beat, crash
-from proxy import NONE, REFUSES, SWALLOWS, Fault, Proxy
-from servers import Exporter, RedisServer, Series, running_exporter, running_redis, wait_for
+from lab.nodes import beat, crash
+from lab.proxy import NONE, REFUSES, SWALLOWS, Fault, Proxy
+from lab.servers import Exporter, RedisServer, Series, running_exporter, running_redis, wait_for
 from side_by_side import Crowd, side_by_side
 from witness import FLAGS, TTL, Platform, Witness
 

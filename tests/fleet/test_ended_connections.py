@@ -9,7 +9,7 @@ import pytest
 from exporter.fleet import Fleet
 from exporter.liveness import watch
 from exporter.settings import load
-from servers import RedisServer, running_redis, wait_for
+from lab.servers import RedisServer, running_redis, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of an end without a read")
 

@@ -26,9 +26,9 @@ from exporter.source.reading import Server
 from exporter.telemetry import Telemetry
 from fleet_world import World, states
 from journal_events import T0, event, told
-from nodes import beat
-from readings import ALIVE, CRASHED
-from servers import RedisServer, wait_for
+from lab.nodes import beat
+from lab.readings import ALIVE, CRASHED
+from lab.servers import RedisServer, wait_for
 
 
 def test_reads_leave_nothing_in_memory(client: "redis.Redis", shared_redis: RedisServer) -> None:

@@ -14,8 +14,8 @@ from exporter.settings import load
 from exporter.source.discovery import SHARE
 from exporter.source.reading import Server
 from fleet_world import World, states
-from readings import ALIVE, CRASHED, GONE, reading_of
-from servers import wait_for
+from lab.readings import ALIVE, CRASHED, GONE, reading_of
+from lab.servers import wait_for
 
 
 def test_node_that_a_scan_missed_before_redis_lost_its_data_is_not_gone() -> None:

@@ -10,7 +10,7 @@ from exporter.settings import load
 from exporter.source.reading import Server
 from exporter.telemetry import Telemetry
 from fleet_world import World, states
-from readings import ALIVE, WALL
+from lab.readings import ALIVE, WALL
 
 
 def fleet_over(world: World) -> Fleet:

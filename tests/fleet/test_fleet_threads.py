@@ -16,8 +16,8 @@ from exporter.fleet import Fleet
 from exporter.liveness.watch import PROBE
 from exporter.settings import load
 from fleet_world import World
-from readings import ALIVE
-from servers import wait_for
+from lab.readings import ALIVE
+from lab.servers import wait_for
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from exporter import settings
 from exporter.errors import SettingsError
 from exporter.push.config import HttpConfig
-from exporter.settings.flags import all_settings
+from exporter.settings import all_settings
 from exporter.web.config import WebConfig
 
 SCALARS = st.one_of(
@@ -31,7 +31,7 @@ SCALARS = st.one_of(
 )
 HASH = "$2b$04$abcdefghijklmnopqrstuuVHBYLlWg6sVBLQTfBMIJZIoTQnhXQpq"
 NAMES = {
-    "settings": sorted({part.replace("_", "-") for setting in all_settings() for part in setting.path}),
+    "settings": sorted({part for setting in all_settings() for part in setting.name.split(".")}),
     "web": [
         *("tls_server_config", "cert_file", "key_file", "client_auth_type", "client_ca_file", "client_allowed_sans"),
         *("min_version", "cipher_suites", "curve_preferences", "prefer_server_cipher_suites", "basic_auth_users"),

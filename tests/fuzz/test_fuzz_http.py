@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from nodes import beat
-from servers import PATIENCE, Exporter, RedisServer, running_exporter
+from lab.nodes import beat
+from lab.servers import PATIENCE, Exporter, RedisServer, running_exporter
 
 PATHS: Final = ("/metrics", "/", "/api/v1/nodes", "/-/healthy", "/-/ready", "/nowhere")
 SERVED: Final = PATHS[:-1]

@@ -25,8 +25,8 @@ from exporter.settings import load
 from exporter.snapshot.rows import rows_of
 from exporter.web import page
 from fleets import NODE_IDS, STATUS_TEXTS, TIMES, VALUES
-from nodes import heartbeat_key, metrics_key
-from servers import RedisServer
+from lab.nodes import heartbeat_key, metrics_key
+from lab.servers import RedisServer
 
 NAMES = st.one_of(st.sampled_from([field.encode() for field in FIELDS]), st.binary(max_size=8))
 OTHER_TYPES = st.one_of(

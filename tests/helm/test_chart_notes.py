@@ -10,7 +10,7 @@ from typing import Any
 import helm_python
 import pytest
 
-from servers import binary
+from lab.servers import binary
 
 Object = dict[str, Any]
 Render = Callable[..., list[Object]]

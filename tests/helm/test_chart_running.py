@@ -19,10 +19,9 @@ import trustme
 import yaml
 
 from exporter import settings
-from exporter.settings.model import MassLoss
-from exporter.settings.sizes import parse_size
-from nodes import beat
-from servers import PATIENCE, Process, binary, free_port, running_redis, wait_for
+from exporter.settings import parse_size
+from lab.nodes import beat
+from lab.servers import PATIENCE, Process, binary, free_port, running_redis, wait_for
 
 Object = dict[str, Any]
 Render = Callable[..., list[Object]]
@@ -156,7 +155,7 @@ def test_the_exporter_takes_every_setting_that_the_chart_writes(
     assert loaded.redis.username == redis.get("username")
     assert loaded.web.listen_address.port == ci_values.get("containerPort", 19121)
     mass_loss = {"nodes": 3, "ratio": 0.25, "many": 10} | ci_values.get("massLoss", {})
-    assert loaded.mass_loss == MassLoss.of(mass_loss)
+    assert {name: getattr(loaded.mass_loss, name) for name in mass_loss} == mass_loss
     journal = {"file": "/var/lib/ginkgo-exporter/journal"} | ci_values.get("journal", {})
     assert str(loaded.journal.file) == (journal["file"] if journal.get("enabled") else "None")
     assert loaded.journal.max_size == parse_size(journal.get("maxSize", "10MB"))
@@ -196,8 +195,6 @@ def test_the_schema_of_config_names_the_exporter_s_settings(chart_folder: Path) 
     chart |= {"redis.tls-ca-file", "redis.tls-cert-file", "redis.tls-key-file"}
     chart |= {f"alertmanager.{name}" for name in ("url", "label", "config-file", "rules-file", "sole-writer")}
     chart |= {f"mass-loss.{name}" for name in ("nodes", "ratio", "many")}
-    # Names of version 0.1, which the chart does not write.
-    chart |= {f"alertmanager.mass-loss-{name}" for name in ("ratio", "nodes", "hold")}
     chart |= {"config.file", "web.config.file", "web.listen-address", "web.external-url"}
     chart |= {"journal.file", "journal.max-size"}
 
@@ -227,7 +224,7 @@ def test_the_exporter_reads_the_mounted_files(render: Render, tmp_path: Path, mo
     assert loaded.redis.tls_cert_file == tmp_path / "redis-tls" / "tls.crt"
     assert loaded.redis.tls_key_file == tmp_path / "redis-tls" / "tls.key"
     assert loaded.alertmanager.config_file == tmp_path / "alertmanager" / "alertmanager.yml"
-    assert loaded.web.config.file == tmp_path / "web" / "web-config.yml"
+    assert loaded.web.config_file == tmp_path / "web" / "web-config.yml"
 
 
 # --- as a process ----------------------------------------------------------------------------

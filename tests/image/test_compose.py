@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from servers import Process, binary, free_port, running_redis, wait_for
+from lab.servers import Process, binary, free_port, running_redis, wait_for
 
 Service = dict[str, Any]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from nodes import beat
-from servers import Process, free_port, running_redis, wait_for
+from lab.nodes import beat
+from lab.servers import Process, free_port, running_redis, wait_for
 
 SITE_PACKAGES = "opt/ginkgo-exporter/lib/python3.13/site-packages"
 

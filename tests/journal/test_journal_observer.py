@@ -26,9 +26,9 @@ from exporter.settings import load
 from exporter.source.reading import Server
 from exporter.telemetry import Telemetry
 from journal_events import told
-from nodes import beat
-from readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, Pair, reading_of
-from servers import RedisServer
+from lab.nodes import beat
+from lab.readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, Pair, reading_of
+from lab.servers import RedisServer
 
 TTL, BEAT, HOUR = 30.0, 10.0, 3600.0
 EPOCH = 1_700_000_000.0

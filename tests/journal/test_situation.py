@@ -2,7 +2,7 @@
 
 from exporter.journal.situation import alertmanager_refuses, redis_away, redis_unreadable, undecided, writes_refused
 from exporter.liveness.states import State
-from readings import WALL
+from lab.readings import WALL
 
 
 def row(

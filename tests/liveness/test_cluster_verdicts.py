@@ -6,7 +6,7 @@ from dataclasses import replace
 from exporter.liveness.judge import Judge, State
 from exporter.source.requests import KeyNames
 from exporter.source.topology import Primaries, Topology
-from readings import ALIVE, CRASHED, GONE, SERVER, Pair, cluster, reading_of
+from lab.readings import ALIVE, CRASHED, GONE, SERVER, Pair, cluster, reading_of
 
 TTL, BEAT = 30.0, 10.0
 

@@ -11,7 +11,7 @@ from exporter.liveness.judge import Judge
 from exporter.liveness.offline import Undecided, first_look, judged, unknown
 from exporter.snapshot.rows import because, rows_of
 from fleets import Exporter
-from readings import ALIVE, CRASHED, SERVER, WALL, reading_of
+from lab.readings import ALIVE, CRASHED, SERVER, WALL, reading_of
 
 TTL, BEAT = 30.0, 10.0
 REFUSED = replace(SERVER, refused={"MISCONF": 1})

@@ -10,7 +10,7 @@ from exporter.liveness.faults import Kind
 from exporter.liveness.judge import Change, Judge, State
 from exporter.liveness.server_evidence import ServerEvidence, evidence_after
 from exporter.source.reading import Server
-from readings import ALIVE, CRASHED, GONE, SERVER, Pair, cluster, reading_of
+from lab.readings import ALIVE, CRASHED, GONE, SERVER, Pair, cluster, reading_of
 
 TTL, BEAT = 30.0, 10.0
 EVICTING = replace(SERVER, evicted=5)

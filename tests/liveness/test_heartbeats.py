@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.liveness.heartbeats import Heartbeat, Heartbeats
-from readings import Pair, reading_of
+from lab.readings import Pair, reading_of
 
 NAMES = (b"a", b"b", b"c")
 PAIRS = st.builds(lambda alive, beat: Pair(ttl=20 if alive else None, beat=beat), st.booleans(), st.binary(max_size=2))

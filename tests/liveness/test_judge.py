@@ -8,7 +8,7 @@ from exporter.liveness.faults import Kind
 from exporter.liveness.forgetting import Leftovers
 from exporter.liveness.judge import LOOK_AGAIN, Change, Judge, State, Verdicts
 from exporter.source.reading import Server
-from readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, ZOMBIE, Pair, reading_of
+from lab.readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, ZOMBIE, Pair, reading_of
 
 TTL, BEAT = 30.0, 10.0
 GRACE = TTL + BEAT

@@ -15,7 +15,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from exporter.liveness.judge import REMEMBER_LOST, Judge, State
 from exporter.source.reading import Server
-from readings import Pair, reading_of
+from lab.readings import Pair, reading_of
 
 TTL, BEAT = 30.0, 10.0
 GRACE = TTL + BEAT

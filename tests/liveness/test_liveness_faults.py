@@ -8,7 +8,7 @@ from exporter.liveness.all_faults import Faults
 from exporter.liveness.faults import HALF, ONGOING, Fault, Kind, ServerFaults, chance
 from exporter.liveness.server_evidence import ServerEvidence
 from exporter.source.reading import Server
-from readings import Pair, cluster, reading_of
+from lab.readings import Pair, cluster, reading_of
 
 TTL, BEAT = 30.0, 10.0
 SHORT, CUT_OFF = 15.0, 12.0

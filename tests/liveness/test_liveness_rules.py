@@ -6,7 +6,7 @@ import pytest
 
 from exporter.liveness.judge import Judge, State
 from exporter.source.reading import Server
-from readings import ALIVE, CRASHED, SERVER, Pair, reading_of
+from lab.readings import ALIVE, CRASHED, SERVER, Pair, reading_of
 
 TTL, BEAT = 30.0, 10.0
 RESTARTED = Server("run-2", "master")

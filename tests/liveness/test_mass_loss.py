@@ -6,7 +6,7 @@ import pytest
 
 from exporter.liveness.judge import Change, Judge, State
 from exporter.liveness.mass_loss import MassLoss, Ruling, Thresholds, count_late
-from readings import CRASHED, GONE, SERVER, Pair, reading_of
+from lab.readings import CRASHED, GONE, SERVER, Pair, reading_of
 
 TTL, BEAT = 30.0, 10.0
 

@@ -6,7 +6,7 @@ from exporter.liveness.judge import LOOK_AGAIN
 from exporter.liveness.offline import OfflineSince, judged
 from exporter.snapshot.rows import Row, rows_of
 from fleets import Exporter
-from readings import ALIVE, CRASHED, ENDLESS, SERVER, WALL, Pair
+from lab.readings import ALIVE, CRASHED, ENDLESS, SERVER, WALL, Pair
 
 
 class Fleet:

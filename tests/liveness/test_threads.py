@@ -11,9 +11,9 @@ import pytest
 from exporter.fleet import Fleet
 from exporter.liveness.judge import Judge, State
 from exporter.settings import load
-from nodes import beat, crash, stop
-from readings import ALIVE, CRASHED, GONE, SERVER, reading_of
-from servers import RedisServer, wait_for
+from lab.nodes import beat, crash, stop
+from lab.readings import ALIVE, CRASHED, GONE, SERVER, reading_of
+from lab.servers import RedisServer, wait_for
 
 
 def hammer(seconds: float, *works: Callable[[], None]) -> None:

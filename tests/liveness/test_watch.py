@@ -13,7 +13,7 @@ from exporter.liveness.watch import CALM_PROBE, PROBE, SLACK, SLOT, Watch
 from exporter.source.reading import Reading, Server
 from exporter.source.requests import KeyNames
 from exporter.source.topology import Primaries, Topology
-from readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, Pair, reading_of
+from lab.readings import ALIVE, CRASHED, ENDLESS, GONE, SERVER, Pair, reading_of
 
 TTL, BEAT = 30.0, 10.0
 AGAIN = 4.0

@@ -6,12 +6,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lab.servers import wait_for
 from mutants.mutation import Key, mutants_of
 from mutants.operators import CatchNothing, RemoveStatement, operators
 from mutants.survivors import listed, written
 from mutants.targets import targets
 from mutants.tree import Outcome, Tree
-from servers import wait_for
 
 ROOT = Path(__file__).parents[2]
 TARGETS, SKIP = targets(ROOT)

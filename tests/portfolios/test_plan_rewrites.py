@@ -13,8 +13,8 @@ import pytest
 import redis
 
 from exporter.source.plan import GAP
-from nodes import beat, metrics_key
-from servers import Exporter, RedisServer, Series, running_exporter
+from lab.nodes import beat, metrics_key
+from lab.servers import Exporter, RedisServer, Series, running_exporter
 
 NAMES = ("a", "b", "c", "d")
 PLAN = {f"p{number}": NAMES[number % 4] for number in range(12)} | {"lost": "a"}

@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 import redis
-from clusters import RunningCluster
 from prometheus_client import CollectorRegistry, generate_latest
 from redis.cluster import RedisCluster
-from sentinels import Watched
 
 from exporter.exposition.collector import NodeCollector, read_families
 from exporter.exposition.text import Format, exposition
@@ -19,9 +17,11 @@ from exporter.liveness.states import State
 from exporter.settings import load
 from exporter.snapshot.snapshot import Snapshot
 from journal_events import told
-from nodes import beat, metrics_key
+from lab.clusters import RunningCluster
+from lab.nodes import beat, metrics_key
+from lab.sentinels import Watched
+from lab.servers import RedisServer, Series, series_of, wait_for
 from portfolio_example import EXPECTED, PLAN, RAW_LISTS, STATES
-from servers import RedisServer, Series, series_of, wait_for
 
 
 def scraped(fleet: Fleet) -> tuple[Snapshot, Series]:

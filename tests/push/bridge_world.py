@@ -16,7 +16,7 @@ from exporter.settings import load
 from exporter.source.names import Names, names_of
 from exporter.source.reading import Reading
 from exporter.telemetry import Telemetry
-from readings import ALIVE, GONE, SERVER, Pair, cluster, reading_of
+from lab.readings import ALIVE, GONE, SERVER, Pair, cluster, reading_of
 
 EPOCH = 1.7e9
 """Unix time at which the clock of a world shows 0."""

@@ -32,9 +32,9 @@ import redis
 import exporter
 from exporter.bundled import bundled
 from exporter.source.requests import pack
-from nodes import FIELDS, heartbeat_key, metrics_key
-from proxy import Proxy
-from servers import Process, RedisServer, binary, free_port, wait_for
+from lab.nodes import FIELDS, heartbeat_key, metrics_key
+from lab.proxy import Proxy
+from lab.servers import Process, RedisServer, binary, free_port, wait_for
 from side_by_side import Crowd
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from exporter.bundled import bundled
 from exporter.errors import SettingsError
 from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, PUSHED, REDIS_UNREACHABLE, Alert, AlertTexts
 from exporter.push.rules import COUNT, VALUE
-from exporter.settings.model import Alertmanager
+from exporter.settings import Alertmanager
 from exporter.source.names import shown_id
 
 RULES = {

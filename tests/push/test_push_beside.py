@@ -13,8 +13,8 @@ import pytest
 from offering import offering, run, until
 from push_stack import Stack
 
-from proxy import Fault
-from servers import free_port
+from lab.proxy import Fault
+from lab.servers import free_port
 
 pytestmark = [
     pytest.mark.server("prometheus-alertmanager"),

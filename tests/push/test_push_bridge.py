@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, REDIS_UNREACHABLE, WRITES_REFUSED
 from exporter.push.bridge import REFRESH, STALE_AFTER
-from readings import ALIVE, CRASHED, GONE
+from lab.readings import ALIVE, CRASHED, GONE
 
 
 def test_a_death_is_offered_once_and_then_refreshed_every_four_seconds(world: World) -> None:

@@ -8,7 +8,7 @@ import pytest
 from bridge_world import BEAT, EPOCH, TTL, World
 
 from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, REDIS_UNREACHABLE, WRITES_REFUSED, Alert
-from readings import CRASHED
+from lab.readings import CRASHED
 
 URL = "http://127.0.0.1:1"
 

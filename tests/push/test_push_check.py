@@ -11,8 +11,8 @@ import bcrypt
 import pytest
 from push_stack import Stack
 
-from proxy import Fault
-from servers import free_port
+from lab.proxy import Fault
+from lab.servers import free_port
 
 pytestmark = pytest.mark.server("prometheus-alertmanager")
 

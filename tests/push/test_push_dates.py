@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 from push_stack import BEAT, GROUP_INTERVAL, LASTS, RESOLVE_TIMEOUT, TTL, running_stack
 
-from proxy import Fault
+from lab.proxy import Fault
 from side_by_side import Crowd, side_by_side
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.server("prometheus-alertmanager")]

@@ -9,8 +9,8 @@ from typing import Final
 import pytest
 from push_stack import Alertmanager, running_stack
 
-from proxy import NONE, REFUSES, SWALLOWS, Fault, Proxy
-from servers import wait_for
+from lab.proxy import NONE, REFUSES, SWALLOWS, Fault, Proxy
+from lab.servers import wait_for
 from side_by_side import Crowd, side_by_side
 from witness import Vitals
 

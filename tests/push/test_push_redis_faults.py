@@ -16,7 +16,7 @@ import pytest
 import redis
 from push_stack import BEAT, SCALE, SETTLED, TTL, Bridging, Nodes, Stack, Webhook, beside_others, get
 
-from servers import RedisServer, series_of, wait_for
+from lab.servers import RedisServer, series_of, wait_for
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.server("prometheus-alertmanager")]
 

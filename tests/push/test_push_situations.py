@@ -12,9 +12,9 @@ import pytest
 from push_stack import BEAT, LASTS, RESEND, SETTLED, TTL, Bridging, Nodes, Stack, Webhook, beside_others
 
 from exporter.source.names import shown_id
-from nodes import heartbeat_key
-from proxy import REFUSES
-from servers import wait_for
+from lab.nodes import heartbeat_key
+from lab.proxy import REFUSES
+from lab.servers import wait_for
 
 pytestmark = [
     pytest.mark.timeout(300),

@@ -14,7 +14,7 @@ import pytest
 from offering import REFRESH, Offering, offering, run, until
 from push_stack import Alertmanager, Webhook, running_stack
 
-from proxy import Fault, Proxy
+from lab.proxy import Fault, Proxy
 from side_by_side import Crowd, side_by_side
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.server("prometheus-alertmanager")]

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from push_stack import STARTING, Nodes, Stack, Webhook, get, running_stack
 
-from servers import Exporter, RedisServer, wait_for
+from lab.servers import Exporter, RedisServer, wait_for
 
 KNOWN = 10_000
 CRASHES = 50

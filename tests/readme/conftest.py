@@ -10,9 +10,9 @@ import yaml
 from reader import DOCUMENTS, Reader, commands, get
 
 from exporter.reporter import NodeMetrics, NodeReporter
-from nodes import FIELDS, metrics_key
+from lab.nodes import FIELDS, metrics_key
+from lab.servers import Process, RedisServer, binary, free_port, running_redis, wait_for
 from packages import clone, environment
-from servers import Process, RedisServer, binary, free_port, running_redis, wait_for
 
 INSTALL, SERVE, EXPORT = (
     next(line for line in commands(*DOCUMENTS) if line.startswith(start))

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.servers import Process, free_port
 from packages import OFFLINE, ROOT
-from servers import Process, free_port
 
 PATIENCE = 60.0
 """Seconds until a newcomer gives up."""

@@ -12,9 +12,9 @@ import pytest
 import redis
 from reader import DOCUMENTS, PATIENCE, Block, Reader, blocks, get
 
-from nodes import heartbeat_key, metrics_key
+from lab.nodes import heartbeat_key, metrics_key
+from lab.servers import Process, RedisServer, binary, free_port, series_of, wait_for
 from packages import ROOT
-from servers import Process, RedisServer, binary, free_port, series_of, wait_for
 
 ALL = list(dict.fromkeys(blocks(*DOCUMENTS)))
 ACL, EXCERPT = "ACL SETUSER ", "# HELP "

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from reader import Block, blocks
 
+from lab.servers import binary
 from packages import ROOT
-from servers import binary
 
 ALERTS, CHART_PAGE = "alerts/README.md", "helm/ginkgo-exporter/README.md"
 CHART = ROOT / "helm" / "ginkgo-exporter"

@@ -6,8 +6,8 @@ from pathlib import Path
 import redis
 
 from exporter.reporter import NodeMetrics
-from nodes import heartbeat_key, metrics_key
-from servers import Process, wait_for
+from lab.nodes import heartbeat_key, metrics_key
+from lab.servers import Process, wait_for
 
 BUSY = NodeMetrics(
     portfolio_count=3,

@@ -18,8 +18,8 @@ import redis.asyncio
 from lives import busy, fields, heartbeat
 
 from exporter.reporter import NodeMetrics, NodeReporter
-from nodes import FIELDS, beat, crash, heartbeat_key, metrics_key
-from servers import RedisServer, free_port, wait_for
+from lab.nodes import FIELDS, beat, crash, heartbeat_key, metrics_key
+from lab.servers import RedisServer, free_port, wait_for
 
 
 @contextmanager

@@ -15,8 +15,8 @@ import redis
 from lives import busy, fields, heartbeat, keys_left, wait_for_beats
 
 from exporter.reporter import NodeMetrics, NodeReporter
-from nodes import heartbeat_key
-from servers import RedisServer, wait_for
+from lab.nodes import heartbeat_key
+from lab.servers import RedisServer, wait_for
 
 STOPS = [CancelledError(), KeyboardInterrupt(), SystemExit(1), GeneratorExit()]
 CRASHES = [LookupError(), futures.CancelledError(), BaseException(), BaseExceptionGroup("", [*STOPS, ValueError()])]

@@ -17,8 +17,8 @@ from lives import busy, fields, wait_for_beats
 
 from exporter.reporter import NodeMetrics, NodeReporter
 from exporter.reporter.metrics import ProcessUse
-from nodes import heartbeat_key
-from servers import wait_for
+from lab.nodes import heartbeat_key
+from lab.servers import wait_for
 
 BUFFER = bytearray(1 << 24)
 

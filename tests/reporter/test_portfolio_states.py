@@ -9,8 +9,8 @@ from lives import wait_for_beats
 from exporter.fleet import Fleet
 from exporter.reporter import NodeMetrics, NodeReporter, PortfolioMetrics
 from exporter.settings import load
-from nodes import metrics_key
-from servers import RedisServer, wait_for
+from lab.nodes import metrics_key
+from lab.servers import RedisServer, wait_for
 
 STATES = {"p1": PortfolioMetrics(7, 2), "组合": PortfolioMetrics(900, 0, "RELOADING")}
 

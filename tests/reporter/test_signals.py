@@ -9,8 +9,8 @@ import pytest
 import redis
 from lives import keys_left, program, wait_for_beats
 
-from nodes import heartbeat_key
-from servers import Process, wait_for
+from lab.nodes import heartbeat_key
+from lab.servers import Process, wait_for
 
 PLAIN = """
 with node():

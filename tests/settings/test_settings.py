@@ -1,283 +1,300 @@
-"""Settings: where they come from, what is refused and in which words, and the example that shows them all."""
+"""Settings: each has a flag, a variable and a place in the file; and bad ones are refused in one clear line each."""
 
 import os
 import re
-import subprocess
-import sys
+import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
-import redis
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.cli import main
 from exporter.errors import SettingsError
-from exporter.settings import load
-from exporter.settings.flags import all_settings
-from exporter.settings.section import sections_of
-from nodes import beat
-from servers import RedisServer
+from exporter.settings import (
+    Settings,
+    all_settings,
+    format_duration,
+    load,
+    parse_duration,
+    parse_size,
+    unknown_variables,
+)
+from exporter.settings.yaml_file import read_yaml
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yml"
-SETTINGS = [setting for setting in all_settings() if setting.name != "config.file"]
-BY_NAME = {setting.name: setting for setting in SETTINGS}
 SECRET = "hunter2"  # noqa: S105 - to be looked for
+FILE = __file__
+PROMISED: Final = {
+    "config.file": ("none", str(EXAMPLE)),
+    "redis.url": ("redis://localhost:6379/0", "redis://a/1"),
+    "redis.mode": ("standalone", "cluster"),
+    "redis.sentinel-master": ("none", "mymaster"),
+    "redis.username": ("none", "reader"),
+    "redis.password-file": ("none", FILE),
+    "redis.tls-ca-file": ("none", FILE),
+    "redis.tls-cert-file": ("none", FILE),
+    "redis.tls-key-file": ("none", FILE),
+    "redis.timeout": ("5s", "500ms"),
+    "keys.metrics-prefix": ("node:metrics:", "m:"),
+    "keys.heartbeat-prefix": ("heartbeat:node:", "h:"),
+    "keys.plan": ("schedule:plan", "p"),
+    "keys.portfolio-prefix": ("portfolio:", "q:"),
+    "heartbeat.ttl": ("30s", "1m"),
+    "heartbeat.timezone": ("UTC", "Asia/Shanghai"),
+    "discovery.interval": ("10s", "1h30m"),
+    "nodes.forget-after": ("off", "24h"),
+    "nodes.forget-rehomed-after": ("1h", "off"),
+    "nodes.expected": ("none", "7"),
+    "mass-loss.nodes": ("3", "4"),
+    "mass-loss.ratio": ("0.25", "0.5"),
+    "mass-loss.many": ("10", "11"),
+    "portfolios.max-listed": ("100", "0"),
+    "portfolios.states": ("on", "off"),
+    "journal.file": ("none", "/nowhere/journal"),
+    "journal.max-size": ("10MB", "512KB"),
+    "web.external-url": ("none", "https://ginkgo.example/x"),
+    "collector.stale-gauges": ("off", "on"),
+    "collector.max-nodes": ("100000", "5"),
+    "alertmanager.url": ("none", "http://a:9093"),
+    "alertmanager.label": ("job=ginkgo-exporter", "cluster=tokyo"),
+    "alertmanager.rules-file": ("none", FILE),
+    "alertmanager.config-file": ("none", FILE),
+    "alertmanager.sole-writer": ("off", "on"),
+    "web.listen-address": (":19121", "[::1]:1"),
+    "web.telemetry-path": ("/metrics", "/m"),
+    "web.max-connections": ("128", "64"),
+    "web.config.file": ("none", FILE),
+    "log.level": ("info", "debug"),
+    "log.format": ("logfmt", "json"),
+}
+"""Every promised setting with its default and another value."""
+PAIR: Final = ("redis.tls-cert-file", "redis.tls-key-file")
+
+BAD_VALUES: Final = f"""
+redis.url: http://u:{SECRET}@h | redis://u:{SECRET}@h:port | redis://:{SECRET}@h:0 | redis://:{SECRET}@h:99999
+redis.url: redis://:{SECRET}@h/-1 | redis://:{SECRET}@h/prod | redis://:{SECRET}@h/9999999999 | redis://:a?{SECRET}@h
+redis.url: redis://:a#{SECRET}@h | redis://h/0?password={SECRET} | redis://[1.2.3.4]:{SECRET} | redis://a b:{SECRET}
+redis.mode: replica | Cluster
+redis.timeout: 5 | 0 | 25h | 1.5s | -1s | {"9" * 400}s | soon
+redis.password-file: /nowhere/{SECRET} | / | /dev/null | a\0b
+heartbeat.timezone: Mars/Base | ../x
+heartbeat.ttl: 9999999999h
+nodes.forget-after: never | 0
+nodes.expected: 0 | 1.5 | many | ٣
+mass-loss.ratio: 0 | 1 | nan | 25%
+collector.max-nodes: 0 | {"9" * 5000}
+journal.max-size: 10 | 1.5MB | 0KB
+web.listen-address: 19121 | :70000 | a..b:80 | [nonsense]:80 | {"a" * 64}:80
+web.telemetry-path: metrics | / | /-/ready | /api/x | /a?b | /a b
+web.external-url: ginkgo | https://u:{SECRET}@h
+web.max-connections: 0
+log.level: loud
+log.format: xml
+alertmanager.url: h:9093 | http://u:{SECRET}@h | http://h/?t={SECRET} | http://h/#{SECRET} | http://h:99999 | http://:1
+alertmanager.label: no-equals | node_id=n | alertname=a | 1a=b
+"""
+BAD_FILES: Final = f"""
+redis: [timeout] | redis: must hold settings
+web: nonsense | web: must hold settings
+redis: | redis: must hold settings
+- a | must hold settings
+redis: {{timeout: 5}} | redis.timeout: not a duration
+redis: {{timeout: true}} | redis.timeout: not a duration
+redis: {{timeout: [1s, 2s]}} | redis.timeout: takes one value
+redis: {{timeout: {{a: b}}}} | redis.timeout: must be a text
+redis: {{username: ""}} | redis.username: must not be empty
+redis: {{urls: [redis://:{SECRET}@h]}} | redis.urls: unknown setting; the nearest known name is redis.url
+redis: {{redis://:{SECRET}@h}} | .*unknown setting
+portfolios: {{states: maybe}} | portfolios.states: must be on or off
+unknown: 1 | unknown: unknown setting
+redis: {{timeout: 1s, timeout: 2s}} | the key 'timeout' stands in line 1 and again in line 1
+redis: {{password: *{SECRET}}} | line 1, column 19: found undefined alias
+redis: {{username: !{SECRET}!x y}} | line 1
+redis: {{username: {SECRET} | line 2
+redis: {{username: "{SECRET}\\q"}} | line 1
+a: b: {SECRET} | line 1
+\t{SECRET} | line 1
+\ufffe | unacceptable character
+{"[" * 3000} | nested too deeply
+"""
 
 
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for setting in all_settings():
-        monkeypatch.delenv(setting.variable, raising=False)
+    for name in [name for name in os.environ if name.startswith("GINKGO_EXPORTER_")]:
+        monkeypatch.delenv(name)
 
 
-def write(folder: Path, text: str) -> dict[str, object]:
-    """Return flags that name a configuration file with this text."""
+def write(folder: Path, content: Any) -> dict[str, object]:
+    """Return flags that name a configuration file with this content."""
     file = folder / "config.yml"
-    file.write_text(text)
+    file.write_text(content if isinstance(content, str) else yaml.safe_dump(content), encoding="utf-8")
     return {"config.file": str(file)}
 
 
-def refusal(flags: dict[str, object]) -> str:
+def errors(flags: dict[str, object]) -> list[str]:
+    """Return the lines of a refusal."""
     with pytest.raises(SettingsError) as caught:
         load(flags)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
+    return str(caught.value).splitlines()
 
 
-def command(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("GINKGO_EXPORTER_")}
-    return subprocess.run(
-        [sys.executable, "-m", "exporter", *arguments],
-        capture_output=True, text=True, check=False, timeout=60, env=environment | variables,
-    )  # fmt: skip
+def values(settings: Settings) -> dict[str, object]:
+    return {row.name: getattr(part, row.field) for part in settings for row in part.rows()}
 
 
-# --- the example -------------------------------------------------------------------------------
-
-
-def test_example_names_every_setting_and_no_other() -> None:
-    def names(tree: Any, path: str = "") -> set[str]:
-        if not isinstance(tree, dict):
-            return {path.lstrip(".")}
-        return set().union(*(names(branch, f"{path}.{name}") for name, branch in tree.items()))
-
-    assert names(yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))) == set(BY_NAME)
-
-
-def test_example_shows_the_defaults() -> None:
-    shown, defaults = load({"config.file": str(EXAMPLE)}), load({})
-    sections = [name for name in sections_of(type(shown)) if name != "config"]
-    assert {name: getattr(shown, name) for name in sections} == {name: getattr(defaults, name) for name in sections}
-
-
-def test_example_explains_every_setting() -> None:
-    text = EXAMPLE.read_text(encoding="utf-8").lower()
-    assert [setting.name for setting in SETTINGS if f"# {setting.description}".lower() not in text] == []
-
-
-# --- precedence --------------------------------------------------------------------------------
-
-
-def test_flag_overrides_variable_which_overrides_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert load({}).redis.timeout == 5
-    file = write(tmp_path, "redis: {timeout: 1s}\n")
-    assert load(file).redis.timeout == 1
-    monkeypatch.setenv("GINKGO_EXPORTER_REDIS_TIMEOUT", "2s")
-    assert load(file).redis.timeout == 2
-    assert load({**file, "redis.timeout": "3s"}).redis.timeout == 3
-
-
-def test_program_may_name_the_file_by_a_path(tmp_path: Path) -> None:
-    file = write(tmp_path, "redis: {timeout: 1s}\n")
-    assert load({"config.file": Path(str(file["config.file"]))}).redis.timeout == 1
-
-
-def test_file_may_be_named_by_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = write(tmp_path, "redis: {timeout: 1s}\n")
-    monkeypatch.setenv("GINKGO_EXPORTER_CONFIG_FILE", str(file["config.file"]))
-    assert load({}).redis.timeout == 1
-
-
-def test_commas_separate_the_values_of_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GINKGO_EXPORTER_ALERTMANAGER_URL", "http://a:9093,http://b:9093")
-    assert load({}).alertmanager.url == ("http://a:9093", "http://b:9093")
-
-
-def test_one_value_of_a_list_may_stand_alone_in_the_file(tmp_path: Path) -> None:
-    loaded = load(write(tmp_path, "redis: {url: redis://example:1/2}\n"))
-    assert [url.get_secret_value() for url in loaded.redis.url] == ["redis://example:1/2"]
-
-
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: str(setting.name))
-def test_every_setting_has_a_flag_a_variable_and_a_place_in_the_file(
-    setting: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert setting.flag == f"--{setting.name}"
-    assert setting.variable == "GINKGO_EXPORTER_" + re.sub(r"[.-]", "_", setting.name).upper()
-    wrong: Any = {"nothing": {"to": "see"}}
-    for name in reversed(setting.name.split(".")):
-        wrong = {name: wrong}
-    assert setting.name in refusal(write(tmp_path, yaml.safe_dump(wrong)))
-    default = setting.default
-    if default not in ("none", "off"):
-        monkeypatch.setenv(setting.variable, default)
-        assert load({}) == load({setting.name: default.split(",") if setting.kind.repeatable else default})
-
-
-def test_help_names_every_flag() -> None:
-    text = command("--help").stdout
-    for setting in all_settings():
-        assert setting.flag in text or setting.flag.replace("--", "--[no-]", 1) in text
-
-
-# --- what is refused ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "reason"),
-    [
-        ("redis.url", "http://x", "redis://"),
-        ("redis.url", f"redis://u:{SECRET}@h:port/0", "not a Redis address"),
-        ("redis.url", f"redis://u:{SECRET}@h/0?timeout=1", "timeout"),
-        ("redis.url", f"redis://u:{SECRET}@h/prod", "not a database number"),
-        ("redis.mode", "replica", "standalone"),
-        ("redis.timeout", "5", "not a duration"),
-        ("redis.timeout", "0", "greater than 0"),
-        ("redis.password-file", "/nowhere/at/all", "file"),
-        ("heartbeat.timezone", "Mars/Base", "not a time zone"),
-        ("heartbeat.ttl", "-1s", "not a duration"),
-        ("nodes.forget-after", "0", "greater than 0"),
-        ("nodes.forget-after", "never", "not a duration"),
-        ("collector.max-nodes", "0", "greater than 0"),
-        ("collector.max-nodes", "many", "integer"),
-        ("web.listen-address", "19121", "not an address"),
-        ("web.listen-address", ":70000", "not an address"),
-        ("web.telemetry-path", "metrics", "must begin with /"),
-        ("web.telemetry-path", "/-/ready", "must begin with /"),
-        ("log.level", "loud", "debug"),
-        ("alertmanager.url", "alertmanager:9093", "not an address"),
-        ("alertmanager.label", "no-equals", "not a label"),
-    ],
-)
-def test_bad_value_is_refused_in_one_line_that_names_where_it_was_set(
-    name: str, text: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    setting = BY_NAME[name]
-    by_flag = refusal({name: [text] if setting.kind.repeatable else text})
-    assert by_flag.startswith(f"--{name}: ")
-    assert reason in by_flag
-    section, key = name.split(".")
-    if (name, text) != ("redis.timeout", "5"):
-        assert refusal(write(tmp_path, yaml.safe_dump({section: {key: text}}))).startswith(
-            f"configuration file: {name}: "
-        )
-    monkeypatch.setenv(setting.variable, text)
-    by_variable = refusal({})
-    assert by_variable.startswith(f"{setting.variable}: ")
-    assert SECRET not in by_flag + by_variable
-
-
-@pytest.mark.parametrize("text", ["redis: [\n", "- a\n", "text\n", "redis:\n", "redis: {timeout: true}\n",
-                                  "nodes: {forget-after: on}\n", "nodes: {forget-after: 0}\n", "redis: {url: 5}\n",
-                                  "redis: {urls: [redis://x]}\n", "unknown: 1\n", "a: b: c\n", "\t\n a"])  # fmt: skip
-def test_bad_file_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
-    assert refusal(write(tmp_path, text)).startswith("configuration file: ")
-
-
-def test_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "config.yml").write_bytes(b"\xff\xfe\x00")
-    assert "configuration file: " in refusal({"config.file": str(tmp_path / "config.yml")})
-
-
-@pytest.mark.parametrize("file", ["/nowhere/at/all.yml", "/"])
-def test_path_that_is_not_a_file_is_refused(file: str) -> None:
-    assert refusal({"config.file": file}).startswith("--config.file: ")
-
-
-@pytest.mark.parametrize("text", ["", "# all of it is commented out\n", "---\n"])
-def test_empty_file_means_the_defaults(tmp_path: Path, text: str) -> None:
-    assert load(write(tmp_path, text)).redis == load({}).redis
-
-
-def test_unknown_key_is_not_blamed_on_a_variable_that_begins_like_it(
+def test_every_promised_setting_is_a_flag_a_variable_and_a_place_in_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GINKGO_EXPORTER_REDIS_URL", "redis://example")
-    file = write(tmp_path, "redis: {urls: [redis://x]}\n")
-    assert refusal(file) == (
-        "configuration file: redis.urls: unknown setting; the nearest known name is redis.url"
-        f" (line 1 of {file['config.file']})"
+    assert {row.name: row.default for row in all_settings()} == {
+        name: default for name, (default, _) in PROMISED.items()
+    }
+    defaults, failed = values(load()), []
+    for row in all_settings():
+        _, other = PROMISED[row.name]
+        beside = {"redis.url": ["rediss://a"]} | {name: FILE for name in PAIR if row.name in PAIR}
+        beside.pop(row.name, None)
+        by_flag = values(load({**beside, row.name: other}))
+        with monkeypatch.context() as patch:
+            patch.setenv("GINKGO_EXPORTER_" + re.sub("[.-]", "_", row.name).upper(), other)
+            by_variable = values(load(beside))
+        tree: Any = other
+        for part in reversed(row.name.split(".")):
+            tree = {part: tree}
+        by_file = by_flag if row.name == "config.file" else values(load({**beside, **write(tmp_path, tree)}))
+        same = by_flag[row.name] == by_variable[row.name] == by_file[row.name] != defaults[row.name]
+        failed += [] if same and row.flag == f"--{row.name}" else [row.name]
+    assert failed == []
+
+
+def test_example_names_every_setting_with_its_default() -> None:
+    shown = load({"config.file": str(EXAMPLE)})
+    named = {
+        name for name in PROMISED if re.search(rf"^ +{name.rpartition('.')[2]}:", EXAMPLE.read_text(), re.MULTILINE)
+    }
+    assert named == set(PROMISED)
+    assert values(shown) == values(load()) | {"config.file": EXAMPLE}
+
+
+def test_flag_overrides_variable_and_variable_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path, "redis: {timeout: 1s, url: redis://a}\nlog: {}\nweb:\n  external-url:\n")
+    assert load(file).redis.timeout == 1
+    monkeypatch.setenv("GINKGO_EXPORTER_REDIS_TIMEOUT", "2s")
+    monkeypatch.setenv("GINKGO_EXPORTER_ALERTMANAGER_URL", "http://a:9093,http://b:9093/")
+    assert load(file).redis.timeout == 2
+    assert load(file).alertmanager.url == ("http://a:9093", "http://b:9093")
+    assert load({**file, "redis.timeout": "3s"}).redis.timeout == 3
+    assert load({}).redis.given == {"timeout"}
+
+
+def test_wrong_settings_are_one_clear_line_each_without_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def opened(*_: object) -> None:
+        pytest.fail("a socket is opened")
+
+    monkeypatch.setattr(socket, "socket", opened)
+    cases = [([f"--{name}={text}"], rf"--{name}: ") for line in BAD_VALUES.strip().splitlines()
+             for name, _, texts in [line.partition(": ")] for text in texts.split(" | ")]  # fmt: skip
+    for number, line in enumerate(BAD_FILES.strip("\n").splitlines()):
+        text, reason = line.rsplit(" | ", 1)
+        (tmp_path / f"{number}.yml").write_text(f"{text}\n", encoding="utf-8")
+        cases += [([f"--config.file={tmp_path}/{number}.yml"], f"(configuration file|--config.file): {reason}")]
+    cases += [
+        ([f"--config.file={tmp_path}/{number}.yml", "--redis.timeout=1s"], ".* must hold settings") for number in (0, 2)
+    ]
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
+    cases += [
+        ([f"--config.file={tmp_path}/bytes"], "--config.file: 'utf-8'"),
+        (["--config.file=/nowhere/at/all.yml"], "--config.file: no such file"),
+        (["--redis.timeout=1s", "--redis.timeout=1s"], "--redis.timeout: takes one value, and 2 are given"),
+        (["--web.listen-address=:1", "--web.listen-address=:2"], "--web.listen-address: takes one value"),
+        (["--redis.url="], "--redis.url: must not be empty"),
+        (["--redis.mode=sentinel"], "--redis.mode: sentinel needs --redis.sentinel-master"),
+        (["--redis.url=redis://a", "--redis.url=redis://b"], "--redis.url: several addresses need --redis.mode"),
+        (["--redis.mode=cluster", "--redis.url=unix:///x"], "--redis.url: must name a host"),
+        (["--redis.tls-cert-file", FILE, "--redis.url=rediss://a"], "--redis.tls-cert-file: .* go together"),
+        (["--redis.tls-ca-file", FILE], "--redis.tls-ca-file: must begin with rediss://"),
+        (["--keys.metrics-prefix=heartbeat:"], "--keys.metrics-prefix: neither .* may begin with the other"),
+        (["--redis.timeout"], "expected one argument"),
+        (["--redis.time=5s"], "unrecognized arguments: .*; the nearest known name is --redis.timeout"),
+        ([f"--redis.urll=redis://u:{SECRET}@h"], "unrecognized arguments: .*; the nearest known name is --redis.url"),
+        ([f"redis://u:{SECRET}@h"], "invalid choice"),
+    ]
+    failed = []
+    for arguments, reason in cases:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        out, err = capsys.readouterr()
+        right = (ended.value.code, out, err.count("\n")) == (2, "", 1) and SECRET not in err and err[:-1].isprintable()
+        failed += [] if right and re.match(f"ginkgo-exporter: .*{reason}", err) else [(arguments, reason, out, err)]
+    assert not failed, "\n".join(map(str, failed))
+    assert len(cases) > 100
+
+
+def test_all_errors_are_told_at_once_where_they_were_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt mode must not lead to a second error about the addresses that go with it."""
+    file = write(tmp_path, "redis:\n  mode: sentinal\nlog:\n  levle: info\n")
+    monkeypatch.setenv("GINKGO_EXPORTER_LOG_FORMAT", "xml")
+    monkeypatch.setenv("GINKGO_EXPORTER_KEYS_METRICS_PREFIX", "heartbeat:")
+    urls = ["redis://a", f"http://u:{SECRET}@b", f"redis://u:{SECRET}@c/x"]
+    assert [line.partition(": n")[0] for line in errors({**file, "redis.timeout": "5", "redis.url": urls})] == [
+        "configuration file: log.levle: unknown setting; the nearest known name is log.level",
+        "--redis.url",
+        "--redis.url",
+        "configuration file: redis.mode: must be one of standalone, sentinel, cluster",
+        "--redis.timeout",
+        "GINKGO_EXPORTER_LOG_FORMAT: must be one of logfmt, json",
+        "GINKGO_EXPORTER_KEYS_METRICS_PREFIX",
+    ]
+    assert SECRET not in repr(
+        load({"redis.url": [f"redis://u:{SECRET}@h"], "keys.metrics-prefix": "m", "log.format": "json"})
     )
 
 
-@pytest.mark.parametrize(
-    ("flags", "reason"),
-    [
-        ({"redis.mode": "sentinel"}, "--redis.sentinel-master"),
-        ({"redis.url": ["redis://a", "redis://b"]}, "--redis.url"),
-        ({"redis.url": ["unix:///run/redis.sock"], "redis.mode": "cluster"}, "must name a host"),
-        ({"redis.url": ["redis://"], "redis.mode": "cluster"}, "must name a host"),
-        ({"redis.tls-cert-file": __file__, "redis.url": ["rediss://a"]}, "--redis.tls-cert-file"),
-        ({"redis.tls-ca-file": __file__}, "rediss://"),
-        ({"keys.metrics-prefix": "heartbeat:"}, "--keys.heartbeat-prefix"),
-        ({"keys.heartbeat-prefix": "node:metrics:"}, "--keys.heartbeat-prefix"),
-    ],
-)
-def test_settings_that_do_not_go_together_are_refused(flags: dict[str, object], reason: str) -> None:
-    assert reason in refusal(flags)
+def test_mistyped_variable_is_named_without_its_value_and_a_services_variable_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("SERVICE_HOST", "SERVICE_PORT_METRICS", "PORT", "PORT_19121_TCP_ADDR", "HEADLESS_SERVICE_HOST"):
+        monkeypatch.setenv(f"GINKGO_EXPORTER_{name}", "tcp://10.0.0.1:19121")
+    monkeypatch.setenv("GINKGO_EXPORTER_REDIS_ULR", f"redis://u:{SECRET}@h")
+    hint = "is unknown and has no effect; the nearest known name is GINKGO_EXPORTER_REDIS_URL"
+    assert unknown_variables() == [f"the variable GINKGO_EXPORTER_REDIS_ULR {hint}"]
 
 
-def test_secrets_are_not_in_the_representation() -> None:
-    assert SECRET not in repr(load({"redis.url": [f"redis://u:{SECRET}@h"]}))
+def test_yaml_values_are_texts_as_the_user_wrote_them(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text("a: off\nb: 05\nc: [1.0, true]\nd:\ne: ~\n'': {x: 'null'}\n")
+    content = {"a": "off", "b": "05", "c": ["1.0", "true"], "d": None, "e": None, "": {"x": "null"}}
+    assert read_yaml(tmp_path / "a.yml") == content
+    for text in ("", "# all of it is commented out\n", "---\n"):
+        assert values(load(write(tmp_path, text)))["redis.timeout"] == 5
 
 
-# --- the command line --------------------------------------------------------------------------
+def test_durations_sizes_and_addresses_are_read_as_prometheus_reads_them() -> None:
+    read = {
+        "500ms": 0.5,
+        "1h1m1s1ms": 3661.001,
+        "1w2d": 777_600,
+        "1y": 31_536_000,
+        "0": 0,
+        "90s": 90,
+        "100y": 3_153_600_000,
+    }
+    assert {text: parse_duration(text) for text in read} == pytest.approx(read)
+    assert [parse_size(text) for text in ("1B", "512KB", "10MB", "3GB")] == [1, 524_288, 10_485_760, 3 * 2**30]
+    for text in ("", " ", "10", "1 s", "1s ", "10S", "1s1m", "1m1m", "1e3s", "\u0661s", "1s\n", "inf", "10 MB", "10mb"):
+        for parse in (parse_duration, parse_size):
+            with pytest.raises(ValueError, match="not a"):
+                parse(text)
+    for address in ("[::1]:80", "[fe80::1%eth0]:80", "127.0.0.1:80", ":80", "host-1.example:0"):
+        assert str(load({"web.listen-address": address}).web.listen_address) == address
+    for url in ("redis://", "redis://:p%2F@h", "rediss://[::1]:1/3", "unix:///a/b.sock?db=2", "unix://u:p@/a"):
+        assert load({"redis.url": [url]}).redis.url[0].get_secret_value() == url
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--no-such-flag"],
-        ["--redis.timeout"],
-        ["--redis.timeout=soon"],
-        ["--redis.time=5s"],
-        ["no-such-command"],
-        [f"--redis.urll=redis://u:{SECRET}@h"],
-        [f"redis://u:{SECRET}@h"],
-        [f"--redis.url=http://u:{SECRET}@h"],
-        ["check", "--config.file=/nowhere/at/all.yml"],
-    ],
-)
-def test_bad_usage_is_one_line_and_exit_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("ginkgo-exporter: ")
-    assert err.count("\n") == 1
-    assert SECRET not in err
-
-
-def test_address_in_use_is_one_line_and_exit_2(shared_redis: RedisServer) -> None:
-    done = command("--web.listen-address", f"127.0.0.1:{shared_redis.port}")
-    assert done.returncode == 2
-    assert done.stderr.startswith("ginkgo-exporter: --web.listen-address: cannot listen on ")
-    assert done.stderr.count("\n") == 1
-
-
-def test_check_says_what_it_found_and_exits_0(shared_redis: RedisServer, client: "redis.Redis") -> None:
-    beat(client, "node-1")
-    done = command("check", "--redis.url", shared_redis.url)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "configuration: good" in done.stdout
-    assert "redis: good, a master with 1 nodes, 1 of them beating" in done.stdout
-
-
-def test_check_without_redis_says_so_and_exits_1() -> None:
-    done = command("check", "--redis.url", f"redis://u:{SECRET}@127.0.0.1:1/0")
-    assert done.returncode == 1
-    assert "refused" in done.stdout
-    assert SECRET not in done.stdout + done.stderr
+@given(st.integers(0, 10**12))
+def test_formatted_duration_reads_back_to_the_millisecond(milliseconds: int) -> None:
+    assert round(parse_duration(format_duration(milliseconds / 1000)) * 1000) == milliseconds

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from fake_server import fake_server
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,8 +13,9 @@ from exporter.fleet import Fleet
 from exporter.settings import load
 from exporter.snapshot.rows import rows_of
 from exporter.source import open_source
-from siege.fake_redis import Data, answer
-from siege.redis_attacks import SHAPES, always
+from lab.fakes import fake_server
+from lab.siege.fake_redis import Data, answer
+from lab.siege.redis_attacks import SHAPES, always
 
 COMMANDS = [b"SCAN", b"INFO", b"HMGET", b"PTTL", b"MGET", b"EXISTS", b"GET", b"HGETALL", b"OBJECT", b"CLIENT"]
 NAMES = [f"execution-node-{number:06}" for number in range(5)]

@@ -18,7 +18,7 @@ from exporter.snapshot.rows import (
     with_ages,
 )
 from fleets import snapshot_of
-from readings import WALL, Pair
+from lab.readings import WALL, Pair
 
 NOW = 1_000_000.0
 

@@ -6,11 +6,11 @@ from threading import RLock
 from typing import Any
 
 from exporter.liveness.judge import State
-from soak.answers import Answer, ShownNode
-from soak.model import Model
-from soak.nodes import Node
-from soak.servers import TTL
-from soak.truth import Fault, Key, Span, Write
+from lab.soak.answers import Answer, ShownNode
+from lab.soak.model import Model
+from lab.soak.nodes import Node
+from lab.soak.servers import TTL
+from lab.soak.truth import Fault, Key, Span, Write
 
 HASH: Mapping[str, Any] = {
     "portfolios": 3,

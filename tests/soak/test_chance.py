@@ -4,7 +4,7 @@ import pytest
 from by_hand import Truth, seen_online
 
 from exporter.liveness.judge import State
-from soak.truth import Fault, Write
+from lab.soak.truth import Fault, Write
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from by_hand import COUNTERS, HASH, Truth, seen_online
 
 from exporter.liveness.judge import State
 from exporter.push.alerts import NODE_OFFLINE
-from soak.alertmanager import Notice
-from soak.answers import Answer, ShownNode
-from soak.events import EventJudge
-from soak.report import Report
+from lab.soak.alertmanager import Notice
+from lab.soak.answers import Answer, ShownNode
+from lab.soak.events import EventJudge
+from lab.soak.report import Report
 
 UNIX = 1_000_000.0
 """Unix time of the monotonic time 0."""

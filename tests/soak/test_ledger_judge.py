@@ -9,15 +9,15 @@ from by_hand import HASH, Truth
 
 from exporter.demo.scheduler import ORPHANED
 from exporter.liveness.judge import State
-from soak.answers import Answer, ShownNode
-from soak.faults import SAVES
-from soak.ledger import LedgerJudge
-from soak.ledger_states import QUIET
-from soak.measure import LOADED, PortfolioValues
-from soak.nodes import Node
-from soak.servers import TTL
-from soak.shown_ledger import ShownLedger
-from soak.truth import Fault, Key, Write
+from lab.soak.answers import Answer, ShownNode
+from lab.soak.faults import SAVES
+from lab.soak.ledger import LedgerJudge
+from lab.soak.ledger_states import QUIET
+from lab.soak.measure import LOADED, PortfolioValues
+from lab.soak.nodes import Node
+from lab.soak.servers import TTL
+from lab.soak.shown_ledger import ShownLedger
+from lab.soak.truth import Fault, Key, Write
 
 P = "portfolio-1"
 STATES = ("traded", "untraded", "misplaced", "duplicated", "unplanned", "unknown")

@@ -7,8 +7,8 @@ import pytest
 from by_hand import COUNTERS, GONE, Truth, lose, seen_online
 
 from exporter.liveness.judge import State
-from soak.answers import Answer
-from soak.truth import Fault, Write
+from lab.soak.answers import Answer
+from lab.soak.truth import Fault, Write
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from by_hand import COUNTERS, HASH, Truth, seen_online
 
 from exporter.liveness.judge import State
 from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, REDIS_UNREACHABLE, WRITES_REFUSED
-from soak.alertmanager import Notice
-from soak.answers import Answer, ShownNode
-from soak.nodes import Node
-from soak.pages import Pages
-from soak.report import Report
-from soak.truth import Fault, Write
+from lab.soak.alertmanager import Notice
+from lab.soak.answers import Answer, ShownNode
+from lab.soak.nodes import Node
+from lab.soak.pages import Pages
+from lab.soak.report import Report
+from lab.soak.truth import Fault, Write
 
 
 @dataclass

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from soak.alertmanager import alertmanager_binary
+from lab.soak.alertmanager import alertmanager_binary
 
 
 @pytest.mark.timeout(400)
 def test_exporter_is_never_wrong_through_a_minute_of_faults() -> None:
     soak = subprocess.run(
-        [sys.executable, "-m", "soak", "--minutes", "1", "--seed", "5"],
+        [sys.executable, "-m", "lab.soak", "--minutes", "1", "--seed", "5"],
         capture_output=True,
         text=True,
         check=False,

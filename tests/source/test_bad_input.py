@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import redis
 
-from nodes import FIELDS, beat, heartbeat_key, metrics_key
-from servers import Exporter, Series, binary, running_exporter, running_redis, series_of
+from lab.nodes import FIELDS, beat, heartbeat_key, metrics_key
+from lab.servers import Exporter, Series, binary, running_exporter, running_redis, series_of
 
 LONG_ID = "x" * 10_000
 ODD_IDS: dict[str, str | bytes] = {

@@ -8,7 +8,6 @@ from threading import Event, Thread
 
 import pytest
 import redis
-from clusters import RunningCluster
 from redis.cluster import ClusterNode, RedisCluster
 from redis.crc import key_slot
 from structlog.testing import capture_logs
@@ -27,9 +26,10 @@ from exporter.source.options import pool_of
 from exporter.source.reading import MISSING, Reader, Reading, Server
 from exporter.source.requests import KeyNames, pack
 from exporter.source.topology import Cluster, Primaries, Topology
-from nodes import FIELDS as WRITTEN
-from nodes import beat, heartbeat_key, metrics_key, stop
-from servers import RedisServer, free_port, running_redis, wait_for
+from lab.clusters import RunningCluster
+from lab.nodes import FIELDS as WRITTEN
+from lab.nodes import beat, heartbeat_key, metrics_key, stop
+from lab.servers import RedisServer, free_port, running_redis, wait_for
 
 pytestmark = [pytest.mark.server("redis-server"), pytest.mark.server("redis-cli")]
 

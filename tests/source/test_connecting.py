@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_server import fake_server
 
 from exporter.errors import SettingsError, SourceError, SourceTimeoutError
 from exporter.fleet import Fleet
 from exporter.settings import load
 from exporter.source import open_source
 from exporter.source.connection import Pool, linked
-from servers import running_redis, wait_for
+from lab.fakes import fake_server
+from lab.servers import running_redis, wait_for
 
 PATIENT = "30s"
 """The timeout of the settings; longer than the test, so that only the read's deadline can end the read."""

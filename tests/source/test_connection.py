@@ -8,13 +8,13 @@ from typing import Any, Final
 import pytest
 import redis
 from rights import ACL_RIGHTS, NODE_KEYS, NODE_RIGHTS
-from tls import Certificates
 
 from exporter.errors import SourceError
-from exporter.settings import Redis, Settings
+from exporter.settings import load
 from exporter.source import open_source
-from nodes import beat
-from servers import RedisServer, free_port, running_exporter, running_redis, wait_for
+from lab.nodes import beat
+from lab.servers import RedisServer, free_port, running_exporter, running_redis, wait_for
+from lab.tls import Certificates
 
 REDIS = pytest.param("redis-server", marks=pytest.mark.server("redis-server"))
 VALKEY = pytest.param("valkey-server", marks=pytest.mark.server("valkey-server"))
@@ -25,7 +25,9 @@ LONG: Final = ("--heartbeat.ttl", "10m")
 
 def read(url: str, **options: Any) -> list[bytes]:
     """Discover and read all nodes over connections of these settings; return the nodes that have a heartbeat."""
-    source = open_source(Settings(redis=Redis.of({"url": [url], "timeout": "2s", **options})))
+    source = open_source(
+        load({"redis.url": [url], "redis.timeout": "2s"} | {f"redis.{name}": text for name, text in options.items()})
+    )
     try:
         names = sorted(source.discover(2).names)
         reading = source.reader().read(names, time.monotonic() + 2)

@@ -11,9 +11,9 @@ from exporter.fleet import Fleet
 from exporter.settings import load
 from exporter.source import open_source
 from exporter.source.discovery import COUNT, PAGE, SHARE, pause_after
-from nodes import beat
-from proxy import Fault, Proxy
-from servers import RedisServer, running_redis, wait_for
+from lab.nodes import beat
+from lab.proxy import Fault, Proxy
+from lab.servers import RedisServer, running_redis, wait_for
 
 OTHERS = 1_000_000
 

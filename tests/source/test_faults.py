@@ -10,8 +10,8 @@ from typing import Final
 import pytest
 import redis
 
-from nodes import beat, crash, heartbeat_key, metrics_key
-from servers import Exporter, RedisServer, Series, running_exporter, running_redis, wait_for
+from lab.nodes import beat, crash, heartbeat_key, metrics_key
+from lab.servers import Exporter, RedisServer, Series, running_exporter, running_redis, wait_for
 from witness import FLAGS, TTL, Platform, assert_says_that_redis_is_down
 
 BEAT: Final = TTL / 3

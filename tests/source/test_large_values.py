@@ -12,8 +12,8 @@ from exporter.source import careful, open_source, requests
 from exporter.source.careful import MOST_VALUE, ROOM, TOO_LARGE
 from exporter.source.framing import USUAL
 from exporter.source.reading import MISSING, Reading
-from nodes import beat, crash, heartbeat_key, metrics_key
-from servers import RedisServer
+from lab.nodes import beat, crash, heartbeat_key, metrics_key
+from lab.servers import RedisServer
 
 NAMES = [b"node-%d" % number for number in range(7)]
 LARGE = b"9" * (USUAL.size + 2**20)

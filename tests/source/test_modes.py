@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 import redis
-from clusters import RunningCluster
 from rights import ACL_RIGHTS, CLUSTER_RIGHTS
-from sentinels import Watched
-from tls import Certificates
 
 from exporter.errors import SourceError
 from exporter.settings import load
 from exporter.source import open_source
-from nodes import beat, metrics_key
-from servers import RedisServer
+from lab.clusters import RunningCluster
+from lab.nodes import beat, metrics_key
+from lab.sentinels import Watched
+from lab.servers import RedisServer
+from lab.tls import Certificates
 
 pytestmark = [pytest.mark.server("redis-server"), pytest.mark.server("redis-cli")]
 

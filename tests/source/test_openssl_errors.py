@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from threading import Thread
 
 import pytest
-from tls import Certificates
 
 from exporter.errors import SourceError
-from exporter.settings import Redis
+from exporter.settings import load
 from exporter.source.connection import Pool, linked
 from exporter.source.options import options_of
-from proxy import RESET
+from lab.proxy import RESET
+from lab.tls import Certificates
 
 PING = b"*1\r\n$4\r\nPING\r\n"
 
@@ -40,7 +40,7 @@ def served(certificates: Certificates, *, resets: bool) -> Iterator[tuple[Pool, 
         server = Thread(target=serve, daemon=True)
         server.start()
         url = f"rediss://127.0.0.1:{listener.getsockname()[1]}/0"
-        pool = Pool.of(options_of(Redis.of({"url": [url], "tls-ca-file": certificates.ca}), url))
+        pool = Pool.of(options_of(load({"redis.url": [url], "redis.tls-ca-file": certificates.ca}).redis, url))
         yield pool, server
         pool.disconnect()
         server.join(10)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import redis
-from clusters import RunningCluster
 from structlog.testing import capture_logs
 
 from exporter.errors import SourceError
@@ -20,8 +19,9 @@ from exporter.source.plan_idle import IdleTime
 from exporter.source.requests import pack
 from exporter.source.router import ask_each
 from exporter.source.standalone import StandaloneSource
-from proxy import NONE, SWALLOWS, Proxy
-from servers import RedisServer, wait_for
+from lab.clusters import RunningCluster
+from lab.proxy import NONE, SWALLOWS, Proxy
+from lab.servers import RedisServer, wait_for
 
 KEY = b"schedule:plan"
 PLAN = {b"p1": b"a", b"p2": b"b", b"p3": b"__ORPHANED__"}

@@ -12,7 +12,7 @@ from exporter.settings import load
 from exporter.source.connection import linked
 from exporter.source.options import pool_of
 from exporter.source.requests import pack
-from servers import RedisServer
+from lab.servers import RedisServer
 
 THREADS = 8
 ROUNDS = 150

@@ -13,7 +13,7 @@ from exporter.fleet import Fleet
 from exporter.liveness.judge import State
 from exporter.settings import Settings, load
 from exporter.source import open_source
-from nodes import beat
+from lab.nodes import beat
 
 PASSWORD = "s3cret-Pa55"  # noqa: S105 - of a server that lives for a test
 RIGHTS = ["+info", "+scan", "+hmget", "+pttl", "+mget", "+get", "+exists"]

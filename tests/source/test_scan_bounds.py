@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import hiredis
 import pytest
-from fake_server import fake_server
 
 from exporter.settings import load
 from exporter.source import open_source
 from exporter.source.discovery import Found
 from exporter.source.limits import LONGEST_NAME
 from exporter.source.requests import pack
-from siege.fake_redis import Data
+from lab.fakes import fake_server
+from lab.siege.fake_redis import Data
 
 Scan = Callable[[], bytes]
 

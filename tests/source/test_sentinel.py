@@ -6,15 +6,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from sentinels import Watched
 
 from exporter.errors import SourceError
 from exporter.fleet import Fleet
 from exporter.liveness.judge import State
 from exporter.source import open_source, sentinel
 from exporter.source.reading import Reader, Reading
-from nodes import beat
-from servers import wait_for
+from lab.nodes import beat
+from lab.sentinels import Watched
+from lab.servers import wait_for
 
 pytestmark = pytest.mark.server("redis-server")
 
@@ -95,7 +95,7 @@ def test_sentinel_that_is_down_changes_nothing_while_the_master_answers(
 
 def test_master_that_is_unknown_to_sentinel_is_reported_in_one_line(watched: Watched) -> None:
     redis_settings = watched.settings.redis.with_values(sentinel_master="another")
-    source = open_source(watched.settings.with_values(redis=redis_settings))
+    source = open_source(watched.settings._replace(redis=redis_settings))
     with pytest.raises(SourceError, match="No master found for 'another'"):
         read(source.reader())
     source.close()

@@ -9,13 +9,13 @@ from socket import socket
 from typing import Any
 
 import pytest
-from fake_server import fake_server
 
 from exporter.errors import SourceError
 from exporter.settings import load
 from exporter.source import open_source
 from exporter.source.reading import Source
-from servers import RedisServer, free_port, running_redis, wait_for
+from lab.fakes import fake_server
+from lab.servers import RedisServer, free_port, running_redis, wait_for
 
 
 class FakeSentinel:

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 import redis
-from fake_server import fake_server
 
 from exporter.errors import SourceError
 from exporter.settings import load
 from exporter.source import open_source
 from exporter.source.reading import Reader, Server
 from exporter.source.server import server_of
-from servers import RedisServer, running_redis, wait_for
-from siege.fake_redis import Data, answer
+from lab.fakes import fake_server
+from lab.servers import RedisServer, running_redis, wait_for
+from lab.siege.fake_redis import Data, answer
 
 REDIS = pytest.param("redis-server", marks=pytest.mark.server("redis-server"))
 VALKEY = pytest.param("valkey-server", marks=pytest.mark.server("valkey-server"))

@@ -9,8 +9,8 @@ import pytest
 from exporter.contract import FIELDS
 from exporter.settings import load
 from exporter.source import open_source, requests
-from nodes import beat, heartbeat_key, metrics_key
-from servers import RedisServer
+from lab.nodes import beat, heartbeat_key, metrics_key
+from lab.servers import RedisServer
 
 SEEN = {
     "alive": (b"7", True, True, False),

@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 
 import pytest
-from tls import Certificates
 
 from exporter.errors import SourceError
 from exporter.fleet import Fleet
 from exporter.settings import load
 from exporter.source.tls_mismatch import tls_mismatch
-from servers import Exporter, RedisServer, free_port, running_redis, wait_for
+from lab.servers import Exporter, RedisServer, free_port, running_redis, wait_for
+from lab.tls import Certificates
 
 
 def hint(url: str) -> str:

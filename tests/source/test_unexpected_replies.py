@@ -7,11 +7,11 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from fake_server import fake_server
 
 from exporter.errors import SourceError
 from exporter.settings import load
 from exporter.source import open_source
+from lab.fakes import fake_server
 
 MODES: dict[str, dict[str, Any]] = {
     "standalone": {},

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
-from servers import binary
+from lab.servers import binary
 
 FLAGS = (
     "--headless",

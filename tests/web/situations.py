@@ -11,8 +11,8 @@ from urllib.request import urlopen
 
 import redis
 
-from nodes import beat
-from servers import Exporter, RedisServer, running_redis, wait_for
+from lab.nodes import beat
+from lab.servers import Exporter, RedisServer, running_redis, wait_for
 
 NAMES = ("empty", "well", "dead", "untraded", "alertmanager", "loss", "refused", "away")
 """The situations in their order."""

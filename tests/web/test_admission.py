@@ -15,8 +15,8 @@ import bcrypt
 import pytest
 import trustme
 
-from nodes import beat
-from servers import Exporter, Process, RedisServer, binary, free_port, wait_for
+from lab.nodes import beat
+from lab.servers import Exporter, Process, RedisServer, binary, free_port, wait_for
 
 
 def hashed(password: str) -> str:

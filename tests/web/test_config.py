@@ -52,7 +52,7 @@ def test_relative_paths_start_at_the_configuration_files_folder(tmp_path: Path) 
         ('http_server_config: {headers: {X-Frame-Options: "deny\\r\\nSet-Cookie: a"}}', "headers"),
         ("http_server_config: {headers: {Server: me}}", "headers"),
         ("- a", "dictionary"),
-        ("a: [", "while parsing"),
+        ("a: [", "line 1"),
     ],
 )
 def test_invalid_file_is_rejected_in_one_line_that_names_the_place(tmp_path: Path, text: str, reason: str) -> None:

@@ -14,8 +14,8 @@ from exporter.telemetry import Telemetry
 from exporter.web import event_list
 from exporter.web.event_list import EventQuery, events_json
 from journal_events import T0
-from nodes import beat
-from servers import RedisServer, running_exporter, wait_for
+from lab.nodes import beat
+from lab.servers import RedisServer, running_exporter, wait_for
 
 
 @pytest.fixture

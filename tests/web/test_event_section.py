@@ -12,7 +12,7 @@ from exporter.web import page
 from exporter.web.event_section import event_section
 from fleets import snapshot_of
 from journal_events import T0
-from servers import wait_for
+from lab.servers import wait_for
 
 HOSTILE = "n'\"`$(x)\n\x1b[2J<script>alert(1)</script>"
 

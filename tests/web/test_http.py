@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
-from nodes import beat, crash
-from servers import (
+from lab.nodes import beat, crash
+from lab.servers import (
     Answer,
     Exporter,
     Process,

@@ -13,7 +13,7 @@ from exporter.snapshot.rows import rows_of
 from exporter.snapshot.snapshot import Snapshot
 from exporter.web.node_list import NodeQuery, nodes_json
 from fleets import FLEETS, snapshot_of
-from readings import Pair
+from lab.readings import Pair
 
 SORTS = ["node_id", "portfolios", "status", "state", "heartbeat_ttl_seconds", "queue_size", "offline_since"]
 

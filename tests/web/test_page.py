@@ -17,8 +17,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from exporter.web import page
-from nodes import beat
-from servers import Exporter, RedisServer, wait_for
+from lab.nodes import beat
+from lab.servers import Exporter, RedisServer, wait_for
 
 MARKUP = "<b onclick=alert(1)>n</b><script>document.title='owned'</script>\x1b\n\"'&amp;"
 MARKUP_SHOWN = r"<b onclick=alert(1)>n</b><script>document.title='owned'</script>\x1b\n" + "\"'&amp;"

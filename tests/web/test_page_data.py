@@ -12,7 +12,7 @@ from exporter.liveness.states import State
 from exporter.settings import load
 from exporter.web import page
 from fleets import snapshot_of
-from readings import WALL, Pair
+from lab.readings import WALL, Pair
 
 NODES = {
     b"node-1": Pair(ttl=12, fields={"total_events": b"1234567", "cpu_usage": b"12.5"}),

@@ -13,8 +13,8 @@ from typing import Final
 import pytest
 
 from exporter.web.connections import MOST_CONNECTIONS
-from nodes import beat
-from servers import Exporter, RedisServer, running_exporter, running_redis, wait_for
+from lab.nodes import beat
+from lab.servers import Exporter, RedisServer, running_exporter, running_redis, wait_for
 from witness import Vitals
 
 NODES: Final = 1000

@@ -9,8 +9,8 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from nodes import beat
-from servers import Exporter, RedisServer, running_exporter, wait_for
+from lab.nodes import beat
+from lab.servers import Exporter, RedisServer, running_exporter, wait_for
 
 
 def basic(password: str) -> str:

@@ -23,9 +23,9 @@ from exporter.web.shell import assignment, in_promql, with_node
 from fleets import snapshot_of
 from hostile_ids import HOSTILE
 from journal_events import T0
+from lab.readings import ALIVE, CRASHED
+from lab.servers import RedisServer, running_exporter
 from portfolio_snapshots import example
-from readings import ALIVE, CRASHED
-from servers import RedisServer, running_exporter
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from nodes import beat
-from servers import Exporter, RedisServer, wait_for
+from lab.nodes import beat
+from lab.servers import Exporter, RedisServer, wait_for
 
 
 def body(url: str) -> str:

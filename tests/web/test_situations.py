@@ -16,7 +16,7 @@ from selenium.webdriver.common.keys import Keys
 from situations import NAMES, Course, running_course
 
 from exporter.web.runbooks import runbook
-from servers import wait_for
+from lab.servers import wait_for
 
 AXE = Path(__file__).parent / "axe"
 PHONE, DESK = (390, 844), (1200, 800)

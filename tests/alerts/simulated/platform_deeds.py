@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
-from simulated.world import Deed, World
+from lab.simulated.world import Deed, World
 
 
 class PlatformDeeds(ABC):

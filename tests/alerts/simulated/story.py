@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from simulated.platform_deeds import PlatformDeeds
-from simulated.simulated_exporter import SimulatedExporter
-from simulated.world import Deed, World
+
+from lab.simulated.simulated_exporter import SimulatedExporter
+from lab.simulated.world import Deed, World
 
 
 class Turn(NamedTuple):

@@ -23,8 +23,8 @@ from rich.console import Console
 from exporter.commands.listing import Listing
 from exporter.commands.nodes import chosen
 from exporter.commands.table import render
-from nodes import FIELDS, beat
-from servers import Exporter, Process, RedisServer, free_port, wait_for
+from lab.nodes import FIELDS, beat
+from lab.servers import Exporter, Process, RedisServer, free_port, wait_for
 
 HOSTILE = "=cmd|'\x1b[31m\r\n<b>\u202e"
 

@@ -1,0 +1,198 @@
+"""The one fake Redis: its keys are in memory, its time is passed in, and its faults are attributes.
+
+It answers redis-py in the same process (``client``), a socket (``serve``), and the exporter in simulated time.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from socket import socket
+from typing import Any, Final
+
+import hiredis
+import redis
+from redis.exceptions import ResponseError
+
+Twist = Callable[[list[bytes], bytes], bytes]
+"""Given a command and the honest reply to it, returns the reply that is sent."""
+_WRITES: Final = frozenset((b"SET", b"SETEX", b"HSET", b"DEL", b"UNLINK", b"PEXPIRE"))
+_REFUSED: Final = {"MISCONF": "MISCONF errors saving", "OOM": "OOM used memory", "NOREPLICAS": "NOREPLICAS few"}
+WRONG_TYPE: Final = "WRONGTYPE Operation against a key holding the wrong kind of value"
+
+
+class FakeRedis:
+    """Keys and their expiries, and what the platform and the exporter ask for.
+
+    Args:
+        clock: Returns seconds, which may be simulated.
+
+    Attributes:
+        down: Whether it does not answer.
+        refusing: The error with which it refuses writes, such as ``MISCONF``; empty while it takes them.
+        info: More lines of ``INFO``, by their names.
+        saving: Whether a child process saves a snapshot: then no look at a key is recorded.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._keys: dict[bytes, bytes | dict[bytes, bytes]] = {}
+        self._ends: dict[bytes, float] = {}
+        self._looked: dict[bytes, float] = {}
+        self._dump: tuple[dict[bytes, Any], dict[bytes, float]] = {}, {}
+        self.run, self._started = 1, clock() - 86_400
+        self.down, self.refusing, self.saving = False, "", False
+        self.info: dict[str, Any] = {}
+        self.refused = dict.fromkeys(_REFUSED, 0)
+
+    # --- faults ----------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Take a snapshot, which a later restart can restore."""
+        self._dump = dict(self._keys), dict(self._ends)
+
+    def restart(self, data: str = "kept") -> None:
+        """Answer again with another run id; ``data`` is "kept", "saved" (from the last snapshot) or "lost"."""
+        if data != "kept":
+            keys, ends = self._dump if data == "saved" else ({}, {})
+            self._keys, self._ends = dict(keys), dict(ends)
+        self.run, self._started, self.down = self.run + 1, self._clock(), False
+        self.refused = dict.fromkeys(_REFUSED, 0)
+        self.info["loading_keys"] = int(data != "lost")
+
+    # --- commands --------------------------------------------------------------------------
+
+    def client(self) -> "redis.Redis":
+        """Return a redis-py client without a connection."""
+        return _Client(self)
+
+    def execute(self, *words: bytes, looks: bool = True) -> Any:
+        """Return the reply to a command; an error is returned, too.
+
+        Args:
+            words: The command.
+            looks: Whether the look resets the key's idle time: ``CLIENT NO-TOUCH`` keeps it from that.
+        """
+        name = words[0].upper()
+        if name in _WRITES and self.refusing:
+            self.refused[self.refusing] += 1
+            return ResponseError(_REFUSED[self.refusing])
+        if looks and not self.saving and len(words) > 1 and name != b"OBJECT":
+            self._looked[words[1]] = self._clock()
+        try:
+            return self._run(name, *words[1:])
+        except (AttributeError, TypeError):
+            return ResponseError(WRONG_TYPE)
+
+    def _run(self, name: bytes, *words: bytes) -> Any:  # noqa: C901, PLR0911, PLR0912 - one case for each command
+        match [name, *words]:
+            case [b"SET", key, value, unit, time_left]:
+                self._keys[key], unit = value, unit.upper()
+                self._ends[key] = self._clock() + int(time_left) / (1 if unit == b"EX" else 1000)
+            case [b"HSET", key, *pairs]:
+                there = self._get(key, {})
+                self._keys[key] = there | dict(zip(pairs[::2], pairs[1::2], strict=True))
+                return len(pairs) // 2
+            case [b"DEL", *keys]:
+                for key in keys:
+                    self._ends.pop(key, None)
+                return sum(self._keys.pop(key, None) is not None for key in keys)
+            case [b"PEXPIRE", key, milliseconds]:
+                self._ends[key] = self._clock() + int(milliseconds) / 1000
+            case [b"GET", key]:
+                return None if (value := self._get(key)) is None else value + b""  # a hash is a TypeError
+            case [b"MGET", *keys]:
+                return [value if isinstance(value := self._get(key), bytes) else None for key in keys]
+            case [b"HGETALL", key]:
+                return [word for pair in self._get(key, {}).items() for word in pair]
+            case [b"HGET", key, field]:
+                return self._get(key, {}).get(field)
+            case [b"HMGET", key, *fields]:
+                return [self._get(key, {}).get(field) for field in fields]
+            case [b"PTTL", key]:
+                there, end = self._get(key), self._ends.get(key)
+                return -2 if there is None else -1 if end is None else round((end - self._clock()) * 1000)
+            case [b"EXISTS", key]:
+                return int(self._get(key) is not None)
+            case [b"OBJECT", _, key]:
+                return None if self._get(key) is None else int(self._clock() - self._looked.get(key, 0))
+            case [b"SCAN", _, *options]:
+                pattern = options[options.index(b"MATCH") + 1].decode("latin-1") if b"MATCH" in options else "*"
+                return [b"0", [key for key in self.keys() if fnmatchcase(key.decode("latin-1"), pattern)]]
+            case [b"INFO", *_]:
+                return self._info().encode()
+            case [b"HELLO", *_]:
+                return ResponseError("ERR unknown command 'HELLO'")
+        return b"OK"
+
+    def keys(self) -> list[bytes]:
+        """Return the keys that have not expired."""
+        return [key for key in tuple(self._keys) if self._get(key) is not None]
+
+    def _get(self, key: bytes, default: Any = None) -> Any:
+        if self._ends.get(key, self._clock() + 1) <= self._clock():
+            del self._keys[key], self._ends[key]
+        return self._keys.get(key, default)
+
+    def _info(self) -> str:
+        lines: Mapping[str, Any] = {
+            "redis_version": "8.0.0",
+            "redis_mode": "standalone",
+            "run_id": f"run-{self.run}",
+            "uptime_in_seconds": int(self._clock() - self._started),
+            "role": "master",
+            "loading": 0,
+            "rdb_bgsave_in_progress": int(self.saving),
+            "rdb_last_bgsave_status": "err" if self.refusing == "MISCONF" else "ok",
+            **{f"errorstat_{error}": f"count={count}" for error, count in self.refused.items() if count},
+            **self.info,
+        }
+        return "# Server\r\n" + "".join(f"{name}:{value}\r\n" for name, value in lines.items())
+
+    # --- over a socket ---------------------------------------------------------------------
+
+    def serve(self, connection: socket, twist: Twist = lambda _, reply: reply) -> None:
+        """Answer a connection until it ends; ``twist`` may change each reply."""
+        reader = hiredis.Reader()
+        while not self.down and (received := connection.recv(1 << 16)):
+            reader.feed(received)
+            replies = []
+            while words := reader.gets():
+                replies.append(twist(words, packed(self.execute(*words))))
+            connection.sendall(b"".join(replies))
+
+
+def packed(reply: Any) -> bytes:
+    """Return a reply in Redis's protocol."""
+    match reply:
+        case None:
+            return b"$-1\r\n"
+        case int():
+            return b":%d\r\n" % reply
+        case bytes():
+            return b"$%d\r\n%b\r\n" % (len(reply), reply)
+        case Exception():
+            return f"-{reply}\r\n".encode()
+    return b"*%d\r\n" % len(reply) + b"".join(map(packed, reply))
+
+
+class _Client(redis.Redis):
+    """Sends each command to a fake Redis, and not over a connection."""
+
+    def __init__(self, fake: FakeRedis) -> None:
+        super().__init__(protocol=2)
+        self._fake = fake
+
+    def execute_command(self, *words: Any, **options: Any) -> Any:
+        """Execute a command.
+
+        Raises:
+            RedisError: The fake Redis is down, or its reply is an error.
+        """
+        if self._fake.down:
+            raise redis.ConnectionError("the fake Redis is down")
+        encoder = self.connection_pool.get_encoder()
+        reply = self._fake.execute(*map(encoder.encode, words))
+        if isinstance(reply, Exception):
+            raise reply
+        callback = self.response_callbacks.get(words[0])
+        return callback(reply, **options) if callback else reply

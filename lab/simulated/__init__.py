@@ -1,0 +1,1 @@
+"""The platform and an exporter in simulated time."""
