@@ -7,9 +7,10 @@ from pathlib import Path
 from exporter.alerting_rules.loading import load
 from exporter.alerting_rules.rule_file import rules_text
 from exporter.alerting_rules.unit_tests import unit_tests
+from exporter.settings import Settings
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(_: Settings, arguments: argparse.Namespace) -> int:
     """Print the rules or the tests and return 0.
 
     Raises:
