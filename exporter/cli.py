@@ -88,7 +88,7 @@ _COMMANDS: Final = {
     "rules": _Command(
         "exporter.commands.rules:run",
         "print the alert rules for Prometheus, with your links, labels, thresholds and selectors",
-        "ginkgo-exporter {} [--config.file FILE] [--tests [RULES]]",
+        "ginkgo-exporter {} [--config.file FILE]",
         options.add_rules_options,
         sections=(),
     ),
