@@ -1,5 +1,6 @@
 """``ginkgo-exporter check``: tries everything that the settings name, once, and prints a line for each result."""
 
+import argparse
 import asyncio
 import time
 from collections.abc import Iterable, Iterator
@@ -20,7 +21,7 @@ from exporter.source.rights import missing_right
 from exporter.source.tls_mismatch import explained
 
 
-def check(settings: Settings) -> int:
+def check(settings: Settings, _: argparse.Namespace | None = None) -> int:
     """Try Redis and each Alertmanager once and print the results. Return 0 if nothing must be changed, else 1.
 
     Raises:
