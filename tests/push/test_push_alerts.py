@@ -90,7 +90,7 @@ def test_any_id_is_a_label_and_stands_in_the_annotations_as_it_is(raw: bytes) ->
     node_id = shown_id(raw)
     alert, texts = Alert(NODE_OFFLINE, node_id, 0.0), AlertTexts({"job": "j"})
     assert texts.labels(alert)["node_id"] == node_id
-    assert texts.annotations(alert)["summary"] == f"Node {node_id} is offline"
+    assert texts.annotations(alert)["summary"] == f"Node {node_id} went offline"
 
 
 def changed_rules(folder: Path, old: str, new: str, *, as_object: bool = False) -> Path:
