@@ -6,9 +6,11 @@ The nodes and the schedulers are those of the demo; the exporter is the real one
 import heapq
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count, groupby
+from types import MappingProxyType
 from typing import Any, Final
 
 import hiredis
@@ -184,10 +186,9 @@ class StoryNode(Node):
             "cpu_usage": "0.0",
             "memory_usage": "0",
             "status": self.status,
-            **dict(
-                zip(("total_events", "backpressure_count", "dropped_events"), map(_whole, self.counters), strict=True)
-            ),
         }
+        names = ("total_events", "backpressure_count", "dropped_events")
+        texts |= {name: str(int(number)) for name, number in zip(names, self.counters, strict=True)}
         return texts | ({LOADED_FIELD: json.dumps(self.loaded)} if self.lists else {})
 
     def beat(self, redis: Any, now: float) -> None:
@@ -196,10 +197,6 @@ class StoryNode(Node):
             super().beat(redis, now)
         else:
             redis.set(self.own_keys[0], "alive", px=round(self.ttl * 1000))
-
-
-def _whole(number: float) -> str:
-    return str(int(number))
 
 
 class Scheduler(Platform):
@@ -292,9 +289,8 @@ class SimulatedSource:
         """Return the names of all nodes that have keys."""
         self._ask(b"PING")
         keys, workers = self._redis.keys(), tuple(prefix.encode() for prefix in WORKER_PREFIXES.values())
-        names = {
-            key.removeprefix(prefix) for key in keys for prefix in (_METRICS, _HEARTBEAT) if key.startswith(prefix)
-        }
+        nodes = (_METRICS, _HEARTBEAT)
+        names = {key.removeprefix(prefix) for key in keys for prefix in nodes if key.startswith(prefix)}
         return Found(frozenset(names), 0.01, workers=frozenset(key for key in keys if key.startswith(workers)))
 
     def gather(
@@ -359,10 +355,8 @@ class SimulatedExporter:
             return None
         snapshot = None
         if self.fleet.discovered:
-            try:
+            with suppress(SourceError):
                 snapshot = self.fleet._reader.read()
-            except SourceError:
-                pass
         if self.fleet._discovery._woken.is_set():
             self._timeline.at(self._timeline.now, self._discover)
         own = (family for family in self.telemetry.registry.collect() if family.name in _OWN)
@@ -382,10 +376,8 @@ class SimulatedExporter:
         if self.running and self.discovers:
             discovery = self.fleet._discovery
             discovery._woken.clear()
-            try:
+            with suppress(SourceError):
                 discovery.discover()
-            except SourceError:
-                pass
             discovery._tried.set()
 
 
@@ -436,25 +428,26 @@ class World:
 
     Args:
         nodes: Number of nodes at the beginning: n1, n2, …
+        portfolios: Number of portfolios, p1, p2, …, spread over the nodes. Without any there is no scheduler, and the
+            nodes do not say what they have loaded.
         exporters: Names of the exporters: the host part of ``instance``.
         interval: Seconds between two scrapes.
         labels: Labels that Prometheus adds to all series, beside ``job`` and ``instance``.
-        portfolios: Number of portfolios, p1, p2, …, spread over the nodes. Without any there is no scheduler, and the
-            nodes do not say what they have loaded.
         settings: Settings of the exporters.
 
     Attributes:
         prometheus_away: Whether Prometheus scrapes nothing.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a declaration in keywords
         self,
         nodes: int,
-        exporters: Sequence[str],
-        interval: float,
-        labels: Mapping[str, str],
-        settings: Mapping[str, Any],
         portfolios: int = 0,
+        *,
+        exporters: Sequence[str] = ("a",),
+        interval: float = 15.0,
+        labels: Mapping[str, str] = MappingProxyType({}),
+        settings: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self._labels, self._settings = labels, settings
         self.timeline = Timeline(-WARM_UP)
@@ -490,10 +483,8 @@ class World:
 
     def tries(self, write: Callable[[], object]) -> None:
         """Write; a write that Redis refuses is lost."""
-        try:
+        with suppress(RedisError):
             write()
-        except RedisError:
-            pass
 
     def plan_is(self, **plan: str) -> None:
         """Replace the plan."""
