@@ -7,7 +7,6 @@ is asked in a second look, and only for those without known fields.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import Any, Final, NamedTuple
 
 from exporter.contract import FIELDS
@@ -38,8 +37,6 @@ NO_FIELDS: Final = [None] * len(FIELDS)
 class LargeNodes:
     """The nodes with values that are too large to be read. Readers find them, discovery tries them again.
 
-    One lock guards the state.
-
     Args:
         spent: Told of each node that is found.
 
@@ -49,19 +46,12 @@ class LargeNodes:
 
     def __init__(self, spent: Spent) -> None:
         self.names: frozenset[bytes] = frozenset()
-        self._spent, self._lock = spent, Lock()
+        self._spent = spent
 
     def add(self, name: bytes) -> None:
         """Record a node whose values are too large."""
-        with self._lock:
-            self.names |= {name}
+        self.names |= {name}
         self._spent("replies", f"the values of node {shown_id(name)} are not read: they are larger than 4 MiB")
-
-    def remove(self, names: frozenset[bytes]) -> None:
-        """Record that nodes have values of a usual size again."""
-        if names:
-            with self._lock:
-                self.names -= names
 
 
 @dataclass(slots=True)
