@@ -147,8 +147,11 @@ class Scan:
             self._rights.note("scan", address, is_refused=is_refused)
             if is_refused:
                 raise SourceError(missing_right("scan"))
-            cursor, page = expected(reply, list)
-            yield page, time.monotonic() - start
+            match reply:
+                case [bytes(cursor), list(page)]:
+                    yield page, time.monotonic() - start
+                case _:
+                    expected(reply, tuple)  # it is none: this raises what the reply means
 
 
 def _pattern(*prefixes: bytes) -> bytes:

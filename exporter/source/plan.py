@@ -124,7 +124,7 @@ class PlanReader:
         """
         items = expected(content, list)
         nodes: dict[bytes, bytes] = {}
-        plan = {key: nodes.setdefault(node, node) for key, node in zip(items[::2], items[1::2], strict=True)}
+        plan = {key: nodes.setdefault(node, node) for key, node in zip(items[::2], items[1::2], strict=False)}
         if plan != self._plan:  # a plan that is written anew may come in another order
             self._plan = plan
         return self._plan
