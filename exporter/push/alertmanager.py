@@ -136,7 +136,7 @@ class Alertmanager:
     def _run(self) -> None:
         backoff, longest = self._pace.backoff
         while not self._closed.is_set():
-            self._wake.wait(self._pace.idle)
+            self._wake.wait(min(self._pace.idle, self._pace.refresh))
             self._wake.clear()  # before the posts: what is shown during the last one must not wait
             try:
                 good = self.post_due()
