@@ -88,7 +88,7 @@ def headline(event: Event, subject: str | None = None) -> str:
         kind=kind,
         place=f"Alertmanager {shown(evidence.get('alertmanager', ''))}",
         alert=_alert(event),
-        now="" if several else _REASONS.get(event.evidence_of(event.subjects[0]).get("reason"), "for another reason"),
+        now="for other reasons" if several else _REASONS.get(str(event.evidence_of(event.subjects[0]).get("reason")), "for another reason"),
     )
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import product
 from typing import Any, Final
 
@@ -98,9 +99,7 @@ class Bridge:
         ).set_function(lambda: self.active)
         alerts = Gauge("ginkgo_bridge_alerts", "Alerts that are being pushed.", ("alertname",), registry=registry)
         for name in PUSHED:
-            alerts.labels(name).set_function(
-                lambda name=name: sum(alert.name == name for alert in self._alerts.values())
-            )
+            alerts.labels(name).set_function(partial(self._count, name))
         posts = Counter(
             "ginkgo_bridge_posts",
             "Posts to Alertmanager, by whether it took them.",
@@ -122,6 +121,9 @@ class Bridge:
             registry=registry,
         )
         return Metrics(posts, offset, delay)
+
+    def _count(self, name: str) -> int:
+        return sum(alert.name == name for alert in self._alerts.values())
 
     def start(self) -> None:
         """Begin to post."""
