@@ -74,9 +74,9 @@ class JournalFile:
                 another process writes this journal.
         """
         self._hold()
-        with suppress(FileNotFoundError):
-            if (size := self.path.stat().st_size) and size + len(lines) > self._max_size:
-                self._rotation.doRollover()
+        size = self.path.stat().st_size if self.path.is_file() else 0
+        if size and size + len(lines) > self._max_size:
+            self._rotation.doRollover()
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             size = os.fstat(descriptor).st_size
