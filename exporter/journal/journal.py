@@ -18,7 +18,6 @@ from exporter.journal.record import Record
 from exporter.liveness import Change, View
 from exporter.portfolios.account import Account, EarlierFault
 from exporter.portfolios.ledger import Ledger
-from exporter.snapshot.rates import Rising
 from exporter.source.names import shown_id
 from exporter.telemetry import Telemetry
 
@@ -123,12 +122,12 @@ class Journal:
         self.add(judged(changes, self.unix, view.answered))
         log_changes(changes)
 
-    def see_read(self, account: Account | None, rising: Mapping[bytes, Rising]) -> None:
+    def see_read(self, account: Account | None, drops: Mapping[bytes, float]) -> None:
         """Take what a read of all nodes shows. The reading thread calls this after each read.
 
         Args:
             account: The portfolios; None without plan and lists.
-            rising: What rose of each node in the last minutes.
+            drops: How many events each node has dropped in its burst of drops; the others dropped none lately.
         """
         at = self._monotonic()
         if account and account.ledger is not self._ledger:
@@ -139,7 +138,6 @@ class Journal:
             self._stalled = not self._stalled
             states = ("looks at the plan", "stalled") if self._stalled else ("stalled", "looks at the plan again")
             self.note(EventKind.SCHEDULER, "scheduler", *states, idle_seconds=round(idle, 3))
-        drops = {name: each.dropped[-1] for name, each in rising.items() if each.dropped}
         began, ended = drops.keys() - self._dropping, self._dropping - drops.keys()
         self._dropping = frozenset(drops)
         for names, states in ((began, (TAKES, DROPS)), (ended, (DROPS, TAKES))):
