@@ -4,12 +4,12 @@ import time
 from datetime import datetime
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from structlog.testing import capture_logs
 
 from exporter.journal.event import EventKind, Query
 from exporter.journal.journal import Journal
-from exporter.push.alertmanager import BATCH, Alertmanager, Clocks, Metrics, Pace
+from exporter.push.alertmanager import BATCH, Alertmanager, Clocks, Pace
 from exporter.push.alerts import NODE_OFFLINE, Alert, AlertTexts
 from exporter.push.transport import HttpConfig, Transport
 from exporter.telemetry import Telemetry
@@ -29,18 +29,14 @@ class Posting(Alertmanager):
         self.skipped = self.off = 0.0
         self.shown: dict[str, Alert] = {}
         self.journal, self.registry = Journal(None, Telemetry()), CollectorRegistry()
-        metrics = Metrics(
-            Counter("posts", "p", ("url", "result"), registry=self.registry),
-            Gauge("offset", "o", ("url",), registry=self.registry),
-            Histogram("delay", "d", registry=self.registry),
-        )
         super().__init__(
             fake.url,
             AlertTexts({}),
             Transport(fake.url, HttpConfig(), timeouts=(timeout, timeout), clock=self.now),
             Clocks(fake.url, wall=lambda: time.time() + self.skipped + self.off, monotonic=self.now),
             journal=self.journal,
-            metrics=metrics,
+            posts=Counter("posts", "p", ("url", "result"), registry=self.registry),
+            delay=Histogram("delay", "d", registry=self.registry),
             failed=lambda error: pytest.fail(repr(error)),
             resolve=resolve,
             pace=Pace(backoff=(0.01, 0.05)),
@@ -116,7 +112,6 @@ def test_a_clock_that_was_set_is_noticed_before_the_next_alert_is_posted() -> No
         client.die("a")
         assert client.post_due()
         assert sizes(fake) == [0, 0, 1]
-        assert client.registry.get_sample_value("offset", {"url": client.url}) == pytest.approx(-3600, abs=2)
 
 
 def test_batches_are_bounded_and_a_new_death_goes_before_the_refresh_of_old_ones() -> None:
@@ -200,7 +195,6 @@ def test_alerts_are_posted_although_no_empty_post_was_ever_answered() -> None:
         assert not client.post_due()
         assert sizes(fake) == [0, 1]
         assert "endsAt" not in fake.last("a"), "Alertmanager's clock is unknown"
-        assert not client.registry.get_sample_value("offset", {"url": client.url})
 
 
 def test_an_end_is_posted_by_the_sole_writer_only() -> None:
