@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 from exporter.alerting_rules.rules import rules_text
+from exporter.settings import Settings
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(_: Settings, arguments: argparse.Namespace) -> int:
     """Print the rules and return 0.
 
     Raises:
