@@ -1,7 +1,7 @@
 """The nodes of one read, with their states and parsed values; a snapshot knows no connection and no HTTP."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import compress
 from typing import Final, NamedTuple, TypeVar
 
@@ -72,7 +72,7 @@ class Snapshot:
     account: Account | None = None
     problem: str = ""
     totals: Part | None = None
-    rising: Mapping[bytes, Rising] = {}
+    rising: Mapping[bytes, Rising] = field(default_factory=dict)
     earlier: Earlier | None = None
     ttl: float = 30.0
 
