@@ -39,7 +39,7 @@ _USAGES: Final = {
         "ginkgo-exporter forget NODE… [flags]\n"
         "       ginkgo-exporter forget --rehomed | --offline-longer-than TIME [flags]"
     ),
-    "rules": "ginkgo-exporter rules [--config.file FILE] [--tests [RULES]]",
+    "rules": "ginkgo-exporter rules [--config.file FILE]",
 }
 _OPTIONS: Final = {
     "demo": demo.add_flags,

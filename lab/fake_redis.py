@@ -194,5 +194,6 @@ class _Client(redis.Redis):
         reply = self._fake.execute(*map(encoder.encode, words))
         if isinstance(reply, Exception):
             raise reply
+        options.pop("keys", None)  # redis-py passes them for its own cache
         callback = self.response_callbacks.get(words[0])
         return callback(reply, **options) if callback else reply

@@ -12,12 +12,10 @@ from exporter.commands.heartbeat_findings import heartbeat_findings
 from exporter.commands.key_findings import key_findings
 from exporter.errors import SourceError
 from exporter.settings import Settings, unknown_variables
-from exporter.source import open_source
+from exporter.source import Source, open_source
 from exporter.source.names import names_of
-from exporter.source.plan import PlanReader
-from exporter.source.reading import Reading, Source
-from exporter.source.rights import missing_right
-from exporter.source.tls_mismatch import explained
+from exporter.source.reading import Reading
+from exporter.source.server import missing_right
 
 
 def check(settings: Settings) -> int:
@@ -58,7 +56,7 @@ def _check_redis(settings: Settings) -> bool:
         seconds = time.monotonic() - start
         findings = list(_redis_findings(source, settings, reading))
     except SourceError as error:
-        print(f"redis: {explained(error, settings.redis)}")  # noqa: T201
+        print(f"redis: {error}")  # noqa: T201
         return False
     finally:
         source.close()
@@ -78,9 +76,7 @@ def _redis_findings(source: Source, settings: Settings, reading: Reading) -> Ite
     yield from key_findings(source, settings, reading)
     yield from heartbeat_findings(reading, settings.heartbeat)
     try:
-        plan = PlanReader(source.router(), settings.keys.plan.encode())
-        looked = plan.read(time.monotonic() + settings.redis.timeout, expected=False)
-        plan.close()
+        looked = source.plan(time.monotonic() + settings.redis.timeout)
     except SourceError as error:
         yield Finding(
             f"the plan cannot be read, so nothing is known of portfolios: {error}",

@@ -20,13 +20,10 @@ from redis.exceptions import NoPermissionError
 from exporter.errors import ExporterError, SourceError
 from exporter.settings import Settings
 from exporter.snapshot.rows import duration
-from exporter.source.connection import Link, linked
-from exporter.source.discovery import discover
-from exporter.source.options import pool_of
-from exporter.source.plain_error import plain_error
+from exporter.source import open_source
+from exporter.source.connection import Link, Pool, linked, options_of
+from exporter.source.protocol import KeyNames, pack, plain_error, pttl
 from exporter.source.reading import MISSING, NO_EXPIRY
-from exporter.source.requests import KeyNames, pack
-from exporter.source.standalone import StandaloneReader
 
 ONLINE: Final = "kept: it is online"
 NEVER_EXPIRES: Final = "kept: its heartbeat never expires; delete that key first if the node is dead"
@@ -70,14 +67,16 @@ class Deleter:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._pool = pool_of(settings.redis)
+        self._source = open_source(settings)
+        self._pool = Pool(options_of(settings.redis, settings.redis.url[0].get_secret_value()))
         self._keys = KeyNames.of(settings.keys)
         self._timeout = settings.redis.timeout
         self._grace = settings.heartbeat.ttl + settings.heartbeat.beat
 
     def close(self) -> None:
         """Close all connections."""
-        self._pool.disconnect()
+        self._source.close()
+        self._pool.close()
 
     def found(self) -> Collection[bytes]:
         """Return the ids of all nodes that have keys.
@@ -86,7 +85,7 @@ class Deleter:
             ExporterError: Redis cannot be read. Or Redis has just started from saved data: then a living
                 node may have no heartbeat yet.
         """
-        server = StandaloneReader(self._pool, self._keys).read((), self._deadline()).server
+        server = self._source.reader().read((), self._deadline()).server
         if not server.info_allowed:
             raise ExporterError("forget: Redis refuses INFO to this user; grant +info, which tells old data from new")
         if server.restored and server.uptime < self._grace:
@@ -94,7 +93,7 @@ class Deleter:
                 f"Redis started {duration(server.uptime)} ago from saved data, so that living nodes may look dead:"
                 f" try again in {duration(self._grace - server.uptime + 1)}"
             )
-        return discover(self._pool, self._keys, self._timeout).names
+        return self._source.discover(self._timeout).names
 
     def look(self, names: Sequence[bytes], *, idle: bool = False) -> list[NodeKeys]:
         """Return the keys of some nodes. PTTL, EXISTS and OBJECT do not change the idle time.
@@ -104,8 +103,8 @@ class Deleter:
             idle: Whether to read the idle time too.
         """
         request = b"".join(
-            self._keys.pttl(name)
-            + self._keys.exists(name)
+            pttl(self._keys.heartbeat + name)
+            + pack(b"EXISTS", self._keys.metrics + name)
             + (pack(b"OBJECT", b"IDLETIME", self._keys.metrics + name) if idle else b"")
             for name in names
         )
@@ -138,11 +137,12 @@ class Deleter:
         Raises:
             SourceError: Redis did not answer.
         """
+        pool = Pool(self._pool.options)
         try:
-            with linked(self._pool, self._deadline()) as link:
+            with linked(pool, self._deadline()) as link:
                 return refused_commands(link, self._keys, name)
         finally:
-            self._pool.disconnect()  # Redis discards the open transaction of a closed connection
+            pool.close()  # Redis discards the open transaction of a closed connection
 
     def _deadline(self) -> float:
         return self._clock() + self._timeout
@@ -158,7 +158,7 @@ def delete(link: Link, keys: KeyNames, name: bytes) -> str | None:
         SourceError: Redis refused a command; then the hash is kept.
     """
     heartbeat, metrics = keys.heartbeat + name, keys.metrics + name
-    watched, ttl, exists = link.ask(pack(b"WATCH", heartbeat, metrics) + keys.pttl(name) + keys.exists(name), 3)
+    watched, ttl, exists = link.ask(pack(b"WATCH", heartbeat, metrics) + pttl(heartbeat) + pack(b"EXISTS", metrics), 3)
     _raise_errors(watched)
     if refusal := NodeKeys(name, _number(ttl), bool(_number(exists))).refusal:
         _raise_errors(*link.ask(pack(b"UNWATCH"), 1))

@@ -19,7 +19,7 @@ from exporter.liveness.judge import State
 from exporter.settings import Settings
 from exporter.snapshot.rows import Row, duration
 from exporter.source.names import shown_id
-from exporter.source.requests import CHUNK
+from exporter.source.protocol import CHUNK
 
 WOULD: Final = "would be deleted"
 DELETED: Final = "deleted"

@@ -1,11 +1,10 @@
 """What the names of keys tell ``check``: whether the prefixes and the database are right."""
 
-import re
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import Any, Final
+from itertools import islice
+from typing import Final
 from urllib.parse import urlsplit
 
 from exporter.commands.finding import Finding
@@ -13,18 +12,16 @@ from exporter.contract import WORKER_PREFIXES
 from exporter.errors import SourceError
 from exporter.journal.sentences import shown
 from exporter.settings import Settings
-from exporter.source.connection import Link, linked
+from exporter.source import Source
 from exporter.source.names import shown_id
-from exporter.source.reading import MISSING, Reading, Source
-from exporter.source.requests import pack
+from exporter.source.protocol import FAILURES
+from exporter.source.reading import MISSING, Reading
 
 _PAGES: Final = 20
 _COUNT: Final = 1000
 """Keys that one SCAN examines. ``check`` looks at the names of about 20,000 keys in all."""
 _LIKE: Final = 0.75
 """Smallest likeness of two prefixes, of 1, at which one is taken for a mistyped form of the other."""
-_KEYSPACE: Final = pack(b"INFO", b"keyspace")
-_DATABASE: Final = re.compile(rb"db(\d+):keys=(\d+)")
 
 
 def key_findings(source: Source, settings: Settings, reading: Reading) -> Iterator[Finding]:
@@ -87,33 +84,16 @@ def key_findings(source: Source, settings: Settings, reading: Reading) -> Iterat
 
 def _looked(source: Source, settings: Settings) -> tuple[dict[str, int], dict[int, int]]:
     """Return how many of the first keys have each prefix, and how many keys each database has."""
-    deadline = time.monotonic() + settings.redis.timeout
     prefixes: Counter[str] = Counter()
     try:
-        pool = source.router().pool(settings.keys.heartbeat_prefix.encode(), deadline)
-        with linked(pool, deadline) as link:
-            (keyspace,) = link.ask(_KEYSPACE, 1)
-            for key in _keys(link):
+        with source.client(settings.keys.heartbeat_prefix.encode()) as client:
+            databases: dict[str, dict[str, int]] = client.info("keyspace")
+            for key in islice(client.scan_iter(count=_COUNT), _PAGES * _COUNT):
                 if (end := key.rfind(b":")) > 0:
                     prefixes[shown_id(key[: end + 1])] += 1
-    except SourceError:
+    except (SourceError, *FAILURES):
         return prefixes, {}
-    found = _DATABASE.findall(keyspace) if isinstance(keyspace, bytes) else []
-    return prefixes, {int(number): int(keys) for number, keys in found}
-
-
-def _keys(link: Link) -> Iterator[bytes]:
-    cursor = b"0"
-    for _ in range(_PAGES):
-        match link.ask(pack(b"SCAN", cursor, b"COUNT", b"%d" % _COUNT), 1):
-            case [[bytes(cursor), list(page)]]:
-                yield from _texts(page)
-        if cursor == b"0":
-            return
-
-
-def _texts(page: Sequence[Any]) -> Iterator[bytes]:
-    return (key for key in page if isinstance(key, bytes))
+    return prefixes, {int(name.removeprefix("db")): content["keys"] for name, content in databases.items()}
 
 
 def _keys_of(count: int) -> str:

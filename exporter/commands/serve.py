@@ -22,7 +22,6 @@ from exporter.journal.event import EventKind
 from exporter.journal.file import JournalFile
 from exporter.journal.journal import EXPORTER, Journal
 from exporter.settings import Settings
-from exporter.source.tls_mismatch import SchemeHint
 from exporter.telemetry import Telemetry
 from exporter.web.memory import set_malloc_options
 from exporter.web.server import Server
@@ -79,7 +78,6 @@ async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
     telemetry = Telemetry()
     journal = Journal(JournalFile.of(loaded.journal), telemetry)
     fleet = Fleet(loaded, telemetry, journal=journal)
-    fleet.outages.on_change(SchemeHint(loaded.redis))
     bridge = _bridge(fleet) if loaded.alertmanager.url else None
     server = Server(fleet, bridge)
     server.listen()

@@ -10,10 +10,10 @@ import structlog
 from exporter.errors import SourceError
 from exporter.liveness import LOOK_AGAIN, Judge, State
 from exporter.settings import Settings
-from exporter.snapshot.read_info import Discovered
+from exporter.snapshot.snapshot import Discovered
+from exporter.source import Source
 from exporter.source.discovery import pause_after
 from exporter.source.names import Names, names_of
-from exporter.source.reading import Source
 from exporter.telemetry import Telemetry
 
 PART: Final = "discovery"
@@ -41,6 +41,7 @@ class Discovery:
         workers: The keys of the workers' heartbeats; None before the first discovery.
         planned: The nodes that the scheduler's plan names.
         last: The last complete discovery; None before the first.
+        began: When that began, in monotonic seconds.
         error: Why the last attempt failed; empty if it succeeded.
     """
 
@@ -58,7 +59,7 @@ class Discovery:
         self.workers: frozenset[bytes] | None = None
         self.planned: frozenset[bytes] = frozenset()
         self.last: Discovered | None = None
-        self.error = ""
+        self.error, self.began = "", float("-inf")
         self._known: frozenset[bytes] = frozenset()
         self._timeout, self._interval = settings.redis.timeout, settings.discovery.interval
         self._max_nodes = settings.collector.max_nodes
@@ -119,6 +120,7 @@ class Discovery:
         if known != self._known:
             self._replace_names(known)
         self._judge.keep(self.names.raw, found.names, start)
+        self.began = start
         self.last = Discovered(self._clock() - start, time.time(), self.names.over_limit)
         self.error = ""
         return pause_after(found.busy, self._interval)

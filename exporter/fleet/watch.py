@@ -6,7 +6,7 @@ is wrong, there are four looks a second. A read of another thread takes the plac
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from threading import Event, Thread
 from typing import Final
 
@@ -85,15 +85,14 @@ class Watch:
 
     def next(self) -> float:
         """Return when the next look is due, in monotonic seconds."""
-        answered, calm = self._judge.pace()
-        failed = self._judge.error(PROBED)
-        due = max(self._looked, answered) + self._calm if calm and not failed else self._looked + LOOK
-        if failed:
-            return due
-        due = min(due, self._next_read())
-        if self.full:  # what ends later is seen by the next read of all nodes
-            by = max(self.read_at, self._requested) + self._judge.rules.ttl / 2 + 1.0
-            due = min(due, self._refreshed + REFRESH, self._judge.next_due(by) + SLACK)
+        # What ends after the next read of all nodes is seen by that read.
+        by = max(self.read_at, self._requested) + self._judge.rules.ttl / 2 + 1.0 if self.full else float("-inf")
+        answered, calm, errors, node_due = self._judge.pace(by)
+        if PROBED in errors:
+            return self._looked + LOOK
+        due = min(max(self._looked, answered) + self._calm if calm else self._looked + LOOK, self._next_read(errors))
+        if self.full:
+            due = min(due, self._refreshed + REFRESH, node_due + SLACK)
         return max(due, self._looked + SLOT)
 
     def look(self) -> None:
@@ -110,13 +109,13 @@ class Watch:
             return
         self._judge.succeeded(PROBED, self._clock())
         self._refreshed = now if refresh else self._refreshed
-        if now >= self._next_read():
+        if now >= self._next_read(self._judge.pace().errors):
             self._requested = now
             self._request()
 
-    def _next_read(self) -> float:
+    def _next_read(self, errors: Container[str]) -> float:
         """Return when to begin the next read of all nodes."""
-        if self._judge.error(READ):
+        if READ in errors:
             return self._requested + TRY_AGAIN
         return max(self.read_at, self._requested) + self._judge.rules.ttl / 2 if self.full else float("inf")
 
@@ -125,7 +124,7 @@ class Watch:
 
         If it hangs, that is the time at which a look would have had no answer if there had been one every ``LOOK``.
         """
-        answered, _ = self._judge.pace()
+        answered = self._judge.pace().answered
         hung = isinstance(error, SourceTimeoutError) and answered > float("-inf")
         return min(asked, max(answered, asked - self._calm) + LOOK) if hung else asked
 

@@ -1,9 +1,9 @@
 """Readings → states: decides which nodes are alive, and allows for Redis's own faults.
 
 In: readings of ``exporter.source``, each with what Redis said about itself. Out: one state for each node, a change log,
-and an immutable view of all that is not as it should be. Read ``table`` first: ``Table._decide`` holds all rules on nodes.
-``chance`` says when Redis gave nodes a chance to beat; ``mass_loss`` which deaths belong together; ``changes`` is what
-others see; ``judge`` is the door.
+and an immutable view of all that is not as it should be. Read ``table`` first: ``Table._decide`` holds all rules on
+nodes. ``chance`` says when Redis gave nodes a chance to beat, ``mass_loss`` which deaths belong together. ``changes``
+is what others see, and ``judge`` the class that they use.
 
 All state that changes:
 
@@ -18,8 +18,7 @@ when to look next                     ``exporter.fleet.watch.Watch``            
 ====================================  ==========================================  ==================================
 """
 
-from exporter.liveness.chance import Gap, Outage
-from exporter.liveness.changes import Absent, Change, Evidence, Kind, State, Verdicts, View
+from exporter.liveness.changes import Absent, Change, Evidence, Gap, Kind, Outage, State, Verdicts, View
 from exporter.liveness.judge import Judge
 from exporter.liveness.mass_loss import Loss, Thresholds
 from exporter.liveness.table import LOOK_AGAIN, Leftovers, Rules

@@ -6,12 +6,11 @@ the gaps are remembered. All times are monotonic seconds.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
+from exporter.liveness.changes import NEVER, WINDOW, Change, Evidence, Gap, Kind, Outage
 from exporter.source.reading import Server
 
-NEVER: Final = float("-inf")
-"""A time before all times."""
 SILENT: Final = 5.0
 """Seconds without an answer that are no gap yet."""
 SHORT: Final = 0.5
@@ -21,43 +20,12 @@ CUT_OFF: Final = 0.4
 FULL: Final = 0.95
 """Share of ``maxmemory`` in use above which a Redis that has refused writes may refuse them still."""
 QUIET: Final = 10.0
-"""Seconds without a refusal after which it is told that Redis takes writes again: at its limit it takes some of them."""
-WINDOW: Final = 120.0
-"""Seconds over which the times are added up in which Redis could not be read."""
-MOST_CAUSES: Final = 5
-"""Largest number of causes of one outage that are told."""
+"""Seconds without a refusal after which it is told that Redis takes writes again: at its limit it takes some."""
 
 NO_ANSWER, RESTARTED, DELETED = "no answer", "another run", "data deleted"
 ROLE, MOVED, CUT = "another role", "another primary", "replica cut off from its master"
 PAUSED, REFUSED, YOUNG = "writes paused", "writes refused", "a short run"
 TAKES_WRITES, CANNOT_BE_READ, ANSWERS = "takes writes again", "cannot be read", "answers"
-_LASTING: Final = (CUT, PAUSED, REFUSED)
-"""Reasons that last from look to look: they are told once."""
-
-
-class Gap(NamedTuple):
-    """A time without chance; ``why`` is what was wrong at its end."""
-
-    start: float
-    end: float
-    why: str
-
-
-class Outage(NamedTuple):
-    """A time in which Redis cannot be read: since when, and the last error."""
-
-    since: float
-    error: str
-
-
-class News(NamedTuple):
-    """A change of Redis: the words of before and after, the error if there is one, and the time that is over with it."""
-
-    before: str | None
-    after: str
-    why: str = ""
-    gap: Gap | None = None
-    address: str = ""
 
 
 def chance(gaps: Iterable[Gap], since: float, now: float) -> float:
@@ -70,22 +38,17 @@ def chance(gaps: Iterable[Gap], since: float, now: float) -> float:
     return left
 
 
-def unreadable(outages: Iterable[tuple[float, float]], now: float) -> float:
-    """Return for how many of the last ``WINDOW`` seconds Redis could not be read."""
-    return sum(max(0.0, min(end, now) - max(start, now - WINDOW)) for start, end in outages)
-
-
 class Chance:
     """The gaps of one Redis.
 
     Args:
+        address: The address; empty for a single server.
         ttl: Seconds that a heartbeat lives.
         beat: Seconds between two beats.
         asked: Since when its first answer is awaited.
         changed: See the attribute.
 
     Attributes:
-        gaps: The gaps after which some node may not have had its chance, the last one at the end.
         server: What the Redis said last; None before its first answer.
         at: When it said that; before the first answer, since when that is awaited.
         changed: When an answer first showed that the data may be others. Keys that are missing since then do not show a
@@ -93,19 +56,19 @@ class Chance:
         refused_since: Since when it is taken to refuse writes; None while it takes them.
     """
 
-    def __init__(self, ttl: float, beat: float, asked: float, changed: float = NEVER) -> None:
-        self.gaps: list[Gap] = []
+    def __init__(self, address: str, ttl: float, beat: float, asked: float, changed: float) -> None:
         self.server: Server | None = None
         self.at, self.changed = asked, changed
         self.refused_since: float | None = None
-        self._grace, self._short, self._cut_off = ttl + beat, SHORT * ttl, CUT_OFF * ttl
+        self._address, self._grace, self._short, self._cut_off = address, ttl + beat, SHORT * ttl, CUT_OFF * ttl
+        self._gaps: list[Gap] = []  # those after which some node may not have had its chance, the last one at the end
         self._born = NEVER  # when the present run began, if it began while nodes may have been known
         self._risen = NEVER  # when an answer last showed one more refused write
-        self._why = ""
         self._refusal: Gap | None = None  # the refusal that was told, until its last sign
+        self._why = ""
 
-    def look(self, server: Server, at: float) -> list[News]:
-        """Record an answer, and return the changes that it shows; an answer that is older than the last is ignored."""
+    def look(self, server: Server, at: float) -> list[Change]:
+        """Record an answer, and return what it changes; an answer that is older than the last is ignored."""
         if at < self.at:
             return []
         before, last = self.server, self.at
@@ -118,36 +81,31 @@ class Chance:
             self._born, self.changed = at - server.uptime, at
         elif before and before.flushes < server.flushes:
             self.changed = at
-        self._observe_refusals(before, server, at)
+        if server.blocked or _refuses_more(before, server):
+            self._risen = at
+            self.refused_since = (last if before else at) if self.refused_since is None else self.refused_since
+        elif at - self._risen >= self._short:
+            self.refused_since = None
         self.server, self.at = server, at
-        if why := self._why_not(before, server, at - last):
-            # A replica's data are as old as its master's last message.
-            self._add(min(last - (before.silence if before else 0.0), at - server.silence), at, why)
-        news = [News(None, why)] if why and why != REFUSED and (why != self._why or why not in _LASTING) else []
-        self._why = why
-        gaps = self.all()
-        self.gaps = [gap for gap in self.gaps if chance(gaps, gap.end, at) < self._grace]
-        return [*news, *self._tell_refusal()]
+        told, self._why = self._why, self._why_not(before, server, at - last)
+        if self._why:  # a replica's data are as old as its master's last message
+            self._add(min(last - (before.silence if before else 0.0), at - server.silence), at, self._why)
+        gaps = self.gaps()
+        self._gaps = [gap for gap in self._gaps if chance(gaps, gap.end, at) < self._grace]
+        new = self._why not in ("", REFUSED) and (self._why != told or self._why not in (CUT, PAUSED))
+        return [*([self._change(None, self._why)] if new else []), *self._tell_refusal()]
 
     def beat(self, at: float) -> None:
         """Record that a node has beaten: a refusal that was seen before that is over."""
         if self.refused_since is not None and at > self._risen:
             self.refused_since = None
-            if self.gaps and self.gaps[-1].why == REFUSED:
-                last = self.gaps[-1]
-                self.gaps[-1] = last._replace(end=max(last.start, min(last.end, at)))
+            if self._gaps and self._gaps[-1].why == REFUSED:
+                start, end, why = self._gaps[-1]
+                self._gaps[-1] = Gap(start, max(start, min(end, at)), why)
 
-    def all(self) -> Sequence[Gap]:
+    def gaps(self) -> Sequence[Gap]:
         """Return all gaps: a run of Redis is one until it has lasted."""
-        return [*self.gaps, Gap(self._born, self.at, YOUNG)] if self.at - self._born < self._short else self.gaps
-
-    def _observe_refusals(self, before: Server | None, server: Server, at: float) -> None:
-        if server.blocked or _refuses_more(before, server):
-            self._risen = at
-            if self.refused_since is None:
-                self.refused_since = self.at if before else at
-        elif at - self._risen >= self._short:
-            self.refused_since = None
+        return [*self._gaps, Gap(self._born, self.at, YOUNG)] if self.at - self._born < self._short else self._gaps
 
     def _why_not(self, before: Server | None, server: Server, passed: float) -> str:
         """Return why the interval that ends with an answer gave no chance; empty if it did."""
@@ -162,22 +120,28 @@ class Chance:
         )
         return next((why for why, holds in reasons if holds), "")
 
-    def _tell_refusal(self) -> list[News]:
+    def _tell_refusal(self) -> list[Change]:
+        """Return that a refusal has begun, or is over for so long that the next one is another one."""
         told = self._refusal
         if self.refused_since is not None:
             self._refusal = Gap(told.start if told else self.refused_since, self.at, REFUSED)
-            return [] if told else [News(None, REFUSED)]
+            return [] if told else [self._change(None, REFUSED)]
         if told is None or self.at - told.end < QUIET:
             return []
         self._refusal = None
-        return [News(REFUSED, TAKES_WRITES, gap=told)]
+        return [self._change(REFUSED, TAKES_WRITES, told)]
+
+    def _change(self, before: str | None, after: str, gap: Gap | None = None) -> Change:
+        server = self.server or Server("", "")
+        evidence = Evidence(gap=gap, run_id=server.run_id, role=server.role)
+        return Change(self._address.encode(), before, after, self.at, evidence=evidence, kind=Kind.REDIS)
 
     def _add(self, start: float, end: float, why: str) -> None:
         """Add a gap; gaps that touch become one."""
-        while self.gaps and start <= self.gaps[-1].end:
-            last = self.gaps.pop()
+        while self._gaps and start <= self._gaps[-1].end:
+            last = self._gaps.pop()
             start, end = min(start, last.start), max(end, last.end)
-        self.gaps.append(Gap(start, end, why))
+        self._gaps.append(Gap(start, end, why))
 
 
 def _refuses_more(before: Server | None, server: Server) -> bool:
@@ -211,8 +175,8 @@ class Chances:
         """Record that Redis is asked: a first answer long after that shows a silence."""
         self._asked = min(self._asked, at)
 
-    def look(self, server: Server, at: float, names: Callable[[], Iterable[bytes]]) -> list[News]:
-        """Record what each Redis said at ``at``, and return the changes that it shows.
+    def look(self, server: Server, at: float, names: Callable[[], Iterable[bytes]]) -> list[Change]:
+        """Record what each Redis said at ``at``, and return what that changes.
 
         Args:
             server: What was said.
@@ -221,21 +185,20 @@ class Chances:
         """
         if at < self.at:
             return []
-        news: list[News] = []
         before, self.at = self.server, at
+        changes: list[Change] = []
         if before and before.placement != server.placement:
             self._move(before, server, at, names())
-            news.append(News(None, MOVED))
-        awaited, changed = (at, at) if before else (min(at, self._asked), NEVER)
-        self.server = server
+            changes.append(Change(b"", None, MOVED, at, kind=Kind.REDIS))
+        asked, changed = (at, at) if before else (min(at, self._asked), NEVER)
+        self.server, known = server, self.each
         self.each = {
-            address: self.each.get(address) or Chance(self._ttl, self._beat, awaited, changed)
+            address: known.get(address) or Chance(address, self._ttl, self._beat, asked, changed)
             for address in server.addresses
         }
         for address, member in server.members.items():
-            if each := self.each.get(address):
-                news += [new._replace(address=address) for new in each.look(member, at)]
-        return news
+            changes += self.each[address].look(member, at) if address in self.each else []
+        return changes
 
     def of(self, name: bytes) -> list[Chance]:
         """Return the chance at each Redis of a node's keys, that of its heartbeat at the end."""
@@ -245,7 +208,7 @@ class Chances:
     def gaps(self, name: bytes) -> list[Gap]:
         """Return the gaps of a node: those of each Redis since its keys are there, and those that it took along."""
         moved, past = self._moved.get(name, (NEVER, ()))
-        return [*past, *(gap for each in self.of(name) for gap in each.all() if gap.end > moved)]
+        return [*past, *(gap for each in self.of(name) for gap in each.gaps() if gap.end > moved)]
 
     def changed(self, name: bytes) -> float:
         """Return when an answer first showed that the data where a node's keys are may be others."""
@@ -260,7 +223,7 @@ class Chances:
     def excused(self) -> bool:
         """Whether a gap may still excuse a missing heartbeat."""
         moved = any(self.at - at < self._ttl + self._beat for at, _ in self._moved.values())
-        return moved or any(each.all() for each in self.each.values())
+        return moved or any(each.gaps() for each in self.each.values())
 
     @property
     def calm(self) -> bool:
@@ -282,43 +245,43 @@ class Chances:
 
 
 class Outages:
-    """The times in which Redis could not be read. Two operations can fail by themselves: a probe, and a whole read."""
+    """The times in which Redis could not be read. Two operations can fail by themselves: a probe, and a whole read.
+
+    Attributes:
+        errors: Why the last operation of each kind failed that did.
+    """
 
     def __init__(self) -> None:
-        self.now: Outage | None = None
+        self.errors: dict[str, str] = {}
+        self._since: float | None = None
         self._past: deque[tuple[float, float]] = deque()
-        self._errors: dict[str, str] = {}
-        self._causes: set[str] = set()
+
+    @property
+    def now(self) -> Outage | None:
+        """The outage that lasts."""
+        return None if self._since is None else Outage(self._since, next(iter(self.errors.values())))
 
     @property
     def all(self) -> tuple[tuple[float, float], ...]:
         """The times of the last ``WINDOW`` seconds, with the one that lasts."""
-        return (*self._past, *([(self.now.since, -NEVER)] if self.now else []))
+        return (*self._past, *([] if self._since is None else [(self._since, -NEVER)]))
 
-    def error(self, what: str) -> str:
-        """Return why the last operation of a kind failed; empty if it did not."""
-        return self._errors.get(what, "")
-
-    def failed(self, what: str, error: str, began: float) -> list[News]:
-        """Record that an operation failed that began at ``began``, and return what is to be told of it."""
-        before = CANNOT_BE_READ if self.now else ANSWERS
-        if self.now is None:  # an operation of the last outage may fail late: its seconds count already
-            self.now = Outage(max(began, self._past[-1][1]) if self._past else began, error)
-            self._causes.clear()
-        self.now = self.now._replace(error=error)
-        self._errors[what] = error
-        if error in self._causes or len(self._causes) >= MOST_CAUSES:
+    def failed(self, what: str, error: str, began: float) -> list[Change]:
+        """Record that an operation failed that began at ``began``, and return what that changes."""
+        self.errors[what] = error
+        if self._since is not None:
             return []
-        self._causes.add(error)
-        return [News(before, CANNOT_BE_READ, error)]
+        # An operation of the last outage may fail late: its seconds count already.
+        self._since = max([began, *(end for _, end in self._past)])
+        return [Change(b"", ANSWERS, CANNOT_BE_READ, self._since, error, kind=Kind.REDIS)]
 
-    def succeeded(self, what: str, at: float) -> list[News]:
-        """Record that an operation succeeded at ``at``, and return what is to be told of it."""
-        self._errors.pop(what, None)
+    def succeeded(self, what: str, at: float) -> list[Change]:
+        """Record that an operation succeeded at ``at``, and return what that changes."""
+        self.errors.pop(what, None)
+        if self._since is None or self.errors:
+            return []
+        over, self._since = Gap(self._since, at, CANNOT_BE_READ), None
         while self._past and self._past[0][1] < at - WINDOW:
             self._past.popleft()
-        if self.now is None or self._errors:
-            return []
-        over, self.now = Gap(self.now.since, at, CANNOT_BE_READ), None
-        self._past.append((over.start, over.end))
-        return [News(CANNOT_BE_READ, ANSWERS, gap=over)]
+        self._past.append((over.start, at))
+        return [Change(b"", CANNOT_BE_READ, ANSWERS, at, evidence=Evidence(gap=over), kind=Kind.REDIS)]

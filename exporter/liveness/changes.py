@@ -6,11 +6,15 @@ monotonic seconds; ``View.unix`` converts them.
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from exporter.liveness.chance import Gap, Outage, unreadable
 from exporter.liveness.mass_loss import Loss
 from exporter.source.reading import Server
+
+NEVER: Final = float("-inf")
+"""A time before all times."""
+WINDOW: Final = 120.0
+"""Seconds over which the times are added up in which Redis could not be read."""
 
 
 class State(StrEnum):
@@ -34,6 +38,14 @@ class Kind(StrEnum):
     MASS_LOSS = "mass_loss"
 
 
+class Gap(NamedTuple):
+    """A time without chance; ``why`` is what was wrong at its end."""
+
+    start: float
+    end: float
+    why: str
+
+
 class Evidence(NamedTuple):
     """What was known when a state changed; None for what the look did not show.
 
@@ -42,7 +54,7 @@ class Evidence(NamedTuple):
         hashed: Whether the hash was there.
         text: What the last heartbeat said.
         end: When that heartbeat ended, or will.
-        gap: The last time without chance that may excuse the node.
+        gap: The last time without chance that may excuse the node; of a change of Redis, the time that is over with it.
         run_id: The run of the Redis that holds the heartbeat.
         role: The role of that Redis.
     """
@@ -63,7 +75,7 @@ class Change(NamedTuple):
         name: The node; the address of the Redis, empty for a single server; or the name of the mass loss.
         before: The state before; None if it was unknown.
         after: The state now: a ``State``, or words of ``chance`` and ``table``.
-        at: When the look began that showed it.
+        at: When the look began that showed it; of a change of Redis, when it answered.
         why: The rule that decided, or the error of Redis.
         died: When the node died; None unless it is offline or forgotten.
         exact: Whether that is the end of its heartbeat.
@@ -92,8 +104,8 @@ class Absent(NamedTuple):
         text: What its last heartbeat said; None if no heartbeat was ever seen.
         end: When that heartbeat ended, or will.
         why: Why it has this state, as far as is known now.
-        gap: If it is undecided, the last gap that may excuse it.
-        until: If it is undecided, when it can be called dead if it does not beat; None while that is unknown.
+        gap: The last gap that may excuse it.
+        until: When it can be called dead if it does not beat; None if it is dead, or that is unknown.
         looked: When the last look at it began.
     """
 
@@ -103,7 +115,7 @@ class Absent(NamedTuple):
     why: str = ""
     gap: Gap | None = None
     until: float | None = None
-    looked: float = float("-inf")
+    looked: float = NEVER
 
 
 class Verdicts(NamedTuple):
@@ -111,11 +123,18 @@ class Verdicts(NamedTuple):
 
     Attributes:
         states: The states, in the order of the reading's names.
-        absent: The nodes of the reading that do not beat, by name.
+        absent: The nodes that do not beat, by their positions in the reading.
     """
 
     states: Sequence[State]
-    absent: Mapping[bytes, Absent]
+    absent: Mapping[int, Absent]
+
+
+class Outage(NamedTuple):
+    """A time in which Redis cannot be read: since when, and the last error."""
+
+    since: float
+    error: str
 
 
 class View(NamedTuple):
@@ -132,7 +151,7 @@ class View(NamedTuple):
         excused: Whether a gap may still excuse a missing heartbeat.
         calm: Whether all of Redis answers, no gap counts, and no node is undecided.
         outage: The time in which Redis cannot be read, if it lasts.
-        outages: The latest times in which Redis could not be read, that one included.
+        outages: The begin and the end of each latest time in which Redis could not be read, that one included.
         epoch: Unix time at the monotonic time 0.
     """
 
@@ -152,11 +171,11 @@ class View(NamedTuple):
     def heard(self, name: bytes) -> float:
         """Return when all Redis that hold a node's keys have last answered."""
         holders = self.server.holders(name) if self.server else ()
-        return min((self.answers.get(address, float("-inf")) for address in holders), default=float("-inf"))
+        return min((self.answers.get(address, NEVER) for address in holders), default=NEVER)
 
     def unreadable(self, now: float) -> float:
-        """Return for how many of the last 120 seconds Redis could not be read."""
-        return unreadable(self.outages, now)
+        """Return for how many of the last ``WINDOW`` seconds Redis could not be read."""
+        return sum(max(0.0, min(end, now) - max(start, now - WINDOW)) for start, end in self.outages)
 
     def unix(self, at: float) -> float:
         """Return the Unix time of a monotonic time."""

@@ -83,7 +83,9 @@ def together(deaths: Iterable[Death], alive: int, ttl: float, thresholds: Thresh
 
 def joined(death: Death, losses: Iterable[Loss], ttl: float) -> Loss | None:
     """Return the mass loss with members to which a death belongs: the earliest whose first death is within a TTL."""
-    return min((loss for loss in losses if abs(death.died - loss.first) <= ttl), key=lambda loss: loss.first, default=None)
+    return min(
+        (loss for loss in losses if abs(death.died - loss.first) <= ttl), key=lambda loss: loss.first, default=None
+    )
 
 
 def named(members: Collection[Death], taken: Collection[bytes]) -> Loss:

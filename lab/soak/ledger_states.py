@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from exporter.demo.scheduler import ORPHANED
+from exporter.demo.platform import ORPHANED
 from exporter.liveness.judge import State
 from lab.soak.chance import covered
 from lab.soak.measure import LOADED

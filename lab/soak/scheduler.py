@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from redis import Redis, RedisError
 
-from exporter.demo.scheduler import assigned
+from exporter.demo.platform import assigned
 from lab.soak.nodes import Platform
 
 PLAN_KEY: Final = "schedule:plan"

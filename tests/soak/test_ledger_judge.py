@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from by_hand import HASH, Truth
 
-from exporter.demo.scheduler import ORPHANED
+from exporter.demo.platform import ORPHANED
 from exporter.liveness.judge import State
 from lab.soak.answers import Answer, ShownNode
 from lab.soak.faults import SAVES
