@@ -94,7 +94,7 @@ async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
             log.info("stopping")
             journal.note(EventKind.EXPORTER, EXPORTER, "started", "stopped")
             if bridge:
-                await bridge.stop()
+                bridge.stop()
             await server.stop()
 
 

@@ -6,26 +6,20 @@ from concurrent.futures import Future
 from threading import Event
 from typing import Final, Self
 
-import structlog
-
 from exporter.fleet.discovery import Discovery
 from exporter.fleet.reader import FleetReader, LastKnown
 from exporter.fleet.watch import PROBED, Attendant, Watch
 from exporter.journal.journal import Journal
 from exporter.liveness import Change, Judge, Kind, Rules, Thresholds, View
-from exporter.liveness.chance import ANSWERS, CANNOT_BE_READ, CUT, PAUSED, REFUSED, TAKES_WRITES
+from exporter.liveness.chance import CANNOT_BE_READ, CUT, PAUSED, REFUSED, TAKES_WRITES
 from exporter.settings import Settings
 from exporter.snapshot.snapshot import Discovered, ReadInfo, Snapshot
 from exporter.source import Source, open_source
 from exporter.source.names import Names
 from exporter.telemetry import Telemetry
 
-LOG_AGAIN: Final = 60.0
-"""Seconds between two log lines about the same fault of Redis."""
 _WITHOUT_NEW_NAMES: Final = (REFUSED, PAUSED, CUT, TAKES_WRITES, CANNOT_BE_READ)
 """Changes after which no new node can have written its keys. They may come every second."""
-
-log = structlog.get_logger(__name__)
 
 
 class Fleet:
@@ -89,7 +83,6 @@ class Fleet:
             clock=clock,
         )
         self.judge.wake = self._watch.wake
-        self._logged_at: dict[str, float] = {}
         self.attend(self._hear_of_redis, full=False)
         self.attend(self.journal.see, full=self.journal.has_file)
 
@@ -160,13 +153,13 @@ class Fleet:
         return self._reader.portfolios.planned.get(name, 0)
 
     def attend(self, attendant: Attendant, *, full: bool = True) -> None:
-        """Call ``attendant`` with all changes from now on; see ``watch.Attendant``.
+        """Call ``attendant`` with all changes from now on, before the earlier ones; see ``watch.Attendant``.
 
         Args:
             attendant: The attendant.
             full: Whether to look at each node when its heartbeat should have ended, and to read all every half TTL.
         """
-        self._watch.attendants.append(attendant)
+        self._watch.attendants.insert(0, attendant)
         self._watch.full = self._watch.full or full
 
     def request(self) -> "Future[Snapshot]":
@@ -197,17 +190,7 @@ class Fleet:
         self._discovery.discover()  # the plan names nodes whose keys nobody has looked for
         return self._reader.read()
 
-    def _hear_of_redis(self, changes: Sequence[Change], view: View) -> None:
-        """Log the changes of Redis, and look for names after those that may have brought new ones."""
-        redis = [change for change in changes if change.kind is Kind.REDIS]
-        for change in redis:
-            if change.after == CANNOT_BE_READ:
-                first = change.before == ANSWERS
-                log.error("Redis cannot be read" if first else "Redis still cannot be read", error=change.why)
-            elif change.before == CANNOT_BE_READ:
-                log.info("Redis answers")
-            elif view.answered - self._logged_at.get(change.after, float("-inf")) >= LOG_AGAIN:
-                self._logged_at[change.after] = view.answered
-                log.warning("Redis was at fault: nodes without heartbeat get time to beat", fault=change.after)
-        if any(change.after not in _WITHOUT_NEW_NAMES for change in redis):
+    def _hear_of_redis(self, changes: Sequence[Change], _: View) -> None:
+        """Look for names after the changes of Redis that may have brought new ones."""
+        if any(change.kind is Kind.REDIS and change.after not in _WITHOUT_NEW_NAMES for change in changes):
             self._discovery.wake()

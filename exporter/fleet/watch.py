@@ -12,7 +12,7 @@ from typing import Final
 
 from exporter.errors import SourceError, SourceTimeoutError
 from exporter.liveness import Change, Judge, View
-from exporter.source.reading import Reader
+from exporter.source import Reader
 from exporter.telemetry import Telemetry
 
 LOOK: Final = 0.25

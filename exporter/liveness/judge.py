@@ -42,7 +42,7 @@ class Judge:
 
     Args:
         rules: The settings.
-        earlier: The changes of nodes in earlier runs of the exporter, the oldest first.
+        earlier: The changes of nodes in an earlier run of the exporter, the oldest first; the last one counts.
         epoch: Unix time at the monotonic time 0, until a reading tells it.
 
     Attributes:
@@ -53,9 +53,7 @@ class Judge:
     def __init__(self, rules: Rules, earlier: Iterable[Change] = (), epoch: float = 0.0) -> None:
         self.rules = rules
         self.wake: Callable[[], object] = lambda: None
-        last = {change.name: change for change in earlier}.values()
-        self._lock = Lock()
-        self._table = Table(rules, (each for each in last if each.after in (State.OFFLINE, State.FORGOTTEN)))
+        self._lock, self._table = Lock(), Table(rules, earlier)
         self._outages, self._epoch = Outages(), epoch
 
     def look(self, reading: Reading) -> Verdicts:

@@ -27,7 +27,6 @@ HOLD: Final = 1.5
 BEATS, ENDED, HASH_ALONE = "its heartbeat lives", "its heartbeat ended", "it has a hash and no heartbeat"
 SECOND_LOOK, HELD = "a second look decides", "its death may be part of a mass loss"
 FIRST_LEDGER, WORK_MOVED = "the first ledger decides", "its work has moved"
-REMEMBERED: Final = "it was offline in an earlier run of this exporter, and has no heartbeat"
 
 
 class Rules(NamedTuple):
@@ -99,6 +98,7 @@ class _Node:
         since: Since when its chance counts; None until a look has missed its heartbeat.
         shaken: Whether it needs a TTL and a beat of chance, whatever gaps follow.
         lost: When it was first missing on other data; None if it is not.
+        known: Whether an earlier run of the exporter knew it.
     """
 
     shown: Absent
@@ -108,6 +108,7 @@ class _Node:
     since: float | None = None
     shaken: bool = False
     lost: float | None = None
+    known: bool = False
 
     @property
     def state(self) -> State:
@@ -125,7 +126,7 @@ class Table:
 
     Args:
         rules: The settings.
-        earlier: The last changes of the nodes that earlier runs of the exporter left offline or forgotten.
+        earlier: The last changes of the nodes that an earlier run of the exporter knew.
 
     Attributes:
         chances: When each Redis gave nodes a chance.
@@ -145,7 +146,7 @@ class Table:
         self.losses: set[Loss] = set()
         self.log: list[Change] = []
         self.leftovers: Leftovers | None = None
-        self._earlier = {change.name: change._replace(why=REMEMBERED) for change in earlier}
+        self._earlier = {change.name: change for change in earlier}
         self._grace = rules.ttl + rules.beat
         # By the identity of the names, which a batch keeps alive. A batch that no node is in is garbage-collected.
         self._batches: WeakValueDictionary[int, _Batch] = WeakValueDictionary()
@@ -300,14 +301,15 @@ class Table:
             return _Node(Absent(change, last.beats[position], end, looked=last.at), seen)
         if batch or not known:
             return None
-        if name not in self._earlier:
-            return _unknown(name)
-        change = self._earlier.pop(name)
+        earlier = self._earlier.pop(name, None)
+        if earlier is None or earlier.died is None:
+            return _unknown(name, known=earlier is not None)
         # A clock that was set back meanwhile must not make the node die in the future.
-        loss = change.loss and next((each for each in self.losses if each.name == change.loss.name), change.loss)
+        loss = earlier.loss
+        loss = next((each for each in self.losses if loss and each.name == loss.name), loss)
         self.losses |= {loss} if loss else set()
-        change = change._replace(died=min(change.died or asked, asked), loss=loss)
-        return _Node(Absent(change, change.evidence.text, change.evidence.end))
+        change = earlier._replace(died=min(earlier.died, asked), loss=loss)
+        return _Node(Absent(change, change.evidence.text, change.evidence.end), known=True)
 
     def _start_chance(self, node: _Node, asked: float) -> None:
         """Record since when the chance of a node counts whose heartbeat a look misses for the first time.
@@ -337,8 +339,8 @@ class Table:
         if not self.due:
             return
         rules, due = self.rules, sorted(death for death, _ in self.due.values())
-        dead = [node.shown for node in self.absent.values() if node.dead]
-        told = [each for each in dead if each.end is not None and self._counts(each.change, now)]
+        dead = [node for node in self.absent.values() if node.dead]
+        told = [node.shown for node in dead if self._counts(node, now)]
         known = [
             *due,
             *(Death(each.change.died or now, each.end or NEVER, each.change.name, told=True) for each in told),
@@ -364,9 +366,10 @@ class Table:
             self._change(node, State.OFFLINE, now, node.shown.why, died=death.died, exact=exact, loss=loss)
             self._let_go(node, now)
 
-    def _counts(self, change: Change, now: float) -> bool:
+    def _counts(self, node: _Node, now: float) -> bool:
         """Return whether a death that was told before as one of its own counts towards a mass loss now."""
-        alone = change.after == State.OFFLINE and change.loss is None and change.why != REMEMBERED
+        change, seen_alive = node.shown.change, node.shown.end is not None and not node.known
+        alone = change.after == State.OFFLINE and change.loss is None and seen_alive
         return alone and (change.died or NEVER) > now - 2 * self.rules.ttl
 
     def _late(self, now: float) -> Iterator[Death]:
@@ -423,8 +426,8 @@ class Table:
         """Return why a dead node is only counted; empty if it is not."""
         rules, known, change = self.rules, self.leftovers or Leftovers(), node.shown.change
         stays = change.why if change.after == State.FORGOTTEN and change.why != FIRST_LEDGER else ""
-        never_seen, offline = node.shown.end is None and change.why != REMEMBERED, now - (change.died or now)
-        if self.leftovers is None and change.why == REMEMBERED:
+        never_seen, offline = node.shown.end is None and not node.known, now - (change.died or now)
+        if self.leftovers is None and node.known:
             return stays  # before the first ledger it may be needed
         if change.name in known.needed:
             return ""
@@ -485,9 +488,9 @@ class Table:
         self.log.append(change)
 
 
-def _unknown(name: bytes) -> _Node:
-    """Return the record of a node of which nothing is known."""
-    return _Node(Absent(Change(name, None, State.GONE, NEVER)))
+def _unknown(name: bytes, *, known: bool = False) -> _Node:
+    """Return the record of a node that was not looked at yet."""
+    return _Node(Absent(Change(name, None, State.GONE, NEVER)), known=known)
 
 
 def _second_look(asked: float) -> tuple[State, str, float]:
