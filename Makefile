@@ -58,7 +58,7 @@ dashboard-pictures: $(VENV)/dev ## draw the dashboards' pictures (needs npm, Chr
 page-pictures: $(VENV)/dev ## draw the status page's pictures (needs npm and Chromium)
 	$(BIN)/python -m pytest -q -n 0 tests/web/test_situations.py --pictures docs/reference/status-page
 
-chart: $(VENV)/dev ## copy rules and dashboards into the chart, and write its tables
+chart: $(VENV)/dev ## write the rules from their template, and the chart's tables
 	$(BIN)/python helm/sync.py
 
 checkov: $(VENV)/dev ## check the Dockerfile, and the manifests of the chart's values files in ci/, for weak spots
