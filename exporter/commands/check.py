@@ -28,7 +28,7 @@ from exporter.source import Source, open_source
 from exporter.source.names import names_of, shown_id
 from exporter.source.reading import MISSING, NO_EXPIRY, Reading
 from exporter.source.server import missing_right
-from exporter.web.config import WebConfig
+from exporter.web.config import WebConfig, tls_context
 
 TEST_PAGE: Final = "GinkgoTestPage"
 """The alert that ``--page`` posts."""
@@ -86,7 +86,7 @@ def read_files(settings: Settings) -> tuple[HttpConfig, Mapping[str, Rule]]:
     for load in (
         lambda: HttpConfig.load(settings.alertmanager.config_file),
         lambda: load_rules(settings.alertmanager.rules_file, PUSHED),
-        lambda: WebConfig.load(settings.web.config_file).tls_context(),
+        lambda: [tls_context(tls) for tls in [WebConfig.load(settings.web.config_file).tls_server_config] if tls],
     ):
         try:
             found.append(load())
@@ -148,7 +148,7 @@ def _redis_findings(source: Source, settings: Settings, reading: Reading) -> Ite
         yield Finding(
             f"Redis has {_count(len(left), 'hash', 'hashes')} of nodes that do not beat.",
             "A hash stays until it is deleted. A node that came back under another name has left its old one.",
-            "See them with: ginkgo-exporter nodes --state offline. Clear those whose portfolios run on other nodes with:"
+            "See them with ginkgo-exporter nodes --state offline. Clear those whose portfolios run on other nodes with"
             " ginkgo-exporter forget --rehomed --yes.",
         )
     yield from _plan_findings(source, settings, reading)
@@ -227,7 +227,8 @@ def heartbeat_findings(reading: Reading, heartbeat: Heartbeat) -> Iterator[Findi
             must=True,
         )
     elif len(living) >= _ENOUGH and longest < _TOO_SHORT * heartbeat.ttl:
-        fact = f"No heartbeat lives for more than {duration(math.ceil(longest))}, and --heartbeat.ttl is {duration(heartbeat.ttl)}."
+        ends = duration(math.ceil(longest))
+        fact = f"No heartbeat lives for more than {ends}, and --heartbeat.ttl is {duration(heartbeat.ttl)}."
         yield Finding(fact, "After a fault of Redis deaths are found late.", remedy)
     if endless := [name for name, ms in zip(reading.names, reading.ttl_ms, strict=True) if ms == NO_EXPIRY]:
         fact = f"{_some(endless)} never expires."
@@ -255,7 +256,7 @@ def heartbeat_findings(reading: Reading, heartbeat: Heartbeat) -> Iterator[Findi
 
 
 def _written(reading: Reading, heartbeat: Heartbeat) -> tuple[dict[bytes, tuple[float, bool]], list[bytes]]:
-    """Return what living heartbeats say: by how many seconds it is ahead and whether it names no offset; and no times."""
+    """Return for each living heartbeat by how many seconds it is ahead and whether it names no offset; and no times."""
     ahead, unreadable = {}, []
     for name, ms, text in zip(reading.names, reading.ttl_ms, reading.beats, strict=True):
         if 0 < ms / 1000 <= heartbeat.ttl + _SLACK:
@@ -301,9 +302,7 @@ def _check_alertmanager(url: str, config: HttpConfig, settings: Settings, *, pag
         if problem := transport.post([alert]).problem:
             say(f"{subject}: it did not take the alert {TEST_PAGE}: {problem}")
             return False
-        say(
-            f"{subject}: it took the alert {TEST_PAGE} with test_id {alert['labels']['test_id']}: the phone must ring now"
-        )
+        say(f"{subject}: it took the alert {TEST_PAGE}, test_id {alert['labels']['test_id']}: the phone must ring now")
     if not own.sole_writer and (posted := transport.get(_ALERTS)) is not None:
         good = _told(subject, _compared(_label_sets(posted), own))
     return good
@@ -364,8 +363,8 @@ def _compared(watchdogs: Iterable[Mapping[str, str]], settings: Alertmanager) ->
     elif all(differing):
         fewest = sorted(min(differing, key=len).items())
         yield Finding(
-            f"Prometheus writes its alerts there with {', '.join(f'{name}={shown(text)}' for name, text in fewest)}, and"
-            " pushed alerts lack this.",
+            f"Prometheus writes its alerts there with {', '.join(f'{name}={shown(text)}' for name, text in fewest)}."
+            " Pushed alerts lack this.",
             "So each page comes twice.",
             f"Give {' '.join(f'--alertmanager.label={name}={shown(text)}' for name, text in fewest)}.",
             must=True,

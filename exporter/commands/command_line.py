@@ -89,7 +89,7 @@ def say(text: str, *, indent: int = 0, file: TextIO | None = None) -> None:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    print("\n".join(lines), file=output)  # noqa: T201
+    print("\n".join(lines), file=output)
 
 
 def nowhere() -> TextIO:
@@ -275,7 +275,7 @@ OPTIONS: Final[dict[str, Sequence[tuple[str, dict[str, Any]]]]] = {
     "rules": (
         (
             "--config.file",
-            {"dest": "rules_config", "metavar": "FILE", "help": "YAML file with the settings of the rules [none]"},
+            {"dest": "rules_config", "type": Path, "metavar": "FILE", "help": "settings of the rules, in YAML [none]"},
         ),
     ),
 }
@@ -284,6 +284,6 @@ OPTIONS: Final[dict[str, Sequence[tuple[str, dict[str, Any]]]]] = {
 
 def add_options(parser: argparse.ArgumentParser, command: str) -> None:
     """Give a parser the flags that only this command has."""
-    group = parser.add_argument_group(f"Only of {command}")
+    group = parser.add_argument_group(f"Flags of {command} alone")
     for name, options in OPTIONS.get(command, ()):
         group.add_argument(name, **options)

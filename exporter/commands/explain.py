@@ -143,7 +143,11 @@ def _of_journal(path: Path) -> Facts:
     except OSError as error:
         raise ExporterError(f"--journal.file: {path}: {error.strerror or error}") from None
     trouble = "This is a journal: it tells what was seen, and not what is now."
-    return Facts(f"the journal {path}", trouble, {}, lambda query, limit: page_of(query.of(events), limit).events)
+
+    def search(query: Query, limit: int) -> Sequence[Event]:
+        return page_of(filter(query.accepts, reversed(events)), limit).events
+
+    return Facts(f"the journal {path}", trouble, {}, search)
 
 
 def _of_source(source: RunningExporter | RedisItself) -> Facts:
@@ -283,7 +287,7 @@ def _portfolio_now(facts: Facts, row: Row) -> Finding:
 
 
 def _untraded(rows: Sequence[Row]) -> str:
-    """Return which of some portfolios are not traded, and how many open positions they have; empty if all are traded."""
+    """Return which of some portfolios nobody trades, and their open positions; empty if all are traded."""
     some = [row for row in rows if row["state"] == "untraded"]
     if not some:
         return ""

@@ -214,7 +214,8 @@ class Hashes:
             transaction.watch(heartbeat, metrics, self._plan)
             listed, why = self._looked(transaction, heartbeat, metrics)
             planned = transaction.hmget(self._plan, listed) if listed else []
-            lost = [each for each, node in zip(listed, planned, strict=True) if node is None and self._traces[each] < 2]
+            unplanned = [each for each, node in zip(listed, planned, strict=True) if node is None]
+            lost = [each for each in unplanned if self._traces[each] <= 1]
             if not why and lost and not with_portfolios:
                 why = f"kept: it alone names {_portfolios(lost)}, in no plan; --with-portfolios deletes it all the same"
             if not why and self._sure:

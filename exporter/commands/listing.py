@@ -1,4 +1,4 @@
-"""``ginkgo-exporter nodes`` and ``portfolios``: all rows as a table, JSON or CSV, once or again and again (``--watch``)."""
+"""``ginkgo-exporter nodes`` and ``portfolios``: all rows as a table, JSON or CSV, once or again and again."""
 
 import argparse
 import csv

@@ -1,70 +1,120 @@
-"""The identity and the state of a server, from some sections of INFO."""
+"""The identity and the state of a server, from some sections of INFO; and the rights that the exporter's user lacks."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from threading import Lock
 from typing import Any, Final
 
+import structlog
 from redis.exceptions import BusyLoadingError, NoPermissionError, ResponseError
 
 from exporter.errors import SourceError
 from exporter.source.connection import Pool, linked
-from exporter.source.plain_error import plain_error
+from exporter.source.protocol import expected, pack, plain_error
 from exporter.source.reading import REFUSALS, Server
-from exporter.source.replies import expected
-from exporter.source.requests import OLD_SERVER, pack
-from exporter.source.rights import Rights
 
+_SECTIONS: Final = (
+    *(b"server", b"clients", b"memory", b"persistence", b"replication", b"stats"),
+    *(b"errorstats", b"commandstats"),
+)
+STATE: Final = pack(b"INFO", *_SECTIONS)
+"""The command that reads the state of a server: Redis 7 and newer take several sections in one command."""
+_OLD_STATE: Final = pack(b"INFO", b"all")
+"""The same for older servers. They refuse ``STATE``."""
 UNKNOWN_SERVER: Final = Server(run_id="", role="server of unknown role", info_allowed=False)
 """A server that refuses INFO to the exporter's user."""
 
+_EFFECTS: Final = {
+    "info": "restarts, failovers and refused writes of Redis cannot be seen, so that living nodes may be called dead",
+    "scan": "no node can be found",
+}
 _WIPES: Final = (b"cmdstat_flushall", b"cmdstat_flushdb", b"cmdstat_swapdb")
 _ERRORS: Final = {error: b"errorstat_" + error.encode() for error in REFUSALS}
+_CHILDREN: Final = (b"rdb_bgsave_in_progress", b"aof_rewrite_in_progress")
+_SAVES: Final = (b"rdb_last_save_time", b"rdb_saves", b"aof_rewrites")
 _FIELDS: Final = (
-    *(b"run_id", b"uptime_in_seconds", b"role", b"loading", b"master_link_status", b"master_last_io_seconds_ago"),
+    *(b"run_id", b"redis_mode", b"uptime_in_seconds", b"role", b"loading"),
+    *(b"master_link_status", b"master_last_io_seconds_ago"),
     *(b"rdb_last_load_keys_loaded", b"aof_enabled", b"rdb_last_bgsave_status", b"evicted_keys"),
     *(b"used_memory", b"maxmemory", b"maxmemory_policy", b"paused_actions", b"errorstat_ERRORSTATS_DISABLED"),
     *_WIPES,
     *_ERRORS.values(),
+    *_CHILDREN,
+    *_SAVES,
 )
 _LINES: Final = re.compile(rb"\n(%b):([^\r\n]*)" % b"|".join(_FIELDS))
 """Finds all fields in one pass; a dictionary of all 200 lines would take four times as long."""
 _OUTCOMES: Final = {b"ok": True, b"err": False}
 _HAS_ERRORSTATS: Final = b"# Errorstats"
-_STOPS_WRITES: Final = pack(b"CONFIG", b"GET", b"stop-writes-on-bgsave-error") + pack(b"CONFIG", b"GET", b"save")
+
+log = structlog.get_logger(__name__)
 
 
-def seen_server(reply: Any, pool: Pool, deadline: float, rights: Rights, where: str = "") -> Server:
-    """Return the server that gave this reply to ``pool.server_request``, and record whether it allows INFO.
+class Rights:
+    """The commands that Redis refuses to the exporter's user, each logged once. One lock guards the state."""
 
-    Servers older than Redis 7 take one section of INFO only. Such a server is asked once more, on another
-    connection, and ``pool.server_request`` is changed.
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._refused: dict[str, set[str]] = {}
 
-    Servers older than Redis 6.2 do not count refused writes. While the last snapshot of such a server
-    is a failed one, each read also asks for its configuration, on another connection. It asks each time
-    because an operator can end the refusal by a change of the configuration.
+    def missing(self) -> frozenset[str]:
+        """Return the commands, in lower case, that at least one server refused when it was last asked."""
+        with self._lock:
+            return frozenset(self._refused)
+
+    def granted(self, command: str, address: str) -> None:
+        """Record that a server ran a command, which is given in lower case."""
+        if command not in self._refused:  # usual, and needs no lock
+            return
+        with self._lock:
+            servers = self._refused.get(command, set())
+            servers.discard(address)
+            if servers:
+                return
+            self._refused.pop(command, None)
+        log.info("the Redis user has got a right that it lacked", command=command)
+
+    def refused(self, command: str, address: str) -> SourceError:
+        """Record that a server refused a command; return an error that callers may raise if they need the command."""
+        with self._lock:
+            first = command not in self._refused
+            self._refused.setdefault(command, set()).add(address)
+        if first:
+            log.error("the Redis user lacks a right", command=command, effect=_EFFECTS[command], grant=f"+{command}")
+        return SourceError(missing_right(command))
+
+
+def missing_right(command: str) -> str:
+    """Return what follows from a right that Redis refuses, and how to give it; the command is in lower case."""
+    return (
+        f"Redis refuses {command.upper()} to the exporter's user, so {_EFFECTS[command]}: grant +{command}"
+        " to the user of --redis.username (docs/how-to/redis.md lists all rights)"
+    )
+
+
+def seen_server(reply: Any, pool: Pool, deadline: float, rights: Rights, address: str) -> Server:
+    """Return the server that gave this reply to ``STATE``, and record whether it allows INFO.
+
+    Servers older than Redis 7 take one section of INFO only. Such a server is asked once more, on another connection.
 
     Args:
         reply: The reply.
         pool: Connections to the server.
         deadline: Monotonic seconds.
         rights: Records whether INFO is allowed.
-        where: The address of the server; empty if there is only one server.
+        address: The address of the server; empty if there is only one server.
 
     Raises:
         SourceError: For the same reasons as ``server_of``.
     """
     if type(reply) is ResponseError:
-        pool.server_request = OLD_SERVER
         with linked(pool, deadline) as link:
-            (reply,) = link.ask(OLD_SERVER, 1)
+            (reply,) = link.ask(_OLD_STATE, 1)
     server = server_of(reply)
-    if not server.info_allowed:
-        rights.refused("info", where)
-        return server
-    rights.granted("info", where)
-    if server.refused is None and server.last_save_ok is False:
-        return replace(server, blocked=_stops_writes(pool, deadline))
+    if server.info_allowed:
+        rights.granted("info", address)
+    else:
+        rights.refused("info", address)
     return server
 
 
@@ -92,6 +142,8 @@ def server_of(reply: Any) -> Server:
 def _server(info: Mapping[bytes, bytes], *, counts_errors: bool) -> Server:
     limit = int(info.get(b"maxmemory", b"0"))
     role = info.get(b"role", b"").decode("ascii")
+    saved = _OUTCOMES.get(info.get(b"rdb_last_bgsave_status", b""))
+    refused = _refused(info) if counts_errors else None
     return Server(
         run_id=info.get(b"run_id", b"").decode("ascii"),
         role=role,
@@ -99,13 +151,17 @@ def _server(info: Mapping[bytes, bytes], *, counts_errors: bool) -> Server:
         # INFO does not say how many keys came from an append-only file, so any such file may have held nodes.
         restored=info.get(b"rdb_last_load_keys_loaded", b"0") != b"0" or info.get(b"aof_enabled") == b"1",
         evicted=int(info.get(b"evicted_keys", b"0")),
-        refused=_refused(info) if counts_errors else None,
+        refused=refused,
+        blocked=refused is None and saved is False,
         flushes=sum(_count(info[wipe], b"calls=") for wipe in _WIPES if wipe in info),
         paused=info.get(b"paused_actions") in (b"write", b"all"),
         silence=max(0.0, float(info.get(b"master_last_io_seconds_ago", b"0"))) if role == "slave" else 0.0,
-        last_save_ok=_OUTCOMES.get(info.get(b"rdb_last_bgsave_status", b"")),
+        last_save_ok=saved,
         memory_used_ratio=int(info.get(b"used_memory", b"0")) / limit if limit else None,
         evicts=info.get(b"maxmemory_policy", b"noeviction") != b"noeviction",
+        standalone=info.get(b"redis_mode") == b"standalone",
+        saving=any(info.get(child) == b"1" for child in _CHILDREN),
+        saves=tuple(info.get(save, b"") for save in _SAVES),
     )
 
 
@@ -122,13 +178,3 @@ def _count(text: bytes, name: bytes) -> int:
     if found:
         raise ValueError(text)
     return int(rest.partition(b",")[0])
-
-
-def _stops_writes(pool: Pool, deadline: float) -> bool:
-    """Return whether a failed snapshot stops all writes, by the configuration; False if CONFIG GET is not allowed."""
-    with linked(pool, deadline) as link:
-        replies = link.ask(_STOPS_WRITES, 2)
-    match replies:
-        case [[_, b"yes"], [_, bytes(save)]]:
-            return bool(save)
-    return False

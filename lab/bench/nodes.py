@@ -4,7 +4,7 @@ import random
 import socket
 from datetime import UTC, datetime, timedelta
 
-from exporter.source.requests import pack
+from exporter.source.protocol import pack
 
 _CHUNK = 500
 _REPLY = len(b"+OK\r\n")

@@ -5,7 +5,8 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from exporter.source.requests import SERVER, KeyNames, chunks_of, pack
+from exporter.source.protocol import CHUNK, hmget, pack, pttl
+from exporter.source.server import STATE
 
 _READ: Final = 1 << 20
 
@@ -102,9 +103,13 @@ class Floor:
 
     def __init__(self, redis_port: int, names: Sequence[bytes]) -> None:
         self._socket = socket.create_connection(("127.0.0.1", redis_port))
-        keys = KeyNames(b"node:metrics:", b"heartbeat:node:")
         echo = pack(b"ECHO", self._MARK)
-        self._requests = [SERVER + echo, *(chunk.packed + echo for chunk in chunks_of(names, keys))]
+        self._requests = [STATE + echo]
+        for start in range(0, len(names), CHUNK):
+            some = names[start : start + CHUNK]
+            beats = [b"heartbeat:node:" + name for name in some]
+            hashes = [hmget(b"node:metrics:" + name) for name in some]
+            self._requests.append(b"".join((*hashes, *map(pttl, beats), pack(b"MGET", *beats), echo)))
 
     def scrape(self) -> bytes:
         """Read all nodes once; return an empty body."""

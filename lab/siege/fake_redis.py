@@ -11,7 +11,7 @@ from typing import Final
 
 import hiredis
 
-from exporter.source.requests import pack
+from exporter.source.protocol import pack
 from lab.siege.attack import Twist
 
 _INFO: Final = (

@@ -7,7 +7,7 @@ from typing import Final
 
 import redis
 
-from exporter.source.requests import pack
+from exporter.source.protocol import pack
 from lab.siege.attack import Field, Twist
 
 HUNDRED_MB: Final = 100_000_000

@@ -14,7 +14,7 @@ from typing import Final
 
 import bcrypt
 
-from exporter.source.requests import pack
+from exporter.source.protocol import pack
 from lab.bench.servers import RedisServer, cpu_seconds, free_port
 from lab.siege.alertmanager import FakeAlertmanager
 from lab.siege.attack import Attack

@@ -23,9 +23,8 @@ from exporter.snapshot.read_info import Discovered, ReadInfo
 from exporter.snapshot.snapshot import Snapshot
 from exporter.source.names import Names, names_of
 from exporter.source.reading import Reading
-from exporter.source.router import OneServer
 from exporter.telemetry import Telemetry
-from lab.simulated.connection import SimulatedPool
+from lab.simulated.connection import SimulatedSource
 from lab.simulated.redis_server import TTL, SimulatedRedis
 from lab.simulated.timeline import Timeline
 
@@ -136,7 +135,7 @@ class SimulatedExporter:
         )
         self._portfolios = PortfolioStage(
             self._settings,
-            OneServer(SimulatedPool(self._redis)),
+            SimulatedSource(self._redis),  # type: ignore[arg-type] # it has all that is asked of a source
             self.telemetry.invalid,
             lines_of,
             lambda: self._timeline.now,

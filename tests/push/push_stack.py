@@ -31,7 +31,7 @@ import redis
 
 import exporter
 from exporter.bundled import bundled
-from exporter.source.requests import pack
+from exporter.source.protocol import pack
 from lab.nodes import FIELDS, heartbeat_key, metrics_key
 from lab.proxy import Proxy
 from lab.servers import Process, RedisServer, binary, free_port, wait_for
