@@ -125,7 +125,6 @@ def test_value_that_is_too_large_costs_its_own_node_its_values_and_nothing_else(
             assert empty == sorted({*large, gone})
             assert reading.without_hash == {gone}
             assert len(told) == len(large), "told once"
-        assert client.info("clients")["connected_clients"] <= 4
         source.discover(5)
         assert reader.read(raw, time.monotonic() + 20).beats[heartbeat] == TOO_LARGE, "still too large"
         for name in names:
