@@ -121,8 +121,12 @@ class Link:
     def send(self, request: bytes) -> None:
         """Send packed commands."""
         self._socket.settimeout(until(self.deadline))
-        with suppress(BrokenPipeError, ConnectionResetError):  # what was sent before may have been answered
+        try:
             self._socket.sendall(request)
+        except TimeoutError:
+            raise
+        except OSError:
+            pass  # what can be received tells why Redis ended the connection
 
     def receive(self, count: int, most: int = MOST_BYTES) -> list[Any]:
         """Return the next ``count`` replies; an error reply is an exception in the list.
@@ -214,10 +218,9 @@ def _connected(options: dict[str, Any], seconds: float) -> Connection:
 
 def _explained(error: SourceError, with_tls: bool) -> SourceError:  # noqa: FBT001
     """Add what TLS on one side only would look like: silence, or an end before the first reply."""
-    looks_like_it = (with_tls and isinstance(error, SourceTimeoutError)) or re.search(
-        "closed by server|_ssl.c", str(error)
-    )
-    return type(error)(f"{error}{_TLS_HINT}") if looks_like_it else error
+    is_silent = with_tls and isinstance(error, SourceTimeoutError)
+    has_ended = re.search("closed by server|_ssl.c", str(error))
+    return type(error)(f"{error}{_TLS_HINT}") if is_silent or has_ended else error
 
 
 class _Parser(DefaultParser):  # type: ignore[misc, valid-type] # hiredis's, or redis-py's own

