@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Copies rules, dashboards and version into the chart, and writes the tables of its README.
+"""Writes alerts/ginkgo.rules.yml from its template, and version and tables into the chart.
 
 helm/sync.py            write the files that differ
 helm/sync.py --check    name the files that differ, and fail if there are any
@@ -18,32 +18,14 @@ import yaml
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from exporter.alerting_rules.chart import chart_rules, chart_thresholds  # noqa: E402 - the path comes first
+from exporter.alerting_rules.rules import rules_text, template, usual  # noqa: E402 - the path comes first
+from exporter.bundled import RULES  # noqa: E402
 
 CHART: Final = ROOT / "helm" / "ginkgo-exporter"
 
-_THRESHOLDS: Final = """\
-# Written by helm/sync.py from exporter/alerting_rules/thresholds.py: the thresholds that values can change, and those
-# that are a share of `alerts.queueLength`. The rules have their names between « and ».
-"""
 _TABLE: Final = re.compile(r"(<!-- (values|thresholds) -->\n).*?(?=<!-- /\2 -->)", re.DOTALL)
 _CHART_VERSIONS: Final = re.compile(r'^(version: |appVersion: "| +image: ghcr\.io/[a-z/-]+:)[^"\n]*', re.MULTILINE)
 _PACKAGE_VERSION: Final = re.compile(r'^__version__ = "(.+)"$', re.MULTILINE)
-
-
-def copies(source: Path, pattern: str, folder: Path) -> dict[Path, str | None]:
-    """Return the text that each file of a folder of copies should have; ``None`` for a file that should not exist.
-
-    Raises:
-        SystemExit: No file of the source matches the pattern.
-    """
-    wanted: dict[Path, str | None] = {path: None for path in folder.glob("*") if path.is_file()}
-    found = sorted(source.glob(pattern))
-    if not found:
-        raise SystemExit(f"{source}: no {pattern}")
-    for path in found:
-        wanted[folder / path.name] = path.read_text(encoding="utf-8")
-    return wanted
 
 
 def chart_versions() -> str:
@@ -88,21 +70,10 @@ def value_rows(values: str) -> Iterator[tuple[str, str, str]]:
 
 def threshold_rows() -> Iterator[tuple[str, str, str]]:
     """Yield alert, name and default of each threshold that values can change."""
-    for alert, thresholds in chart_thresholds()["defaults"].items():
-        for name, default in thresholds.items():
-            yield alert, name, default
-
-
-def rule_files(source: Path) -> dict[Path, str | None]:
-    """Return the text of each rule file of the chart, and of the file with the thresholds' defaults.
-
-    Raises:
-        SystemExit: There is no rule file.
-    """
-    files = copies(source, "*.rules.yml", CHART / "files" / "rules")
-    made = {path: text and chart_rules(text) for path, text in files.items()}
-    made[CHART / "files" / "thresholds.yml"] = _THRESHOLDS + yaml.safe_dump(chart_thresholds(), sort_keys=False)
-    return made
+    for alert, thresholds in template()["thresholds"].items():
+        for name, threshold in thresholds.items():
+            first, *others = name.split("-")
+            yield alert, first + "".join(word.capitalize() for word in others), f"{usual(threshold):g}"
 
 
 def table(head: tuple[str, str, str], rows: Iterator[tuple[str, str, str]]) -> str:
@@ -132,27 +103,17 @@ def main() -> int:
     """Write or check; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if anything differs")
-    parser.add_argument("--alerts", type=Path, default=ROOT / "alerts", help="folder of the rules")
-    parser.add_argument(
-        "--dashboards", type=Path, default=ROOT / "grafana" / "dashboards", help="folder of the dashboards"
-    )
     options = parser.parse_args()
-    wanted = rule_files(options.alerts)
-    wanted |= copies(options.dashboards, "*.json", CHART / "files" / "dashboards")
-    wanted |= {CHART / "Chart.yaml": chart_versions(), CHART / "README.md": readme()}
-    differing = 0
-    for path, text in wanted.items():
-        if (path.read_text(encoding="utf-8") if path.exists() else None) == text:
-            continue
-        differing += 1
+    wanted = {
+        ROOT / RULES: rules_text(None),
+        CHART / "Chart.yaml": chart_versions(),
+        CHART / "README.md": readme(),
+    }
+    differing = [path for path, text in wanted.items() if path.read_text(encoding="utf-8") != text]
+    for path in differing:
         sys.stdout.write(f"{path.relative_to(ROOT)}: {'differs' if options.check else 'written'}\n")
-        if options.check:
-            continue
-        if text is None:
-            path.unlink()
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+        if not options.check:
+            path.write_text(wanted[path], encoding="utf-8")
     if options.check and differing:
         sys.stdout.write("run helm/sync.py\n")
         return 1

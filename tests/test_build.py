@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT / "requirements"))
 
 from materials import licences, listed
 
+ALERT_FILES = ("ginkgo.rules.yml", "ginkgo.rules.template.yml", "alertmanager.example.yml")
 COMMITTER = {
     f"GIT_{who}_{what}": "release@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
 }
@@ -101,7 +102,7 @@ def test_wheel_has_the_whole_package_and_nothing_else(builds: tuple[Path, Path])
     tracked = run("git", "ls-files", "exporter", cwd=builds[0]).split()
     with zipfile.ZipFile(next(artefacts(builds[0]))) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-    bundled = {f"exporter/bundled/alerts/{name}" for name in ("ginkgo.rules.yml", "alertmanager.example.yml")}
+    bundled = {f"exporter/bundled/alerts/{name}" for name in ALERT_FILES}
     bundled |= {f"exporter/bundled/{path}" for path in run("git", "ls-files", "alerts/runbooks", cwd=builds[0]).split()}
     assert names == {*tracked, "exporter/REVISION", *bundled}
 

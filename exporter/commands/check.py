@@ -1,5 +1,6 @@
 """``ginkgo-exporter check``: tries everything that the settings name, once, and prints a line for each result."""
 
+import argparse
 import asyncio
 import time
 from collections.abc import Iterable, Iterator
@@ -18,7 +19,7 @@ from exporter.source.reading import Reading
 from exporter.source.server import missing_right
 
 
-def check(settings: Settings) -> int:
+def check(settings: Settings, _: argparse.Namespace | None = None) -> int:
     """Try Redis and each Alertmanager once and print the results. Return 0 if nothing must be changed, else 1.
 
     Raises:

@@ -102,14 +102,6 @@ def add_rules_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--config.file", dest="rules_config", metavar="FILE", help="YAML file with the settings of the rules [none]"
     )
-    group.add_argument(
-        "--tests",
-        nargs="?",
-        const="ginkgo.rules.yml",
-        metavar="RULES",
-        help="print the unit tests for promtool that belong to these rules; they look for the rules in this file,"
-        " beside themselves [ginkgo.rules.yml]",
-    )
 
 
 def _duration(text: str) -> float:

@@ -3,6 +3,7 @@
 This is the only place that puts the parts of the exporter together.
 """
 
+import argparse
 import asyncio
 import gc
 import os
@@ -38,7 +39,7 @@ _END_WITHIN: Final = 4.8
 log = structlog.get_logger(__name__)
 
 
-def run(loaded: Settings) -> int:
+def run(loaded: Settings, _: argparse.Namespace | None = None) -> int:
     """Serve until SIGTERM or SIGINT.
 
     Raises:

@@ -10,7 +10,6 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.errors import ExporterError
 from exporter.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,15 +22,10 @@ Serving = Callable[[Settings], AbstractAsyncContextManager[tuple["Fleet", "Serve
 FAST = 10.0
 """How many times as fast the demo runs with ``--fast``."""
 _MOST_NODES = 1000
-_LONGEST = 3600.0
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that only the demo has to a parser.
-
-    ``--speed`` is for tests and not in the help. With ``--speed 3`` nodes, story and heartbeats run three
-    times as fast.
-    """
+    """Add the flags that only the demo has to a parser."""
     group = parser.add_argument_group("Demo")
     group.add_argument(
         "--nodes", type=_count, default=5, metavar="COUNT", help="number of simulated nodes [%(default)s]"
@@ -46,7 +40,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--fast", action="store_true", help=f"shorten all times to 1/{FAST:g}, heartbeats and their TTL included"
     )
-    group.add_argument("--speed", type=_speed, default=1.0, help=argparse.SUPPRESS)
 
 
 def run(settings: Settings, arguments: argparse.Namespace, serving: Serving) -> int:
@@ -61,11 +54,9 @@ def run(settings: Settings, arguments: argparse.Namespace, serving: Serving) -> 
     Raises:
         ExporterError: A package or program is missing, or a part of the demo failed.
     """
-    try:
-        from exporter.demo.stage import perform  # noqa: PLC0415 - needs psutil, which an exporter does not
-    except ModuleNotFoundError as error:
-        raise ExporterError(f"the demo needs {error.name}: pip install '.[demo]' in a checkout") from None
     import asyncio  # noqa: PLC0415 - --help reads this module too
+
+    from exporter.demo.stage import perform  # noqa: PLC0415 - as above
 
     return asyncio.run(perform(settings, arguments, serving))
 
@@ -74,13 +65,3 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MOST_NODES:
         raise argparse.ArgumentTypeError(f"not a number from 1 to {_MOST_NODES}")
     return int(text)
-
-
-def _speed(text: str) -> float:
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = 0
-    if not 1 / _LONGEST <= speed <= _LONGEST:
-        raise argparse.ArgumentTypeError("not a factor such as 10")
-    return speed

@@ -1,35 +1,91 @@
-"""Receives Alertmanager's notifications, and prints them on the terminal."""
+"""The receiver of Alertmanager's notifications, in the demo and in compose.yaml: it tells each change as it arrives.
 
+``GET /`` shows the last changes as a page. ``python -m exporter.demo.receiver`` runs it alone.
+"""
+
+import asyncio
 import json
-from collections.abc import Iterator
+import signal
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
+from tornado.template import Template
 from tornado.web import Application, RequestHandler
 
-from exporter.demo.terminal import Terminal
-
-_HOST: Final = "127.0.0.1"
+_KEPT: Final = 100
+"""Number of changes on the page."""
 _MAX_BODY: Final = 16 * 1024 * 1024
+_PAGE: Final = Template(
+    """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta http-equiv="refresh" content="2">
+<title>Pages</title>
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem }
+table { border-collapse: collapse; width: 100% }
+th, td { border-bottom: 1px solid #ddd; padding: .3rem .6rem; text-align: left; vertical-align: top }
+.firing { color: #a40000; font-weight: 600 }
+</style>
+<h1>What Alertmanager sends</h1>
+<p>Each change of an alert, the newest first. A pager would ring for the receiver <b>pager</b>.</p>
+<table>
+<tr><th>arrived (UTC)<th>receiver<th>state<th>alert<th>summary<th>delay
+{% for page in pages %}<tr><td>{{ page["arrived"][11:19] }}<td>{{ page["receiver"] }}
+<td class="{{ "firing" if page["status"] == "firing" else "" }}">{{ page["status"] }}
+<td>{% if page["runbook"] %}<a href="{{ page["runbook"] }}">{{ page["alertname"] }}</a>
+{% else %}{{ page["alertname"] }}{% end %}
+<td>{{ page["summary"] }}<td>{{ page["delay"] }}
+{% end %}</table>
+{% if not pages %}<p>Nothing has arrived yet.</p>{% end %}
+</html>
+""",
+    whitespace="oneline",
+)
 
 
 class Receiver:
-    """A server on a free port of the loopback interface. It listens from its creation until ``close``.
+    """A server that tells each change of an alert, and keeps the last ones. It listens until ``close``.
+
+    Args:
+        host: Its address.
+        port: Its port; 0 for a free one.
+        tell: Takes a line for each change.
 
     Attributes:
-        url: The address for notifications. The name of an Alertmanager receiver must follow it.
+        port: Its port. The name of an Alertmanager receiver must follow the address, such as ``/pager``.
+        kept: The changes as the page shows them, the newest first.
     """
 
-    def __init__(self, terminal: Terminal) -> None:
-        notifications = {"terminal": terminal, "last_states": {}}
-        self._http = HTTPServer(
-            Application([("/(.+)", _Notification, notifications)], log_function=lambda _: None),
-            max_body_size=_MAX_BODY,
-        )
-        sockets = bind_sockets(0, _HOST)
+    def __init__(self, host: str, port: int, tell: Callable[[str], None]) -> None:
+        self.kept: deque[dict[str, str]] = deque(maxlen=_KEPT)
+        self._tell = tell
+        self._last: dict[tuple[str, str], str] = {}
+        routes: list[Any] = [("/([a-z-]*)", _Handler, {"receiver": self})]
+        self._http = HTTPServer(Application(routes, log_function=lambda _: None), max_body_size=_MAX_BODY)
+        sockets = bind_sockets(port, host)
         self._http.add_sockets(sockets)
-        self.url = f"http://{_HOST}:{sockets[0].getsockname()[1]}"
+        self.port: int = sockets[0].getsockname()[1]
+
+    def take(self, name: str, notification: dict[str, Any]) -> None:
+        """Tell and keep each alert whose state is new for a receiver.
+
+        Args:
+            name: Name of the receiver.
+            notification: The body that Alertmanager posts: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
+        """
+        for alert in notification["alerts"]:
+            key, state = (name, alert["fingerprint"]), alert["status"]
+            if self._last.get(key) != state:
+                self._last[key] = state
+                self.kept.appendleft(_page(name, alert, datetime.now(UTC)))
+                severity = alert["labels"].get("severity", "no severity")
+                summary = self.kept[0]["summary"]
+                self._tell(f"{name} is told: {state.upper()} {alert['labels']['alertname']} ({severity}): {summary}")
 
     async def close(self) -> None:
         """Stop listening."""
@@ -37,36 +93,42 @@ class Receiver:
         await self._http.close_all_connections()
 
 
-class _Notification(RequestHandler):
-    def initialize(self, terminal: Terminal, last_states: dict[tuple[str, str], str]) -> None:
-        self._terminal = terminal
-        self._last_states = last_states
+class _Handler(RequestHandler):
+    def initialize(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+
+    def get(self, _: str) -> None:
+        self.set_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+        self.write(_PAGE.generate(pages=self._receiver.kept))
 
     def post(self, name: str) -> None:
-        for line in news(name, json.loads(self.request.body), self._last_states):
-            self._terminal.log(line)
+        self._receiver.take(name, json.loads(self.request.body))
 
 
-def news(name: str, notification: dict[str, Any], last_states: dict[tuple[str, str], str]) -> Iterator[str]:
-    """Yield a line for each alert whose state is new for this receiver; see ``new_alerts``."""
-    for alert in new_alerts(name, notification, last_states):
-        labels, summary = alert["labels"], alert["annotations"].get("summary", "")
-        severity = labels.get("severity", "no severity")
-        yield f"{name} is told: {alert['status'].upper()} {labels['alertname']} ({severity}): {summary}"
+def _page(receiver: str, alert: dict[str, Any], now: datetime) -> dict[str, str]:
+    annotations, firing = alert["annotations"], alert["status"] == "firing"
+    changed = datetime.fromisoformat(alert["startsAt" if firing else "endsAt"])
+    runbook = annotations.get("runbook_url", "")
+    return {
+        "arrived": now.isoformat(),
+        "receiver": receiver,
+        "status": alert["status"],
+        "alertname": alert["labels"]["alertname"],
+        "summary": annotations.get("summary", ""),
+        "runbook": runbook if runbook.startswith(("http://", "https://")) else "",
+        "delay": f"{max(0, round((now - changed).total_seconds()))} s after it {'began' if firing else 'ended'}",
+    }
 
 
-def new_alerts(
-    name: str, notification: dict[str, Any], last_states: dict[tuple[str, str], str]
-) -> Iterator[dict[str, Any]]:
-    """Yield each alert whose state is new for this receiver.
+async def main() -> None:
+    """Receive notifications on port 8080 until SIGTERM or SIGINT, and print a line for each change."""
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    receiver = Receiver("", 8080, lambda line: print(line, flush=True))  # noqa: T201
+    await ended.wait()
+    await receiver.close()
 
-    Args:
-        name: Name of the receiver.
-        notification: The body that Alertmanager posts: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
-        last_states: The last state by receiver and alert. The function updates it.
-    """
-    for alert in notification["alerts"]:
-        key = name, alert["fingerprint"]
-        if last_states.get(key) != alert["status"]:
-            last_states[key] = alert["status"]
-            yield alert
+
+if __name__ == "__main__":
+    asyncio.run(main())

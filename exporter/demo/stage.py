@@ -4,40 +4,32 @@ import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from redis import ConnectionPool, Redis
+
 from exporter import logs
 from exporter.demo import FAST, Serving
-from exporter.demo.children import Children, free_port
-from exporter.demo.clock import Clock
-from exporter.demo.platform import Platform
+from exporter.demo.platform import BEAT, TTL, Disk, Node, Platform
+from exporter.demo.programs import HOST, Programs, free_port, start_alertmanager, start_prometheus, start_valkey
 from exporter.demo.receiver import Receiver
-from exporter.demo.stack import Programs, start_alertmanager, start_prometheus
-from exporter.demo.story import play
-from exporter.demo.terminal import Terminal
-from exporter.demo.valkey import start_valkey
-from exporter.demo.watch import watch
-from exporter.errors import SettingsError
-from exporter.reporter import BEAT, TTL
+from exporter.demo.story import Clock, Terminal, live, play, watch
+from exporter.errors import ExporterError, SettingsError
 from exporter.settings import ListenAddress, Secret, Settings
-from exporter.web.config import WebConfig
-from exporter.web.server import Server
-
-_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_HOST: Final = "127.0.0.1"
+from exporter.source.connection import options_of
 
 _PROGRAMME: Final = """
 Within five minutes a node crashes, and the scheduler moves its portfolios to other nodes. Another node is flooded,
 a third one stops. Then Redis's disk is full: nobody can beat, and nobody is called dead."""
-_FAST_PROGRAMME: Final = """\
+_FAST: Final = """
 --fast: all times are a tenth. A heartbeat lives for 3 s instead of 30 s, a node beats every second, and the scheduler
 looks every 3 to 4 s. Only Prometheus's rules keep the times that they wait before they fire."""
-_OTHER_REDIS: Final = """\
+_OTHER_REDIS: Final = """
 The disk of the Redis given by --redis.url is left alone: that part of the story is left out."""
-_PROGRAMME_OF_STACK: Final = """\
+_STACK: Final = """
 Alertmanager notifies about the crash as soon as the heartbeat has expired. It notifies about
 the return some minutes later, because the rule keeps firing for a while (keep_firing_for)."""
 
@@ -49,7 +41,7 @@ async def perform(settings: Settings, arguments: argparse.Namespace, serving: Se
         ExporterError: A part of the demo could not be started, or failed.
     """
     performance = asyncio.ensure_future(_perform(settings, arguments, serving))
-    for number in _STOP_SIGNALS:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
             asyncio.get_running_loop().add_signal_handler(number, performance.cancel)
     with suppress(asyncio.CancelledError):
@@ -58,106 +50,78 @@ async def perform(settings: Settings, arguments: argparse.Namespace, serving: Se
 
 
 async def _perform(settings: Settings, arguments: argparse.Namespace, serving: Serving) -> None:
-    programs = _programs(settings, arguments)
+    _refuse(settings, arguments)
+    clock = Clock(FAST if arguments.fast else 1.0)
+    terminal, embedded = Terminal(clock), "url" not in settings.redis.given
     async with AsyncExitStack() as parts:
-        children = await parts.enter_async_context(Children(_folder(arguments.logs)))
-        clock = Clock(FAST if arguments.fast else arguments.speed)
-        terminal = Terminal(clock)
-        alertmanager = ""
-        if programs:
-            receiver = Receiver(terminal)
+        programs = parts.enter_context(Programs(arguments.logs))
+        redis_url = await start_valkey(programs) if embedded else ""
+        alertmanager = pages = metrics = ""
+        if arguments.stack:
+            receiver = Receiver(HOST, 0, terminal.log)
             parts.push_async_callback(receiver.close)
-            alertmanager = await start_alertmanager(children, programs.alertmanager, receiver.url)
-        theirs = "url" in settings.redis.given
-        settings = await _with_demo_defaults(settings, children, alertmanager, clock.speed)
+            pages = f"http://{HOST}:{receiver.port}"
+            alertmanager = await start_alertmanager(programs, pages)
+        settings = _with_demo_defaults(settings, redis_url, alertmanager, clock.speed)
+        redis_url = settings.redis.url[0].get_secret_value()
+        redis = Redis(connection_pool=ConnectionPool(**options_of(settings.redis, redis_url)))
+        parts.callback(redis.close)
         clock.restart()
-        folder = None if theirs else children.folder
-        platform = await parts.enter_async_context(Platform(settings, arguments.nodes, clock, terminal, folder))
-        places, fleet, metrics = {"Redis": _redis_address(settings)}, None, ""
+        platform = Platform(redis, _nodes(arguments.nodes, settings), clock.now, terminal.log)
+        platform.begin()
+        parts.callback(platform.end)
+        scheme, _, place = redis_url.partition("://")
+        places = {"Redis": f"{scheme}://{place.rpartition('@')[2].partition('?')[0]}"}
+        acts: list[Coroutine[Any, Any, None]] = [live(platform), programs.watch()]
         if not arguments.no_exporter:
-            fleet, server = await parts.enter_async_context(serving(settings))
-            url = _url(settings, server)
-            metrics = url + settings.web.telemetry_path
-            places |= {
-                "status page": f"{url}/",
-                "metrics": f"curl -s {metrics} | grep -E '^ginkgo_(node|portfolio)'",
-                "JSON": f"curl -s {url}/api/v1/portfolios",
-                "nodes": f"{_command()} nodes --watch --exporter.url {url}",
-                "portfolios": f"{_command()} portfolios --watch --exporter.url {url}",
-            }
-        if programs:
-            prometheus = await start_prometheus(children, programs.prometheus, metrics, alertmanager, clock.speed)
-            places |= {"Prometheus": f"{prometheus}/alerts", "Alertmanager": f"{alertmanager}/#/alerts"}
-        if children.logs:
-            places["logs"] = str(children.logs)
-        terminal.say(f"ginkgo-exporter demo: {len(platform.nodes)} simulated nodes\n")
-        for name, place in places.items():
-            terminal.say(f"  {name:12}  {place}")
-        terminal.say(_PROGRAMME)
-        if arguments.fast:
-            terminal.say(_FAST_PROGRAMME)
-        if theirs:
-            terminal.say(_OTHER_REDIS)
-        if programs:
-            terminal.say(_PROGRAMME_OF_STACK)
+            fleet, _ = await parts.enter_async_context(serving(settings))
+            acts.append(watch(fleet, terminal, clock))
+            metrics = _url(settings) + settings.web.telemetry_path
+            places |= _exporter_places(_url(settings), metrics)
+        if arguments.stack:
+            prometheus = await start_prometheus(programs, metrics, alertmanager, clock.speed)
+            places |= {"Prometheus": f"{prometheus}/alerts", "Alertmanager": f"{alertmanager}/#/alerts", "pages": pages}
+        if embedded or arguments.stack:
+            places["logs"] = str(programs.logs)
+        terminal.say(f"ginkgo-exporter demo: {arguments.nodes} simulated nodes\n")
+        terminal.say("\n".join(f"  {name:12}  {place}" for name, place in places.items()))
+        told = {_PROGRAMME: True, _FAST: arguments.fast, _OTHER_REDIS: not embedded, _STACK: arguments.stack}
+        terminal.say("".join(text for text, holds in told.items() if holds))
         terminal.say("Ctrl-C ends all of it and leaves nothing behind.\n")
-        acts = [children.first_to_end(), platform.scheduler.run(), play(platform, clock, terminal, metrics)]
-        if fleet:
-            acts.append(watch(fleet, clock, terminal))
+        acts.append(play(platform, Disk(redis, programs.folder) if embedded else None, terminal, clock, metrics))
         try:
-            await _together(acts)
+            async with asyncio.TaskGroup() as group:
+                for act in acts:
+                    group.create_task(act)
+        except* ExporterError as failures:
+            raise failures.exceptions[0] from None
         finally:
             terminal.say("\nending the demo")
 
 
-def _programs(settings: Settings, arguments: argparse.Namespace) -> Programs | None:
-    """Return the programs of the stack; None without ``--stack``."""
-    if not arguments.stack:
-        return None
-    if arguments.no_exporter:
-        raise SettingsError("--stack: there is nothing to scrape with --no-exporter")
-    if settings.web.config_file:
-        raise SettingsError("--stack: cannot scrape an exporter with --web.config.file")
-    return Programs.find()
-
-
-def _folder(logs: Path | None) -> Path | None:
-    try:
-        if logs:
-            logs.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(f"--logs: cannot make {logs}: {error.strerror}") from None
-    return logs and logs.resolve()
-
-
-async def _together(acts: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Run all coroutines until one ends or fails, and cancel the others."""
-    tasks = [asyncio.create_task(act) for act in acts]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _with_demo_defaults(settings: Settings, children: Children, alertmanager: str, speed: float) -> Settings:
-    """Return the settings with the demo's own defaults for settings that the user did not give."""
+def _refuse(settings: Settings, arguments: argparse.Namespace) -> None:
     if settings.redis.mode != "standalone":
         raise SettingsError("--redis.mode: the demo's nodes write to a standalone Redis")
+    if settings.web.config_file:
+        raise SettingsError("--web.config.file: the demo serves without TLS and passwords")
+    if arguments.stack and arguments.no_exporter:
+        raise SettingsError("--stack: there is nothing to scrape with --no-exporter")
+
+
+def _with_demo_defaults(settings: Settings, redis_url: str, alertmanager: str, speed: float) -> Settings:
+    """Return the settings with the demo's own defaults for what the user did not give."""
+    address = settings.web.listen_address
+    if "listen_address" not in settings.web.given or not address.port:
+        address = ListenAddress(address.host or HOST, free_port(address.port))
+        settings = settings._replace(web=settings.web.with_values(listen_address=address))
     chosen: dict[str, dict[str, Any]] = {
-        "web": {"listen_address": ListenAddress(_HOST, free_port(settings.web.listen_address.port))},
+        "redis": {"url": (Secret(redis_url),)},
+        "web": {"external_url": _url(settings)},
+        "alertmanager": {"url": (alertmanager,)} if alertmanager else {},
         "log": {"level": "warning"},  # the terminal shows the story
+        "heartbeat": {"ttl": TTL / speed},
+        "discovery": {"interval": BEAT / speed},
     }
-    if "url" not in settings.redis.given:
-        chosen["redis"] = {"url": (Secret(await start_valkey(children)),)}
-    if alertmanager:
-        chosen["alertmanager"] = {"url": (alertmanager,)}
-    if speed != 1:
-        chosen["heartbeat"] = {"ttl": TTL / speed}
-        chosen["discovery"] = {"interval": BEAT / speed}
     sections: dict[str, Any] = {name: getattr(settings, name) for name in chosen}
     for name, values in chosen.items():
         free = {key: value for key, value in values.items() if key not in sections[name].given}
@@ -167,21 +131,27 @@ async def _with_demo_defaults(settings: Settings, children: Children, alertmanag
     return settings
 
 
-def _url(settings: Settings, server: Server) -> str:
-    host = settings.web.listen_address.host
-    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - a comparison; nothing listens here
-        host = "localhost"
-    scheme = "https" if WebConfig.load(settings.web.config_file).tls_server_config else "http"
-    return f"{scheme}://{ListenAddress(host, server.port)}"
+def _nodes(count: int, settings: Settings) -> list[Node]:
+    """Return the nodes: each has two to four portfolios."""
+    portfolios = [tuple(f"portfolio-{i + 1}-{place + 1}" for place in range(2 + i % 3)) for i in range(count)]
+    ttl = settings.heartbeat.ttl
+    return [Node(f"demo-node-{i + 1}", i, settings.keys, ttl, portfolios[i]) for i in range(count)]
 
 
-def _command() -> str:
-    """Return the command that started this program, so that the user can run other commands of it."""
+def _url(settings: Settings) -> str:
+    """Return the address of the exporter's page."""
+    host, port = settings.web.listen_address
+    return f"http://{ListenAddress(host or 'localhost', port)}"
+
+
+def _exporter_places(url: str, metrics: str) -> dict[str, str]:
+    """Return where to look at the exporter, with the command that started this program."""
     called = Path(sys.argv[0])
-    return f"{sys.executable} -m exporter" if called.suffix == ".py" else sys.argv[0]
-
-
-def _redis_address(settings: Settings) -> str:
-    """Return Redis's URL without user, password and options."""
-    scheme, _, rest = settings.redis.url[0].get_secret_value().partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+    command = f"{sys.executable} -m exporter" if called.suffix == ".py" else sys.argv[0]
+    return {
+        "status page": f"{url}/",
+        "metrics": f"curl -s {metrics} | grep -E '^ginkgo_(node|portfolio)'",
+        "JSON": f"curl -s {url}/api/v1/portfolios",
+        "nodes": f"{command} nodes --watch --exporter.url {url}",
+        "portfolios": f"{command} portfolios --watch --exporter.url {url}",
+    }

@@ -1,28 +1,71 @@
-"""The demo's story: what happens to which part of the platform at which time, and the text that is printed then."""
+"""The demo's story: what happens to the platform at which time, and what the terminal prints of it."""
 
 import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
+from functools import partial
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
-from exporter.demo.clock import Clock
-from exporter.demo.disk import Disk
-from exporter.demo.node import SimulatedNode
-from exporter.demo.platform import Platform
-from exporter.demo.terminal import Terminal
+from exporter.demo.platform import BEAT, Disk, Platform
+from exporter.errors import SourceError
+from exporter.fleet import Fleet
+from exporter.journal.event import Event, EventKind
+from exporter.journal.memory import Query
+from exporter.journal.sentences import headline
+
+ROUND: Final = 600.0
+"""Seconds after which the story starts again. The next nodes then have its roles."""
+_LOOK: Final = 1.0
+"""Seconds of the demo's time between two looks at what the exporter sees."""
+_SEEN: Final = frozenset((EventKind.NODE, EventKind.PORTFOLIO, EventKind.REDIS, EventKind.MASS_LOSS))
+_MOST: Final = 100
+_STEP: Final = 0.05
+"""Seconds of real time between two steps of the platform."""
 
 
-class Act(StrEnum):
-    """Something that can happen. The values are the names of methods of ``SimulatedNode`` and ``Disk``."""
+class Clock:
+    """The demo's time in seconds since its start; ``speed`` of them pass in one real second."""
 
-    START = "start"
-    CRASH = "crash"
-    STOP = "stop"
-    FLOOD = "flood"
-    CALM = "calm"
-    FILL = "fill"
-    FREE = "free"
+    def __init__(self, speed: float) -> None:
+        self.speed = speed
+        self._start = time.monotonic()
+
+    def restart(self) -> None:
+        """Set the clock to 0."""
+        self._start = time.monotonic()
+
+    def now(self) -> float:
+        """Return the demo's time."""
+        return (time.monotonic() - self._start) * self.speed
+
+    async def until(self, seconds: float) -> None:
+        """Wait until a point in the demo's time."""
+        await asyncio.sleep(max(0.0, seconds - self.now()) / self.speed)
+
+
+class Terminal:
+    """Prints plain lines to standard output, and stops printing when the terminal or pipe is closed."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def say(self, text: str) -> None:
+        """Print text as it is."""
+        try:
+            print(text, flush=True)  # noqa: T201
+        except OSError:
+            # The terminal or pipe is closed. Python flushes the stream again at its end and must not fail then.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def log(self, text: str) -> None:
+        """Print a text with the demo's time. Further lines are indented under the first."""
+        minutes, seconds = divmod(int(self._clock.now()), 60)
+        self.say(f"[{minutes:2}:{seconds:02}] " + text.replace("\n", "\n        "))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +75,29 @@ class Scene:
     Attributes:
         at: Seconds after the start of the round.
         role: Number of the node that it happens to; None for the disk. In each round another node has the role.
-        act: The thing that happens.
+        act: What happens, in a step of the platform.
         text: The printed text. ``{node}`` stands for the node's id.
         look: Regular expression that finds the event in the metrics. ``{node}`` as above.
     """
 
     at: float
     role: int | None
-    act: Act
+    act: Callable[[Platform, Any], None]
     text: str
     look: str
+
+
+def _free(platform: Platform, disk: Disk) -> None:
+    disk.free()
+    # A scheduler that looks before the nodes have beaten again orphans all portfolios.
+    platform.next_look = max(platform.next_look, platform.clock() + 2 * BEAT)
 
 
 STORY: Final = (
     Scene(
         at=12,
         role=1,
-        act=Act.CRASH,
+        act=lambda _, node: node.crash(),
         text="{node} crashes: it stops beating, and its metrics stay in Redis.\n"
         "Within 30 s its heartbeat expires. From then on it is offline, and its portfolios are untraded.\n"
         "The scheduler looks every 31 to 36 s. It moves them, and their new nodes load them with the next beat.",
@@ -57,7 +106,7 @@ STORY: Final = (
     Scene(
         at=95,
         role=1,
-        act=Act.START,
+        act=lambda platform, node: node.start(platform.redis, platform.clock()),
         text="{node} starts again under the same id, its counters from 0, and without portfolios.\n"
         "The next scrape shows it online.",
         look="ginkgo_node_(up|planned).*{node}",
@@ -65,7 +114,7 @@ STORY: Final = (
     Scene(
         at=105,
         role=2,
-        act=Act.FLOOD,
+        act=lambda _, node: node.flood(on=True),
         text="{node} is flooded: its queues fill up, then it pushes back and drops.\n"
         "Its next beats, 10 s apart, show it. A Prometheus as young as this demo's cannot\n"
         "tell new drops from old ones yet: with --stack, their page comes minutes later.",
@@ -74,14 +123,14 @@ STORY: Final = (
     Scene(
         at=130,
         role=2,
-        act=Act.CALM,
+        act=lambda _, node: node.flood(on=False),
         text="{node}: the flood is over. Its queues drain for about a minute.",
         look="ginkgo_node_(queue|back|drop).*{node}",
     ),
     Scene(
         at=145,
         role=3,
-        act=Act.STOP,
+        act=lambda platform, node: node.stop(platform.redis),
         text="{node} stops gracefully: it deletes its keys.\n"
         "The next scrape has no series of this node. It is gone, not offline.\n"
         "Its portfolios wait for the scheduler all the same.",
@@ -90,14 +139,14 @@ STORY: Final = (
     Scene(
         at=220,
         role=3,
-        act=Act.START,
+        act=lambda platform, node: node.start(platform.redis, platform.clock()),
         text="{node} is back from its stop.",
         look="ginkgo_node_up|ginkgo_nodes",
     ),
     Scene(
         at=235,
         role=None,
-        act=Act.FILL,
+        act=lambda _, disk: disk.fill(),
         text="The disk of Redis is full: it cannot save its snapshot, and refuses all writes from now on.\n"
         "No node can beat, and within 30 s all heartbeats expire, though every node lives.\n"
         "The exporter sees that Redis refuses writes: the nodes are undecided, and nobody is called dead.",
@@ -106,36 +155,56 @@ STORY: Final = (
     Scene(
         at=300,
         role=None,
-        act=Act.FREE,
+        act=_free,
         text="The disk has room again: Redis takes writes, and the nodes beat within 10 s.\n"
         "The story starts again ten minutes after its start.",
         look="ginkgo_redis_(writes|last_save)|ginkgo_nodes|ginkgo_portfolios",
     ),
 )
-ROUND: Final = 600.0
-"""Seconds after which the story starts again. The next nodes then have its roles."""
 
 
-async def play(platform: Platform, clock: Clock, terminal: Terminal, metrics: str) -> None:
+async def play(platform: Platform, disk: Disk | None, terminal: Terminal, clock: Clock, metrics: str) -> None:
     """Let the story happen to the platform, round after round.
 
     Args:
-        platform: The nodes, and the disk: without a disk its scenes are left out.
-        clock: The demo's time.
+        platform: The nodes.
+        disk: The disk of the embedded Valkey; without it its scenes are left out.
         terminal: Prints the texts.
+        clock: The demo's time.
         metrics: Address of the exporter's metrics; empty if there is no exporter.
     """
+    nodes = list(platform.nodes.values())
     for turn in count():
         for scene in STORY:
-            target: SimulatedNode | Disk | None = platform.disk
-            if scene.role is not None:
-                target = platform.nodes[(scene.role + turn) % len(platform.nodes)]
+            target = disk if scene.role is None else nodes[(scene.role + turn) % len(nodes)]
             if target is None:
                 continue
             await clock.until(turn * ROUND + scene.at)
-            if scene.act is Act.FREE:
-                # A scheduler that looks before the nodes have beaten again orphans all portfolios.
-                await platform.scheduler.next_look()
             look = f"\ncurl -s {metrics} | grep -E '{scene.look}'" if metrics else ""
             terminal.log((scene.text + look).format(node=getattr(target, "node_id", "")))
-            await asyncio.to_thread(getattr(target, scene.act))
+            platform.todo.append(partial(scene.act, platform, target))
+
+
+async def live(platform: Platform) -> None:
+    """Let the platform live, step by step."""
+    while True:
+        await asyncio.to_thread(platform.step)
+        await asyncio.sleep(_STEP)
+
+
+async def watch(fleet: Fleet, terminal: Terminal, clock: Clock) -> None:
+    """Look at the fleet again and again, and print what the exporter's journal says of it."""
+    last = 0
+    while True:
+        with suppress(SourceError):  # the log says so once
+            await asyncio.wrap_future(fleet.request())
+        events = fleet.journal.page(Query(kinds=_SEEN), _MOST).events
+        for event in reversed([event for event in events if event.id > last]):
+            terminal.log(f"the exporter sees: {_sentence(event)}")
+            last = event.id
+        await clock.until(clock.now() + _LOOK)
+
+
+def _sentence(event: Event) -> str:
+    reason = event.evidence.get("reason")
+    return f"{headline(event)}{f' The reason: {reason}.' if reason else ''}"

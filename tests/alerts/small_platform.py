@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 import redis
 
-from exporter.demo.scheduler import LOOP, ORPHANED, assigned
+from exporter.demo.platform import LOOP, ORPHANED, assigned
 from lab.nodes import beat
 
 SPEED: Final = 5

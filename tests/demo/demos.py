@@ -7,65 +7,55 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from prometheus_client.parser import text_string_to_metric_families
 
-from lab.servers import Process, free_port, wait_for
-
-FAST = ("--fast",)
-
-Samples = dict[tuple[str, str], float]
-"""Values by the sample's name and the node."""
-
-
-def get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - addresses of this test's own servers
-        text: str = answer.read().decode()
-        return text
-
-
-def scrape(port: int) -> Samples:
-    try:
-        text = get(f"http://127.0.0.1:{port}/metrics")
-    except OSError:
-        return {}
-    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    return {(s.name, s.labels["node_id"]): s.value for s in samples if "node_id" in s.labels}
+from lab.servers import Process, Series, free_port, series_of, wait_for
 
 
 class Demo(Process):
-    """``ginkgo-exporter demo`` as a process of its own, with a folder of its own for temporary files."""
+    """``ginkgo-exporter demo``."""
 
-    def __init__(self, folder: Path, *flags: str, address: bool = True, **options: Any) -> None:
+    def __init__(self, folder: Path, *flags: str, **options: Any) -> None:
         self.temporary = folder / "tmp"
         self.temporary.mkdir(parents=True)
         self.port = free_port()
-        listen = ("--web.listen-address", f"127.0.0.1:{self.port}") if address else ()
+        listen = () if "--web.listen-address" in flags else ("--web.listen-address", f"127.0.0.1:{self.port}")
         command = [sys.executable, "-m", "exporter", "demo", *listen, *flags]
-        environment = {**os.environ, "TMPDIR": str(self.temporary)}
-        super().__init__(command, folder / "demo.log", env=environment, **options)
+        super().__init__(command, folder / "demo.log", env={**os.environ, "TMPDIR": str(self.temporary)}, **options)
 
-    def metrics(self) -> Samples:
-        """The per-node samples of a scrape; none while the exporter is not there."""
-        if not self.alive:
-            raise AssertionError(self.output())
-        return scrape(self.port)
+    def series(self) -> Series:
+        """The series of a scrape; none while the exporter is not there."""
+        assert self.alive, self.output()
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
+                return series_of(answer.read())
+        except OSError:
+            return {}
+
+    def tells(self, *texts: str, patience: float = 60) -> str:
+        """Wait until it has printed these texts in this order; return what follows the last one."""
+
+        def rest() -> str | None:
+            assert self.alive, self.output()
+            left = self.output()
+            for text in texts:
+                _, found, left = left.partition(text)
+                if not found:
+                    return None
+            return left or None
+
+        return wait_for(rest, f"for {texts}", patience)
 
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.pid).children(recursive=True)
 
-
-def ended(processes: list[psutil.Process]) -> bool:
-    """Whether all these processes have ended. A zombie counts as ended."""
-    for process in processes:
-        try:
-            if process.status() != psutil.STATUS_ZOMBIE:
-                return False
-        except psutil.NoSuchProcess:
-            pass
-    return True
+    def leaves_nothing(self, children: list[psutil.Process]) -> None:
+        wait_for(lambda: all(map(has_ended, children)), f"for {children} to end")
+        wait_for(lambda: not list(self.temporary.iterdir()), "for the folder to go")
+        assert "Traceback" not in self.output()
 
 
-def assert_nothing_is_left(demo: Demo, children: list[psutil.Process]) -> None:
-    assert children, "else this looks at nothing"
-    wait_for(lambda: ended(children), f"for {children} to end")
-    wait_for(lambda: not list(demo.temporary.iterdir()), "for the folder to go")
+def has_ended(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True

@@ -1,62 +1,163 @@
-"""What the chart says of itself agrees with the project, and Artifact Hub can read it."""
+"""What the chart says: Chart.yaml, the notes after an installation, passwords, and the files that `sync.py` writes."""
 
+import json
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
 import tomllib
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+from chart import CHART, CI, ROOT, Object, config_of, container_of, one, pod_of, render, secret_of, texts
 
-Object = dict[str, Any]
+from lab.servers import binary
 
+ABOUT: Object = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
 # https://artifacthub.io/docs/topics/annotations/helm/
 CATEGORIES = {"monitoring-logging", "database", "integration-delivery", "networking", "security", "storage"}
 
 
-@pytest.fixture(scope="module")
-def about(chart_folder: Path) -> Object:
-    found: Object = yaml.safe_load((chart_folder / "Chart.yaml").read_text(encoding="utf-8"))
-    return found
-
-
-def test_home_and_sources_are_the_project_s(about: Object, root: Path) -> None:
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-
-    assert about["home"] == project["urls"]["Repository"]
-    assert about["sources"] == [project["urls"]["Repository"]]
-    assert all(maintainer["url"].startswith("https://") for maintainer in about["maintainers"])
-
-
-def test_the_icon_is_a_picture_of_this_repository(about: Object, root: Path) -> None:
-    place = about["icon"].partition("/main/")[2]
-    picture = root / place
-
-    assert about["icon"] == f"{about['home'].replace('github.com', 'raw.githubusercontent.com')}/main/{place}"
-    assert ET.parse(picture).getroot().tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - our own file
-    assert picture.stat().st_size < 5_000
-
-
-def test_artifact_hub_can_read_the_annotations(about: Object, root: Path) -> None:
-    notes = about["annotations"]
-    license_text = (root / "LICENSE").read_text(encoding="utf-8")
-    links = yaml.safe_load(notes["artifacthub.io/links"])
-    (image,) = yaml.safe_load(notes["artifacthub.io/images"])
-    (recommended,) = yaml.safe_load(notes["artifacthub.io/recommendations"])
-
+def test_artifact_hub_can_read_the_chart_and_it_agrees_with_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    home, notes = ABOUT["home"], ABOUT["annotations"]
+    assert [home] == ABOUT["sources"] == [project["urls"]["Repository"]]
+    assert all(maintainer["url"].startswith("https://") for maintainer in ABOUT["maintainers"])
+    place = ABOUT["icon"].removeprefix(f"{home.replace('github.com', 'raw.githubusercontent.com')}/main/")
+    assert ET.parse(ROOT / place).getroot().tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - our own file
+    assert (ROOT / place).stat().st_size < 5_000
     assert all(isinstance(text, str) for text in notes.values())
     assert notes["artifacthub.io/category"] in CATEGORIES
-    assert license_text.startswith(f"{notes['artifacthub.io/license']} License")
-    assert image["image"] == f"ghcr.io/ginkgo-trading/ginkgo-exporter:{about['appVersion']}"
-    assert recommended["url"].startswith("https://artifacthub.io/packages/helm/")
-    for link in links:
-        place = link["url"].removeprefix(about["home"]).removeprefix("/tree/main").removeprefix("/blob/main")
-        assert place == "/issues" or (root / place.lstrip("/")).exists(), link
-
-
-def test_the_release_pushes_the_image_that_the_chart_names(about: Object, root: Path) -> None:
-    (image,) = yaml.safe_load(about["annotations"]["artifacthub.io/images"])
-    release = (root / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
-
+    assert (ROOT / "LICENSE").read_text(encoding="utf-8").startswith(f"{notes['artifacthub.io/license']} License")
+    (image,) = yaml.safe_load(notes["artifacthub.io/images"])
+    assert image["image"] == f"ghcr.io/ginkgo-trading/ginkgo-exporter:{ABOUT['appVersion']}"
+    release = (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
     assert "image=ghcr.io/${GITHUB_REPOSITORY,,}" in release
     assert "--platform " + ",".join(image["platforms"]) in release
+    (recommended,) = yaml.safe_load(notes["artifacthub.io/recommendations"])
+    assert recommended["url"].startswith("https://artifacthub.io/packages/helm/")
+    for link in yaml.safe_load(notes["artifacthub.io/links"]):
+        place = link["url"].removeprefix(home).removeprefix("/tree/main").removeprefix("/blob/main")
+        assert place == "/issues" or (ROOT / place.lstrip("/")).exists(), link
+
+
+# --- notes -----------------------------------------------------------------------------------
+
+
+def notes(values: Object) -> str:
+    return next(text for path, text in texts(values, name="other").items() if path.endswith("NOTES.txt"))
+
+
+def test_the_notes_name_objects_that_exist_and_no_value_that_is_already_set() -> None:
+    for name, values in CI.items():
+        objects = {f"{o['kind'].lower()}/{o['metadata']['name']}" for o in render(values, name="other")}
+        named = set(re.findall(r"\b(?:deployment|service)/\S+", notes(values)))
+        assert len(named) == 2, name
+        assert named <= objects, name
+    rules, push = {"prometheusRule": {"enabled": True}}, {"alertmanager": {"urls": ["http://a"]}}
+    everything = notes({"serviceMonitor": {"enabled": True}} | rules | push)
+    assert "--set" not in everything
+    assert "alertmanager.urls" not in everything
+    assert "prometheusRule.enabled" in notes({})
+    assert "alertmanager.urls" in notes(rules)
+    text = notes({"externalUrl": "https://ginkgo.example.org", "namespaceOverride": "elsewhere"})
+    assert "People find the nodes on https://ginkgo.example.org/ ." in text
+    # Helm looks for a release in the release's namespace, kubectl for the objects in theirs.
+    assert "helm test other --namespace trading --logs" in text
+    assert "kubectl -n elsewhere rollout status" in text
+    assert "People" not in notes({})
+    assert "helm test" not in notes({"tests": {"enabled": False}})
+
+
+@pytest.mark.server("promtool")
+def test_prometheus_accepts_the_scrape_that_the_notes_propose(tmp_path: Path) -> None:
+    web = {"web": {"existingSecret": "web", "scheme": "https"}, "config": {"web": {"telemetry-path": "/scrape"}}}
+    for values in ({}, {"replicaCount": 2}, web):
+        block = re.search(r"^ +scrape_configs:\n(?: {6,}.*\n)+", notes(values), re.MULTILINE)
+        assert block
+        (tmp_path / "prometheus.yml").write_text(textwrap.dedent(block[0]), encoding="utf-8")
+        subprocess.run([binary("promtool"), "check", "config", tmp_path / "prometheus.yml"], check=True)
+        assert "job_name: ginkgo-exporter" in block[0]
+
+
+# --- passwords -------------------------------------------------------------------------------
+
+
+def test_passwords_are_only_in_secrets_and_files() -> None:
+    url = "redis://exporter:hunter2@redis:6390/0"
+    everything = {"replicaCount": 2, "alertmanager": {"urls": ["https://alertmanager"]}} | {
+        name: {"enabled": True} for name in ("serviceMonitor", "prometheusRule", "networkPolicy")
+    }
+    made = render({"redis": {"url": url}} | everything)
+    assert config_of(made)["redis"]["url"] == [url]
+    assert "hunter2" not in json.dumps([o for o in made if o["kind"] != "Secret"])
+    assert not any("hunter2" in text for text in texts({"redis": {"url": url}} | everything).values())
+
+    made = render({"redis": {"url": "redis://redis:6379/0", "existingSecret": "mine"}})
+    (volume,) = [v for v in pod_of(made)["volumes"] if v["name"] == "redis"]
+    (mount,) = [m for m in container_of(made)["volumeMounts"] if m["name"] == "redis"]
+    assert volume["secret"]["secretName"] == "mine"
+    assert volume["secret"]["items"] == [{"key": "redis-password", "path": "password"}]
+    assert config_of(made)["redis"]["password-file"] == f"{mount['mountPath']}/password"
+
+    made = render({"redis": {"existingSecret": "mine", "existingSecretUrlKey": "url"}})
+    reference = {"secretKeyRef": {"name": "mine", "key": "url"}}
+    assert {"name": "GINKGO_EXPORTER_REDIS_URL", "valueFrom": reference} in container_of(made)["env"]
+    assert "url" not in config_of(made)["redis"]
+
+
+def test_every_file_that_the_configuration_names_is_mounted() -> None:
+    for name, values in CI.items():
+        made = render(values)
+        config, container = config_of(made), container_of(made)
+        named = [v for k, v in config["redis"].items() if k.endswith("-file")]
+        named += [config[section].get(key) for section, key in (("alertmanager", "config-file"),) if section in config]
+        named.append(config["web"].get("config", {}).get("file"))
+        mounts = {m["mountPath"]: m["name"] for m in container["volumeMounts"]}
+        volumes = {v["name"] for v in pod_of(made)["volumes"]}
+        assert {mounts[path.rpartition("/")[0]] for path in named if path} <= volumes, name
+        assert all(m["readOnly"] for m in container["volumeMounts"] if m["mountPath"].startswith("/etc")), name
+
+
+def test_a_changed_configuration_rolls_the_pods() -> None:
+    def annotations(values: Object) -> Object:
+        found: Object = one(render(values), "Deployment")["spec"]["template"]["metadata"]["annotations"]
+        return found
+
+    assert annotations({}) == annotations({})
+    assert annotations({}) != annotations({"config": {"log": {"level": "debug"}}})
+    assert annotations({}) != annotations({"alerts": {"labels": {"a": "b"}}, "alertmanager": {"urls": ["http://a"]}})
+    assert secret_of(render({}))
+
+
+# --- what sync.py writes ---------------------------------------------------------------------
+
+
+def test_a_file_that_differs_from_its_source_is_noticed_and_repaired(tmp_path: Path) -> None:
+    def sync(*arguments: str, root: Path = tmp_path) -> tuple[int, str]:
+        command = [sys.executable, str(root / "helm" / "sync.py"), *arguments]
+        run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        return run.returncode, run.stdout + run.stderr
+
+    assert sync("--check", root=ROOT) == (0, "")
+    for name in ("alerts", "helm", "exporter"):
+        shutil.copytree(ROOT / name, tmp_path / name, symlinks=True)
+    version = (ROOT / "exporter" / "__init__.py").read_text(encoding="utf-8")
+    for path, old, new in (
+        ("alerts/ginkgo.rules.yml", "groups:", "# more\ngroups:"),
+        ("alerts/ginkgo.rules.template.yml", "default: 120", "default: 130"),
+        ("helm/ginkgo-exporter/values.yaml", "# -- Labels for every alert", "# -- Labels of every alert"),
+        ("exporter/__init__.py", version.partition("__version__ = ")[2].splitlines()[0], '"9.9.9"'),
+    ):
+        text = (tmp_path / path).read_text(encoding="utf-8")
+        assert old in text, path
+        (tmp_path / path).write_text(text.replace(old, new), encoding="utf-8")
+        assert sync("--check")[0] == 1, path
+        assert "written" in sync()[1], path
+        assert sync("--check") == (0, ""), path
+    with (tmp_path / "helm/ginkgo-exporter/values.yaml").open("a", encoding="utf-8") as values:
+        values.write("undocumented: 1\n")
+    assert "undocumented has no comment" in sync("--check")[1]

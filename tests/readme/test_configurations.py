@@ -12,8 +12,7 @@ import pytest
 import yaml
 from reader import DOCUMENTS, Block, Reader, blocks
 
-from exporter.alerting_rules.loading import load as load_rule_settings
-from exporter.alerting_rules.rule_file import rules_text
+from exporter.alerting_rules.rules import rules_text
 from exporter.demo.story import STORY
 from exporter.push.config import HttpConfig
 from exporter.settings import Settings, load
@@ -52,7 +51,7 @@ def test_configuration_is_taken_by_its_program(page: str, block: Block, folder: 
         assert {"kind: ServiceMonitor", "kind: PrometheusRule"} <= set(made.splitlines())
     elif page == "docs/how-to/rules.md":
         rules = folder / "ginkgo.rules.yml"
-        rules.write_text(rules_text(load_rule_settings(file)))
+        rules.write_text(rules_text(file))
         subprocess.run([binary("promtool"), "check", "rules", rules], check=True)
     elif "scrape_configs" in keys:
         subprocess.run([binary("promtool"), "check", "config", file], check=True)

@@ -54,9 +54,7 @@ Prometheus.
 {{- with .Values.externalUrl -}}
 {{- $_ := set $web "external-url" . -}}
 {{- end -}}
-{{- /* The old value overrides the new one, since its default is empty. After `helm upgrade --reuse-values` massLoss is null. */ -}}
-{{- $massLoss := mergeOverwrite (deepCopy (.Values.massLoss | default dict)) (pick (.Values.alerts.pushed.massLoss | default dict) "nodes" "ratio") -}}
-{{- $own := dict "redis" $redis "web" $web "mass-loss" $massLoss -}}
+{{- $own := dict "redis" $redis "web" $web "mass-loss" .Values.massLoss -}}
 {{- if (.Values.journal).enabled -}}
 {{- $journal := dict "file" .Values.journal.file -}}
 {{- with .Values.journal.maxSize -}}

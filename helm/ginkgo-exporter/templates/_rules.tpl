@@ -3,41 +3,43 @@
 {{- list "GinkgoNodeOffline" "GinkgoMassHeartbeatLoss" "GinkgoRedisUnreachable" "GinkgoRedisWritesRefused" | toJson -}}
 {{- end -}}
 
-{{/*
-What stands in the rules at the names between « and », by these names: thresholds
-and the length of a queue. files/thresholds.yml has the defaults.
-*/}}
-{{- define "ginkgo-exporter.ruleParts" -}}
-{{- $known := .Files.Get "files/thresholds.yml" | fromYaml -}}
+{{/* The template of all rules. Its head says what its names between « and » stand for. */}}
+{{- define "ginkgo-exporter.ruleTemplate" -}}
+{{- .Files.Get "files/ginkgo.rules.template.yml" -}}
+{{- end -}}
+
+{{/* What stands in the rules at the names between « and », in JSON's form: thresholds and settings. */}}
+{{- define "ginkgo-exporter.ruleNames" -}}
 {{- $length := int .Values.alerts.queueLength -}}
-{{- $shown := $length | toString -}}
-{{- if ge $length 1000 -}}
-{{- $shown = printf "%d,%03d" (div $length 1000) (mod $length 1000) -}}
-{{- end -}}
-{{- $parts := dict "queueLength" $shown -}}
-{{- range $alert, $thresholds := $known.defaults -}}
-{{- range $name, $default := $thresholds -}}
-{{- $_ := set $parts (printf "%s.%s" $alert $name) $default -}}
-{{- end -}}
-{{- end -}}
-{{- range $alert, $shares := $known.sharesOfQueue -}}
-{{- range $name, $share := $shares -}}
-{{- $_ := set $parts (printf "%s.%s" $alert $name) (round (mulf $share $length) 3 | toString) -}}
+{{- $shown := ternary (printf "%d,%03d" (div $length 1000) (mod $length 1000)) (toString $length) (ge $length 1000) -}}
+{{- $matchers := join ", " .Values.alerts.selectors | toJson | trimPrefix "\"" | trimSuffix "\"" -}}
+{{- $names := dict "«queue-length»" $shown "«job»" "ginkgo-exporter" "«installation-label»" "cluster" -}}
+{{- $_ := set $names "{«selectors»}" (ternary (printf "{%s}" $matchers) "" (ne $matchers "")) -}}
+{{- $_ := set $names "«selectors», " (ternary (printf "%s, " $matchers) "" (ne $matchers "")) -}}
+{{- $thresholds := (include "ginkgo-exporter.ruleTemplate" . | fromYaml).thresholds -}}
+{{- range $alert, $known := $thresholds -}}
+{{- range $name, $threshold := $known -}}
+{{- $whole := get (dict "queue-length" $length "heartbeat-ttl" 30) (get $threshold "share-of") | default 1 -}}
+{{- $_ := set $names (printf "«%s.%s»" $alert $name) (round (mulf $threshold.default $whole) 6 | toString) -}}
 {{- end -}}
 {{- end -}}
 {{- range $alert, $change := .Values.alerts.rules -}}
+{{- $known := get $thresholds $alert | default dict -}}
 {{- range $name, $number := dig "thresholds" dict $change -}}
-{{- $names := get $known.defaults $alert | default dict -}}
-{{- if not (hasKey $names $name) -}}
-{{- fail (printf "alerts.rules.%s.thresholds.%s: there is no such threshold; there are: %s" $alert $name (keys $names | sortAlpha | join ", " | default "none")) -}}
+{{- if not (hasKey $known (kebabcase $name)) -}}
+{{- $there := list -}}
+{{- range $each, $_ := $known -}}
+{{- $there = append $there ($each | replace "-" "_" | camelcase | untitle) -}}
+{{- end -}}
+{{- fail (printf "alerts.rules.%s.thresholds.%s: there is no such threshold; there are: %s" $alert $name (join ", " $there | default "none")) -}}
 {{- end -}}
 {{- if hasKey $change "expr" -}}
 {{- fail (printf "alerts.rules.%s.thresholds.%s: expr replaces the whole expression; write the number into it" $alert $name) -}}
 {{- end -}}
-{{- $_ := set $parts (printf "%s.%s" $alert $name) (toString $number) -}}
+{{- $_ := set $names (printf "«%s.%s»" $alert (kebabcase $name)) (toString $number) -}}
 {{- end -}}
 {{- end -}}
-{{- toYaml $parts -}}
+{{- toJson $names -}}
 {{- end -}}
 
 {{/*
@@ -48,23 +50,19 @@ and never go through the template engine, so {{ $labels }} stays as it is.
 {{- $pushed := include "ginkgo-exporter.pushedAlerts" . | fromJsonArray -}}
 {{- $known := list -}}
 {{- $groups := list -}}
-{{- $parts := include "ginkgo-exporter.ruleParts" . | fromYaml -}}
-{{- $matchers := join ", " .Values.alerts.selectors -}}
-{{- $added := ternary (printf "%s, " $matchers) "" (ne $matchers "") -}}
-{{- $alone := ternary (printf "{%s}" $matchers) "" (ne $matchers "") -}}
-{{- range $path, $_ := .Files.Glob "files/rules/*.yml" -}}
-{{- range $group := ($.Files.Get $path | fromYaml).groups -}}
+{{- $names := include "ginkgo-exporter.ruleNames" . | fromJson -}}
+{{- range $group := (include "ginkgo-exporter.ruleTemplate" . | fromYaml).groups -}}
 {{- $rules := list -}}
 {{- range $rule := $group.rules -}}
 {{- $keep := true -}}
-{{- $expr := $rule.expr | replace "{«selectors»}" $alone | replace "«selectors», " $added -}}
-{{- range $name, $text := $parts -}}
-{{- $expr = replace (printf "«%s»" $name) $text $expr -}}
+{{- $change := get $.Values.alerts.rules ($rule.alert | default "") | default dict -}}
+{{- $filled := toJson $rule | replace "«for»" (dig "for" ($rule.for | default "") $change) -}}
+{{- range $name, $text := $names -}}
+{{- $filled = replace $name $text $filled -}}
 {{- end -}}
-{{- $_ := set $rule "expr" $expr -}}
+{{- $rule = regexReplaceAll "«([0-9a-z]+)»" $filled "${1}" | fromJson -}}
 {{- if hasKey $rule "alert" -}}
 {{- $known = append $known $rule.alert -}}
-{{- $change := get $.Values.alerts.rules $rule.alert | default dict -}}
 {{- $keep = dig "enabled" true $change -}}
 {{- $labels := merge (deepCopy $.Values.alerts.labels) $rule.labels -}}
 {{- if has $rule.alert $pushed -}}
@@ -79,13 +77,6 @@ and never go through the template engine, so {{ $labels }} stays as it is.
 {{- end -}}
 {{- $_ := set $rule "labels" $labels -}}
 {{- $annotations := $rule.annotations -}}
-{{- range $key, $text := $annotations -}}
-{{- $text = replace "«for»" (dig "for" ($rule.for | default "") $change) $text -}}
-{{- range $name, $part := $parts -}}
-{{- $text = replace (printf "«%s»" $name) $part $text -}}
-{{- end -}}
-{{- $_ := set $annotations $key $text -}}
-{{- end -}}
 {{- if $.Values.alerts.runbookUrlPrefix -}}
 {{- $_ := set $annotations "runbook_url" (printf "%s/%s" (trimSuffix "/" $.Values.alerts.runbookUrlPrefix) (base $annotations.runbook_url)) -}}
 {{- else if $.Values.externalUrl -}}
@@ -111,7 +102,6 @@ and never go through the template engine, so {{ $labels }} stays as it is.
 {{- end -}}
 {{- if $rules -}}
 {{- $groups = append $groups (set $group "rules" $rules) -}}
-{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- range $name, $_ := .Values.alerts.rules -}}
