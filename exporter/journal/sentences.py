@@ -30,7 +30,7 @@ _KINDS: Final[Mapping[str, str]] = {
     "GinkgoPush": "exporter push",
 }
 """The kinds of events that explain an alert, by the beginning of its name. Any other alert may have any cause."""
-_REASONS: Final[Mapping[str, str]] = {
+REASONS: Final[Mapping[str, str]] = {
     "node_offline": "its planned node is offline or unknown",
     "orphaned": "the scheduler found no node for it",
     "undelivered": "its planned node is online and has not loaded it",
@@ -90,7 +90,7 @@ def headline(event: Event, subject: str | None = None) -> str:
         kind=kind,
         place=f"Alertmanager {shown(evidence.get('alertmanager', ''))}",
         alert=_alert(event),
-        reason="for other reasons" if several else _REASONS.get(reason, "for another reason"),
+        reason="for other reasons" if several else REASONS.get(reason, "for another reason"),
     )
 
 
@@ -187,7 +187,7 @@ _SAID: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
         "It is a member of a mass loss, so it has no page of its own." if evidence["mass_loss"] else ""
     ),
     "fault": _fault,
-    "reason": lambda evidence: f"The reason: {_REASONS.get(evidence['reason'], shown(evidence['reason']))}.",
+    "reason": lambda evidence: f"The reason: {REASONS.get(evidence['reason'], shown(evidence['reason']))}.",
     "node": lambda evidence: f"The plan gives it to node {shown(evidence['node'])}.",
     "loaded_on": lambda evidence: (
         evidence["loaded_on"] and f"It is loaded on {', '.join(map(shown, evidence['loaded_on']))}."
