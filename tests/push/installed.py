@@ -1,7 +1,7 @@
 """An installation whose time runs ten times as fast: Redis, simulated nodes, and exporters that push."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
@@ -14,8 +14,8 @@ from exporter.settings import load
 from lab.servers import RedisServer, running_redis, wait_for
 
 SPEED = 10
-PACE = Pace(lasts=12.0, refresh=0.3)
-"""The times of posts in this installation: an alert lasts for a tenth of the usual time."""
+PACE = Pace(lasts=6.0, refresh=0.3)
+"""The times of posts in this installation: an alert lasts for 6 s."""
 
 
 class Installed:
@@ -70,11 +70,10 @@ class Installed:
         self, *urls: str, off: float = 0.0, flags: dict[str, str] | None = None
     ) -> Iterator[tuple[Fleet, Bridge]]:
         """Run an exporter that pushes to some Alertmanagers, in this process; its Unix clock is ``off``."""
-        wall: Callable[[], float] = lambda: time.time() + off
         given = {"redis.url": [self.redis.url], "heartbeat.ttl": f"{TTL / SPEED:g}s", "discovery.interval": "500ms"}
         settings = load({**given, "redis.timeout": "1s", "alertmanager.url": list(urls), **(flags or {})})
         fleet = Fleet(settings)
-        bridge = Bridge(fleet, stale_after=12.0, pace=PACE, wall=wall)
+        bridge = Bridge(fleet, stale_after=12.0, pace=PACE, wall=lambda: time.time() + off)
         with fleet:
             bridge.start()
             try:

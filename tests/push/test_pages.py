@@ -50,7 +50,7 @@ def test_each_crash_is_told_once_whatever_date_the_answers_tell_and_whichever_cl
         webhooks, urls = {}, {}
         for name in (*dates, "an hour behind", "an hour ahead"):
             webhook = webhooks[name] = stack.enter_context(Webhook())
-            config = one_receiver(webhook.url, group_wait=3, group_interval=1, resolve_timeout=20)
+            config = one_receiver(webhook.url, group_wait=3, group_interval=1, resolve_timeout=10)
             server = Alertmanager(tmp_path / name, config)
             stack.callback(server.kill)
             proxy = stack.enter_context(Proxy(server.port))
@@ -70,7 +70,7 @@ def test_each_crash_is_told_once_whatever_date_the_answers_tell_and_whichever_cl
             webhook.wait("node-1", "firing", "resolved")
             lasted = next(notice.at for notice in webhook.notices if notice.status == "resolved") - back
             agrees = name == "right"
-            assert (PACE.lasts if agrees else 20) - 3 < lasted or name == "half a minute ahead", name
+            assert (PACE.lasts if agrees else 10) - 3 < lasted or name == "half a minute ahead", name
         installation.crash("node-1")
         for webhook in webhooks.values():
             webhook.wait("node-1", "firing", "resolved", "firing")
