@@ -11,62 +11,81 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Final, NoReturn
+from pkgutil import resolve_name
+from typing import Final, NamedTuple, NoReturn
 
 from exporter import __revision__, __version__, demo, settings
-from exporter.commands.argument_parser import ArgumentParser
-from exporter.commands.completion import PrintCompletion
-from exporter.commands.exit_codes import ExitCode
-from exporter.commands.options import (
-    add_explain_options,
-    add_forget_options,
-    add_nodes_options,
-    add_portfolios_options,
-    add_rules_options,
+from exporter.commands.command_line import (
+    ArgumentParser,
+    ExitCode,
+    PrintCompletion,
+    add_options,
+    drop_unwritable_output,
+    nowhere,
+    say,
 )
-from exporter.commands.streams import drop_unwritable_output, nowhere
 from exporter.errors import ExporterError, SettingsError
 from exporter.settings import Settings
 
-_USAGES: Final = {
-    "serve": "ginkgo-exporter serve [flags]",
-    "demo": "ginkgo-exporter demo [flags]",
-    "check": "ginkgo-exporter check [flags]",
-    "nodes": "ginkgo-exporter nodes [flags]",
-    "portfolios": "ginkgo-exporter portfolios [flags]",
-    "explain": "ginkgo-exporter explain [NODE|PORTFOLIO|ALERT] [flags]",
-    "forget": (
-        "ginkgo-exporter forget NODE… [flags]\n"
-        "       ginkgo-exporter forget --rehomed | --offline-longer-than TIME [flags]"
-    ),
-    "rules": "ginkgo-exporter rules [--config.file FILE]",
-}
-_OPTIONS: Final = {
-    "demo": demo.add_flags,
-    "nodes": add_nodes_options,
-    "portfolios": add_portfolios_options,
-    "explain": add_explain_options,
-    "forget": add_forget_options,
-    "rules": add_rules_options,
-}
-_READING: Final = (
-    "config",
-    "redis",
-    "keys",
-    "heartbeat",
-    "discovery",
-    "nodes",
-    "portfolios",
-    "collector",
-    "log",
-)
+_READING: Final = ("config", "redis", "keys", "heartbeat", "discovery", "nodes", "portfolios", "collector", "log")
 """The sections of the settings that the commands use that read Redis."""
-_SECTIONS: Final = {
-    **dict.fromkeys(("nodes", "portfolios", "forget"), (_READING,)),
-    "explain": (("config", "journal", "web", "log"),),
-    "rules": ((),),
+
+
+class _Command(NamedTuple):
+    """A command.
+
+    Attributes:
+        run: The place of its function, which takes the settings and the parsed flags, and returns an exit code.
+        meaning: What it does, in the words of ``--help``.
+        usage: How it is called.
+        sections: The sections of the settings whose flags it takes.
+        quiet: Whether it logs only if a flag asks for it: a log line would stand in the middle of a table.
+    """
+
+    run: str
+    meaning: str
+    usage: str = "ginkgo-exporter {} [flags]"
+    sections: Sequence[str] = Settings._fields
+    quiet: bool = False
+
+
+_COMMANDS: Final = {
+    "serve": _Command("exporter.commands.serve:run", "serve metrics; this is the default command"),
+    "demo": _Command("exporter.cli:run_demo", "simulate nodes on an embedded Valkey, and serve their metrics"),
+    "check": _Command("exporter.commands.check:run", "check the configuration, Redis and Alertmanager once"),
+    "nodes": _Command(
+        "exporter.commands.listing:nodes",
+        "show all nodes as a table, JSON or CSV",
+        sections=_READING,
+        quiet=True,
+    ),
+    "portfolios": _Command(
+        "exporter.commands.listing:portfolios",
+        "show all portfolios as a table, JSON or CSV: is each of them traded?",
+        sections=_READING,
+        quiet=True,
+    ),
+    "explain": _Command(
+        "exporter.commands.explain:run",
+        "tell what happened to a node, a portfolio or an alert, and why it was judged so",
+        "ginkgo-exporter {} [NODE|PORTFOLIO|ALERT] [flags]",
+        sections=(*_READING, "journal"),
+        quiet=True,
+    ),
+    "forget": _Command(
+        "exporter.commands.forget:run",
+        "delete what crashed nodes left in Redis",
+        "ginkgo-exporter {0} NODE… [flags]\n       ginkgo-exporter {0} --rehomed | --offline-longer-than TIME [flags]",
+        sections=_READING,
+        quiet=True,
+    ),
+    "rules": _Command(
+        "exporter.cli:run_rules",
+        "print the alert rules for Prometheus, with your links, labels, thresholds and selectors",
+        "ginkgo-exporter {} [--config.file FILE]",
+        sections=(),
+    ),
 }
-"""The sections that a command takes flags of; all of them if it is not here."""
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -76,18 +95,12 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     sys.stdout, sys.stderr = sys.stdout or nowhere(), sys.stderr or nowhere()
     try:
         arguments, loaded = _read(argv)
-        configure_logs(loaded)
-        gc.enable()
-        code: int = arguments.run(loaded, arguments)
-        sys.stdout.flush()
-        sys.exit(code)
+        sys.exit(_run(arguments, loaded))
     except SettingsError as error:
         _fail(str(error), ExitCode.USAGE)
-    except ExporterError as error:
-        _fail(str(error), ExitCode.FAILURE)
     except BrokenPipeError:
         sys.exit(ExitCode.FAILURE)  # the reader of the pipe has closed it, such as `head`
-    except OSError as error:
+    except (ExporterError, OSError) as error:
         _fail(str(error), ExitCode.FAILURE)
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
@@ -111,6 +124,19 @@ def _read(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Settings]:
     if errors:
         raise SettingsError("\n".join(errors))
     return arguments, loaded
+
+
+def _run(arguments: argparse.Namespace, loaded: Settings) -> int:
+    command = _COMMANDS[arguments.command]
+    configure_logs(loaded)
+    logging.disable(logging.CRITICAL if command.quiet and "log.level" not in arguments else logging.NOTSET)
+    with _hidden("curses"):
+        run = resolve_name(command.run)
+    if arguments.command != "serve":
+        gc.enable()  # `serve` enables it when its parts are there: what is imported is no garbage
+    code: int = run(loaded, arguments)
+    sys.stdout.flush()
+    return code
 
 
 def configure_logs(loaded: Settings) -> None:
@@ -140,7 +166,7 @@ def _hidden(package: str) -> Iterator[None]:
 def _fail(reason: str, code: int) -> NoReturn:
     with suppress(OSError):
         for line in reason.splitlines() or [""]:
-            print(f"ginkgo-exporter: {line}", file=sys.stderr)  # noqa: T201
+            say(f"ginkgo-exporter: {line}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -157,88 +183,40 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--print-completion", action=PrintCompletion, help="print a completion script for this shell and exit"
     )
-    parser.set_defaults(run=_serve)
     commands = parser.add_subparsers(title="Commands", metavar="COMMAND", prog=parser.prog, parser_class=ArgumentParser)
-    for name, run, text in (
-        ("serve", _serve, "serve metrics; this is the default command"),
-        ("demo", _demo, "simulate nodes on an embedded Valkey, and serve their metrics"),
-        ("check", _check, "check the configuration, Redis and Alertmanager once"),
-        ("nodes", _nodes, "show all nodes as a table, JSON or CSV"),
-        ("portfolios", _portfolios, "show all portfolios as a table, JSON or CSV: is each of them traded?"),
-        ("explain", _explain, "tell what happened to a node, a portfolio or an alert, and why it was judged so"),
-        ("forget", _forget, "delete what crashed nodes left in Redis"),
-        ("rules", _rules, "print the alert rules for Prometheus, with your links, labels, thresholds and selectors"),
-    ):
-        command = commands.add_parser(
-            name, help=text, description=f"{text[:1].upper()}{text[1:]}.", usage=_USAGES[name], allow_abbrev=False
+    parser.set_defaults(command="serve")
+    for name, command in _COMMANDS.items():
+        text = command.meaning
+        below = commands.add_parser(
+            name,
+            help=text,
+            description=f"{text[:1].upper()}{text[1:]}.",
+            usage=command.usage.format(name),
+            allow_abbrev=False,
         )
-        command.set_defaults(run=run)
-        command.fill = partial(_fill, command, name)
+        below.set_defaults(command=name)
+        below.fill = partial(_fill, below, name)
     settings.add_flags(parser)
     return parser
 
 
-def _fill(command: ArgumentParser, name: str) -> None:
-    if add_options := _OPTIONS.get(name):
-        add_options(command)
-    settings.add_flags(command, *_SECTIONS.get(name, ()))
+def _fill(parser: ArgumentParser, name: str) -> None:
+    if name == "demo":
+        demo.add_flags(parser)
+    add_options(parser, name)
+    settings.add_flags(parser, _COMMANDS[name].sections)
 
 
-def _serve(loaded: Settings, _: argparse.Namespace) -> int:
-    gc.collect()  # the parser's parts refer to each other
-    gc.disable()  # until the parts are there: what is imported is no garbage
-    with _hidden("curses"):
-        from exporter.commands import serve
-
-    return serve.run(loaded)
-
-
-def _demo(loaded: Settings, arguments: argparse.Namespace) -> int:
+def run_demo(loaded: Settings, arguments: argparse.Namespace) -> int:
+    """Run the demo around the exporter that ``serve`` makes; return an exit code."""
     from exporter.commands.serve import serving
 
     return demo.run(loaded, arguments, serving)
 
 
-def _check(loaded: Settings, _: argparse.Namespace) -> int:
-    from exporter.commands.check import check
+def run_rules(_: Settings, arguments: argparse.Namespace) -> int:
+    """Print the alert rules with the settings of an operator; return an exit code."""
+    from exporter.alerting_rules.rules import rules_text
 
-    return check(loaded)
-
-
-def _nodes(loaded: Settings, arguments: argparse.Namespace) -> int:
-    _log_only_if_asked(arguments)
-    from exporter.commands import nodes
-
-    return nodes.run(loaded, arguments)
-
-
-def _portfolios(loaded: Settings, arguments: argparse.Namespace) -> int:
-    _log_only_if_asked(arguments)
-    from exporter.commands import portfolios
-
-    return portfolios.run(loaded, arguments)
-
-
-def _explain(loaded: Settings, arguments: argparse.Namespace) -> int:
-    _log_only_if_asked(arguments)
-    from exporter.commands import explain
-
-    return explain.run(loaded, arguments)
-
-
-def _forget(loaded: Settings, arguments: argparse.Namespace) -> int:
-    _log_only_if_asked(arguments)
-    from exporter.commands import forget
-
-    return forget.run(loaded, arguments)
-
-
-def _rules(_: Settings, arguments: argparse.Namespace) -> int:
-    from exporter.commands import rules
-
-    return rules.run(arguments)
-
-
-def _log_only_if_asked(arguments: argparse.Namespace) -> None:
-    # The output says all that matters. A log line would stand in the middle of a table.
-    logging.disable(logging.NOTSET if "log.level" in arguments else logging.CRITICAL)
+    sys.stdout.write(rules_text(arguments.rules_config))
+    return ExitCode.SUCCESS

@@ -4,15 +4,15 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Collection
+from threading import Lock
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
 from exporter import __revision__, __version__
 from exporter.contract import FIELDS, PORTFOLIO_FIELDS
-from exporter.invalid_values import InvalidValueLog
-from exporter.log_limit import LEFT_OUT
+from exporter.logs import LEFT_OUT, LINES
 
 _FIELDS: Final = (*FIELDS, *PORTFOLIO_FIELDS, "heartbeat", "node_id")
 BUDGETS: Final = ("answers", "connections", "discovery", "passwords", "replies")
@@ -20,15 +20,18 @@ BUDGETS: Final = ("answers", "connections", "discovery", "passwords", "replies")
 _TELL_AGAIN: Final = 60.0
 """Seconds between two log lines about the same budget."""
 PARTS: Final = ("discovery", "journal", "push", "request", "watch")
+REMEMBERED: Final = 100_000
+"""Invalid values that are remembered in a period, by field and node, some 65 bytes each; two periods are in memory."""
+PERIOD: Final = 3600.0
+"""Seconds. A value that was valid, or missing, for a whole period is logged again when it is invalid."""
 
 log = structlog.get_logger(__name__)
 
 
 class Telemetry:
-    """Counts invalid values and internal errors, and logs each kind once.
+    """Counts invalid values, spent budgets and internal errors, and logs each kind once.
 
     Args:
-        invalid_values: Logs invalid values.
         clock: Returns monotonic seconds.
 
     Attributes:
@@ -36,44 +39,34 @@ class Telemetry:
         answers_waiting: The bytes that wait to be sent, to be set by the server.
     """
 
-    def __init__(
-        self, invalid_values: InvalidValueLog | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.registry = CollectorRegistry()
-        self._invalid_values = invalid_values or InvalidValueLog()
         self.registry.register(LEFT_OUT)
-        for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=self.registry)
+        ProcessCollector(registry=self.registry)
         Gauge(
             "ginkgo_exporter_build_info",
             "Which exporter this is; always 1.",
             ("version", "revision", "python_version"),
             registry=self.registry,
         ).labels(__version__, __revision__, platform.python_version()).set(1)
-        self._invalid = Counter(
+        self._invalid = self._counter(
             "ginkgo_exporter_invalid_values",
             "Values that were left out because they could not be read, by the field that held them.",
-            ("field",),
-            registry=self.registry,
+            "field",
+            _FIELDS,
         )
-        for field in _FIELDS:
-            self._invalid.labels(field)
-        self._faults = Counter(
+        self._faults = self._counter(
             "ginkgo_exporter_internal_errors",
             "Errors in the exporter itself, by the part of it that went on after one.",
-            ("part",),
-            registry=self.registry,
+            "part",
+            PARTS,
         )
-        for part in PARTS:
-            self._faults.labels(part)
-        self._spent = Counter(
+        self._spent = self._counter(
             "ginkgo_exporter_budget_spent",
             "How often a budget was spent, by what it bounds: something was refused, cut off or left out.",
-            ("budget",),
-            registry=self.registry,
+            "budget",
+            BUDGETS,
         )
-        for budget in BUDGETS:
-            self._spent.labels(budget)
         self.answers_waiting = Gauge(
             "ginkgo_exporter_answers_waiting_bytes",
             "Bytes of answers that wait to be sent to clients.",
@@ -82,16 +75,41 @@ class Telemetry:
         self._clock = clock
         self._told: dict[str, float] = {}
         self._logged: set[tuple[str, str]] = set()  # the internal errors; the number of places in the code bounds them
+        self._lock = Lock()  # of the values that are remembered
+        self._recent: set[int] = set()  # hashes: an id may have any length, and a collision costs no more than a line
+        self._before: set[int] = set()
+        self._period_began = clock()
+
+    def _counter(self, name: str, meaning: str, label: str, values: Collection[str]) -> Counter:
+        """Return a counter that is 0 for each value of its label from the start."""
+        counter = Counter(name, meaning, (label,), registry=self.registry)
+        for value in values:
+            counter.labels(value)
+        return counter
 
     def invalid(self, field: str, node_ids: Collection[str]) -> None:
-        """Count invalid values, and log each node and field once.
+        """Count invalid values, and log each node and field once, however many scrapes find it invalid.
 
         Args:
             field: The field of the values: a field of the contract, ``heartbeat`` or ``node_id``.
             node_ids: The nodes' ids as text; one item for each value.
         """
         self._invalid.labels(field).inc(len(node_ids))
-        self._invalid_values.add(field, node_ids)
+        with self._lock:
+            if self._clock() - self._period_began >= PERIOD:
+                self._before, self._recent, self._period_began = self._recent, set(), self._clock()
+            new = [node_id for node_id in node_ids if self._is_new(hash((field, node_id)))]
+        for node_id in new[:LINES]:
+            log.warning("invalid value dropped", field=field, node_id=node_id)
+        if len(new) > LINES:
+            log.warning("more invalid values dropped", field=field, not_logged=len(new) - LINES)
+
+    def _is_new(self, pair: int) -> bool:
+        """Remember a pair of field and node; one that does not fit into the memory is never new."""
+        if pair in self._recent or len(self._recent) >= REMEMBERED:
+            return False
+        self._recent.add(pair)
+        return pair not in self._before
 
     def spent(self, budget: str, effect: str) -> None:
         """Count that a budget was spent; log it once a minute at most.

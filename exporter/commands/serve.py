@@ -3,6 +3,7 @@
 This is the only place that puts the parts of the exporter together.
 """
 
+import argparse
 import asyncio
 import gc
 import os
@@ -38,7 +39,7 @@ _END_WITHIN: Final = 4.8
 log = structlog.get_logger(__name__)
 
 
-def run(loaded: Settings) -> int:
+def run(loaded: Settings, _: argparse.Namespace | None = None) -> int:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
@@ -47,9 +48,10 @@ def run(loaded: Settings) -> int:
     try:
         return asyncio.run(serve(loaded))
     except SettingsError as error:
-        from exporter.commands.config_files import all_errors  # noqa: PLC0415 - only errors need it
+        from exporter.commands.check import read_files  # noqa: PLC0415 - only errors need it
 
-        raise all_errors(error, loaded) from None
+        read_files(loaded)  # if a file is wrong, it raises the errors of all files
+        raise error from None
 
 
 async def serve(loaded: Settings) -> int:

@@ -10,7 +10,6 @@ import pytest
 from exporter.contract import FIELDS, LOADED_FIELD, STATUS_FIELD
 from exporter.exposition.text import Format, exposition
 from exporter.fleet import Fleet
-from exporter.invalid_values import InvalidValueLog
 from exporter.settings import load
 from exporter.source.discovery import Found
 from exporter.source.reading import MISSING, Reading, Server, joined
@@ -96,7 +95,7 @@ def _without_log() -> Iterator[None]:
 )
 def test_memory_is_flat_after_the_first_hour_of_a_day_of_replaced_nodes(live: int, seen: int) -> None:
     source = Replacing(live, seen)
-    fleet = Fleet(load({}), Telemetry(InvalidValueLog(source.clock)), source, source.clock)
+    fleet = Fleet(load({}), Telemetry(source.clock), source, source.clock)
     after = []
     for _ in range(HOURS):
         for _ in range(STEPS):

