@@ -60,7 +60,7 @@ def _written(family: Family, form: Format, wanted: Collection[str]) -> bytes:
             return b""
     lines = [_header(family.name, family.type, family.documentation, form)]
     for sample in samples:
-        labels = b",".join(b'%b="%b"' % (name.encode(), escaped(value)) for name, value in sample.labels.items())
+        labels = b",".join(b'%b="%b"' % (name.encode(), escaped(value)) for name, value in sorted(sample.labels.items()))
         name = sample.name.encode() + (b"{%b}" % labels if labels else b"")
         lines.append(b"%b %b\n" % (name, floatToGoString(sample.value).encode()))
     return b"".join(lines)

@@ -111,7 +111,7 @@ class Chance:
         """Return why the interval that ends with an answer gave no chance; empty if it did."""
         reasons = (
             (RESTARTED, before and before.run_id != server.run_id),
-            (DELETED, before and self.changed == self.at),
+            (DELETED, before and before.flushes < server.flushes),
             (ROLE, before and before.role != server.role),
             (NO_ANSWER, passed > SILENT),
             (CUT, server.silence > self._cut_off),

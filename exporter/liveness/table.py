@@ -24,7 +24,7 @@ LATE: Final = 0.4
 HOLD: Final = 1.5
 """Longest time for which a death is held back, in beats."""
 
-BEATS, ENDED, HASH_ALONE = "its heartbeat lives", "its heartbeat ended", "it has a hash and no heartbeat"
+BEATS, HASH_ALONE = "its heartbeat lives", "it has a hash and no heartbeat"
 SECOND_LOOK, HELD = "a second look decides", "its death may be part of a mass loss"
 FIRST_LEDGER, WORK_MOVED = "the first ledger decides", "its work has moved"
 
@@ -218,12 +218,12 @@ class Table:
         again = node.ttl_ms == ms and asked - node.shown.looked >= LOOK_AGAIN
         node.ttl_ms, node.hashed = (None, None) if unread else (ms, hashed)
         if not unread:
+            if node.since is None:
+                self._start_chance(node, asked)
             if hashed or ms == NO_EXPIRY:
                 node.seen, node.lost = asked, None
             elif node.seen < self.chances.changed(name) and node.lost is None:
                 node.lost = asked
-            if node.since is None:
-                self._start_chance(node, asked)
             node.shown = node.shown._replace(looked=reading.at)
         state, why, until = self._decide(node, asked, again=again)
         gap = None if node.dead else max(self.chances.gaps(name), key=lambda gap: gap.end, default=None)
@@ -285,7 +285,9 @@ class Table:
             last = max(gaps, key=lambda gap: gap.end, default=None)
             lasts = last is not None and last.end >= self.chances.at
             return State.UNDECIDED, last.why if last else "a gap", None if lasts else asked + left
-        ended = "it did not beat although Redis gave it the time" if shaken else ENDED
+        ended = (
+            "its heartbeat ended" if node.state is State.ONLINE else "it did not beat although Redis gave it the time"
+        )
         return State.OFFLINE, HASH_ALONE if never_seen else ended, None
 
     def _first_missed(self, name: bytes, asked: float, *, known: bool) -> _Node | None:
@@ -324,7 +326,7 @@ class Table:
             node.since, node.shaken = max((gap.start for gap in gaps), default=asked), bool(gaps)
             return
         beat, last = end - self.rules.ttl, asked - self.rules.ttl if node.seen >= self.chances.changed(name) else asked
-        node.since = max([beat, *(min(gap.start, last) for gap in gaps if gap.start > end)])
+        node.since = max([beat, *(min(gap.start, last) for gap in gaps if chance(gaps, end, gap.start) > 0)])
         node.shaken = node.since > beat
 
     # --- deaths -----------------------------------------------------------------------------------
@@ -362,9 +364,7 @@ class Table:
                     self._change(node, State.UNDECIDED, now, HELD)
                     continue
             del self.due[death.name]
-            exact = death.died == death.end
-            self._change(node, State.OFFLINE, now, node.shown.why, died=death.died, exact=exact, loss=loss)
-            self._let_go(node, now)
+            self._declare(node, now, node.shown.why, died=death.died, exact=death.died == death.end, loss=loss)
 
     def _counts(self, node: _Node, now: float) -> bool:
         """Return whether a death that was told before as one of its own counts towards a mass loss now."""
@@ -417,22 +417,31 @@ class Table:
 
     def _let_go(self, node: _Node, now: float, *, first: bool = False) -> None:
         """Forget a dead node, or show it again."""
-        change, why = node.shown.change, self._why_forgotten(node, now, first=first)
-        shown_again = HASH_ALONE if change.why == FIRST_LEDGER else "it is needed again"
-        state = State.FORGOTTEN if why else State.OFFLINE
-        self._change(node, state, now, why or shown_again, died=change.died, exact=change.exact)
+        change = node.shown.change
+        why = HASH_ALONE if change.why == FIRST_LEDGER else "it is needed again"
+        died = now if change.died is None else change.died
+        self._declare(node, now, why, died=died, exact=change.exact, loss=change.loss, first=first)
 
-    def _why_forgotten(self, node: _Node, now: float, *, first: bool) -> str:
+    def _declare(  # noqa: PLR0913 - the parts of a death
+        self, node: _Node, now: float, why: str, *, died: float, exact: bool, loss: Loss | None, first: bool = False
+    ) -> None:
+        """Show a dead node as offline, or only count it."""
+        if forgotten := self._why_forgotten(node, now - died, loss, first=first):
+            self._change(node, State.FORGOTTEN, now, forgotten, died=died, exact=exact)
+        else:
+            self._change(node, State.OFFLINE, now, why, died=died, exact=exact, loss=loss)
+
+    def _why_forgotten(self, node: _Node, offline: float, loss: Loss | None, *, first: bool) -> str:
         """Return why a dead node is only counted; empty if it is not."""
         rules, known, change = self.rules, self.leftovers or Leftovers(), node.shown.change
         stays = change.why if change.after == State.FORGOTTEN and change.why != FIRST_LEDGER else ""
-        never_seen, offline = node.shown.end is None and not node.known, now - (change.died or now)
+        never_seen = node.shown.end is None and not node.known
         if self.leftovers is None and node.known:
             return stays  # before the first ledger it may be needed
         if change.name in known.needed:
             return ""
         if rules.forget_rehomed_after is not None:
-            at_once = change.loss is not None or (first and never_seen)
+            at_once = loss is not None or (first and never_seen)
             if change.name in known.rehomed and (at_once or offline > rules.forget_rehomed_after):
                 return WORK_MOVED
             if self.leftovers is None and never_seen and offline < self._grace:
@@ -477,7 +486,7 @@ class Table:
         if after is State.GONE:
             self.absent.pop(before.name, None)
             self.due.pop(before.name, None)
-        if before.after == after:
+        if before.after == after and (before.why != FIRST_LEDGER or why == FIRST_LEDGER):
             return
         server = next((each.server for each in self.chances.of(before.name)[-1:]), None)
         run_id, role = (server.run_id, server.role) if server else ("", "")

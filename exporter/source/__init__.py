@@ -7,6 +7,7 @@ and the replies about other keys. Read ``Source`` first, then ``gather``: everyt
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from redis import ConnectionPool, Redis
 
@@ -126,13 +127,13 @@ class Source:
     def _try_large_nodes(self, timeout: float) -> None:
         """Find the nodes whose values were too large and have a usual size now."""
         names = sorted(self._large.names)
-        sound = set(names)
-        for prefix, request in ((self._keys.metrics, hmget), (self._keys.heartbeat, lambda key: pack(b"GET", key))):
-            replies = self.gather([prefix + name for name in names], request, 1, time.monotonic() + timeout).replies
-            for name, some in zip(names, replies, strict=True):
+        still = set[bytes]()
+        for prefix, request in ((self._keys.metrics, hmget), (self._keys.heartbeat, partial(pack, b"MGET"))):
+            gathered = self.gather([prefix + name for name in names], request, 1, time.monotonic() + timeout)
+            for name, some in zip(names, gathered.replies, strict=True):
                 if not some or isinstance(some[0], SourceTooLargeError):
-                    sound.discard(name)
-        self._large.remove(frozenset(sound))
+                    still.add(name)
+        self._large.names &= still
 
     def client(self, key: bytes) -> Redis:
         """Return a client of redis-py for the server that holds a key; the caller closes it.

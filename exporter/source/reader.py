@@ -7,7 +7,6 @@ is asked in a second look, and only for those without known fields.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import Any, Final, NamedTuple
 
 from exporter.contract import FIELDS
@@ -38,8 +37,6 @@ NO_FIELDS: Final = [None] * len(FIELDS)
 class LargeNodes:
     """The nodes with values that are too large to be read. Readers find them, discovery tries them again.
 
-    One lock guards the state.
-
     Args:
         spent: Told of each node that is found.
 
@@ -49,19 +46,12 @@ class LargeNodes:
 
     def __init__(self, spent: Spent) -> None:
         self.names: frozenset[bytes] = frozenset()
-        self._spent, self._lock = spent, Lock()
+        self._spent = spent
 
     def add(self, name: bytes) -> None:
         """Record a node whose values are too large."""
-        with self._lock:
-            self.names |= {name}
+        self.names |= {name}
         self._spent("replies", f"the values of node {shown_id(name)} are not read: they are larger than 4 MiB")
-
-    def remove(self, names: frozenset[bytes]) -> None:
-        """Record that nodes have values of a usual size again."""
-        if names:
-            with self._lock:
-                self.names -= names
 
 
 @dataclass(slots=True)
@@ -97,7 +87,7 @@ class _Columns:
         kinds = set(map(type, self.rows)), set(map(type, self.ttl_ms)), set(map(type, self.beats))
         if kinds == ({list}, {int}, {bytes}) and MISSING not in self.ttl_ms:
             return  # the usual case: all nodes are alive
-        for position, replies in enumerate(zip(self.rows, self.ttl_ms, self.beats, strict=True)):
+        for position, replies in enumerate(zip(self.rows, self.ttl_ms, self.beats, strict=False)):
             row, ttl, beat = replies
             errors = (reply for reply in replies if isinstance(reply, Exception) and not is_wrong_type(reply))
             if error := next(errors, None):
@@ -122,6 +112,9 @@ class _Columns:
 
     def reading(self, asked: float, server: Server) -> Reading:
         """Return the values."""
+        widths = set(map(len, self.rows)) | {len(FIELDS)}
+        if len(widths) > 1 or len(self.beats) != len(self.names):
+            raise SourceError("Redis gave more or fewer values than it was asked for")
         for position in self.unread:
             self.rows[position], self.ttl_ms[position], self.beats[position] = NO_FIELDS, MISSING, None
         return Reading(
@@ -130,7 +123,7 @@ class _Columns:
             wall=time.time(),
             server=server,
             names=self.names,
-            fields=tuple(zip(*self.rows, strict=True)) or ((),) * len(FIELDS),
+            fields=tuple(zip(*self.rows, strict=False)) or ((),) * len(FIELDS),
             ttl_ms=self.ttl_ms,
             beats=self.beats,
             without_hash=frozenset(self.without_hash - self.unread),
@@ -207,7 +200,9 @@ class StandaloneReader:
         if not chunks:
             yield _Columns((), [], [], [], ()).reading(asked, server)
         for replies, chunk in zip(talk, chunks, strict=False):  # the end of ``talk`` gives the connection back
-            yield self._part(chunk, replies, asked, server, deadline)
+            part = self._part(chunk, replies, asked, server, deadline)
+            server = part.server
+            yield part
 
     def _part(self, chunk: _Chunk, replies: list[Any], asked: float, server: Server, deadline: float) -> Reading:
         """Return the values of a chunk; the server is asked again if hashes are missing: a FLUSHALL deletes them."""

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from threading import Lock
 from typing import Any, Final
 
 import structlog
@@ -11,7 +10,7 @@ from redis.exceptions import BusyLoadingError, NoPermissionError, ResponseError
 from exporter.errors import SourceError
 from exporter.source.connection import Pool, linked
 from exporter.source.protocol import expected, pack, plain_error
-from exporter.source.reading import REFUSALS, Server
+from exporter.source.reading import REFUSALS, RIGHTS, Server
 
 _SECTIONS: Final = (
     *(b"server", b"clients", b"memory", b"persistence", b"replication", b"stats"),
@@ -51,37 +50,24 @@ log = structlog.get_logger(__name__)
 
 
 class Rights:
-    """The commands that Redis refuses to the exporter's user, each logged once. One lock guards the state."""
+    """The commands that Redis refuses to the exporter's user, and the servers that refused them when asked last."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        self._refused: dict[str, set[str]] = {}
+        self._refused: dict[str, set[str]] = {command: set() for command in RIGHTS}
 
     def missing(self) -> frozenset[str]:
-        """Return the commands, in lower case, that at least one server refused when it was last asked."""
-        with self._lock:
-            return frozenset(self._refused)
+        """Return the commands, in lower case."""
+        return frozenset(command for command, servers in self._refused.items() if servers)
 
-    def granted(self, command: str, address: str) -> None:
-        """Record that a server ran a command, which is given in lower case."""
-        if command not in self._refused:  # usual, and needs no lock
-            return
-        with self._lock:
-            servers = self._refused.get(command, set())
+    def note(self, command: str, address: str, *, is_refused: bool) -> None:
+        """Record whether a server refuses a command; the first refusal is logged."""
+        servers = self._refused[command]
+        if not is_refused:
             servers.discard(address)
-            if servers:
-                return
-            self._refused.pop(command, None)
-        log.info("the Redis user has got a right that it lacked", command=command)
-
-    def refused(self, command: str, address: str) -> SourceError:
-        """Record that a server refused a command; return an error that callers may raise if they need the command."""
-        with self._lock:
-            first = command not in self._refused
-            self._refused.setdefault(command, set()).add(address)
-        if first:
+            return
+        if not servers:
             log.error("the Redis user lacks a right", command=command, effect=_EFFECTS[command], grant=f"+{command}")
-        return SourceError(missing_right(command))
+        servers.add(address)
 
 
 def missing_right(command: str) -> str:
@@ -111,10 +97,7 @@ def seen_server(reply: Any, pool: Pool, deadline: float, rights: Rights, address
         with linked(pool, deadline) as link:
             (reply,) = link.ask(_OLD_STATE, 1)
     server = server_of(reply)
-    if server.info_allowed:
-        rights.granted("info", address)
-    else:
-        rights.refused("info", address)
+    rights.note("info", address, is_refused=not server.info_allowed)
     return server
 
 

@@ -11,7 +11,7 @@ from redis.sentinel import MasterNotFoundError, Sentinel
 
 from exporter.errors import SourceError
 from exporter.settings import Redis as RedisSettings
-from exporter.source.connection import Pool, options_of, shared_options
+from exporter.source.connection import Pool, options_of, shared_options, with_credentials
 from exporter.source.gather import Until
 from exporter.source.protocol import FAILURES, plain_error
 from exporter.source.reading import Server
@@ -102,16 +102,9 @@ class Master(OneServer):
         timeout = min(_SENTINEL_TIMEOUT, redis.timeout / 2 / len(urls))
         shared = shared_options(redis) | {"socket_timeout": timeout, "socket_connect_timeout": timeout}
         self._sentinel = Sentinel([])
-        self._sentinel.sentinels = [
-            Redis(
-                connection_pool=ConnectionPool(**{name: value for name, value in url.items() if name != "db"} | shared)
-            )
-            for url in urls
-        ]
-        options = options_of(redis, redis.url[0].get_secret_value())
-        self._options = {name: value for name, value in options.items() if name not in _CREDENTIALS}
-        if redis.username:
-            self._options["username"] = redis.username
+        self._sentinel.sentinels = [Redis(connection_pool=ConnectionPool(**url | shared | {"db": 0})) for url in urls]
+        options = {name: value for name, value in urls[0].items() if name not in _CREDENTIALS}
+        self._options = with_credentials(options | shared_options(redis), redis)
         self._name = redis.sentinel_master or ""
         self._lock = Lock()  # for the attributes below
         self._ask_at = 0.0

@@ -34,6 +34,8 @@ class Node:
     slowness: float
     died: float | None = None
     stopped: bool = False
+    unsure: bool = False
+    """It has stopped, and Redis was at fault before that could be seen."""
     end: float = 0.0
     """When its last heartbeat ends."""
 
@@ -234,6 +236,7 @@ class Story:
         self._well: Counter[bytes] = Counter()  # seconds in which Redis was well since a node died
         self._wronged: set[bytes] = set()
         self._found: dict[bytes, object] = {}  # dead nodes that are known, with the mass loss of each
+        self._steady_since = self._world.now
         self._alive_at: dict[bytes, int] = {}  # how many nodes lived when a node died
         tally.lives += nodes
 
@@ -256,12 +259,14 @@ class Story:
 
     def _count(self) -> None:
         steady, tally, now = self._world.steady, self._tally, self._world.now
+        self._steady_since = self._steady_since if steady else now
         for name, node in self._world.nodes.items():
             dead = self._exporter.state(name) in DEAD
-            if node.died is None:
+            node.unsure = node.stopped and (node.unsure or not steady)  # if keys are lost before anybody looks
+            if node.died is None and not node.unsure:
                 tally.false += dead and name not in self._wronged
                 (self._wronged.add if dead else self._wronged.discard)(name)
-            elif name not in self._found:
+            elif node.died is not None and name not in self._found:
                 self._well[name] += TICK * steady  # type: ignore[assignment] # seconds
                 if dead:
                     self._found[name] = self._exporter.loss(name)
@@ -393,12 +398,17 @@ class Story:
         """Cut a Redis off from everybody."""
         seconds = self._random.choice((6, 20, 60, 100))
         if self._restarts and seconds > TTL / 2:
-            self._start_exporter(at + 2)
+            self._at(at + 2, lambda: self._exporter.restart(journal=self._random.random() < 0.5))
         return self._for(at, seconds, self._redis(), "up", False, True)
 
     def _start_exporter(self, at: float) -> float:
-        journal = self._random.random() < 0.5
-        self._at(at, lambda: self._exporter.restart(journal=journal))
+        """Start the exporter anew, unless there was a fault just before, of which a new process knows nothing."""
+
+        def start() -> None:
+            if self._steady_since < self._world.now - TTL:
+                self._exporter.restart(journal=self._random.random() < 0.5)
+
+        self._at(at, start)
         return at
 
     def _refuse(self, at: float) -> float:

@@ -29,11 +29,8 @@ HELM = (
 NOT_HERE = {
     "make test": "runs this test",
     "make bench": "takes an hour; tests/benchmarks runs its parts",
-    "python -m lab.bench.footprint": "tests/benchmarks runs its short form",
-    "python -m lab.bench.idle": "tests/benchmarks runs its short form",
+    "python -m lab compare": "tests/benchmarks runs its short form",
     "make page-pictures": "needs npm and Chromium, as make dashboard-pictures does",
-    "python -m lab.bench.compare": "as above",
-    "python -m lab.bench.portfolios": "as above",
     "htpasswd -nBC 10 prometheus": "asks for a password; test_configurations.py takes such a hash",
     "make dashboard-pictures": "fetches Grafana's components from a package index",
     "apt-get install prometheus prometheus-alertmanager": "needs root; tests/install-servers installs them",
