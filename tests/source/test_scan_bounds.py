@@ -12,23 +12,24 @@ from exporter.source import open_source
 from exporter.source.discovery import Found
 from exporter.source.limits import LONGEST_NAME
 from exporter.source.requests import pack
+from lab.fake_redis import FakeRedis, packed
 from lab.fakes import fake_server
-from lab.siege.fake_redis import Data
+from lab.nodes import beat
 
 Scan = Callable[[], bytes]
 
 
-def found_by(scan: Scan, told: list[str], data: Data | None = None) -> Found:
+def found_by(scan: Scan, told: list[str], data: FakeRedis | None = None) -> Found:
     """Return what a discovery finds whose SCANs are answered by ``scan``; at most 50 nodes may be exported."""
 
-    held = data or Data(0)
+    held = data or FakeRedis()
 
     def answer(near: socket.socket) -> None:
         reader = hiredis.Reader()
         while data := near.recv(65536):
             reader.feed(data)
             while words := reader.gets():
-                near.sendall(scan() if words[0] == b"SCAN" else held.reply(words))
+                near.sendall(scan() if words[0] == b"SCAN" else packed(held.execute(*words)))
 
     with fake_server(answer) as port:
         settings = load({"redis.url": [f"redis://127.0.0.1:{port}"], "collector.max-nodes": "50"})
@@ -37,6 +38,17 @@ def found_by(scan: Scan, told: list[str], data: Data | None = None) -> Found:
             return source.discover(10)
         finally:
             source.close()
+
+
+NAMES = [b"execution-node-%06d" % number for number in range(30)]
+
+
+def holding() -> FakeRedis:
+    """Return a Redis with nodes."""
+    fake = FakeRedis()
+    for name in NAMES:
+        beat(fake.client(), name)
+    return fake
 
 
 def page(cursor: int, *names: bytes) -> bytes:
@@ -64,7 +76,7 @@ def test_scan_without_names_and_without_end_is_ended(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("names", [(), (b"execution-node-000001",)])
 def test_cursor_that_is_answered_with_itself_ends_the_scan_which_is_not_complete(names: tuple[bytes, ...]) -> None:
     told = list[str]()
-    found = found_by(lambda: page(7, *names), told, Data(10))
+    found = found_by(lambda: page(7, *names), told, holding())
     assert found.names == {*names}
     assert (found.cut, found.complete) == (True, False), "nodes that it did not find may still have keys"
     assert told == ["discovery: a scan of Redis was ended: the same cursor again"]
@@ -83,9 +95,9 @@ def test_name_that_looks_like_a_huge_array_is_found() -> None:
 
 
 def test_names_with_keys_are_kept_of_a_scan_that_was_ended() -> None:
-    data, numbers, told = Data(30), itertools.count(1), list[str]()
+    numbers, told = itertools.count(1), list[str]()
     found = found_by(
-        lambda: page(next(numbers), *data.names, *(b"%d-%d" % (next(numbers), i) for i in range(30))), told, data
+        lambda: page(next(numbers), *NAMES, *(b"%d-%d" % (next(numbers), i) for i in range(30))), told, holding()
     )
-    assert found.names == {*data.names}
+    assert found.names == {*NAMES}
     assert found.cut

@@ -1,0 +1,319 @@
+"""Every attack of the siege. All attackers know one address: that of the exporter which they were started with."""
+
+import itertools
+import math
+import os
+import socket
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import redis
+
+from lab.fake_redis import Twist, packed
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Where attackers find their targets.
+
+    Attributes:
+        exporter_port, redis_port: The ports of the exporter and of the Redis that it reads.
+        until: The end of the attack in monotonic seconds.
+    """
+
+    exporter_port: int
+    redis_port: int
+    until: float
+
+    @property
+    def left(self) -> float:
+        """Seconds until the attack ends."""
+        return max(0.0, self.until - time.monotonic())
+
+    def rounds(self, pause: float) -> Iterator[int]:
+        """Count rounds with a pause in seconds after each, until the attack ends."""
+        for number in itertools.count():
+            if not self.left:
+                return
+            yield number
+            time.sleep(min(pause, self.left))
+
+    def connect(self, receive_buffer: int = 0) -> socket.socket:
+        """Return a connection to the exporter, with a receive buffer of so many bytes if one is given."""
+        connection = socket.socket()
+        if receive_buffer:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        connection.settimeout(10)
+        connection.connect(("127.0.0.1", self.exporter_port))
+        return connection
+
+
+Attacker = Callable[[Field], None]
+NODES: Final = 20_000
+_FEW: Final = 2000  # nodes of a fake Redis, which is slower than a real one
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """One attack.
+
+    Attributes:
+        name: Its name on the command line.
+        what: What the attackers do, for the table.
+        run: Attacks, in a process of its own, until the field's time is over; None if Redis or Alertmanager does it.
+        twist: What a fake Redis makes of its replies during the attack; None for a real Redis.
+        nodes: Nodes of the fleet.
+        reads: Bytes that the scraper beside the attack reads in a second; 0 for all that come.
+        users, tls: Whether the exporter asks for a password, and for TLS.
+        pieces: What an Alertmanager answers each post with; None for a sound one.
+    """
+
+    name: str
+    what: str
+    run: Attacker | None = None
+    twist: Twist | None = None
+    nodes: int = NODES
+    reads: int = 0
+    users: bool = False
+    tls: bool = False
+    pieces: Callable[[], Iterable[bytes]] | None = None
+
+
+def request(path: str, *headers: str) -> bytes:
+    """Return a GET request."""
+    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: exporter", *headers, "", ""]).encode()
+
+
+def clients(
+    count: int, requests: Callable[[], Iterator[bytes]], *, piece: int = 1 << 20, reads: int = 0, pause: float = 1.0
+) -> Attacker:
+    """Return an attack by clients that ask and hardly read; a client that is cut off comes again.
+
+    Args:
+        count: Number of clients.
+        requests: Yields the request of each next client.
+        piece: Bytes of the request that are sent in a round.
+        reads: Bytes that a client reads in a round.
+        pause: Seconds between two rounds.
+    """
+
+    def attack(field: Field) -> None:
+        more, unsent = requests(), dict[socket.socket, bytes]()
+        for _ in field.rounds(pause):
+            for client in [client for client in unsent if not _stays(client, reads)]:
+                del unsent[client]
+            while len(unsent) < count and field.left:
+                with suppress(OSError):
+                    client = field.connect(4096)
+                    client.setblocking(False)
+                    unsent[client] = next(more)
+            for client, rest in unsent.items():
+                with suppress(OSError):
+                    unsent[client] = rest[client.send(rest[:piece]) :] if rest else b""
+
+    return attack
+
+
+def _stays(client: socket.socket, reads: int) -> bool:
+    """Return whether the exporter has left a connection open; what has arrived stays unread, but for some bytes."""
+    try:
+        if reads:
+            client.recv(reads)
+        open_still = client.recv(1, socket.MSG_PEEK) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        open_still = False
+    if not open_still:
+        client.close()
+    return open_still
+
+
+def flood(threads: int, makes: Callable[[], bytes], *, reads: bool = True) -> Attacker:
+    """Return an attack by connections that each send something, read the whole answer or nothing, and go."""
+
+    def attack(field: Field) -> None:
+        def work() -> None:
+            while field.left:
+                with suppress(OSError), field.connect() as client:
+                    client.settimeout(max(0.1, min(field.left, 30.0)))
+                    client.sendall(makes())
+                    while reads and client.recv(1 << 20):
+                        pass
+
+        workers = [threading.Thread(target=work, daemon=True) for _ in range(threads)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(field.left + 1)
+
+    return attack
+
+
+def _in_turn(*requests: bytes) -> Callable[[], bytes]:
+    numbers = itertools.count()
+    return lambda: requests[next(numbers) % len(requests)]
+
+
+def _repeated(*requests: bytes) -> Callable[[], Iterator[bytes]]:
+    return lambda: itertools.cycle(requests)
+
+
+_END: Final = "Connection: close"
+_RELOADED: Final = request("/", _END), request("/api/v1/nodes", _END)
+_JSON, _PAGE = request("/api/v1/nodes"), request("/")
+_GZIP: Final = request("/metrics", "Accept-Encoding: gzip")
+_HELLO: Final = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100)
+"""The begin of a TLS handshake that does not go on."""
+_MALFORMED: Final = (
+    b"X\r\n\r\n",
+    b"GET / HTTP/9.9\r\n\r\n",
+    b"\xff\x00" * 500 + b"\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n" + b"x" * 1000,
+    request("/", "X: " + "x" * 15_000),
+    request("/nowhere", _END),
+    request("/metrics?name[]=%ff%00", _END),
+)
+
+
+def _filters() -> Iterator[bytes]:
+    """Yield scrapes of all families, each with another filter."""
+    names = ("up", "heartbeat_ttl_seconds", "portfolios", "queue_size", "events_total", "status")
+    query = "&".join(f"name[]=ginkgo_node_{name}" for name in names)
+    for number in itertools.count():
+        yield request(f"/metrics?{query}&name[]=x{number}", *(("Accept-Encoding: gzip",) if number % 2 else ()))
+
+
+def _views() -> Iterator[bytes]:
+    """Yield requests for all nodes as JSON, each in another way."""
+    for number in itertools.count():
+        yield request(f"/api/v1/nodes?sort=-queue_size&limit={NODES + number}")
+
+
+def _guess() -> bytes:
+    pair = b64encode(b"prometheus:" + os.urandom(8).hex().encode()).decode()
+    return request("/metrics", f"Authorization: Basic {pair}", _END)
+
+
+# --- attackers that write to Redis ---------------------------------------------------------
+
+
+def _large_value(field: Field) -> None:
+    """Write 100 MB into one field of one node."""
+    with redis.Redis(port=field.redis_port) as client:
+        client.hset("node:metrics:execution-node-000007", "queue_size", b"9" * 100_000_000)
+    time.sleep(field.left)
+
+
+def _new_nodes(field: Field) -> None:
+    """Write 1,000 new ids a second, with unreadable fields. All of them are gone soon after, the hash first."""
+    fields = [word for name in ("queue_size", "total_events", "cpu_usage", "status") for word in (name, "rubbish")]
+    with redis.Redis(port=field.redis_port) as client:
+        for number in field.rounds(0.1):
+            pipe, left = client.pipeline(transaction=False), math.ceil(field.left) + 2
+            for i in range(100):
+                pipe.execute_command("HSET", f"node:metrics:new-{number}-{i}", *fields)
+                pipe.expire(f"node:metrics:new-{number}-{i}", left)
+                pipe.set(f"heartbeat:node:new-{number}-{i}", "rubbish", ex=left + 3)
+            pipe.execute()
+
+
+def _wrong_types(field: Field) -> None:
+    """Turn the keys of 2,500 nodes into lists and hashes, and back; they stay online until their beat has ended."""
+    with redis.Redis(port=field.redis_port) as client:
+        for number in field.rounds(0.2):
+            pipe = client.pipeline(transaction=True)
+            for i in range(2500):
+                name = f"execution-node-{i:06}"
+                pipe.delete(f"heartbeat:node:{name}", f"node:metrics:{name}")
+                if (number + i) % 2:
+                    pipe.rpush(f"node:metrics:{name}", "x")
+                    pipe.hset(f"heartbeat:node:{name}", "a", "b")
+                else:
+                    pipe.hset(f"node:metrics:{name}", "queue_size", "1")
+                    pipe.set(f"heartbeat:node:{name}", "2026-01-06T12:30:45", ex=3600)
+            pipe.execute()
+
+
+# --- replies of a hostile Redis ------------------------------------------------------------
+
+SHAPES: Final = (
+    *(b":1\r\n", b"+OK\r\n", b"$-1\r\n", b"*-1\r\n", b"*0\r\n", b"_\r\n", b"#t\r\n", b",nan\r\n", b"-ERR no\r\n"),
+    *(b"*2\r\n:1\r\n:2\r\n", b"*9\r\n" + b"*0\r\n" * 9, b"~1\r\n:1\r\n", b"%1\r\n+a\r\n:1\r\n", b"=5\r\ntxt:a\r\n"),
+    *(b">1\r\n+a\r\n", b"*1\r\n" * 12 + b":1\r\n", b"*9\r\n" + b"-ERR no\r\n" * 9, b"!3\r\nERR\r\n"),
+    *(b"*1000\r\n" + b":7\r\n" * 1000, b"(123456789012345678901234567890\r\n"),
+)
+"""Replies of every type of RESP2 and RESP3. A command gets them in place of the type that it asks for."""
+
+
+def shapes(*commands: bytes) -> Twist:
+    """Return a twist that answers these commands with each shape in turn, each for a second."""
+    return lambda words, reply: SHAPES[int(time.monotonic()) % len(SHAPES)] if words[0].upper() in commands else reply
+
+
+def endless_scan() -> Twist:
+    """Return a twist whose SCAN never ends, and names 1,000 new nodes each time."""
+    numbers = itertools.count(1)
+
+    def twist(words: list[bytes], reply: bytes) -> bytes:
+        if words[0].upper() != b"SCAN":
+            return reply
+        number = next(numbers)
+        return packed([b"%d" % number, [b"node:metrics:endless-%d-%d" % (number, i) for i in range(1000)]])
+
+    return twist
+
+
+# --- answers of a hostile Alertmanager -----------------------------------------------------
+
+
+def _large_header() -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\nX: "
+    for _ in range(200):
+        yield b"x" * 100_000
+    yield b"\r\nContent-Length: 0\r\n\r\n"
+
+
+def _endless_body() -> Iterator[bytes]:
+    yield b"HTTP/1.1 500 Broken\r\nContent-Length: 10000000000\r\n\r\n"
+    for _ in range(5000):
+        yield b"x" * 100_000
+
+
+ATTACKS: Final = (
+    Attack("pages-unread", "300 clients ask for JSON and page and do not read", clients(300, _repeated(_JSON, _PAGE))),
+    Attack("gzip-unread", "500 clients ask for a compressed scrape and do not read", clients(500, _repeated(_GZIP))),
+    Attack("filters", "450 scrapes, each with another filter, are not read", clients(450, _filters)),
+    Attack("views", "120 clients ask for JSON in different ways and do not read", clients(120, _views)),
+    Attack("drip", "200 clients scrape and read 1 KiB/s", clients(200, _repeated(request("/metrics")), reads=1024)),
+    Attack("pipelined", "50 clients ask for JSON without end", clients(50, _repeated(_JSON * 20_000), pause=0.02)),
+    Attack(
+        "silent",
+        "600 connections say nothing beside a scrape that reads 1 MB/s",
+        clients(600, _repeated(b""), pause=0.2),
+        reads=1_000_000,
+    ),
+    Attack("crawl", "400 clients send a header a byte at a time", clients(400, _repeated(_PAGE), piece=1, pause=0.2)),
+    Attack(
+        "reload",
+        "40 clients reload page and JSON",
+        flood(40, _in_turn(*(request(path, _END) for path in ("/", "/api/v1/nodes")))),
+    ),
+    Attack("guesses", "120 connections guess passwords", flood(120, _guess), users=True),
+    Attack("malformed", "malformed requests", flood(4, _in_turn(*_MALFORMED))),
+    Attack("connects", "connections that go at once", flood(4, lambda: b"G", reads=False)),
+    Attack("handshakes", "TLS handshakes that do not go on", clients(300, _repeated(_HELLO), pause=0.2), tls=True),
+    Attack("no-tls", "connections that speak no TLS", flood(4, _in_turn(_PAGE, _HELLO[:20])), tls=True),
+    Attack("large-value", "a hash field of 100 MB", _large_value),
+    Attack("new-nodes", "1,000 new nodes a second with unreadable fields", _new_nodes),
+    Attack("wrong-types", "2,500 nodes whose keys change their types", _wrong_types),
+    Attack("shapes", "Redis answers with other types", twist=shapes(b"HMGET", b"PTTL", b"MGET", b"INFO"), nodes=_FEW),
+    Attack("endless-scan", "SCAN never ends and names new nodes", twist=endless_scan(), nodes=_FEW),
+    Attack("large-header", "Alertmanager answers with a header of 20 MB", pieces=_large_header),
+    Attack("endless-answer", "Alertmanager answers with a body without end", pieces=_endless_body),
+)

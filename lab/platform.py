@@ -1,0 +1,118 @@
+"""What the lab adds to the demo's platform: nodes with random values, and many nodes that beat at once."""
+
+import json
+import random
+import socket
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+import hiredis
+
+from exporter.contract import COUNTERS, GAUGES, LOADED_FIELD, STATUS_FIELD, STATUSES
+from exporter.demo.platform import TTL, Node
+
+AT_ONCE: Final = 1000
+"""Commands that are sent before their replies are received."""
+
+
+@dataclass
+class RandomNode(Node):
+    """A node with random values in all fields of the contract, so that a value that is old or mixed up is noticed.
+
+    Attributes:
+        dice: Decides the values.
+        leaves_out: Fields that it does not write, such as those that older nodes do not know.
+        births: When its counters began at 0, in monotonic seconds.
+        counters: The values of its counters.
+    """
+
+    dice: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311 - the same load in each run
+    leaves_out: frozenset[str] = frozenset()
+    births: list[float] = field(default_factory=list)
+    counters: Counter[str] = field(default_factory=Counter)
+
+    def fields(self) -> dict[Any, Any]:
+        """Return the fields of its hash."""
+        for metric in COUNTERS:
+            self.counters[str(metric.field)] += self.dice.randrange(2000)
+        values = {str(metric.field): f"{self.dice.randrange(10_000) / metric.divide:g}" for metric in GAUGES}
+        values |= {name: str(value) for name, value in self.counters.items()}
+        values |= {STATUS_FIELD: self.dice.choice(STATUSES), LOADED_FIELD: json.dumps(self.loaded)}
+        if LOADED_FIELD not in self.leaves_out:
+            values["portfolio_count"] = str(len(self.loaded))
+        return {name: value for name, value in values.items() if name not in self.leaves_out}
+
+    def state(self, place: int) -> dict[Any, Any]:
+        """Return the fields of the state of a loaded portfolio."""
+        drawn = {"queue_size": str(self.dice.randrange(1000)), "position_count": str(self.dice.randrange(20))}
+        return super().state(place) | drawn
+
+
+class ManyNodes:
+    """Nodes that beat at once, over one connection.
+
+    Args:
+        port: Redis's port.
+        count: Number of nodes.
+        portfolios: Portfolios that the plan gives to each of them, which it has loaded. Without any there is no plan.
+        ttl: Seconds that a heartbeat lives.
+
+    Attributes:
+        names: Their ids.
+    """
+
+    def __init__(self, port: int, count: int, portfolios: int = 0, ttl: float = TTL) -> None:
+        dice = random.Random(count)  # noqa: S311 - the same load in each run
+        self.nodes = [
+            RandomNode(
+                f"execution-node-{number:06}",
+                number,
+                ttl=ttl,
+                loaded=tuple(f"portfolio-{number:05}-{each}" for each in range(portfolios)),
+                dice=dice,
+                leaves_out=frozenset() if portfolios else frozenset({LOADED_FIELD}),
+            )
+            for number in range(count)
+        ]
+        self.names = [node.node_id.encode() for node in self.nodes]
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._waiting: list[bytes] = []
+        for node in self.nodes if portfolios else ():
+            self.hset("schedule:plan", dict.fromkeys(node.loaded, node.node_id))
+        self.beat()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def beat(self) -> None:
+        """Let all nodes beat, and wait until Redis has it."""
+        now = time.monotonic()
+        for node in self.nodes:
+            node.beat(self, now)  # type: ignore[arg-type] # the two commands below are all that it needs
+        self._flush()
+
+    def set(self, name: str, value: str, px: int) -> None:
+        """Write a text that expires; like all writes here, it is sent with the others."""
+        self._send("SET", name, value, "PX", px)
+
+    def hset(self, name: str, mapping: Mapping[str, str]) -> None:
+        """Write a hash."""
+        self._send("HSET", name, *(word for pair in mapping.items() for word in pair))
+
+    def _send(self, *words: str | int) -> None:
+        self._waiting.append(hiredis.pack_command(words))  # type: ignore[arg-type] # it takes numbers, too
+        if len(self._waiting) >= AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._socket.sendall(b"".join(self._waiting))
+        replies = 0
+        while replies < len(self._waiting):
+            replies += self._socket.recv(1 << 16).count(b"\n")  # each reply is one line
+        self._waiting.clear()

@@ -1,0 +1,696 @@
+"""``make soak``: nodes come, go, crash and return while Redis fails, and every answer of the exporter is judged.
+
+Times are a tenth of the platform's. One thread scrapes, makes faults and judges; the platform has a thread of its own.
+"""
+
+import argparse
+import json
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any, Final
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from exporter.contract import LOADED_FIELD, STATUS_FIELD
+from exporter.demo.platform import Platform
+from lab.monitoring import Alertmanager, Webhook, one_receiver
+from lab.oracle import DISCOVERY, OFFLINE, ONLINE, READ_TIMEOUT, UNDECIDED, Answer, Oracle, of_json, of_scrape
+from lab.pages import Events, Pages
+from lab.platform import RandomNode
+from lab.servers import Exporter, RedisServer, wait_for
+from lab.truth import GRACE, HOLD, PLAN, TTL, UNREADABLE, Chance, Fault, Lateness, Recorder
+
+SPEED: Final = 30 / TTL
+NAMES: Final = (
+    *(f"node-{number}" for number in range(18)),
+    *("with space", 'with "quotes" and \\', "with\nline", "a:b:c", "节点-1", "<b>bold</b> & co"),
+)
+PORTFOLIOS: Final = (*(f"portfolio-{number}" for number in range(60)), "with space", 'with "quotes"', "a:b:c", "组合-1")
+MISTAKES: Final = {"hung": 3, "moved": 20, "astray": 6, "empty database": 2, "died before HSET": 2, "": 67}
+"""What a look of the scheduler may do besides, and how often of all looks, in percent."""
+SCRAPE_TIMEOUT: Final = 5.0
+SHORT: Final = (0.2, 0.9)
+"""Seconds that a node survives: its heartbeat lives for three beats."""
+LONG: Final = (6.0, 8.0)
+"""Seconds that are a fault: after more than five seconds the contract gives nodes time to beat."""
+AWAY: Final = (66.0, 68.0)
+"""Seconds that raise GinkgoRedisUnreachable: Redis could not be read for 60 s of two minutes."""
+BUSIEST: Final = 0.3
+"""Share of a core that a process may use between two looks. One that tries something again and again uses more."""
+_TOLD: Final = 50
+_SOON: Final = 0.05
+_BUSY: Final = """
+local function now() local time = redis.call('TIME') return time[1] + time[2] / 1e6 end
+local over = now() + ARGV[1]
+repeat until now() > over
+"""
+
+
+class Mode(StrEnum):
+    """What a node does now."""
+
+    GONE = "gone"
+    STARTING = "starting"
+    LIVING = "living"
+    FROZEN = "frozen"
+    CRASHED = "crashed"
+    STOPPING = "stopping"
+
+
+ACTS: Final = {
+    "start": (Mode.GONE, Mode.STARTING, 4),
+    "stop": (Mode.LIVING, Mode.STOPPING, 1),
+    "crash": (Mode.LIVING, Mode.CRASHED, 1),
+    "return": (Mode.CRASHED, Mode.STARTING, 2),
+    "freeze": (Mode.LIVING, Mode.FROZEN, 1),
+    "thaw": (Mode.FROZEN, Mode.LIVING, 2),
+}
+"""Changes of a node: its mode before, its mode afterwards, and the weight of the change among all changes."""
+
+
+@dataclass
+class SoakNode(RandomNode):
+    """A node that starts and stops at its next beat that Redis takes, and tries again at the one after that."""
+
+    mode: Mode = Mode.GONE
+
+    def act(self, act: str) -> None:
+        """Change what the node does."""
+        self.mode, self.due = ACTS[act][1], 0.0
+        self.alive = self.mode not in (Mode.CRASHED, Mode.FROZEN)
+
+    def beat(self, redis: Any, now: float) -> None:
+        """Do what the mode says."""
+        heartbeat, metrics = self.own_keys
+        if self.mode is Mode.STOPPING:
+            redis.delete(heartbeat)
+            redis.delete(metrics)
+            self.mode, self.alive, self.loaded = Mode.GONE, False, ()
+            return
+        if self.mode is Mode.STARTING:
+            redis.delete(metrics)
+            redis.delete(heartbeat)
+            self.births.append(time.monotonic())
+            self.counters.clear()
+            self.mode, self.loaded = Mode.LIVING, ()
+        super().beat(redis, now)
+
+
+class SoakPlatform(Platform):
+    """The platform, whose scheduler makes mistakes, in a thread of its own."""
+
+    def __init__(self, recorder: Recorder, dice: random.Random) -> None:
+        older = frozenset({STATUS_FIELD, LOADED_FIELD})
+        nodes = [
+            SoakNode(name, number, ttl=TTL, dice=dice, leaves_out=frozenset() if number % 3 else older)
+            for number, name in enumerate(NAMES)
+        ]
+        super().__init__(recorder, nodes, lambda: time.monotonic() * SPEED)  # type: ignore[arg-type] # it is a client
+        self.soaked: dict[str, SoakNode] = {node.node_id: node for node in nodes}
+        self.portfolios = set(PORTFOLIOS[:50])
+        self.next_look = self.clock() + 30
+        self.mistakes: Counter[str] = Counter()
+        self._mishaps, self._over = random.Random(dice.random()), Event()  # noqa: S311 - no secret
+        self._thread = Thread(target=self._run, name="platform", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join(TTL)
+
+    def in_mode(self, *modes: Mode) -> list[str]:
+        """Return the names of the nodes in one of these modes."""
+        return [name for name, node in self.soaked.items() if node.mode in modes]
+
+    def look(self) -> None:
+        """Look at the plan, and make a mistake now and then."""
+        dice = self._mishaps
+        (mistake,) = dice.choices(tuple(MISTAKES), tuple(MISTAKES.values()))
+        self.mistakes[mistake or "none"] += 1
+        self.stays, everything = dice.random() < 1 / 2, self.portfolios
+        if dice.random() < 1 / 10:
+            everything ^= {dice.choice(PORTFOLIOS)}
+        if mistake == "hung":
+            self.next_look += 60
+            return
+        if mistake == "died before HSET":
+            self.redis.delete(PLAN)
+            return
+        self.portfolios = set() if mistake == "empty database" else everything
+        try:
+            super().look()
+        finally:
+            self.portfolios = everything
+        living = self.in_mode(Mode.LIVING)
+        if mistake in ("moved", "astray") and living:
+            portfolio, name = dice.choice(PORTFOLIOS), dice.choice(living)
+            if mistake == "moved":
+                self.redis.hset(PLAN, mapping={portfolio: name})
+            else:
+                self.soaked[name].loaded = (*{*self.soaked[name].loaded, portfolio},)
+
+    def _run(self) -> None:
+        while not self._over.wait(0.02):
+            self.step()
+
+
+class FaultyRedis(RedisServer):
+    """A Redis with a password that its clients read from a file. If it is killed, it loses no confirmed write."""
+
+    def __init__(self, folder: Path, program: str) -> None:
+        folder.mkdir()
+        self.password_file = folder / "password"
+        self.password_file.write_text("first")
+        # Redis writes to the file before each reply, without a sync: the death of the process loses nothing.
+        kept = ("--appendonly", "yes", "--appendfsync", "no", "--enable-debug-command", "local")
+        super().__init__(folder, program, *kept, password="first")  # noqa: S106 - a test's
+        self.control = self.client(password="first", socket_timeout=60)  # noqa: S106
+
+    def patient(self) -> "redis.Redis":
+        """Return a client that waits for as long as Redis hangs, and tries nothing twice."""
+        provider = _FilePassword(self.password_file)
+        return self.client(credential_provider=provider, retry=Retry(NoBackoff(), 0), socket_timeout=None)
+
+    def ready(self) -> None:
+        """Wait until it answers."""
+        self.control = self.client(password=self.password, socket_timeout=60)
+
+        def answers() -> bool:
+            try:
+                return bool(self.control.ping())
+            except redis.RedisError:
+                return False
+
+        wait_for(answers, "for Redis")
+
+    def cut(self) -> None:
+        """Close all connections but the soak's own."""
+        self.control.client_kill_filter(_type="normal", skipme=True)
+
+
+class _FilePassword(redis.CredentialProvider):
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def get_credentials(self) -> tuple[str]:
+        return (self._file.read_text(),)
+
+
+Course = Iterator[float]
+"""The course of a fault. It yields the seconds to wait before its next step."""
+
+
+class Faults:
+    """The faults of Redis: each begins, lasts a while, and ends with Redis as it was before.
+
+    Args:
+        server: The Redis.
+        recorder: Takes note of lost data.
+    """
+
+    def __init__(self, server: FaultyRedis, recorder: Recorder) -> None:
+        self._redis, self._recorder = server, recorder
+        self.all: dict[str, tuple[Callable[[Fault, float], Course], tuple[float, float]]] = {
+            "killed, back with its data": (self._kill, SHORT),
+            "killed, back after a while": (self._kill, LONG),
+            "killed, back empty": (self._kill_and_wipe, SHORT),
+            "killed, back empty after a while": (self._kill_and_wipe, LONG),
+            "crash loop": (self._crash_loop, (1.6, 2.0)),
+            "hangs for a moment": (self._hang, SHORT),
+            "hangs": (self._hang, LONG),
+            "away for over a minute": (self._hang, AWAY),
+            "connections cut": (self._cut, (0.0, 0.0)),
+            "asleep": (self._sleep, SHORT),
+            "busy with a script": (self._script, LONG),
+            "full": (self._full, SHORT),
+            "full for a while": (self._full, LONG),
+            "password rotated": (self._rotate, (0.0, 0.1)),
+            "password rotated, file late": (self._rotate, LONG),
+            "writes refused, memory full": (self._refuse("maxmemory"), LONG),
+            "writes refused for a moment": (self._refuse("maxmemory"), SHORT),
+            "writes refused, no replica": (self._refuse("min-replicas-to-write"), LONG),
+            "writes refused, snapshot failed": (self._fail_to_save, LONG),
+            "all data deleted": (self._flush, (0.0, 0.1)),
+        }
+        if "paused_actions" in server.control.info("clients"):  # Redis 8.0 does not tell of pauses
+            self.all["writes paused"] = self._pause, LONG
+
+    def course(self, kind: str, fault: Fault, dice: random.Random) -> Course:
+        """Make a fault."""
+        act, (least, most) = self.all[kind]
+        fault.since = time.monotonic()
+        yield from act(fault, dice.uniform(least, most))
+        self._redis.ready()
+        fault.until = time.monotonic()
+
+    def _kill(self, fault: Fault, seconds: float, *, wipe: bool = False) -> Course:
+        fault.restart, begun = True, time.monotonic()
+        self._redis.kill()
+        fault.down_from = min(fault.down_from, time.monotonic())
+        back = self._recorder.lose(begun) if wipe else None
+        yield seconds
+        if wipe:
+            shutil.rmtree(self._redis.folder / "appendonlydir")
+        fault.down_until = time.monotonic()
+        self._redis.start()
+        if back:
+            back()
+
+    def _kill_and_wipe(self, fault: Fault, seconds: float) -> Course:
+        return self._kill(fault, seconds, wipe=True)
+
+    def _crash_loop(self, fault: Fault, seconds: float) -> Course:
+        """Kill Redis again and again. Its runs are too short for the nodes to beat."""
+        for _ in range(6):
+            if time.monotonic() - fault.down_until > 1.4:
+                fault.down_from = time.monotonic()  # the machine was slow, and the last run was long enough
+            yield from self._kill(fault, seconds)
+            yield 0.4
+
+    def _down(self, fault: Fault, seconds: float, end: Callable[[], object]) -> Course:
+        """Take note that nobody can use Redis from now on, until ``end`` is called."""
+        fault.down_from = time.monotonic()
+        yield seconds
+        fault.down_until = time.monotonic()
+        end()
+
+    def _hang(self, fault: Fault, seconds: float) -> Course:
+        self._redis.pause()
+        return self._down(fault, seconds, self._redis.resume)
+
+    def _cut(self, fault: Fault, seconds: float) -> Course:
+        self._redis.cut()
+        fault.until = time.monotonic()
+        yield seconds
+
+    def _sleep(self, _: Fault, seconds: float) -> Course:
+        return self._occupied(seconds, "DEBUG", "SLEEP", f"{seconds:.2f}")
+
+    def _script(self, _: Fault, seconds: float) -> Course:
+        self._redis.control.config_set("busy-reply-threshold", 500)  # from then on it answers BUSY
+        return self._occupied(seconds, "EVAL", _BUSY, "0", f"{seconds:.2f}")
+
+    def _occupied(self, seconds: float, *words: str) -> Course:
+        """Let Redis execute a command that keeps it from answering other clients."""
+        connection = self._redis.control.connection_pool.get_connection()
+        connection.send_command(*words)
+        yield seconds
+        connection.read_response()
+        self._redis.control.connection_pool.release(connection)
+
+    def _full(self, fault: Fault, seconds: float) -> Course:
+        """Let Redis refuse all connections except the soak's own."""
+        control = self._redis.control
+        before = control.config_get("maxclients")["maxclients"] or ""
+        control.config_set("maxclients", 1)
+        self._redis.cut()
+        return self._down(fault, seconds, lambda: control.config_set("maxclients", before))
+
+    def _rotate(self, fault: Fault, seconds: float) -> Course:
+        """Change the password. The clients know only the old password until the file is written."""
+        self._redis.password = os.urandom(8).hex()
+        self._redis.control.config_set("requirepass", self._redis.password)
+        self._redis.cut()
+        return self._down(fault, seconds, lambda: self._redis.password_file.write_text(self._redis.password))
+
+    def _refuse(self, setting: str) -> Callable[[Fault, float], Course]:
+        """Return a fault in which a setting makes Redis refuse writes. The refused writes show how long it lasts."""
+
+        def act(fault: Fault, seconds: float) -> Course:
+            fault.readable = True
+            self._redis.control.config_set(setting, 1)
+            yield seconds
+            self._redis.control.config_set(setting, 0)
+
+        return act
+
+    def _fail_to_save(self, fault: Fault, seconds: float) -> Course:
+        """Let a snapshot fail. Redis then refuses all writes until another snapshot succeeds."""
+        fault.readable, control, snapshot = True, self._redis.control, self._redis.folder / "dump.rdb"
+        snapshot.unlink(missing_ok=True)
+        (snapshot / "in the way").mkdir(parents=True)
+        control.config_set("save", "3600 1000000")
+        control.bgsave()
+        yield seconds
+        shutil.rmtree(snapshot)
+        control.bgsave()
+        while control.info("persistence")["rdb_last_bgsave_status"] != "ok":
+            yield _SOON
+        control.config_set("save", "")
+
+    def _pause(self, fault: Fault, seconds: float) -> Course:
+        """Pause writes. The nodes wait, and heartbeats expire."""
+        fault.readable = fault.paused = True
+        self._redis.control.execute_command("CLIENT", "PAUSE", round(seconds * 1000), "WRITE")
+        fault.down_from = time.monotonic()
+        fault.down_until = fault.down_from + seconds - _SOON
+        yield seconds
+
+    def _flush(self, fault: Fault, seconds: float) -> Course:
+        fault.readable = fault.flush = True
+        self._recorder.flush(self._redis.control.flushall)
+        yield seconds
+
+
+class Soak:
+    """One run.
+
+    Args:
+        folder: For the servers' data.
+        seed: Decides what happens. The exact times depend on the machine.
+        server: Program of the Redis.
+        stack: Ends all processes.
+    """
+
+    def __init__(self, folder: Path, seed: int, server: str, stack: ExitStack) -> None:
+        self._dice, self._folder = random.Random(seed), folder  # noqa: S311 - no secret
+        self._lateness = Lateness()
+        stack.callback(self._lateness.close)
+        self._redis = FaultyRedis(folder / "redis", server)
+        self._recorder = Recorder(self._redis.patient())
+        self._platform = SoakPlatform(self._recorder, random.Random(seed))  # noqa: S311
+        stack.callback(self._platform.close)
+        stack.callback(self._redis.kill)  # before the platform, whose thread may wait for it
+        self._webhook = stack.enter_context(Webhook())
+        self._alertmanager = Alertmanager(folder / "alertmanager", one_receiver(self._webhook.url, 0.0, 0.2))
+        stack.callback(self._alertmanager.kill)
+        self._chance = Chance(self._recorder, self._lateness)
+        self._oracle = Oracle(self._platform.soaked, self._recorder, self._chance)
+        self._pages, self._events = Pages(self._oracle), Events(self._oracle)
+        self._faults = Faults(self._redis, self._recorder)
+        self.counts: dict[str, Counter[str]] = {name: Counter() for name in ("answers", "states", "acts", "faults")}
+        self.wrong: list[str] = []
+        self._began, self._fault = time.monotonic(), "none yet"
+        self._last: Answer | None = None
+        self._calm = self._suspended = False
+        self._own: dict[tuple[str, ...], float] = {}
+        self._processes, self._slowest, self._cpu = 0, 0.0, (0.0, 0.0)
+        self._first: tuple[int, int, int] | None = None
+        self._course: Course | None = None
+        self._table: subprocess.Popen[str] | None = None
+        self._pending: list[str] = []
+        self._incidents: dict[str, Callable[[], Course]] = {
+            "exporter restarted": self._restart_exporter,
+            "exporter suspended": lambda: self._suspend_exporter(LONG),
+            "exporter suspended for a moment": lambda: self._suspend_exporter(SHORT),
+            "Alertmanager killed": self._kill_alertmanager,
+            "a third of the nodes killed at once": self._lose_many,
+        }
+        self._exporter = self._start_exporter()
+        stack.callback(self._end_table)
+        stack.callback(lambda: self._exporter.kill())  # noqa: PLW0108 - the one that then runs
+
+    def run(self, seconds: float) -> None:
+        """Run until the time is over, then until the fault under way has ended."""
+        end, ending = time.monotonic() + seconds, False
+        turns: dict[Callable[[], float], float] = dict.fromkeys(
+            (self._scrape, self._act, self._ask_api, self._show_table, self._judge_pages, self._read_journal), 0.0
+        )
+        fail = time.monotonic() + 6.0
+        while not ending or self._course or self._table:
+            ending = time.monotonic() >= end
+            if time.monotonic() >= fail and (self._course or not ending):
+                fail = self._fail(long=seconds > 600) + time.monotonic()
+            for turn, due in turns.items():
+                if time.monotonic() >= due:
+                    turns[turn] = turn() + time.monotonic()
+            time.sleep(0.01)
+        self._judge_pages()
+
+    def blame(self, source: str, what: str) -> None:
+        """Note a wrong answer or deed of the exporter, and print it."""
+        self.wrong.append(f"{time.monotonic() - self._began:8.2f} s  {source}: {what}  [last fault: {self._fault}]")
+        if len(self.wrong) <= _TOLD:
+            print(self.wrong[-1], file=sys.stderr, flush=True)  # noqa: T201
+
+    def report(self) -> Iterator[str]:
+        """Yield the lines of the report."""
+        yield f"lasted {time.monotonic() - self._began:,.0f} s; slowest scrape {self._slowest:.2f} s;"
+        yield f"latest wake-up of the soak's own threads {self._lateness.worst:.2f} s"
+        counts = {**self.counts, "looks of the scheduler": self._platform.mistakes, "pages": self._pages.counts}
+        counts |= {"events": self._events.counts, "ledger": Counter({"portfolios judged": self._oracle.portfolios})}
+        for name, counter in counts.items():
+            yield f"\n{name}"
+            yield from (f"  {what:<48}{count:>8,}" for what, count in sorted(counter.items()))
+        yield f"\nwrong: {len(self.wrong)}"
+        yield from self.wrong[:_TOLD]
+
+    # --- turns: each returns the seconds until it is its turn again ------------------------
+
+    def _get(self, path: str) -> tuple[float, float, str] | None:
+        """Return the times of request and answer, and the body; None if the exporter is wrong or suspended."""
+        if self._suspended:
+            return None
+        since = time.monotonic()
+        try:
+            answer = self._exporter.get(path, timeout=SCRAPE_TIMEOUT, X_Prometheus_Scrape_Timeout_Seconds="5")
+        except OSError as error:
+            self.blame("exporter", f"{path} was not answered within {time.monotonic() - since:.1f} s: {error!r}")
+            if not self._exporter.alive:
+                self.blame("exporter", f"ended by itself: {self._exporter.output()[-2000:]}")
+                self._exporter = self._start_exporter()
+            return None
+        if answer.status != 200:
+            self.blame("exporter", f"{path} answered {answer.status}")
+            return None
+        return since, time.monotonic(), answer.text
+
+    def _judge(self, answer: Answer) -> None:
+        for wrong in self._oracle.judge(answer):
+            self.blame(answer.source, wrong)
+        self.counts["answers"][answer.source if answer.states is not None else f"{answer.source}, no Redis"] += 1
+        self.counts["states"].update((answer.states or {}).values())
+        self._pages.saw(answer)
+        self._events.saw(answer)
+
+    def _scrape(self) -> float:
+        if got := self._get("/metrics"):
+            try:
+                answer = of_scrape(*got)
+            except ValueError as error:
+                self.blame("scrape", str(error))
+                return _SOON
+            self._slowest = max(self._slowest, answer.until - answer.since)
+            self._judge(answer)
+            self._last = answer
+            self._judge_own(answer)
+            self._judge_process()
+        return self._dice.uniform(0.1, 0.6)
+
+    def _judge_own(self, answer: Answer) -> None:
+        """Judge the exporter's samples about itself."""
+        for sample, value in answer.own.items():
+            before, told = self._own.get(sample, 0.0), " ".join(sample)
+            counts = sample[0].endswith(("_total", "_count", "_bucket", "_sum"))
+            if counts and value < before and sample[0] != "ginkgo_redis_refused_writes_total":
+                self.blame("scrape", f"{told} went back from {before} to {value}")
+            if sample[0].endswith(("invalid_values_total", "internal_errors_total")) and value > before:
+                self.blame("scrape", f"{told} rose to {value}")
+        self._own = dict(answer.own)
+        for state in (ONLINE, OFFLINE, UNDECIDED) if answer.states is not None else ():
+            count = sum(each == state for each in (answer.states or {}).values())
+            if answer.own.get(("ginkgo_nodes", f"state={state}")) != count:
+                self.blame("scrape", f"ginkgo_nodes of {state} is not the {count} that it shows")
+
+    def _judge_process(self) -> None:
+        """Judge the exporter's CPU since the last look, and whether its resources stay."""
+        (at, before), now = self._cpu, time.monotonic()
+        if now - at > 3:
+            self._cpu = now, self._exporter.cpu_seconds
+            if at and (share := (self._cpu[1] - before) / (now - at)) > BUSIEST:
+                self.blame("exporter", f"used {share:.0%} of a core in {now - at:.1f} s")
+        if self._course is None and now - self._exporter.started > 120:
+            held = self._exporter.memory(), self._exporter.count("fd"), self._exporter.count("task")
+            self._first = self._first or held
+            for name, first, last, room in zip(
+                ("memory", "descriptors", "threads"), self._first, held, (self._first[0] // 4, 8, 4), strict=True
+            ):
+                if last > first + room:
+                    self.blame("exporter", f"{name} rose from {first} to {last}")
+                    self._first = held
+
+    def _ask_api(self) -> float:
+        if got := self._get("/api/v1/nodes"):
+            self._judge(of_json("JSON", *got))
+        return self._dice.uniform(0.5, 2.0)
+
+    def _judge_pages(self) -> float:
+        for wrong in self._pages.judge(self._webhook.notices):
+            self.blame("page", wrong)
+        return 0.2
+
+    def _read_journal(self) -> float:
+        since = max(self._exporter.started, time.monotonic() - 60) + self._events.behind
+        asked = time.monotonic()
+        if got := self._get(f"/api/v1/events?since={since:.3f}&limit=1000"):
+            events = json.loads(got[2])["events"]
+            for wrong in self._events.judge(sorted(events, key=lambda event: float(event["time"])), asked):
+                self.blame("journal", wrong)
+        return 2.0
+
+    def _show_table(self) -> float:
+        """Run ``ginkgo-exporter nodes`` while no fault is under way. Its process has never read Redis before."""
+        if self._table is None:
+            if self._course is None:
+                self._asked = time.monotonic()
+                command = [sys.executable, "-m", "exporter", "nodes", "--output=json", *self._flags()]
+                self._table = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            return _SOON
+        if self._table.poll() is None:
+            return _SOON
+        output = self._table.communicate()[0]
+        if self._table.returncode:
+            self.blame("table", f"ended with {self._table.returncode}: {output}")
+        else:
+            self._judge(of_json("table", self._asked, time.monotonic(), output, fresh=True))
+        self._table = None
+        return 10.0
+
+    def _end_table(self) -> None:
+        if self._table:
+            self._table.kill()
+
+    def _act(self) -> float:
+        if self._calm:
+            return _SOON
+        acts = {act: self._platform.in_mode(before) for act, (before, *_) in ACTS.items()}
+        # A stop that does not reach Redis looks like a crash, and so does the stop of a node that was never seen.
+        seen = self._last.states or {} if self._last and not self._course else {}
+        acts["stop"] = [name for name in acts["stop"] if seen.get(name) == ONLINE]
+        if possible := [act for act, names in acts.items() if names]:
+            (act,) = self._dice.choices(possible, [ACTS[act][2] for act in possible])
+            self._platform.soaked[self._dice.choice(acts[act])].act(act)
+            self.counts["acts"][act] += 1
+        return self._dice.uniform(0.3, 2.0)
+
+    # --- faults ----------------------------------------------------------------------------
+
+    def _fail(self, *, long: bool) -> float:
+        """Continue the fault under way, or begin another one; return the seconds until its next step."""
+        if self._course is None:
+            if self._table or self._platform.in_mode(Mode.STARTING, Mode.STOPPING):
+                return _SOON
+            if not self._pending:
+                self._pending = [*self._faults.all, *self._incidents]
+                if not long or self._dice.random() < 3 / 4:
+                    self._pending.remove("away for over a minute")
+                self._dice.shuffle(self._pending)
+            kind = self._pending.pop()
+            self.counts["faults"][kind] += 1
+            self._fault = f"{kind}, {time.monotonic() - self._began:.2f} s"
+            self._course = self._incidents[kind]() if kind in self._incidents else self._begin(kind)
+        try:
+            return next(self._course)
+        except StopIteration:
+            self._course = None
+            return self._dice.uniform(1.0, 8.0)
+
+    def _begin(self, kind: str) -> Course:
+        fault = Fault(kind, time.monotonic())
+        self._chance.faults.append(fault)
+        return self._faults.course(kind, fault, self._dice)
+
+    def _flags(self) -> list[str]:
+        url = f"--redis.url={self._redis.url}"
+        return [url, f"--redis.password-file={self._redis.password_file}", f"--heartbeat.ttl={TTL:g}s"]
+
+    def _start_exporter(self) -> Exporter:
+        self._processes += 1
+        times = (f"--discovery.interval={DISCOVERY:g}s", f"--redis.timeout={READ_TIMEOUT:g}s")
+        push = (f"--alertmanager.url={self._alertmanager.url}", "--alertmanager.sole-writer")
+        exporter = Exporter(self._folder / f"exporter-{self._processes}", *self._flags(), *times, *push)
+        wait_for(lambda: not exporter.alive or _listens(exporter), "for the exporter")
+        self._oracle.exporter_started(time.monotonic())
+        self._events.exporter_started(time.monotonic())
+        self._pages.exporter_started()
+        self._own, self._first, self._cpu, self._last = {}, None, (0.0, 0.0), None
+        return exporter
+
+    def _restart_exporter(self) -> Course:
+        self._pages.disturb()
+        if code := self._exporter.stop():
+            self.blame("exporter", f"ended with {code} when told to: {self._exporter.output()[-500:]}")
+        self._exporter = self._start_exporter()
+        self._pages.undisturb()
+        yield 0.0
+
+    def _suspend_exporter(self, bounds: tuple[float, float]) -> Course:
+        """Suspend the exporter. It must not mistake its own silence for silence of the nodes."""
+        fault = Fault("exporter suspended", time.monotonic(), suspended=True)
+        self._chance.faults.append(fault)
+        self._pages.disturb()
+        self._suspended = True
+        self._exporter.send(signal.SIGSTOP)
+        fault.down_from = time.monotonic()
+        yield self._dice.uniform(*bounds)
+        fault.down_until = time.monotonic()
+        self._exporter.send(signal.SIGCONT)
+        self._suspended = False
+        yield 1.0
+        fault.until = time.monotonic()
+        self._pages.undisturb()
+
+    def _kill_alertmanager(self) -> Course:
+        self._pages.disturb()
+        self._alertmanager.kill()
+        yield self._dice.uniform(*LONG)
+        self._alertmanager.start()
+        self._pages.undisturb()
+
+    def _lose_many(self) -> Course:
+        """Kill a third of the nodes at once, and check that the exporter sees one mass loss."""
+        self._calm = True
+        yield GRACE + HOLD + UNREADABLE
+        known, living = (self._last.states or {}) if self._last else {}, self._platform.in_mode(Mode.LIVING)
+        killed = [name for name in living if known.get(name) == ONLINE]
+        killed = self._dice.sample(killed, min(len(killed), max(3, math.ceil(len(living) / 2))))
+        for name in killed:
+            self._platform.soaked[name].act("crash")
+        yield TTL + HOLD + 1.5 + self._chance.slack
+        lost = self._last.lost if self._last else frozenset()
+        if len(killed) > max(3, len(living) / 3) and self._chance.slack < 1 and (missing := {*killed} - lost):
+            self.blame("mass loss", f"{sorted(missing)} are no members of the loss of {sorted(killed)}")
+        self._calm = False
+
+
+def _listens(exporter: Exporter) -> bool:
+    try:
+        return exporter.get("/-/healthy", timeout=5).status == 200
+    except OSError:
+        return False
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the command line."""
+    parser.add_argument("--minutes", type=float, default=60, help="how long [%(default)s]")
+    seed = random.SystemRandom().randrange(10**6)
+    parser.add_argument("--seed", type=int, default=seed, help="decides what happens [random]")
+    parser.add_argument("--server", default="redis-server", help="program of the Redis [%(default)s]")
+    parser.add_argument("--busy", type=int, default=0, help="processes that keep the machine busy [0]")
+
+
+def run(arguments: argparse.Namespace, folder: Path, stack: ExitStack) -> bool:
+    """Run the soak, print its report, and return whether the exporter was never wrong."""
+    for _ in range(arguments.busy):
+        stack.callback(subprocess.Popen([sys.executable, "-c", "while True: pass"]).kill)
+    soak = Soak(folder, arguments.seed, arguments.server, stack)
+    try:
+        soak.run(arguments.minutes * 60)
+    finally:
+        print(f"soak, seed {arguments.seed}, {arguments.server}", *soak.report(), sep="\n", flush=True)  # noqa: T201
+    return not soak.wrong

@@ -1,0 +1,361 @@
+"""What Redis may have held at each moment, and how much chance to beat its faults have left to the nodes.
+
+Some moments are not known exactly: when a write happened, when a read began, when the exporter noticed a fault. So all
+that is known are spans, and the exporter has the benefit of each doubt.
+"""
+
+import math
+import time
+from bisect import bisect
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Event, Lock, Thread
+from typing import Any, Final
+
+from redis import Redis, ResponseError
+
+TTL: Final = 3.0
+"""Seconds that a heartbeat lives: a tenth of the platform's, so that a minute sees many lives."""
+BEAT: Final = TTL / 3
+GRACE: Final = TTL + BEAT
+"""Seconds of chance after which a node that was hit by a fault is dead."""
+HOLD: Final = 1.5 * BEAT
+"""Seconds for which a death may be held back until it is clear whether it is part of a mass loss."""
+UNREADABLE: Final = 5.0
+"""Seconds without an answer that make a fault."""
+QUIET: Final = TTL / 2
+"""Seconds without a refused write after which the exporter takes Redis to accept writes again."""
+PROBE: Final = 0.25
+"""Seconds between two looks of the exporter at Redis."""
+TOLERANCE: Final = 0.05
+"""Seconds by which Redis's clock may differ from ours: it is cached, and in milliseconds."""
+PLAN: Final = "schedule:plan"
+_REFUSALS: Final = ("MISCONF", "NOREPLICAS", "command not allowed when used memory")
+"""The first words of errors by which Redis refuses writes; redis-py removes ``OOM``."""
+_REMEMBERED: Final = 240.0
+"""Seconds after which a fault is dropped. No fault lasts so long, and no alert looks back as far."""
+Span = tuple[float, float]
+"""Two moments, in monotonic seconds."""
+
+
+@dataclass(slots=True, eq=False)
+class Write:
+    """One write to one key, between ``begun`` and ``ended``, in monotonic seconds.
+
+    Attributes:
+        value: The written value; None for a deletion.
+        sure: Whether Redis confirmed it.
+        lost: Whether no node deleted the key, and Redis lost its data.
+    """
+
+    value: Any
+    begun: float
+    ended: float = math.inf
+    sure: bool = False
+    lost: bool = False
+
+
+NEVER: Final = Write(None, -math.inf, -math.inf, sure=True)
+
+
+@dataclass(slots=True)
+class Key:
+    """A key's last writes, the latest last: minutes of them, while a question is about seconds."""
+
+    writes: deque[Write] = field(default_factory=lambda: deque([NEVER], 200))
+
+    def possible(self, since: float, until: float, *, values_only: bool = False) -> list[Write]:
+        """Return each write that may have been the last one at a moment of a span, the latest first.
+
+        With ``values_only`` deletions are left out, as if there were no deletions.
+        """
+        found = []
+        for write in reversed(tuple(self.writes)):
+            if write.begun > until or (values_only and write.value is None):
+                continue
+            found.append(write)
+            if write.sure and write.ended <= since:
+                break
+        return found
+
+    def values(self, since: float, until: float) -> list[Any]:
+        """Return each value that the key may have had at a moment of a span; None for no key."""
+        return [write.value for write in self.possible(since, until)]
+
+
+class Recorder:
+    """The platform's client of Redis: it notes each write, with its earliest and latest time.
+
+    Attributes:
+        keys: The writes, by the key's name.
+        refused: The times of request and reply of each write that Redis refused.
+        taken: The time of each heartbeat that Redis took.
+        looked: When the plan was surely read last, and when it may have been read last.
+    """
+
+    def __init__(self, client: "Redis") -> None:
+        self.keys: defaultdict[str, Key] = defaultdict(Key)
+        self.refused: deque[Span] = deque(maxlen=2000)
+        self.taken: deque[float] = deque(maxlen=2000)
+        self._client, self._lock = client, Lock()
+        self.hget, self.exists = client.hget, client.exists
+
+    def hgetall(self, name: str) -> Any:
+        return self._client.hgetall(name)
+
+    def set(self, name: str, value: str, px: int) -> None:
+        self._write(name, value, lambda: self._client.set(name, value, px=px))
+        self.taken.append(time.monotonic())
+
+    def hset(self, name: str, mapping: Mapping[Any, Any]) -> None:
+        before = self.keys[name].writes[-1].value or {}
+        self._write(name, {**before, **mapping}, lambda: self._client.hset(name, mapping=dict(mapping)))
+
+    def delete(self, *names: str) -> None:
+        for name in names:
+            self._write(name, None, lambda name=name: self._client.delete(name))  # type: ignore[misc]
+
+    def _write(self, name: str, value: Any, execute: Callable[[], object]) -> None:
+        """Write, and note it. After an error other than a refusal, the write may or may not have happened."""
+        with self._lock:
+            write, writes = Write(value, time.monotonic()), self.keys[name].writes
+            writes.append(write)
+            try:
+                execute()
+                write.sure = True
+            except ResponseError as error:
+                writes.remove(write)
+                if str(error).startswith(_REFUSALS):
+                    self.refused.append((write.begun, time.monotonic()))
+                raise
+            finally:
+                write.ended = time.monotonic()
+
+    def lose(self, begun: float) -> Callable[[], None]:
+        """Note that Redis has lost all keys, and return a function to call when Redis is back.
+
+        Args:
+            begun: Earliest moment of the loss. Redis confirmed no write after it.
+        """
+        losses = []
+        for key in list(self.keys.values()):
+            if any(write.value is not None for write in tuple(key.writes)):
+                losses.append(Write(None, begun, sure=True, lost=True))
+                key.writes.append(losses[-1])
+
+        def back() -> None:
+            for loss in losses:
+                loss.ended = time.monotonic()
+
+        return back
+
+    def flush(self, execute: Callable[[], object]) -> None:
+        """Have Redis delete all data while nothing is written."""
+        with self._lock:
+            back = self.lose(time.monotonic())
+            execute()
+            back()
+
+
+@dataclass(slots=True)
+class Fault:
+    """One fault that was made. Times are in monotonic seconds.
+
+    Attributes:
+        kind: Name of the fault.
+        since: First moment at which the exporter may notice the fault.
+        down_from: Moment from which on nodes surely had no chance to beat, or the exporter surely could not see them.
+        down_until: Moment until which this surely lasted.
+        until: Moment from which on the fault is surely over.
+        restart: Whether Redis came back as another run.
+        flush: Whether Redis deleted all data.
+        readable: Whether Redis can be read all the while.
+        paused: Whether Redis says that writes are paused.
+        suspended: Whether the exporter was suspended, and Redis was well.
+    """
+
+    kind: str
+    since: float
+    down_from: float = math.inf
+    down_until: float = -math.inf
+    until: float = math.inf
+    restart: bool = False
+    flush: bool = False
+    readable: bool = False
+    paused: bool = False
+    suspended: bool = False
+
+    def meets(self, since: float, until: float) -> bool:
+        """Return whether it may have lasted at a moment of a span."""
+        return self.since <= until and since <= self.until
+
+    @property
+    def loses(self) -> bool:
+        """Whether Redis may have lost data that no node deleted."""
+        return self.restart or self.flush
+
+    @property
+    def extends(self) -> bool:
+        """Whether nodes must get time to beat because of it."""
+        return self.loses or self.paused or self.down_until - self.down_from > UNREADABLE
+
+
+def covered(spans: Iterable[Span], since: float, until: float) -> float:
+    """Return how many seconds between two moments some spans cover."""
+    total, end = 0.0, since
+    for start, stop in sorted(spans):
+        first, last = max(start, end), min(stop, until)
+        if last > first:
+            total += last - first
+            end = last
+    return total
+
+
+class Lateness:
+    """Measures how late a thread wakes up after a short sleep: how late this machine lets the exporter run.
+
+    Attributes:
+        worst: The latest wake-up so far, in seconds.
+    """
+
+    def __init__(self) -> None:
+        self.worst = 0.0
+        self._late: deque[Span] = deque(maxlen=5000)
+        self._over = Event()
+        self._thread = Thread(target=self._measure, name="lateness", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._over.set()
+
+    @property
+    def slack(self) -> float:
+        """Seconds that the exporter, with its several threads and steps, may need longer than on an idle machine."""
+        since = time.monotonic() - 15
+        return 0.3 + 3 * max((late for at, late in tuple(self._late) if at > since), default=0.0)
+
+    def _measure(self) -> None:
+        step = 0.02
+        while not self._over.is_set():
+            before = time.monotonic()
+            self._over.wait(step)
+            late = time.monotonic() - before - step
+            self.worst = max(self.worst, late)
+            if late > step / 2:
+                self._late.append((time.monotonic(), late))
+
+
+class Chance:
+    """Calculates how much chance the nodes had to beat, at least and at most.
+
+    Chance is time in which Redis could be read and took writes. A span that surely gave no chance is one that the
+    exporter must know of. A span that possibly gave no chance is one that the exporter may take for a fault.
+
+    Args:
+        recorder: The refused writes show when Redis refused writes.
+        lateness: How late the machine lets the exporter run; None if it is never late.
+
+    Attributes:
+        faults: All faults that may still matter, the latest last.
+    """
+
+    def __init__(self, recorder: Recorder, lateness: Lateness | None = None) -> None:
+        self.faults: list[Fault] = []
+        self._recorder, self._lateness = recorder, lateness
+        self._last_refused: Span | None = None
+        self._spans: tuple[list[Span], list[Span]] = [], []
+
+    @property
+    def slack(self) -> float:
+        """Seconds that the exporter may need to notice a change."""
+        return self._lateness.slack if self._lateness else 0.0
+
+    def least(self, since: float, until: float) -> float:
+        """Return the seconds of chance that there were at least."""
+        return max(0.0, until - since - covered(self.possible(), since, until))
+
+    def most(self, since: float, until: float) -> float:
+        """Return the seconds of chance that there were at most."""
+        return until - since - covered(self.sure(), since, until)
+
+    def may_be_over(self, beat: Write, since: float, until: float) -> bool:
+        """Return whether the chance of a node may have been over at any moment of a span.
+
+        Without a fault since the node's last beat, its chance is over at its deadline. The exporter counts a beat
+        from the moment at which it asked for it, so a slow reply makes the beat older.
+
+        Args:
+            beat: The last beat of the node that the exporter has seen.
+            since: Begin of the span.
+            until: End of the span.
+        """
+        for beaten in (beat.begun, beat.ended):
+            faults = [(start, stop) for start, stop in self.sure() if start < until and stop > beaten]
+            moments = [(until, bool(faults))]  # and the last moment before each fault
+            for start, _ in faults:
+                if since <= start:
+                    moments.append((start + 2 * TOLERANCE, any(first < start for first, _ in faults)))
+            for moment, faulted in moments:
+                chance = self.most(beaten, moment) if faulted else math.inf
+                if moment >= beaten + TTL - TOLERANCE and chance >= GRACE - TOLERANCE - self.slack:
+                    return True
+        return False
+
+    def sure(self) -> list[Span]:
+        """Return the spans in which nodes surely had no chance, and the exporter knows it."""
+        spans = [(fault.down_from, fault.down_until) for fault in self.faults if fault.extends]
+        refused = [(start, stop) for start, stop in self._joined()[1] if stop - start > QUIET + PROBE]
+        return [(start, stop) for start, stop in spans if start < stop] + refused
+
+    def possible(self) -> list[Span]:
+        """Return the spans in which the exporter may think that nodes had no chance."""
+        early = PROBE + self.slack
+        spans = [(start - early, stop + QUIET + early) for start, stop in self.refusals()]
+        for fault in self.faults:
+            if fault.extends or fault.readable or fault.until - fault.since > UNREADABLE - early:
+                # The exporter sees deleted data when it looks at a node that is gone: at its deadline at the latest.
+                late = TTL if fault.flush else QUIET if fault.readable else 0.0
+                spans.append((fault.since - early, fault.until + late + early))
+        return spans
+
+    def refusals(self) -> list[Span]:
+        """Return the spans from the first to the last of refused writes that came one soon after the other."""
+        return self._joined()[0]
+
+    def _joined(self) -> tuple[list[Span], list[Span]]:
+        """Return these spans, and their parts in which Redis took no beat, which may end a refusal for the exporter."""
+        refused = tuple(self._recorder.refused)
+        if refused and refused[-1] != self._last_refused:
+            self._last_refused = refused[-1]
+            self._spans = _join(refused, ()), _join(refused, tuple(self._recorder.taken))
+        return self._spans
+
+    def unreadable(self, since: float, until: float, *, surely: bool) -> float:
+        """Return for how many seconds of a span the exporter could not read Redis, at least or at most."""
+        faults = [fault for fault in self.faults if not fault.readable]
+        if surely:
+            return covered(((f.down_from, f.down_until) for f in faults if not f.suspended), since, until)
+        late = 2 * PROBE + self.slack
+        return covered(((f.since - late, f.until + late) for f in faults), since, until)
+
+    def troubled(self, since: float, until: float) -> bool:
+        """Return whether a fault may have lasted at a moment of a span."""
+        return any(start <= until and since <= stop for start, stop in self.possible()) or any(
+            fault.meets(since, until) for fault in self.faults
+        )
+
+    def tidy(self, now: float) -> None:
+        """Drop old faults."""
+        self.faults = [fault for fault in self.faults if fault.until > now - _REMEMBERED]
+
+
+def _join(refused: Iterable[Span], taken: Sequence[float]) -> list[Span]:
+    """Join refused writes that came one soon after the other, unless a beat was taken in between."""
+    spans: list[Span] = []
+    for begun, ended in refused:
+        if spans and begun - spans[-1][1] <= 0.8 * QUIET and bisect(taken, spans[-1][1]) == bisect(taken, begun):
+            spans[-1] = spans[-1][0], ended
+        else:
+            spans.append((begun, ended))
+    return spans

@@ -1,0 +1,62 @@
+"""Short attacks: the exporter holds; whatever a hostile Redis says, a read at worst fails."""
+
+import argparse
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.errors import SourceError
+from exporter.fleet import Fleet
+from exporter.settings import load
+from exporter.snapshot.rows import rows_of
+from lab import siege
+from lab.attacks import ATTACKS, SHAPES
+from lab.fake_redis import FakeRedis
+from lab.fakes import fake_server
+from lab.nodes import beat
+
+
+@pytest.mark.server("redis-server")
+def test_exporter_holds_through_seconds_of_attacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(siege, "SLOWEST", 30.0)
+    monkeypatch.setattr(siege, "BUSY_AFTERWARDS", 1.0)
+    some = [attack for attack in ATTACKS if attack.name in ("shapes", "malformed", "guesses")]
+    monkeypatch.setattr(siege, "ATTACKS", [replace(attack, nodes=100) for attack in some])
+    arguments = argparse.Namespace(seconds=2, limit=256, only=[attack.name for attack in some])
+    _, *rows = siege.table(arguments, tmp_path)
+    assert not [row for row, held in rows if not held]
+    assert [row.split(":")[0] for row, _ in rows] == [f"| {attack.name}" for attack in some]
+
+
+COMMANDS = (b"SCAN", b"INFO", b"HMGET", b"PTTL", b"MGET", b"HGETALL", b"OBJECT", b"CLIENT")
+REPLIES = st.one_of(
+    st.sampled_from(SHAPES),
+    st.binary(max_size=30),
+    st.lists(st.sampled_from(SHAPES), max_size=12).map(lambda items: b"*%d\r\n" % len(items) + b"".join(items)),
+    st.sampled_from([b"-WRONGTYPE x\r\n", b"-LOADING x\r\n", b"-NOPERM x\r\n", b"-MOVED 1 a:1\r\n", b"-ASK 1 a:1\r\n"]),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(replies=st.dictionaries(st.sampled_from(COMMANDS), REPLIES, min_size=1, max_size=2))
+def test_reply_of_any_shape_is_at_worst_an_unreadable_redis(replies: dict[bytes, bytes]) -> None:
+    fake, names = FakeRedis(), {"a", "b", "c"}
+    for name in names:
+        beat(fake.client(), name, 3600)
+
+    def twist(words: list[bytes], honest: bytes) -> bytes:
+        return replies.get(words[0].upper(), honest)
+
+    with fake_server(lambda near: fake.serve(near, twist)) as port:
+        fleet = Fleet(load({"redis.url": [f"redis://127.0.0.1:{port}"], "redis.timeout": "300ms"}))
+        with contextlib.suppress(SourceError):
+            snapshot = fleet.look()
+            assert b"SCAN" in replies or set(snapshot.ids) <= names
+            list(rows_of(snapshot))
+        replies.clear()
+        assert set(fleet.look().ids) >= names
+        fleet.close()
