@@ -32,7 +32,7 @@ _ERRORS: Final = {error: b"errorstat_" + error.encode() for error in REFUSALS}
 _CHILDREN: Final = (b"rdb_bgsave_in_progress", b"aof_rewrite_in_progress")
 _SAVES: Final = (b"rdb_last_save_time", b"rdb_saves", b"aof_rewrites")
 _FIELDS: Final = (
-    *(b"run_id", b"redis_mode", b"uptime_in_seconds", b"role", b"loading"),
+    *(b"run_id", b"redis_mode", b"server_mode", b"uptime_in_seconds", b"role", b"loading"),
     *(b"master_link_status", b"master_last_io_seconds_ago"),
     *(b"rdb_last_load_keys_loaded", b"aof_enabled", b"rdb_last_bgsave_status", b"evicted_keys"),
     *(b"used_memory", b"maxmemory", b"maxmemory_policy", b"paused_actions", b"errorstat_ERRORSTATS_DISABLED"),
@@ -142,7 +142,7 @@ def _server(info: Mapping[bytes, bytes], *, counts_errors: bool) -> Server:
         last_save_ok=saved,
         memory_used_ratio=int(info.get(b"used_memory", b"0")) / limit if limit else None,
         evicts=info.get(b"maxmemory_policy", b"noeviction") != b"noeviction",
-        standalone=info.get(b"redis_mode") == b"standalone",
+        standalone=info.get(b"redis_mode", info.get(b"server_mode")) == b"standalone",  # Valkey says server_mode
         saving=any(info.get(child) == b"1" for child in _CHILDREN),
         saves=tuple(info.get(save, b"") for save in _SAVES),
     )

@@ -128,8 +128,9 @@ class Master(OneServer):
         except FAILURES as error:
             if self._address:
                 return
+            reason = str(plain_error(error)).partition(" : ")[0]  # redis-py adds its objects
             hint = " (do the Sentinels run there, and know it? see --redis.url and --redis.sentinel-master)"
-            raise SourceError(f"{plain_error(error)}{hint * isinstance(error, MasterNotFoundError)}") from None
+            raise SourceError(f"{reason}{hint * isinstance(error, MasterNotFoundError)}") from None
         if address != self._address:
             if self._address:
                 self._pool.close()
