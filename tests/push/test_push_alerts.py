@@ -41,7 +41,7 @@ def test_labels_and_annotations_are_the_rules(name: str) -> None:
     assert annotations.keys() == RULES[name]["annotations"].keys()
     for key, text in annotations.items():
         told = RULES[name]["annotations"][key].partition("{{- if")[0].rstrip()
-        assert text == told.replace("{{ $labels.node_id }}", "n")
+        assert text == told.replace("{{ $labels.node_id }}", "n").replace("{{ $labels.loss }}", "")
 
 
 def test_the_number_of_planned_portfolios_is_told_if_there_are_any() -> None:
@@ -54,7 +54,7 @@ def test_the_number_of_planned_portfolios_is_told_if_there_are_any() -> None:
 
 @pytest.mark.parametrize("name", PUSHED)
 def test_the_rules_of_pushed_alerts_use_nothing_that_the_bridge_cannot_fill_in(name: str) -> None:
-    labels = {"alertname", "job", "severity"} | ({"node_id"} if name == NODE_OFFLINE else set())
+    labels = {"alertname", "job", "severity", "loss"} | ({"node_id"} if name == NODE_OFFLINE else set())
     for text in (*RULES[name]["annotations"].values(), *RULES[name]["labels"].values()):
         plain = COUNT.sub(lambda part: part[1].replace(VALUE, ""), text) if name == NODE_OFFLINE else text
         assert "{{" not in re.sub(r"\{\{ \$labels\.(" + "|".join(labels) + r") \}\}", "", plain)
@@ -90,7 +90,7 @@ def test_any_id_is_a_label_and_stands_in_the_annotations_as_it_is(raw: bytes) ->
     node_id = shown_id(raw)
     alert, texts = Alert(NODE_OFFLINE, node_id, 0.0), AlertTexts({"job": "j"})
     assert texts.labels(alert)["node_id"] == node_id
-    assert texts.annotations(alert)["summary"] == f"Node {node_id} is offline"
+    assert texts.annotations(alert)["summary"] == f"Node {node_id} went offline"
 
 
 def changed_rules(folder: Path, old: str, new: str, *, as_object: bool = False) -> Path:
