@@ -6,9 +6,12 @@ The nodes and the schedulers are those of the demo; the exporter is the real one
 import heapq
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count, groupby
+from types import MappingProxyType
 from typing import Any, Final
 
 import hiredis
@@ -177,17 +180,16 @@ class StoryNode(Node):
 
     def fields(self) -> dict[Any, Any]:
         """Return the fields of its hash."""
-        queues = [self._queue(place) for place in range(len(self.loaded))] or [self.load.queue]
+        queues: list[float] = [self._queue(place) for place in range(len(self.loaded))] or [self.load.queue]
         texts = {
             "portfolio_count": str(len(self.loaded) if self.lists else self.load.portfolios),
             "queue_size": str(int(sum(queues) / len(queues))),
             "cpu_usage": "0.0",
             "memory_usage": "0",
             "status": self.status,
-            **dict(
-                zip(("total_events", "backpressure_count", "dropped_events"), map(_whole, self.counters), strict=True)
-            ),
         }
+        names = ("total_events", "backpressure_count", "dropped_events")
+        texts |= {name: str(int(number)) for name, number in zip(names, self.counters, strict=True)}
         return texts | ({LOADED_FIELD: json.dumps(self.loaded)} if self.lists else {})
 
     def beat(self, redis: Any, now: float) -> None:
@@ -196,10 +198,6 @@ class StoryNode(Node):
             super().beat(redis, now)
         else:
             redis.set(self.own_keys[0], "alive", px=round(self.ttl * 1000))
-
-
-def _whole(number: float) -> str:
-    return str(int(number))
 
 
 class Scheduler(Platform):
@@ -292,9 +290,8 @@ class SimulatedSource:
         """Return the names of all nodes that have keys."""
         self._ask(b"PING")
         keys, workers = self._redis.keys(), tuple(prefix.encode() for prefix in WORKER_PREFIXES.values())
-        names = {
-            key.removeprefix(prefix) for key in keys for prefix in (_METRICS, _HEARTBEAT) if key.startswith(prefix)
-        }
+        nodes = (_METRICS, _HEARTBEAT)
+        names = {key.removeprefix(prefix) for key in keys for prefix in nodes if key.startswith(prefix)}
         return Found(frozenset(names), 0.01, workers=frozenset(key for key in keys if key.startswith(workers)))
 
     def gather(
@@ -305,7 +302,7 @@ class SimulatedSource:
         deadline: float,  # noqa: ARG002
     ) -> Gathered:
         """Return the replies about each key."""
-        reader, replies = hiredis.Reader(), []
+        reader, replies = hiredis.Reader(), list[tuple[Any, ...] | None]()
         for key in keys:
             reader.feed(request(key))
             replies.append(tuple(self._ask(*reader.gets()) for _ in range(each)))
@@ -349,7 +346,7 @@ class SimulatedExporter:
         self.telemetry = Telemetry()
         self.journal = Journal(None, self.telemetry, lambda: WALL + clock(), clock)
         self.fleet = Fleet(self._settings, self.telemetry, self.source, clock, self.journal)  # type: ignore[arg-type]
-        self.fleet._closed.wait = self._pause  # type: ignore[method-assign] # time passes in place of waiting
+        self.fleet._closed.wait = self._pause  # type: ignore[method-assign,assignment] # time passes in place of waiting
         self.fleet._watch._request = lambda: None
         self._discover()
 
@@ -359,10 +356,8 @@ class SimulatedExporter:
             return None
         snapshot = None
         if self.fleet.discovered:
-            try:
+            with suppress(SourceError):
                 snapshot = self.fleet._reader.read()
-            except SourceError:
-                pass
         if self.fleet._discovery._woken.is_set():
             self._timeline.at(self._timeline.now, self._discover)
         own = (family for family in self.telemetry.registry.collect() if family.name in _OWN)
@@ -382,10 +377,8 @@ class SimulatedExporter:
         if self.running and self.discovers:
             discovery = self.fleet._discovery
             discovery._woken.clear()
-            try:
+            with suppress(SourceError):
                 discovery.discover()
-            except SourceError:
-                pass
             discovery._tried.set()
 
 
@@ -436,25 +429,26 @@ class World:
 
     Args:
         nodes: Number of nodes at the beginning: n1, n2, …
+        portfolios: Number of portfolios, p1, p2, …, spread over the nodes. Without any there is no scheduler, and the
+            nodes do not say what they have loaded.
         exporters: Names of the exporters: the host part of ``instance``.
         interval: Seconds between two scrapes.
         labels: Labels that Prometheus adds to all series, beside ``job`` and ``instance``.
-        portfolios: Number of portfolios, p1, p2, …, spread over the nodes. Without any there is no scheduler, and the
-            nodes do not say what they have loaded.
         settings: Settings of the exporters.
 
     Attributes:
         prometheus_away: Whether Prometheus scrapes nothing.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a declaration in keywords
         self,
         nodes: int,
-        exporters: Sequence[str],
-        interval: float,
-        labels: Mapping[str, str],
-        settings: Mapping[str, Any],
         portfolios: int = 0,
+        *,
+        exporters: Sequence[str] = ("a",),
+        interval: float = 15.0,
+        labels: Mapping[str, str] = MappingProxyType({}),
+        settings: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self._labels, self._settings = labels, settings
         self.timeline = Timeline(-WARM_UP)
@@ -469,18 +463,22 @@ class World:
             node = self.node(f"n{number}")
             node.loaded, node.counters = tuple(self.portfolios[number - 1 :: nodes]), list(map(float, OLD))
             # Beats are spread over the period, as if the nodes had started at different times.
-            self.timeline.at(-WARM_UP + number * 3.7 % 10, lambda node=node: node.begin(fresh=False))
+            self.timeline.at(-WARM_UP + number * 3.7 % 10, partial(node.begin, fresh=False))
         if portfolios:
             self.plan_is(**{portfolio: name for name, node in self.nodes.items() for portfolio in node.loaded})
             self.add_scheduler()
             self.workers |= {"heartbeat:task_timer:t1", "heartbeat:data_worker:d1", "heartbeat:data_worker:d2"}
-        self.timeline.every(1.0, self.timeline.now, lambda: [each.tick() for each in self.schedulers])
+        self.timeline.every(1.0, self.timeline.now, self._tick)
         self.timeline.every(10.0, self.timeline.now, self._beat_workers)
         self.exporters: dict[str, Target] = {}
         self._past: list[Target] = []
         for name in exporters:
             self._add(name)
         self.timeline.every(interval, 0.0, self._scrape, last=True)
+
+    def _tick(self) -> None:
+        for each in self.schedulers:
+            each.tick()
 
     def node(self, name: str) -> StoryNode:
         """Return the node of a name; it is created if the name is new."""
@@ -490,16 +488,15 @@ class World:
 
     def tries(self, write: Callable[[], object]) -> None:
         """Write; a write that Redis refuses is lost."""
-        try:
+        with suppress(RedisError):
             write()
-        except RedisError:
-            pass
 
     def plan_is(self, **plan: str) -> None:
         """Replace the plan."""
         self.client.delete(_PLAN)
         if plan:
-            self.client.hset("schedule:plan", mapping=dict(plan))
+            mapping: dict[Any, Any] = {**plan}
+            self.client.hset("schedule:plan", mapping=mapping)
 
     def add_scheduler(self) -> None:
         """Start one more scheduler."""
