@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count, groupby
 from types import MappingProxyType
 from typing import Any, Final
@@ -179,7 +180,7 @@ class StoryNode(Node):
 
     def fields(self) -> dict[Any, Any]:
         """Return the fields of its hash."""
-        queues = [self._queue(place) for place in range(len(self.loaded))] or [self.load.queue]
+        queues: list[float] = [self._queue(place) for place in range(len(self.loaded))] or [self.load.queue]
         texts = {
             "portfolio_count": str(len(self.loaded) if self.lists else self.load.portfolios),
             "queue_size": str(int(sum(queues) / len(queues))),
@@ -301,7 +302,7 @@ class SimulatedSource:
         deadline: float,  # noqa: ARG002
     ) -> Gathered:
         """Return the replies about each key."""
-        reader, replies = hiredis.Reader(), []
+        reader, replies = hiredis.Reader(), list[tuple[Any, ...] | None]()
         for key in keys:
             reader.feed(request(key))
             replies.append(tuple(self._ask(*reader.gets()) for _ in range(each)))
@@ -345,7 +346,7 @@ class SimulatedExporter:
         self.telemetry = Telemetry()
         self.journal = Journal(None, self.telemetry, lambda: WALL + clock(), clock)
         self.fleet = Fleet(self._settings, self.telemetry, self.source, clock, self.journal)  # type: ignore[arg-type]
-        self.fleet._closed.wait = self._pause  # type: ignore[method-assign] # time passes in place of waiting
+        self.fleet._closed.wait = self._pause  # type: ignore[method-assign,assignment] # time passes in place of waiting
         self.fleet._watch._request = lambda: None
         self._discover()
 
@@ -462,18 +463,22 @@ class World:
             node = self.node(f"n{number}")
             node.loaded, node.counters = tuple(self.portfolios[number - 1 :: nodes]), list(map(float, OLD))
             # Beats are spread over the period, as if the nodes had started at different times.
-            self.timeline.at(-WARM_UP + number * 3.7 % 10, lambda node=node: node.begin(fresh=False))
+            self.timeline.at(-WARM_UP + number * 3.7 % 10, partial(node.begin, fresh=False))
         if portfolios:
             self.plan_is(**{portfolio: name for name, node in self.nodes.items() for portfolio in node.loaded})
             self.add_scheduler()
             self.workers |= {"heartbeat:task_timer:t1", "heartbeat:data_worker:d1", "heartbeat:data_worker:d2"}
-        self.timeline.every(1.0, self.timeline.now, lambda: [each.tick() for each in self.schedulers])
+        self.timeline.every(1.0, self.timeline.now, self._tick)
         self.timeline.every(10.0, self.timeline.now, self._beat_workers)
         self.exporters: dict[str, Target] = {}
         self._past: list[Target] = []
         for name in exporters:
             self._add(name)
         self.timeline.every(interval, 0.0, self._scrape, last=True)
+
+    def _tick(self) -> None:
+        for each in self.schedulers:
+            each.tick()
 
     def node(self, name: str) -> StoryNode:
         """Return the node of a name; it is created if the name is new."""
@@ -490,7 +495,8 @@ class World:
         """Replace the plan."""
         self.client.delete(_PLAN)
         if plan:
-            self.client.hset("schedule:plan", mapping=dict(plan))
+            mapping: dict[Any, Any] = {**plan}
+            self.client.hset("schedule:plan", mapping=mapping)
 
     def add_scheduler(self) -> None:
         """Start one more scheduler."""

@@ -32,8 +32,6 @@ _SAID: Final = {
     "takes writes again": "Redis takes writes again",
     "cannot be read": "Redis cannot be read",
 }
-_LOGGED: Final = 10
-"""Largest number of nodes that are logged by name at one time."""
 
 Unix = Callable[[float], float]
 """Returns the Unix time of a monotonic time."""
@@ -151,21 +149,12 @@ def _of_portfolio(portfolio: Portfolio | None, since: float | None) -> dict[str,
 
 
 def log_changes(changes: Iterable[Change]) -> None:
-    """Log what happened to Redis, and the nodes that went offline or came back: the first ten by name."""
-    dead, back = list[str](), list[str]()
+    """Log what happened to Redis, and the nodes that went offline or came back."""
     for change in changes:
         if change.kind is Kind.REDIS:
             said = _SAID.get(change.after, "Redis was at fault: nodes without heartbeat get time to beat")
             (log.info if change.after in _GOOD else log.error)(said, fault=change.after, error=change.why)
         elif change.kind is Kind.NODE and change.after == State.OFFLINE:
-            dead.append(shown_id(change.name))
+            log.warning("a node is offline", node_id=shown_id(change.name), because=change.why)
         elif change.kind is Kind.NODE and change.after == State.ONLINE and change.before in _DEAD:
-            back.append(shown_id(change.name))
-    for names, one, many in (
-        (dead, "a node is offline", "more nodes are offline"),
-        (back, "a node is back", "more nodes are back"),
-    ):
-        for name in names[:_LOGGED]:
-            log.warning(one, node_id=name)
-        if len(names) > _LOGGED:
-            log.warning(many, nodes=len(names) - _LOGGED)
+            log.warning("a node is back", node_id=shown_id(change.name))

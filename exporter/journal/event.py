@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -15,8 +16,6 @@ EACH: Final = "each"
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _IDS: Final = range(1, 2**53)
 """The ids that every JSON parser reads exactly."""
-_LATEST: Final = 253_402_300_800.0
-"""Unix time of the end of the year 9999."""
 
 
 class EventKind(StrEnum):
@@ -55,14 +54,13 @@ class Event(NamedTuple):
 
     def evidence_of(self, subject: str) -> dict[str, Any]:
         """Return the evidence on one subject; only the common evidence if the event does not name the subject."""
-        if subject in self.subjects:
-            return self.evidence_at(self.subjects.index(subject))
-        return {key: value for key, value in self.evidence.items() if key != EACH}
+        return self.evidence_at(self.subjects.index(subject) if subject in self.subjects else None)
 
-    def evidence_at(self, position: int) -> dict[str, Any]:
-        """Return the evidence on the subject at this position of ``subjects``."""
+    def evidence_at(self, position: int | None) -> dict[str, Any]:
+        """Return the evidence on the subject at this position of ``subjects``; None for the common evidence alone."""
+        each = {} if position is None else self.evidence.get(EACH, {})
         common = {key: value for key, value in self.evidence.items() if key != EACH}
-        return common | {key: values[position] for key, values in self.evidence.get(EACH, {}).items()}
+        return common | {key: values[position] for key, values in each.items()}
 
     def to_json(self) -> dict[str, Any]:
         """Return the event as ``/api/v1/events`` gives it."""
@@ -120,17 +118,12 @@ def grouped(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 def event_from(group: Sequence[Entry], number: int, time: float) -> Event:
     """Return the event that like changes make, given its id and its Unix time."""
     first = group[0]
-    evidence = dict(first.common)
-    each: dict[str, list[Any]] = {}
-    for key in first.own:
-        values = [entry.own[key] for entry in group]
-        if values.count(values[0]) == len(values):
-            evidence[key] = values[0]
-        else:
-            each[key] = values
-    if each:
-        evidence[EACH] = each
-    return Event(number, time, first.kind, tuple(e.subject for e in group), first.before, first.after, evidence)
+    columns = {key: [entry.own[key] for entry in group] for key in first.own}
+    alike = {key: values[0] for key, values in columns.items() if values.count(values[0]) == len(values)}
+    each = {key: values for key, values in columns.items() if key not in alike}
+    evidence = {**first.common, **alike, **({EACH: each} if each else {})}
+    subjects = tuple(entry.subject for entry in group)
+    return Event(number, time, first.kind, subjects, first.before, first.after, evidence)
 
 
 def event_of(value: object) -> Event:
@@ -206,12 +199,8 @@ class Page(NamedTuple):
 
 def page_of(events: Iterable[Event], limit: int) -> Page:
     """Return the first events, at most ``limit``, of events that come newest first."""
-    some: list[Event] = []
-    for event in events:
-        if len(some) == limit:
-            return Page(some, some[-1].id if some else None)
-        some.append(event)
-    return Page(some, None)
+    some = list(islice(events, limit + 1))
+    return Page(some[:limit], some[limit - 1].id if len(some) > limit else None)
 
 
 def parse_time(text: str) -> float:
@@ -221,13 +210,10 @@ def parse_time(text: str) -> float:
         ValueError: The text is not such a moment.
     """
     try:
-        unix = float(text)
-    except ValueError:
-        try:
-            moment = datetime.fromisoformat(text)
-            unix = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-        except (ValueError, OverflowError):
-            unix = math.nan
-    if not 0 <= unix < _LATEST:
+        moment = datetime.fromisoformat(text) if "-" in text[1:] else datetime.fromtimestamp(float(text), UTC)
+        unix = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError, OSError):
+        unix = -1.0
+    if unix < 0:
         raise ValueError("not a time such as 2026-01-06T12:30:45Z or 1767702645")
     return unix

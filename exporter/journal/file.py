@@ -74,16 +74,21 @@ class JournalFile:
                 another process writes this journal.
         """
         self._hold()
-        with suppress(FileNotFoundError):
-            if (size := self.path.stat().st_size) and size + len(lines) > self._max_size:
-                self._rotation.doRollover()
+        size = self.path.stat().st_size if self.path.is_file() else 0
+        if size and size + len(lines) > self._max_size:
+            self._rotation.doRollover()
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        size = os.fstat(descriptor).st_size
+        anew = anew or not size or self._since_checkpoint >= CHECKPOINT_EVERY
+        # A line that was cut off by the end of a process must not be continued.
+        start = b"\n" if size and os.pread(descriptor, 1, size - 1) != b"\n" else b""
+        rest = start + lines + (checkpoint() if anew else b"")
         try:
-            size = os.fstat(descriptor).st_size
-            anew = anew or not size or self._since_checkpoint >= CHECKPOINT_EVERY
-            # A line that was cut off by the end of a process must not be continued.
-            start = b"\n" if size and os.pread(descriptor, 1, size - 1) != b"\n" else b""
-            _write(descriptor, size, start + lines + (checkpoint() if anew else b""))
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        except OSError:
+            os.ftruncate(descriptor, size)  # a line that is cut off must not stay
+            raise
         finally:
             os.close(descriptor)
         self._since_checkpoint = 0 if anew else self._since_checkpoint + len(lines)
@@ -121,12 +126,12 @@ def read_back(path: Path, most_events: int = MOST_EVENTS, most_bytes: int = MOST
     for line in _lines(path, most_bytes):
         try:
             value = json.loads(line)
-            if isinstance(value, dict) and CHECKPOINT in value:
-                record = Record.of(value[CHECKPOINT])
-            else:
-                events.append(event_of(value))
-                record.apply(events[-1])
-        except (ValueError, RecursionError):
+            if checkpoint := value.get(CHECKPOINT):
+                record = Record.of(checkpoint)
+                continue
+            events.append(event_of(value))
+            record.apply(events[-1])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             unreadable += bool(line.strip())
     # In a rolling update the new process writes when the old one has ended: what it saw meanwhile comes late.
     return ReadBack(sorted(events, key=lambda event: event.id), record, unreadable)
@@ -148,14 +153,3 @@ def _lines(path: Path, most_bytes: int) -> Iterator[bytes]:
             if start:
                 file.readline()  # the rest of a line
             yield from file
-
-
-def _write(descriptor: int, size: int, data: bytes) -> None:
-    rest = memoryview(data)
-    try:
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-    except OSError:
-        with suppress(OSError):
-            os.ftruncate(descriptor, size)  # a line that is cut off must not stay
-        raise

@@ -127,7 +127,7 @@ class Journal:
 
         Args:
             account: The portfolios; None without plan and lists.
-            drops: How many events the nodes have dropped that have dropped some in the last minutes.
+            drops: How many events each node has dropped in its burst of drops; the others dropped none lately.
         """
         at = self._monotonic()
         if account and account.ledger is not self._ledger:

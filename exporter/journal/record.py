@@ -38,19 +38,12 @@ class Record:
 
     @classmethod
     def of(cls, value: Mapping[str, Any]) -> "Record":
-        """Return the record that a checkpoint holds.
-
-        Raises:
-            ValueError: It is no record.
-        """
+        """Return the record that a checkpoint holds; raises a ValueError, KeyError, TypeError or AttributeError."""
         record = cls()
-        try:
-            record.alive = dict.fromkeys(value["alive"])
-            record.dead = {name: {**node, "state": State(node["state"])} for name, node in value["dead"].items()}
-            record.faults = {name: EarlierFault(*fault) for name, fault in value["faults"].items()}
-            record.run = value["run"]
-        except (KeyError, TypeError, AttributeError):
-            raise ValueError("not a record") from None
+        record.alive = dict.fromkeys(value["alive"])
+        record.dead = {name: {**node, "state": State(node["state"])} for name, node in value["dead"].items()}
+        record.faults = {name: EarlierFault(*fault) for name, fault in value["faults"].items()}
+        record.run = value["run"]
         return record
 
     def line(self) -> bytes:

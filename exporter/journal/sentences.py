@@ -30,7 +30,7 @@ _KINDS: Final[Mapping[str, str]] = {
     "GinkgoPush": "exporter push",
 }
 """The kinds of events that explain an alert, by the beginning of its name. Any other alert may have any cause."""
-_REASONS: Final[Mapping[str, str]] = {
+REASONS: Final[Mapping[str, str]] = {
     "node_offline": "its planned node is offline or unknown",
     "orphaned": "the scheduler found no node for it",
     "undelivered": "its planned node is online and has not loaded it",
@@ -77,10 +77,12 @@ def headline(event: Event, subject: str | None = None) -> str:
         after = "still"
     elif event.kind is EventKind.NODE and after == State.GONE and "deleted" in str(evidence.get("because")):
         after = "stopped"
+    reason = str(event.evidence_of(event.subjects[0]).get("reason"))
     tries = (kind, before, after), (kind, "*", after), (kind, before, "*"), (kind, "*" if before else None, "*")
     template = next((_HEADLINES[key] for key in tries if key in _HEADLINES), "The {kind} {after}.")
     return template.format(
         names=_names(event, subject),
+        first=shown(event.subjects[0]),
         be="are" if several else "is",
         was="they were" if several else "it was",
         before=shown(before),
@@ -88,7 +90,7 @@ def headline(event: Event, subject: str | None = None) -> str:
         kind=kind,
         place=f"Alertmanager {shown(evidence.get('alertmanager', ''))}",
         alert=_alert(event),
-        now="" if several else _REASONS.get(event.evidence_of(event.subjects[0]).get("reason"), "for another reason"),
+        reason="for other reasons" if several else REASONS.get(reason, "for another reason"),
     )
 
 
@@ -121,10 +123,10 @@ _HEADLINES: Final[Mapping[tuple[str, str | None, str], str]] = {
     ("node", "*", "takes events"): "{names} {be} dropping no events any more.",
     ("node", "*", "*"): "{names} {be} {after}.",
     ("node", None, "*"): "{names} {be} {after}.",
-    ("portfolio", "*", "still"): "{names} {be} still {after}: {now}.",
+    ("portfolio", "*", "still"): "{names} {be} still {after}: {reason}.",
     ("portfolio", "*", "*"): "{names} {be} {after}; {was} {before} before.",
     ("portfolio", None, "*"): "{names} {be} {after}.",
-    ("mass_loss", "*", "over"): "The mass loss that is named after it is over: {names}.",
+    ("mass_loss", "*", "over"): "The mass loss that is named {first} is over.",
     ("mass_loss", None, "*"): "Mass loss: {names} lost together.",
     ("redis", "*", "cannot be read"): "Redis cannot be read.",
     ("redis", "*", "answers"): "Redis answers again.",
@@ -173,16 +175,6 @@ def _fault(evidence: Mapping[str, Any]) -> str:
     return f"Redis's last fault was: {shown(evidence['fault'])}, from {at(evidence.get('fault_since'))} {end}."
 
 
-def _listed(value: object) -> str:
-    return ", ".join(map(shown, value)) if isinstance(value, list) else shown(value)
-
-
-def _labels(evidence: Mapping[str, Any]) -> str:
-    labels = evidence["labels"]
-    pairs = labels.items() if isinstance(labels, Mapping) else ()
-    return f"Its labels: {', '.join(f'{shown(name)}={shown(text)}' for name, text in pairs)}."
-
-
 _SAID: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "because": lambda evidence: f"The reason: {shown(evidence['because'])}.",
     "heartbeat_ttl_seconds": _heartbeat,
@@ -195,18 +187,19 @@ _SAID: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
         "It is a member of a mass loss, so it has no page of its own." if evidence["mass_loss"] else ""
     ),
     "fault": _fault,
-    "reason": lambda evidence: f"The reason: {_REASONS.get(evidence['reason'], shown(evidence['reason']))}.",
+    "reason": lambda evidence: f"The reason: {REASONS.get(evidence['reason'], shown(evidence['reason']))}.",
     "node": lambda evidence: f"The plan gives it to node {shown(evidence['node'])}.",
-    "loaded_on": lambda evidence: evidence["loaded_on"] and f"It is loaded on {_listed(evidence['loaded_on'])}.",
+    "loaded_on": lambda evidence: (
+        evidence["loaded_on"] and f"It is loaded on {', '.join(map(shown, evidence['loaded_on']))}."
+    ),
     "listed_by": lambda evidence: (
-        evidence["listed_by"] and f"The last list of {_listed(evidence['listed_by'])} names it."
+        evidence["listed_by"] and f"The last list of {', '.join(map(shown, evidence['listed_by']))} names it."
     ),
     "dropped": lambda evidence: f"It has dropped {shown(evidence['dropped'])} events since this began.",
     "idle_seconds": lambda evidence: f"It looked at the plan {shown(evidence['idle_seconds'])} s before.",
     "error": lambda evidence: f"The error: {shown(evidence['error'])}.",
     "since": lambda evidence: f"It began at {at(evidence['since'])}.",
     "answer": lambda evidence: f"The answer: {shown(evidence['answer'])}.",
-    "labels": _labels,
     "starts_at": lambda evidence: f"It was posted as firing since {at(evidence['starts_at'])}.",
     "redis_run_id": lambda evidence: (
         f"Redis's run: {shown(evidence['redis_run_id'])}, a {shown(evidence.get('redis_role') or 'server')}."
@@ -286,15 +279,14 @@ def undecided(rows: Iterable[Mapping[str, Any]]) -> list[str]:
         if row["state"] == State.UNDECIDED:
             causes.setdefault(str(row.get("undecided_because") or "the reason is unknown"), []).append(row)
     largest = sorted(causes.items(), key=lambda item: -len(item[1]))
-    said = []
-    for cause, nodes in largest[:_MOST]:
-        names = [row["node_id"] for row in nodes]
-        subject, they = f"{len(names)} nodes ({_first(names)}) are", "They"
-        if len(names) == 1:
-            subject, they = f"Node {_first(names)} is", "It"
-        ends = [row["undecided_until"] for row in nodes if row.get("undecided_until") is not None]
-        until = f" {they} cannot be called dead before {at(min(ends))}." if ends else ""
-        said.append(f"{subject} undecided: {shown(cause)}.{until}")
-    if left := sum(len(nodes) for _, nodes in largest[_MOST:]):
-        said.append(f"{left} more nodes are undecided for other reasons.")
-    return said
+    left = sum(len(nodes) for _, nodes in largest[_MOST:])
+    more = [f"{left} more nodes are undecided for other reasons."] if left else []
+    return [_undecided(cause, nodes) for cause, nodes in largest[:_MOST]] + more
+
+
+def _undecided(cause: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    names, alone = _first([row["node_id"] for row in rows]), len(rows) == 1
+    subject = f"Node {names} is" if alone else f"{len(rows)} nodes ({names}) are"
+    ends = [row["undecided_until"] for row in rows if row.get("undecided_until") is not None]
+    until = f" {'It' if alone else 'They'} cannot be called dead before {at(min(ends))}." if ends else ""
+    return f"{subject} undecided: {shown(cause)}.{until}"

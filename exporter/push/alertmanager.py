@@ -16,7 +16,7 @@ from threading import Event, Thread
 from typing import Any, Final, NamedTuple
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
 
 from exporter.journal.event import Entry, EventKind
 from exporter.journal.journal import Journal
@@ -53,20 +53,6 @@ class Pace(NamedTuple):
     backoff: tuple[float, float] = 0.25, 1.0
 
 
-class Metrics(NamedTuple):
-    """The metrics of posts, each labelled with the Alertmanager.
-
-    Attributes:
-        posts: Posts, also by their result.
-        offset: How far each Alertmanager's clock is ahead of ours; absent where that is unknown.
-        delay: Time from the end of a heartbeat to the first accepted post about it; without a label.
-    """
-
-    posts: Counter
-    offset: Gauge
-    delay: Histogram
-
-
 class Alertmanager:
     """Posts to one Alertmanager, in a thread of its own. Only that thread changes the state, but for what is shown.
 
@@ -76,7 +62,8 @@ class Alertmanager:
         transport: Sends the posts.
         clocks: The clocks of the posted times.
         journal: Is told of the first post of each alert, of its end, and whether posts are accepted.
-        metrics: Count posts.
+        posts: Counts posts by Alertmanager and result.
+        delay: Measures the time from the end of a heartbeat to the first accepted post about it.
         failed: Called with an unexpected error, after which the thread goes on.
         resolve: Whether the end of an alert is posted.
         pace: The times of posts.
@@ -85,7 +72,7 @@ class Alertmanager:
     Attributes:
         url: Its address.
         last_accepted: Monotonic time of the last post that was accepted.
-        problem: Why the last post was not accepted, in one line; empty if it was accepted.
+        problem: Why the last post was not accepted, in one line; empty if it was accepted, None before the first.
         failing_since: Monotonic time since which posts are not accepted; None if they are.
     """
 
@@ -97,20 +84,21 @@ class Alertmanager:
         clocks: "Clocks",
         *,
         journal: Journal,
-        metrics: Metrics,
+        posts: Counter,
+        delay: Histogram,
         failed: Callable[[Exception], None],
         resolve: bool = False,
         pace: Pace | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.url, self.last_accepted, self.problem = url, float("-inf"), ""
+        self.url, self.last_accepted = url, float("-inf")
+        self.problem: str | None = None
         self.failing_since: float | None = None
         self._texts, self._transport, self._clocks, self._journal = texts, transport, clocks, journal
-        self._metrics, self._failed, self._resolve = metrics, failed, resolve
+        self._posts, self._delay, self._failed, self._resolve = posts, delay, failed, resolve
         self._pace, self._clock = pace or Pace(), clock
         self._alerts: Mapping[Key, Alert] = {}
         self._taken: dict[Key, tuple[Alert, float]] = {}  # what was accepted last of each alert, and when
-        self._state: str | None = None  # whether posts are accepted, as the journal was told
         self._tried = float("-inf")
         self._unanswered = False  # the last post timed out
         self._wake, self._closed = Event(), Event()
@@ -136,7 +124,7 @@ class Alertmanager:
     def _run(self) -> None:
         backoff, longest = self._pace.backoff
         while not self._closed.is_set():
-            self._wake.wait(self._pace.idle)
+            self._wake.wait(min(self._pace.idle, self._pace.refresh))
             self._wake.clear()  # before the posts: what is shown during the last one must not wait
             try:
                 good = self.post_due()
@@ -206,36 +194,30 @@ class Alertmanager:
         if reply.problem:
             return False
         self.last_accepted = self._clock()
-        self._note_taken([alert for alert in alerts if self._is_new(alert)])
+        new = [alert for alert in alerts if self._is_new(alert)]
+        for alert in new:
+            if alert.exact:
+                self._delay.observe(self.last_accepted - alert.since)
+        self._tell(new, None, "taken", {"alertmanager": self.url, "answer": "HTTP 200"})
         self._taken.update((alert.key, (alert, self.last_accepted)) for alert in alerts)
         self._forget(ended)
         return True
 
     def _note_result(self, problem: str) -> None:
         """Count a post; log, and tell the journal, that posts are no longer accepted, or are accepted again."""
-        self.problem = problem
-        self._metrics.posts.labels(self.url, "error" if problem else "ok").inc()
-        if self._clocks.offset is None:
-            self._metrics.offset.clear()
-        else:
-            self._metrics.offset.labels(self.url).set(self._clocks.offset)
-        before, self._state = self._state, "refused" if problem else "active"
-        if self._state == before:
+        self._posts.labels(self.url, "error" if problem else "ok").inc()
+        before, self.problem = self.problem, problem
+        if before is not None and bool(problem) == bool(before):
             return
         self.failing_since = self._tried if problem else None
+        state = None if before is None else "refused" if before else "active"
         evidence = {"error": problem} if problem else {}
-        self._journal.note(EventKind.PUSH, self.url, before, self._state, alertmanager=self.url, **evidence)
+        after = "refused" if problem else "active"
+        self._journal.note(EventKind.PUSH, self.url, state, after, alertmanager=self.url, **evidence)
         if problem:
             log.error("Alertmanager takes no posts", url=self.url, error=problem)
         elif before:
             log.info("Alertmanager takes posts again", url=self.url)
-
-    def _note_taken(self, new: Sequence[Alert]) -> None:
-        """Tell the journal which alerts were accepted for the first time, and count how late they are."""
-        for alert in new:
-            if alert.exact:
-                self._metrics.delay.observe(self.last_accepted - alert.since)
-        self._tell(new, None, "taken", {"alertmanager": self.url, "answer": "HTTP 200"})
 
     def _tell(self, alerts: Sequence[Alert], before: str | None, after: str, evidence: Mapping[str, Any]) -> None:
         """Tell the journal of alerts: an event for those of each name, about the alert and its nodes."""

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from exporter.bundled import RULES, bundled
 from exporter.errors import SettingsError
+from exporter.settings.values import require
 from exporter.settings.yaml_file import read_yaml
 
 NODE_OFFLINE: Final = "GinkgoNodeOffline"
@@ -128,29 +129,20 @@ def load_rules(path: Path | None, wanted: Collection[str]) -> dict[str, Rule]:
     """
     try:
         content = read_yaml(path or bundled(RULES))
-        return {name: _rule(name, rule) for name, rule in _alerts(content, wanted).items()}
+        rules = [rule for group in content.get("spec", content)["groups"] for rule in group["rules"]]
+        found = {rule["alert"]: _rule(rule) for rule in rules if rule.get("alert") in wanted}
+        missing = sorted(set(wanted) - found.keys())
+        require(not missing, f"it has no alert {', '.join(missing)}")
+    except (AttributeError, KeyError, TypeError):
+        raise SettingsError("--alertmanager.rules-file: it is not a file of Prometheus rules") from None
     except ValueError as error:
         raise SettingsError(f"--alertmanager.rules-file: {error}") from None
-
-
-def _alerts(content: Any, wanted: Collection[str]) -> dict[str, dict[str, Any]]:
-    try:
-        rules = [rule for group in content.get("spec", content)["groups"] for rule in group["rules"]]
-        found = {rule["alert"]: rule for rule in rules if rule.get("alert") in wanted}
-    except (AttributeError, KeyError, TypeError):
-        raise ValueError("it is not a file of Prometheus rules") from None
-    if missing := [name for name in wanted if name not in found]:
-        raise ValueError(f"it has no alert {missing[0]}")
     return found
 
 
-def _rule(name: str, rule: dict[str, Any]) -> Rule:
-    texts: dict[str, dict[str, str]] = {}
-    for field in ("labels", "annotations"):
-        given = texts[field] = rule.get(field) or {}
-        if not isinstance(given, dict) or not all(isinstance(text, str) for text in given.values()):
-            raise ValueError(f"{name}: its {field} are not texts")
-        for key, text in given.items():
-            if "{{" in (text if field == "labels" else filled_in(text, {}, 1)):
-                raise ValueError(f"{name}: {key}: a pushed alert can't fill in this template")
-    return Rule(texts["labels"], texts["annotations"])
+def _rule(rule: Mapping[str, Any]) -> Rule:
+    labels, annotations = dict(rule.get("labels") or {}), dict(rule.get("annotations") or {})
+    texts = {**labels, **{key: filled_in(text, {}, 1) for key, text in annotations.items()}}
+    for key, text in texts.items():
+        require("{{" not in text, f"{rule['alert']}: {key}: a pushed alert can't fill in this template")
+    return Rule(labels, annotations)

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import product
 from typing import Any, Final
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from exporter.fleet import Fleet
 from exporter.journal.sentences import alertmanager_refuses
 from exporter.liveness import Change, Kind, State, View
-from exporter.push.alertmanager import Alertmanager, Clocks, Metrics, Pace
+from exporter.push.alertmanager import Alertmanager, Clocks, Pace
 from exporter.push.alerts import (
     MASS_LOSS,
     NODE_OFFLINE,
@@ -42,7 +44,7 @@ _STUCK: Final = 30.0
 """Seconds without a look of the watch after which push counts as not working."""
 
 
-class Bridge:
+class Bridge(Collector):
     """Makes alerts in the thread of the fleet's watch; each Alertmanager posts them in a thread of its own.
 
     The alerts of one view are a mapping that is replaced as a whole and never changed.
@@ -71,48 +73,11 @@ class Bridge:
         self._alerts: Mapping[Key, Alert] = {}
         self._refused: dict[bytes, float] = {}  # since when each Redis refuses writes, with short pauses
         self._stepped = float("-inf")
-        config, metrics = HttpConfig.load(settings.config_file), self._metrics(settings.url)
-        self._alertmanagers = [
-            Alertmanager(
-                url,
-                self._texts,
-                Transport(url, config, clock=clock),
-                Clocks(url, wall=wall, monotonic=clock),
-                journal=fleet.journal,
-                metrics=metrics,
-                failed=lambda error: fleet.telemetry.fault("push", error),
-                resolve=self._sole_writer,
-                pace=pace,
-                clock=clock,
-            )
-            for url in settings.url
-        ]
-        fleet.attend(self.step)
-
-    def _metrics(self, urls: Iterable[str]) -> Metrics:
-        registry = self._fleet.telemetry.registry
-        Gauge(
-            "ginkgo_bridge_active",
-            "1 while heartbeats are watched and an Alertmanager took a post in the last minute, else 0.",
-            registry=registry,
-        ).set_function(lambda: self.active)
-        alerts = Gauge("ginkgo_bridge_alerts", "Alerts that are being pushed.", ("alertname",), registry=registry)
-        for name in PUSHED:
-            alerts.labels(name).set_function(
-                lambda name=name: sum(alert.name == name for alert in self._alerts.values())
-            )
+        registry = fleet.telemetry.registry
         posts = Counter(
             "ginkgo_bridge_posts",
             "Posts to Alertmanager, by whether it took them.",
             ("alertmanager", "result"),
-            registry=registry,
-        )
-        for url, result in product(urls, ("ok", "error")):
-            posts.labels(url, result)
-        offset = Gauge(
-            "ginkgo_bridge_clock_offset_seconds",
-            "Seconds by which the Date of an Alertmanager's answers is ahead of the exporter's clock.",
-            ("alertmanager",),
             registry=registry,
         )
         delay = Histogram(
@@ -121,7 +86,27 @@ class Bridge:
             buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
             registry=registry,
         )
-        return Metrics(posts, offset, delay)
+        for url, result in product(settings.url, ("ok", "error")):
+            posts.labels(url, result)
+        config = HttpConfig.load(settings.config_file)
+        self._alertmanagers = [
+            Alertmanager(
+                url,
+                self._texts,
+                Transport(url, config, clock=clock),
+                Clocks(url, wall=wall, monotonic=clock),
+                journal=fleet.journal,
+                posts=posts,
+                delay=delay,
+                failed=lambda error: fleet.telemetry.fault("push", error),
+                resolve=self._sole_writer,
+                pace=pace,
+                clock=clock,
+            )
+            for url in settings.url
+        ]
+        registry.register(self)
+        fleet.attend(self.step)
 
     def start(self) -> None:
         """Begin to post."""
@@ -148,10 +133,23 @@ class Bridge:
     def refusals(self) -> list[str]:
         """Return a sentence for each Alertmanager that takes no posts, with since when and why."""
         return [
-            alertmanager_refuses(each.url, self._fleet.journal.unix(each.failing_since), each.problem)
+            alertmanager_refuses(each.url, self._fleet.journal.unix(each.failing_since), str(each.problem))
             for each in self._alertmanagers
             if each.failing_since is not None
         ]
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """Return nothing, so that registering collects nothing."""
+        return ()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield whether push works, and how many alerts last."""
+        active = "1 while heartbeats are watched and an Alertmanager took a post in the last minute, else 0."
+        yield GaugeMetricFamily("ginkgo_bridge_active", active, value=float(self.active))
+        alerts = GaugeMetricFamily("ginkgo_bridge_alerts", "Alerts that are being pushed.", labels=("alertname",))
+        for name in PUSHED:
+            alerts.add_metric((name,), sum(key[0] == name for key in self._alerts))
+        yield alerts
 
     def step(self, changes: Iterable[Change], view: View) -> None:
         """Show the alerts of a view to every Alertmanager. The watch calls this after each look."""

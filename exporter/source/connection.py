@@ -6,6 +6,7 @@ redis-py connects and does the handshake. Then the exporter sends and receives o
 This is the only file that uses a private part of redis-py: the socket of a connection.
 """
 
+import re
 import ssl
 import time
 from collections.abc import Iterator
@@ -17,14 +18,13 @@ from threading import Lock
 from typing import Any, Final
 
 import hiredis
-from redis import RedisError
 from redis.backoff import NoBackoff
 from redis.connection import Connection, DefaultParser, SSLConnection, parse_url
 from redis.credentials import CredentialProvider
-from redis.exceptions import InvalidResponse, ResponseError
+from redis.exceptions import InvalidResponse
 from redis.retry import Retry
 
-from exporter.errors import SourceError, SourceTooLargeError
+from exporter.errors import SourceError, SourceTimeoutError, SourceTooLargeError
 from exporter.settings import Redis
 from exporter.source.protocol import FAILURES, plain_error
 
@@ -35,8 +35,7 @@ _FIRST_READ: Final = 16_384
 """Bytes that a connection takes in at once, until so many have come. Most connections never need more."""
 _LARGEST_READ: Final = 262_144
 _NOTHING: Final = object()
-_TLS_HINT: Final = "if the port speaks TLS, write rediss:// in place of redis:// in --redis.url"
-_NO_TLS_HINT: Final = "if the port does not speak TLS, write redis:// in place of rediss:// in --redis.url"
+_TLS_HINT: Final = " (rediss:// is for a port that speaks TLS, redis:// for one that does not: see --redis.url)"
 
 
 class FileCredentials(CredentialProvider):
@@ -62,6 +61,7 @@ class FileCredentials(CredentialProvider):
 def shared_options(redis: Redis) -> dict[str, Any]:
     """Return the options of redis-py that all connections share, in all modes."""
     options: dict[str, Any] = {
+        "parser_class": _Parser,
         "protocol": 2,
         "socket_timeout": redis.timeout,
         "socket_connect_timeout": redis.timeout,
@@ -112,14 +112,21 @@ class Link:
         self.deadline = deadline
         self._connection = _connected(options, until(deadline))
         self._socket: socket = self._connection._sock  # type: ignore[assignment] # noqa: SLF001 - redis-py has no public name for the socket
-        self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=_error_reply, notEnoughData=_NOTHING)
+        self._reader = hiredis.Reader(
+            protocolError=InvalidResponse, replyError=DefaultParser.parse_error, notEnoughData=_NOTHING
+        )
         self._buffer = bytearray(_FIRST_READ)
         self._answered = False
 
     def send(self, request: bytes) -> None:
         """Send packed commands."""
         self._socket.settimeout(until(self.deadline))
-        self._socket.sendall(request)
+        try:
+            self._socket.sendall(request)
+        except TimeoutError:
+            raise
+        except OSError:
+            pass  # what can be received tells why Redis ended the connection
 
     def receive(self, count: int, most: int = MOST_BYTES) -> list[Any]:
         """Return the next ``count`` replies; an error reply is an exception in the list.
@@ -151,11 +158,10 @@ class Link:
     def _take_in(self) -> int:
         try:
             size = self._socket.recv_into(self._buffer)
-        except ConnectionResetError:
+        except ConnectionError:
             size = 0
         if not size:
-            hint = "" if self._answered or isinstance(self._socket, ssl.SSLSocket) else f" ({_TLS_HINT})"
-            raise SourceError(f"Redis ended the connection{hint}")
+            raise SourceError(f"Redis ended the connection{'' if self._answered else _TLS_HINT}")
         self._answered = True
         self._reader.feed(self._buffer, 0, size)  # type: ignore[arg-type] # any buffer will do
         if size == len(self._buffer) < _LARGEST_READ:
@@ -170,15 +176,13 @@ class Link:
     @property
     def is_fit(self) -> bool:
         """Whether the connection is open and has no unread reply."""
-        if self._reader.has_data():
-            return False
         try:
             self._socket.setblocking(False)
             self._socket.recv(1)  # over TLS 1.3 a socket is readable too while a session ticket waits
         except (BlockingIOError, ssl.SSLWantReadError):
-            return True
+            return not self._reader.has_data()
         except OSError:
-            return False
+            pass
         return False
 
     def shut_down(self) -> None:
@@ -207,27 +211,24 @@ def _connected(options: dict[str, Any], seconds: float) -> Connection:
         if isinstance(error, ValueError | OverflowError):  # sockets raise these for an invalid host name or port
             raise SourceError(f"cannot connect to Redis: {error}") from None
         if isinstance(error, FAILURES):
-            raise _explained(plain_error(error), error, with_tls=isinstance(connection, SSLConnection)) from None
+            raise _explained(plain_error(error), isinstance(connection, SSLConnection)) from None
         raise
     return connection  # type: ignore[no-any-return]
 
 
-def _explained(error: SourceError, cause: Exception, *, with_tls: bool) -> SourceError:
-    """Add to an error what TLS on one side only, which shows as silence or as an end, would mean."""
-    if with_tls and ("Timeout" in str(cause) or "WRONG_VERSION" in str(cause)):
-        return type(error)(f"{error} ({_NO_TLS_HINT})")
-    if not with_tls and "closed by server" in str(cause):
-        return type(error)(f"{error} ({_TLS_HINT})")
-    return error
+def _explained(error: SourceError, with_tls: bool) -> SourceError:  # noqa: FBT001
+    """Add what TLS on one side only would look like: silence, or an end before the first reply."""
+    is_silent = with_tls and isinstance(error, SourceTimeoutError)
+    has_ended = re.search("closed by server|_ssl.c", str(error))
+    return type(error)(f"{error}{_TLS_HINT}") if is_silent or has_ended else error
 
 
-def _error_reply(text: str) -> Exception:
-    """Return an error reply as an exception; redis-py fails itself if a redirection has no valid address."""
-    try:
-        error: RedisError = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]
-    except (ValueError, IndexError):
-        return ResponseError(text)
-    return error
+class _Parser(DefaultParser):  # type: ignore[misc, valid-type] # hiredis's, or redis-py's own
+    """The parser of the handshake. redis-py's refers to itself: dropped ones would stay until the garbage collector."""
+
+    def __init__(self, socket_read_size: int) -> None:
+        super().__init__(socket_read_size)
+        self.pubsub_push_handler_func = None
 
 
 class Pool:
@@ -250,24 +251,18 @@ class Pool:
         Raises:
             RedisError, OSError, SourceError: The server cannot be reached before the deadline (monotonic seconds).
         """
-        link = self._fit_link() or Link(self.options, deadline)
+        with self._lock:
+            idle, self._idle = self._idle, self._idle[:-1]
+            link = idle[-1] if idle else None
+        if link is None:
+            link = Link(self.options, deadline)
+        elif not link.is_fit:
+            link.close()
+            return self.take(deadline)
         link.deadline = deadline
         with self._lock:
             self._lent.add(link)
-            if not self._is_closed:
-                return link
-        self.give_back(link, sound=False)
-        raise SourceError("the connections to Redis are closed")
-
-    def _fit_link(self) -> Link | None:
-        while True:
-            with self._lock:
-                if not self._idle:
-                    return None
-                link = self._idle.pop()
-            if link.is_fit:
-                return link
-            link.close()
+        return link
 
     def give_back(self, link: Link, *, sound: bool) -> None:
         """Take a connection back.

@@ -2,16 +2,17 @@
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from redis.exceptions import NoPermissionError
 
 from exporter.contract import WORKER_PREFIXES
+from exporter.errors import SourceError
 from exporter.source.connection import Pool, linked
 from exporter.source.protocol import KeyNames, expected, pack
-from exporter.source.server import Rights
+from exporter.source.server import Rights, missing_right
 
 COUNT: Final = 1000
 """Keys that one SCAN command examines: it blocks Redis for well under a millisecond."""
@@ -20,7 +21,7 @@ SHARE: Final = 0.02
 FEW: Final = 2
 """Pages up to which a scan is too short to slow down discovery, so that Redis's statistics are not asked for."""
 PAGE: Final = 0.001
-"""Seconds that Redis works on one page at most."""
+"""Seconds that Redis works on one page at most, where it does not say."""
 WORKERS: Final = tuple(prefix.encode() for prefix in WORKER_PREFIXES.values())
 """What the keys of workers' heartbeats begin with."""
 LONGEST_NAME: Final = 16 * 2**10
@@ -31,9 +32,7 @@ _ROOM: Final = 256
 _OVERHEAD: Final = 64
 """Bytes that Python needs for an id beside the id itself."""
 _STATISTICS: Final = pack(b"INFO", b"commandstats")
-_NOTHING: Final = 0, 0
-_SCANS: Final = re.compile(rb"\ncmdstat_scan:calls=(\d+),usec=(\d+)")
-
+_MEAN: Final = re.compile(rb"\ncmdstat_scan:.*?usec_per_call=([\d.]+)")
 
 Spent = Callable[[str, str], None]
 """Told the name of a budget that was spent, and what was done about it."""
@@ -98,11 +97,9 @@ class Scan:
         names: set[bytes] = set()
         workers: set[bytes] = set()
         calls: list[float] = []
-        before, too_long, room = _NOTHING, 0, _ROOM * self._most_nodes
+        too_long, room = 0, _ROOM * self._most_nodes
         for page, seconds in self._pages(pool, address, timeout):
             calls.append(seconds)
-            if len(calls) == FEW:
-                before = _scans(pool, timeout)
             for name in self._names_on(page) - names:
                 if len(name) > LONGEST_NAME:
                     too_long += 1
@@ -115,12 +112,22 @@ class Scan:
                 break
         if too_long:
             self._spent("discovery", f"{too_long} ids of more than {LONGEST_NAME} bytes were left out")
-        # The lower quartile ignores calls during which Redis hung, but it contains the network's round trip. Redis's
-        # own mean contains no round trip. The smaller of the two is nearer to the time that Redis worked.
-        mean = _mean(before, _scans(pool, timeout)) if len(calls) > FEW else PAGE
-        each = min(sorted(calls)[len(calls) // 4], mean)
         cut = room < 0
-        return Found(frozenset(names), each * len(calls), complete=not cut, cut=cut, workers=frozenset(workers))
+        busy = len(calls) * self._seconds_a_page(calls, pool, timeout)
+        return Found(frozenset(names), busy, complete=not cut, cut=cut, workers=frozenset(workers))
+
+    def _seconds_a_page(self, calls: Sequence[float], pool: Pool, timeout: float) -> float:
+        """Return the seconds that Redis works on a page.
+
+        The lower quartile of the calls ignores those during which Redis hung, but it contains the network's round
+        trip. Redis's own mean contains no round trip, but the scans of other clients. The smaller of the two is nearer.
+        """
+        if len(calls) <= FEW:
+            return PAGE
+        with linked(pool, time.monotonic() + timeout) as link:
+            (reply,) = link.ask(_STATISTICS, 1)
+        mean = _MEAN.search(reply) if isinstance(reply, bytes) else None
+        return min(sorted(calls)[len(calls) // 4], float(mean[1]) / 1e6 if mean else PAGE)
 
     def _names_on(self, page: Iterable[bytes]) -> set[bytes]:
         """Return the ids of the nodes that have a key on a page; an id may be the rest of a key of either kind."""
@@ -136,27 +143,15 @@ class Scan:
             # A connection is lent for one page only, so that a scan does not hold one while its caller works.
             with linked(pool, start + timeout) as link:
                 (reply,) = link.ask(request, 1)
-            if isinstance(reply, NoPermissionError):
-                raise self._rights.refused("scan", address)
-            self._rights.granted("scan", address)
-            cursor, page = expected(reply, list)
-            yield page, time.monotonic() - start
-
-
-def _scans(pool: Pool, timeout: float) -> tuple[int, int]:
-    """Return how often Redis has run SCAN, and the microseconds of all these calls; (0, 0) if Redis does not say."""
-    with linked(pool, time.monotonic() + timeout) as link:
-        (reply,) = link.ask(_STATISTICS, 1)
-    found = _SCANS.search(reply) if isinstance(reply, bytes) else None
-    return (int(found[1]), int(found[2])) if found else _NOTHING
-
-
-def _mean(before: tuple[int, int], after: tuple[int, int]) -> float:
-    """Return the mean seconds of a SCAN between two readings of the statistics, of all clients; infinity if unknown."""
-    if after[0] <= before[0]:  # the statistics were reset in between, so all calls in them are new
-        before = _NOTHING
-    calls, microseconds = after[0] - before[0], after[1] - before[1]
-    return microseconds / calls / 1e6 if calls > 0 and microseconds >= 0 else float("inf")
+            is_refused = isinstance(reply, NoPermissionError)
+            self._rights.note("scan", address, is_refused=is_refused)
+            if is_refused:
+                raise SourceError(missing_right("scan"))
+            match reply:
+                case [bytes(cursor), list(page)]:
+                    yield page, time.monotonic() - start
+                case _:
+                    expected(reply, tuple)  # it is none: this raises what the reply means
 
 
 def _pattern(*prefixes: bytes) -> bytes:

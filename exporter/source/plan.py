@@ -12,14 +12,12 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 from redis import RedisError
-from redis.exceptions import NoPermissionError
 
 from exporter.errors import SourceError, SourceTooLargeError
 from exporter.source.connection import Link, Pool
-from exporter.source.protocol import FAILURES, expected, is_wrong_type, pack, plain_error
+from exporter.source.protocol import FAILURES, expected, pack, plain_error
 from exporter.source.reading import Server
-from exporter.source.server import STATE, server_of
-from exporter.source.servers import OneServer
+from exporter.source.server import STATE, OneServer, server_of
 
 MOST_BYTES: Final = 16 * 2**20
 """Bytes of a plan: of about 200,000 portfolios."""
@@ -62,7 +60,7 @@ class PlanReader:
         self._refused: SourceError | None = None
         self._ask_again_at = float("inf")
         self._idle_time = IdleTime()
-        self._logged: set[str] = set()
+        self._has_told = False
 
     def read(self, server: OneServer, deadline: float) -> Plan:
         """Return the plan that a single server holds.
@@ -121,16 +119,11 @@ class PlanReader:
         """Return the plan, given the reply to ``request``.
 
         Raises:
-            SourceError: Redis refuses to show the plan.
+            SourceError: Redis refuses to show the plan, or the key is no hash.
         """
-        if is_wrong_type(content):
-            self._log_once("the plan in Redis is no hash: it counts as missing")
-            content = []
-        if isinstance(content, NoPermissionError):
-            self._log_once("the Redis user lacks a right", command="hgetall", effect="no portfolio is known")
         items = expected(content, list)
         nodes: dict[bytes, bytes] = {}
-        plan = {key: nodes.setdefault(node, node) for key, node in zip(items[::2], items[1::2], strict=True)}
+        plan = {key: nodes.setdefault(node, node) for key, node in zip(items[::2], items[1::2], strict=False)}
         if plan != self._plan:  # a plan that is written anew may come in another order
             self._plan = plan
         return self._plan
@@ -147,13 +140,10 @@ class PlanReader:
         if not isinstance(reply, RedisError):
             return False
         self._ask_again_at = self._clock() + ASK_AGAIN
-        self._log_once("how long ago the scheduler looked at the plan is unknown", reason=str(plain_error(reply)))
+        if not self._has_told:
+            self._has_told = True
+            log.warning("how long ago the scheduler looked at the plan is unknown", reason=str(plain_error(reply)))
         return True
-
-    def _log_once(self, event: str, **values: str) -> None:
-        if event not in self._logged:
-            self._logged.add(event)
-            log.warning(event, **values)
 
 
 class IdleTime:

@@ -65,10 +65,10 @@ def application(parts: Parts) -> Application:
     }
     # RFC 9112, section 3.2.2: a server must accept a target that is a whole URL, as proxies send it.
     return Application(
-        [(f"(?:(?i:https?)://[^/]*)?{path}", handler, {"parts": parts}) for path, handler in routes.items()],
+        [(f"(?:(?i:https?)://[^/]*)?{path}", handler) for path, handler in routes.items()],
         default_handler_class=NotFound,
-        default_handler_args={"parts": parts},
         log_function=_log_request,
+        parts=parts,
     )
 
 
@@ -79,16 +79,16 @@ class Handler(RequestHandler):
     guarded = True
     """Whether requests need admission."""
 
-    def initialize(self, parts: Parts) -> None:
+    def initialize(self) -> None:
         """Take the parts that the application was made with."""
-        self.fleet, self.auth, self.answers, self.push = parts
+        self.fleet, self.auth, self.answers, self.push = self.settings["parts"]
 
     def set_default_headers(self) -> None:
         """Hide the server's version, and forbid clients to guess content types or to cache."""
         self.set_header("Server", "ginkgo-exporter")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
-        self.set_headers(self.auth.headers)
+        self.set_headers(self.settings["parts"].auth.headers)
 
     def on_finish(self) -> None:
         """Tell the server that the request is answered."""
@@ -175,7 +175,7 @@ class Handler(RequestHandler):
     @property
     def patience(self) -> float:
         """Seconds that a page waits for a read of Redis."""
-        timeout = self.fleet.settings.redis.timeout
+        timeout: float = self.fleet.settings.redis.timeout
         return min(timeout, _GLANCE) if self.fleet.not_ready else timeout
 
 
