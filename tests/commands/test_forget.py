@@ -176,7 +176,7 @@ def test_write_at_the_last_moment_cancels_the_deletion(
         leave(client, "n")
         client.hset("schedule:plan", mapping={"p1": "a", "p2": "a", "p3": "a"})
         unlink = redis.client.Pipeline.unlink
-        monkeypatch.setattr(redis.client.Pipeline, "unlink", lambda own, key, w=write: (w(), unlink(own, key))[1])
+        monkeypatch.setattr(redis.client.Pipeline, "unlink", lambda own, key, w=write, u=unlink: (w(), u(own, key))[1])
         assert made(b"n").forget(b"n", with_portfolios=False)[1] == WROTE, what
         monkeypatch.undo()
         assert hashes(client) == {b"n"}, what

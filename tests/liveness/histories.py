@@ -1,8 +1,8 @@
 """The one model: random histories of nodes and of Redis with its faults, in simulated time, and what an exporter says.
 
-The world knows which nodes live; an exporter sees only what Redis shows. A story may have one Redis or three primaries, and
-an exporter that is started anew, with its journal or without. Stories of mass losses have no faults of Redis, so that
-the numbers alone say which deaths belong together.
+The world knows which nodes live; an exporter sees only what Redis shows. A story may have one Redis or three
+primaries, and an exporter that is started anew, with its journal or without. Stories of mass losses have no faults of
+Redis, so that the numbers alone say which deaths belong together.
 """
 
 import random
@@ -392,20 +392,22 @@ class Story:
         self._at(at + seconds, up)
         return at + seconds
 
-    def _for(self, at: float, seconds: float, what: object, name: str, value: object, after: object) -> float:
+    def _for(self, at: float, seconds: float, what: object, name: str, *, value: object = True) -> float:
+        """Set what is wrong at a moment; some seconds later it has its value of before again."""
+        well = getattr(what, name)
         self._at(at, lambda: setattr(what, name, self._world.now if value == "now" else value))
-        self._at(at + seconds, lambda: setattr(what, name, after))
+        self._at(at + seconds, lambda: setattr(what, name, well))
         return at + seconds
 
     def _hang(self, at: float) -> float:
-        return self._for(at, self._random.choice((2, 6, 20, 40, 100)), self._redis(), "hung", True, False)
+        return self._for(at, self._random.choice((2, 6, 20, 40, 100)), self._redis(), "hung")
 
     def _part(self, at: float) -> float:
         """Cut a Redis off from everybody."""
         seconds = self._random.choice((6, 20, 60, 100))
         if self._restarts and seconds > TTL / 2:
             self._at(at + 2, self._restart_exporter)
-        return self._for(at, seconds, self._redis(), "up", False, True)
+        return self._for(at, seconds, self._redis(), "up", value=False)
 
     def _start_exporter(self, at: float) -> float:
         """Start the exporter anew, unless there was a fault just before, of which a new process knows nothing."""
@@ -423,13 +425,13 @@ class Story:
 
     def _refuse(self, at: float) -> float:
         share = self._random.choice((0.3, 0.5, 0.7, 0.9)) if self._partial or self._random.random() < 0.3 else 1.0
-        return self._for(at, self._random.choice((20, 60, 200)), self._redis(), "refusing", share, 0.0)
+        return self._for(at, self._random.choice((20, 60, 200)), self._redis(), "refusing", value=share)
 
     def _pause(self, at: float) -> float:
-        return self._for(at, self._random.choice((10, 45, 120)), self._redis(), "paused", True, False)
+        return self._for(at, self._random.choice((10, 45, 120)), self._redis(), "paused")
 
     def _cut_off(self, at: float) -> float:
-        return self._for(at, self._random.choice((10, 25, 60)), self._redis(), "cut_off_since", "now", None)
+        return self._for(at, self._random.choice((10, 25, 60)), self._redis(), "cut_off_since", value="now")
 
     def _flush(self, at: float) -> float:
         redis = self._redis()
@@ -444,7 +446,7 @@ class Story:
 
     def _lose_network(self, at: float) -> float:
         for _ in range(self._random.randint(1, 12)):
-            at = self._for(at, self._random.uniform(3, 12), self._world, "unreachable", True, False)
+            at = self._for(at, self._random.uniform(3, 12), self._world, "unreachable")
             at += self._random.uniform(8, 25)
         return at
 

@@ -224,7 +224,7 @@ def test_the_thread_posts_what_is_shown_tries_again_and_ends_at_once_though_a_po
         count = len(fake.posts)
         wait_for(lambda: len(fake.posts) > count, "for a post that hangs")
         beside.die("a")
-        wait_for(lambda: other.sent(), "for the Alertmanager beside it")
+        wait_for(other.sent, "for the Alertmanager beside it")
         start = time.monotonic()
         for each in (client, beside):
             each.stop()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import redis
@@ -17,7 +17,7 @@ import redis.connection
 from conftest import Open
 from rights import ACL_RIGHTS, NODE_KEYS, NODE_RIGHTS
 
-from exporter.errors import SettingsError, SourceError, SourceTimeoutError
+from exporter.errors import SettingsError, SourceError
 from exporter.settings import load
 from exporter.source import Source
 from exporter.source.connection import Pool, linked, options_of
