@@ -155,7 +155,7 @@ class RedisItself:
 
 @contextmanager
 def asking(settings: Settings, url: str | None, *, quiet: bool = False) -> Iterator[RunningExporter | RedisItself]:
-    """Lend whom to ask: the exporter at an address; without one, and without a Redis that was given, the one here; or Redis.
+    """Lend whom to ask: the exporter at an address, the one on this machine unless a Redis was given, or Redis.
 
     Args:
         settings: Where Redis is, and the port of an exporter on this machine.
