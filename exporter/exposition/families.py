@@ -1,6 +1,7 @@
 """The exporter's own families: about the read, about Redis, about discovery, and about the ledger."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
@@ -157,9 +158,9 @@ def _gauge(name: str, text: str, value: float) -> Family:
 
 
 def _counts(
-    name: str, text: str, label: str, counts: Mapping[str, float], kind: type[Family] = GaugeMetricFamily
+    name: str, text: str, label: str, counts: Mapping[Any, float], kind: Callable[..., Any] = GaugeMetricFamily
 ) -> Family:
     family = kind(name, text, labels=(label,))
     for value, count in counts.items():
-        family.add_metric((value,), count)
-    return family
+        family.add_metric((str(value),), count)
+    return cast("Family", family)

@@ -33,11 +33,13 @@ def exposition(
         form: The text format.
         wanted: The names of families or samples to write; empty for all families.
     """
-    for metric in (*NODE_METRICS, *PORTFOLIO_METRICS) if snapshot else ():
-        if not wanted or metric.name in wanted or metric.family in wanted:
-            if lines := [part.lines[metric.name] for part in snapshot.all_parts if part.lines.get(metric.name)]:  # type: ignore[union-attr]
-                yield _header(metric.family, metric.kind, metric.help, form)
-                yield from lines
+    parts = snapshot.all_parts if snapshot else ()
+    for metric in (*NODE_METRICS, *PORTFOLIO_METRICS):
+        if wanted and not {metric.name, metric.family}.intersection(wanted):
+            continue
+        if lines := [part.lines[metric.name] for part in parts if part.lines.get(metric.name)]:
+            yield _header(metric.family, metric.kind, metric.help, form)
+            yield from lines
     yield b"".join(_written(family, form, wanted) for family in families)
     if form is Format.OPENMETRICS:
         yield b"# EOF\n"
@@ -60,7 +62,7 @@ def _written(family: Family, form: Format, wanted: Collection[str]) -> bytes:
             return b""
     lines = [_header(family.name, family.type, family.documentation, form)]
     for sample in samples:
-        labels = b",".join(b'%b="%b"' % (name.encode(), escaped(value)) for name, value in sorted(sample.labels.items()))
+        labels = b",".join(b'%b="%b"' % (key.encode(), escaped(text)) for key, text in sorted(sample.labels.items()))
         name = sample.name.encode() + (b"{%b}" % labels if labels else b"")
         lines.append(b"%b %b\n" % (name, floatToGoString(sample.value).encode()))
     return b"".join(lines)

@@ -121,7 +121,7 @@ class FleetReader:
             self.duration = self._clock() - start
         self._judge.succeeded(READ, self._clock())
         snapshot = self._maker.snapshot(names, parts, account, problem)
-        drops = {name: rising.dropped.count for name, rising in snapshot.rising.items() if rising.dropped}
+        drops = {name: rising.dropped.rise for name, rising in snapshot.rising.items() if rising.dropped}
         self._journal.see_read(account, drops)
         self._discovery.expect(self.portfolios.planned_nodes)
         self.last_known = snapshot.wall, snapshot.counts

@@ -20,12 +20,12 @@ class Burst(NamedTuple):
     Attributes:
         since: Unix time of the read that first showed a rise, after ``LASTS`` seconds without one.
         last: Unix time of the read that last showed a rise.
-        count: How much it rose since.
+        rise: How much it rose since.
     """
 
     since: float
     last: float
-    count: int
+    rise: int
 
 
 class Rising(NamedTuple):
@@ -111,5 +111,5 @@ def _note_rises(
             rise = float(new) - float(old)
             rise = float(new) if rise < 0 else rise  # the node has started anew
             if rise > 0:
-                since, _, count = bursts.get(name, (wall, wall, 0))
-                bursts[name] = Burst(since, wall, count + round(rise))
+                since, _, total = bursts.get(name, (wall, wall, 0))
+                bursts[name] = Burst(since, wall, total + round(rise))

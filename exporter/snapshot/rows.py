@@ -119,7 +119,7 @@ def _rate(before: tuple[bytes, bytes], events: bytes | None, ttl: bytes | None, 
 
 
 def _burst(burst: Burst | None) -> tuple[int | None, float | None]:
-    return (burst.count, burst.since) if burst else (None, None)
+    return (burst.rise, burst.since) if burst else (None, None)
 
 
 def _number(text: bytes | None) -> int | float | None:
@@ -139,11 +139,14 @@ def _heartbeat_age(row: Row, snapshot: Snapshot) -> float | None:
     wrote; the age is unknown if this time is in the future.
     """
     left, written, now = row["heartbeat_ttl_seconds"], row["last_heartbeat"], snapshot.wall
+    age: float | None = None
     if left is not None and left > 0:
-        return max(0.0, round(snapshot.ttl - left, 3))
-    if left == 0 and row["offline_since_exact"]:
-        return max(0.0, round(now - row["offline_since"] + snapshot.ttl, 3))
-    return round(now - written, 3) if left == 0 and written is not None and written <= now else None
+        age = max(0.0, snapshot.ttl - left)
+    elif left == 0 and row["offline_since_exact"]:
+        age = max(0.0, now - row["offline_since"] + snapshot.ttl)
+    elif left == 0 and written is not None and written <= now:
+        age = now - written
+    return None if age is None else round(age, 3)
 
 
 def offline_first(row: Row) -> tuple[int, str]:

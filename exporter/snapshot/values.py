@@ -131,10 +131,12 @@ class HeartbeatTimes:
     The Unix time of a second is computed once for all nodes that beat in that second.
     """
 
+    _DATE: Final = len("2026-01-06")
+    _TENS: Final = len("2026-01-06T12:30:4")
     _SECOND: Final = len("2026-01-06T12:30:45")
     _MICROS: Final = len("2026-01-06T12:30:45.123456")
     _POINT: Final = len("1767702645")
-    _UNIX: Final = len("1767702645.123456")
+    _LINE: Final = len("1767702645.123456\n")
 
     def __init__(self, zone: tzinfo) -> None:
         self._zone = zone
@@ -142,32 +144,53 @@ class HeartbeatTimes:
 
     def parse(self, raw: Values) -> tuple[Values, list[int]]:
         """Return each Unix time as a text, None if it is missing or invalid; and the positions of invalid times."""
-        second, micros, memo = self._SECOND, self._MICROS, self._memo
-        try:
-            texts = [memo[text[:second] + text[micros:]] + text[second:micros] for text in raw]  # type: ignore[index, operator]
-        except TypeError:  # a time is missing, or is no time
-            texts = []
-        if not self._are_times(texts):
-            parsed = [None if text is None else self.parse_one(text) for text in raw]
-            return parsed, _invalid(raw, parsed)
-        return texts, []
+        texts = self._parse_alike([text for text in raw if text is not None])
+        if texts is None:
+            parsed: Values = [None if text is None else self.parse_one(text) for text in raw]
+        elif len(texts) == len(raw):
+            parsed = texts
+        else:
+            following = iter(texts)
+            parsed = [None if text is None else next(following) for text in raw]
+        return parsed, _invalid(raw, parsed)
 
-    def _are_times(self, texts: list[bytes]) -> bool:
-        """Return whether all texts have the form ``1767702645.123456``. All texts are checked at once."""
-        joined, count = b"".join(texts), len(texts)
+    def _parse_alike(self, raw: list[bytes]) -> list[bytes] | None:
+        """Return the times if all have microseconds, and all have the same offset or no offset; else None.
+
+        All times stand in one text, a line for each. The last digit of a second is the same in ISO 8601 and in Unix
+        time. So the part before that digit, such as ``2026-01-06T12:30:4``, is replaced in all lines at once by the
+        first digits of the Unix time. A check of the result then shows whether each line is a time.
+        """
+        if not raw:
+            return None
+        end = raw[0][self._MICROS :] + b"\n"
+        lines = b"\n".join([*raw, b""])
+        if len(lines) != len(raw) * (self._MICROS + len(end)):
+            return None
+        lines = lines.replace(end, b"\n")
+        while (start := lines.find(b"T") - self._DATE) >= 0:
+            tens = lines[start : start + self._TENS]
+            unix = self._memo[tens + b"0" + end[:-1]]
+            if unix is None or not unix.endswith(b"0"):
+                return None
+            lines = lines.replace(tens, unix[:-1])
+        return lines.split(b"\n")[:-1] if self._are_times(lines, len(raw)) else None
+
+    def _are_times(self, lines: bytes, count: int) -> bool:
+        """Return whether a text is that many lines of the form ``1767702645.123456``."""
+        digits = lines.translate(None, b".\n")
         return (
-            len(joined) == count * self._UNIX
-            and joined[self._POINT :: self._UNIX] == b"." * count
-            and joined.replace(b".", b"").isdigit()
-            and joined.count(b".") == count
+            len(lines) == count * self._LINE
+            and lines[self._POINT :: self._LINE] == b"." * count
+            and lines[self._LINE - 1 :: self._LINE] == b"\n" * count
+            and len(digits) == count * (self._LINE - 2)
+            and digits.isdigit()
         )
 
     def parse_one(self, text: bytes) -> bytes | None:
         """Return the Unix time as a text; None if the text is not a time."""
-        unix_second = self._memo[text[: self._SECOND] + text[self._MICROS :]]
-        micros = text[self._SECOND : self._MICROS]
-        if unix_second is not None and self._are_times([unix_second + micros]):
-            return unix_second + micros
+        if alike := self._parse_alike([text]):
+            return alike[0]
         unix = self._unix(text)
         return None if unix is None else format_number(unix)
 

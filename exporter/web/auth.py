@@ -203,7 +203,7 @@ class Auth:
         self._files = (path, server.cert_file, server.key_file, server.client_ca_file) if server else (path,)
 
     def _stamps(self) -> list[tuple[int, int, int] | None]:
-        return [file and _stamp(file) for file in self._files]
+        return [_stamp(file) if file else None for file in self._files]
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -117,13 +117,16 @@ def _parsed(given: Any, parsers: Mapping[str, Parse]) -> dict[str, Any]:
     parsed = {}
     for name, value in _mapping(given).items():
         try:
-            if name not in parsers:
-                raise ValueError("unknown, or a setting of exporter-toolkit that is not supported")
-            parsed[name] = parsers[name](value)
+            parse: Parse = parsers.get(name, _unknown)
+            parsed[name] = parse(value)
         except ValueError as error:
             joint = "." if re.match(r"[\w-]+[.:]", str(error)) else ": "
             raise ValueError(f"{name}{joint}{error}") from None
     return parsed
+
+
+def _unknown(_: Any) -> None:
+    raise ValueError("unknown, or a setting of exporter-toolkit that is not supported")
 
 
 def _mapping(given: Any) -> Mapping[str, Any]:

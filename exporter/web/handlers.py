@@ -175,7 +175,7 @@ class Handler(RequestHandler):
     @property
     def patience(self) -> float:
         """Seconds that a page waits for a read of Redis."""
-        timeout = self.fleet.settings.redis.timeout
+        timeout: float = self.fleet.settings.redis.timeout
         return min(timeout, _GLANCE) if self.fleet.not_ready else timeout
 
 

@@ -236,14 +236,14 @@ def dropping(snapshot: Snapshot) -> list[str]:
     """Return sentences on the nodes that dropped events in the last five minutes."""
     names = {raw: name for raw, name in zip(snapshot.raw_ids, snapshot.ids, strict=True) if raw in snapshot.rising}
     found = [(names[raw], rise.dropped) for raw, rise in snapshot.rising.items() if raw in names and rise.dropped]
-    found.sort(key=lambda pair: -pair[1].count)
+    found.sort(key=lambda pair: -pair[1].rise)
     said = [
-        f"Node {shown(name)} drops events: {count(burst.count)} since {at(burst.since)}."
+        f"Node {shown(name)} drops events: {count(burst.rise)} since {at(burst.since)}."
         for name, burst in found[:_FIRST]
     ]
     left = found[_FIRST:]
     if left:
-        said.append(f"{len(left)} more nodes drop events: {count(sum(burst.count for _, burst in left))} in all.")
+        said.append(f"{len(left)} more nodes drop events: {count(sum(burst.rise for _, burst in left))} in all.")
     return said
 
 

@@ -1,11 +1,17 @@
 """A story as a file of promtool's unit tests."""
 
+import json
 import re
+from functools import cache
 from typing import Any, Final
 
-from simulated.story import Labels, Story
+from alert_rules import Tests, alerts, cut_down_to, needed_by
+from story import STORIES, Labels, Story
 
-PATIENCE: Final = 15
+INTERVALS: Final = (15, 30)
+"""Scrape intervals in seconds with which the rules must work."""
+
+PATIENCE: Final = INTERVALS[0]
 """Scrape interval in seconds for which the times of stories are right.
 
 With a longer interval alerts may begin and end later, by the difference.
@@ -39,12 +45,12 @@ class PromtoolFile:
             "group_eval_order": groups,
             "tests": [
                 {
-                    "name": title.replace("_", " "),
+                    "name": title,
                     "interval": f"{self._interval}s",
                     "input_series": self._story.series(self._interval),
                     "promql_expr_test": queries,
                     # Texts may contain values that depend on the scrapes, so they are compared at a single interval.
-                    "alert_rule_test": [self._text(*said) for said in self._story.says if self._interval == PATIENCE],
+                    "alert_rule_test": [self._text(**said) for said in self._story.says if self._interval == PATIENCE],
                 }
             ],
         }
@@ -80,7 +86,8 @@ class PromtoolFile:
         query = f"count(count_over_time({_alerts(self._story.alert, ())}[{end}s]))"
         return _query(query, end, len(self._story.turns) or None)
 
-    def _text(self, at: float, labels: dict[str, str], summary: str, description: str) -> dict[str, Any]:
+    def _text(self, at: float, summary: str, description: str, labels: Any = None) -> dict[str, Any]:
+        labels = labels or {}
         annotations = {name: _filled_in(text, labels) for name, text in self._rule["annotations"].items()}
         return {
             "eval_time": f"{self._floor(at)}s",
@@ -115,3 +122,18 @@ def _alerts(alert: str, labels: Labels) -> str:
 def _query(query: str, at: int, value: int | None) -> dict[str, Any]:
     samples = [] if value is None else [{"value": value}]
     return {"expr": query, "eval_time": f"{at}s", "exp_samples": samples}
+
+
+@cache
+def story_test(alert: str, title: str, interval: int) -> str:
+    """Return a story about an alert as a file of unit tests."""
+    tested = cut_down_to({alert} | needed_by(alerts()[alert]))
+    # Prometheus evaluates groups in any order. This is the worst order: an alert comes before its recordings.
+    order = sorted(tested, key=lambda group: not any(rule.get("alert") == alert for rule in group["rules"]))
+    written = PromtoolFile(Story(alert, **STORIES[alert][title]), alerts()[alert], interval)
+    return json.dumps(written.document(title, [group["name"] for group in order]))
+
+
+def story_tests(alert: str, interval: int = INTERVALS[0]) -> Tests:
+    """Return all stories about an alert as files of unit tests."""
+    return {f"{title}.yml": story_test(alert, title, interval) for title in STORIES.get(alert, ())}
