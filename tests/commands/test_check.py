@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import redis
-from conftest import Say
 from rights import ACL_RIGHTS
+from said import Say
 
 from exporter.commands.check import heartbeat_findings
 from exporter.settings import Heartbeat

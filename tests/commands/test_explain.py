@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from conftest import Say
+from said import Say
 
 from lab.fakes import FakeAlertmanager
 from lab.nodes import beat

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import Say
 from rights import ACL_RIGHTS
+from said import Say
 
 from exporter.commands.forget import NEVER_EXPIRES, NO_HASH, ONLINE, WROTE, Hashes
 from exporter.demo.platform import Node, Platform
@@ -142,7 +142,7 @@ def _beats_in_vain(server: RedisServer, over: Event) -> None:
 
 
 def test_user_without_a_right_deletes_nothing_and_is_told_which(say: Say, redis_server: RedisServer) -> None:
-    rights = [*(right for right in ACL_RIGHTS if right.startswith("+")), *FORGETS]
+    rights = [*(right for right in ACL_RIGHTS if right.startswith("+")), "+unwatch", *FORGETS]
     url = redis_server.url.replace("127.0.0.1", "u:pw@127.0.0.1")
     with redis_server.client() as client:
         client.hset("schedule:plan", "p1", "a")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import Say
+from said import Say
 
 from exporter.commands.command_line import SORT_FIELDS
 from exporter.snapshot.rows import COLUMNS
