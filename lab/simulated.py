@@ -192,6 +192,10 @@ class StoryNode(Node):
         texts |= {name: str(int(number)) for name, number in zip(names, self.counters, strict=True)}
         return texts | ({LOADED_FIELD: json.dumps(self.loaded)} if self.lists else {})
 
+    def state(self, place: int) -> dict[Any, Any]:
+        """Return the state of a portfolio: each has two open positions."""
+        return super().state(place) | {"position_count": "2"}
+
     def beat(self, redis: Any, now: float) -> None:
         """Write the heartbeat, and all else unless the node writes no hash."""
         if self.writes_metrics:
@@ -235,16 +239,17 @@ class Scheduler(Platform):
         self.portfolios = set(before) | self.deployed
         self.deployed.clear()
         kept = {name: node.loaded for name, node in nodes.items()}
-        if self.moves_all:
-            self.redis.delete("schedule:plan")
         super().look()
+        if self.moves_all:
+            names = [name for name, node in nodes.items() if node.alive]
+            places = enumerate(sorted(before), int(self._backwards))
+            self._write({portfolio: names[place % len(names)] for place, portfolio in places})
         plan = self._plan()
-        for name, loaded in kept.items():
-            moved = {each for each, node in before.items() if node == name and plan.get(each) != name}
-            told = () if name in self.unheard else nodes[name].loaded
-            if name in self.unheard:
-                moved.clear()
-            nodes[name].loaded = tuple(dict.fromkeys(each for each in (*loaded, *told) if each not in moved))
+        for name, node in nodes.items():
+            moved = {each for each, its_node in before.items() if its_node == name and plan.get(each) != name}
+            told = [each for each, its_node in plan.items() if its_node == name and node.alive]
+            stays = [each for each in kept[name] if each not in moved]
+            node.loaded = kept[name] if name in self.unheard else tuple(dict.fromkeys((*stays, *told)))
 
 
 class SimulatedSource:
