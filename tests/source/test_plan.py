@@ -1,4 +1,4 @@
-"""The scheduler's plan: of any kind and size, and how long ago the scheduler looked at it; never at a cluster's cost."""
+"""The scheduler's plan, and how long ago the scheduler looked at it: never at the cost of a cluster."""
 
 import time
 from collections.abc import Iterator
