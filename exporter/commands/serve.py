@@ -48,9 +48,10 @@ def run(loaded: Settings, _: argparse.Namespace | None = None) -> int:
     try:
         return asyncio.run(serve(loaded))
     except SettingsError as error:
-        from exporter.commands.config_files import all_errors  # noqa: PLC0415 - only errors need it
+        from exporter.commands.check import read_files  # noqa: PLC0415 - only errors need it
 
-        raise all_errors(error, loaded) from None
+        read_files(loaded)  # if a file is wrong, it raises the errors of all files
+        raise error from None
 
 
 async def serve(loaded: Settings) -> int:
@@ -95,7 +96,7 @@ async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
             log.info("stopping")
             journal.note(EventKind.EXPORTER, EXPORTER, "started", "stopped")
             if bridge:
-                await bridge.stop()
+                bridge.stop()
             await server.stop()
 
 
