@@ -207,9 +207,11 @@ def test_another_sentinel_is_asked_if_the_first_one_names_no_living_master(old: 
 
 
 def test_master_that_no_sentinel_knows_is_reported_in_one_line(opened: Open, redis_server: RedisServer) -> None:
-    with source_of(FakeSentinel(1), **{"redis.sentinel-master": "other"}) as source:
-        with pytest.raises(SourceError, match=r"^no Sentinel names a master 'other' \(see --redis\.url"):
-            read(source.reader())
+    with (
+        source_of(FakeSentinel(1), **{"redis.sentinel-master": "other"}) as source,
+        pytest.raises(SourceError, match=r"^no Sentinel names a master 'other' \(see --redis\.url"),
+    ):
+        read(source.reader())
     source = opened(redis_server.url, redis_mode="sentinel", redis_sentinel_master="m")
     with pytest.raises(SourceError, match=r"what answers is no Sentinel: see --redis\.mode"):
         read(source.reader())
