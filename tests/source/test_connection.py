@@ -59,7 +59,7 @@ def test_redis_py_has_the_one_private_name_that_is_used() -> None:
 def test_minimal_acl_user_suffices(program: str, tmp_path: Path) -> None:
     with running_redis(tmp_path / "redis", program) as server, server.client() as client:
         for name in ("a", "crashed", "zombie"):
-            beat(client, name, 600)
+            beat(client, name, 600, loaded_portfolio_ids=f'["of {name}"]')
         client.delete("heartbeat:node:crashed", "node:metrics:zombie")
         client.sadd("heartbeat:node:crashed", "a heartbeat that is a set")
         client.hset("schedule:plan", "p1", "a")

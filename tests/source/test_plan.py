@@ -91,7 +91,7 @@ def test_idle_time_is_the_scheduler_s_and_not_the_exporter_s(
         seconds = idle(source)
         time.sleep(0.1)
     assert seconds is not None
-    assert seconds >= 2, "the exporter's own reads do not count as looks"
+    assert seconds > 1, "the exporter's own reads do not count as looks"
     with redis_server.client() as scheduler:
         scheduler.hgetall(KEY)
     assert idle(source) == 0
