@@ -1,6 +1,6 @@
 """What the judge and the reads of the fleet show → entries of the journal, and log lines."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -39,31 +39,33 @@ Unix = Callable[[float], float]
 log = structlog.get_logger(__name__)
 
 
-def judged(changes: Sequence[Change], unix: Unix, answered: float) -> Iterator[Entry]:
+def judged(changes: Sequence[Change], unix: Unix, answered: float, alive: Collection[str]) -> Iterator[Entry]:
     """Yield the entries of the judge's changes.
 
     Args:
         changes: The changes, the oldest first.
         unix: Returns the Unix time of a monotonic time.
         answered: When Redis answered last, in monotonic seconds: a gap that reaches until then lasts.
+        alive: The nodes that are known to be alive: that an exporter sees them after its start is no change.
     """
     many = len(changes) > MOST_ARRIVALS
     commons: dict[object, Mapping[str, Any]] = {}
     for change in changes:
-        if change.kind is Kind.REDIS and change.before != change.after:
-            yield Entry(change.at, EventKind.REDIS, REDIS, change.before, change.after, _of_redis(change, unix))
-        elif change.kind is Kind.MASS_LOSS and change.before is not None:
-            yield Entry(change.at, EventKind.MASS_LOSS, shown_id(change.name), change.before, change.after)
-        elif change.kind is Kind.NODE:
+        name, before = shown_id(change.name), change.before and str(change.before)
+        arrived = before is None and change.after == State.ONLINE
+        if change.kind is Kind.REDIS and before != change.after:
+            yield Entry(change.at, EventKind.REDIS, REDIS, before, change.after, _of_redis(change, unix))
+        elif change.kind is Kind.MASS_LOSS and before is not None:
+            yield Entry(change.at, EventKind.MASS_LOSS, name, before, change.after)
+        elif change.kind is Kind.NODE and not (arrived and name in alive):
             seen = change.evidence
             like = change.why, change.loss, change.after, seen.hashed, seen.gap, seen.run_id, seen.role
-            common = commons.setdefault(like, NOTHING) or _of_node(change, unix, answered)
-            commons[like] = common
-            own = NOTHING if many and change.before is None and change.after == State.ONLINE else _own(change, unix)
-            name, before = shown_id(change.name), change.before and str(change.before)
-            yield Entry(change.at, EventKind.NODE, name, before, str(change.after), common, own)
+            if like not in commons:
+                commons[like] = _of_node(change, unix, answered)
+            own = NOTHING if many and arrived else _own(change, unix)
+            yield Entry(change.at, EventKind.NODE, name, before, str(change.after), commons[like], own)
             if change.loss and change.after == State.OFFLINE:
-                yield Entry(change.at, EventKind.MASS_LOSS, name, None, LOST, common)
+                yield Entry(change.at, EventKind.MASS_LOSS, name, None, LOST, commons[like])
 
 
 def _of_node(change: Change, unix: Unix, answered: float) -> dict[str, Any]:

@@ -119,7 +119,7 @@ class Journal:
 
     def see(self, changes: Sequence[Change], view: View) -> None:
         """Take the judge's changes, and log the important ones. The watch calls this after each round."""
-        self.add(judged(changes, self.unix, view.answered))
+        self.add(judged(changes, self.unix, view.answered, self._record.alive))
         log_changes(changes)
 
     def see_read(self, account: Account | None, drops: Mapping[bytes, float]) -> None:
