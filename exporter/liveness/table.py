@@ -6,7 +6,7 @@ seconds.
 """
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -71,7 +71,10 @@ class _Batch:
 
     def take(self, reading: Reading, least: int) -> None:
         """Replace the last look by this one, of which ``least`` is the lowest PTTL."""
-        self.last = replace(reading, fields=())
+        times = reading.asked, reading.at, reading.wall
+        self.last = Reading(
+            *times, reading.server, reading.names, (), reading.ttl_ms, reading.beats, reading.without_hash
+        )
         least = min((ms for ms in reading.ttl_ms if ms > 0), default=0) if least <= 0 else least
         self.first = reading.at + min(least / 1000, self.ttl)
 
