@@ -175,7 +175,7 @@ def test_what_ends_while_posts_fail_is_never_sent_again() -> None:
 def test_every_other_post_to_one_that_hangs_is_empty() -> None:
     # Posts wait in its socket and are read when it wakes up: few of them should tell old alerts.
     with FakeAlertmanager() as fake:
-        client = Posting(fake, timeout=0.1)
+        client = Posting(fake, timeout=0.4)
         assert client.post_due()
         fake.hangs = True
         client.die("a")
@@ -189,8 +189,8 @@ def test_every_other_post_to_one_that_hangs_is_empty() -> None:
 
 def test_alerts_are_posted_although_no_empty_post_was_ever_answered() -> None:
     with FakeAlertmanager() as fake:
-        fake.slow = 0.3
-        client = Posting(fake, timeout=0.1)
+        fake.slow = 1.0
+        client = Posting(fake, timeout=0.4)
         client.die("a")
         assert not client.post_due()
         assert sizes(fake) == [0, 1]
