@@ -169,6 +169,8 @@ class PrintCompletion(argparse.Action):
         import shtab  # noqa: PLC0415 - serving does not need it
 
         for action in _actions(parser):
+            if len(words := str(action.metavar).split("|")) > 1:
+                action.choices = action.choices or words
             if action.metavar == "FILE":
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
         print(shtab.complete(parser, values))  # noqa: T201
