@@ -27,7 +27,7 @@ from exporter.journal.journal import Journal
 from exporter.settings import load
 from exporter.source.discovery import Found
 from exporter.source.gather import Gathered
-from exporter.source.plan import Plan
+from exporter.source.plan import IdleTime, Plan
 from exporter.source.reading import MISSING, Reading, Server
 from exporter.telemetry import Telemetry
 from lab.fake_redis import FakeRedis
@@ -192,6 +192,10 @@ class StoryNode(Node):
         texts |= {name: str(int(number)) for name, number in zip(names, self.counters, strict=True)}
         return texts | ({LOADED_FIELD: json.dumps(self.loaded)} if self.lists else {})
 
+    def state(self, place: int) -> dict[Any, Any]:
+        """Return the state of a portfolio: each has two open positions."""
+        return super().state(place) | {"position_count": "2"}
+
     def beat(self, redis: Any, now: float) -> None:
         """Write the heartbeat, and all else unless the node writes no hash."""
         if self.writes_metrics:
@@ -204,6 +208,7 @@ class Scheduler(Platform):
     """One scheduler of the platform. Of two, one takes the nodes in the reverse order, so their plans differ.
 
     Attributes:
+        deployed: New portfolios, which the next look places.
         moves_all: Whether it places every portfolio anew at each look.
         unheard: Nodes that its messages do not reach.
     """
@@ -211,7 +216,7 @@ class Scheduler(Platform):
     def __init__(self, world: "World", *, backwards: bool) -> None:
         nodes = list(world.nodes.values())
         super().__init__(world.client, nodes[::-1] if backwards else nodes, lambda: world.timeline.now)
-        self.portfolios = set(world.portfolios)
+        self.deployed = set[str]()
         self.moves_all, self.unheard = False, set[str]()
         self._world, self._backwards = world, backwards
         self.next_look = world.timeline.now + self._dice.uniform(15, LOOP[1])
@@ -225,15 +230,26 @@ class Scheduler(Platform):
                 self._world.tries(self.look)
 
     def look(self) -> None:
-        """Look at the plan; nodes that the messages do not reach keep what they have."""
-        order = reversed(self._world.nodes) if self._backwards else iter(self._world.nodes)
-        self.nodes = {name: self._world.nodes[name] for name in order}
-        kept = {name: node.loaded for name, node in self.nodes.items() if name in self.unheard}
-        if self.moves_all:
-            self.redis.delete(_PLAN)
+        """Look at the plan, and tell the nodes what to load and what to unload; some hear nothing.
+
+        A portfolio that has dropped out of the plan stays out of it.
+        """
+        nodes, before = self._world.nodes, self._plan()
+        self.nodes = dict(reversed(nodes.items())) if self._backwards else dict(nodes)
+        self.portfolios = set(before) | self.deployed
+        self.deployed.clear()
+        kept = {name: node.loaded for name, node in nodes.items()}
         super().look()
-        for name, loaded in kept.items():
-            self.nodes[name].loaded = loaded
+        if self.moves_all:
+            names = [name for name, node in nodes.items() if node.alive]
+            places = enumerate(sorted(before), int(self._backwards))
+            self._write({portfolio: names[place % len(names)] for place, portfolio in places})
+        plan = self._plan()
+        for name, node in nodes.items():
+            moved = {each for each, its_node in before.items() if its_node == name and plan.get(each) != name}
+            told = [each for each, its_node in plan.items() if its_node == name and node.alive]
+            stays = [each for each in kept[name] if each not in moved]
+            node.loaded = kept[name] if name in self.unheard else tuple(dict.fromkeys((*stays, *told)))
 
 
 class SimulatedSource:
@@ -244,7 +260,7 @@ class SimulatedSource:
     """
 
     def __init__(self, redis: FakeRedis, clock: Callable[[], float]) -> None:
-        self._redis, self._clock, self.reads = redis, clock, True
+        self._redis, self._clock, self.reads, self._idle = redis, clock, True, IdleTime()
 
     def reader(self) -> "SimulatedSource":
         return self
@@ -310,8 +326,9 @@ class SimulatedSource:
 
     def plan(self, deadline: float) -> Plan:  # noqa: ARG002
         """Return the plan, and for how long nobody but the exporter has looked at it."""
-        words = self._ask(b"HGETALL", _PLAN)
-        return Plan(dict(zip(words[::2], words[1::2], strict=True)), self._ask(b"OBJECT", b"IDLETIME", _PLAN))
+        words, looked = self._ask(b"HGETALL", _PLAN), self._ask(b"OBJECT", b"IDLETIME", _PLAN)
+        server = Server("", "master", saving=self._redis.saving)
+        return Plan(dict(zip(words[::2], words[1::2], strict=True)), self._idle.counted(looked, server, self._clock()))
 
     def missing_rights(self) -> frozenset[str]:
         return frozenset()

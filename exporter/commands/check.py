@@ -351,8 +351,9 @@ def _compared(watchdogs: Iterable[Mapping[str, str]], settings: Alertmanager) ->
         rule = load_rules(settings.rules_file, (_WATCHDOG,))[_WATCHDOG]
     except SettingsError:  # a rules file needs the pushed alerts only
         rule = load_rules(None, (_WATCHDOG,))[_WATCHDOG]
-    own = {"alertname": _WATCHDOG, **rule.labels, **settings.labels}
-    differing = [{name: text for name, text in labels.items() if own.get(name) != text} for labels in watchdogs]
+    of_rule = {"alertname", *rule.labels}
+    added = [{name: text for name, text in labels.items() if name not in of_rule} for labels in watchdogs]
+    differing = [{name: text for name, text in each.items() if settings.labels.get(name) != text} for each in added]
     if not differing:
         yield Finding(
             f"It has no alert {_WATCHDOG}.",

@@ -199,32 +199,31 @@ class Hashes:
             RedisError: Redis did not answer, or refused a command; then the hash is kept.
         """
         heartbeat, metrics = self._heartbeat + name, self._metrics + name
-        with self._client.pipeline() as transaction:
-            # redis-py sends a transaction in one write. Without the right to MULTI, UNLINK would run alone.
-            transaction.watch(heartbeat)
-            transaction.multi()
-            try:
-                transaction.execute()
-            except ResponseError as error:
-                if "without MULTI" in str(error):
-                    raise SourceError(
-                        "Redis refuses MULTI to this user (docs/how-to/redis.md lists the rights)"
-                    ) from None
-                raise
-            transaction.watch(heartbeat, metrics, self._plan)
-            listed, why = self._looked(transaction, heartbeat, metrics)
-            planned = transaction.hmget(self._plan, listed) if listed else []
-            unplanned = [each for each, node in zip(listed, planned, strict=True) if node is None]
-            lost = [each for each in unplanned if self._traces[each] <= 1]
-            if not why and lost and not with_portfolios:
-                why = f"kept: it alone names {_portfolios(lost)}, in no plan; --with-portfolios deletes it all the same"
-            if not why and self._sure:
+        listed: list[str] = []
+        lost: list[str] = []
+        try:
+            with self._client.pipeline() as transaction:
+                # redis-py sends a transaction in one write. Without the right to MULTI, UNLINK would run alone.
+                transaction.watch(heartbeat)
                 transaction.multi()
-                transaction.unlink(metrics)
-                try:
+                transaction.execute()
+                transaction.watch(heartbeat, metrics, self._plan)
+                listed, why = self._looked(transaction, heartbeat, metrics)
+                planned = transaction.hmget(self._plan, listed) if listed else []
+                unplanned = [each for each, node in zip(listed, planned, strict=True) if node is None]
+                lost = [each for each in unplanned if self._traces[each] <= 1]
+                if not why and lost and not with_portfolios:
+                    why = f"kept: it alone names {_portfolios(lost)}, in no plan; --with-portfolios deletes it"
+                if not why and self._sure:
+                    transaction.multi()
+                    transaction.unlink(metrics)
                     transaction.execute()
-                except WatchError:
-                    why = WROTE
+        except WatchError:
+            why = WROTE
+        except ResponseError as error:
+            if "without MULTI" not in str(error):
+                raise
+            raise SourceError("Redis refuses MULTI to this user (docs/how-to/redis.md lists the rights)") from None
         if not why:
             self._traces.subtract(listed)
         return lost, why

@@ -12,9 +12,10 @@ import yaml
 
 from docs.source import __main__ as generator
 from docs.source.alerts import alert_names
-from docs.source.flags import OPTIONS, flag_names
+from docs.source.flags import flag_names
 from docs.source.metrics import metric_names
 from exporter import __version__
+from exporter.cli import _COMMANDS
 from exporter.settings import all_settings
 
 ROOT = Path(__file__).parents[2]
@@ -95,7 +96,7 @@ def test_no_flag_variable_command_or_make_target_is_unknown() -> None:
     flags = flag_names() | RETIRED | {"--cluster.listen-address", "--storage.path"}
     assert unknown(r"(?<![\w-])--[a-z]+(?:[.-][a-z]+)*\.[a-z]+(?:[.-][a-z]+)*", flags) == []
     assert unknown(r"\bGINKGO_EXPORTER_[A-Z_]+\b", [setting.variable for setting in all_settings()]) == []
-    assert unknown(r"(?<![\w./-])(?<!SETUSER )ginkgo-exporter ([a-z]+)\b(?!/)", {*OPTIONS, "serve", "check"}) == []
+    assert unknown(r"(?<![\w./-])(?<!SETUSER )ginkgo-exporter ([a-z]+)\b(?!/)", set(_COMMANDS)) == []
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert unknown(r"^ *make ([a-z-]+)", targets) == []
 
