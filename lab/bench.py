@@ -271,6 +271,7 @@ def _start(program: Served, nodes: int) -> list[float]:
     wait_for(whole)
     ready, cpu = time.monotonic() - program.started, program.cpu_seconds
     seconds = median(timed(scraper) for _ in range(SCRAPES))
+    scraper.close()
     return [ready, cpu, seconds, (program.cpu_seconds - cpu) / SCRAPES, program.memory()]
 
 
