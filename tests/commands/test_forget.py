@@ -196,7 +196,7 @@ def test_no_key_of_a_living_node_and_no_last_trace_goes_beside_a_living_platform
             platform = Platform(own, nodes, lambda: 0.0)
             platform.begin()
             for turn in range(10**9):
-                if over.is_set():
+                if over.wait(0.01):
                     return
                 node = nodes[turn % len(nodes)]
                 node.start(own, 0.0)
