@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 from prometheus_client import Counter, Histogram
 
-from exporter.journal.event import Entry, EventKind
+from exporter.journal.event import EventKind
 from exporter.journal.journal import Journal
 from exporter.push.alerts import Alert, AlertTexts, Key
 from exporter.push.transport import Transport
@@ -188,7 +188,7 @@ class Alertmanager:
         body += [self._body(alert, self._clocks.ended(alert.starts, now)) for alert in ended]
         reply = self._transport.post(body)
         self._unanswered = reply.timed_out
-        if reply.answered:
+        if reply.date is not None:
             self._clocks.observe(reply.date, reply.sent, reply.received)
         self._note_result(reply.problem)
         if reply.problem:
@@ -221,14 +221,12 @@ class Alertmanager:
 
     def _tell(self, alerts: Sequence[Alert], before: str | None, after: str, evidence: Mapping[str, Any]) -> None:
         """Tell the journal of alerts: an event for those of each name, about the alert and its nodes."""
-        now = self._clock()
         for name, some in groupby(sorted(alerts), key=lambda alert: alert.name):
-            common = {**evidence, "alertname": name}
             starts = {alert.subject: round(self._journal.unix(alert.starts), 3) for alert in some}
-            starts = {name: min(starts.values())} | {subject: at for subject, at in starts.items() if subject}
+            rows = {name: min(starts.values())} | {subject: at for subject, at in starts.items() if subject}
+            common = {**evidence, "alertname": name}
             self._journal.add(
-                Entry(now, EventKind.PUSH, subject, before, after, common, {"starts_at": at})
-                for subject, at in starts.items()
+                EventKind.PUSH, before, after, {subject: {"starts_at": at} for subject, at in rows.items()}, common
             )
 
     def _body(self, alert: Alert, times: Mapping[str, str]) -> dict[str, Any]:
