@@ -8,18 +8,22 @@ import gc
 import io
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pkgutil import resolve_name
 from typing import Final, NamedTuple, NoReturn
 
 from exporter import __revision__, __version__, demo, settings
-from exporter.commands import options
-from exporter.commands.argument_parser import ArgumentParser
-from exporter.commands.completion import PrintCompletion
-from exporter.commands.exit_codes import ExitCode
-from exporter.commands.streams import drop_unwritable_output, nowhere
+from exporter.commands.command_line import (
+    ArgumentParser,
+    ExitCode,
+    PrintCompletion,
+    add_options,
+    drop_unwritable_output,
+    nowhere,
+    say,
+)
 from exporter.errors import ExporterError, SettingsError
 from exporter.settings import Settings
 
@@ -34,7 +38,6 @@ class _Command(NamedTuple):
         run: The place of its function, which takes the settings and the parsed flags, and returns an exit code.
         meaning: What it does, in the words of ``--help``.
         usage: How it is called.
-        add_options: Adds the flags that only this command has.
         sections: The sections of the settings whose flags it takes.
         quiet: Whether it logs only if a flag asks for it: a log line would stand in the middle of a table.
     """
@@ -42,30 +45,23 @@ class _Command(NamedTuple):
     run: str
     meaning: str
     usage: str = "ginkgo-exporter {} [flags]"
-    add_options: Callable[[argparse.ArgumentParser], None] | None = None
     sections: Sequence[str] = Settings._fields
     quiet: bool = False
 
 
 _COMMANDS: Final = {
     "serve": _Command("exporter.commands.serve:run", "serve metrics; this is the default command"),
-    "demo": _Command(
-        "exporter.cli:run_demo",
-        "simulate nodes on an embedded Valkey, and serve their metrics",
-        add_options=demo.add_flags,
-    ),
-    "check": _Command("exporter.commands.check:check", "check the configuration, Redis and Alertmanager once"),
+    "demo": _Command("exporter.cli:run_demo", "simulate nodes on an embedded Valkey, and serve their metrics"),
+    "check": _Command("exporter.commands.check:run", "check the configuration, Redis and Alertmanager once"),
     "nodes": _Command(
-        "exporter.commands.nodes:run",
+        "exporter.commands.listing:nodes",
         "show all nodes as a table, JSON or CSV",
-        add_options=options.add_nodes_options,
         sections=_READING,
         quiet=True,
     ),
     "portfolios": _Command(
-        "exporter.commands.portfolios:run",
+        "exporter.commands.listing:portfolios",
         "show all portfolios as a table, JSON or CSV: is each of them traded?",
-        add_options=options.add_portfolios_options,
         sections=_READING,
         quiet=True,
     ),
@@ -73,23 +69,20 @@ _COMMANDS: Final = {
         "exporter.commands.explain:run",
         "tell what happened to a node, a portfolio or an alert, and why it was judged so",
         "ginkgo-exporter {} [NODE|PORTFOLIO|ALERT] [flags]",
-        options.add_explain_options,
-        sections=("config", "journal", "web", "log"),
+        sections=(*_READING, "journal"),
         quiet=True,
     ),
     "forget": _Command(
         "exporter.commands.forget:run",
         "delete what crashed nodes left in Redis",
         "ginkgo-exporter {0} NODE… [flags]\n       ginkgo-exporter {0} --rehomed | --offline-longer-than TIME [flags]",
-        options.add_forget_options,
         sections=_READING,
         quiet=True,
     ),
     "rules": _Command(
-        "exporter.commands.rules:run",
+        "exporter.cli:run_rules",
         "print the alert rules for Prometheus, with your links, labels, thresholds and selectors",
         "ginkgo-exporter {} [--config.file FILE]",
-        options.add_rules_options,
         sections=(),
     ),
 }
@@ -173,7 +166,7 @@ def _hidden(package: str) -> Iterator[None]:
 def _fail(reason: str, code: int) -> NoReturn:
     with suppress(OSError):
         for line in reason.splitlines() or [""]:
-            print(f"ginkgo-exporter: {line}", file=sys.stderr)  # noqa: T201
+            say(f"ginkgo-exporter: {line}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -202,15 +195,16 @@ def _parser() -> ArgumentParser:
             allow_abbrev=False,
         )
         below.set_defaults(command=name)
-        below.fill = partial(_fill, below, command)
+        below.fill = partial(_fill, below, name)
     settings.add_flags(parser)
     return parser
 
 
-def _fill(parser: ArgumentParser, command: _Command) -> None:
-    if command.add_options:
-        command.add_options(parser)
-    settings.add_flags(parser, command.sections)
+def _fill(parser: ArgumentParser, name: str) -> None:
+    if name == "demo":
+        demo.add_flags(parser)
+    add_options(parser, name)
+    settings.add_flags(parser, _COMMANDS[name].sections)
 
 
 def run_demo(loaded: Settings, arguments: argparse.Namespace) -> int:
@@ -218,3 +212,11 @@ def run_demo(loaded: Settings, arguments: argparse.Namespace) -> int:
     from exporter.commands.serve import serving
 
     return demo.run(loaded, arguments, serving)
+
+
+def run_rules(_: Settings, arguments: argparse.Namespace) -> int:
+    """Print the alert rules with the settings of an operator; return an exit code."""
+    from exporter.alerting_rules.rules import rules_text
+
+    sys.stdout.write(rules_text(arguments.rules_config))
+    return ExitCode.SUCCESS

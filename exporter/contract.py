@@ -1,11 +1,10 @@
 """The one table of what a node writes and what is exported of it.
 
-Reader, renderer, collector, page and documentation all take their names, types
-and texts from here.
+Reader, exposition, page, table, API and documentation all take their names, types and texts from here. A new metric of
+nodes is one line in ``NUMBERS``.
 """
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 STATUSES: Final = ("RUNNING", "PAUSED", "STOPPED")
 """The values that a node's ``status`` field may have, in the order they are exported."""
@@ -26,8 +25,7 @@ MEGABYTE: Final = 1_048_576
 """Bytes in one MB of ``memory_usage``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(NamedTuple):
     """One exported family with the label ``node_id``.
 
     Attributes:
@@ -36,8 +34,12 @@ class Metric:
         help: Its HELP text, naming the source.
         json: Its key in ``/api/v1/nodes``; empty if it is not listed there.
         field: The field of the node's hash that it comes from, if it does.
+        title: The heading of its column on page and table; empty if it has none. In small letters it names the column.
+        short: A shorter heading for narrow tables; empty to use the title.
+        show: How people read its value.
         multiply: Factor from the field's unit to the metric's.
         divide: Divisor from the field's unit to the metric's.
+        label: A second label; empty without one.
     """
 
     name: str
@@ -45,13 +47,22 @@ class Metric:
     help: str
     json: str = ""
     field: str | None = None
+    title: str = ""
+    short: str = ""
+    show: Literal["count", "percent", "memory"] = "count"
     multiply: int = 1
     divide: int = 1
+    label: str = ""
 
     @property
     def family(self) -> str:
         """The family's name, as OpenMetrics has it: a counter's without ``_total``."""
         return self.name.removesuffix("_total") if self.kind == "counter" else self.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of its labels."""
+        return ("node_id", self.label) if self.label else ("node_id",)
 
 
 UP: Final = Metric(
@@ -77,20 +88,49 @@ STATUS: Final = Metric(
     "1 for the status that the node reports, 0 for the other known ones (field status).",
     json="status",
     field=STATUS_FIELD,
+    label="status",
 )
 MASS_LOST: Final = Metric(
     "ginkgo_node_mass_lost",
     "gauge",
     "1 for nodes that are lost together in a mass loss; absent for all others (from the ends of their heartbeats).",
+    label="loss",
+)
+EVENTS: Final = Metric(
+    "ginkgo_node_events_total",
+    "counter",
+    "Events that the node took for routing since it started (field total_events).",
+    json="events",
+    field="total_events",
+    title="Events",
+)
+BACKPRESSURE: Final = Metric(
+    "ginkgo_node_backpressure_total",
+    "counter",
+    "Times that a full queue pushed back since the node started (field backpressure_count).",
+    json="backpressure",
+    field="backpressure_count",
+    title="Backpressure",
+    short="Backpr.",
+)
+DROPPED: Final = Metric(
+    "ginkgo_node_dropped_events_total",
+    "counter",
+    "Events that the node dropped since it started (field dropped_events).",
+    json="dropped_events",
+    field="dropped_events",
+    title="Drops",
 )
 
-GAUGES: Final = (
+NUMBERS: Final = (
     Metric(
         "ginkgo_node_portfolios",
         "gauge",
         "Portfolios that the node has loaded (field portfolio_count).",
         json="portfolios",
         field="portfolio_count",
+        title="Portfolios",
+        short="Portf.",
     ),
     Metric(
         "ginkgo_node_queue_size",
@@ -98,6 +138,7 @@ GAUGES: Final = (
         "Average queue length over the node's portfolios (field queue_size).",
         json="queue_size",
         field="queue_size",
+        title="Queue",
     ),
     Metric(
         "ginkgo_node_cpu_usage_ratio",
@@ -105,6 +146,8 @@ GAUGES: Final = (
         "CPU use of the node as a ratio, 1 being 100 percent (field cpu_usage).",
         json="cpu_usage_ratio",
         field="cpu_usage",
+        title="CPU",
+        show="percent",
         divide=100,
     ),
     Metric(
@@ -113,35 +156,18 @@ GAUGES: Final = (
         "Memory that the node uses (field memory_usage, in MB of 1048576 bytes).",
         json="memory_usage_bytes",
         field="memory_usage",
+        title="Memory",
+        show="memory",
         multiply=MEGABYTE,
     ),
+    EVENTS,
+    BACKPRESSURE,
+    DROPPED,
 )
-COUNTERS: Final = (
-    Metric(
-        "ginkgo_node_events_total",
-        "counter",
-        "Events that the node took for routing since it started (field total_events).",
-        json="events",
-        field="total_events",
-    ),
-    Metric(
-        "ginkgo_node_backpressure_total",
-        "counter",
-        "Times that a full queue pushed back since the node started (field backpressure_count).",
-        json="backpressure",
-        field="backpressure_count",
-    ),
-    Metric(
-        "ginkgo_node_dropped_events_total",
-        "counter",
-        "Events that the node dropped since it started (field dropped_events).",
-        json="dropped_events",
-        field="dropped_events",
-    ),
-)
-
-NUMBERS: Final = (*GAUGES, *COUNTERS)
 """The metrics read from a numeric field of a node's hash."""
+
+GAUGES: Final = tuple(metric for metric in NUMBERS if metric.kind == "gauge")
+COUNTERS: Final = tuple(metric for metric in NUMBERS if metric.kind == "counter")
 
 NODE_METRICS: Final = (UP, MASS_LOST, HEARTBEAT_TTL, LAST_HEARTBEAT, *NUMBERS, STATUS)
 """All per-node families, in the order they are exported."""

@@ -35,7 +35,7 @@ SCRAPES: Final = 60
 SETTLE: Final = 35.0
 """Seconds from an exporter's start until it is idle: by then it has read each node at a deadline once."""
 _SLOW: Final = 10.0  # seconds: a way that takes longer is measured in a third of the rounds
-_SAMPLES: Final = 12  # of each node; a body with fewer samples is no whole scrape
+_SAMPLES: Final = 8  # of each node; a body with fewer samples is no whole scrape
 _CORES: Final = sorted(os.sched_getaffinity(0))
 _PUSH: Final = ("without push", "with push")
 _OF_NODES: Final = ("set", "hset", "setex")
@@ -103,10 +103,10 @@ class Stand:
         self._stack.callback(program.kill)
         return program
 
-    def plain(self, module: str, redis: Redis, *way: str) -> "Program":
-        """Start a plain exporter."""
+    def script(self, redis: Redis) -> "Program":
+        """Start the plain script."""
         port = free_port()
-        return self.program(sys.executable, "-m", f"lab.{module}", *way, redis.port, port, port=port)
+        return self.program(sys.executable, "-m", "lab.script", redis.port, port, port=port)
 
     def way(
         self, name: str, redis: Redis, nodes: ManyNodes, program: "Served | None" = None, encoding: str = "identity"
@@ -216,8 +216,7 @@ def scrapes(stand: Stand, nodes: int, rounds: int, others: int = 0, *, slow_ways
     ]
     if slow_ways:
         ways.append(stand.way("redis_exporter with Lua", redis, beating, stand.redis_exporter(redis)))
-        plain = {how: stand.plain("plain", redis, how) for how in ("pipelined", "plain")}
-        ways += [stand.way(f"plain Python, {how}", redis, beating, program) for how, program in plain.items()]
+        ways.append(stand.way("a plain script", redis, beating, stand.script(redis)))
     if others:
         alone, alone_nodes = stand.redis(nodes)
         ways.append(stand.way("ginkgo-exporter without the other keys", alone, alone_nodes, stand.exporter(alone)))
@@ -257,7 +256,7 @@ def footprint(stand: Stand, starts: int, nodes: int = 5) -> Iterator[str]:
     for number in range(starts + 1):
         for values, ours in zip(measured, (True, False), strict=True):
             beating.beat()
-            program = stand.exporter(redis) if ours else stand.plain("script", redis)
+            program = stand.exporter(redis) if ours else stand.script(redis)
             figures = _start(program, nodes)
             program.kill()
             if number:  # the first start may have to make bytecode

@@ -38,12 +38,11 @@ class Answer:
     """One answer of the exporter.
 
     Attributes:
-        source: How it was asked for: scrape, JSON or table.
+        source: How it was asked for: scrape or JSON.
         since, until: The times of the request and of the complete answer, in monotonic seconds.
         states: The state of each node by its id; None if the answer says that Redis cannot be read.
         values: The known values of each node, by the API's keys.
         own: The samples without a node, by name and labels; empty if the answer has no such samples.
-        fresh: Whether the process that answered had never looked at Redis before.
         lost: The members of mass losses.
         faults: The state of each portfolio that a scrape lists, the node that it names, and the Unix time of its start.
     """
@@ -54,7 +53,6 @@ class Answer:
     states: Mapping[str, str] | None
     values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     own: Mapping[tuple[str, ...], float] = field(default_factory=dict)
-    fresh: bool = False
     lost: frozenset[str] = frozenset()
     faults: Mapping[str, tuple[str, str, float]] = field(default_factory=dict)
 
@@ -91,15 +89,15 @@ def of_scrape(since: float, until: float, body: str) -> Answer:
     return Answer("scrape", since, until, states if up else None, values, own, lost=frozenset(lost), faults=faults)
 
 
-def of_json(source: str, since: float, until: float, text: str, *, fresh: bool = False) -> Answer:
-    """Return the answer that JSON in the API's form holds."""
+def of_json(since: float, until: float, text: str) -> Answer:
+    """Return the answer of the API."""
     answer = json.loads(text)
     states = {row["node_id"]: row["state"] for row in answer["nodes"]}
     values = {
         row["node_id"]: {key: _plain(row[key]) for key in _JSON.values() if key and row.get(key) is not None}
         for row in answer["nodes"]
     }
-    return Answer(source, since, until, states if answer["redis_up"] else None, values, fresh=fresh)
+    return Answer("JSON", since, until, states if answer["redis_up"] else None, values)
 
 
 def _plain(value: Any) -> Any:
@@ -170,16 +168,15 @@ class Oracle:
     def judge(self, answer: Answer) -> Iterator[str]:
         """Yield a text for each thing that is wrong in an answer."""
         since = answer.since
-        if not answer.fresh and self._unread_since is not None:
+        if self._unread_since is not None:
             since = max(self._unread_since, since - READ_TIMEOUT)  # it may share a read that began before
         if answer.states is None:
             yield from self._judge_unread(answer, since)
             return
         if any(f.down_from <= since and answer.until <= f.down_until for f in self.chance.faults if not f.readable):
             yield "it read a Redis that was down"
-        if not answer.fresh:
-            self._unread_since = None
-            self.chance.tidy(since)
+        self._unread_since = None
+        self.chance.tidy(since)
         for name in self.nodes:
             yield from (f"{name!r}: {wrong}" for wrong in self._judge_node(answer, name, since))
         yield from (f"{name!r}: no such node" for name in answer.states.keys() - self.nodes.keys())
@@ -239,7 +236,7 @@ class Oracle:
     # --- one node --------------------------------------------------------------------------
 
     def _judge_node(self, answer: Answer, name: str, since: float) -> Iterator[str]:
-        memory = Memory() if answer.fresh else self._memories.setdefault(name, Memory())
+        memory = self._memories.setdefault(name, Memory())
         state = (answer.states or {}).get(name, GONE)
         allowed = self._allowed(answer, name, memory, since)
         if state not in allowed:
@@ -248,7 +245,7 @@ class Oracle:
         if state != GONE:
             values = answer.values.get(name, {})
             yield from self._judge_values(answer, name, state, values, since)
-            if not answer.fresh and memory.values and not any(at > memory.since for at in self.nodes[name].births):
+            if memory.values and not any(at > memory.since for at in self.nodes[name].births):
                 for key in _COUNTERS & memory.values.keys() & values.keys():
                     if values[key] < memory.values[key]:
                         yield f"{key} went back from {memory.values[key]} to {values[key]}"
@@ -270,7 +267,7 @@ class Oracle:
                 allowed |= self._without_beat(answer, name, memory, since)
             if not all(self.hash(name).values(since, until)) or self._may_be_forgotten(name, memory, since, until):
                 allowed.add(GONE)
-        looked = 0.0 if answer.fresh else DISCOVERY + BUSY_MACHINE + slack
+        looked = DISCOVERY + BUSY_MACHINE + slack
         appeared = max(
             self._appeared(name), self._started, *(f.until for f in self.chance.faults if f.since <= until), 0
         )
@@ -296,7 +293,7 @@ class Oracle:
         """Return the states allowed for a node without heartbeat that has a hash, or whose keys were lost."""
         allowed, until, chance = set(), answer.until, self.chance
         beats = self.heartbeat(name).possible(since, until, values_only=True)
-        known = memory.alive and not answer.fresh
+        known = memory.alive
         if memory.offline_at is not None:
             allowed.add(OFFLINE)  # it stays offline unless the exporter saw a beat
             if all(beat.begun < memory.offline_at for beat in beats):
@@ -309,9 +306,11 @@ class Oracle:
             limit = GRACE if chance.troubled(beat.begun, since) else TTL
             if chance.least(beat.ended, since) < limit + HOLD + chance.slack:
                 allowed.add(UNDECIDED)
-        # One that the exporter has never seen alive waits for as long after any fault that a new process may hear of.
+        # One that the exporter has never seen alive waits for as long after any fault that a new process may hear of,
+        # and a new process takes earlier refusals for present ones.
         waits = GRACE + HOLD + FULL_SECONDS + DISCOVERY + BUSY_MACHINE + chance.slack
-        if not known and chance.troubled(since - waits, since):
+        refused = bool(self.recorder.refused) and since < self._started + waits
+        if not known and (refused or chance.troubled(since - waits, since)):
             allowed.add(UNDECIDED)
         # A hang hides a death. The exporter sees it when the hang ends, and may hold it back from then on.
         if hung and since < max(hung) + HOLD + PROBE + chance.slack:

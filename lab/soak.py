@@ -27,13 +27,13 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from exporter.contract import LOADED_FIELD, STATUS_FIELD
-from exporter.demo.platform import Platform
+from exporter.demo.platform import Disk, Platform
 from lab.monitoring import Alertmanager, Webhook, one_receiver
 from lab.oracle import DISCOVERY, OFFLINE, ONLINE, READ_TIMEOUT, UNDECIDED, Answer, Oracle, of_json, of_scrape
 from lab.pages import Events, Pages
 from lab.platform import RandomNode
 from lab.servers import Exporter, RedisServer, wait_for
-from lab.truth import GRACE, HOLD, PLAN, TTL, UNREADABLE, Chance, Fault, Lateness, Recorder
+from lab.truth import GRACE, HOLD, PLAN, TTL, UNREADABLE, Chance, Fault, Lateness, Recorder, Span
 
 SPEED: Final = 30 / TTL
 NAMES: Final = (
@@ -54,11 +54,7 @@ BUSIEST: Final = 0.3
 """Share of a core that a process may use between two looks. One that tries something again and again uses more."""
 _TOLD: Final = 50
 _SOON: Final = 0.05
-_BUSY: Final = """
-local function now() local time = redis.call('TIME') return time[1] + time[2] / 1e6 end
-local over = now() + ARGV[1]
-repeat until now() > over
-"""
+CRASH_LOOP, FAR_AWAY = "crash loop", "away for over a minute"
 
 
 class Mode(StrEnum):
@@ -215,156 +211,118 @@ Course = Iterator[float]
 """The course of a fault. It yields the seconds to wait before its next step."""
 
 
+Step = Callable[[], object]
+
+
 class Faults:
     """The faults of Redis: each begins, lasts a while, and ends with Redis as it was before.
 
     Args:
         server: The Redis.
         recorder: Takes note of lost data.
+
+    Attributes:
+        all: Of each fault its begin, its end, the least and the most seconds between them, and what it is besides.
     """
 
     def __init__(self, server: FaultyRedis, recorder: Recorder) -> None:
         self._redis, self._recorder = server, recorder
-        self.all: dict[str, tuple[Callable[[Fault, float], Course], tuple[float, float]]] = {
-            "killed, back with its data": (self._kill, SHORT),
-            "killed, back after a while": (self._kill, LONG),
-            "killed, back empty": (self._kill_and_wipe, SHORT),
-            "killed, back empty after a while": (self._kill_and_wipe, LONG),
-            "crash loop": (self._crash_loop, (1.6, 2.0)),
-            "hangs for a moment": (self._hang, SHORT),
-            "hangs": (self._hang, LONG),
-            "away for over a minute": (self._hang, AWAY),
-            "connections cut": (self._cut, (0.0, 0.0)),
-            "asleep": (self._sleep, SHORT),
-            "busy with a script": (self._script, LONG),
-            "full": (self._full, SHORT),
-            "full for a while": (self._full, LONG),
-            "password rotated": (self._rotate, (0.0, 0.1)),
-            "password rotated, file late": (self._rotate, LONG),
-            "writes refused, memory full": (self._refuse("maxmemory"), LONG),
-            "writes refused for a moment": (self._refuse("maxmemory"), SHORT),
-            "writes refused, no replica": (self._refuse("min-replicas-to-write"), LONG),
-            "writes refused, snapshot failed": (self._fail_to_save, LONG),
-            "all data deleted": (self._flush, (0.0, 0.1)),
+        self._back: Step = lambda: None
+        kill, start, readable = server.kill, server.start, ("readable",)
+        rotate = self._rotate, lambda: server.password_file.write_text(server.password)
+        snapshot = self._fail_to_save, self._save
+        full = self._fill, lambda: server.control.config_set("maxclients", 10_000)
+        self.all: dict[str, tuple[Step, Step, Span, tuple[str, ...]]] = {
+            "killed, back with its data": (kill, start, SHORT, ("restart",)),
+            "killed, back after a while": (kill, start, LONG, ("restart",)),
+            "killed, back empty": (self._kill, self._start_empty, SHORT, ("restart",)),
+            "killed, back empty after a while": (self._kill, self._start_empty, LONG, ("restart",)),
+            CRASH_LOOP: (kill, start, (1.6, 2.0), ("restart",)),
+            "hangs for a moment": (server.pause, server.resume, SHORT, ()),
+            "hangs": (server.pause, server.resume, LONG, ()),
+            FAR_AWAY: (server.pause, server.resume, AWAY, ()),
+            "connections cut": (server.cut, server.cut, (0.0, 0.1), ()),
+            "busy with a script": (self._run_script, self._end_script, LONG, ()),
+            "full": (*full, SHORT, ()),
+            "full for a while": (*full, LONG, ()),
+            "password rotated": (*rotate, (0.0, 0.1), ()),
+            "password rotated, file late": (*rotate, LONG, ()),
+            "writes refused, memory full": (*self._setting("maxmemory"), LONG, readable),
+            "writes refused for a moment": (*self._setting("maxmemory"), SHORT, readable),
+            "writes refused, no replica": (*self._setting("min-replicas-to-write"), LONG, readable),
+            "writes refused, snapshot failed": (*snapshot, LONG, readable),
+            "all data deleted": (self._flush, server.ready, (0.0, 0.1), ("readable", "flush")),
         }
         if "paused_actions" in server.control.info("clients"):  # Redis 8.0 does not tell of pauses
-            self.all["writes paused"] = self._pause, LONG
+            pause = (lambda: server.control.client_pause(60_000, all=False)), (lambda: server.control.client_unpause())  # noqa: PLW0108 - the client changes
+            self.all["writes paused"] = *pause, LONG, ("readable", "paused")
 
     def course(self, kind: str, fault: Fault, dice: random.Random) -> Course:
-        """Make a fault."""
-        act, (least, most) = self.all[kind]
-        fault.since = time.monotonic()
-        yield from act(fault, dice.uniform(least, most))
+        """Make a fault. In a crash loop Redis's runs are too short for the nodes to beat."""
+        begin, end, bounds, flags = self.all[kind]
+        fault.since, loops = time.monotonic(), 6 if kind == CRASH_LOOP else 1
+        for flag in flags:
+            setattr(fault, flag, True)
+        for _ in range(loops):
+            if time.monotonic() - fault.down_until > 1.4:
+                fault.down_from = math.inf  # the machine was slow, and the last run was long enough
+            begin()
+            fault.down_from = min(fault.down_from, time.monotonic())
+            yield dice.uniform(*bounds)
+            fault.down_until = time.monotonic()
+            end()
+            yield 0.4 if loops > 1 else 0.0
         self._redis.ready()
         fault.until = time.monotonic()
 
-    def _kill(self, fault: Fault, seconds: float, *, wipe: bool = False) -> Course:
-        fault.restart, begun = True, time.monotonic()
+    def _kill(self) -> None:
+        begun = time.monotonic()
         self._redis.kill()
-        fault.down_from = min(fault.down_from, time.monotonic())
-        back = self._recorder.lose(begun) if wipe else None
-        yield seconds
-        if wipe:
-            shutil.rmtree(self._redis.folder / "appendonlydir")
-        fault.down_until = time.monotonic()
+        self._back = self._recorder.lose(begun)
+
+    def _start_empty(self) -> None:
+        shutil.rmtree(self._redis.folder / "appendonlydir")
         self._redis.start()
-        if back:
-            back()
+        self._back()
 
-    def _kill_and_wipe(self, fault: Fault, seconds: float) -> Course:
-        return self._kill(fault, seconds, wipe=True)
+    def _run_script(self) -> None:
+        """Let Redis execute a script that keeps it from answering other clients; from then on it answers BUSY."""
+        self._redis.control.config_set("busy-reply-threshold", 500)
+        self._connection = self._redis.control.connection_pool.get_connection()
+        self._connection.send_command("EVAL", "while true do end", "0")
 
-    def _crash_loop(self, fault: Fault, seconds: float) -> Course:
-        """Kill Redis again and again. Its runs are too short for the nodes to beat."""
-        for _ in range(6):
-            if time.monotonic() - fault.down_until > 1.4:
-                fault.down_from = time.monotonic()  # the machine was slow, and the last run was long enough
-            yield from self._kill(fault, seconds)
-            yield 0.4
+    def _end_script(self) -> None:
+        with self._redis.client(password=self._redis.password) as client:
+            client.script_kill()
+        self._connection.disconnect()
 
-    def _down(self, fault: Fault, seconds: float, end: Callable[[], object]) -> Course:
-        """Take note that nobody can use Redis from now on, until ``end`` is called."""
-        fault.down_from = time.monotonic()
-        yield seconds
-        fault.down_until = time.monotonic()
-        end()
-
-    def _hang(self, fault: Fault, seconds: float) -> Course:
-        self._redis.pause()
-        return self._down(fault, seconds, self._redis.resume)
-
-    def _cut(self, fault: Fault, seconds: float) -> Course:
-        self._redis.cut()
-        fault.until = time.monotonic()
-        yield seconds
-
-    def _sleep(self, _: Fault, seconds: float) -> Course:
-        return self._occupied(seconds, "DEBUG", "SLEEP", f"{seconds:.2f}")
-
-    def _script(self, _: Fault, seconds: float) -> Course:
-        self._redis.control.config_set("busy-reply-threshold", 500)  # from then on it answers BUSY
-        return self._occupied(seconds, "EVAL", _BUSY, "0", f"{seconds:.2f}")
-
-    def _occupied(self, seconds: float, *words: str) -> Course:
-        """Let Redis execute a command that keeps it from answering other clients."""
-        connection = self._redis.control.connection_pool.get_connection()
-        connection.send_command(*words)
-        yield seconds
-        connection.read_response()
-        self._redis.control.connection_pool.release(connection)
-
-    def _full(self, fault: Fault, seconds: float) -> Course:
+    def _fill(self) -> None:
         """Let Redis refuse all connections except the soak's own."""
-        control = self._redis.control
-        before = control.config_get("maxclients")["maxclients"] or ""
-        control.config_set("maxclients", 1)
+        self._redis.control.config_set("maxclients", 1)
         self._redis.cut()
-        return self._down(fault, seconds, lambda: control.config_set("maxclients", before))
 
-    def _rotate(self, fault: Fault, seconds: float) -> Course:
+    def _rotate(self) -> None:
         """Change the password. The clients know only the old password until the file is written."""
         self._redis.password = os.urandom(8).hex()
         self._redis.control.config_set("requirepass", self._redis.password)
         self._redis.cut()
-        return self._down(fault, seconds, lambda: self._redis.password_file.write_text(self._redis.password))
 
-    def _refuse(self, setting: str) -> Callable[[Fault, float], Course]:
-        """Return a fault in which a setting makes Redis refuse writes. The refused writes show how long it lasts."""
+    def _setting(self, name: str) -> tuple[Step, Step]:
+        """Return how a setting makes Redis refuse writes, and how that ends."""
+        return lambda: self._redis.control.config_set(name, 1), lambda: self._redis.control.config_set(name, 0)
 
-        def act(fault: Fault, seconds: float) -> Course:
-            fault.readable = True
-            self._redis.control.config_set(setting, 1)
-            yield seconds
-            self._redis.control.config_set(setting, 0)
-
-        return act
-
-    def _fail_to_save(self, fault: Fault, seconds: float) -> Course:
+    def _fail_to_save(self) -> None:
         """Let a snapshot fail. Redis then refuses all writes until another snapshot succeeds."""
-        fault.readable, control, snapshot = True, self._redis.control, self._redis.folder / "dump.rdb"
-        snapshot.unlink(missing_ok=True)
-        (snapshot / "in the way").mkdir(parents=True)
-        control.config_set("save", "3600 1000000")
-        control.bgsave()
-        yield seconds
-        shutil.rmtree(snapshot)
-        control.bgsave()
-        while control.info("persistence")["rdb_last_bgsave_status"] != "ok":
-            yield _SOON
-        control.config_set("save", "")
+        self._disk = Disk(self._redis.control, self._redis.folder)
+        self._disk.fill()
 
-    def _pause(self, fault: Fault, seconds: float) -> Course:
-        """Pause writes. The nodes wait, and heartbeats expire."""
-        fault.readable = fault.paused = True
-        self._redis.control.execute_command("CLIENT", "PAUSE", round(seconds * 1000), "WRITE")
-        fault.down_from = time.monotonic()
-        fault.down_until = fault.down_from + seconds - _SOON
-        yield seconds
+    def _save(self) -> None:
+        self._disk.free()
+        control = self._redis.control
+        wait_for(lambda: control.info("persistence")["rdb_last_bgsave_status"] == "ok", "for a snapshot")
 
-    def _flush(self, fault: Fault, seconds: float) -> Course:
-        fault.readable = fault.flush = True
+    def _flush(self) -> None:
         self._recorder.flush(self._redis.control.flushall)
-        yield seconds
 
 
 class Soak:
@@ -402,7 +360,6 @@ class Soak:
         self._processes, self._slowest, self._cpu = 0, 0.0, (0.0, 0.0)
         self._first: tuple[int, int, int] | None = None
         self._course: Course | None = None
-        self._table: subprocess.Popen[str] | None = None
         self._pending: list[str] = []
         self._incidents: dict[str, Callable[[], Course]] = {
             "exporter restarted": self._restart_exporter,
@@ -412,17 +369,16 @@ class Soak:
             "a third of the nodes killed at once": self._lose_many,
         }
         self._exporter = self._start_exporter()
-        stack.callback(self._end_table)
         stack.callback(lambda: self._exporter.kill())  # noqa: PLW0108 - the one that then runs
 
     def run(self, seconds: float) -> None:
         """Run until the time is over, then until the fault under way has ended."""
         end, ending = time.monotonic() + seconds, False
         turns: dict[Callable[[], float], float] = dict.fromkeys(
-            (self._scrape, self._act, self._ask_api, self._show_table, self._judge_pages, self._read_journal), 0.0
+            (self._scrape, self._act, self._ask_api, self._judge_pages, self._read_journal), 0.0
         )
         fail = time.monotonic() + 6.0
-        while not ending or self._course or self._table:
+        while not ending or self._course:
             ending = time.monotonic() >= end
             if time.monotonic() >= fail and (self._course or not ending):
                 fail = self._fail(long=seconds > 600) + time.monotonic()
@@ -526,7 +482,7 @@ class Soak:
 
     def _ask_api(self) -> float:
         if got := self._get("/api/v1/nodes"):
-            self._judge(of_json("JSON", *got))
+            self._judge(of_json(*got))
         return self._dice.uniform(0.5, 2.0)
 
     def _judge_pages(self) -> float:
@@ -542,28 +498,6 @@ class Soak:
             for wrong in self._events.judge(sorted(events, key=lambda event: float(event["time"])), asked):
                 self.blame("journal", wrong)
         return 2.0
-
-    def _show_table(self) -> float:
-        """Run ``ginkgo-exporter nodes`` while no fault is under way. Its process has never read Redis before."""
-        if self._table is None:
-            if self._course is None:
-                self._asked = time.monotonic()
-                command = [sys.executable, "-m", "exporter", "nodes", "--output=json", *self._flags()]
-                self._table = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            return _SOON
-        if self._table.poll() is None:
-            return _SOON
-        output = self._table.communicate()[0]
-        if self._table.returncode:
-            self.blame("table", f"ended with {self._table.returncode}: {output}")
-        else:
-            self._judge(of_json("table", self._asked, time.monotonic(), output, fresh=True))
-        self._table = None
-        return 10.0
-
-    def _end_table(self) -> None:
-        if self._table:
-            self._table.kill()
 
     def _act(self) -> float:
         if self._calm:
@@ -583,12 +517,12 @@ class Soak:
     def _fail(self, *, long: bool) -> float:
         """Continue the fault under way, or begin another one; return the seconds until its next step."""
         if self._course is None:
-            if self._table or self._platform.in_mode(Mode.STARTING, Mode.STOPPING):
+            if self._platform.in_mode(Mode.STARTING, Mode.STOPPING):
                 return _SOON
             if not self._pending:
                 self._pending = [*self._faults.all, *self._incidents]
                 if not long or self._dice.random() < 3 / 4:
-                    self._pending.remove("away for over a minute")
+                    self._pending.remove(FAR_AWAY)
                 self._dice.shuffle(self._pending)
             kind = self._pending.pop()
             self.counts["faults"][kind] += 1

@@ -2,39 +2,26 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from exporter.errors import SourceError
 from exporter.fleet import Fleet
-from exporter.liveness.judge import State
-from exporter.source.connection import Pool
+from exporter.liveness import State
 from exporter.source.discovery import Found
+from exporter.source.gather import Gathered
+from exporter.source.plan import Plan
 from exporter.source.reading import Reading, Server
 from fleets import parts_of
 from lab.readings import GONE, Pair, reading_of
 
 
-class NoKeys:
-    """The router of a Redis that holds nothing beside the nodes' keys, and says so."""
-
-    def pool(self, key: bytes, deadline: float) -> Pool:  # noqa: ARG002
-        raise SourceError("nothing to ask")
-
-    def follow(self, pool: Pool, reply: Any, request: bytes, deadline: float) -> Any:  # noqa: ARG002
-        return reply
-
-    def limit(self, pool: Pool, deadline: float) -> float:  # noqa: ARG002
-        return deadline
-
-
 class WithoutKeys:
     """What simulated Redis servers share: they have no connections, and nothing beside the nodes."""
 
-    def router(self) -> NoKeys:
-        return NoKeys()
+    def gather(self, keys: Sequence[bytes], *_: object) -> Gathered:
+        return Gathered([None] * len(keys), {"": SourceError("nothing to ask")}, {})
 
-    def pools(self) -> tuple[Pool, ...]:
-        return ()
+    def plan(self, deadline: float) -> Plan:  # noqa: ARG002
+        raise SourceError("nothing to ask")
 
     def missing_rights(self) -> frozenset[str]:
         return frozenset()
@@ -116,6 +103,5 @@ class World(WithoutKeys):
 
 def states(fleet: Fleet) -> dict[str, State]:
     """Discover names, read the nodes, and return each node's state."""
-    fleet.discovery.discover()
-    snapshot = fleet.reader.read()
+    snapshot = fleet.look()
     return dict(zip(snapshot.ids, snapshot.states, strict=True))

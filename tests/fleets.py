@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from exporter.contract import FIELDS, STATUSES
 from exporter.exposition.lines import LineWriter
-from exporter.liveness.judge import LOOK_AGAIN, Judge
+from exporter.liveness import LOOK_AGAIN, Judge, Rules
+from exporter.portfolios.account import Account
 from exporter.settings import Heartbeat
 from exporter.snapshot.maker import Invalid, SnapshotMaker
 from exporter.snapshot.snapshot import Snapshot
@@ -84,28 +85,30 @@ class Exporter:
         forget_after: float | None = None,
         part: int = 2,
     ) -> None:
-        self._judge = Judge(30, 10, forget_after)
-        self._maker = SnapshotMaker(Heartbeat(), self._judge, invalid, stale_gauges=stale_gauges)
-        self._lines = LineWriter()
+        self._judge = Judge(Rules(30, 10, forget_after))
+        self._maker = SnapshotMaker(Heartbeat(), invalid, LineWriter().write, stale_gauges=stale_gauges)
         self._part = part
         self._names = Names()
 
-    def snapshot(self, pairs: Mapping[bytes, Pair], at: float = 0.0) -> Snapshot:
+    def snapshot(self, pairs: Mapping[bytes, Pair], at: float = 0.0, account: Account | None = None) -> Snapshot:
         """Return the snapshot of these nodes, ``at`` in monotonic seconds; a node that reads as crashed is offline."""
         if pairs.keys() != set(self._names.raw):
             self._names = names_of(pairs, 100_000)
-        names, parts, start = self._names, [], 0
+        names, parts = self._names, []
         for reading in parts_of(reading_of(pairs, at, names=names.raw), self._part):
-            positions = range(start, start + len(reading.names))
             before = at - 2 * LOOK_AGAIN
-            self._judge.judge(replace(reading, asked=before, at=before))
-            verdicts = self._judge.judge(reading, of=len(names.raw))
-            part = self._maker.part(names, positions, reading, verdicts)
-            parts.append(replace(part, lines=self._lines.write(part)))
-            start = positions.stop
-        return self._maker.snapshot(names, parts)
+            self._judge.look(replace(reading, asked=before, at=before))
+            verdicts = self._judge.look(reading)
+            parts.append(self._maker.part(names, sum(len(part.states) for part in parts), reading, verdicts))
+        return self._maker.snapshot(names, parts, account)
 
 
-def snapshot_of(pairs: Mapping[bytes, Pair], *, stale_gauges: bool = False, invalid: Invalid = nobody) -> Snapshot:
+def snapshot_of(
+    pairs: Mapping[bytes, Pair],
+    *,
+    stale_gauges: bool = False,
+    invalid: Invalid = nobody,
+    account: Account | None = None,
+) -> Snapshot:
     """Return the snapshot of these nodes by an exporter that has just started."""
-    return Exporter(invalid, stale_gauges=stale_gauges).snapshot(pairs)
+    return Exporter(invalid, stale_gauges=stale_gauges).snapshot(pairs, account=account)

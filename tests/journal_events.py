@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from exporter.journal.event import Event, EventKind
+from exporter.journal.event import Event, EventKind, Query
 from exporter.journal.journal import Journal
-from exporter.journal.memory import Query
 
 T0 = 1_767_702_645.0
 

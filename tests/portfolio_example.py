@@ -1,6 +1,6 @@
 """The contract's example: thirteen portfolios on six nodes, with every state and reason."""
 
-from exporter.liveness.states import State
+from exporter.liveness import State
 
 STATES = {
     b"alpha": State.ONLINE,

@@ -1,36 +1,47 @@
-"""Snapshots with portfolios for the tests, without a Redis."""
+"""Accounts of portfolios for the tests, without a Redis."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-from exporter.liveness.states import State
-from exporter.portfolios.history import History
+from exporter.liveness import Leftovers, State
+from exporter.portfolios.account import Account, History
 from exporter.portfolios.ledger import NodeReport, ledger_of
-from exporter.portfolios.reads import PortfolioReading
-from exporter.snapshot.portfolio_series import PortfolioSeries
-from exporter.snapshot.snapshot import Snapshot
-from fleets import snapshot_of
 from portfolio_example import LISTS, PLAN, STATES
 
 SINCE = 1_767_702_000.0
 
 
-def reading_of(plan: Mapping[bytes, bytes], nodes: Sequence[NodeReport]) -> PortfolioReading:
-    """Return what a read finds of this plan and these nodes; each fault lasts since ``SINCE``."""
-    return PortfolioReading(History(100).note(ledger_of(plan, nodes), SINCE), {})
+def account_of(
+    plan: Mapping[bytes, bytes], nodes: Sequence[NodeReport], positions: Mapping[bytes, float] | None = None
+) -> Account:
+    """Return what is known of this plan and these nodes; each fault lasts since ``SINCE``."""
+    history = History(100, {})
+    ledger = history.note(ledger_of(plan, nodes), SINCE)
+    return Account(
+        ledger,
+        history.since,
+        history.listed,
+        0,
+        history.dropped,
+        history.plan_changes,
+        history.plan_changed_at,
+        Leftovers(frozenset(), frozenset()),
+        Counter(plan.values()),
+        12.0,
+        {"task_timer": 1, "data_worker": 0, "backtest_worker": 0},
+        {b"alpha": 9.0},
+        {b"alpha": 2.0, b"beta": 0.0},
+        positions or {},
+    )
 
 
-def with_portfolios(plan: Mapping[bytes, bytes], nodes: Sequence[NodeReport]) -> Snapshot:
-    """Return a snapshot with this ledger."""
-    return replace(snapshot_of({}), portfolios=PortfolioSeries(reading_of(plan, nodes), {}, {}))
+def example() -> Account:
+    """Return the account of the contract's example."""
+    nodes = [NodeReport(name, state, LISTS[name]) for name, state in STATES.items()]
+    return account_of(PLAN, nodes, {b"p03": 3.0, b"p09": 4.0})
 
 
-def example() -> Snapshot:
-    """Return a snapshot with the contract's example."""
-    return with_portfolios(PLAN, [NodeReport(name, state, LISTS[name]) for name, state in STATES.items()])
-
-
-def traded(count: int) -> Snapshot:
-    """Return a snapshot with that many portfolios, all traded by one node."""
+def traded(count: int) -> Account:
+    """Return an account with that many portfolios, all traded by one node."""
     ids = [b"p%05d" % number for number in range(count)]
-    return with_portfolios(dict.fromkeys(ids, b"n"), [NodeReport(b"n", State.ONLINE, ids)])
+    return account_of(dict.fromkeys(ids, b"n"), [NodeReport(b"n", State.ONLINE, ids)])

@@ -1,8 +1,9 @@
 """The table of exit codes."""
 
-from exporter.commands.exit_codes import ExitCode
+from exporter.commands.command_line import EXITS
 
 
 def exits_table() -> str:
     """Return the exit codes as a Markdown table."""
-    return "\n".join(("| code | meaning |", "|---|---|", *(f"| {code:d} | {code.meaning} |" for code in ExitCode)))
+    rows = (f"| {code:d} | {meaning} |" for code, meaning in EXITS.items())
+    return "\n".join(("| code | meaning |", "|---|---|", *rows))

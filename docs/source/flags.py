@@ -1,29 +1,16 @@
 """The tables of flags: the settings by their sections, and the flags that only one command has."""
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from itertools import groupby
 from typing import Any, Final
 
 from exporter import demo
-from exporter.commands.options import (
-    add_explain_options,
-    add_forget_options,
-    add_nodes_options,
-    add_portfolios_options,
-    add_rules_options,
-)
+from exporter.commands.command_line import OPTIONS, add_options
 from exporter.settings import Setting, all_settings, switch
 
-OPTIONS: Final[Mapping[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "nodes": add_nodes_options,
-    "portfolios": add_portfolios_options,
-    "explain": add_explain_options,
-    "forget": add_forget_options,
-    "rules": add_rules_options,
-    "demo": demo.add_flags,
-}
+COMMANDS: Final = (*OPTIONS, "demo")
 """The commands with flags of their own."""
 
 
@@ -36,7 +23,7 @@ def flags_table() -> str:
 def options_table() -> str:
     """Return the flags that only one command has as a Markdown table."""
     lines = ["| command | flag | meaning; default |", "|---|---|---|"]
-    for command in OPTIONS:
+    for command in COMMANDS:
         lines += [f"| `{command}` | `{name}` | {_cell(text)} |" for name, text in _options(command)]
     return "\n".join(lines)
 
@@ -46,7 +33,7 @@ def flag_names() -> frozenset[str]:
     """Return every flag that any command takes."""
     flags = {setting.flag for setting in all_settings()}
     flags |= {setting.flag.replace("--", "--no-", 1) for setting in all_settings() if setting.parse is switch}
-    flags |= {name for command in OPTIONS for name, _ in _options(command) if name.startswith("--")}
+    flags |= {name for command in COMMANDS for name, _ in _options(command) if name.startswith("--")}
     return frozenset(flags | {"--help", "--version", "--print-completion"})
 
 
@@ -64,7 +51,9 @@ def _section(title: str, settings: list[Setting[Any]]) -> str:
 def _options(command: str) -> Iterator[tuple[str, str]]:
     """Yield name and help of each flag that only this command has."""
     parser = argparse.ArgumentParser(prog=command, add_help=False)
-    OPTIONS[command](parser)
+    if command == "demo":
+        demo.add_flags(parser)
+    add_options(parser, command)
     for action in parser._actions:  # noqa: SLF001 - argparse has no public list of them
         if action.help and action.help != argparse.SUPPRESS:
             text = action.help.replace("%(default)s", str(action.default)).replace("%%", "%")

@@ -6,17 +6,15 @@ from typing import Final
 
 from prometheus_client.metrics_core import Metric as MetricFamily
 
-from exporter.contract import NODE_METRICS, PORTFOLIO_METRICS, STATUS, WORKER_PREFIXES
-from exporter.exposition.collector import read_families
-from exporter.exposition.portfolios import portfolio_families
+from exporter.contract import NODE_METRICS, PORTFOLIO_METRICS, WORKER_PREFIXES
+from exporter.exposition.families import own_families
 from exporter.fleet import Fleet
-from exporter.portfolios.history import History
+from exporter.liveness import Leftovers
+from exporter.portfolios.account import Account, History
 from exporter.portfolios.ledger import ledger_of
-from exporter.portfolios.reads import PortfolioReading
 from exporter.push.bridge import Bridge
 from exporter.settings import load
-from exporter.snapshot.read_info import Discovered, ReadInfo
-from exporter.snapshot.snapshot import COUNTED, Part, Snapshot
+from exporter.snapshot.snapshot import COUNTED, Discovered, Part, ReadInfo, Snapshot
 from exporter.source.names import Names
 from exporter.source.reading import Server
 
@@ -56,10 +54,8 @@ def _group(name: str) -> str:
 
 def _metrics() -> Iterator[tuple[str, str, list[str], str]]:
     """Yield name, type, labels and help of each metric."""
-    for metric in NODE_METRICS:
-        yield metric.name, metric.kind, ["node_id", "status"] if metric is STATUS else ["node_id"], metric.help
-    for metric in PORTFOLIO_METRICS:
-        yield metric.name, metric.kind, ["node_id"], metric.help
+    for metric in (*NODE_METRICS, *PORTFOLIO_METRICS):
+        yield metric.name, metric.kind, list(metric.labels), metric.help
     for family in _own_families():
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
         name = f"{family.name}_total" if family.type == "counter" else family.name
@@ -67,10 +63,9 @@ def _metrics() -> Iterator[tuple[str, str, list[str], str]]:
 
 
 def _own_families() -> Iterator[MetricFamily]:
-    nobody = Snapshot([Part(Names(), range(0), (), {}, dict.fromkeys(COUNTED, 0), 0.0)])
+    nobody = Snapshot([Part(Names(), range(0), (), {}, dict.fromkeys(COUNTED, 0))], _account())
     server = Server("run", "master", refused={}, last_save_ok=True, memory_used_ratio=0.5)
-    yield from portfolio_families(_portfolios())
-    yield from read_families(nobody, ReadInfo(0.0, Discovered(0.0, 0.0, 0), server, expected=1))
+    yield from own_families(nobody, ReadInfo(0.0, Discovered(0.0, 0.0, 0), server, expected=1))
     fleet = Fleet(load({"alertmanager.url": ["http://alertmanager:9093"]}))
     Bridge(fleet)
     for family in fleet.telemetry.registry.collect():
@@ -78,8 +73,24 @@ def _own_families() -> Iterator[MetricFamily]:
             yield family
 
 
-def _portfolios() -> PortfolioReading:
-    history = History(1)
+def _account() -> Account:
+    history = History(1, {})
     history.note(ledger_of({}, ()), 0.0)
-    account = history.note(ledger_of({b"p": b"n"}, ()), 0.0)
-    return PortfolioReading(account, {}, 0.0, dict.fromkeys(WORKER_PREFIXES, 0))
+    for _ in range(2):  # a fault counts from the second read on that finds it
+        ledger = history.note(ledger_of({b"p": b"n"}, ()), 0.0)
+    return Account(
+        ledger,
+        {},
+        history.listed,
+        0,
+        0,
+        0,
+        0.0,
+        Leftovers(frozenset(), frozenset()),
+        {},
+        0.0,
+        dict.fromkeys(WORKER_PREFIXES, 0),
+        {},
+        {},
+        {},
+    )

@@ -1,5 +1,5 @@
-"""The subcommands: serve, and those that run once and exit, with the tables that they print.
+"""The subcommands: serve, and those that run once and exit, with what they print.
 
-The settings come in. Text on the terminal and an exit code go out. Each command has a file of its name. Read
-``nodes`` first; ``listing`` reads the nodes for it, from Redis or from a running exporter.
+The settings come in. Text on the terminal and an exit code go out. Read ``listing`` first: it is ``nodes`` and
+``portfolios``; ``asking`` asks Redis or a running exporter for it.
 """

@@ -1,42 +1,68 @@
 """``ginkgo-exporter check``: tries everything that the settings name, once, and prints a line for each result."""
 
 import argparse
-import asyncio
+import getpass
+import json
+import math
+import secrets
+import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import quote
 
-from exporter.commands.alert_findings import try_alertmanager
-from exporter.commands.config_files import read_files
-from exporter.commands.exit_codes import ExitCode
-from exporter.commands.finding import Finding
-from exporter.commands.heartbeat_findings import heartbeat_findings
-from exporter.commands.key_findings import key_findings
-from exporter.errors import SourceError
-from exporter.settings import Settings, unknown_variables
-from exporter.source import open_source
-from exporter.source.names import names_of
-from exporter.source.plan import PlanReader
-from exporter.source.reading import Reading, Source
-from exporter.source.rights import missing_right
-from exporter.source.tls_mismatch import explained
+from redis import RedisError
+
+from exporter.commands.command_line import ExitCode, Finding, say
+from exporter.errors import SettingsError, SourceError
+from exporter.journal.sentences import shown
+from exporter.push.alertmanager import Clocks
+from exporter.push.alerts import PUSHED, Rule, load_rules
+from exporter.push.transport import HttpConfig, Transport
+from exporter.settings import Alertmanager, Heartbeat, Settings, unknown_variables
+from exporter.snapshot.rows import duration
+from exporter.snapshot.values import TOLERANCE
+from exporter.source import Source, open_source
+from exporter.source.names import names_of, shown_id
+from exporter.source.reading import MISSING, NO_EXPIRY, Reading
+from exporter.source.server import missing_right
+from exporter.web.config import WebConfig, tls_context
+
+TEST_PAGE: Final = "GinkgoTestPage"
+"""The alert that ``--page`` posts."""
+_PAGE_LASTS: Final = 60.0
+"""Seconds from the post of a test page to its end, and seconds that its begin lies back: it waits for no group."""
+_WATCHDOG: Final = "GinkgoWatchdog"
+"""The alert that Prometheus always posts."""
+_ALERTS: Final = "/api/v2/alerts?filter=" + quote(f'alertname="{_WATCHDOG}"')
+_SLACK: Final = 1.0
+"""Seconds by which a TTL may exceed the setting: clocks and rounding."""
+_TOO_SHORT: Final = 0.6
+"""Share of ``--heartbeat.ttl`` below which all TTLs are too short: a node beats when two thirds of the TTL are left."""
+_ENOUGH: Final = 3
+"""Number of living nodes above which short TTLs are not a coincidence."""
+_ZONE_STEP: Final = 900
+"""Seconds: offsets of time zones are multiples of a quarter of an hour."""
 
 
-def check(settings: Settings, _: argparse.Namespace | None = None) -> int:
+def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """Try Redis and each Alertmanager once and print the results. Return 0 if nothing must be changed, else 1.
 
     Raises:
         SettingsError: Files that the settings name are invalid; a line for each.
     """
-    config, of_rules = read_files(settings)
+    if arguments.page and not settings.alertmanager.url:
+        raise SettingsError("--page: there is no --alertmanager.url to post to")
+    config, rules = read_files(settings)
     print("configuration: good")  # noqa: T201
-    findings = [Finding(hint, "Correct its name, or remove it") for hint in unknown_variables()]
-    good = _told("configuration", [*findings, *(of_rules if settings.alertmanager.url else ())]) and _check_redis(
-        settings
-    )
+    hints = [Finding(f"{hint}.", "", "Correct its name, or remove it.") for hint in unknown_variables()]
+    good = _told("configuration", hints)
+    good &= _told("configuration", _label_findings(rules, settings.alertmanager) if settings.alertmanager.url else ())
+    good &= _check_redis(settings)
     for url in settings.alertmanager.url:
-        problem, remark, found = asyncio.run(try_alertmanager(url, config, settings.alertmanager))
-        print(f"alertmanager {url}: {problem or 'good, it took an empty post'}{remark}")  # noqa: T201
-        good = _told(f"alertmanager {url}", found) and good and not problem
+        good &= _check_alertmanager(url, config, settings, page=arguments.page)
     return ExitCode.SUCCESS if good else ExitCode.FAILURE
 
 
@@ -44,9 +70,34 @@ def _told(subject: str, findings: Iterable[Finding]) -> bool:
     """Print findings. Return whether none of them must be changed."""
     must = False
     for finding in findings:
-        print(finding.line(subject))  # noqa: T201
-        must = must or finding.must
+        say(f"{subject}: {'must be changed' if finding.must else 'note'}: {finding}")
+        must |= finding.must
     return not must
+
+
+def read_files(settings: Settings) -> tuple[HttpConfig, Mapping[str, Rule]]:
+    """Read the files that the settings name; return what they say about Alertmanager, and the rules of pushed alerts.
+
+    Raises:
+        SettingsError: Files are invalid; a line for each.
+    """
+    found: list[Any] = []
+    errors: list[str] = []
+    for load in (
+        lambda: HttpConfig.load(settings.alertmanager.config_file),
+        lambda: load_rules(settings.alertmanager.rules_file, PUSHED),
+        lambda: [tls_context(tls) for tls in [WebConfig.load(settings.web.config_file).tls_server_config] if tls],
+    ):
+        try:
+            found.append(load())
+        except SettingsError as error:
+            errors.append(str(error))
+    if errors:
+        raise SettingsError("\n".join(errors))
+    return found[0], found[1]
+
+
+# --- Redis ---------------------------------------------------------------------------------------
 
 
 def _check_redis(settings: Settings) -> bool:
@@ -59,13 +110,13 @@ def _check_redis(settings: Settings) -> bool:
         seconds = time.monotonic() - start
         findings = list(_redis_findings(source, settings, reading))
     except SourceError as error:
-        print(f"redis: {explained(error, settings.redis)}")  # noqa: T201
+        say(f"redis: {error}")
         return False
     finally:
         source.close()
     beating = sum(ttl > 0 for ttl in reading.ttl_ms)
     state = "answers" if any(finding.must for finding in findings) else "good"
-    print(  # noqa: T201
+    say(
         f"redis: {state}, a {reading.server.role} with {len(names.raw)} nodes, {beating} of them beating,"
         f" found and read in {seconds:.3f} s"
     )
@@ -73,24 +124,249 @@ def _check_redis(settings: Settings) -> bool:
 
 
 def _redis_findings(source: Source, settings: Settings, reading: Reading) -> Iterator[Finding]:
+    server = reading.server
+    for address in sorted(set(server.addresses) - server.members.keys()):
+        yield Finding(
+            f"The primary {address or 'of the nodes'} cannot be read.",
+            "Nothing is known of the nodes whose keys it holds.",
+            "Start it, or let a replica take over.",
+            must=True,
+        )
     for command in sorted(source.missing_rights()):
         fact, _, remedy = missing_right(command).partition(": ")
-        yield Finding(fact, remedy[:1].upper() + remedy[1:], must=True)
-    yield from key_findings(source, settings, reading)
+        yield Finding(f"{fact}.", "", f"{remedy[:1].upper()}{remedy[1:]}.", must=True)
+    if server.evicts:
+        yield Finding(
+            "Redis deletes keys when its memory is full (maxmemory-policy).",
+            "A heartbeat that it deletes makes a living node look dead.",
+            "Set maxmemory-policy to noeviction, or give the nodes a Redis of their own.",
+        )
+    yield from _key_findings(source, settings, reading)
     yield from heartbeat_findings(reading, settings.heartbeat)
+    silent = {position for position, ms in enumerate(reading.ttl_ms) if ms == MISSING}
+    if left := silent - reading.without_hash - reading.unread:
+        yield Finding(
+            f"Redis has {_count(len(left), 'hash', 'hashes')} of nodes that do not beat.",
+            "A hash stays until it is deleted. A node that came back under another name has left its old one.",
+            "See them with ginkgo-exporter nodes --state offline. Clear those whose portfolios run on other nodes with"
+            " ginkgo-exporter forget --rehomed --yes.",
+        )
+    yield from _plan_findings(source, settings, reading)
+
+
+def _plan_findings(source: Source, settings: Settings, reading: Reading) -> Iterator[Finding]:
     try:
-        plan = PlanReader(source.router(), settings.keys.plan.encode())
-        looked = plan.read(time.monotonic() + settings.redis.timeout, expected=False)
-        plan.close()
+        looked = source.plan(time.monotonic() + settings.redis.timeout)
     except SourceError as error:
         yield Finding(
-            f"the plan cannot be read, so nothing is known of portfolios: {error}",
-            "Give the user the rights for the plan and the portfolios (docs/how-to/redis.md)",
+            f"The plan cannot be read: {error}.",
+            "Nothing is known of portfolios.",
+            "Give the user the rights for the plan and the portfolios (docs/how-to/redis.md).",
         )
+        return
+    if not looked.plan or looked.idle is not None or reading.server.saving:
+        return
+    consequence = "GinkgoSchedulerStalled cannot fire."
+    if not reading.server.standalone:
+        fact = "Redis is a cluster, where nobody can ask how long ago the scheduler looked at the plan."
+        yield Finding(fact, consequence, "See docs/explanation/limits.md.")
     else:
-        if looked.plan and looked.idle is None:
+        remedy = "Give the user +object|idletime and +client|no-touch. Redis with an LFU policy cannot tell."
+        yield Finding("Redis does not say how long ago the scheduler looked at the plan.", consequence, remedy)
+
+
+def _key_findings(source: Source, settings: Settings, reading: Reading) -> Iterator[Finding]:
+    """Yield that nothing is found under one of the prefixes, and where else there are keys."""
+    heartbeats, hashes = settings.keys.heartbeat_prefix, settings.keys.metrics_prefix
+    begins = f"{shown(heartbeats)} (--keys.heartbeat-prefix)", f"{shown(hashes)} (--keys.metrics-prefix)"
+    if not reading.names:
+        yield Finding(
+            f"There is no node: no key begins with {' or '.join(begins)}.{_databases(source, heartbeats)}",
+            "",
+            "Start a node, or see the two prefixes and the number at the end of --redis.url.",
+            must=bool(_databases(source, heartbeats)),
+        )
+    elif all(ms == MISSING for ms in reading.ttl_ms):
+        fact = f"No node has a heartbeat: no key begins with {begins[0]}."
+        yield Finding(fact, "All nodes are offline.", "See the prefix. If it is right, no node runs.")
+    elif len(reading.without_hash) == len(reading.names):
+        fact = f"No node has a metrics hash: no key begins with {begins[1]}."
+        yield Finding(fact, "", "See the prefix. If it is right, the nodes do not write their metrics.")
+
+
+def _databases(source: Source, prefix: str) -> str:
+    """Return which databases have keys if the one that is read has none."""
+    with source.client(prefix.encode()) as client, suppress(RedisError):
+        if not client.dbsize():
+            keyspace: dict[str, Any] = client.info("keyspace")
+            others = ", ".join(f"{name} ({_count(known['keys'], 'key')})" for name, known in keyspace.items())
+            return others and f" This database is empty, and there are keys in {others}."
+    return ""
+
+
+# --- heartbeats ----------------------------------------------------------------------------------
+
+
+def heartbeat_findings(reading: Reading, heartbeat: Heartbeat) -> Iterator[Finding]:
+    """Yield what is wrong with the heartbeats of a reading.
+
+    Args:
+        reading: The nodes.
+        heartbeat: The settings of heartbeats.
+    """
+    living = {name: ms / 1000 for name, ms in zip(reading.names, reading.ttl_ms, strict=True) if ms > 0}
+    longest = max(living.values(), default=0.0)
+    remedy = "Set --heartbeat.ttl to the TTL that the nodes give to their heartbeats."
+    if longest > heartbeat.ttl + _SLACK:
+        name = next(name for name, left in living.items() if left == longest)
+        yield Finding(
+            f"The heartbeat of node {shown(shown_id(name))} lives for {duration(math.ceil(longest))} more, longer than"
+            f" --heartbeat.ttl ({duration(heartbeat.ttl)}).",
+            "Ages are wrong, and after a fault of Redis living nodes can be called offline.",
+            remedy,
+            must=True,
+        )
+    elif len(living) >= _ENOUGH and longest < _TOO_SHORT * heartbeat.ttl:
+        ends = duration(math.ceil(longest))
+        fact = f"No heartbeat lives for more than {ends}, and --heartbeat.ttl is {duration(heartbeat.ttl)}."
+        yield Finding(fact, "After a fault of Redis deaths are found late.", remedy)
+    if endless := [name for name, ms in zip(reading.names, reading.ttl_ms, strict=True) if ms == NO_EXPIRY]:
+        fact = f"{_some(endless)} never expires."
+        yield Finding(fact, "It proves no life, so its node is offline.", "The node must write it with SETEX.")
+    ahead, unreadable = _written(reading, heartbeat)
+    if unreadable:
+        yield Finding(
+            f"{_some(unreadable)} is no time in ISO 8601.",
+            "The time of the last beat is unknown.",
+            "The node must write a time such as 2026-01-06T12:30:45.123456+00:00.",
+        )
+    if wrong := [name for name, (off, _) in ahead.items() if abs(off) > TOLERANCE]:
+        off, naive = ahead[wrong[0]]
+        zone = naive and abs(off - round(off / _ZONE_STEP) * _ZONE_STEP) <= TOLERANCE
+        fact = f"{_some(wrong)} has a time that is {duration(abs(off))} {'ahead' if off > 0 else 'behind'}"
+        named = f": it names no offset and is read in --heartbeat.timezone ({heartbeat.timezone})" if zone else ""
+        yield Finding(
+            f"{fact}{named}.",
+            "The times of last beats are wrong. Ages and alerts come from the TTL and are right.",
+            "Set --heartbeat.timezone to the nodes' time zone, such as Asia/Shanghai."
+            if zone
+            else "See the clock of the node, and --heartbeat.timezone.",
+            must=zone,
+        )
+
+
+def _written(reading: Reading, heartbeat: Heartbeat) -> tuple[dict[bytes, tuple[float, bool]], list[bytes]]:
+    """Return for each living heartbeat by how many seconds it is ahead and whether it names no offset; and no times."""
+    ahead, unreadable = {}, []
+    for name, ms, text in zip(reading.names, reading.ttl_ms, reading.beats, strict=True):
+        if 0 < ms / 1000 <= heartbeat.ttl + _SLACK:
+            try:
+                written = datetime.fromisoformat((text or b"").decode("ascii"))
+                zoned = written if written.tzinfo else written.replace(tzinfo=heartbeat.timezone)
+                expected = reading.wall - heartbeat.ttl + ms / 1000
+                ahead[name] = zoned.timestamp() - expected, written.tzinfo is None
+            except (ValueError, OverflowError):
+                unreadable.append(name)
+    return ahead, unreadable
+
+
+def _some(names: Sequence[bytes]) -> str:
+    """Return ``The heartbeat of node a``, with how many others it stands for."""
+    others = len(names) - 1
+    more = f" (and of {others} more {'nodes' if others > 1 else 'node'})" if others else ""
+    return f"The heartbeat of node {shown(shown_id(names[0]))}{more}"
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+# --- Alertmanager --------------------------------------------------------------------------------
+
+
+def _check_alertmanager(url: str, config: HttpConfig, settings: Settings, *, page: bool) -> bool:
+    """Post nothing, or a test page, to an Alertmanager, and compare its labels with Prometheus's."""
+    subject, own = f"alertmanager {url}", settings.alertmanager
+    transport, clocks = Transport(url, config), Clocks(url)
+    reply = transport.post([])
+    clocks.observe(reply.date, reply.sent, reply.received)
+    if reply.problem:
+        say(f"{subject}: {reply.problem}")
+        return False
+    doubt = clocks.problem and not clocks.doubtful
+    remark = f"; but {clocks.problem}, so alerts end by its resolve_timeout" if doubt else ""
+    say(f"{subject}: good, it took an empty post{remark}")
+    good = True
+    if page:
+        alert = test_page(settings, clocks.firing(time.monotonic() - _PAGE_LASTS, time.monotonic() + _PAGE_LASTS))
+        if problem := transport.post([alert]).problem:
+            say(f"{subject}: it did not take the alert {TEST_PAGE}: {problem}")
+            return False
+        say(f"{subject}: it took the alert {TEST_PAGE}, test_id {alert['labels']['test_id']}: the phone must ring now")
+    if not own.sole_writer and (posted := transport.get(_ALERTS)) is not None:
+        good = _told(subject, _compared(_label_sets(posted), own))
+    return good
+
+
+def test_page(settings: Settings, times: Mapping[str, str]) -> dict[str, Any]:
+    """Return the alert that proves the way to the phone; ``times`` are its ``startsAt`` and ``endsAt``."""
+    labels = {
+        "alertname": TEST_PAGE,
+        "severity": "critical",
+        **settings.alertmanager.labels,
+        "test_id": secrets.token_hex(4),
+    }
+    annotations = {
+        "summary": f"Test page by {getpass.getuser()}@{socket.gethostname()}: nothing is wrong",
+        "description": "Somebody ran ginkgo-exporter check --page. The alert ends by itself after a minute.",
+    }
+    if settings.web.external_url:
+        annotations["runbook_url"] = f"{settings.web.external_url}/runbooks/{TEST_PAGE}"
+    return {"labels": labels, "annotations": annotations, **times}
+
+
+def _label_findings(rules: Mapping[str, Rule], settings: Alertmanager) -> Iterator[Finding]:
+    """Yield the labels in the settings that replace a label of a rule."""
+    for label, text in sorted(settings.labels.items()):
+        if replaced := {rule.labels[label] for rule in rules.values() if label in rule.labels} - {text}:
             yield Finding(
-                "Redis does not say how long ago the scheduler looked at the plan, so GinkgoSchedulerStalled cannot"
-                " fire",
-                "Give the user +object|idletime and +client|no-touch. Redis with an LFU policy cannot tell",
+                f"--alertmanager.label {label}={shown(text)} replaces {label}={shown(', '.join(sorted(replaced)))} of"
+                " the rules.",
+                "If Prometheus does not do the same, each page comes twice.",
+                "Write the same label into Prometheus's rules, and give them with --alertmanager.rules-file.",
             )
+
+
+def _label_sets(body: bytes) -> list[Mapping[str, str]]:
+    """Return the labels of the alerts in an answer; nothing of an answer that is no list of alerts."""
+    try:
+        return [dict(alert["labels"]) for alert in json.loads(body)]
+    except (ValueError, TypeError, KeyError):
+        return []
+
+
+def _compared(watchdogs: Iterable[Mapping[str, str]], settings: Alertmanager) -> Iterator[Finding]:
+    """Yield the labels that Prometheus adds to all of its alerts there, and that pushed alerts do not have."""
+    try:
+        rule = load_rules(settings.rules_file, (_WATCHDOG,))[_WATCHDOG]
+    except SettingsError:  # a rules file needs the pushed alerts only
+        rule = load_rules(None, (_WATCHDOG,))[_WATCHDOG]
+    of_rule = {"alertname", *rule.labels}
+    added = [{name: text for name, text in labels.items() if name not in of_rule} for labels in watchdogs]
+    differing = [{name: text for name, text in each.items() if settings.labels.get(name) != text} for each in added]
+    if not differing:
+        yield Finding(
+            f"It has no alert {_WATCHDOG}.",
+            "So Prometheus posts no alerts of these rules to it, and its labels cannot be compared with"
+            " --alertmanager.label.",
+            "See alerting.alertmanagers and rule_files of Prometheus, or set --alertmanager.sole-writer without it.",
+        )
+    elif all(differing):
+        fewest = sorted(min(differing, key=len).items())
+        yield Finding(
+            f"Prometheus writes its alerts there with {', '.join(f'{name}={shown(text)}' for name, text in fewest)}."
+            " Pushed alerts lack this.",
+            "So each page comes twice.",
+            f"Give {' '.join(f'--alertmanager.label={name}={shown(text)}' for name, text in fewest)}.",
+            must=True,
+        )

@@ -1,244 +1,252 @@
 """``ginkgo-exporter forget``: deletes the hashes of crashed nodes that will not return.
 
-The command decides which nodes may be deleted, and prints a line for each. ``exporter.commands.deletion`` deletes.
+``Hashes`` decides for every mode what may be deleted, and deletes it in one transaction with that decision
+(https://redis.io/docs/latest/develop/using-commands/transactions/).
 """
 
 import argparse
+import json
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+import sys
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Final
 
-from exporter.commands.deletion import NEVER_EXPIRES, Deleter, NodeKeys
-from exporter.commands.exit_codes import ExitCode
-from exporter.commands.listing import from_exporter
-from exporter.errors import SettingsError, SourceError
+from redis import Redis, RedisError, ResponseError, WatchError
+from redis.client import Pipeline
+
+from exporter.commands.asking import NODES, Listing, RunningExporter, asking
+from exporter.commands.command_line import ExitCode, say
+from exporter.contract import LOADED_FIELD
+from exporter.errors import ExporterError, SettingsError, SourceError
 from exporter.escaping import printable
 from exporter.fleet import Fleet
-from exporter.liveness.judge import State
-from exporter.settings import Settings
-from exporter.snapshot.rows import Row, duration
+from exporter.journal.sentences import undecided
+from exporter.liveness import State
+from exporter.settings import Keys, Settings
+from exporter.snapshot.rows import duration, rows_of
+from exporter.snapshot.snapshot import Snapshot
+from exporter.source import open_source
 from exporter.source.names import shown_id
-from exporter.source.requests import CHUNK
+from exporter.source.protocol import CHUNK, plain_error
+from exporter.source.reading import MISSING, NO_EXPIRY
 
-WOULD: Final = "would be deleted"
-DELETED: Final = "deleted"
+ONLINE: Final = "kept: it is online"
+NEVER_EXPIRES: Final = "kept: its heartbeat never expires; delete that key first if the node is dead"
+NO_HASH: Final = "kept: it left nothing"
+WROTE: Final = "kept: a node wrote to its keys, or the scheduler to the plan, at this moment; try again"
+_BEATS_WATCHED: Final = 1.5
 
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The decision about one node.
-
-    Attributes:
-        shown: The node's id as the user gave it, or as it is shown.
-        name: The node's id in Redis if the node may be deleted; None if it is kept.
-        text: The line to print.
-    """
-
-    shown: str
-    name: bytes | None
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Age:
-    """The time for which a node has been offline.
-
-    Attributes:
-        seconds: Minimum in seconds; None if unknown.
-        text: The reason to print if the node is deleted.
-        doubt: The reason to print if the node is kept because the time is too short or unknown.
-    """
-
-    seconds: float | None
-    text: str
-    doubt: str
-
-
-AgeOf = Callable[[NodeKeys], Age]
-"""Returns for how long a node without heartbeat has been offline."""
+Candidate = tuple[str, bytes | None, str]
+"""A node as it is shown, its id in Redis or None if it is kept, and the reason to print."""
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Delete the hashes that the arguments name, print a line for each, and return the exit code."""
+    """Delete the hashes that the arguments name, print a line for each, and return the exit code.
+
+    Raises:
+        SettingsError: The arguments do not fit together.
+        ExporterError: Nothing proves that a silent node is dead, or Redis refuses a command; nothing is deleted.
+    """
     options = vars(arguments)
-    limit: float | None = options["offline_longer_than"]
-    if sum(map(bool, (options["node"], limit, options["rehomed"]))) != 1:
+    if sum(map(bool, (options["node"], options["offline_longer_than"], options["rehomed"]))) != 1:
         raise SettingsError("forget: name nodes, or give --offline-longer-than or --rehomed (and only one of these)")
-    if options["exporter.url"] and not limit:
+    if options["exporter.url"] and not options["offline_longer_than"]:
         raise SettingsError("--exporter.url: goes with --offline-longer-than")
     if settings.redis.mode != "standalone":
         raise SettingsError(
             "forget: --redis.mode must be standalone: with Sentinel, give the master's own address; in a cluster"
             " a node's two keys lie on different servers, and no transaction spans them"
         )
-    ttl = settings.heartbeat.ttl
-    url = options["exporter.url"]
-    age_of = ages_by_exporter(url, ttl) if url else ages_by_idle_time(ttl)
-    deleter = Deleter(settings)
+    source = open_source(settings)
+    fleet = Fleet(settings, source=source)
     try:
-        found = deleter.found()
-        if options["rehomed"]:
-            decisions = rehomed(deleter, settings)
-        elif limit:
-            decisions = offline_for(deleter, found, limit, age_of, idle=not url)
-        else:
-            decisions = named(deleter, found, options["node"])
-        return _carry_out(deleter, decisions, sure=options["yes"], strict=bool(options["node"]))
-    finally:
-        deleter.close()
-
-
-def _carry_out(deleter: Deleter, decisions: Iterator[Decision], *, sure: bool, strict: bool) -> int:
-    """Delete the hashes that may be deleted, or print which would be, and return the exit code."""
-    done = kept = 0
-    refused: Mapping[str, str] | None = None
-    for decision in decisions:
-        text = decision.text
-        if decision.name is None:
-            kept += 1
-        else:
-            if refused is None:
-                refused = deleter.refused(decision.name)
-                if sure and refused:
-                    raise SourceError(_refusals_in_words(refused))
-            refusal = deleter.delete(decision.name) if sure else None
-            done, kept = done + (refusal is None), kept + (refusal is not None)
-            text = refusal or (text.replace(WOULD, DELETED) if sure else text)
-        print(f"{printable(decision.shown)}: {text}")  # noqa: T201
-    nodes = f"{done} node{'' if done == 1 else 's'}"
-    print(  # noqa: T201
-        f"{nodes} deleted, {kept} not" if sure else f"Dry run: {nodes} would be deleted, {kept} not; --yes deletes"
-    )
-    if refused:
-        raise SourceError(f"--yes would fail: {_refusals_in_words(refused)}")
-    return ExitCode.FAILURE if kept and strict else ExitCode.SUCCESS
-
-
-def _refusals_in_words(refused: Mapping[str, str]) -> str:
-    return f"Redis refuses {', '.join(refused)}: {next(iter(refused.values())).removeprefix('Redis: ')}"
-
-
-def named(deleter: Deleter, found: Collection[bytes], texts: Sequence[str]) -> Iterator[Decision]:
-    """Yield a decision for each node that was named.
-
-    Args:
-        deleter: Looks at the nodes' keys.
-        found: All nodes.
-        texts: The nodes' ids, as in Redis or as they are shown.
-    """
-    for text in texts:
-        name, refusal = _matching(found, text)
-        if name is not None:
-            (keys,) = deleter.look([name])
-            refusal = keys.refusal
-        yield Decision(text, None if refusal else name, refusal or WOULD)
-
-
-def offline_for(
-    deleter: Deleter, found: Collection[bytes], limit: float, age_of: AgeOf, *, idle: bool
-) -> Iterator[Decision]:
-    """Yield a decision for each node that has no expiring heartbeat.
-
-    Args:
-        deleter: Looks at the nodes' keys.
-        found: All nodes.
-        limit: Minimum time offline of a node that is deleted, in seconds.
-        age_of: Returns for how long a node has been offline.
-        idle: Whether ``age_of`` needs the idle time.
-    """
-    names = sorted(found)
-    for start in range(0, len(names), CHUNK):
-        for keys in deleter.look(names[start : start + CHUNK], idle=idle):
-            shown = shown_id(keys.name)
-            if keys.refusal == NEVER_EXPIRES:
-                yield Decision(shown, None, keys.refusal)
-            if keys.refusal:
-                continue
-            age = age_of(keys)
-            if age.seconds is not None and age.seconds > limit:
-                yield Decision(shown, keys.name, f"{WOULD}, {age.text}")
-            else:
-                yield Decision(shown, None, f"kept: {age.doubt}")
-
-
-def rehomed(deleter: Deleter, settings: Settings) -> Iterator[Decision]:
-    """Yield a decision for each offline node whose portfolios all run on other nodes, by the plan and the lists.
-
-    Args:
-        deleter: Looks at the nodes' keys.
-        settings: Where the plan and the nodes are.
-
-    Raises:
-        SourceError: Redis, or the plan, cannot be read.
-    """
-    fleet = Fleet(settings)
-    try:
-        snapshot = fleet.look()
+        snapshot = _proven(fleet, settings.heartbeat.beat)
+        with source.client(b"") as client:
+            hashes = Hashes(client, settings.keys, fleet.names.raw, sure=options["yes"])
+            candidates = _candidates(settings, options, snapshot, fleet.names.raw)
+            return _carry_out(hashes, candidates, options)
+    except (RedisError, OSError) as error:
+        raise plain_error(error) from None
     finally:
         fleet.close()
-    if snapshot.portfolios_error:
-        raise SourceError(f"the portfolios cannot be read: {snapshot.portfolios_error}")
-    names = sorted(snapshot.portfolios.reading.leftovers.rehomed) if snapshot.portfolios else []
-    for start in range(0, len(names), CHUNK):
-        for keys in deleter.look(names[start : start + CHUNK]):
-            text = keys.refusal or f"{WOULD}, its portfolios run on other nodes"
-            yield Decision(shown_id(keys.name), None if keys.refusal else keys.name, text)
 
 
-def ages_by_idle_time(ttl: float) -> AgeOf:
-    """Return a function that calculates the age from the idle time of a node's hash.
+def _proven(fleet: Fleet, beat: float) -> Snapshot:
+    """Read all nodes.
 
-    The keys do not hold the time at which a node went offline. But each beat writes the hash. So the last beat is at
-    least as long ago as the last use of the hash. The heartbeat lived for one TTL after the last beat.
-    """
-
-    def age_of(keys: NodeKeys) -> Age:
-        if keys.idle is None:
-            doubt = "Redis does not tell for how long its hash was not used; name the node, or use --exporter.url"
-            return Age(None, "", doubt)
-        seconds = max(0.0, keys.idle - ttl)
-        doubt = f"its hash was read or written {duration(keys.idle)} ago; name the node, or use --exporter.url"
-        return Age(seconds, f"offline for at least {duration(seconds)}", doubt)
-
-    return age_of
-
-
-def ages_by_exporter(url: str, ttl: float) -> AgeOf:
-    """Ask a running exporter once, and return a function that takes the age from its answer.
-
-    The exporter judges all nodes when it is asked, so it needs neither scrapes nor push.
+    Args:
+        fleet: Reads and judges the nodes.
+        beat: Seconds from one beat of a node to the next.
 
     Raises:
-        ExporterError: The exporter does not answer, or cannot read Redis.
+        ExporterError: Nothing proves that a silent node is dead.
     """
-    answer = from_exporter(url, ttl)()
-    rows = {row["node_id"]: row for row in answer.rows}
-
-    def age_of(keys: NodeKeys) -> Age:
-        return _age_of_row(rows.get(shown_id(keys.name)), answer.wall)
-
-    return age_of
-
-
-def _age_of_row(row: Row | None, now: float) -> Age:
-    if row is None:
-        return Age(None, "", "the exporter does not list it: see its --redis.url and --nodes.forget-after")
-    if row["state"] != State.OFFLINE:
-        return Age(None, "", f"the exporter says that it is {row['state']}")
-    if row["offline_since"] is None:
-        return Age(None, "", "the exporter does not say since when it is offline")
-    seconds = max(0.0, now - row["offline_since"])
-    text = f"offline for {'' if row['offline_since_exact'] else 'at least '}{duration(seconds)}"
-    return Age(seconds, text, text)
+    snapshot, server = fleet.look(), fleet.view().server
+    if not server or not server.info_allowed:
+        raise ExporterError("forget: Redis refuses INFO to this user; grant +info, which tells old data from new")
+    if any((server.refused or {}).values()):
+        seconds = _BEATS_WATCHED * beat
+        say(
+            f"Redis has refused writes since it started. Watching for {seconds:g} s whether it still does.",
+            file=sys.stderr,
+        )
+        time.sleep(seconds)
+        snapshot = fleet.look()
+    if fleet.view().refused_since is not None:
+        raise SourceError("Redis refuses writes, so no node can beat and a silent node may live. Nothing is deleted.")
+    if doubts := undecided(rows_of(snapshot)):
+        raise SourceError(f"{' '.join(doubts)} Nothing is deleted.")
+    return snapshot
 
 
-def _matching(found: Collection[bytes], text: str) -> tuple[bytes | None, str | None]:
-    """Return the node that a text names, or why no node is found."""
-    exact = os.fsencode(text)
-    if exact in found:
-        return exact, None
-    alike = [name for name in found if text in (shown_id(name), printable(shown_id(name)))]
-    if len(alike) == 1:
-        return alike[0], None
-    return None, "kept: several nodes show like that" if alike else "not found in Redis"
+def _candidates(
+    settings: Settings, options: dict[str, Any], snapshot: Snapshot, found: Collection[bytes]
+) -> Iterator[Candidate]:
+    """Yield the nodes that the options mean; some of them are kept for a reason that Redis does not know."""
+    if options["node"]:
+        return _named(found, options["node"])
+    if options["offline_longer_than"]:
+        with asking(settings, options["exporter.url"]) as asked:
+            if not isinstance(asked, RunningExporter):
+                raise ExporterError("nobody knows since when nodes are offline: give --exporter.url, or name the nodes")
+            return _offline_for(asked.rows(NODES), found, options["offline_longer_than"])
+    if snapshot.problem:
+        raise SourceError(f"the portfolios cannot be read: {snapshot.problem}")
+    rehomed = sorted(snapshot.account.leftovers.rehomed) if snapshot.account else []
+    return ((shown_id(name), name, ", its portfolios run on other nodes") for name in rehomed)
+
+
+def _named(found: Collection[bytes], texts: list[str]) -> Iterator[Candidate]:
+    for text in texts:
+        exact = os.fsencode(text)
+        alike = [name for name in found if text in (shown_id(name), printable(shown_id(name)))]
+        if exact in found or len(alike) == 1:
+            yield text, exact if exact in found else alike[0], ""
+        else:
+            unclear = "kept: the ids of several nodes look alike, so nobody can tell which node this is"
+            yield text, None, unclear if alike else "not found in Redis"
+
+
+def _offline_for(listing: Listing, found: Collection[bytes], limit: float) -> Iterator[Candidate]:
+    """Yield the nodes that an exporter calls offline; one that is so for less than ``limit`` seconds is kept."""
+    names = {shown_id(name): name for name in found}
+    for row in listing.rows:
+        name = names.get(row["node_id"])
+        if row["state"] != State.OFFLINE or name is None:
+            continue
+        since = row["offline_since"]
+        seconds = None if since is None else max(0.0, listing.wall - since)
+        least = "" if row["offline_since_exact"] else "at least "
+        text = "since an unknown time" if seconds is None else f"for {least}{duration(seconds)}"
+        old = seconds is not None and seconds > limit
+        yield row["node_id"], name if old else None, f", offline {text}" if old else f"kept: offline {text}"
+
+
+def _carry_out(hashes: "Hashes", candidates: Iterator[Candidate], options: dict[str, Any]) -> int:
+    """Delete the hashes that may be deleted, or print which would be, and return the exit code."""
+    done = kept = 0
+    for shown, name, text in candidates:
+        lost, why = ((), text) if name is None else hashes.forget(name, with_portfolios=options["with_portfolios"])
+        done, kept = done + (not why), kept + bool(why)
+        trace = f", and with it the last trace of {_portfolios(lost)}" if lost else ""
+        say(f"{printable(shown)}: {why or ('deleted' if options['yes'] else 'would be deleted') + text + trace}")
+    nodes = f"{done} node{'' if done == 1 else 's'}"
+    say(
+        f"{nodes} deleted, {kept} not"
+        if options["yes"]
+        else f"Dry run: {nodes} would be deleted, {kept} not; --yes deletes"
+    )
+    return ExitCode.FAILURE if kept and options["node"] else ExitCode.SUCCESS
+
+
+class Hashes:
+    """The hashes of nodes in one Redis.
+
+    Args:
+        client: A client of that Redis.
+        keys: The names of its keys.
+        names: All nodes.
+        sure: Whether hashes are deleted; if not, it is only decided.
+    """
+
+    def __init__(self, client: "Redis", keys: Keys, names: Sequence[bytes], *, sure: bool) -> None:
+        self._client, self._sure = client, sure
+        self._metrics, self._heartbeat = keys.metrics_prefix.encode(), keys.heartbeat_prefix.encode()
+        self._plan = keys.plan.encode()
+        self._traces: Counter[str] = Counter()  # how many of the hashes that stay list a portfolio
+        for start in range(0, len(names), CHUNK):
+            with client.pipeline(transaction=False) as pipeline:
+                for name in names[start : start + CHUNK]:
+                    pipeline.hmget(self._metrics + name, [LOADED_FIELD])
+                for reply in pipeline.execute(raise_on_error=False):
+                    self._traces.update(_listed(reply))
+
+    def forget(self, name: bytes, *, with_portfolios: bool) -> tuple[Collection[str], str]:
+        """Delete a node's hash if that node has no heartbeat and no portfolio's last trace would be lost.
+
+        All keys that decide are watched, so a write to one of them cancels the deletion.
+
+        Args:
+            name: The node.
+            with_portfolios: Whether a portfolio's last trace may be lost.
+
+        Returns:
+            The portfolios whose last trace is in the hash, and why the hash is kept; empty if it is not.
+
+        Raises:
+            RedisError: Redis did not answer, or refused a command; then the hash is kept.
+        """
+        heartbeat, metrics = self._heartbeat + name, self._metrics + name
+        listed: list[str] = []
+        lost: list[str] = []
+        try:
+            with self._client.pipeline() as transaction:
+                # redis-py sends a transaction in one write. Without the right to MULTI, UNLINK would run alone.
+                transaction.watch(heartbeat)
+                transaction.multi()
+                transaction.execute()
+                transaction.watch(heartbeat, metrics, self._plan)
+                listed, why = self._looked(transaction, heartbeat, metrics)
+                planned = transaction.hmget(self._plan, listed) if listed else []
+                unplanned = [each for each, node in zip(listed, planned, strict=True) if node is None]
+                lost = [each for each in unplanned if self._traces[each] <= 1]
+                if not why and lost and not with_portfolios:
+                    why = f"kept: it alone names {_portfolios(lost)}, in no plan; --with-portfolios deletes it"
+                if not why and self._sure:
+                    transaction.multi()
+                    transaction.unlink(metrics)
+                    transaction.execute()
+        except WatchError:
+            why = WROTE
+        except ResponseError as error:
+            if "without MULTI" not in str(error):
+                raise
+            raise SourceError("Redis refuses MULTI to this user (docs/how-to/redis.md lists the rights)") from None
+        if not why:
+            self._traces.subtract(listed)
+        return lost, why
+
+    @staticmethod
+    def _looked(transaction: "Pipeline", heartbeat: bytes, metrics: bytes) -> tuple[list[str], str]:
+        """Return the portfolios that a hash lists, and why it must not be deleted; empty if it may be."""
+        ttl: Any = transaction.pttl(heartbeat)
+        if ttl != MISSING:
+            return [], NEVER_EXPIRES if ttl == NO_EXPIRY else ONLINE
+        if not transaction.exists(metrics):
+            return [], NO_HASH
+        return _listed(transaction.hmget(metrics, [LOADED_FIELD])), ""
+
+
+def _listed(reply: object) -> list[str]:
+    """Return the portfolios that a reply with a node's list names; none if it does not list them, or not readably."""
+    try:
+        ids = json.loads(reply[0] or b"[]") if isinstance(reply, list) else []
+        return sorted({each for each in ids if isinstance(each, str)})
+    except (ValueError, TypeError):
+        return []
+
+
+def _portfolios(ids: Collection[str]) -> str:
+    return f"portfolio{'' if len(ids) == 1 else 's'} {', '.join(map(printable, ids))}"

@@ -1,92 +1,250 @@
-"""Lists all nodes at one moment, from Redis or from a running exporter."""
+"""``ginkgo-exporter nodes`` and ``portfolios``: all rows as a table, JSON or CSV, once or again and again."""
 
+import argparse
+import csv
+import io
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 
-from exporter.commands.exporter_api import ExporterApi
-from exporter.fleet import Fleet
-from exporter.liveness.offline import OfflineSince, first_look, judged
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from exporter.commands.asking import NODES, PORTFOLIOS, Listing, RedisItself, RunningExporter, asking
+from exporter.commands.command_line import ExitCode, say
+from exporter.contract import NODE_METRICS
+from exporter.errors import ExporterError, SettingsError
+from exporter.escaping import cell, printable, printable_json
+from exporter.journal.sentences import undecided
+from exporter.liveness import State
+from exporter.portfolios.ledger import FAULTS, PortfolioState
 from exporter.settings import Settings
-from exporter.snapshot.rows import Row, rows_of, with_ages
-from exporter.snapshot.snapshot import Snapshot
+from exporter.snapshot.rows import (
+    COLUMNS,
+    NODE_KEYS,
+    PORTFOLIO_KEYS,
+    Column,
+    Row,
+    count,
+    moment,
+    offline_first,
+)
+
+_GAP: Final = 2
+_UNLIMITED: Final = 10_000
+"""Width of the table in a pipe: no line must fit anything there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """All nodes at one moment.
+class Kind(NamedTuple):
+    """What is listed.
 
     Attributes:
-        wall: Unix time, by the clock of the reader.
-        rows: The nodes, with ages, sorted by id.
-        place: The address of Redis or of the exporter that they were read from.
-        remembers: Whether the reader watched the nodes before. Then it may know since when a node is offline.
+        name: Its name in the exporter's API.
+        keys: The keys of a row in JSON and CSV, in their order.
+        columns: The columns of the table.
+        omitted_first: The columns that a narrow terminal omits, in this order.
+        styles: The colour of each state, in the order of the summary.
+        always: The states that the summary counts even if there are none.
+        bad: The state that ``--fail-…`` asks for.
+        code: The exit code then.
+        missing: Why there may be no row.
     """
 
-    wall: float
-    rows: Sequence[Row]
-    place: str
-    remembers: bool
+    name: str
+    keys: Sequence[str]
+    columns: Sequence[Column]
+    omitted_first: Sequence[str]
+    styles: dict[str, str]
+    always: Sequence[str]
+    bad: str
+    code: ExitCode
+    missing: str
 
 
-ReadListing = Callable[[], Listing]
-"""Reads the nodes again. Raises an ExporterError with one line if they cannot be read."""
+def _text(value: str | Sequence[str], _: Row) -> str:
+    return printable(value if isinstance(value, str) else ", ".join(value))
 
 
-def listing_of(snapshot: Snapshot, settings: Settings, offline_since: OfflineSince, *, remembers: bool) -> Listing:
-    """Return the listing of a snapshot.
+_FIRST_KEYS: Final = (
+    *("node_id", "state", *(metric.json for metric in NODE_METRICS if metric.json)),
+    *("heartbeat_age_seconds", "offline_since", "offline_since_exact", "events_per_second"),
+    *("undecided_because", "undecided_until"),
+)
+"""The first keys of a node in JSON and CSV: programs may count on their order."""
+_PORTFOLIO_COLUMNS: Final = (
+    Column("state", "State", "state", _text, number=False),
+    Column("portfolio", "Portfolio", "portfolio_id", _text, number=False),
+    Column("reason", "Reason", "reason", _text, number=False),
+    Column("positions", "Positions", "positions", lambda value, _: count(value)),
+    Column("planned", "Planned on", "planned_node", _text, number=False),
+    Column("loaded", "Loaded on", "loaded_nodes", _text, number=False),
+    Column("listed", "Listed by", "listed_nodes", _text, number=False),
+    Column("since", "Since", "since", lambda value, _: moment(value), number=False),
+)
+_NODES: Final = Kind(
+    NODES,
+    (*_FIRST_KEYS, *(key for key in NODE_KEYS if key not in _FIRST_KEYS)),
+    COLUMNS,
+    ("memory", "cpu", "events", "events/s", "status", "since", "backpressure", "queue", "portfolios", "drops"),
+    {State.ONLINE: "green", State.OFFLINE: "bold red", State.UNDECIDED: "yellow"},
+    (State.ONLINE, State.OFFLINE),
+    State.OFFLINE,
+    ExitCode.SOME_OFFLINE,
+    "has no key that begins with {metrics} or {heartbeat}",
+)
+_PORTFOLIOS: Final = Kind(
+    PORTFOLIOS,
+    PORTFOLIO_KEYS,
+    _PORTFOLIO_COLUMNS,
+    ("listed", "since", "loaded", "reason"),
+    {PortfolioState.TRADED: "green", **dict.fromkeys(FAULTS, "bold red"), PortfolioState.UNKNOWN: "yellow"},
+    (PortfolioState.TRADED, PortfolioState.UNTRADED),
+    PortfolioState.UNTRADED,
+    ExitCode.FAILURE,
+    "has no plan, and no node says what it has loaded",
+)
 
-    Args:
-        snapshot: The nodes.
-        settings: They name the address of Redis and the TTL.
-        offline_since: Knows since when a node is offline, and why it is undecided.
-        remembers: Whether the reader watched the nodes before.
-    """
-    ttl, wall = settings.heartbeat.ttl, snapshot.wall
-    rows = [with_ages(row, ttl, wall) for row in rows_of(snapshot, offline_since)]
-    return Listing(wall, rows, redis_place(settings), remembers=remembers)
+
+def nodes(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Show the nodes and return the exit code."""
+    return _show(_NODES, settings, vars(arguments))
 
 
-def from_redis(settings: Settings) -> ReadListing:
-    """Return a function that reads Redis. It remembers nothing between two calls."""
+def portfolios(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Show the portfolios and return the exit code."""
+    return _show(_PORTFOLIOS, settings, vars(arguments))
 
-    def read() -> Listing:
-        fleet = Fleet(settings)
+
+def _show(kind: Kind, settings: Settings, options: dict[str, Any]) -> int:
+    form, pause = options["output"], options.get("rate_over")
+    if options["watch"] and (form != "table" or pause):
+        others = "--output and --rate-over" if kind is _NODES else "--output"
+        raise SettingsError(f"--watch: shows a table that is read again and again; leave out {others}")
+    # In a pipe no line must fit a width.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED)
+    missing = kind.missing.format(metrics=settings.keys.metrics_prefix, heartbeat=settings.keys.heartbeat_prefix)
+    with asking(settings, options["exporter.url"], quiet=form == "table") as source:
+        nothing = f"No {kind.name}: {source.place} {missing}"
+        listing = source.rows(kind.name)
+        if pause:
+            time.sleep(pause)
+            listing = source.rows(kind.name)
+        if options["watch"]:
+
+            def table() -> RenderableType:
+                nonlocal listing
+                listing = source.rows(kind.name)
+                return _table(kind, listing, source, options, console.width) if listing.rows else Text(nothing)
+
+            _watch(console, options["interval"], table)
+        elif form == "json":
+            rows = [{key: row.get(key) for key in kind.keys} for row in chosen(listing.rows, options)]
+            print(printable_json({"redis_up": True, kind.name: rows}))  # noqa: T201
+        elif form == "csv":
+            print(csv_of(kind.keys, chosen(listing.rows, options)))  # noqa: T201
+        elif listing.rows:
+            console.print(_table(kind, listing, source, options, console.width))
+    if not listing.rows and not options["watch"]:
+        say(nothing, file=sys.stderr)
+    fails = options.get("fail_offline") or options.get("fail_untraded")
+    return kind.code if fails and any(row["state"] == kind.bad for row in listing.rows) else ExitCode.SUCCESS
+
+
+def _watch(console: Console, interval: float, table: Callable[[], RenderableType]) -> None:
+    """Show what ``table`` returns, again and again until Ctrl-C; ``interval`` in seconds."""
+    with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
         try:
-            return listing_of(fleet.look(), settings, first_look(fleet.judge), remembers=False)
-        finally:
-            fleet.close()
+            while True:
+                try:
+                    shown = table()
+                except ExporterError as error:
+                    # The values of an earlier read are not shown: an operator would take them for current ones.
+                    shown = Group(Text(str(error), "bold red"), Text("trying again; Ctrl-C ends", "dim"))
+                if console.is_terminal:
+                    live.update(shown, refresh=True)
+                else:
+                    console.print(shown)
+                time.sleep(interval)
+        except KeyboardInterrupt:
+            pass
 
-    return read
+
+def chosen(rows: Sequence[Row], options: dict[str, Any]) -> list[Row]:
+    """Return the rows to show in their order. Rows whose sort value is unknown come last."""
+    some = [row for row in rows if options["state"] in (None, row["state"])]
+    if "sort" not in options:  # portfolios, which come in their order
+        return some
+    if options["sort"] is None:
+        return sorted(some, key=offline_first, reverse=options["reverse"])
+    key = next(column.key for column in COLUMNS if column.name == options["sort"])
+    known = [row for row in some if row.get(key) is not None]
+    unknown = [row for row in some if row.get(key) is None]
+    return sorted(known, key=itemgetter(key), reverse=options["reverse"]) + unknown
 
 
-def from_fleet(fleet: Fleet) -> ReadListing:
-    """Return a function that reads through a started fleet."""
-    return lambda: listing_of(fleet.read(), fleet.settings, judged(fleet.judge), remembers=True)
+def csv_of(keys: Sequence[str], rows: Sequence[Row]) -> str:
+    """Return a line of headings and a line for each row (RFC 4180, but lines end as in Unix).
 
-
-def from_exporter(url: str, ttl: float, clock: Callable[[], float] = time.time) -> ReadListing:
-    """Return a function that asks a running exporter.
-
-    Args:
-        url: Address of its status page. A user and a password in it are sent as basic auth.
-        ttl: Seconds that a heartbeat lives.
-        clock: Returns Unix time.
-
-    Raises:
-        SettingsError: The URL is invalid.
+    The cell of an unknown value is empty.
     """
-    api = ExporterApi(url, clock)
+    output = io.StringIO()
+    writer = csv.writer(output, lineterminator="\n")
+    writer.writerow(keys)
+    for row in rows:
+        values = [" ".join(value) if isinstance(value, list) else value for value in map(row.get, keys)]
+        writer.writerow([cell(value) if isinstance(value, str) else value for value in values])
+    return output.getvalue().rstrip("\n")
 
-    def read() -> Listing:
-        rows, wall = api.rows("nodes")
-        return Listing(wall, [with_ages(row, ttl, wall) for row in rows], api.place, remembers=True)
 
-    return read
+def _table(
+    kind: Kind, listing: Listing, source: RunningExporter | RedisItself, options: dict[str, Any], width: int
+) -> RenderableType:
+    """Return the chosen rows as a table under a line that counts all rows, with remarks."""
+    counts = Counter(row["state"] for row in listing.rows)
+    summary = Text()
+    for state, style in kind.styles.items():
+        if counts[state] or state in kind.always:
+            summary.append(f"{counts[state]} {state}", style if counts[state] else "dim").append("  ")
+    summary.append(f"{source.place} at {moment(listing.wall)} UTC", "dim")
+    rows = chosen(listing.rows, options)
+    parts = [summary, *([_fitting(kind, rows, width)] if rows else [])]
+    if kind is _NODES:
+        parts += [Text(sentence, "yellow") for sentence in undecided(listing.rows)]
+    if kind is _NODES and not source.remembers and counts[State.OFFLINE]:
+        parts.append(Text("Redis does not store when a node went offline. A running exporter may know: --exporter.url"))
+    return Group(*parts)
 
 
-def redis_place(settings: Settings) -> str:
-    """Return the addresses of Redis without user and password."""
-    places = (urlsplit(url.get_secret_value()) for url in settings.redis.url)
-    return ", ".join(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" for parts in places)
+def _fitting(kind: Kind, rows: Sequence[Row], width: int) -> RenderableType:
+    """Return rows as a table without the columns that do not fit; if ids are too long for it, as a list."""
+    columns = [column for column in kind.columns if any(row.get(column.key) not in (None, []) for row in rows)]
+    cells = {column: [column.text(row) for row in rows] for column in columns}
+    widths = {c: max(cell_len(c.short or c.title), *map(cell_len, texts)) + _GAP for c, texts in cells.items()}
+    for name in kind.omitted_first:
+        if sum(widths.values()) - _GAP <= width:
+            break
+        widths = {column: size for column, size in widths.items() if column.name != name}
+    if sum(widths.values()) - _GAP > width:
+        return Text("\n").join(_listed(kind, columns, row) for row in rows)
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold underline")
+    for column in widths:
+        table.add_column(column.short or column.title, justify="right" if column.number else "left", no_wrap=True)
+    for number, row in enumerate(rows):
+        state, style = kind.styles[row["state"]], "red" if row["state"] == State.OFFLINE else ""
+        texts = [Text(cells[column][number], state if column.name == "state" else style) for column in widths]
+        table.add_row(*texts)
+    return table
+
+
+def _listed(kind: Kind, columns: Sequence[Column], row: Row) -> Text:
+    """Return a row as lines: its state and its id, and below them what else is known of it."""
+    state, name, *others = columns
+    text = Text(f"{state.text(row)}  {name.text(row)}", kind.styles[row["state"]])
+    known = (f"\n  {column.title}: {column.text(row)}" for column in others if row.get(column.key) not in (None, []))
+    return text.append("".join(known), "default")

@@ -23,7 +23,6 @@ from exporter.journal.event import EventKind
 from exporter.journal.file import JournalFile
 from exporter.journal.journal import EXPORTER, Journal
 from exporter.settings import Settings
-from exporter.source.tls_mismatch import SchemeHint
 from exporter.telemetry import Telemetry
 from exporter.web.memory import set_malloc_options
 from exporter.web.server import Server
@@ -49,9 +48,10 @@ def run(loaded: Settings, _: argparse.Namespace | None = None) -> int:
     try:
         return asyncio.run(serve(loaded))
     except SettingsError as error:
-        from exporter.commands.config_files import all_errors  # noqa: PLC0415 - only errors need it
+        from exporter.commands.check import read_files  # noqa: PLC0415 - only errors need it
 
-        raise all_errors(error, loaded) from None
+        read_files(loaded)  # if a file is wrong, it raises the errors of all files
+        raise error from None
 
 
 async def serve(loaded: Settings) -> int:
@@ -80,7 +80,6 @@ async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
     telemetry = Telemetry()
     journal = Journal(JournalFile.of(loaded.journal), telemetry)
     fleet = Fleet(loaded, telemetry, journal=journal)
-    fleet.outages.on_change(SchemeHint(loaded.redis))
     bridge = _bridge(fleet) if loaded.alertmanager.url else None
     server = Server(fleet, bridge)
     server.listen()
@@ -97,7 +96,7 @@ async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
             log.info("stopping")
             journal.note(EventKind.EXPORTER, EXPORTER, "started", "stopped")
             if bridge:
-                await bridge.stop()
+                bridge.stop()
             await server.stop()
 
 

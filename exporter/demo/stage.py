@@ -19,7 +19,7 @@ from exporter.demo.receiver import Receiver
 from exporter.demo.story import Clock, Terminal, live, play, watch
 from exporter.errors import ExporterError, SettingsError
 from exporter.settings import ListenAddress, Secret, Settings
-from exporter.source.options import options_of
+from exporter.source.connection import options_of
 
 _PROGRAMME: Final = """
 Within five minutes a node crashes, and the scheduler moves its portfolios to other nodes. Another node is flooded,

@@ -14,8 +14,7 @@ from typing import Any, Final
 from exporter.demo.platform import BEAT, Disk, Platform
 from exporter.errors import SourceError
 from exporter.fleet import Fleet
-from exporter.journal.event import Event, EventKind
-from exporter.journal.memory import Query
+from exporter.journal.event import Event, EventKind, Query
 from exporter.journal.sentences import headline
 
 ROUND: Final = 600.0

@@ -1,89 +1,166 @@
-"""Writes families of prometheus_client as its own writers do, byte for byte, at a third of their time.
+"""The exporter's own families: about the read, about Redis, about discovery, and about the ledger."""
 
-The exporter has some fifty samples of its own, whatever the number of nodes. Their names, labels and helps are the same
-in each scrape. So each of these texts is taken from prometheus_client's writer once; then only values are written.
-"""
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
 
-from collections.abc import Iterable, Iterator
-from copy import copy
-from typing import Any, Final
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric as Family
 
-from prometheus_client import generate_latest
-from prometheus_client.metrics_core import Metric as MetricFamily
-from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
-from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
-
-from exporter.exposition.text import Format
-
-_END: Final = "# EOF\n"
-_ZERO: Final = " 0.0\n"
-_MOST: Final = 2000
-"""Texts that are remembered. Ids of portfolios are among them, and portfolios come and go."""
-_LABELS_AND_VALUE: Final = 3
-_NOTHING: Final = (None, None, None)
-"""A sample's timestamp, exemplar and native histogram, which follow its name, its labels and its value."""
-_MOVED: Final = ("_created", "_gsum", "_gcount")
-"""Ends of samples that the text format has in a family of their own."""
+from exporter.portfolios.account import Account
+from exporter.snapshot.snapshot import ReadInfo, Snapshot
+from exporter.source.names import shown_id
+from exporter.source.reading import REFUSALS, RIGHTS
 
 
-class FamilyWriter:
-    """Writes families in one of the formats. Threads may share it.
+def own_families(snapshot: Snapshot | None, info: ReadInfo) -> Iterator[Family]:
+    """Yield the families about the read, about the ledger, about Redis and about the last discovery.
 
     Args:
-        form: The text format.
+        snapshot: The nodes; None if Redis could not be read.
+        info: The facts about the read, Redis and discovery.
     """
-
-    def __init__(self, form: Format) -> None:
-        self._generate = generate_openmetrics if form is Format.OPENMETRICS else generate_latest
-        self._end = _END if form is Format.OPENMETRICS else ""
-        self._heads: dict[tuple[str, str, str, str], str] = {}
-        self._samples: dict[tuple[Any, ...], str] = {}
-
-    def write(self, families: Iterable[MetricFamily]) -> bytes:
-        """Return the families, and the end of the text if the format has one."""
-        return ("".join(map(self._text, families)) + self._end).encode()
-
-    def _text(self, family: MetricFamily) -> str:
-        head = self._heads.get((family.name, family.type, family.documentation, family.unit))
-        pieces = [self._new_head(family) if head is None else head]
-        for sample in family.samples:
-            text = self._samples.get((sample.name, *sample.labels.items()))
-            if sample[_LABELS_AND_VALUE:] != _NOTHING or (text is None and sample.name.endswith(_MOVED)):
-                return self._whole(family)
-            pieces += (self._new_sample(family, sample) if text is None else text, floatToGoString(sample.value), "\n")
-        return "".join(pieces)
-
-    def _whole(self, family: MetricFamily) -> str:
-        return self._generate(_One(family)).decode().removesuffix(self._end)
-
-    def _new_head(self, family: MetricFamily) -> str:
-        head = self._whole(_with_samples(family, []))
-        if len(self._heads) < _MOST:
-            self._heads[family.name, family.type, family.documentation, family.unit] = head
-        return head
-
-    def _new_sample(self, family: MetricFamily, sample: Any) -> str:
-        """Return a sample's line up to its value."""
-        line = self._whole(_with_samples(family, [sample._replace(value=0.0)]))
-        text = line.removeprefix(self._new_head(family)).removesuffix(_ZERO) + " "
-        if len(self._samples) >= _MOST:
-            self._samples.clear()
-        self._samples[sample.name, *sample.labels.items()] = text
-        return text
-
-
-class _One(Collector):
-    """Collects one family."""
-
-    def __init__(self, family: MetricFamily) -> None:
-        self._family = family
-
-    def collect(self) -> Iterator[MetricFamily]:
-        yield self._family
+    if snapshot:
+        yield _counts("ginkgo_nodes", "Nodes by state.", "state", snapshot.counts)
+        if snapshot.account:
+            yield from _portfolio_families(snapshot.account)
+    up = snapshot is not None and snapshot.complete
+    yield _gauge("ginkgo_redis_up", "1 if this scrape read Redis in full, else 0.", up)
+    if snapshot:
+        yield from _redis_families(info)
+    if info.expected is not None:
+        yield _gauge("ginkgo_nodes_expected", "Nodes that there should be (--nodes.expected).", info.expected)
+    yield _counts(
+        "ginkgo_exporter_missing_rights",
+        "1 for each command that Redis refuses to the exporter's user, else 0.",
+        "command",
+        {command: command in info.missing_rights for command in RIGHTS},
+    )
+    if info.collect_duration is not None:
+        yield _gauge(
+            "ginkgo_exporter_collect_duration_seconds",
+            "Time that the last read of Redis took, also one that failed.",
+            info.collect_duration,
+        )
+    if discovered := info.discovered:
+        yield _gauge(
+            "ginkgo_exporter_discovery_duration_seconds",
+            "Time that the last complete discovery of node names took.",
+            discovered.duration,
+        )
+        yield _gauge(
+            "ginkgo_exporter_discovery_timestamp_seconds",
+            "Unix time at which the last complete discovery of node names ended.",
+            discovered.timestamp,
+        )
+        yield _gauge(
+            "ginkgo_exporter_nodes_over_limit",
+            "Nodes left out because there are more than --collector.max-nodes.",
+            discovered.over_limit,
+        )
 
 
-def _with_samples(family: MetricFamily, samples: list[Any]) -> MetricFamily:
-    part = copy(family)
-    part.samples = samples
-    return part
+def _redis_families(info: ReadInfo) -> Iterator[Family]:
+    """Yield the families about the state of Redis; for a cluster the sum or the worst value of all primaries."""
+    servers = list(info.server.members.values()) if info.server else []
+    if counted := [server.refused for server in servers if server.refused is not None]:
+        yield _counts(
+            "ginkgo_redis_refused_writes",
+            "Writes that Redis refused since it started, by error (errorstats of INFO).",
+            "error",
+            {error: sum(counts.get(error, 0) for counts in counted) for error in REFUSALS},
+            CounterMetricFamily,
+        )
+    yield _gauge(
+        "ginkgo_redis_writes_refused",
+        "1 while Redis is taken to refuse writes, so that no node can beat, else 0.",
+        info.writes_refused,
+    )
+    if saves := [server.last_save_ok for server in servers if server.last_save_ok is not None]:
+        yield _gauge(
+            "ginkgo_redis_last_save_ok",
+            "1 if Redis's last snapshot succeeded, else 0 (rdb_last_bgsave_status of INFO).",
+            all(saves),
+        )
+    # Redis with an eviction policy is full all the time, and takes writes all the same.
+    limited = [server for server in servers if not server.evicts]
+    if ratios := [server.memory_used_ratio for server in limited if server.memory_used_ratio is not None]:
+        yield _gauge(
+            "ginkgo_redis_memory_used_ratio",
+            "Share of its memory limit that Redis uses (used_memory / maxmemory); "
+            "absent without a limit and with an eviction policy.",
+            max(ratios),
+        )
+
+
+def _portfolio_families(account: Account) -> Iterator[Family]:
+    """Yield the families of the ledger, of the plan and of the workers."""
+    ledger = account.ledger
+    yield _counts("ginkgo_portfolios", "Portfolios by state (plan and loaded lists).", "state", ledger.counts)
+    yield _counts(
+        "ginkgo_portfolios_untraded", "Portfolios that no online node has loaded, by reason.", "reason", ledger.reasons
+    )
+    yield _gauge(
+        "ginkgo_portfolios_untraded_positions",
+        "Open positions that no node manages: those of untraded portfolios (field position_count of their states).",
+        account.untraded_positions,
+    )
+    # Two ids may show alike: the first one has a series.
+    listed = {
+        (shown_id(each.portfolio.id), shown_id(each.portfolio.node), each.portfolio.state.value): each.since
+        for each in reversed(account.listed)
+    }
+    since = GaugeMetricFamily(
+        "ginkgo_portfolio_fault_since_timestamp_seconds",
+        "Unix time since which a portfolio is untraded, misplaced, duplicated or unplanned;"
+        " the longest-lasting --portfolios.max-listed only.",
+        labels=("portfolio_id", "node_id", "state"),
+    )
+    for labels, began in reversed(listed.items()):
+        since.add_metric(labels, began)
+    if listed:
+        yield since
+    yield _gauge(
+        "ginkgo_portfolio_faults_unlisted",
+        "Portfolios at fault that have no series of their own, since there are more than --portfolios.max-listed.",
+        account.unlisted + len(account.listed) - len(listed),
+    )
+    yield CounterMetricFamily(
+        "ginkgo_portfolios_dropped",
+        "Portfolios that left the plan while no online node had them loaded.",
+        value=account.dropped,
+    )
+    yield CounterMetricFamily(
+        "ginkgo_plan_changes", "Reads that found another plan than the read before.", value=account.plan_changes
+    )
+    if account.plan_changed_at is not None:
+        yield _gauge(
+            "ginkgo_plan_last_change_timestamp_seconds",
+            "Unix time of the last read that found another plan; absent before the first change.",
+            account.plan_changed_at,
+        )
+    if account.idle is not None:
+        yield _gauge(
+            "ginkgo_plan_idle_seconds",
+            "Time since the scheduler last looked at the plan (OBJECT IDLETIME); absent where Redis cannot tell.",
+            account.idle,
+        )
+    if account.workers is not None:
+        yield _counts(
+            "ginkgo_workers",
+            "Workers with a living heartbeat, by component; absent during a fault of Redis.",
+            "component",
+            account.workers,
+        )
+
+
+def _gauge(name: str, text: str, value: float) -> Family:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _counts(
+    name: str, text: str, label: str, counts: Mapping[Any, float], kind: Callable[..., Any] = GaugeMetricFamily
+) -> Family:
+    family = kind(name, text, labels=(label,))
+    for value, count in counts.items():
+        family.add_metric((str(value),), count)
+    return cast("Family", family)

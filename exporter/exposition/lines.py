@@ -7,7 +7,7 @@ value, and one ``replace`` puts in the name of the family. docs/explanation/perf
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from exporter.contract import NODE_METRICS, STATUS, STATUSES
+from exporter.contract import MASS_LOST, STATUS, STATUSES
 from exporter.snapshot.snapshot import Part
 from exporter.snapshot.values import Values
 from exporter.source.names import Names
@@ -38,14 +38,14 @@ class LineWriter:
         if writer is None:
             ids = part.names.shown[part.positions.start : part.positions.stop]
             writer = self._writers[part.positions] = _PartWriter(ids)
-        return {metric.name: writer.write(metric.name, part.columns[metric.name]) for metric in NODE_METRICS}
+        return {name: writer.write(name, texts) for name, texts in part.columns.items()}
 
 
 class _PartWriter:
     """Writes the columns of the same nodes, scrape after scrape."""
 
     def __init__(self, ids: Iterable[str]) -> None:
-        self._labels = [node_label(node_id).replace(b"%", b"%%") for node_id in ids]
+        self._labels = [b'node_id="%b"' % escaped(node_id).replace(b"%", b"%%") for node_id in ids]
         self._templates: dict[tuple[int, ...], bytes] = {}
         self._statuses: Values = ()
         self._status_lines = b""
@@ -55,6 +55,8 @@ class _PartWriter:
             return b""
         if name == STATUS.name:
             return self._written_statuses(texts)
+        if name == MASS_LOST.name:
+            return self._written_losses(texts)
         missing = () if all(texts) else tuple(position for position, text in enumerate(texts) if text is None)
         lines = self._template(missing) % tuple(filter(None, texts) if missing else texts)
         return lines.replace(_NAME, name.encode())
@@ -79,11 +81,19 @@ class _PartWriter:
             self._status_lines = lines.replace(b"%%", b"%")  # the labels are escaped for templates
         return self._status_lines
 
+    def _written_losses(self, losses: Values) -> bytes:
+        name = MASS_LOST.name.encode()
+        pairs = zip(self._labels, losses, strict=True)
+        return b"".join(
+            b'%b{%b,loss="%b"} 1\n' % (name, label.replace(b"%%", b"%"), escaped(loss.decode()))
+            for label, loss in pairs
+            if loss
+        )
 
-def node_label(node_id: str) -> bytes:
-    """Return the label of a node, escaped for the text format."""
-    escaped = node_id.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
-    return b'node_id="%b"' % escaped.encode()
+
+def escaped(text: str) -> bytes:
+    """Return the value of a label, escaped for the text formats."""
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"').encode()
 
 
 def _status_lines(status: str) -> bytes:

@@ -8,13 +8,12 @@ from typing import Final
 import structlog
 
 from exporter.errors import SourceError
-from exporter.liveness.judge import LOOK_AGAIN, Judge
-from exporter.liveness.outages import Outages
+from exporter.liveness import LOOK_AGAIN, Judge, State
 from exporter.settings import Settings
-from exporter.snapshot.read_info import Discovered
+from exporter.snapshot.snapshot import Discovered
+from exporter.source import Source
 from exporter.source.discovery import pause_after
 from exporter.source.names import Names, names_of
-from exporter.source.reading import Source
 from exporter.telemetry import Telemetry
 
 PART: Final = "discovery"
@@ -26,13 +25,13 @@ log = structlog.get_logger(__name__)
 class Discovery:
     """Scans Redis for names in a thread of its own, and keeps the names that are known.
 
-    Only the discovery thread writes the attributes, except ``planned``, which only the reader's thread writes.
+    Only the discovery thread writes the attributes, except ``planned``, which only the thread writes that reads all
+    nodes.
 
     Args:
         settings: The settings.
         source: The Redis installation.
         judge: The fleet's judge.
-        outages: Says whether Redis answers.
         telemetry: Counts internal errors.
         closed: Set when the fleet closes; ``wake`` must follow.
         clock: Returns monotonic seconds.
@@ -42,6 +41,7 @@ class Discovery:
         workers: The keys of the workers' heartbeats; None before the first discovery.
         planned: The nodes that the scheduler's plan names.
         last: The last complete discovery; None before the first.
+        began: When that began, in monotonic seconds.
         error: Why the last attempt failed; empty if it succeeded.
     """
 
@@ -51,7 +51,6 @@ class Discovery:
         settings: Settings,
         source: Source,
         judge: Judge,
-        outages: Outages,
         telemetry: Telemetry,
         closed: Event,
         clock: Callable[[], float],
@@ -60,13 +59,11 @@ class Discovery:
         self.workers: frozenset[bytes] | None = None
         self.planned: frozenset[bytes] = frozenset()
         self.last: Discovered | None = None
-        self.error = ""
-        self._found: frozenset[bytes] = frozenset()
+        self.error, self.began = "", float("-inf")
         self._known: frozenset[bytes] = frozenset()
         self._timeout, self._interval = settings.redis.timeout, settings.discovery.interval
         self._max_nodes = settings.collector.max_nodes
-        self._source, self._reader, self._judge = source, source.reader(), judge
-        self._outages, self._telemetry = outages, telemetry
+        self._source, self._reader, self._judge, self._telemetry = source, source.reader(), judge, telemetry
         self._closed, self._clock = closed, clock
         self._tried, self._woken = Event(), Event()
         self._busy, self._rests_until = 0.0, float("-inf")
@@ -89,9 +86,10 @@ class Discovery:
         Raises:
             SourceError: No names were discovered yet.
         """
-        self._tried.wait(self._timeout)
-        if reason := self.not_ready:
-            raise SourceError(reason)
+        if self.last is None:
+            self._tried.wait(self._timeout)
+        if self.last is None:
+            raise SourceError(self.not_ready)
         return self.names
 
     @property
@@ -113,35 +111,29 @@ class Discovery:
             SourceError: Redis could not be scanned or read.
         """
         start = self._clock()
-        awaited = frozenset(self._judge.awaited(start))  # the scan may miss a node that beats again during the scan
         found = self._source.discover(self._timeout)
         self._busy = found.busy
         # If Redis has lost its data, the judge must know it before names that were not found count as gone.
-        seen = self._reader.read((), self._clock() + self._timeout)
-        self._judge.observe(seen.server, seen.at)
-        self._judge.found(found.names, start)
-        # A name stays known for one more round, because a restarting node may have had no keys during the scan.
-        known = found.names | self._found | awaited | frozenset(self._judge.awaited(self._clock())) | self.planned
-        if not found.complete:  # a server that was not scanned may hold keys of any known name
-            # What scans find that end at a bound has no end: only the names that are exported stay known.
-            known |= frozenset(self.names.raw) if found.cut else self._known
-        self._found = found.names
+        self._judge.look(self._reader.read((), self._clock() + self._timeout))
+        # A node stays known until a read shows that it has left: a scan may miss a node that restarts.
+        known = found.names | self._judge.names() | self.planned
         self.workers = found.workers if found.complete else found.workers | (self.workers or frozenset())
         if known != self._known:
             self._replace_names(known)
+        self._judge.keep(self.names.raw, found.names, start)
+        self.began = start
         self.last = Discovered(self._clock() - start, time.time(), self.names.over_limit)
         self.error = ""
-        self._tried.set()
         return pause_after(found.busy, self._interval)
 
     def _replace_names(self, known: frozenset[bytes]) -> None:
         """Read these nodes from now on. New nodes are judged before a scrape reads them."""
         names = names_of(known, self._max_nodes)
         if new := sorted(frozenset(names.raw).difference(self.names.raw)):
-            self._judge.judge(self._reader.read(new, self._clock() + self._timeout))
-            self._closed.wait(LOOK_AGAIN)
+            verdicts = self._judge.look(self._reader.read(new, self._clock() + self._timeout))
+            if State.UNDECIDED in verdicts.states:
+                self._closed.wait(LOOK_AGAIN)
         self._known, self.names = known, names
-        self._judge.keep(names.raw)
         if names.over_limit:
             log.error("too many nodes: the last ones by name are left out", left_out=names.over_limit)
 
@@ -162,7 +154,7 @@ class Discovery:
             self._woken.clear()
 
     def _note_failure(self, error: str) -> None:
-        """Log a new reason why names cannot be discovered; ``outages`` logs an outage of Redis."""
-        if error != self.error and not self._outages.since and not self._closed.is_set():
+        """Log a new reason why names cannot be discovered; the fleet logs an outage of Redis."""
+        if error != self.error and not self._judge.view().outage and not self._closed.is_set():
             log.error("node names cannot be discovered", error=error)
         self.error = error

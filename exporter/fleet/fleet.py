@@ -1,64 +1,36 @@
 """Puts the parts of a fleet together for scrapes, page, table and push."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from threading import Event
 from typing import Final, Self
 
-import structlog
-
-from exporter.errors import SourceError
-from exporter.exposition.portfolios import lines_of
 from exporter.fleet.discovery import Discovery
-from exporter.fleet.rounds import Attendant, Rounds
-from exporter.fleet.shared_read import SharedRead
-from exporter.fleet.snapshot_reader import SnapshotReader
+from exporter.fleet.reader import FleetReader, LastKnown
+from exporter.fleet.watch import PROBED, Attendant, Watch
 from exporter.journal.journal import Journal
-from exporter.journal.observer import Observer
-from exporter.journal.portfolios import PortfolioObserver
-from exporter.journal.restore import portfolio_faults
-from exporter.liveness.faults import Kind
-from exporter.liveness.judge import Judge
-from exporter.liveness.mass_loss import Thresholds
-from exporter.liveness.outages import PROBED, Outages
-from exporter.liveness.watch import Watch
+from exporter.liveness import Change, Judge, Kind, Rules, Thresholds, View
+from exporter.liveness.chance import CANNOT_BE_READ, CUT, PAUSED, REFUSED, TAKES_WRITES
 from exporter.settings import Settings
-from exporter.snapshot.maker import SnapshotMaker
-from exporter.snapshot.portfolio_stage import PortfolioStage
-from exporter.snapshot.read_info import Discovered, ReadInfo
-from exporter.snapshot.snapshot import Snapshot
-from exporter.source import open_source
+from exporter.snapshot.snapshot import Discovered, ReadInfo, Snapshot
+from exporter.source import Source, open_source
 from exporter.source.names import Names
-from exporter.source.reading import Source
-from exporter.source.tls_mismatch import explained
 from exporter.telemetry import Telemetry
 
-LOG_AGAIN: Final = 60.0
-"""Seconds between two log lines about the same kind of fault of Redis."""
-REFRESH: Final = 4.0
-"""Seconds between two reads of all offline nodes while a journal is written and nothing is pushed."""
-_WITHOUT_NEW_NAMES: Final = frozenset((Kind.REFUSED, Kind.PAUSED, Kind.CUT_OFF))
-"""Faults during which no new node can write its keys, or none that is read here. They may come every second."""
-
-log = structlog.get_logger(__name__)
+_WITHOUT_NEW_NAMES: Final = (REFUSED, PAUSED, CUT, TAKES_WRITES, CANNOT_BE_READ)
+"""Changes after which no new node can have written its keys. They may come every second."""
 
 
 class Fleet:
     """Reads all nodes on request, and discovers their names in the background.
 
-    Two threads run from ``start`` to ``close``. One discovers names. The other watches Redis and the
-    nodes whose state may change. A third thread reads all nodes on request, one read at a time. A
-    request during a read shares this read.
+    Two threads run from ``start`` to ``close``. One discovers names. The other, the watch, looks at Redis and the nodes
+    whose state may change. A third thread reads all nodes on request, one read at a time.
 
     Attributes:
         settings, telemetry, journal: What the caller passed, or new ones.
         judge: Decides which nodes are alive.
-        outages: When Redis could not be read.
-        discovery: Knows the nodes' names.
-        reader: Reads all nodes once, in the caller's thread.
-        watch: Decides which nodes are read beside the scrapes.
-        rounds: Runs the watch.
     """
 
     def __init__(
@@ -69,78 +41,64 @@ class Fleet:
         clock: Callable[[], float] = time.monotonic,
         journal: Journal | None = None,
     ) -> None:
-        self.settings = settings
-        self.telemetry = telemetry or Telemetry()
+        self.settings, self.telemetry = settings, telemetry or Telemetry()
         self.journal = journal or Journal(None, self.telemetry, monotonic=clock)
-        self.judge = Judge(
+        nodes, mass_loss = settings.nodes, settings.mass_loss
+        rules = Rules(
             settings.heartbeat.ttl,
             settings.heartbeat.beat,
-            settings.nodes.forget_after,
-            Thresholds(settings.mass_loss.nodes, settings.mass_loss.ratio, settings.mass_loss.many),
-            forget_rehomed_after=settings.nodes.forget_rehomed_after,
+            nodes.forget_after,
+            nodes.forget_rehomed_after,
+            Thresholds(mass_loss.nodes, mass_loss.ratio, mass_loss.many),
         )
-        self.outages = Outages(clock)
+        self.judge = Judge(rules, self.journal.earlier_changes(), epoch=time.time() - clock())
         self._clock, self._closed = clock, Event()
         self._source = source or open_source(settings, self.telemetry.spent)
-        self.discovery = Discovery(
+        self._discovery = Discovery(
             settings=settings,
             source=self._source,
             judge=self.judge,
-            outages=self.outages,
             telemetry=self.telemetry,
             closed=self._closed,
             clock=clock,
         )
-        self.reader = self._snapshot_reader()
-        self._shared = SharedRead(self.reader.read, settings.redis.timeout)
-        self.watch = Watch(self.judge, self._source.reader(), settings.redis.timeout, clock)
-        self.rounds = Rounds(
-            watch=self.watch,
-            discovery=self.discovery,
-            outages=self.outages,
+        self._watch = Watch(
+            self.judge,
+            self._source.reader(),
+            self.request,
             telemetry=self.telemetry,
-            request=self.request,
-            pools=self._source.pools,
             closed=self._closed,
-            clock=clock,
-        )
-        observer = Observer(self.journal, self.judge, self.outages)
-        self.rounds.attendants.append(lambda _: observer.look())
-        if self.journal.has_file:
-            self.watch.keep_deadlines(REFRESH)
-        self._logged_at: dict[Kind, float] = {}
-        self.judge.on_changes(lambda _: self.rounds.wake())
-        self.judge.on_faults(self._log_fault)
-
-    def _snapshot_reader(self) -> SnapshotReader:
-        settings, invalid = self.settings, self.telemetry.invalid
-        portfolios = PortfolioStage(settings, self._source.router(), invalid, lines_of, self._clock, self._closed)
-        portfolios.remember(portfolio_faults(self.journal.earlier))
-        return SnapshotReader(
-            discovery=self.discovery,
-            reader=self._source.reader(),
-            judge=self.judge,
-            maker=SnapshotMaker(settings.heartbeat, self.judge, invalid, stale_gauges=settings.collector.stale_gauges),
-            portfolios=portfolios,
-            observer=PortfolioObserver(self.journal),
-            outages=self.outages,
             timeout=settings.redis.timeout,
-            clock=self._clock,
+            clock=clock,
         )
+        self._reader = FleetReader(
+            settings,
+            self.telemetry,
+            self._source,
+            judge=self.judge,
+            discovery=self._discovery,
+            watch=self._watch,
+            journal=self.journal,
+            closed=self._closed,
+            clock=clock,
+        )
+        self.judge.wake = self._watch.wake
+        self.attend(self._hear_of_redis, full=False)
+        self.attend(self.journal.see, full=self.journal.has_file)
 
     def start(self) -> Self:
         """Start the threads."""
         self.journal.start()
-        self.discovery.start()
-        self.rounds.start()
+        self._discovery.start()
+        self._watch.start()
         return self
 
     def close(self) -> None:
         """Stop all threads and close all connections; a current read fails."""
         self._closed.set()
-        self.discovery.wake()
-        self.rounds.wake()
-        self._shared.close()
+        self._discovery.wake()
+        self._watch.wake()
+        self._reader.close()
         self._source.close()
         self.journal.close()
 
@@ -153,49 +111,60 @@ class Fleet:
     @property
     def not_ready(self) -> str:
         """The reason why the fleet cannot be read, in one line; empty if names were discovered and Redis answers."""
-        if reason := self.outages.error(PROBED) or self.discovery.not_ready:
+        pace = self.judge.pace()
+        if reason := pace.errors.get(PROBED) or self._discovery.not_ready:
             return reason
-        return "" if self.outages.ever_answered else "Redis was not asked yet"
+        return "" if pace.answered > float("-inf") else "Redis was not asked yet"
 
     @property
     def names(self) -> Names:
         """The nodes known now."""
-        return self.discovery.names
+        return self._discovery.names
 
     @property
     def discovered(self) -> Discovered | None:
         """The last complete discovery; None before the first."""
-        return self.discovery.last
+        return self._discovery.last
+
+    @property
+    def last_known(self) -> LastKnown:
+        """When the last read of all nodes succeeded, and what it found."""
+        return self._reader.last_known
 
     @property
     def info(self) -> ReadInfo:
         """Facts about the last read, discovery and Redis."""
+        view = self.view()
         return ReadInfo(
-            self.reader.duration,
+            self._reader.duration,
             self.discovered,
-            self.judge.server,
-            self.judge.writes_refused_since() is not None,
+            view.server,
+            view.refused_since is not None,
             self._source.missing_rights(),
             self.settings.nodes.expected,
         )
 
+    def view(self) -> View:
+        """Return what the judge knows of nodes and Redis, at one moment."""
+        return self.judge.view()
+
     def planned_portfolios(self, name: bytes) -> int:
         """Return how many portfolios the plan gave to a node at the last read of all nodes; 0 without a plan."""
-        return self.reader.planned_portfolios(name)
+        return self._reader.portfolios.planned.get(name, 0)
 
-    def attend(self, attendant: Attendant, refresh: float) -> None:
-        """Watch each node's deadline from now on, and call ``attendant`` after each round of the watch.
+    def attend(self, attendant: Attendant, *, full: bool = True) -> None:
+        """Call ``attendant`` with all changes from now on, before the earlier ones; see ``watch.Attendant``.
 
         Args:
-            attendant: See ``rounds.Attendant``.
-            refresh: Seconds between two reads of all offline nodes.
+            attendant: The attendant.
+            full: Whether to look at each node when its heartbeat should have ended, and to read all every half TTL.
         """
-        self.rounds.attendants.insert(0, attendant)
-        self.watch.keep_deadlines(refresh)
+        self._watch.attendants.insert(0, attendant)
+        self._watch.full = self._watch.full or full
 
     def request(self) -> "Future[Snapshot]":
         """Return the current read, or begin one; the exception of a failed read is a SourceError."""
-        return self._shared.request()
+        return self._reader.request()
 
     def read(self, timeout: float | None = None) -> Snapshot:
         """Read all nodes, or share the current read, and return the snapshot.
@@ -206,32 +175,22 @@ class Fleet:
         Raises:
             SourceError: Redis could not be read in time.
         """
-        return self._shared.read(timeout)
+        return self._reader.wait(timeout)
 
     def look(self) -> Snapshot:
-        """Discover names and read the nodes once, in the caller's thread; for a fleet that was not started.
+        """Discover names and read all nodes once, in the caller's thread. For a fleet that is not started.
 
         Raises:
-            SourceError: Redis could not be read.
+            SourceError: Redis could not be scanned or read.
         """
-        try:
-            return self._look()
-        except SourceError as error:
-            raise explained(error, self.settings.redis) from error
-
-    def _look(self) -> Snapshot:
-        self.discovery.discover()
-        snapshot = self.reader.read()
-        if not self.discovery.planned.difference(self.names.raw):
+        self._discovery.discover()
+        snapshot = self._reader.read()
+        if self._discovery.planned <= frozenset(self.names.raw):
             return snapshot
-        self.discovery.discover()  # the plan names nodes whose keys nobody has looked for
-        return self.reader.read()
+        self._discovery.discover()  # the plan names nodes whose keys nobody has looked for
+        return self._reader.read()
 
-    def _log_fault(self, kind: Kind) -> None:
-        now = self._clock()
-        if now - self._logged_at.get(kind, float("-inf")) >= LOG_AGAIN:
-            self._logged_at[kind] = now
-            log.warning("Redis was at fault: nodes without heartbeat get time to beat", fault=kind.value)
-        if kind not in _WITHOUT_NEW_NAMES:
-            self.discovery.wake()
-        self.rounds.wake()
+    def _hear_of_redis(self, changes: Sequence[Change], _: View) -> None:
+        """Look for names after the changes of Redis that may have brought new ones."""
+        if any(change.kind is Kind.REDIS and change.after not in _WITHOUT_NEW_NAMES for change in changes):
+            self._discovery.wake()

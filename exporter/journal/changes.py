@@ -1,99 +1,168 @@
-"""Changes that were told → events: like changes at one moment make one event, which names all their subjects."""
+"""What the judge and the reads of the fleet show → entries of the journal, and log lines."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
-from exporter.journal.event import EACH, Event, EventKind
+import structlog
 
-TOGETHER: Final = 1.0
-"""Largest time between like changes of one event, in seconds. The journal collects changes for a shorter time."""
+from exporter.journal.event import EventKind
+from exporter.liveness import Change, Kind, State
+from exporter.portfolios.account import Account, EarlierFault
+from exporter.portfolios.ledger import Ledger, Portfolio, PortfolioState
+from exporter.source.names import shown_id
+from exporter.source.reading import MISSING, NO_EXPIRY
 
+REDIS: Final = "redis"
+"""The subject of events about Redis."""
+CANNOT_BE_READ: Final = "cannot be read"
+LOST: Final = "lost together"
+NOWHERE: Final = "in no plan and on no list"
+"""The state of a portfolio that the ledger knows no longer."""
+STALLED_AFTER: Final = 120.0
+"""Seconds without a look at the plan after which the scheduler is stalled, as for GinkgoSchedulerStalled."""
+MOST_TEXT: Final = 200
+"""Characters of a heartbeat that are kept as evidence."""
+MOST_ARRIVALS: Final = 100
+"""Most new nodes at one moment that get evidence of their own. At a start all nodes are new."""
+_MOST_NODES: Final = 10
+_DEAD: Final = (State.OFFLINE, State.FORGOTTEN)
+_GOOD: Final = ("answers", "takes writes again")
+_SAID: Final = {
+    "answers": "Redis answers",
+    "takes writes again": "Redis takes writes again",
+    "cannot be read": "Redis cannot be read",
+}
 
-class Entry(NamedTuple):
-    """One change of one subject.
+Unix = Callable[[float], float]
+"""Returns the Unix time of a monotonic time."""
 
-    Attributes:
-        at: Monotonic time at which the exporter saw the change, in seconds.
-        kind: What has changed.
-        subject: The id of the node, portfolio or other thing that has changed.
-        before: The old state; None if it is unknown.
-        after: The new state.
-        common: Evidence that like changes share: values of JSON.
-        own: Evidence on this subject alone: values of JSON. Like changes have the same keys.
-    """
-
-    at: float
-    kind: EventKind
-    subject: str
-    before: str | None
-    after: str
-    common: Mapping[str, Any] = MappingProxyType({})
-    own: Mapping[str, Any] = MappingProxyType({})
-
-
-class _Group:
-    """Like changes, in the order in which they were told."""
-
-    def __init__(self, first: Entry) -> None:
-        self.first = first
-        self.entries: dict[str, Entry] = {first.subject: first}
-
-    def takes(self, entry: Entry) -> bool:
-        return entry.subject not in self.entries and abs(entry.at - self.first.at) <= TOGETHER
-
-    def event(self, number: int, time: float) -> Event:
-        entries = tuple(self.entries.values())
-        evidence = dict(self.first.common)
-        columns = {key: [entry.own.get(key) for entry in entries] for key in self.first.own}
-        alike = {key: values[0] for key, values in columns.items() if values.count(values[0]) == len(values)}
-        evidence |= alike
-        if each := {key: values for key, values in columns.items() if key not in alike}:
-            evidence[EACH] = each
-        return Event(number, time, self.first.kind, tuple(self.entries), self.first.before, self.first.after, evidence)
+log = structlog.get_logger(__name__)
 
 
-def events_of(entries: Iterable[Entry], last_id: int, unix: Callable[[float], float]) -> list[Event]:
-    """Return the events that changes make, in the order of their first changes.
+Group = tuple[EventKind, str | None, str, dict[str, dict[str, Any]], dict[str, Any], float]
+"""Like changes: the arguments of ``Journal.add``."""
 
-    The changes of one subject stay in their order.
+
+def judged(changes: Sequence[Change], unix: Unix, answered: float, alive: Collection[str]) -> Iterator[Group]:
+    """Yield the judge's changes: like ones together, and those of each subject in their order.
 
     Args:
-        entries: The changes, in the order in which they were told.
-        last_id: The id of the last event; 0 without one.
+        changes: The changes, the oldest first.
         unix: Returns the Unix time of a monotonic time.
+        answered: When Redis answered last, in monotonic seconds: a gap that reaches until then lasts.
+        alive: The nodes that are known to be alive: that an exporter sees them after its start is no change.
     """
-    groups: list[_Group] = []
-    open_groups: dict[Hashable, int] = {}  # by the properties that like changes share: the place of their last group
-    last_of: dict[tuple[EventKind, str], int] = {}  # by subject: the place of the group of its last change
-    keys: dict[int, Hashable] = {}  # by identity: the changes of one look share one mapping
-    told = tuple(entries)
-    for entry in told:
-        if id(entry.common) not in keys:
-            keys[id(entry.common)] = _key(entry.common)
-        key = entry.kind, entry.before, entry.after, keys[id(entry.common)], tuple(entry.own)
-        place = open_groups.get(key)
-        subject = entry.kind, entry.subject
-        if place is None or last_of.get(subject, -1) >= place or not groups[place].takes(entry):
-            place = open_groups[key] = len(groups)
-            groups.append(_Group(entry))
-        else:
-            groups[place].entries[entry.subject] = entry
-        last_of[subject] = place
-    return _numbered(groups, last_id, unix)
+    many, groups, subjects = len(changes) > MOST_ARRIVALS, dict[object, Group](), set[tuple[Kind, bytes]]()
+    for change in changes:
+        kind, before, seen = EventKind(change.kind.value), change.before and str(change.before), change.evidence
+        name = REDIS if change.kind is Kind.REDIS else shown_id(change.name)
+        arrived = change.kind is Kind.NODE and before is None and change.after == State.ONLINE
+        if before == change.after or (arrived and name in alive) or (kind is EventKind.MASS_LOSS and not before):
+            continue
+        if (change.kind, change.name) in subjects:
+            yield from groups.values()
+            groups, subjects = {}, set()
+        subjects.add((change.kind, change.name))
+        like = kind, before, change.after, change.why, change.loss, seen.hashed, seen.gap, seen.run_id, seen.role
+        if like not in groups:
+            common = _of_redis(change, unix) if name is REDIS else _of_node(change, unix, answered)
+            groups[like] = kind, before, str(change.after), {}, common, change.at
+        rows, common = groups[like][3:5]
+        rows[name] = _own(change, unix) if kind is EventKind.NODE and not (arrived and many) else {}
+        if change.loss and change.after == State.OFFLINE:
+            lost = groups.setdefault(change.loss, (EventKind.MASS_LOSS, None, LOST, {}, common, change.at))
+            lost[3][name] = {}
+    yield from groups.values()
 
 
-def _numbered(groups: Sequence[_Group], last_id: int, unix: Callable[[float], float]) -> list[Event]:
-    events = []
-    for group in groups:
-        time = round(unix(group.first.at), 3)
-        last_id = max(last_id + 1, int(time * 1e6))
-        events.append(group.event(last_id, time))
-    return events
+def _of_node(change: Change, unix: Unix, answered: float) -> dict[str, Any]:
+    """Return the evidence that like changes of nodes share."""
+    seen, loss = change.evidence, change.loss
+    evidence: dict[str, Any] = {"because": change.why, "hash": seen.hashed}
+    if change.after in (State.OFFLINE, State.UNDECIDED):
+        evidence["mass_loss"] = loss is not None
+    if loss:
+        evidence |= {"loss": shown_id(loss.name), "loss_first": _time(loss.first, unix)}
+    if gap := seen.gap:
+        until = None if gap.end >= answered else _time(gap.end, unix)
+        evidence |= {"fault": gap.why, "fault_since": _time(gap.start, unix), "fault_until": until}
+    return evidence | {"redis_run_id": seen.run_id or None, "redis_role": seen.role or None}
 
 
-def _key(value: Any) -> Hashable:
-    """Return a hashable key of a JSON value. Two keys are equal exactly if their values are equal."""
-    if isinstance(value, Mapping):
-        return tuple((key, _key(item)) for key, item in value.items())
-    return tuple(map(_key, value)) if isinstance(value, list | tuple) else value
+def _own(change: Change, unix: Unix) -> dict[str, Any]:
+    """Return the evidence on one node alone."""
+    ttl_ms, text = change.evidence.ttl_ms, change.evidence.text
+    ttl = {None: None, MISSING: 0, NO_EXPIRY: NO_EXPIRY}.get(ttl_ms, (ttl_ms or 0) / 1000)
+    return {
+        "heartbeat_ttl_seconds": ttl,
+        "heartbeat": None if text is None else shown_id(text[: 4 * MOST_TEXT])[:MOST_TEXT],
+        "deadline": _time(change.evidence.end, unix),
+        "offline_since": _time(change.died, unix),
+        "offline_since_exact": None if change.died is None else change.exact,
+    }
+
+
+def _of_redis(change: Change, unix: Unix) -> dict[str, Any]:
+    seen, gap = change.evidence, change.evidence.gap
+    evidence: dict[str, Any] = {"error": change.why} if change.after == CANNOT_BE_READ else {}
+    evidence["since"] = _time(gap.start if gap else change.at, unix)
+    if change.name:
+        evidence["redis"] = shown_id(change.name)
+    if seen.run_id:
+        evidence |= {"redis_run_id": seen.run_id, "redis_role": seen.role}
+    return evidence
+
+
+def _time(at: float | None, unix: Unix) -> float | None:
+    return None if at is None else round(unix(at), 3)
+
+
+def read(
+    before: Ledger | None, account: Account, known: Mapping[str, EarlierFault]
+) -> dict[tuple[str | None, str], dict[str, dict[str, Any]]]:
+    """Return what has changed from one ledger to the next, by the old and the new state of portfolios.
+
+    Args:
+        before: The ledger before; None if there was none.
+        account: The next one.
+        known: The faults before the first ledger, by id as text.
+    """
+    ledger, old = account.ledger, before.abnormal if before else {}
+    changed: dict[bytes, str | None] = {name: each.state.value for name, each in old.items()}
+    changed |= {name.encode(): each.state for name, each in known.items()}
+    if before and before.plan is not ledger.plan:
+        names = (before.plan.keys() ^ ledger.plan.keys()) - old.keys()
+        changed |= {name: PortfolioState.TRADED.value if name in before.plan else None for name in names}
+    groups: dict[tuple[str | None, str], dict[str, dict[str, Any]]] = {}
+    for name in changed.keys() | ledger.abnormal.keys():
+        last, now = before.get(name) if before else None, ledger.get(name)
+        state = changed.get(name, last and last.state.value)
+        after = now.state.value if now else NOWHERE
+        if state != after or (last and now and last.reason is not now.reason):
+            rows = groups.setdefault((state, after), {})
+            rows[shown_id(name)] = _of_portfolio(now, account.since.get(name))
+    return groups
+
+
+def _of_portfolio(portfolio: Portfolio | None, since: float | None) -> dict[str, Any]:
+    evidence: dict[str, Any] = {"since": None if since is None else round(since, 3)}
+    if portfolio is None:
+        return evidence | dict.fromkeys(("reason", "node", "loaded_on", "listed_by"))
+    return evidence | {
+        "reason": portfolio.reason and portfolio.reason.value,
+        "node": None if portfolio.planned is None else shown_id(portfolio.planned),
+        "loaded_on": [shown_id(name) for name in portfolio.loaded[:_MOST_NODES]],
+        "listed_by": [shown_id(name) for name in portfolio.listed[:_MOST_NODES]],
+    }
+
+
+def log_changes(changes: Iterable[Change]) -> None:
+    """Log what happened to Redis, and the nodes that went offline or came back."""
+    for change in changes:
+        if change.kind is Kind.REDIS:
+            said = _SAID.get(change.after, "Redis was at fault: nodes without heartbeat get time to beat")
+            (log.info if change.after in _GOOD else log.error)(said, fault=change.after, error=change.why)
+        elif change.kind is Kind.NODE and change.after == State.OFFLINE:
+            log.warning("a node is offline", node_id=shown_id(change.name), because=change.why)
+        elif change.kind is Kind.NODE and change.after == State.ONLINE and change.before in _DEAD:
+            log.warning("a node is back", node_id=shown_id(change.name))

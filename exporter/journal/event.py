@@ -1,10 +1,14 @@
 """An event: the same change of one or more subjects at one moment, with the evidence for it."""
 
+import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, NamedTuple
+
+from exporter.escaping import printable_json
 
 EACH: Final = "each"
 """The key of evidence that differs between subjects. Each key below it lists one value for each subject."""
@@ -24,8 +28,7 @@ class EventKind(StrEnum):
     EXPORTER = "exporter"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A change.
 
     Attributes:
@@ -45,18 +48,17 @@ class Event:
     subjects: tuple[str, ...]
     before: str | None
     after: str
-    evidence: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Mapping[str, Any]
 
     def evidence_of(self, subject: str) -> dict[str, Any]:
         """Return the evidence on one subject; only the common evidence if the event does not name the subject."""
-        if subject in self.subjects:
-            return self.evidence_at(self.subjects.index(subject))
-        return {key: value for key, value in self.evidence.items() if key != EACH}
+        return self.evidence_at(self.subjects.index(subject) if subject in self.subjects else None)
 
-    def evidence_at(self, position: int) -> dict[str, Any]:
-        """Return the evidence on the subject at this position of ``subjects``."""
+    def evidence_at(self, position: int | None) -> dict[str, Any]:
+        """Return the evidence on the subject at this position of ``subjects``; None for the common evidence alone."""
+        each = {} if position is None else self.evidence.get(EACH, {})
         common = {key: value for key, value in self.evidence.items() if key != EACH}
-        return common | {key: values[position] for key, values in self.evidence.get(EACH, {}).items()}
+        return common | {key: values[position] for key, values in each.items()}
 
     def to_json(self) -> dict[str, Any]:
         """Return the event as ``/api/v1/events`` gives it."""
@@ -69,6 +71,10 @@ class Event:
             "to": self.after,
             "evidence": dict(self.evidence),
         }
+
+    def line(self) -> bytes:
+        """Return the event as one line of JSON that no terminal obeys."""
+        return printable_json(self.to_json(), separators=(",", ":")).encode() + b"\n"
 
 
 def event_of(value: object) -> Event:
@@ -86,20 +92,79 @@ def event_of(value: object) -> Event:
             "from": None | str() as before,
             "to": str(after),
             "evidence": dict(evidence),
-        } if not isinstance(number, bool) and number in _IDS and _is_time(time):
-            if not all(isinstance(subject, str) for subject in subjects) or not _fits(evidence, len(subjects)):
-                raise ValueError("not an event")
-            return Event(number, float(time), EventKind(kind), tuple(subjects), before, after, evidence)
+        } if number in _IDS and math.isfinite(time) and abs(time) < _IDS.stop:
+            each = evidence.get(EACH, {})
+            columns = each.values() if isinstance(each, dict) else (None,)
+            if all(isinstance(subject, str) for subject in subjects) and all(
+                isinstance(column, list) and len(column) == len(subjects) for column in columns
+            ):
+                return Event(number, float(time), EventKind(kind), tuple(subjects), before, after, evidence)
     raise ValueError("not an event")
 
 
-def _is_time(value: float) -> bool:
-    return not isinstance(value, bool) and math.isfinite(value) and abs(value) < _IDS.stop
+class Query(NamedTuple):
+    """The conditions of a search for events; a condition that is None accepts all events.
+
+    Attributes:
+        subjects: Events about any of these ids.
+        kinds: Events of any of these kinds.
+        since: The earliest Unix time.
+        until: The latest Unix time.
+        before: Only events with a lower id: the cursor of the page before.
+    """
+
+    subjects: frozenset[str] | None = None
+    kinds: frozenset[EventKind] | None = None
+    since: float | None = None
+    until: float | None = None
+    before: int | None = None
+
+    def accepts(self, event: Event) -> bool:
+        """Return whether an event is wanted."""
+        return (
+            (self.before is None or event.id < self.before)
+            and (self.since is None or event.time >= self.since)
+            and (self.until is None or event.time <= self.until)
+            and (self.kinds is None or event.kind in self.kinds)
+            and (self.subjects is None or not self.subjects.isdisjoint(event.subjects))
+        )
+
+    def found(self, lines: Iterable[bytes]) -> Iterator[Event]:
+        """Yield the wanted events of some lines, without parsing the lines that name no wanted subject."""
+        names = [printable_json(subject).encode() for subject in self.subjects or ()]
+        likely = (line for line in lines if not names or any(name in line for name in names))
+        return filter(self.accepts, (event_of(json.loads(line)) for line in likely))
 
 
-def _fits(evidence: Mapping[str, Any], subjects: int) -> bool:
-    """Return whether each list under ``EACH`` has one value for each subject."""
-    each = evidence.get(EACH, {})
-    return isinstance(each, dict) and all(
-        isinstance(values, list) and len(values) == subjects for values in each.values()
-    )
+class Page(NamedTuple):
+    """Some events, newest first.
+
+    Attributes:
+        events: The events.
+        next: The value of ``Query.before`` for the next page; None if there are no more events.
+    """
+
+    events: Sequence[Event]
+    next: int | None
+
+
+def page_of(events: Iterable[Event], limit: int) -> Page:
+    """Return the first events, at most ``limit``, of events that come newest first."""
+    some = list(islice(events, limit + 1))
+    return Page(some[:limit], some[limit - 1].id if len(some) > limit else None)
+
+
+def parse_time(text: str) -> float:
+    """Return the Unix time of ``1767702645``, ``1767702645.5`` or ``2026-01-06T12:30:45Z``; without a zone it is UTC.
+
+    Raises:
+        ValueError: The text is not such a moment.
+    """
+    try:
+        moment = datetime.fromisoformat(text) if "-" in text[1:] else datetime.fromtimestamp(float(text), UTC)
+        unix = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError, OSError):
+        unix = -1.0
+    if unix < 0:
+        raise ValueError("not a time such as 2026-01-06T12:30:45Z or 1767702645")
+    return unix

@@ -1,37 +1,33 @@
-"""The journal: it takes changes, and returns the events that a query asks for."""
+"""The journal: one log of changes, in memory and in a file; what was known at the end of the last run."""
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from threading import Event as Signal
 from threading import Lock, Thread
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from prometheus_client import Counter
 
-from exporter.journal.changes import Entry, events_of
-from exporter.journal.event import Event, EventKind
-from exporter.journal.file import JournalFile
-from exporter.journal.lines import line_of
-from exporter.journal.memory import MOST_EVENTS, Memory, Page, Query, page_of
+from exporter.journal.changes import STALLED_AFTER, judged, log_changes, read
+from exporter.journal.event import EACH, Event, EventKind, Page, Query, page_of
+from exporter.journal.file import MOST_EVENTS, JournalFile, Record, read_back
+from exporter.liveness import Change, View
+from exporter.portfolios.account import Account, EarlierFault
+from exporter.portfolios.ledger import Ledger
+from exporter.source.names import shown_id
 from exporter.telemetry import Telemetry
 
-COLLECT: Final = 0.25
-"""Seconds for which changes are collected before they become events, so that a burst is one event."""
+MOST_BYTES: Final = 16 * 2**20
+"""Largest size of the lines in memory. If ids are very many or very long, fewer events are kept."""
 TRY_AGAIN: Final = 5.0
 """Seconds between two tries to write a journal that could not be written."""
-MOST_WAITING: Final = 32 * 2**20
-"""Largest size, in bytes, of the events that wait to be written. Beyond it the oldest events are never written."""
-_AT_ONCE: Final = 1 << 20
-_MOST_TOLD: Final = 100
-
 EXPORTER: Final = "exporter"
 """The subject of events about the exporter itself."""
-
-Entries = Callable[[], Iterable[Entry]]
-"""Returns changes. It is called later, in the journal's thread, so that telling a change costs next to nothing."""
-
+TAKES, DROPS = "takes events", "drops events"
+"""What a node does with its events."""
 _PREVIOUS: Final = {None: None, "stopped": "ended as it was told to", "started": "ended without a word"}
 
 log = structlog.get_logger(__name__)
@@ -40,7 +36,8 @@ log = structlog.get_logger(__name__)
 class Journal:
     """Makes events of changes, keeps the last ones in memory, and writes all of them to a file if there is one.
 
-    One thread writes. Two locks: one for the changes that were told and the memory, one for the file.
+    A lock guards the log and the record. The file is written by one thread, which takes its lines from the log: a
+    line that leaves the log before it is written is lost, and the journal says so when it is written again.
 
     Args:
         file: The file; None keeps events in memory only.
@@ -49,7 +46,7 @@ class Journal:
         monotonic: Returns the seconds of the clock that the changes' times come from.
 
     Attributes:
-        earlier: The events of earlier runs, the oldest one first.
+        problem: Why the file cannot be written, in one line; empty if it can be written, or if there is no file.
     """
 
     def __init__(
@@ -59,19 +56,18 @@ class Journal:
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.earlier: Sequence[Event] = ()
-        self._file = file
-        self._wall, self._monotonic = wall, monotonic
-        self._lock, self._file_lock = Lock(), Lock()
-        self._memory = Memory()
-        self._told: deque[Entries] = deque()
-        self._waiting: deque[bytes] = deque()  # lines that are not written yet
-        self._waiting_bytes = 0
-        self._problem = ""
-        self._try_at = float("-inf")
+        self.problem = ""
+        self._file, self._telemetry, self._wall, self._monotonic = file, telemetry, wall, monotonic
+        self._lock = Lock()
+        self._lines: deque[bytes] = deque(maxlen=MOST_EVENTS)
+        self._bytes = self._last_id = 0
+        self._end = self._written = 0  # numbers of lines: the next one, and the next one to be written
+        self._record = Record()
+        self._ledger: Ledger | None = None
+        self._stalled = False
+        self._dropping: frozenset[bytes] = frozenset()
         self._wake, self._closed = Signal(), Signal()
         self._thread = Thread(target=self._run, name="journal", daemon=True)
-        self._telemetry = telemetry
         registry = telemetry.registry
         self._count = Counter("ginkgo_journal_events", "Events in the journal, by kind.", ("kind",), registry=registry)
         for kind in EventKind:
@@ -89,18 +85,13 @@ class Journal:
         """Whether events are to be written to a file."""
         return self._file is not None
 
-    @property
-    def problem(self) -> str:
-        """Why the file cannot be written, in one line; empty if it can be written, or if there is no file."""
-        return self._problem
-
     def start(self) -> None:
         """Begin to write."""
         self._thread.start()
 
     def note_start(self, **evidence: object) -> None:
         """Take the start of the exporter as a change. Its evidence says how the previous run ended."""
-        past = next((event.after for event in reversed(self.earlier) if event.kind is EventKind.EXPORTER), None)
+        past = self._record.run
         self.note(EventKind.EXPORTER, EXPORTER, past, "started", previous_run=_PREVIOUS.get(past), **evidence)
 
     def close(self, timeout: float = 1.0) -> None:
@@ -110,120 +101,158 @@ class Journal:
         if self._thread.is_alive():
             self._thread.join(timeout)
         if self._file and not self._thread.is_alive():
-            self._seal()
-            self._write()
+            self._write(self._file)
             self._file.close()
 
     def unix(self, at: float) -> float:
         """Return the Unix time of a monotonic time."""
         return self._wall() - (self._monotonic() - at)
 
-    def monotonic(self, unix: float) -> float:
-        """Return the monotonic time of a Unix time; the inverse of ``unix``."""
-        return self._monotonic() - (self._wall() - unix)
+    def earlier_changes(self) -> list[Change]:
+        """Return the last change of each node that is known: for the judge, at the start."""
+        return self._record.changes(self._monotonic(), self._wall())
 
-    def now(self) -> float:
-        """Return the monotonic time of now."""
-        return self._monotonic()
+    def earlier_faults(self) -> Mapping[str, EarlierFault]:
+        """Return the faults of portfolios that are known, by id: for the ledger, at the start."""
+        return dict(self._record.faults)
 
-    def tell(self, entries: Entries) -> None:
-        """Take changes. They become events within ``COLLECT`` seconds, or at the next query."""
-        self._told.append(entries)
-        if len(self._told) > _MOST_TOLD:
-            self._seal()
-        self._wake.set()
+    def see(self, changes: Sequence[Change], view: View) -> None:
+        """Take the judge's changes, and log the important ones. The watch calls this after each round."""
+        for group in judged(changes, self.unix, view.answered, self._record.alive):
+            self.add(*group)
+        log_changes(changes)
+
+    def see_read(self, account: Account | None, drops: Mapping[bytes, float]) -> None:
+        """Take what a read of all nodes shows. The reading thread calls this after each read.
+
+        Args:
+            account: The portfolios; None without plan and lists.
+            drops: How many events each node has dropped in its burst of drops; the others dropped none lately.
+        """
+        if account and account.ledger is not self._ledger:
+            before, self._ledger = self._ledger, account.ledger
+            for (old, new), rows in read(before, account, {} if before else self._record.faults).items():
+                self.add(EventKind.PORTFOLIO, old, new, rows)
+        idle = account.idle if account else None
+        if idle is not None and (idle > STALLED_AFTER) != self._stalled:
+            self._stalled = not self._stalled
+            states = ("looks at the plan", "stalled") if self._stalled else ("stalled", "looks at the plan again")
+            self.note(EventKind.SCHEDULER, "scheduler", *states, idle_seconds=round(idle, 3))
+        began, ended = drops.keys() - self._dropping, self._dropping - drops.keys()
+        self._dropping = frozenset(drops)
+        self.add(EventKind.NODE, TAKES, DROPS, {shown_id(name): {"dropped": drops[name]} for name in sorted(began)})
+        self.add(EventKind.NODE, DROPS, TAKES, {shown_id(name): {} for name in sorted(ended)})
 
     def note(self, kind: EventKind, subject: str, before: str | None, after: str, **evidence: object) -> None:
         """Take a change of one subject that was found now."""
-        entry = Entry(self._monotonic(), kind, subject, before, after, evidence)
-        self.tell(lambda: (entry,))
+        self.add(kind, before, after, {subject: evidence})
+
+    def add(  # noqa: PLR0913, PLR0917 - the parts of an event
+        self,
+        kind: EventKind,
+        before: str | None,
+        after: str,
+        rows: Mapping[str, Mapping[str, Any]],
+        common: Mapping[str, Any] | None = None,
+        at: float | None = None,
+    ) -> None:
+        """Take the same change of some subjects as one event. Without subjects nothing happens.
+
+        Args:
+            kind: What has changed.
+            before: The old state; None if it is unknown.
+            after: The new state.
+            rows: The evidence on each subject alone, as JSON values; all have the same keys.
+            common: The evidence that they share, as JSON values; None for none.
+            at: Monotonic time at which the change was seen; None for now.
+        """
+        if not rows:
+            return
+        columns = {key: [own[key] for own in rows.values()] for key in next(iter(rows.values()))}
+        alike = {key: values[0] for key, values in columns.items() if values.count(values[0]) == len(values)}
+        each = {key: values for key, values in columns.items() if key not in alike}
+        evidence = {**(common or {}), **alike, **({EACH: each} if each else {})}
+        with self._lock:
+            unix = round(self.unix(self._monotonic() if at is None else at), 3)
+            self._last_id = max(self._last_id + 1, int(unix * 1e6))
+            event = Event(self._last_id, unix, kind, tuple(rows), before, after, evidence)
+            self._record.apply(event)
+            self._append(event.line())
+        self._count.labels(kind.value).inc()
+        self._wake.set()
 
     def page(self, query: Query, limit: int) -> Page:
         """Return the newest events that a query accepts, at most ``limit``."""
-        self._seal()
         with self._lock:
-            kept = self._memory.kept()
-        return page_of(kept.found(query), limit)
+            lines = tuple(self._lines)
+        return page_of(query.found(reversed(lines)), limit)
+
+    def _append(self, line: bytes) -> None:
+        if len(self._lines) == MOST_EVENTS:
+            self._bytes -= len(self._lines[0])
+        self._lines.append(line)
+        self._end += 1
+        self._bytes += len(line)
+        while self._bytes > MOST_BYTES and len(self._lines) > 1:
+            self._bytes -= len(self._lines.popleft())
 
     def _read_back(self, file: JournalFile) -> None:
         try:
-            past = file.read_back(MOST_EVENTS)
+            past = read_back(file.path)
         except OSError as error:
-            self.failed(error)
+            self._fail(file, error)
             return
-        self.earlier = past.events
         for event in past.events:
-            self._memory.add(event, line_of(event))
+            self._append(event.line())
+            self._last_id = max(self._last_id, event.id)
+        self._written, self._record = self._end, past.record
         if past.unreadable:
             self._errors.inc(past.unreadable)
             log.warning("the journal has lines that cannot be read", file=str(file.path), lines=past.unreadable)
 
     def _run(self) -> None:
-        while not self._closed.is_set():
-            self._wake.wait(TRY_AGAIN if self._waiting else None)
+        while self._file and not self._closed.is_set():
+            self._wake.wait(TRY_AGAIN if self.problem else None)
             self._wake.clear()
-            self._closed.wait(COLLECT)
             try:
-                self._seal()
-                if self._monotonic() >= self._try_at:
-                    self._write()
+                self._write(self._file)
             except Exception as error:  # noqa: BLE001 - the edge of this thread
                 self._telemetry.fault("journal", error)
+            if self.problem:
+                self._closed.wait(TRY_AGAIN)
 
-    def _seal(self) -> None:
-        """Make events of the changes that were told."""
+    def _write(self, file: JournalFile) -> None:
+        """Write the lines that are not written yet."""
         with self._lock:
-            entries = [entry for _ in range(len(self._told)) for entry in self._told.popleft()()]
-            events = events_of(entries, self._memory.last_id, self.unix)
-            for event in events:
-                line = line_of(event)
-                self._memory.add(event, line)
-                self._count.labels(event.kind.value).inc()
-                if self._file:
-                    self._queue_line(line)
+            end, oldest = self._end, self._end - len(self._lines)
+            lines = b"".join(islice(self._lines, max(0, self._written - oldest), None))
+        lost = max(0, oldest - self._written)
+        if not lines:
+            return
+        try:
+            file.append(lines, self._checkpoint, anew=lost > 0)
+        except OSError as error:
+            self._fail(file, error)
+            return
+        self._written = end
+        if self.problem:
+            log.info("the journal is written again", file=str(file.path))
+            self.problem = ""
+        if lost:
+            log.error("events were lost while the journal could not be written", file=str(file.path), events=lost)
+            self.note(EventKind.EXPORTER, EXPORTER, None, "lost events", events=lost)
 
-    def _queue_line(self, line: bytes) -> None:
-        self._waiting.append(line)
-        self._waiting_bytes += len(line)
-        while self._waiting_bytes > MOST_WAITING and len(self._waiting) > 1:
-            self._waiting_bytes -= len(self._waiting.popleft())
-
-    def _write(self) -> None:
-        """Write the waiting events."""
-        with self._file_lock:
-            while self._file and (lines := self._next_lines()):
-                try:
-                    self._file.append(b"".join(lines))
-                except OSError as error:
-                    self.failed(error)
-                    return
-                with self._lock:
-                    for line in lines:  # meanwhile the oldest lines may have made room for newer ones
-                        if self._waiting and self._waiting[0] is line:
-                            self._waiting_bytes -= len(self._waiting.popleft())
-                if self._problem:
-                    log.info("the journal is written again", file=str(self._file.path))
-                    self._problem = ""
-
-    def _next_lines(self) -> list[bytes]:
-        """Return the oldest waiting lines, as many as one write takes."""
+    def _checkpoint(self) -> bytes:
         with self._lock:
-            lines: list[bytes] = []
-            size = 0
-            for line in self._waiting:
-                if lines and size + len(line) > _AT_ONCE:
-                    break
-                lines.append(line)
-                size += len(line)
-            return lines
+            return self._record.line()
 
-    def failed(self, error: OSError) -> None:
+    def _fail(self, file: JournalFile, error: OSError) -> None:
         """Count and log a failure to write the file, or to read it back."""
         self._errors.inc()
-        self._try_at = self._monotonic() + TRY_AGAIN
         held = isinstance(error, BlockingIOError)
         reason = "another process writes it" if held else error.strerror or repr(error)
-        path = self._file.path if self._file else ""
-        if not self._problem:
-            log.error("the journal is not written: the exporter runs without its file", file=str(path), error=reason)
-        self._problem = f"{path}: {reason}"
+        if not self.problem:
+            log.error(
+                "the journal is not written: the exporter runs without its file", file=str(file.path), error=reason
+            )
+        self.problem = f"{file.path}: {reason}"

@@ -1,20 +1,48 @@
-"""The sentences of an event: page, table, log and ``explain`` say the same in the same words.
+"""Events, and what is now, in plain sentences: page, table, JSON, log and ``explain`` say the same in the same words.
 
-A sentence is made from an event's JSON values, so events of another process have sentences too. Texts from outside are
+A sentence is made from JSON values, so events of another process have sentences too. Texts from outside are
 escaped: an id can neither move a cursor nor imitate a line.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from exporter.escaping import printable
 from exporter.journal.event import Event, EventKind
-from exporter.liveness.evidence import Why
-from exporter.snapshot.rows import moment
+from exporter.liveness import State
 
 FIRST: Final = 3
 """Most subjects that a sentence names."""
+_MOST: Final = 5
+"""Most causes that are named."""
 _LONGEST: Final = 200
+_KINDS: Final[Mapping[str, str]] = {
+    "GinkgoRedis": "redis",
+    "GinkgoNode": "node mass_loss redis",
+    "GinkgoAllNodes": "node mass_loss redis",
+    "GinkgoMass": "node mass_loss redis",
+    "GinkgoEvents": "node",
+    "GinkgoPortfolio": "portfolio scheduler node",
+    "GinkgoPlan": "portfolio scheduler redis",
+    "GinkgoScheduler": "portfolio scheduler",
+    "GinkgoExporter": "exporter redis push",
+    "GinkgoPush": "exporter push",
+}
+"""The kinds of events that explain an alert, by the beginning of its name. Any other alert may have any cause."""
+REASONS: Final[Mapping[str, str]] = {
+    "node_offline": "its planned node is offline or unknown",
+    "orphaned": "the scheduler found no node for it",
+    "undelivered": "its planned node is online and has not loaded it",
+    "dropped": "no plan names it any more",
+}
+"""The reasons for which a portfolio is untraded."""
+
+
+def kinds_behind(alert: str) -> frozenset[EventKind] | None:
+    """Return the kinds of events that may explain an alert; None if any kind may."""
+    kinds = next((kinds for start, kinds in _KINDS.items() if alert.startswith(start)), None)
+    return None if kinds is None else frozenset(map(EventKind, kinds.split()))
 
 
 def shown(text: object) -> str:
@@ -25,7 +53,10 @@ def shown(text: object) -> str:
 
 def at(unix: object) -> str:
     """Return a Unix time as people read it."""
-    return f"{moment(float(unix))} UTC" if isinstance(unix, int | float) else "an unknown time"
+    try:
+        return f"{datetime.fromtimestamp(float(unix), UTC):%Y-%m-%d %H:%M:%S} UTC"  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, OSError):
+        return "an unknown time"
 
 
 def offline_since(unix: object, *, exact: bool) -> str:
@@ -40,7 +71,75 @@ def headline(event: Event, subject: str | None = None) -> str:
         event: The event.
         subject: The subject that is of interest; None for all of them.
     """
-    return _HEADLINES[event.kind](event, subject)
+    several = subject is None and len(event.subjects) > 1
+    kind, before, after, evidence = event.kind.value, event.before, event.after, event.evidence
+    if before == after:
+        after = "still"
+    elif event.kind is EventKind.NODE and after == State.GONE and "deleted" in str(evidence.get("because")):
+        after = "stopped"
+    reason = str(event.evidence_of(event.subjects[0]).get("reason"))
+    tries = (kind, before, after), (kind, "*", after), (kind, before, "*"), (kind, "*" if before else None, "*")
+    template = next((_HEADLINES[key] for key in tries if key in _HEADLINES), "The {kind} {after}.")
+    return template.format(
+        names=_names(event, subject),
+        first=shown(event.subjects[0]),
+        be="are" if several else "is",
+        was="they were" if several else "it was",
+        before=shown(before),
+        after=shown(event.after),
+        kind=kind,
+        place=f"Alertmanager {shown(evidence.get('alertmanager', ''))}",
+        alert=_alert(event),
+        reason="for other reasons" if several else REASONS.get(reason, "for another reason"),
+    )
+
+
+def _names(event: Event, subject: str | None) -> str:
+    one, many = ("Portfolio", "portfolios") if event.kind is EventKind.PORTFOLIO else ("Node", "nodes")
+    others = len(event.subjects) - 1
+    if subject is not None or not others:
+        alone = shown(event.subjects[0] if subject is None else subject)
+        return f"{one} {alone}" + (f", with {others} {many if others > 1 else one.lower()} more," if others else "")
+    return f"{len(event.subjects)} {many} ({_first(event.subjects)})"
+
+
+def _first(names: Sequence[object]) -> str:
+    more = f" and {len(names) - FIRST} more" if len(names) > FIRST else ""
+    return ", ".join(map(shown, names[:FIRST])) + more
+
+
+def _alert(event: Event) -> str:
+    name = str(event.evidence.get("alertname", event.subjects[0]))
+    nodes = [subject for subject in event.subjects if subject != name]
+    return f"he alert {shown(name)}" + (f" for {_first(nodes)}" if nodes else "")
+
+
+_HEADLINES: Final[Mapping[tuple[str, str | None, str], str]] = {
+    ("node", "offline", "online"): "{names} {be} back online.",
+    ("node", "forgotten", "online"): "{names} {be} back online.",
+    ("node", "undecided", "online"): "{names} {be} online after all.",
+    ("node", "*", "stopped"): "{names} stopped.",
+    ("node", "*", "drops events"): "{names} {be} dropping events.",
+    ("node", "*", "takes events"): "{names} {be} dropping no events any more.",
+    ("node", "*", "*"): "{names} {be} {after}.",
+    ("node", None, "*"): "{names} {be} {after}.",
+    ("portfolio", "*", "still"): "{names} {be} still {after}: {reason}.",
+    ("portfolio", "*", "*"): "{names} {be} {after}; {was} {before} before.",
+    ("portfolio", None, "*"): "{names} {be} {after}.",
+    ("mass_loss", "*", "over"): "The mass loss that is named {first} is over.",
+    ("mass_loss", None, "*"): "Mass loss: {names} lost together.",
+    ("redis", "*", "cannot be read"): "Redis cannot be read.",
+    ("redis", "*", "answers"): "Redis answers again.",
+    ("redis", "*", "takes writes again"): "Redis takes writes again.",
+    ("redis", None, "*"): "Redis: {after}.",
+    ("redis", "*", "*"): "Redis: {after}.",
+    ("push", "*", "taken"): "{place} took t{alert}.",
+    ("push", "*", "ended"): "T{alert} is no longer pushed.",
+    ("push", "*", "refused"): "{place} takes no posts.",
+    ("push", None, "active"): "{place} takes posts.",
+    ("push", "refused", "active"): "{place} takes posts again.",
+}
+"""The sentence for a kind, an old and a new state; ``*`` stands for any."""
 
 
 def reasons(event: Event, subject: str | None = None) -> list[str]:
@@ -50,170 +149,144 @@ def reasons(event: Event, subject: str | None = None) -> list[str]:
         event: The event.
         subject: The subject that is of interest; None for what holds for all of them.
     """
-    alone = event.subjects[0] if len(event.subjects) == 1 else ""
-    evidence = event.evidence_of(alone if subject is None else subject)
-    if event.kind is EventKind.NODE:
-        return list(_node_reasons(event, evidence))
-    return [text for key, say in _OTHER_REASONS.items() if evidence.get(key) and (text := say(evidence))]
-
-
-def _names(event: Event, subject: str | None, one: str, many: str) -> str:
-    if subject is not None or len(event.subjects) == 1:
-        alone = shown(event.subjects[0] if subject is None else subject)
-        others = len(event.subjects) - 1
-        return f"{one} {alone}" + (f", with {others} {many if others > 1 else one.lower()} more," if others else "")
-    named = ", ".join(shown(name) for name in event.subjects[:FIRST])
-    left = len(event.subjects) - FIRST
-    return f"{len(event.subjects)} {many} ({named}{f' and {left} more' if left > 0 else ''})"
-
-
-def _node(event: Event, subject: str | None) -> str:
-    names = _names(event, subject, "Node", "nodes")
     several = subject is None and len(event.subjects) > 1
-    verb = "are" if several else "is"
-    match event.before, event.after:
-        case None, "online":
-            return f"{names} {verb} seen for the first time: online."
-        case (("offline" | "forgotten"), "online"):
-            return f"{names} {verb} back online."
-        case "undecided", "online":
-            return f"{names} {verb} online after all."
-        case "offline", "offline":
-            return f"{names} {verb} still offline."
-        case _, "gone":
-            return f"{names} stopped." if event.evidence.get("because") == Why.STOPPED else f"{names} {verb} gone."
-        case _, after:
-            return f"{names} {verb} {shown(after)}."
-
-
-def _portfolio(event: Event, subject: str | None) -> str:
-    names = _names(event, subject, "Portfolio", "portfolios")
-    verb, were = ("are", "they were") if subject is None and len(event.subjects) > 1 else ("is", "it was")
-    if event.before == event.after:
-        return f"{names} {verb} still {shown(event.after)}, for another reason."
-    return f"{names} {verb} {shown(event.after)}{f'; {were} {shown(event.before)} before' if event.before else ''}."
-
-
-def _redis(event: Event, _: str | None) -> str:
-    return f"Redis: {shown(event.after)}."
-
-
-def _mass_loss(event: Event, subject: str | None) -> str:
-    names = _names(event, subject, "Node", "nodes")
-    over = event.after == "over"
-    return f"The mass loss is over. Its last members: {names}." if over else f"Mass loss: {names} lost together."
-
-
-def _push(event: Event, _: str | None) -> str:
-    place = f"Alertmanager {shown(event.evidence.get('alertmanager', ''))}"
-    sentences = {
-        "taken": f"{place} took {_alerts(event)}.",
-        "ended": f"T{_alerts(event)[1:]} is no longer pushed.",
-        "refused": f"{place} takes no posts.",
-        "active": f"{place} takes posts{' again' if event.before else ''}.",
-    }
-    return sentences.get(event.after, f"Push: {shown(event.after)}.")
-
-
-def _alerts(event: Event) -> str:
-    name = str(event.evidence.get("alertname", event.subjects[0]))
-    nodes = [subject for subject in event.subjects if subject != name]
-    named = ", ".join(shown(node) for node in nodes[:FIRST])
-    more = f" and {len(nodes) - FIRST} more" if len(nodes) > FIRST else ""
-    return f"the alert {shown(name)}" + (f" for {named}{more}" if nodes else "")
-
-
-def _scheduler(event: Event, _: str | None) -> str:
-    return f"The scheduler: {shown(event.after)}."
-
-
-def _exporter(event: Event, _: str | None) -> str:
-    return f"The exporter {shown(event.after)}."
-
-
-_HEADLINES: Final[Mapping[EventKind, Callable[[Event, str | None], str]]] = {
-    EventKind.NODE: _node,
-    EventKind.PORTFOLIO: _portfolio,
-    EventKind.REDIS: _redis,
-    EventKind.MASS_LOSS: _mass_loss,
-    EventKind.PUSH: _push,
-    EventKind.SCHEDULER: _scheduler,
-    EventKind.EXPORTER: _exporter,
-}
-
-
-def _node_reasons(event: Event, evidence: Mapping[str, Any]) -> list[str]:
-    said = [f"The reason: {shown(evidence.get('because', 'unknown'))}."]
-    ttl, deadline = evidence.get("heartbeat_ttl_seconds"), evidence.get("deadline")
-    if ttl == -1:
-        said.append("The heartbeat had no expiry (PTTL -1), so it proves no life.")
-    elif ttl:
-        said.append(f"The heartbeat had {shown(ttl)} s left (PTTL).")
-    elif ttl == 0:
-        end = f", and its last one was to end at {at(deadline)}" if deadline is not None else ""
-        never = "" if deadline is not None else ", and this exporter never saw one"
-        said.append(f"The node had no heartbeat{end}{never}.")
-    if evidence.get("heartbeat"):
-        said.append(f'The last heartbeat said "{shown(evidence["heartbeat"])}".')
-    if evidence.get("hash") is not None:
-        said.append("Its metrics hash was there." if evidence["hash"] else "Its metrics hash was missing.")
-    if evidence.get("offline_since") is not None:
-        exact = evidence.get("offline_since_exact") is True
-        said.append(offline_since(evidence["offline_since"], exact=exact))
-    if evidence.get("mass_loss"):
-        said.append("It is a member of a mass loss, so it has no page of its own.")
-    if evidence.get("fault"):
-        until = evidence.get("fault_until")
-        end = f"until {at(until)}" if until is not None else "and it lasted"
-        said.append(
-            f"Redis's last fault was: {shown(evidence['fault'])}, from {at(evidence.get('fault_since'))} {end}."
-        )
-    elif event.after in ("offline", "undecided"):
+    evidence = event.evidence_of("" if several else subject or event.subjects[0])
+    said = [text for key, say in _SAID.items() if evidence.get(key) is not None and (text := say(evidence))]
+    if several and evidence.get("because"):
+        said[0] = f"The reason, for each of them: {shown(evidence['because'])}."
+    if event.after in (State.OFFLINE, State.UNDECIDED) and not evidence.get("fault"):
         said.append("Redis had no fault that may explain it.")
-    return said + _server_reasons(evidence)
-
-
-def _server_reasons(evidence: Mapping[str, Any]) -> list[str]:
-    said = []
-    if evidence.get("redis_run_id"):
-        said.append(f"It was read from run {shown(evidence['redis_run_id'])} of Redis, a {_role(evidence)}.")
-    if evidence.get("evicted_at") is not None:
-        said.append(f"Redis evicted {shown(evidence.get('evicted_keys'))} keys up to {at(evidence['evicted_at'])}.")
-    if evidence.get("refused_at") is not None:
-        refused = ", ".join(f"{shown(error)} {shown(n)}" for error, n in _mapping(evidence.get("refused_writes")))
-        said.append(f"Redis refused writes up to {at(evidence['refused_at'])}: {refused}.")
     return said
 
 
-def _role(evidence: Mapping[str, Any]) -> str:
-    return shown(evidence.get("redis_role") or "server of unknown role")
+def _heartbeat(evidence: Mapping[str, Any]) -> str:
+    ttl, deadline = evidence["heartbeat_ttl_seconds"], evidence.get("deadline")
+    if ttl == -1:
+        return "The heartbeat had no expiry (PTTL -1), so it proves no life."
+    if ttl:
+        return f"The heartbeat had {shown(ttl)} s left (PTTL)."
+    end = "this exporter never saw one" if deadline is None else f"its last one was to end at {at(deadline)}"
+    return f"The node had no heartbeat, and {end}."
 
 
-def _listed(value: object) -> str:
-    return ", ".join(map(shown, value)) if isinstance(value, list) else shown(value)
+def _fault(evidence: Mapping[str, Any]) -> str:
+    until = evidence.get("fault_until")
+    end = f"until {at(until)}" if until is not None else "and it lasted"
+    return f"Redis's last fault was: {shown(evidence['fault'])}, from {at(evidence.get('fault_since'))} {end}."
 
 
-def _mapping(value: object) -> list[tuple[str, object]]:
-    return list(value.items()) if isinstance(value, Mapping) else []
-
-
-_OTHER_REASONS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
-    "reason": lambda evidence: f"The reason: {shown(evidence['reason'])}.",
+_SAID: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "because": lambda evidence: f"The reason: {shown(evidence['because'])}.",
+    "heartbeat_ttl_seconds": _heartbeat,
+    "heartbeat": lambda evidence: f'The last heartbeat said "{shown(evidence["heartbeat"])}".',
+    "hash": lambda evidence: f"Its metrics hash was {'there' if evidence['hash'] else 'missing'}.",
+    "offline_since": lambda evidence: offline_since(
+        evidence["offline_since"], exact=evidence.get("offline_since_exact") is True
+    ),
+    "mass_loss": lambda evidence: (
+        "It is a member of a mass loss, so it has no page of its own." if evidence["mass_loss"] else ""
+    ),
+    "fault": _fault,
+    "reason": lambda evidence: f"The reason: {REASONS.get(evidence['reason'], shown(evidence['reason']))}.",
     "node": lambda evidence: f"The plan gives it to node {shown(evidence['node'])}.",
-    "loaded_on": lambda evidence: f"It is loaded on {_listed(evidence['loaded_on'])}.",
-    "listed_by": lambda evidence: f"The last list of {_listed(evidence['listed_by'])} names it.",
+    "loaded_on": lambda evidence: (
+        evidence["loaded_on"] and f"It is loaded on {', '.join(map(shown, evidence['loaded_on']))}."
+    ),
+    "listed_by": lambda evidence: (
+        evidence["listed_by"] and f"The last list of {', '.join(map(shown, evidence['listed_by']))} names it."
+    ),
+    "dropped": lambda evidence: f"It has dropped {shown(evidence['dropped'])} events since this began.",
     "idle_seconds": lambda evidence: f"It looked at the plan {shown(evidence['idle_seconds'])} s before.",
     "error": lambda evidence: f"The error: {shown(evidence['error'])}.",
     "since": lambda evidence: f"It began at {at(evidence['since'])}.",
-    "seconds": lambda evidence: f"It lasted {shown(evidence['seconds'])} s.",
     "answer": lambda evidence: f"The answer: {shown(evidence['answer'])}.",
-    "labels": lambda evidence: (
-        f"Its labels: {', '.join(f'{shown(k)}={shown(v)}' for k, v in _mapping(evidence['labels']))}."
-    ),
     "starts_at": lambda evidence: f"It was posted as firing since {at(evidence['starts_at'])}.",
-    "redis_run_id": lambda evidence: f"Redis's run: {shown(evidence['redis_run_id'])}, a {_role(evidence)}.",
-    "resolved": lambda _: "Its end was posted.",
+    "redis_run_id": lambda evidence: (
+        f"Redis's run: {shown(evidence['redis_run_id'])}, a {shown(evidence.get('redis_role') or 'server')}."
+    ),
+    "resolved": lambda evidence: "Its end was posted." if evidence["resolved"] else "",
     "previous_run": lambda evidence: f"Its previous run {shown(evidence['previous_run'])}.",
     "version": lambda evidence: f"Version {shown(evidence['version'])}.",
-    "journal": lambda evidence: f"The journal: {shown(evidence['journal'])}.",
+    "events": lambda evidence: f"Events of the journal that were lost: {shown(evidence['events'])}.",
 }
+"""The sentence for each key of evidence, in their order."""
+
+
+def redis_unreadable(since: float | None, error: str) -> str:
+    """Return that Redis cannot be read, since when and why, as one sentence.
+
+    Args:
+        since: Unix time since which it cannot be read; None if that is unknown.
+        error: Why, in one line; empty if that is unknown.
+    """
+    when = "" if since is None else f" since {at(since)}"
+    return f"Redis cannot be read{when}{f': {shown(error)}' if error else ''}."
+
+
+def redis_away(since: float | None, error: str, known_at: float | None, counts: Mapping[State, int]) -> str:
+    """Return sentences on an outage of Redis: its start and cause, the last known states, and the alerts to expect.
+
+    Args:
+        since: Unix time since which it cannot be read; None if that is unknown.
+        error: Why, in one line; empty if that is unknown.
+        known_at: Unix time of the last read; None if there was none.
+        counts: How many nodes there were in each state at that time.
+    """
+    known = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no nodes"
+    last = "" if known_at is None else f" The last that was known is old, of {at(known_at)}: {known}."
+    return (
+        f"{redis_unreadable(since, error)} So nothing is known of the nodes now.{last}"
+        " No node is called dead for this; GinkgoRedisUnreachable pages when it lasts for a minute."
+    )
+
+
+def writes_refused(since: float, errors: Mapping[str, int]) -> str:
+    """Return sentences on a Redis that refuses writes.
+
+    Args:
+        since: Unix time since which it does.
+        errors: The refused writes by error, since Redis started.
+    """
+    counted = ", ".join(f"{shown(error)} {count}" for error, count in errors.items() if count)
+    return (
+        f"Redis refuses writes since {at(since)}{f' ({counted})' if counted else ''}, so no node can beat."
+        " No node is called dead for this; GinkgoRedisWritesRefused pages."
+    )
+
+
+def alertmanager_refuses(url: str, since: float, problem: str) -> str:
+    """Return sentences on an Alertmanager that takes no posts.
+
+    Args:
+        url: Its address.
+        since: Unix time since which it takes none.
+        problem: Why, in one line.
+    """
+    return (
+        f"Alertmanager {shown(url)} takes no posts since {at(since)}: {shown(problem)}."
+        " Its alerts are posted again until it takes them."
+    )
+
+
+def undecided(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return sentences on the undecided nodes among some rows: which, for which reason, and until when.
+
+    Args:
+        rows: Rows of ``exporter.snapshot.rows``, or of the JSON of another exporter.
+    """
+    causes: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["state"] == State.UNDECIDED:
+            causes.setdefault(str(row.get("undecided_because") or "the reason is unknown"), []).append(row)
+    largest = sorted(causes.items(), key=lambda item: -len(item[1]))
+    left = sum(len(nodes) for _, nodes in largest[_MOST:])
+    more = [f"{left} more nodes are undecided for other reasons."] if left else []
+    return [_undecided(cause, nodes) for cause, nodes in largest[:_MOST]] + more
+
+
+def _undecided(cause: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    names, alone = _first([row["node_id"] for row in rows]), len(rows) == 1
+    subject = f"Node {names} is" if alone else f"{len(rows)} nodes ({names}) are"
+    ends = [row["undecided_until"] for row in rows if row.get("undecided_until") is not None]
+    until = f" {'It' if alone else 'They'} cannot be called dead before {at(min(ends))}." if ends else ""
+    return f"{subject} undecided: {shown(cause)}.{until}"

@@ -1,46 +1,19 @@
 """Mass loss: so many nodes died together that one cause is likelier than many.
 
-Nodes that one cause kills lose their heartbeats over the time between two beats. At
-the first deaths, the mass loss does not show yet. But then other nodes are late with
-their beats. So while many nodes are late, a death is held back until it is clear
-whether it is a single one.
+The heartbeats of nodes that one cause kills end within the time between two beats. At the first end the loss does not
+show yet, but the other nodes are late with their beats. So a death is held back while it may be the first of many. All
+functions here are pure: the table passes dead and late nodes, which it takes from one place at one moment.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import Final
+from collections.abc import Collection, Iterable
+from typing import Final, NamedTuple
 
-from exporter.source.reading import Reading
-
-HOLD_BEATS: Final = 1.5
-"""Longest time for which a death is held back, in beats: the deaths of one cause lie within one beat."""
+ALIKE: Final = 0.1
+"""Seconds within which two deadlines count as equal: two exporters read the same heartbeat a moment apart."""
 
 
-LATE: Final = 0.4
-"""Remaining life of a heartbeat, as a share of a TTL, below which its node is late with the next beat."""
-
-
-def count_late(reading: Reading, of: int, ttl: float) -> float:
-    """Return how many of ``of`` nodes are late with their beat; the reading is a fair sample of them."""
-    least = LATE * ttl * 1000
-    return sum(0 < ms < least for ms in reading.ttl_ms) * of / len(reading.ttl_ms)
-
-
-class Ruling(Enum):
-    """The decision on a death."""
-
-    SINGLE = "a death of its own"
-    MEMBER = "part of a mass loss"
-    HELD = "not clear yet"
-
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """How many nodes must die together to be a mass loss.
-
-    At least ``nodes`` deaths that are more than ``ratio`` of the fleet are a mass loss. So are ``many`` deaths
-    in a fleet of any size.
+class Thresholds(NamedTuple):
+    """How many nodes must die together: at least ``nodes`` that are more than a share of the fleet, or ``many``.
 
     Attributes:
         nodes: Lowest number of deaths.
@@ -52,103 +25,77 @@ class Thresholds:
     ratio: float = 0.25
     many: int = 10
 
-    def met(self, dead: float, before: float) -> bool:
+    def met(self, dead: int, before: int) -> bool:
         """Return whether ``dead`` of ``before`` nodes are a mass loss."""
         return dead >= self.many or (dead >= self.nodes and dead > self.ratio * before)
 
 
-@dataclass(slots=True)
-class Loss:
-    """One mass loss that lasts.
+class Loss(NamedTuple):
+    """A mass loss.
 
     Attributes:
-        first: When the first heartbeat of its members ended, in monotonic seconds.
-        members: The nodes that died in it and are not back, gone or forgotten yet.
-        left: The former members: if such a node dies again, that is a death of its own.
+        name: The id of one of its first members.
+        first: When its first member died, in monotonic seconds.
     """
 
+    name: bytes
     first: float
-    members: set[bytes] = field(default_factory=set)
-    left: set[bytes] = field(default_factory=set)
 
 
-class MassLoss:
-    """Decides whether a death is part of a mass loss. Time is passed in. Not thread-safe: the judge's lock guards it.
+class Death(NamedTuple):
+    """A death, or one that would follow if a late node beat no more. Times are monotonic seconds.
+
+    Attributes:
+        died: When the heartbeat ended, or the chance was over.
+        end: When the last known heartbeat ended.
+        name: The node.
+        told: Whether it was declared before, as a death of its own.
+    """
+
+    died: float
+    end: float
+    name: bytes
+    told: bool = False
+
+
+def together(deaths: Iterable[Death], alive: int, ttl: float, thresholds: Thresholds) -> set[bytes]:
+    """Return the nodes in windows of a TTL whose deaths are a mass loss.
 
     Args:
-        ttl: Seconds that a heartbeat lives; also the longest time between the deaths of one mass loss.
-        beat: Seconds between two beats.
-        thresholds: How many nodes must die together.
+        deaths: The deaths that count.
+        alive: Number of nodes that are online or undecided.
+        ttl: Length of a window, in seconds.
+        thresholds: How many deaths are a mass loss.
     """
+    ordered = sorted(deaths)
+    lost: set[bytes] = set()
+    end = added = told = 0  # the window is ordered[start:end]; ordered[:added] was looked at for ``lost`` already
+    for start, first in enumerate(ordered):
+        while end < len(ordered) and ordered[end].died <= first.died + ttl:
+            told += ordered[end].told
+            end += 1
+        if thresholds.met(end - start, alive + told):
+            lost.update(death.name for death in ordered[max(start, added) : end])
+            added = end
+        told -= first.told
+    return lost
 
-    def __init__(self, ttl: float, beat: float, thresholds: Thresholds) -> None:
-        self.losses: list[Loss] = []
-        self._ttl, self._hold, self._thresholds = ttl, HOLD_BEATS * beat, thresholds
-        self._singles: dict[bytes, float] = {}  # deaths that were single: when the node's heartbeat ended
-        self._held: dict[bytes, tuple[float, float]] = {}  # when the heartbeat ended, since when the death is held back
 
-    @property
-    def members(self) -> Collection[bytes]:
-        """The members of all mass losses that last."""
-        return set().union(*(loss.members for loss in self.losses))
+def joined(death: Death, losses: Iterable[Loss], ttl: float) -> Loss | None:
+    """Return the mass loss with members to which a death belongs: the earliest whose first death is within a TTL."""
+    return min(
+        (loss for loss in losses if abs(death.died - loss.first) <= ttl), key=lambda loss: loss.first, default=None
+    )
 
-    @property
-    def held(self) -> Collection[bytes]:
-        """The nodes whose death is held back."""
-        return self._held.keys()
 
-    def rule(self, dead: Mapping[bytes, float], now: float, *, alive: int, late: float) -> dict[bytes, Ruling]:
-        """Decide which deaths are single, part of a mass loss, or not clear yet.
+def named(members: Collection[Death], taken: Collection[bytes]) -> Loss:
+    """Return a new mass loss: the member with the earliest deadline gives the name, unless it names another one.
 
-        Args:
-            dead: For each dead node, when its heartbeat ended. For a node that was undecided, when its chance was over.
-            now: Monotonic time, in seconds.
-            alive: Number of nodes that are online or undecided, including ``dead``.
-            late: Expected number of other nodes that die within a beat.
-        """
-        for name, ended in dead.items():
-            self._held.setdefault(name, (ended, now))
-        self._singles = {name: ended for name, ended in self._singles.items() if ended > now - 2 * self._ttl}
-        rulings = {name: self._rule(name, now, alive, late) for name in sorted(dead, key=lambda name: dead[name])}
-        for name, ruling in rulings.items():
-            if ruling is not Ruling.HELD:
-                ended, _ = self._held.pop(name)
-                if ruling is Ruling.SINGLE:
-                    self._singles[name] = ended
-        return rulings
-
-    def _rule(self, name: bytes, now: float, alive: int, late: float) -> Ruling:
-        ended, since = self._held[name]
-        loss = next((loss for loss in self.losses if self._near(loss.first, ended) and name not in loss.left), None)
-        if loss is None:
-            singles = [then for then in self._singles.values() if self._near(then, ended)]
-            held = [then for then, _ in self._held.values() if self._near(then, ended)]
-            dead, before = len(singles) + len(held), alive + len(singles)
-            if not self._thresholds.met(dead, before):
-                may_be = self._thresholds.met(dead + late, before) and now - since < self._hold
-                return Ruling.HELD if may_be else Ruling.SINGLE
-            loss = Loss(min([*singles, *held]))
-            self.losses.append(loss)
-        loss.members.add(name)
-        return Ruling.MEMBER
-
-    def _near(self, one: float, other: float) -> bool:
-        return abs(one - other) <= self._ttl
-
-    def restore(self, name: bytes, ended: float) -> None:
-        """Record a member of a mass loss that began in an earlier run; ``ended`` is when its heartbeat ended."""
-        loss = next((loss for loss in self.losses if self._near(loss.first, ended)), None)
-        if loss is None:
-            self.losses.append(loss := Loss(ended))
-        loss.first = min(loss.first, ended)
-        loss.members.add(name)
-
-    def leave(self, name: bytes) -> None:
-        """Record that a node is back, gone or forgotten: it is no member any longer, and its death does not count."""
-        self._singles.pop(name, None)
-        self._held.pop(name, None)
-        for loss in self.losses:
-            if name in loss.members:
-                loss.members.discard(name)
-                loss.left.add(name)
-        self.losses = [loss for loss in self.losses if loss.members]
+    Args:
+        members: The deaths that are known now.
+        taken: The names of other mass losses that have members.
+    """
+    free = [death for death in members if death.name not in taken] or members
+    earliest = min(death.end for death in free)
+    name = min(death.name for death in free if death.end <= earliest + ALIKE)
+    return Loss(name, min(death.died for death in members))

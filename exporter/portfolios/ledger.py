@@ -1,12 +1,12 @@
 """The ledger: a pure function of the plan, the loaded lists and the states of nodes to one state for each portfolio."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from exporter.liveness.states import State
+from exporter.liveness import State
 
 ORPHANED_NODE: Final = b"__ORPHANED__"
 """The value in the plan by which the scheduler says that it found no node for a portfolio."""
@@ -21,6 +21,15 @@ class PortfolioState(StrEnum):
     DUPLICATED = "duplicated"
     UNPLANNED = "unplanned"
     UNKNOWN = "unknown"
+
+
+FAULTS: Final = (
+    PortfolioState.UNTRADED,
+    PortfolioState.MISPLACED,
+    PortfolioState.DUPLICATED,
+    PortfolioState.UNPLANNED,
+)
+"""The states that are faults; the order is the contract's."""
 
 
 class Reason(StrEnum):
@@ -93,6 +102,27 @@ class Ledger:
     counts: Mapping[PortfolioState, int]
     reasons: Mapping[Reason, int]
 
+    @classmethod
+    def of(
+        cls,
+        plan: Mapping[bytes, bytes],
+        loaded: Mapping[bytes, bytes],
+        listed: Mapping[bytes, tuple[bytes, ...]],
+        abnormal: Mapping[bytes, Portfolio],
+    ) -> "Ledger":
+        """Return a ledger with its counts; a planned portfolio that is not in ``abnormal`` is traded."""
+        counts = Counter(portfolio.state for portfolio in abnormal.values())
+        counts[PortfolioState.TRADED] = len(plan) - len(plan.keys() & abnormal.keys())
+        reasons = Counter(portfolio.reason for portfolio in abnormal.values())
+        return cls(
+            plan,
+            loaded,
+            listed,
+            abnormal,
+            counts={state: counts[state] for state in PortfolioState},
+            reasons={reason: reasons[reason] for reason in Reason},
+        )
+
     def get(self, portfolio: bytes) -> Portfolio | None:
         """Return a portfolio; None if no plan and no list names it."""
         if found := self.abnormal.get(portfolio):
@@ -109,30 +139,21 @@ class Ledger:
                 yield found
 
 
-def ledger_of(plan: Mapping[bytes, bytes], nodes: Iterable[NodeReport], earlier: Sequence[NodeReport] = ()) -> Ledger:
+def ledger_of(plan: Mapping[bytes, bytes], nodes: Iterable[NodeReport]) -> Ledger:
     """Return the state of each portfolio that is planned, or that a node lists as loaded.
-
-    The lists of different nodes are not read at the same moment. A portfolio that moves from one node to
-    another meanwhile may be on neither list, though one of the nodes had it loaded at any time. Two readings
-    of the lists, one after the other, tell: a portfolio that is on no online node's list in ``nodes`` counts
-    as loaded where ``earlier`` shows it. The price is silence for the time of one read.
 
     Forgotten and gone nodes count as unknown to the plan, and their lists are leftovers that prove nothing.
 
     Args:
         plan: The node of each planned portfolio; a node that is not in ``nodes`` is taken for offline.
         nodes: All known nodes, in any order.
-        earlier: The same nodes with the lists of a reading just before; empty without such a reading.
     """
     by_name = {node.name: node for node in nodes}
     loaded, several = _loaded(by_name.values())
-    if earlier:
-        before, several_before = _loaded(earlier)
-        missing = before.keys() - loaded.keys()
-        loaded.update((portfolio, before[portfolio]) for portfolio in missing)
-        several.update((portfolio, several_before[portfolio]) for portfolio in several_before.keys() & missing)
     listed = _listed(by_name.values())
-    undecided = _named(node for node in by_name.values() if node.state is State.UNDECIDED)
+    undecided = {
+        portfolio for node in by_name.values() if node.state is State.UNDECIDED for portfolio in node.loaded or ()
+    }
 
     def judged(portfolio: bytes, planned: bytes | None) -> Portfolio:
         holders = several.get(portfolio) or ((loaded[portfolio],) if portfolio in loaded else ())
@@ -145,20 +166,9 @@ def ledger_of(plan: Mapping[bytes, bytes], nodes: Iterable[NodeReport], earlier:
         for portfolio, planned in plan.items()
         if loaded.get(portfolio) != planned or portfolio in several or planned == ORPHANED_NODE
     }
-    traded = len(plan) - len(abnormal)
     for portfolio in (loaded.keys() | listed.keys()) - plan.keys():
         abnormal[portfolio] = judged(portfolio, None)
-    counts = Counter(portfolio.state for portfolio in abnormal.values())
-    counts[PortfolioState.TRADED] = traded
-    reasons = Counter(portfolio.reason for portfolio in abnormal.values())
-    return Ledger(
-        plan=plan,
-        loaded=loaded,
-        listed=listed,
-        abnormal=abnormal,
-        counts={state: counts[state] for state in PortfolioState},
-        reasons={reason: reasons[reason] for reason in Reason},
-    )
+    return Ledger.of(plan, loaded, listed, abnormal)
 
 
 def _state(
@@ -222,8 +232,3 @@ def _listed(nodes: Iterable[NodeReport]) -> dict[bytes, tuple[bytes, ...]]:
             for portfolio in node.loaded or ():
                 names.setdefault(portfolio, []).append(node.name)
     return {portfolio: tuple(sorted(some)) for portfolio, some in names.items()}
-
-
-def _named(nodes: Iterable[NodeReport]) -> set[bytes]:
-    """Return all portfolios that the lists of these nodes name."""
-    return {portfolio for node in nodes for portfolio in node.loaded or ()}

@@ -1,5 +1,5 @@
-"""Changes of nodes' states → alerts → Alertmanager.
+"""The judge's view → alerts → Alertmanager.
 
-Input: changes of state from the judge, and the faults that it knows. Output: posts to every Alertmanager.
+Input: the judge's view after each look of the watch. Output: posts to every Alertmanager.
 Read ``bridge`` first, then ``alertmanager``, which decides what is posted and when.
 """

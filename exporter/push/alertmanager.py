@@ -1,4 +1,4 @@
-"""One Alertmanager: decides which alerts are posted to it, and when.
+"""One Alertmanager: decides which alerts are posted to it, and when, in times that its clock and ours agree on.
 
 An alert that lasts is posted again at each refresh. So an Alertmanager that lost its
 alerts in a restart has them again after one refresh. The end of an alert is posted only
@@ -6,204 +6,343 @@ if the exporter is the sole writer of its alerts. Otherwise the post would also 
 alert that Prometheus writes.
 """
 
-import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from itertools import groupby
+from threading import Event, Thread
+from typing import Any, Final, NamedTuple
 
 import structlog
+from prometheus_client import Counter, Histogram
 
-from exporter.push.alerts import Alert, AlertTexts
-from exporter.push.clock import Clocks
-from exporter.push.config import HttpConfig
+from exporter.journal.event import EventKind
+from exporter.journal.journal import Journal
+from exporter.push.alerts import Alert, AlertTexts, Key
 from exporter.push.transport import Transport
 
-LASTS: Final = 120.0
-"""Seconds from a post to the ``endsAt`` of its alerts."""
 BATCH: Final = 256
 """Largest number of alerts in one post."""
+TOLERANCE: Final = 60.0
+"""Largest difference of two clocks that agree, in seconds."""
+SANE_YEARS: Final = range(2020, 2100)
+"""Years that a clock may show: a machine without a battery starts in 1970, and nothing ends in 9999."""
+_SET: Final = 1.0
+"""Largest drift of our clock from the monotonic clock since the last answer, in seconds: more shows a clock change."""
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(NamedTuple):
     """The times of posts, in seconds.
 
     Attributes:
+        lasts: Time from a post to the ``endsAt`` of its alerts.
+        refresh: Shortest time between two posts of an alert that lasts.
         fresh: Maximum age of an observation when it is posted: the node may have come back since.
-        idle: Time without an accepted post after which an empty one is sent. It shows whether posts are accepted.
+        idle: Time without a post after which an empty one is sent. It shows whether posts are accepted.
         backoff: First and longest pause after a post that was not accepted. Each pause varies at random by half.
     """
 
+    lasts: float = 120.0
+    refresh: float = 3.0
     fresh: float = 2.0
     idle: float = 15.0
     backoff: tuple[float, float] = 0.25, 1.0
 
 
 class Alertmanager:
-    """Decides which alerts are posted to one Alertmanager, and when. To be used in the event loop.
+    """Posts to one Alertmanager, in a thread of its own. Only that thread changes the state, but for what is shown.
 
     Args:
         url: Its address.
         texts: Labels and annotations of alerts.
-        config: Authentication and TLS.
-        posted: Called after each post, with whether it was accepted and with its alerts.
-        lasts: See ``LASTS``.
+        transport: Sends the posts.
+        clocks: The clocks of the posted times.
+        journal: Is told of the first post of each alert, of its end, and whether posts are accepted.
+        posts: Counts posts by Alertmanager and result.
+        delay: Measures the time from the end of a heartbeat to the first accepted post about it.
+        failed: Called with an unexpected error, after which the thread goes on.
+        resolve: Whether the end of an alert is posted.
         pace: The times of posts.
         clock: Returns monotonic seconds.
-        clocks: The clocks of the posted times; the exporter's clock and the ``Date`` of answers if None.
-        transport: Sends the posts; one for ``url`` and ``config`` if None.
 
     Attributes:
         url: Its address.
         last_accepted: Monotonic time of the last post that was accepted.
-        problem: Why the last post was not accepted, in one line; empty if it was accepted.
-        clocks: The clocks of the posted times; ``clocks.offset`` is how far Alertmanager's clock is ahead of ours.
+        problem: Why the last post was not accepted, in one line; empty if it was accepted, None before the first.
+        failing_since: Monotonic time since which posts are not accepted; None if they are.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, passed in
         self,
         url: str,
         texts: AlertTexts,
+        transport: Transport,
+        clocks: "Clocks",
         *,
-        config: HttpConfig,
-        posted: "Callable[[Alertmanager, bool, Iterable[Alert]], None]",
-        lasts: float = LASTS,
+        journal: Journal,
+        posts: Counter,
+        delay: Histogram,
+        failed: Callable[[Exception], None],
+        resolve: bool = False,
         pace: Pace | None = None,
         clock: Callable[[], float] = time.monotonic,
-        clocks: Clocks | None = None,
-        transport: Transport | None = None,
     ) -> None:
-        self.url = url
-        self.last_accepted = float("-inf")
-        self.clocks = clocks or Clocks(url, monotonic=clock)
-        self._clock = clock
-        self._texts, self._posted, self._lasts = texts, posted, lasts
-        self._pace = pace or Pace()
-        self._transport = transport or Transport(url, config, clock=clock)
-        self._pending: dict[tuple[str, str], tuple[Alert, float]] = {}
-        self._ended: dict[tuple[str, str], Alert] = {}
-        self._accepted: set[tuple[str, str]] = set()
-        self._wake = asyncio.Event()
-        self.problem = ""
-        self._failing = False
+        self.url, self.last_accepted = url, float("-inf")
+        self.problem: str | None = None
+        self.failing_since: float | None = None
+        self._texts, self._transport, self._clocks, self._journal = texts, transport, clocks, journal
+        self._posts, self._delay, self._failed, self._resolve = posts, delay, failed, resolve
+        self._pace, self._clock = pace or Pace(), clock
+        self._alerts: Mapping[Key, Alert] = {}
+        self._taken: dict[Key, tuple[Alert, float]] = {}  # what was accepted last of each alert, and when
+        self._tried = float("-inf")
         self._unanswered = False  # the last post timed out
+        self._wake, self._closed = Event(), Event()
+        self._thread = Thread(target=self._run, name="push", daemon=True)
 
-    def offer(self, alerts: Iterable[Alert], at: float) -> None:
-        """Queue alerts that were true at ``at`` (monotonic seconds); each replaces an older one of the same key."""
-        for alert in alerts:
-            self._pending[alert.key] = alert, at
-            self._ended.pop(alert.key, None)
+    def start(self) -> None:
+        """Begin to post."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, and a post that is under way."""
+        self._closed.set()
+        self._wake.set()
+        self._transport.close()
+        if self._thread.is_alive():
+            self._thread.join(timeout=1.0)  # it may hang in a name server; then it ends with the process
+
+    def show(self, alerts: Mapping[Key, Alert]) -> None:
+        """Take the alerts that last now, in place of all earlier ones. To be called from any thread."""
+        self._alerts = alerts
         self._wake.set()
 
-    def end(self, alerts: Iterable[Alert], *, resolve: bool) -> None:
-        """Stop posting alerts; with ``resolve``, post that they have ended."""
-        for alert in alerts:
-            self._pending.pop(alert.key, None)
-            self._accepted.discard(alert.key)
-            if resolve:
-                self._ended[alert.key] = alert
+    def _run(self) -> None:
+        backoff, longest = self._pace.backoff
+        while not self._closed.is_set():
+            self._wake.wait(min(self._pace.idle, self._pace.refresh))
+            self._wake.clear()  # before the posts: what is shown during the last one must not wait
+            try:
+                good = self.post_due()
+            except Exception as error:  # noqa: BLE001 - the edge of this thread
+                self._failed(error)
+                good = False
+            if good:
+                backoff = self._pace.backoff[0]
+            else:
+                self._closed.wait(backoff * random.uniform(0.5, 1.5))  # noqa: S311 - exporters must not post in step
+                backoff = min(2 * backoff, longest)
                 self._wake.set()
 
-    async def run(self) -> None:
-        """Post the queued alerts until cancelled."""
-        backoff, longest = self._pace.backoff
-        while True:
-            self._wake.clear()  # before the posts: an alert that is queued during the last post must not wait
-            if await self._post_all():
-                backoff = self._pace.backoff[0]
-                try:
-                    async with asyncio.timeout(self._pace.idle):
-                        await self._wake.wait()
-                except TimeoutError:
-                    pass
-            else:
-                await asyncio.sleep(backoff * random.uniform(0.5, 1.5))  # noqa: S311 - exporters must not post in step
-                backoff = min(2 * backoff, longest)
-
-    async def try_once(self) -> str:
-        """Send an empty post, and return what was wrong with it; empty if it was accepted."""
-        return await self._send([])
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._transport.close()
-
-    async def _post_all(self) -> bool:
-        """Post the queued alerts, batch by batch; return False at the first batch that is not accepted.
+    def post_due(self) -> bool:
+        """Post what is due, batch by batch; return False at the first batch that is not accepted.
 
         An empty post comes first if Alertmanager's clock is unknown, or if the last post
         timed out. A hanging Alertmanager may read all earlier posts when it continues, so
         these should hold few alerts. If the empty post fails, the alerts are posted anyway:
         an answer that is late or cut off does not show whether Alertmanager takes alerts.
         """
-        posted = self._unanswered or (self.clocks.doubtful and not self._failing)
-        good = not posted or await self._post([], {})
-        self._unanswered = False
-        while True:
-            alerts, ended = self._batch(self._clock())
-            if not alerts and not ended:
+        good, nothing = True, not any(self._due())
+        if nothing and self._clock() - self._tried < self._pace.idle:
+            return True
+        if nothing or self._unanswered or (self._clocks.doubtful and self.failing_since is None):
+            good = self._post((), ())
+            self._unanswered = False
+        while any(due := self._due()) and not self._closed.is_set():
+            if not (good := self._post(*due)):
                 break
-            posted = True
-            if not (good := await self._post(alerts, ended)):
-                return False
-        # While alerts wait for a fresh observation, an empty post would only delay them.
-        if not posted and not self._pending and self._clock() - self.last_accepted >= self._pace.idle:
-            return await self._post([], {})
         return good
 
-    def _batch(self, now: float) -> tuple[list[Alert], dict[tuple[str, str], Alert]]:
-        """Return the next post: ended alerts first, then new alerts, then alerts that were posted before.
+    def _due(self) -> tuple[Sequence[Alert], Sequence[Alert]]:
+        """Return the next post: new alerts before those that were posted earlier, and alerts that have ended.
 
         Alerts from old observations are left out.
         """
-        ended = dict(islice(self._ended.items(), BATCH))
-        fresh = [alert for alert, at in self._pending.values() if now - at <= self._pace.fresh]
-        fresh.sort(key=lambda alert: alert.key in self._accepted)
-        return fresh[: BATCH - len(ended)], ended
+        now, shown = self._clock(), self._alerts
+        ended = [alert for key, (alert, _) in self._taken.items() if key not in shown]
+        if not self._resolve:
+            ended = self._forget(ended)
+        fresh = (alert for alert in shown.values() if now - alert.seen <= self._pace.fresh)
+        due = [alert for alert in fresh if self._is_new(alert) or now - self._taken[alert.key][1] >= self._pace.refresh]
+        due.sort(key=lambda alert: not self._is_new(alert))
+        return due[: BATCH - len(ended[:BATCH])], ended[:BATCH]
 
-    async def _post(self, alerts: list[Alert], ended: Mapping[tuple[str, str], Alert]) -> bool:
-        now = self._clock()
-        body = [self._body(alert, self.clocks.firing(alert.began, now + self._lasts)) for alert in alerts]
-        body += [self._body(alert, self.clocks.ended(alert.began, now)) for alert in ended.values()]
-        sent = {alert.key: self._pending[alert.key] for alert in alerts}
-        problem = await self._send(body)
-        self.problem, accepted = problem, not problem
-        if accepted:
-            self.last_accepted = self._clock()
-            self._forget(sent, ended)
-        if accepted == self._failing:
-            self._failing = not accepted
-            if problem:
-                log.error("Alertmanager takes no posts", url=self.url, error=problem)
-            else:
-                log.info("Alertmanager takes posts again", url=self.url)
-        self._posted(self, accepted, alerts)
-        return accepted
+    def _is_new(self, alert: Alert) -> bool:
+        before, _ = self._taken.get(alert.key, (None, None))
+        return before is None or before.since != alert.since
 
-    def _forget(
-        self, sent: Mapping[tuple[str, str], tuple[Alert, float]], ended: Mapping[tuple[str, str], Alert]
-    ) -> None:
-        """Remove accepted alerts from the queue; an alert that was queued during the post is newer and stays."""
-        for key, item in sent.items():
-            if self._pending.get(key) == item:
-                del self._pending[key]
-                self._accepted.add(key)
-        for key, alert in ended.items():
-            if self._ended.get(key) is alert:
-                del self._ended[key]
+    def _forget(self, ended: Sequence[Alert]) -> list[Alert]:
+        """Tell the journal of alerts that are no longer posted; no one is left."""
+        for alert in ended:
+            del self._taken[alert.key]
+        self._tell(ended, "taken", "ended", {"resolved": self._resolve})
+        return []
+
+    def _post(self, alerts: Sequence[Alert], ended: Sequence[Alert]) -> bool:
+        now = self._tried = self._clock()
+        body = [self._body(alert, self._clocks.firing(alert.starts, now + self._pace.lasts)) for alert in alerts]
+        body += [self._body(alert, self._clocks.ended(alert.starts, now)) for alert in ended]
+        reply = self._transport.post(body)
+        self._unanswered = reply.timed_out
+        if reply.date is not None:
+            self._clocks.observe(reply.date, reply.sent, reply.received)
+        self._note_result(reply.problem)
+        if reply.problem:
+            return False
+        self.last_accepted = self._clock()
+        new = [alert for alert in alerts if self._is_new(alert)]
+        for alert in new:
+            if alert.exact:
+                self._delay.observe(self.last_accepted - alert.since)
+        self._tell(new, None, "taken", {"alertmanager": self.url, "answer": "HTTP 200"})
+        self._taken.update((alert.key, (alert, self.last_accepted)) for alert in alerts)
+        self._forget(ended)
+        return True
+
+    def _note_result(self, problem: str) -> None:
+        """Count a post; log, and tell the journal, that posts are no longer accepted, or are accepted again."""
+        self._posts.labels(self.url, "error" if problem else "ok").inc()
+        before, self.problem = self.problem, problem
+        if before is not None and bool(problem) == bool(before):
+            return
+        self.failing_since = self._tried if problem else None
+        state = None if before is None else "refused" if before else "active"
+        evidence = {"error": problem} if problem else {}
+        after = "refused" if problem else "active"
+        self._journal.note(EventKind.PUSH, self.url, state, after, alertmanager=self.url, **evidence)
+        if problem:
+            log.error("Alertmanager takes no posts", url=self.url, error=problem)
+        elif before:
+            log.info("Alertmanager takes posts again", url=self.url)
+
+    def _tell(self, alerts: Sequence[Alert], before: str | None, after: str, evidence: Mapping[str, Any]) -> None:
+        """Tell the journal of alerts: an event for those of each name, about the alert and its nodes."""
+        for name, some in groupby(sorted(alerts), key=lambda alert: alert.name):
+            starts = {alert.subject: round(self._journal.unix(alert.starts), 3) for alert in some}
+            rows = {name: min(starts.values())} | {subject: at for subject, at in starts.items() if subject}
+            common = {**evidence, "alertname": name}
+            self._journal.add(
+                EventKind.PUSH, before, after, {subject: {"starts_at": at} for subject, at in rows.items()}, common
+            )
 
     def _body(self, alert: Alert, times: Mapping[str, str]) -> dict[str, Any]:
         return {"labels": self._texts.labels(alert), "annotations": self._texts.annotations(alert), **times}
 
-    async def _send(self, body: list[dict[str, Any]]) -> str:
-        """Send a post, and return what was wrong with it in one line; empty if it was accepted."""
-        reply = await self._transport.post(body)
-        self._unanswered = reply.timed_out
-        if reply.answered:
-            self.clocks.observe(reply.date, reply.sent, reply.received)
-        return reply.problem
+
+class Clocks:
+    """The two clocks of the times in posts to an Alertmanager. Turns monotonic times into the texts of a post.
+
+    Alertmanager judges an alert by its own clock. An ``endsAt`` in its past means that the
+    alert is over: Alertmanager answers 200 and notifies nobody. A ``startsAt`` in its future
+    delays the notification by ``group_wait``. Without ``endsAt``, Alertmanager refuses a
+    ``startsAt`` that is further ahead than ``resolve_timeout``. Neither clock can be trusted
+    alone: the exporter's clock may be wrong, and the ``Date`` may come from a proxy. So:
+
+    - ``startsAt`` comes from the earlier of the two clocks.
+    - ``endsAt`` comes from the later one, if the two agree to within ``TOLERANCE``. An alert
+      then lasts at most that much longer than its sender meant.
+    - If they do not agree, or there is no readable ``Date``, ``endsAt`` is left out.
+      Alertmanager then sets it by its own clock, ``resolve_timeout`` (5 min by default) after
+      the last post.
+    - A clock that shows a year outside of ``SANE_YEARS`` is not used at all.
+
+    One case remains: two clocks that agree and are both wrong, such as those of an exporter and
+    a proxy on the same machine. An alert is lost if both are behind by ``Pace.lasts``.
+
+    Args:
+        url: The Alertmanager, for the log.
+        wall: Returns Unix time.
+        monotonic: Returns monotonic seconds.
+
+    Attributes:
+        offset: Seconds by which the last ``Date`` was ahead of our clock. A ``Date`` has whole seconds, and the
+            answer took time: of the offsets that fit, this is the one closest to 0. None before the first answer,
+            and after an answer without a readable ``Date``.
+    """
+
+    def __init__(
+        self, url: str, *, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.offset: float | None = None
+        self._url, self._unix, self._monotonic = url, wall, monotonic
+        self._date = 0.0  # the earliest that Alertmanager's clock may be, less the monotonic one
+        self._ours_then: float | None = None  # our clock less the monotonic one, at the last answer
+        self._warned = False
+
+    def observe(self, date: str | None, sent: float, received: float) -> None:
+        """Record the ``Date`` of an answer.
+
+        Args:
+            date: The header's text; None if it is missing.
+            sent: Monotonic time at which the request was sent.
+            received: Monotonic time at which the answer was received.
+        """
+        self._ours_then = ours = self._ours()
+        unix = _parsed(date)
+        self.offset = None
+        if unix is not None:
+            self._date = unix - received
+            self.offset = max(self._date - ours, min(0.0, unix + 1.0 - sent - ours))
+        if (problem := self.problem) and not self._warned:
+            log.warning("alerts end by Alertmanager's resolve_timeout", url=self._url, because=problem, date=date)
+        elif self._warned and not problem:
+            log.info("Alertmanager's clock and ours agree again", url=self._url)
+        self._warned = bool(problem)
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the two clocks, in one line; empty if they agree."""
+        if self.offset is None:
+            return "its answers have no readable Date"
+        if abs(self.offset) <= TOLERANCE:
+            return ""
+        where = "ahead of" if self.offset > 0 else "behind"
+        return f"the Date of its answers is {abs(self.offset):.0f} s {where} this machine's clock"
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the last ``Date`` is useless now: no answer came yet, our clock was changed, or the machine slept."""
+        return self._ours_then is None or abs(self._ours() - self._ours_then) > _SET
+
+    def firing(self, starts: float, ends: float) -> dict[str, str]:
+        """Return ``startsAt`` and ``endsAt`` of an alert that lasts, without a time that no clock can give."""
+        clocks = self._sane()
+        times = {"startsAt": _rfc3339(starts + min(clocks))} if clocks else {}
+        if len(clocks) > 1 and not self.problem:
+            times["endsAt"] = _rfc3339(ends + max(clocks))
+        return times
+
+    def ended(self, starts: float, now: float) -> dict[str, str]:
+        """Return ``startsAt`` and ``endsAt`` of an alert that is over: both are in the past by every clock."""
+        clock = min(self._sane(), default=0.0)
+        return {"startsAt": _rfc3339(starts + clock), "endsAt": _rfc3339(now + clock)}
+
+    def _ours(self) -> float:
+        return self._unix() - self._monotonic()
+
+    def _sane(self) -> list[float]:
+        """Return the usable clocks, each less the monotonic one."""
+        known = self.offset is not None and not self.doubtful
+        clocks = [self._ours(), self._date] if known else [self._ours()]
+        now = self._monotonic()
+        return [clock for clock in clocks if _EARLIEST <= clock + now < _LATEST]
+
+
+def _parsed(date: str | None) -> float | None:
+    try:
+        moment = parsedate_to_datetime(date or "")
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _rfc3339(unix: float) -> str:
+    return datetime.fromtimestamp(unix, UTC).isoformat(timespec="milliseconds")
+
+
+_EARLIEST: Final = datetime(SANE_YEARS.start, 1, 1, tzinfo=UTC).timestamp()
+_LATEST: Final = datetime(SANE_YEARS.stop, 1, 1, tzinfo=UTC).timestamp()

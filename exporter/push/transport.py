@@ -1,22 +1,27 @@
-"""Sends a post over HTTP or HTTPS, with a timeout that adapts to the time of Alertmanager's answers."""
+"""Posts to one Alertmanager over HTTP or HTTPS, with a timeout that adapts to the time of its answers.
 
+``HttpConfig`` is authentication and TLS, with the names of Prometheus's ``<http_config>``
+(https://prometheus.io/docs/prometheus/latest/configuration/configuration/#http_config).
+A file that has changed is read again, since secrets and certificates are rotated.
+"""
+
+import base64
 import json
 import socket
+import ssl
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Final
-from weakref import WeakSet
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from functools import lru_cache
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
-from tornado.httpclient import HTTPClientError, HTTPRequest, HTTPResponse
-from tornado.iostream import IOStream
-from tornado.netutil import Resolver
-from tornado.simple_httpclient import HTTPTimeoutError, SimpleAsyncHTTPClient
-from tornado.tcpclient import TCPClient
-
-from exporter.push.config import HttpConfig
-from exporter.push.lookup import Lookup
+from exporter.errors import SettingsError
+from exporter.settings import Secret, Section, Setting, existing_file, optional, sections_of, switch
+from exporter.settings.values import require
+from exporter.settings.yaml_file import read_yaml
 
 CONNECT: Final = 2.0
 """Timeout of a TCP connection, in seconds. With TLS the handshake counts too, so the request's timeout is used."""
@@ -27,66 +32,143 @@ A request that times out doubles the timeout of the next one, up to the longest.
 sets the timeout to twice the time that the answer took. So a lost connection costs 5 s if
 Alertmanager answers quickly, and an Alertmanager that needs 30 s still gets its posts.
 """
+ALERTS: Final = "/api/v2/alerts"
+"""The path to which alerts are posted."""
+_MOST_READ: Final = 8 * 2**20
+_MOST_SHOWN: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class BasicAuth(Section):
+    """User name and password."""
+
+    joint = "_"
+    username: Setting[str | None] = optional(str, "user name")
+    password: Setting[Secret | None] = optional(Secret, "password")
+    password_file: Setting[Path | None] = optional(existing_file, "file with the password")
+
+
+class Authorization(Section):
+    """A token."""
+
+    joint = "_"
+    type: Setting[str] = Setting(str, "Bearer", "type of the token")
+    credentials: Setting[Secret | None] = optional(Secret, "token")
+    credentials_file: Setting[Path | None] = optional(existing_file, "file with the token")
+
+
+class TlsConfig(Section):
+    """The authorities to trust, and the certificate to present."""
+
+    joint = "_"
+    ca_file: Setting[Path | None] = optional(existing_file, "authorities to trust")
+    cert_file: Setting[Path | None] = optional(existing_file, "certificate to present")
+    key_file: Setting[Path | None] = optional(existing_file, "its key")
+    insecure_skip_verify: Setting[bool] = Setting(switch, "false", "trust any certificate")
+
+
+class HttpConfig(NamedTuple):
+    """The HTTP client's configuration towards Alertmanager."""
+
+    basic_auth: BasicAuth = BasicAuth()
+    authorization: Authorization = Authorization()
+    tls_config: TlsConfig = TlsConfig()
+
+    @classmethod
+    def load(cls, path: Path | None) -> "HttpConfig":
+        """Return the configuration in a file; without a path, the configuration without authentication.
+
+        Raises:
+            SettingsError: The file cannot be used; its text is a line for each mistake.
+        """
+        try:
+            config = sections_of(read_yaml(path) if path else None, cls)
+            config.check()
+        except ValueError as error:
+            raise SettingsError("\n".join(f"--alertmanager.config-file: {line}" for line in error.args)) from None
+        return config
+
+    def check(self) -> None:
+        """Raise a ValueError if what is given does not fit together."""
+        basic, token, tls = (section.given for section in self)
+        require(not (basic and token), "give one of basic_auth and authorization")
+        require(not basic or "username" in basic, "basic_auth.username: is missing")
+        for name, given, secret in (("basic_auth", basic, "password"), ("authorization", token, "credentials")):
+            one = len(given & {secret, f"{secret}_file"}) == 1
+            require(not given or one, f"{name}: give one of {secret} and {secret}_file")
+        require(len(tls & {"cert_file", "key_file"}) != 1, "tls_config: cert_file goes with key_file")
+
+    def headers(self) -> Mapping[str, str]:
+        """Return the headers that authenticate; secrets in files are read anew.
+
+        Raises:
+            OSError: A file cannot be read.
+        """
+        basic, token = self.basic_auth, self.authorization
+        if basic.username is not None:
+            pair = f"{basic.username}:{_secret(basic.password, basic.password_file)}".encode()
+            return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+        if token.given:
+            return {"Authorization": f"{token.type} {_secret(token.credentials, token.credentials_file)}"}
+        return {}
+
+    def context(self) -> ssl.SSLContext:
+        """Return the TLS context; files that have changed are read anew.
+
+        Raises:
+            OSError: A file cannot be read, or holds no certificate.
+        """
+        tls = self.tls_config
+        files = tls.ca_file, tls.cert_file, tls.key_file
+        return _context(*files, tls.insecure_skip_verify, tuple(path.stat().st_mtime_ns for path in files if path))
+
+
+@lru_cache(maxsize=1)
+def _context(
+    ca_file: Path | None,
+    cert_file: Path | None,
+    key_file: Path | None,
+    insecure: bool,  # noqa: FBT001 - lru_cache has positional keys
+    changed: tuple[int, ...],  # noqa: ARG001 - the files' modification times are part of the cache's key
+) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=ca_file)
+    # Python 3.13 refuses a private CA without a key usage extension, which Alertmanager and Prometheus accept.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if cert_file:
+        context.load_cert_chain(cert_file, key_file)
+    return context
+
+
+def _secret(value: Secret | None, path: Path | None) -> str:
+    return value.get_secret_value() if value else path.read_text(encoding="utf-8").strip() if path else ""
+
+
+class Reply(NamedTuple):
     """The result of a post.
 
     Attributes:
         problem: What was wrong, in one line; empty if the post was accepted.
-        answered: Whether an HTTP answer came, with any status.
-        timed_out: Whether no answer came in time. Alertmanager may still read the post, minutes later.
-        date: The answer's ``Date`` header; None if it is missing.
         sent: Monotonic time at which the post began.
         received: Monotonic time at which the post ended.
+        timed_out: Whether no answer came in time. Alertmanager may still read the post, minutes later.
+        date: The ``Date`` of the answer, empty if it is missing; None if there was no answer.
     """
 
     problem: str
-    answered: bool
-    timed_out: bool
-    date: str | None
     sent: float
     received: float
-
-
-class _Connections(TCPClient):
-    """Opens connections; the ones that are still in use when the client is closed are closed with it.
-
-    Tornado's own client leaves the connection of a post that was cancelled open until the
-    post's timeout, and beyond the end of the event loop.
-    """
-
-    def __init__(self, resolver: Resolver) -> None:
-        super().__init__(resolver)
-        self._opened: WeakSet[IOStream] = WeakSet()
-
-    async def connect(self, *args: Any, **options: Any) -> IOStream:
-        stream = await super().connect(*args, **options)
-        self._opened.add(stream)
-        return stream
-
-    def close(self) -> None:
-        for stream in tuple(self._opened):
-            stream.close()
-        super().close()
-
-
-class _Client(SimpleAsyncHTTPClient):
-    """Tornado's client with connections that end when it is closed."""
-
-    def initialize(self, resolver: Resolver, defaults: dict[str, Any] | None = None) -> None:  # type: ignore[override]
-        super().initialize(resolver=resolver, defaults=defaults)
-        self.tcp_client = _Connections(resolver)
+    timed_out: bool = False
+    date: str | None = None
 
 
 class Transport:
-    """Sends posts to one Alertmanager. To be used in the event loop.
+    """Sends posts to one Alertmanager, each on a connection of its own. For one thread, but for ``close``.
 
     Args:
         url: Its address, with the path prefix if it has one.
         config: Authentication and TLS.
-        connect: See ``CONNECT``.
         timeouts: See ``TIMEOUTS``.
         clock: Returns monotonic seconds.
     """
@@ -96,74 +178,63 @@ class Transport:
         url: str,
         config: HttpConfig,
         *,
-        connect: float = CONNECT,
         timeouts: tuple[float, float] = TIMEOUTS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._url, self._config, self._connect, self._clock = url, config, connect, clock
+        self._address, self._config, self._clock = urlsplit(url), config, clock
         self._shortest, self._longest = timeouts
         self._timeout = self._shortest
-        # The first post makes the client: it belongs to the event loop of that post.
-        self._http: _Client | None = None
+        self._connection: HTTPConnection | None = None
 
-    async def post(self, alerts: Sequence[dict[str, Any]]) -> Reply:
+    def post(self, alerts: Sequence[Mapping[str, Any]]) -> Reply:
         """Send alerts, and return the result. An empty list shows whether Alertmanager accepts posts."""
-        self._http = self._http or _Client(force_instance=True, resolver=Lookup())
         sent = self._clock()
-        problem, date, answered, timed_out = "", None, False, False
         try:
-            response = await self._http.fetch(self._request(alerts), raise_error=False)
-        except HTTPTimeoutError as error:
-            problem, timed_out = _line(error), True
-        except (ConnectionError, socket.gaierror) as error:
-            problem = f"cannot connect: {error.strerror or error} (is it running there? see --alertmanager.url)"
-        except (HTTPClientError, OSError, ValueError) as error:
-            problem = _line(error)
-        else:
-            problem, date, answered = _refusal(response), response.headers.get("Date"), True
-        received = self._clock()
-        if timed_out:
+            status, date, text = self._ask("POST", ALERTS, json.dumps(alerts, ensure_ascii=False).encode())
+        except TimeoutError:
+            reply = Reply(f"no answer within {self._timeout:g} s", sent, self._clock(), timed_out=True)
             self._timeout = min(2 * self._timeout, self._longest)
-        elif answered:
-            self._timeout = min(max(2 * (received - sent), self._shortest), self._longest)
-        return Reply(problem, answered, timed_out, date, sent, received)
+            return reply
+        except (OSError, HTTPException, ValueError) as error:
+            reason = _line(str(error)) or type(error).__name__
+            if isinstance(error, ConnectionError | socket.gaierror):
+                reason = f"cannot connect: {error.strerror or error} (is it running there? see --alertmanager.url)"
+            return Reply(reason, sent, self._clock())
+        received = self._clock()
+        self._timeout = min(max(2 * (received - sent), self._shortest), self._longest)
+        shown = text[:_MOST_SHOWN].decode("utf-8", "replace")
+        problem = "" if status == 200 else _line(f"HTTP {status} {shown}")  # noqa: PLR2004
+        return Reply(problem, sent, received, date=date or "")
 
-    async def get(self, path: str) -> bytes | None:
+    def get(self, path: str) -> bytes | None:
         """Return what Alertmanager answers to a GET of a path; None if it does not answer with 200."""
-        self._http = self._http or _Client(force_instance=True, resolver=Lookup())
-        request = self._request([])
-        request.method, request.url, request.body = "GET", f"{self._url}{path}", None  # type: ignore[assignment]
-        with suppress(HTTPClientError, OSError, ValueError):
-            response = await self._http.fetch(request, raise_error=False)
-            return response.body if response.code == 200 else None  # noqa: PLR2004
+        with suppress(OSError, HTTPException, ValueError):
+            status, _, text = self._ask("GET", path, None)
+            return text if status == 200 else None  # noqa: PLR2004
         return None
 
     def close(self) -> None:
-        """Close the connections."""
-        if self._http:
-            self._http.close()
+        """End a post that is under way; it fails. To be called from any thread."""
+        with suppress(AttributeError, OSError):  # there is none, or none any more
+            self._connection.sock.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
 
-    def _request(self, alerts: Sequence[dict[str, Any]]) -> HTTPRequest:
-        tls = self._url.startswith("https:")
-        return HTTPRequest(
-            f"{self._url}/api/v2/alerts",
-            method="POST",
-            body=json.dumps(alerts, ensure_ascii=False).encode(),
-            headers={"Content-Type": "application/json", **self._config.headers()},
-            connect_timeout=self._timeout if tls else self._connect,
-            request_timeout=self._timeout,
-            follow_redirects=False,
-            ssl_options=self._config.context() if tls else None,
-        )
-
-
-def _refusal(response: HTTPResponse) -> str:
-    """Return why a post was refused; empty if it was accepted."""
-    if response.code == 200:  # noqa: PLR2004
-        return ""
-    text = (response.body or b"")[:200].decode("utf-8", "replace")
-    return " ".join(f"HTTP {response.code} {text}".split())
+    def _ask(self, method: str, path: str, body: bytes | None) -> tuple[int, str | None, bytes]:
+        """Return the status, the ``Date`` and the text of an answer."""
+        host, port = self._address.hostname or "", self._address.port
+        headers = {"Content-Type": "application/json", "Connection": "close", **self._config.headers()}
+        if self._address.scheme == "https":
+            context = self._config.context()
+            connection: HTTPConnection = HTTPSConnection(host, port, timeout=self._timeout, context=context)
+        else:
+            connection = HTTPConnection(host, port, timeout=min(CONNECT, self._timeout))
+        with closing(connection):
+            self._connection = connection
+            connection.connect()
+            connection.sock.settimeout(self._timeout)
+            connection.request(method, self._address.path + path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.headers.get("Date"), answer.read(_MOST_READ)
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,63 +1,125 @@
-"""A snapshot as rows for people: the rows and columns of table, page and JSON, and the texts of their values."""
+"""A snapshot as rows for people and programs: the rows and columns of table, page and JSON, and the texts of values."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from exporter.contract import NODE_METRICS, STATUS
+from exporter.contract import BACKPRESSURE, DROPPED, EVENTS, HEARTBEAT_TTL, NODE_METRICS, NUMBERS, STATUS
 from exporter.escaping import printable
-from exporter.liveness.judge import State
-from exporter.liveness.offline import OfflineSince, Undecided, unknown
+from exporter.liveness import Absent, State
+from exporter.portfolios.account import Account
+from exporter.portfolios.ledger import FAULTS, Portfolio, PortfolioState
+from exporter.snapshot.rates import Burst, Rising
 from exporter.snapshot.snapshot import Snapshot
+from exporter.source.names import shown_id
 
 Row = dict[str, Any]
-"""One node by the keys of ``/api/v1/nodes``; an unknown value is None."""
+"""One node by the keys of ``/api/v1/nodes``, or one portfolio by those of ``/api/v1/portfolios``; unknown values are
+None."""
 
 NOT_KNOWN: Final = "–"  # noqa: RUF001 - the text of an unknown value
 _RANKS: Final = {State.OFFLINE: 0, State.UNDECIDED: 1}
 _UNITS: Final = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s"))
 _KIBI: Final = 1024
-_UNKNOWN: Final[Row] = {
-    **dict.fromkeys(("offline_since", "offline_since_exact", "undecided_because", "undecided_until"))
-}
-"""The keys that rows of older exporters lack."""
 _LARGE: Final = 1e15
 _EXACT: Final = 2**53
 
+_LISTED: Final = tuple(metric for metric in NODE_METRICS if metric.json and metric is not STATUS)
+_JUDGED: Final = ("offline_since", "offline_since_exact", "undecided_because", "undecided_until", "loss")
+_LATELY: Final = (
+    "events_per_second",
+    *("dropped_recently", "dropped_since"),
+    *("backpressure_recently", "backpressure_since"),
+)
+_AGES: Final = ("heartbeat_age_seconds", "offline_seconds")
+NODE_KEYS: Final = ("node_id", "state", *(metric.json for metric in _LISTED), STATUS.json, *_JUDGED, *_LATELY, *_AGES)
+"""The keys of a node's row, in their order."""
+PORTFOLIO_KEYS: Final = (
+    *("portfolio_id", "state", "reason", "planned_node", "loaded_nodes", "listed_nodes", "since", "positions"),
+)
+"""The keys of a portfolio's row, in their order."""
+_NO_RISE: Final = Rising()
 
-def rows_of(snapshot: Snapshot, offline_since: OfflineSince = unknown) -> Iterator[Row]:
+
+def rows_of(snapshot: Snapshot, wanted: Callable[[str, State], bool] | None = None) -> Iterator[Row]:
     """Yield each node of a snapshot, sorted by id.
 
     Args:
         snapshot: The nodes.
-        offline_since: Knows since when a node is offline, and why it is undecided.
+        wanted: Returns whether a node is wanted, given its id and its state; None for all nodes.
     """
-    listed = [metric for metric in NODE_METRICS if metric.json and metric is not STATUS]
-    columns = [map(_number, snapshot.texts(metric)) for metric in listed]
-    keys = ["node_id", "state", *(metric.json for metric in listed), "status"]
-    statuses = (status.decode() if status else None for status in snapshot.texts(STATUS))
-    for raw_id, *values in zip(snapshot.raw_ids, snapshot.ids, snapshot.states, *columns, statuses, strict=True):
-        row = dict(zip(keys, values, strict=True))
-        offline = offline_since(raw_id) if row["state"] == State.OFFLINE else None
-        row["offline_since"], row["offline_since_exact"] = offline or (None, None)
-        row["undecided_because"] = row["undecided_until"] = None
-        if row["state"] == State.UNDECIDED:
-            doubt = offline_since.undecided(raw_id)
-            row["undecided_because"], row["undecided_until"] = because(doubt), doubt and doubt.until
+    columns = [snapshot.texts(metric) for metric in _LISTED]
+    events = _LISTED.index(EVENTS)
+    ttls = _LISTED.index(HEARTBEAT_TTL)
+    earlier = snapshot.earlier.by_name() if snapshot.earlier else {}
+    passed = snapshot.wall - snapshot.earlier.wall if snapshot.earlier else 0.0
+    absent, rising = snapshot.absent, snapshot.rising
+    nodes = zip(snapshot.raw_ids, snapshot.ids, snapshot.states, snapshot.texts(STATUS), *columns, strict=True)
+    for raw, shown, state, status, *texts in nodes:
+        if wanted and not wanted(shown, state):
+            continue
+        rates = rising.get(raw, _NO_RISE)
+        before = earlier.get(raw) if state is State.ONLINE else None
+        values = (
+            shown,
+            state,
+            *map(_number, texts),
+            status.decode() if status else None,
+            *_judged(snapshot, state, absent.get(raw)),
+            _rate(before, texts[events], texts[ttls], passed) if before else None,
+            *_burst(rates.dropped),
+            *_burst(rates.backpressure),
+        )
+        row = dict(zip(NODE_KEYS, values, strict=False))
+        since = row["offline_since"]
+        row["heartbeat_age_seconds"] = _heartbeat_age(row, snapshot)
+        row["offline_seconds"] = None if since is None else max(0.0, round(snapshot.wall - since, 3))
         yield row
 
 
-def because(doubt: Undecided | None) -> str:
-    """Return why a node is undecided, as the end of a sentence; None stands for a node whose Redis was not read."""
-    if doubt is None:
-        return "the Redis that holds its keys cannot be read"
-    if not doubt.fault:
-        return doubt.why
-    start = NOT_KNOWN if doubt.fault_since is None else moment(doubt.fault_since)
-    if doubt.fault_until is None:
-        return f"{doubt.why} ({doubt.fault}, since {start} UTC), and no verdict comes before that fault ends"
-    return f"{doubt.why} ({doubt.fault}, from {start} until {moment(doubt.fault_until)} UTC)"
+def _judged(snapshot: Snapshot, state: State, absent: Absent | None) -> tuple[Any, ...]:
+    """Return the values of ``_JUDGED``."""
+    if absent is None:
+        because = "the Redis that holds its keys cannot be read" if state is State.UNDECIDED else None
+        return None, None, because, None, None
+    change = absent.change
+    loss = change.loss and shown_id(change.loss.name)
+    if state is State.OFFLINE:
+        return snapshot.unix(change.died), change.exact if change.died is not None else None, None, None, loss
+    if state is State.UNDECIDED:
+        return None, None, because_of(snapshot, absent), snapshot.unix(absent.until), None
+    return (None,) * len(_JUDGED)
+
+
+def because_of(snapshot: Snapshot, absent: Absent) -> str:
+    """Return why a node is undecided, as the end of a sentence."""
+    gap = absent.gap
+    if gap is None:
+        return absent.why
+    start = moment(snapshot.unix(gap.start) or 0.0)
+    if gap.end >= snapshot.parts[-1].at:
+        return f"{absent.why} ({gap.why}, since {start} UTC), and no verdict comes before that fault ends"
+    return f"{absent.why} ({gap.why}, from {start} until {moment(snapshot.unix(gap.end) or 0.0)} UTC)"
+
+
+def _rate(before: tuple[bytes, bytes], events: bytes | None, ttl: bytes | None, passed: float) -> float | None:
+    """Return the events a second between two beats: a node writes every ten seconds, so reads alone would be off.
+
+    Args:
+        before: The events and the seconds left to the heartbeat at an earlier read.
+        events: The events now.
+        ttl: The seconds left now.
+        passed: Seconds between the two reads.
+    """
+    if not events or not ttl:
+        return None
+    seconds = passed + float(ttl) - float(before[1])
+    more = float(events) - float(before[0])
+    return round(more / seconds, 3) if seconds > 1 and more >= 0 else None
+
+
+def _burst(burst: Burst | None) -> tuple[int | None, float | None]:
+    return (burst.rise, burst.since) if burst else (None, None)
 
 
 def _number(text: bytes | None) -> int | float | None:
@@ -69,30 +131,22 @@ def _number(text: bytes | None) -> int | float | None:
     return int(number) if number.is_integer() and number < _EXACT else number
 
 
-def with_ages(row: Row, ttl: float, now: float) -> Row:
-    """Return a row with ``heartbeat_age_seconds`` added; its value is None if the age is unknown.
-
-    Rows of older exporters lack some keys; such a row gets None there.
+def _heartbeat_age(row: Row, snapshot: Snapshot) -> float | None:
+    """Return the age of a node's last heartbeat; None if it is unknown.
 
     The age of a living heartbeat comes from its TTL. If the exporter saw a heartbeat end, the age comes
     from this end. Neither depends on the node's clock. Any other age comes from the time that the node
     wrote; the age is unknown if this time is in the future.
-
-    Args:
-        row: A node.
-        ttl: Seconds that a heartbeat lives.
-        now: Unix time of the read.
     """
-    row = _UNKNOWN | row
-    left, written = row["heartbeat_ttl_seconds"], row["last_heartbeat"]
-    age = None
+    left, written, now = row["heartbeat_ttl_seconds"], row["last_heartbeat"], snapshot.wall
+    age: float | None = None
     if left is not None and left > 0:
-        age = max(0.0, ttl - left)
+        age = max(0.0, snapshot.ttl - left)
     elif left == 0 and row["offline_since_exact"]:
-        age = max(0.0, now - row["offline_since"] + ttl)
+        age = max(0.0, now - row["offline_since"] + snapshot.ttl)
     elif left == 0 and written is not None and written <= now:
         age = now - written
-    return row | {"heartbeat_age_seconds": age}
+    return None if age is None else round(age, 3)
 
 
 def offline_first(row: Row) -> tuple[int, str]:
@@ -105,8 +159,48 @@ def count_states(rows: Sequence[Row]) -> Mapping[str, int]:
     return {state: sum(row["state"] == state for row in rows) for state in (*_RANKS, State.ONLINE)}
 
 
+# --- portfolios ------------------------------------------------------------------------------
+
+_FAULT_RANKS: Final = {
+    state.value: rank for rank, state in enumerate((*FAULTS, PortfolioState.UNKNOWN, PortfolioState.TRADED))
+}
+
+
+def portfolio_row(portfolio: Portfolio, account: Account) -> Row:
+    """Return the row of one portfolio.
+
+    Args:
+        portfolio: The portfolio, out of the account's ledger.
+        account: Knows since when it is at fault, and its open positions.
+    """
+    return {
+        "portfolio_id": shown_id(portfolio.id),
+        "state": portfolio.state.value,
+        "reason": portfolio.reason and portfolio.reason.value,
+        "planned_node": None if portfolio.planned is None else shown_id(portfolio.planned),
+        "loaded_nodes": list(map(shown_id, portfolio.loaded)),
+        "listed_nodes": list(map(shown_id, portfolio.listed)),
+        "since": account.since.get(portfolio.id),
+        "positions": account.positions.get(portfolio.id),
+    }
+
+
+def portfolio_rows(account: Account) -> Iterator[Row]:
+    """Yield all portfolios, sorted by id."""
+    return (portfolio_row(portfolio, account) for portfolio in account.ledger.portfolios())
+
+
+def faults_first(rows: Iterable[Row]) -> list[Row]:
+    """Return portfolios in the order of ``fault_order``."""
+    return sorted(rows, key=fault_order)
+
+
+def fault_order(row: Row) -> tuple[int, float, str]:
+    """Return a sort key: by state, faults first; then the longest-lasting first, then by id."""
+    return _FAULT_RANKS[row["state"]], row["since"] or 0.0, row["portfolio_id"]
+
+
 # --- the texts of values ---------------------------------------------------------------------
-# The status page's script gets these texts from the exporter. Only its events per second are formatted in the browser.
 
 
 def duration(seconds: float) -> str:
@@ -149,54 +243,71 @@ def moment(unix: float) -> str:
         return NOT_KNOWN
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """One column for people.
 
     Attributes:
         name: Its name in ``--sort`` on the command line.
         title: Its heading.
         key: The key of its value in a row.
-        show: A function that returns the text of a value.
+        show: A function that returns the text of a value, given the value and its row.
         number: Whether its values are quantities, which are aligned to the right.
         short: A shorter heading for narrow tables; empty to use the title.
+        wide: Whether its texts are long.
     """
 
     name: str
     title: str
     key: str
-    show: Callable[[Any], str]
+    show: Callable[[Any, Row], str]
     number: bool = True
     short: str = ""
+    wide: bool = False
 
-    def text(self, row: Mapping[str, Any]) -> str:
+    def text(self, row: Row) -> str:
         """Return the text of a row's value in this column."""
         value = row.get(self.key)
-        return NOT_KNOWN if value is None else self.show(value)
+        return NOT_KNOWN if value is None else self.show(value, row)
 
 
-class SinceColumn(Column):
-    """The column that shows since when a node is offline."""
-
-    def text(self, row: Mapping[str, Any]) -> str:
-        """Return the time, after the word "before" if the node may have been offline earlier."""
-        text = super().text(row)
-        return f"before {text}" if row.get("offline_since_exact") is False else text
+def _offline_for(since: float, row: Row) -> str:
+    """Return how long a node is offline, at least if it may have been offline before the exporter looked."""
+    seconds = row.get("offline_seconds")
+    start = f"since {moment(since)}" if row.get("offline_since_exact") is not False else f"since before {moment(since)}"
+    return start if seconds is None else f"{duration(seconds)} ({start})"
 
 
-COLUMNS: Final = (
-    Column("state", "State", "state", str, number=False),
-    Column("node", "Node", "node_id", printable, number=False),
-    Column("heartbeat", "Heartbeat", "heartbeat_age_seconds", age),
-    SinceColumn("since", "Offline since", "offline_since", moment, number=False),
-    Column("portfolios", "Portfolios", "portfolios", count, short="Portf."),
-    Column("queue", "Queue", "queue_size", count),
-    Column("cpu", "CPU", "cpu_usage_ratio", percent),
-    Column("memory", "Memory", "memory_usage_bytes", memory),
-    Column("events/s", "Events/s", "events_per_second", count),
-    Column("events", "Events", "events", count),
-    Column("backpressure", "Backpressure", "backpressure", count, short="Backpr."),
-    Column("drops", "Drops", "dropped_events", count),
-    Column("status", "Status", "status", str, number=False),
-)
-"""The columns of page and table, in this order. The page omits ``events``: see ``exporter/web/page.py``."""
+def _with_recent(key: str) -> Callable[[Any, Row], str]:
+    """Return what shows a counter with what it rose lately."""
+
+    def show(value: float, row: Row) -> str:
+        recent = row.get(f"{key}_recently")
+        return f"{count(value)} (+{count(recent)})" if recent else count(value)
+
+    return show
+
+
+_SHOW: Final[Mapping[str, Callable[[Any, Row], str]]] = {
+    "count": lambda value, _: count(value),
+    "percent": lambda value, _: percent(value),
+    "memory": lambda value, _: memory(value),
+}
+_SPECIAL: Final = {DROPPED: _with_recent("dropped"), BACKPRESSURE: _with_recent("backpressure")}
+
+
+def _columns() -> Iterator[Column]:
+    yield Column("state", "State", "state", lambda value, _: str(value), number=False)
+    yield Column("node", "Node", "node_id", lambda value, _: printable(value), number=False, wide=True)
+    yield Column("heartbeat", "Heartbeat", "heartbeat_age_seconds", lambda value, _: age(value))
+    yield Column("since", "Offline for", "offline_since", _offline_for, number=False, wide=True)
+    for metric in NUMBERS:
+        if metric is EVENTS:
+            yield Column("events/s", "Events/s", "events_per_second", _SHOW["count"])
+        if metric.title:
+            show = _SPECIAL.get(metric) or _SHOW[metric.show]
+            yield Column(metric.title.lower(), metric.title, metric.json, show, short=metric.short)
+    yield Column("status", "Status", "status", lambda value, _: str(value), number=False)
+
+
+COLUMNS: Final = tuple(_columns())
+"""The columns of page and table, in this order."""

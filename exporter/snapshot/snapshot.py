@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from exporter.contract import Metric
-from exporter.liveness.judge import State
-from exporter.snapshot.portfolio_series import PortfolioSeries
+from exporter.liveness import Absent, State
+from exporter.portfolios.account import Account
+from exporter.snapshot.rates import Earlier, Rising
 from exporter.snapshot.values import Values
 from exporter.source.names import Names
+from exporter.source.reading import Server
 
 EXPORTED: Final = (State.ONLINE, State.OFFLINE, State.UNDECIDED)
 """The states of nodes that have series."""
@@ -19,17 +21,18 @@ COUNTED: Final = (*EXPORTED, State.FORGOTTEN)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """The nodes of one part of a reading.
 
     Attributes:
         names: All nodes of the reading.
         positions: The positions of this part's nodes among them.
         states: The states of this part's nodes.
-        columns: By metric name, each node's value as text, None if the node has no value; for ``STATUS`` the status
-            that the node reports.
+        columns: By metric name, each node's value as text, None if the node has no value. For ``STATUS`` the status
+            that the node reports, for ``MASS_LOST`` the name of the loss.
         counts: How many nodes there are in each of the ``COUNTED`` states.
+        absent: What the judge knows of the nodes without a heartbeat, by their positions in this part.
+        at: Monotonic time of the read.
         wall: Unix time of the read.
         complete: Whether all nodes could be read; in a cluster some primaries may be unreachable.
         lines: The columns as lines of the text formats, by metric name. ``exporter.exposition`` writes them.
@@ -40,13 +43,15 @@ class Part:
     states: Sequence[State]
     columns: Mapping[str, Values]
     counts: Mapping[State, int]
-    wall: float
+    absent: Mapping[int, Absent] = {}
+    at: float = 0.0
+    wall: float = 0.0
     complete: bool = True
-    lines: Mapping[str, bytes] = field(default_factory=dict)
+    lines: Mapping[str, bytes] = {}
 
     def exported(self, values: Iterable[T]) -> Iterator[T]:
         """Yield the values of the nodes that have series, given one value for each node of this part."""
-        return compress(values, (state in EXPORTED for state in self.states))
+        return compress(values, map(EXPORTED.__contains__, self.states))
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -55,13 +60,26 @@ class Snapshot:
 
     Attributes:
         parts: The nodes, part by part; at least one part.
-        portfolios: What is exported of portfolios; None without plan and lists, or if these could not be read.
-        portfolios_error: Why these could not be read, in one line; empty if they could.
+        account: What is known of the portfolios; None without plan and lists, or if these could not be read.
+        problem: Why these could not be read, in one line; empty if they could.
+        totals: All nodes as one part, whose columns are what is exported of their portfolios; None without an account.
+        rising: The nodes that dropped events or met backpressure lately, as Redis holds their ids.
+        earlier: What an earlier read found, for rates; None before there was one.
+        ttl: Seconds that a heartbeat lives, by the settings.
     """
 
     parts: Sequence[Part]
-    portfolios: PortfolioSeries | None = None
-    portfolios_error: str = ""
+    account: Account | None = None
+    problem: str = ""
+    totals: Part | None = None
+    rising: Mapping[bytes, Rising] = field(default_factory=dict)
+    earlier: Earlier | None = None
+    ttl: float = 30.0
+
+    @property
+    def all_parts(self) -> Sequence[Part]:
+        """The parts, and the totals."""
+        return (*self.parts, self.totals) if self.totals else self.parts
 
     @property
     def wall(self) -> float:
@@ -93,9 +111,58 @@ class Snapshot:
         """How many nodes there are in each of the ``COUNTED`` states."""
         return {state: sum(part.counts[state] for part in self.parts) for state in COUNTED}
 
+    @property
+    def absent(self) -> dict[bytes, Absent]:
+        """What the judge knows of the nodes without a heartbeat, by their ids as Redis holds them."""
+        return {
+            part.names.raw[part.positions.start + position]: absent
+            for part in self.parts
+            for position, absent in part.absent.items()
+        }
+
     def texts(self, metric: Metric) -> list[bytes | None]:
         """Return a metric's value as text for each node; None if the node has no value."""
-        return self._of_each(lambda part: part.columns[metric.name])
+        parts = [part for part in self.all_parts if metric.name in part.columns]
+        return [text for part in parts for text in part.exported(part.columns[metric.name])]
+
+    def unix(self, at: float | None) -> float | None:
+        """Return the Unix time of a monotonic time; None for None."""
+        last = self.parts[-1]
+        return None if at is None else round(last.wall - last.at + at, 3)
 
     def _of_each(self, values: Callable[[Part], Iterable[T]]) -> list[T]:
         return [value for part in self.parts for value in part.exported(values(part))]
+
+
+class Discovered(NamedTuple):
+    """The last complete discovery of node names.
+
+    Attributes:
+        duration: Seconds that the discovery took.
+        timestamp: Unix time of its end.
+        over_limit: How many nodes were dropped because there are too many.
+    """
+
+    duration: float
+    timestamp: float
+    over_limit: int
+
+
+class ReadInfo(NamedTuple):
+    """Facts beside the nodes' values: about the last read, about discovery, and about Redis.
+
+    Attributes:
+        collect_duration: Seconds that the last read took, even if it failed; None before the first read.
+        discovered: The last complete discovery; None before the first.
+        server: The last known state of Redis; None before Redis first answered.
+        writes_refused: Whether Redis refuses writes, as the judge sees it.
+        missing_rights: Commands that Redis refuses to the exporter's user.
+        expected: How many nodes there should be; None if the setting is absent.
+    """
+
+    collect_duration: float | None = None
+    discovered: Discovered | None = None
+    server: Server | None = None
+    writes_refused: bool = False
+    missing_rights: frozenset[str] = frozenset()
+    expected: int | None = None

@@ -1,175 +1,313 @@
 """Reads a Redis Cluster: each key from the primary of its slot, all primaries at the same time.
 
-The two keys of a node can be on different primaries, so no command reads both at once. All hashes
-are read before the first heartbeat. A node that beats between the two reads therefore counts as
-alive. If a primary cannot be read, only the nodes of this primary are missing from the reading.
+The two keys of a node can be on different primaries, so no command reads both at once. All hashes are read before the
+first heartbeat. A node that beats between the two reads therefore counts as alive. If a primary cannot be read, only
+the nodes of this primary are missing from the reading.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, Final
 
-from exporter.errors import SourceError
-from exporter.settings import Settings
-from exporter.source.cluster_read import ClusterRead
-from exporter.source.connection import Pool, linked
-from exporter.source.discovery import Found, discover
-from exporter.source.existing import existing
-from exporter.source.limits import Spent, nobody
-from exporter.source.primary import Batch, Batches
-from exporter.source.reading import Reading
-from exporter.source.requests import CHUNK
-from exporter.source.slot_router import SlotRouter
-from exporter.source.topology import NOWHERE, Cluster, Topology
+import structlog
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+
+from exporter.errors import SourceError, SourceTimeoutError
+from exporter.settings import Redis as RedisSettings
+from exporter.source.connection import Pool, linked, options_of
+from exporter.source.gather import Question, Until, gather
+from exporter.source.protocol import (
+    KeyNames,
+    expected,
+    pack,
+)
+from exporter.source.reading import Server
+
+SILENT_TIMEOUT: Final = 0.5
+"""Seconds that a read waits for the primaries that did not answer the read before.
+
+Without this limit, a hung primary, or a host that drops packets, would delay the nodes of the other primaries at each
+read. Discovery waits longer for each primary, so a primary on a slow network counts as answering again after the next
+discovery.
+"""
+FIRST_SHARE: Final = 0.75
+"""Share of the time left that a read waits for any other primary; the rest is for the primaries after it."""
+NOWHERE: Final = ""
+"""The address of a slot's primary if no primary is known."""
+
+_SEED_TIMEOUT: Final = 1.0  # seconds; short, because another server can be asked
+_ASK_AGAIN: Final = 1.0  # seconds
+_NO_KEYS: Final = KeyNames(b"", b"")
+_SLOTS: Final = pack(b"CLUSTER", b"SLOTS")
+
+log = structlog.get_logger(__name__)
 
 
-class ClusterSource:
-    """A Redis Cluster."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Topology:
+    """Which primary serves which slot.
 
-    def __init__(self, settings: Settings, spent: Spent = nobody) -> None:
-        self._cluster = Cluster(settings)
-        self._spent, self._most_nodes = spent, settings.collector.max_nodes
+    Attributes:
+        slots: The address ``host:port`` of each slot's primary; ``NOWHERE`` if no primary is known.
+        addresses: All primaries.
+    """
 
-    def reader(self) -> "ClusterReader":
-        """Return a new reader."""
-        return ClusterReader(self._cluster, self._spent)
+    slots: tuple[str, ...]
+    addresses: tuple[str, ...] = field(init=False)
 
-    def discover(self, timeout: float) -> Found:
-        """Return the names of all nodes that have keys on a primary that could be scanned.
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "addresses", tuple(sorted(set(self.slots) - {NOWHERE})))
 
-        The pause before the next scan follows from the busiest primary.
+    def primary(self, key: bytes) -> str:
+        """Return the address of the primary that serves a key."""
+        return self.slots[key_slot(key)]
 
-        Args:
-            timeout: Seconds for each call.
+
+_UNKNOWN: Final = Topology((NOWHERE,) * REDIS_CLUSTER_HASH_SLOTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Primaries(Server):
+    """The primaries of a cluster that answered during one read.
+
+    Attributes:
+        members: The primaries that answered, by address.
+        topology: Which primary serves which slot, including primaries that did not answer.
+        keys: The names of the nodes' keys.
+    """
+
+    members: Mapping[str, Server] = field(default_factory=dict)
+    topology: Topology = _UNKNOWN
+    keys: KeyNames = _NO_KEYS
+
+    @classmethod
+    def of(cls, members: Mapping[str, Server], topology: Topology, keys: KeyNames) -> "Primaries":
+        """Return the primaries as one server."""
+        silent = len(topology.addresses) - len(members)
+        return cls(
+            run_id=",".join(members[address].run_id for address in sorted(members)),
+            role=f"cluster of {len(topology.addresses)} primaries" + (f", {silent} of them silent" if silent else ""),
+            info_allowed=all(member.info_allowed for member in members.values()),
+            members=members,
+            topology=topology,
+            keys=keys,
+        )
+
+    @property
+    def addresses(self) -> Collection[str]:
+        """The addresses of all primaries."""
+        return self.topology.addresses
+
+    @property
+    def placement(self) -> object:
+        """The map of slots."""
+        return self.topology.slots
+
+    def holders(self, name: bytes) -> tuple[str, ...]:
+        """Return the addresses of the primaries of a node's hash and heartbeat; some may not have answered."""
+        return tuple(self.topology.primary(prefix + name) for prefix in self.keys)
+
+
+class Cluster:
+    """The last known topology, and connections to all primaries. One lock guards the state.
+
+    Args:
+        redis: The settings with the addresses of the cluster's seeds.
+
+    Attributes:
+        topology: Which primary serves which slot, as far as known.
+        silent: The primaries that did not answer in time when they were asked last.
+    """
+
+    def __init__(self, redis: RedisSettings) -> None:
+        self.topology = _UNKNOWN
+        self._seeds: dict[str, Pool] = {}
+        for url in redis.url:
+            options = {name: value for name, value in options_of(redis, url.get_secret_value()).items() if name != "db"}
+            host, port = options.setdefault("host", "localhost"), options.setdefault("port", 6379)
+            self._seeds[f"{host}:{port}"] = Pool(options)
+        self._options = next(iter(self._seeds.values())).options
+        self._lock = Lock()  # for the attributes above and below
+        self._pools: dict[str, Pool] = {}
+        self.silent: set[str] = set()
+        self._failing: set[str] = set()
+        self._ask_again_at = 0.0
+
+    def addresses(self, deadline: float) -> tuple[str, ...]:
+        """Return the addresses of all primaries; ask for the topology first, because primaries may have been added.
 
         Raises:
-            SourceError: No primary could be scanned.
+            SourceError: Nobody gave the topology before the deadline in monotonic seconds.
         """
-        topology = self._current_topology(timeout)
-        scans: list[Found] = []
+        self.know(deadline)
+        self.refresh(deadline)
+        return self.topology.addresses
+
+    def know(self, deadline: float) -> Topology:
+        """Return the topology; if it is unknown, ask the seeds.
+
+        Raises:
+            SourceError: No seed gave the topology before the deadline in monotonic seconds.
+        """
+        if not self.topology.addresses:
+            self._ask_seeds(deadline)
+        return self.topology
+
+    def refresh(self, deadline: float, without: Collection[str] = ()) -> None:
+        """Ask all primaries for the topology, and take the answer that most of them give.
+
+        A primary that is cut off from the others answers with the topology of the past. If as many primaries give the
+        known topology as give another one, the known topology stays. If no primary answers, the seeds are asked.
+
+        Args:
+            deadline: Monotonic seconds.
+            without: Primaries that are not asked.
+        """
+        question = Question(self, (), pack, 0, _SLOTS)
+        for address in without:
+            question.batches.pop(address, None)
+        answers = []
+        for address, reply in gather(question, deadline).first.items():
+            with suppress(SourceError):
+                answers.append(self._with(reply, address))
+        if answers:
+            counts = Counter(answers)
+            self._take(max(counts, key=lambda slots: (counts[slots], slots == self.topology.slots)))
+        else:
+            with suppress(SourceError):
+                self._ask_seeds(deadline)
+
+    def _ask_seeds(self, deadline: float) -> None:
+        """Take the topology of the first seed that gives it."""
         errors: list[SourceError] = []
-        for address in topology.addresses:
-            pool, failed = self._cluster.pool(address), None
+        for address, pool in self._seeds.items():
             try:
-                scans.append(
-                    discover(
-                        pool,
-                        self._cluster.keys,
-                        timeout,
-                        self._cluster.rights,
-                        address,
-                        most_nodes=self._most_nodes,
-                        spent=self._spent,
-                    )
-                )
+                self._ask(address, pool, min(deadline, time.monotonic() + _SEED_TIMEOUT))
             except SourceError as error:
-                failed = error
                 errors.append(error)
-            self._cluster.record(address, "scan", failed)
-        if not scans:
-            raise errors[0]
-        names = frozenset[bytes]().union(*(scan.names for scan in scans))
-        workers = frozenset[bytes]().union(*(scan.workers for scan in scans))
-        cut = any(scan.cut for scan in scans)
-        complete = not errors and not cut
-        found = Found(names, max(scan.busy for scan in scans), complete=complete, cut=cut, workers=workers)
-        return existing(found, self.reader(), timeout)
+            else:
+                return
+        raise next((error for error in errors if not isinstance(error, SourceTimeoutError)), errors[0])
 
-    def router(self) -> SlotRouter:
-        """Return a router to keys of any kind."""
-        return SlotRouter(self._cluster)
+    def _ask(self, address: str, pool: Pool, deadline: float) -> None:
+        with linked(pool, deadline) as link:
+            (reply,) = link.ask(_SLOTS, 1)
+        self._take(self._with(reply, address))
 
-    def pools(self) -> tuple[Pool, ...]:
-        """Return the connections to each primary."""
-        return self._cluster.pools()
+    def _with(self, reply: Any, address: str) -> tuple[str, ...]:
+        """Return the known slots with what a server says of them; a slot without primary keeps its last one.
 
-    def missing_rights(self) -> frozenset[str]:
-        """Return the commands that at least one primary refuses to the exporter's user."""
-        return self._cluster.rights.missing()
+        Raises:
+            SourceError: The server did not say it.
+        """
+        slots = list(self.topology.slots)
+        owners = list(_owners(reply, address.rpartition(":")[0]))
+        if not owners:
+            raise SourceError(f"{address} knows no slot of the Redis Cluster (was it taken out of the cluster?)")
+        for owned, primary in owners:
+            slots[owned.start : owned.stop] = [primary] * len(owned)
+        return tuple(slots)
+
+    def _take(self, slots: tuple[str, ...]) -> None:
+        with self._lock:
+            if slots == self.topology.slots:
+                return
+            self.topology = Topology(slots)
+            kept = set(self.topology.addresses)
+            gone = [self._pools.pop(address) for address in self._pools.keys() - kept]
+            self.silent &= kept
+            self._failing &= kept
+        for pool in gone:
+            pool.close()
+
+    def doubt(self, errors: Collection[str], deadline: float) -> None:
+        """Ask for the topology since primaries cannot be read, at most once a second."""
+        if time.monotonic() >= self._ask_again_at:
+            self._ask_again_at = time.monotonic() + _ASK_AGAIN
+            self.refresh(deadline, errors)
+
+    def moved(self, address: str, deadline: float) -> None:
+        """Ask the server to which keys have moved for the topology."""
+        with suppress(SourceError):
+            self._ask(address, self.pool(address, deadline), self.limit(address, deadline)())
+
+    def holder(self, key: bytes) -> str:
+        """Return the address of the primary of a key."""
+        return self.topology.primary(key)
+
+    def places(self, keys: Sequence[bytes]) -> dict[str, list[int]]:
+        """Return the positions of the keys that each primary holds; ``NOWHERE`` has those without a primary."""
+        slots = self.topology.slots
+        places: dict[str, list[int]] = {address: [] for address in self.topology.addresses}
+        for position, key in enumerate(keys):
+            places.setdefault(slots[key_slot(key)], []).append(position)
+        return places
+
+    def pool(self, address: str, deadline: float) -> Pool:  # noqa: ARG002 - nobody has to be asked
+        """Return the connections to a primary.
+
+        Raises:
+            SourceError: The address is ``NOWHERE``.
+        """
+        if address == NOWHERE:
+            raise SourceError("a slot of the Redis Cluster has no primary")
+        with self._lock:
+            if address not in self._pools:
+                host, _, port = address.rpartition(":")
+                self._pools[address] = Pool(self._options | {"host": host, "port": int(port)})
+            return self._pools[address]
+
+    def limit(self, address: str, deadline: float) -> Until:
+        """Return until when a read waits for a primary; one that did not answer last time gets little, from now on."""
+        if address in self.silent:
+            soon = min(deadline, time.monotonic() + SILENT_TIMEOUT)
+            return lambda: soon
+        return lambda: time.monotonic() + FIRST_SHARE * (deadline - time.monotonic())
+
+    def note(self, address: str, error: SourceError | None) -> None:
+        """Hear whether a primary could be read or scanned; each change is logged once."""
+        with self._lock:
+            changed = (address in self._failing) != (error is not None)
+            if error is None:
+                self._failing.discard(address)
+                self.silent.discard(address)
+            else:
+                self._failing.add(address)
+                if isinstance(error, SourceTimeoutError):
+                    self.silent.add(address)
+        if changed and error:
+            log.error("a primary of the Redis Cluster cannot be read", address=address, error=str(error))
+        elif changed:
+            log.info("a primary of the Redis Cluster is read again", address=address)
 
     def close(self) -> None:
         """Close all connections."""
-        self._cluster.close()
-
-    def _current_topology(self, timeout: float) -> Topology:
-        """Read the topology from the first primary that answers, because primaries may have been added."""
-        known = self._cluster.topology(time.monotonic() + timeout)
-        for address in known.addresses:
-            deadline = self._cluster.deadline_of(address, time.monotonic() + timeout)
-            with suppress(SourceError), linked(self._cluster.pool(address), deadline) as link:
-                return self._cluster.ask(link, address)
-        return self._cluster.ask_seeds(time.monotonic() + timeout)
+        with self._lock:
+            pools = (*self._pools.values(), *self._seeds.values())
+        for pool in pools:
+            pool.close()
 
 
-class ClusterReader:
-    """Reads nodes' values from all primaries. Only one thread at a time may use it.
+def _owners(reply: Any, asked: str) -> Iterator[tuple[range, str]]:
+    """Yield slots and the address of their primary, from the reply to CLUSTER SLOTS.
 
     Args:
-        cluster: The topology and the connections.
-        spent: Told when values are too large.
+        reply: The reply.
+        asked: The host of the server that gave it. A missing host in the reply means this host
+            (https://redis.io/docs/latest/commands/cluster-slots/).
+
+    Raises:
+        SourceError: The reply has another form.
     """
-
-    def __init__(self, cluster: Cluster, spent: Spent = nobody) -> None:
-        self._cluster, self._spent = cluster, spent
-        self._names: Sequence[bytes] = ()
-        self._topology: Topology | None = None
-        self._hashes: Batches = {}
-        self._heartbeats: Batches = {}
-
-    def parts(self, names: Sequence[bytes], deadline: float) -> Iterator[Reading]:
-        """Yield one part with all nodes: no node is complete before the heartbeats, which are read last."""
-        yield self.read(names, deadline)
-
-    def read(self, names: Sequence[bytes], deadline: float) -> Reading:
-        """Read these nodes; read them a second time if some could not be read and the topology has changed.
-
-        Args:
-            names: The nodes.
-            deadline: Monotonic seconds.
-
-        Returns:
-            The nodes of all primaries that answered; the other nodes are ``unread``.
-
-        Raises:
-            SourceError: No primary could be read before the deadline.
-        """
-        topology = self._cluster.topology(deadline)
-        attempt = self._attempt(names, topology, deadline)
-        if not attempt.any_primary_read:
-            with suppress(SourceError):  # the known primaries may have left the cluster
-                self._cluster.ask_seeds(deadline)
-        if attempt.failed and (now := self._cluster.topology(deadline)) is not topology:
-            second = self._attempt(names, now, deadline)
-            attempt = second if second.any_primary_read else attempt
-        if not attempt.any_primary_read:
-            raise attempt.error
-        return attempt.reading()
-
-    def _attempt(self, names: Sequence[bytes], topology: Topology, deadline: float) -> ClusterRead:
-        keys = self._cluster.keys
-        if names is not self._names or topology is not self._topology:
-            self._names, self._topology = names, topology
-            all_nodes = range(len(names))
-            self._hashes = self._batches(all_nodes, keys.metrics, keys.hmget)
-            self._heartbeats = self._batches(all_nodes, keys.heartbeat, keys.heartbeat_of)
-        with ClusterRead(self._cluster, names, topology, deadline) as attempt:
-            attempt.read_servers()
-            attempt.read_hashes(self._hashes)
-            attempt.read_heartbeats(self._heartbeats)
-            attempt.find_missing_hashes(self._batches(attempt.without_fields(), keys.metrics, keys.exists))
-        if attempt.too_large:
-            self._spent("replies", f"{attempt.too_large} very long values were left out")
-        return attempt
-
-    def _batches(self, positions: Sequence[int], prefix: bytes, request: Callable[[bytes], bytes]) -> Batches:
-        topology = self._topology or Topology(())
-        by_primary: dict[str, list[int]] = {address: [] for address in (*topology.addresses, NOWHERE)}
-        for position in positions:
-            by_primary[topology.primary(prefix + self._names[position])].append(position)
-        return {
-            address: [
-                Batch(some, b"".join(request(self._names[position]) for position in some))
-                for some in (mine[start : start + CHUNK] for start in range(0, len(mine), CHUNK))
-            ]
-            for address, mine in by_primary.items()
-        }
+    for entry in expected(reply, list):
+        match entry:
+            case [int(first), int(last), [host, int(port), *_], *_]:
+                name = host.decode("utf-8", "replace") if isinstance(host, bytes) else ""
+                if name != "?":  # a primary whose host is not known yet
+                    yield range(first, last + 1), f"{name or asked}:{port}"
+            case _:
+                raise SourceError("Redis gave an unexpected answer to CLUSTER SLOTS")

@@ -2,19 +2,17 @@
 
 import re
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from redis.exceptions import NoPermissionError
 
 from exporter.contract import WORKER_PREFIXES
-from exporter.errors import SourceError, SourceTooLargeError
+from exporter.errors import SourceError
 from exporter.source.connection import Pool, linked
-from exporter.source.limits import LONGEST_NAME, MOST_PAGES, MOST_SECONDS, NameBudget, Spent, nobody
-from exporter.source.plain_error import plain_error
-from exporter.source.requests import KeyNames, pack
-from exporter.source.rights import Rights
+from exporter.source.protocol import KeyNames, expected, pack
+from exporter.source.server import Rights, missing_right
 
 COUNT: Final = 1000
 """Keys that one SCAN command examines: it blocks Redis for well under a millisecond."""
@@ -23,26 +21,35 @@ SHARE: Final = 0.02
 FEW: Final = 2
 """Pages up to which a scan is too short to slow down discovery, so that Redis's statistics are not asked for."""
 PAGE: Final = 0.001
-"""Seconds that Redis works on one page at most."""
+"""Seconds that Redis works on one page at most, where it does not say."""
 WORKERS: Final = tuple(prefix.encode() for prefix in WORKER_PREFIXES.values())
 """What the keys of workers' heartbeats begin with."""
+LONGEST_NAME: Final = 16 * 2**10
+"""Bytes of a node's id: each of its series holds the id."""
 
+_ROOM: Final = 256
+"""Bytes of ids that a scan keeps for each node that may be exported."""
+_OVERHEAD: Final = 64
+"""Bytes that Python needs for an id beside the id itself."""
 _STATISTICS: Final = pack(b"INFO", b"commandstats")
-_NOTHING: Final = 0, 0
-_SCANS: Final = re.compile(rb"\ncmdstat_scan:calls=(\d+),usec=(\d+)")
+_MEAN: Final = re.compile(rb"\ncmdstat_scan:.*?usec_per_call=([\d.]+)")
+
+Spent = Callable[[str, str], None]
+"""Told the name of a budget that was spent, and what was done about it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The result of one scan.
+    """The result of one discovery.
 
     Attributes:
         names: The ids of all nodes that have a hash or a heartbeat.
         busy: Seconds that Redis worked on the scan, by its own statistics. Where the statistics cannot be read, the
             network's round trips count too. Time during which Redis hung does not count.
         complete: Whether all servers were scanned. If not, names that are missing here may still have keys.
-        cut: Whether a scan ended at one of the bounds in ``limits``; then it is not complete either.
+        cut: Whether a scan ended because it had found too many names; then it is not complete either.
         workers: The keys of all workers' heartbeats.
+        may_hold: Whether a server that was not scanned may hold the keys of a node.
     """
 
     names: frozenset[bytes]
@@ -50,6 +57,11 @@ class Found:
     complete: bool = True
     cut: bool = False
     workers: frozenset[bytes] = frozenset()
+    may_hold: Callable[[bytes], bool] = field(default=lambda _: True, compare=False)
+
+    def unscanned(self, known: Iterable[bytes]) -> frozenset[bytes]:
+        """Return those of the known nodes that may have keys though they were not found."""
+        return frozenset() if self.complete else frozenset(filter(self.may_hold, known))
 
 
 def pause_after(busy: float, interval: float) -> float:
@@ -57,116 +69,89 @@ def pause_after(busy: float, interval: float) -> float:
     return max(interval, busy / SHARE)
 
 
-def discover(  # noqa: PLR0913 - what a scan depends on
-    pool: Pool,
-    keys: KeyNames,
-    timeout: float,
-    rights: Rights | None = None,
-    server: str = "",
-    *,
-    most_nodes: int = 100_000,
-    spent: Spent = nobody,
-) -> Found:
-    """Scan one server for node names; each call examines ``COUNT`` keys.
+class Scan:
+    """Scans servers for node names; each call examines ``COUNT`` keys.
 
     Args:
-        pool: Connections to the server.
         keys: The names of the nodes' keys.
-        timeout: Seconds for each call.
-        rights: Records whether SCAN is allowed; None to record nothing.
-        server: The address of the server; empty if there is only one server.
-        most_nodes: Nodes that may be exported; the scan ends when it has found many more.
-        spent: Told when the scan ends at a bound, or leaves ids out.
-
-    Raises:
-        SourceError: A call failed, or took longer than ``timeout``.
+        most_nodes: Nodes that may be exported; a scan ends when it has found far more.
+        rights: Records whether SCAN is allowed.
+        spent: Told when a scan ends early, or leaves ids out.
     """
-    found = NameBudget(most_nodes)
-    workers: set[bytes] = set()
-    calls: list[float] = []
-    rights = rights or Rights()
-    before, start, cut = _NOTHING, time.monotonic(), ""
-    for page, seconds, stuck in _pages(pool, _pattern(keys.metrics, keys.heartbeat, *WORKERS), timeout, rights, server):
-        calls.append(seconds)
-        if len(calls) == FEW:
-            before = _scans(pool, timeout)
-        for prefix in (keys.metrics, keys.heartbeat):
-            for key in page:
-                if key.startswith(prefix):
-                    found.add(key[len(prefix) :])
-        workers.update(key for key in page if key.startswith(WORKERS) and len(workers) < most_nodes)
-        if cut := "the same cursor again" if stuck else _bound(found, len(calls), time.monotonic() - start):
-            break
-    if cut or found.too_long:
-        left_out = f"{found.too_long} ids of more than {LONGEST_NAME} bytes were left out"
-        spent("discovery", f"a scan of Redis was ended: {cut}" if cut else left_out)
-    # The lower quartile ignores calls during which Redis hung, but it contains the network's round trip. Redis's own
-    # mean contains no round trip. The smaller of the two is nearer to the time that Redis worked.
-    mean = _mean(before, _scans(pool, timeout)) if len(calls) > FEW else PAGE
-    each = min(sorted(calls)[len(calls) // 4], mean)
-    return Found(frozenset(found.names), each * len(calls), complete=not cut, cut=bool(cut), workers=frozenset(workers))
 
+    def __init__(self, keys: KeyNames, most_nodes: int, rights: Rights, spent: Spent) -> None:
+        self._prefixes, self._most_nodes, self._rights, self._spent = tuple(keys), most_nodes, rights, spent
+        self._pattern = _pattern(*keys, *WORKERS)
 
-def _bound(found: NameBudget, pages: int, seconds: float) -> str:
-    """Return at which bound a scan has arrived; an empty text if it may go on."""
-    if found.spent:
-        return f"more than {len(found.names) - 1} ids"
-    if pages >= MOST_PAGES:
-        return f"{MOST_PAGES} pages"
-    return f"{MOST_SECONDS:g} s" if seconds >= MOST_SECONDS else ""
+    def run(self, pool: Pool, address: str, timeout: float) -> Found:
+        """Scan one server.
 
+        Args:
+            pool: Connections to the server.
+            address: Its address.
+            timeout: Seconds for each call.
 
-def _scans(pool: Pool, timeout: float) -> tuple[int, int]:
-    """Return how often Redis has run SCAN, and the microseconds of all these calls; (0, 0) if Redis does not say."""
-    with linked(pool, time.monotonic() + timeout) as link:
-        (reply,) = link.ask(_STATISTICS, 1)
-    found = _SCANS.search(reply) if isinstance(reply, bytes) else None
-    return (int(found[1]), int(found[2])) if found else _NOTHING
+        Raises:
+            SourceError: A call failed, or took longer than ``timeout``.
+        """
+        names: set[bytes] = set()
+        workers: set[bytes] = set()
+        calls: list[float] = []
+        too_long, room = 0, _ROOM * self._most_nodes
+        for page, seconds in self._pages(pool, address, timeout):
+            calls.append(seconds)
+            for name in self._names_on(page) - names:
+                if len(name) > LONGEST_NAME:
+                    too_long += 1
+                else:
+                    names.add(name)
+                    room -= len(name) + _OVERHEAD
+            workers.update(key for key in page if key.startswith(WORKERS) and len(workers) < self._most_nodes)
+            if room < 0:
+                self._spent("discovery", f"a scan of Redis was ended: more than {len(names) - 1} ids")
+                break
+        if too_long:
+            self._spent("discovery", f"{too_long} ids of more than {LONGEST_NAME} bytes were left out")
+        cut = room < 0
+        busy = len(calls) * self._seconds_a_page(calls, pool, timeout)
+        return Found(frozenset(names), busy, complete=not cut, cut=cut, workers=frozenset(workers))
 
+    def _seconds_a_page(self, calls: Sequence[float], pool: Pool, timeout: float) -> float:
+        """Return the seconds that Redis works on a page.
 
-def _mean(before: tuple[int, int], after: tuple[int, int]) -> float:
-    """Return the mean seconds of a SCAN between two readings of the statistics, of all clients; infinity if unknown."""
-    if after[0] <= before[0]:  # the statistics were reset in between, so all calls in them are new
-        before = _NOTHING
-    calls, microseconds = after[0] - before[0], after[1] - before[1]
-    return microseconds / calls / 1e6 if calls > 0 and microseconds >= 0 else float("inf")
+        The lower quartile of the calls ignores those during which Redis hung, but it contains the network's round
+        trip. Redis's own mean contains no round trip, but the scans of other clients. The smaller of the two is nearer.
+        """
+        if len(calls) <= FEW:
+            return PAGE
+        with linked(pool, time.monotonic() + timeout) as link:
+            (reply,) = link.ask(_STATISTICS, 1)
+        mean = _MEAN.search(reply) if isinstance(reply, bytes) else None
+        return min(sorted(calls)[len(calls) // 4], float(mean[1]) / 1e6 if mean else PAGE)
 
+    def _names_on(self, page: Iterable[bytes]) -> set[bytes]:
+        """Return the ids of the nodes that have a key on a page; an id may be the rest of a key of either kind."""
+        names = {key[len(prefix) :] for prefix in self._prefixes for key in page if key.startswith(prefix)}
+        return names - {b""}
 
-def _pages(
-    pool: Pool, pattern: bytes, timeout: float, rights: Rights, server: str
-) -> Iterator[tuple[list[bytes], float, bool]]:
-    """Yield each page of a scan, how many seconds it took, and whether its cursor is the one that was asked with.
-
-    A server that answers so would be asked without end. The caller has to stop, and has not seen all names.
-    """
-    cursor = b"0"
-    while True:
-        asked = cursor
-        start = time.monotonic()
-        request = pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % COUNT)
-        try:
-            reply = _reply(pool, request, start + timeout)
-        except SourceTooLargeError:  # once more: the next connection follows the protocol exactly
-            reply = _reply(pool, request, start + timeout)
-        match reply:
-            case [bytes(cursor), list(page)] if set(map(type, page)) <= {bytes}:
-                rights.granted("scan", server)
-            case NoPermissionError():
-                raise rights.refused("scan", server)
-            case Exception():
-                raise plain_error(reply)
-            case _:
-                raise SourceError(f"Redis gave an unexpected answer to SCAN: {type(reply).__name__}")
-        yield page, time.monotonic() - start, cursor == asked != b"0"
-        if cursor == b"0":
-            return
-
-
-def _reply(pool: Pool, request: bytes, deadline: float) -> object:
-    # A connection is lent for one page only, so that a scan does not hold one while its caller works.
-    with linked(pool, deadline) as link:
-        reply: object = link.ask(request, 1)[0]
-    return reply
+    def _pages(self, pool: Pool, address: str, timeout: float) -> Iterator[tuple[list[bytes], float]]:
+        """Yield each page of a scan, and how many seconds it took."""
+        cursor = b""
+        while cursor != b"0":
+            start = time.monotonic()
+            request = pack(b"SCAN", cursor or b"0", b"MATCH", self._pattern, b"COUNT", b"%d" % COUNT)
+            # A connection is lent for one page only, so that a scan does not hold one while its caller works.
+            with linked(pool, start + timeout) as link:
+                (reply,) = link.ask(request, 1)
+            is_refused = isinstance(reply, NoPermissionError)
+            self._rights.note("scan", address, is_refused=is_refused)
+            if is_refused:
+                raise SourceError(missing_right("scan"))
+            match reply:
+                case [bytes(cursor), list(page)]:
+                    yield page, time.monotonic() - start
+                case _:
+                    expected(reply, tuple)  # it is none: this raises what the reply means
 
 
 def _pattern(*prefixes: bytes) -> bytes:

@@ -1,50 +1,35 @@
 """Reads the scheduler's plan, and how long ago the scheduler looked at it.
 
-The scheduler rewrites its plan by DEL, then HSET. An empty plan is therefore read once more before it is
-believed. ``OBJECT IDLETIME`` tells who looked last, so the exporter's own connection says ``CLIENT NO-TOUCH
-ON`` before it looks: its reads then leave that time alone.
+``OBJECT IDLETIME`` tells who looked last. A connection that said ``CLIENT NO-TOUCH ON`` leaves that time alone, so the
+plan has a connection of its own, which reads nothing else and never writes. On a node of a cluster NO-TOUCH is never
+sent: Redis and Valkey crash if such a connection reads a key of a slot that is being migrated. There the idle time is
+unknown.
 """
 
-import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
 
 import structlog
 from redis import RedisError
-from redis.exceptions import AskError, MovedError, NoPermissionError
 
-from exporter.errors import SourceError
-from exporter.source.attempt import FAILURES
-from exporter.source.connection import Link, Pool, linked
-from exporter.source.framing import PLAN
-from exporter.source.guard import Guard
-from exporter.source.plain_error import plain_error
-from exporter.source.plan_idle import IdleTime
-from exporter.source.replies import is_wrong_type
-from exporter.source.requests import pack
-from exporter.source.router import Router
+from exporter.errors import SourceError, SourceTooLargeError
+from exporter.source.connection import Link, Pool
+from exporter.source.protocol import FAILURES, expected, pack, plain_error
+from exporter.source.reading import Server
+from exporter.source.server import STATE, OneServer, server_of
 
-GAP: Final = 0.05
-"""Seconds after which a plan that is empty or missing is read once more."""
-LARGE: Final = 1000
-"""Portfolios from which on a plan is watched: it is read again only if somebody has written it."""
+MOST_BYTES: Final = 16 * 2**20
+"""Bytes of a plan: of about 200,000 portfolios."""
 ASK_AGAIN: Final = 600.0
-"""Seconds after which a server that refused CLIENT NO-TOUCH or OBJECT IDLETIME is asked again."""
+"""Seconds after which a server that refused OBJECT IDLETIME, or a plan that was too large, is asked again."""
 
 _NO_TOUCH: Final = pack(b"CLIENT", b"NO-TOUCH", b"ON")
-_PERSISTENCE: Final = pack(b"INFO", b"persistence")
-_SAVES: Final = re.compile(rb"\n(?:rdb_bgsave|aof_rewrite)_in_progress:1")
-_SAVED: Final = re.compile(rb"\n(?:rdb_last_save_time|rdb_saves|aof_rewrites):\d+")
-"""The lines that differ after a save that began and ended between two reads."""
-_NO_PLAN: Final[Mapping[bytes, bytes]] = {}
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class PlanReading:
+class Plan(NamedTuple):
     """What Redis holds of the plan.
 
     Attributes:
@@ -59,139 +44,133 @@ class PlanReading:
 class PlanReader:
     """Reads the plan. For one thread at a time.
 
-    A large plan is watched between two reads and not read again if nobody has written it: of 50,000 portfolios,
-    that saves 27 ms of Redis's time and 13 ms of the exporter's.
-
     Args:
-        router: Finds the server that has the plan.
         key: The plan's key.
         clock: Returns monotonic seconds.
-        pause: Waits for some seconds; returns early when the exporter is closed.
     """
 
-    def __init__(
-        self,
-        router: Router,
-        key: bytes,
-        clock: Callable[[], float] = time.monotonic,
-        pause: Callable[[float], object] = time.sleep,
-    ) -> None:
-        self._router, self._key, self._clock, self._pause = router, key, clock, pause
-        self._get = pack(b"HGETALL", key)
-        self._look = pack(b"OBJECT", b"IDLETIME", key) + _PERSISTENCE
-        self._plan = _NO_PLAN
-        self._watch = pack(b"WATCH", key)
-        self._guard: Guard | None = None
-        self._may_watch = True
-        self._look_not_before = float("-inf")
+    def __init__(self, key: bytes, clock: Callable[[], float] = time.monotonic) -> None:
+        self.request = pack(b"HGETALL", key)
+        self._look = pack(b"OBJECT", b"IDLETIME", key)
+        self._clock = clock
+        self._plan: Mapping[bytes, bytes] = {}
+        self._pool: Pool | None = None
+        self._link: Link | None = None
+        self._may_look = False
+        self._refused: SourceError | None = None
+        self._ask_again_at = float("inf")
         self._idle_time = IdleTime()
-        self._saved: list[bytes] = []
-        self._logged: set[str] = set()
+        self._has_told = False
 
-    def read(self, deadline: float, *, expected: bool) -> PlanReading:
-        """Return the plan.
+    def read(self, server: OneServer, deadline: float) -> Plan:
+        """Return the plan that a single server holds.
 
         Args:
+            server: The server; its state was read by the same scrape.
             deadline: Monotonic seconds.
-            expected: Whether an empty plan is to be read once more before it is believed.
 
         Raises:
             SourceError: Redis could not be read, or refuses to show the plan.
+            SourceTooLargeError: The plan is larger than ``MOST_BYTES``; it is not asked for again at once.
         """
-        reading = self._read(deadline)
-        if expected and not reading.plan:
-            self._pause(GAP)  # from the reply on: a slow reply is no reason to look again at once
-            reading = self._read(deadline)
-        return reading
-
-    def close(self) -> None:
-        """End the watch."""
-        if self._guard:
-            self._guard.close()
-            self._guard = None
-
-    def _read(self, deadline: float) -> PlanReading:
-        pool = self._router.pool(self._key, deadline)
-        limit = self._router.limit(pool, deadline)
-        watches = len(self._plan) >= LARGE and self._may_watch
+        if self._clock() >= self._ask_again_at:
+            self.close()
+        if self._refused:
+            raise self._refused
         try:
-            content, told = self._watched(pool, limit) if watches else self._whole(pool, limit)
-            if content is not None:
-                self._take(self._router.follow(pool, content, self._get, deadline))
+            link = self._own_link(server, deadline)
+            request = self.request + (self._look if self._may_look else b"")
+            content, *looked = link.ask(request, 1 + self._may_look, MOST_BYTES)
+        except SourceTooLargeError:
+            self.close()
+            self._refused = SourceTooLargeError(f"the plan is larger than {MOST_BYTES >> 20} MiB")
+            self._ask_again_at = self._clock() + ASK_AGAIN
+            raise self._refused from None
         except FAILURES as error:
             self.close()
             raise plain_error(error) from error
         except SourceError:
-            self.close()  # what it guards was not read
+            self.close()
             raise
-        return PlanReading(self._plan, self._idle(*told) if told else None)
+        return Plan(self.plan_of(content), self._idle(looked[0], server.state) if looked else None)
 
-    def _whole(self, pool: Pool, limit: float) -> tuple[Any, Sequence[Any]]:
-        """Return what HGETALL replied, and what Redis told of the scheduler's last look."""
-        with linked(pool, limit) as link:
-            return self._ask(link, self._get)
+    def close(self) -> None:
+        """Close the connection, and forget what its server refused."""
+        if self._pool and self._link:
+            self._pool.give_back(self._link, sound=False)
+        self._link, self._refused, self._ask_again_at = None, None, float("inf")
 
-    def _watched(self, pool: Pool, limit: float) -> tuple[Any, Sequence[Any]]:
-        """Return the same, but None in place of a plan that nobody has written since the last read."""
-        guard, last, self._guard = Guard(pool, limit), self._guard, None
-        try:
-            watched, told = self._ask(guard.link, self._watch)
-            asked, last = last, None
-            if asked and asked.saw_no_change(limit) and asked.pool is pool:
-                content = None
-            else:
-                (content,) = guard.link.ask(self._get, 1, PLAN)
-        except BaseException:
-            guard.close()
-            if last:
-                last.close()
-            raise
-        if watched == b"OK":
-            self._guard = guard
-        else:
-            self._may_watch = isinstance(watched, MovedError | AskError)
-            guard.end()
-        return content, told
+    def _own_link(self, server: OneServer, deadline: float) -> Link:
+        """Return the connection; a new one says NO-TOUCH if its server says that it is no node of a cluster."""
+        pool = server.pool("", deadline)
+        if self._link and self._pool is pool and self._link.is_fit:
+            self._link.deadline = deadline
+            return self._link
+        self.close()
+        self._pool, self._link, self._may_look = pool, pool.take(deadline), False
+        (state,) = self._link.ask(STATE, 1)
+        # A server before Redis 7 refuses this form of INFO, and knows no NO-TOUCH either.
+        if type(state) is bytes and server.seen(server_of(state)).standalone:
+            (accepted,) = self._link.ask(_NO_TOUCH, 1)
+            self._may_look = not self._refuses(accepted)
+        return self._link
 
-    def _ask(self, link: Link, request: bytes) -> tuple[Any, Sequence[Any]]:
-        """Return the reply to a command, and what Redis told of the last look: nothing if it is not to be asked."""
-        if self._clock() < self._look_not_before:
-            return link.ask(request, 1, PLAN)[0], ()
-        accepted, reply, *told = link.ask(_NO_TOUCH + request + self._look, 4, PLAN)
-        return reply, () if isinstance(reply, MovedError | AskError) else (accepted, *told)
+    def plan_of(self, content: Any) -> Mapping[bytes, bytes]:
+        """Return the plan, given the reply to ``request``.
 
-    def _take(self, content: Any) -> None:
-        """Take over what HGETALL replied."""
-        if is_wrong_type(content):
-            self._log_once("the plan in Redis is no hash: it counts as missing")
-            content = []
-        if isinstance(content, NoPermissionError):
-            self._log_once("the Redis user lacks a right", command="hgetall", effect="no portfolio is known")
-        if isinstance(content, RedisError):
-            raise plain_error(content)
-        if type(content) is not list or len(content) % 2 or not set(map(type, content)) <= {bytes}:
-            raise SourceError(f"Redis gave an answer of an unexpected kind to HGETALL: {type(content).__name__}")
+        Raises:
+            SourceError: Redis refuses to show the plan, or the key is no hash.
+        """
+        items = expected(content, list)
         nodes: dict[bytes, bytes] = {}
-        plan = {key: nodes.setdefault(node, node) for key, node in zip(content[::2], content[1::2], strict=True)}
+        plan = {key: nodes.setdefault(node, node) for key, node in zip(items[::2], items[1::2], strict=False)}
         if plan != self._plan:  # a plan that is written anew may come in another order
             self._plan = plan
+        return self._plan
 
-    def _idle(self, accepted: Any, idle: Any, persistence: Any) -> float | None:
+    def _idle(self, looked: Any, server: Server) -> float | None:
         """Return the seconds since the scheduler's last look, as far as Redis can tell."""
-        now = self._clock()
-        if error := next((reply for reply in (accepted, idle) if isinstance(reply, RedisError)), None):
-            self._look_not_before = now + ASK_AGAIN
-            self._log_once("how long ago the scheduler looked at the plan is unknown", reason=str(plain_error(error)))
+        if self._refuses(looked):
+            self._may_look = False
             return None
-        if not isinstance(persistence, bytes) or _SAVES.search(persistence):
-            self._idle_time.saving(now)
-            return None
-        last, self._saved = self._saved, _SAVED.findall(persistence)
-        if last not in ([], self._saved):
-            self._idle_time.saving(now)
-        return self._idle_time.counted(idle, now) if type(idle) is int else None
+        return self._idle_time.counted(looked, server, self._clock())
 
-    def _log_once(self, event: str, **values: str) -> None:
-        if event not in self._logged:
-            self._logged.add(event)
-            log.warning(event, **values)
+    def _refuses(self, reply: Any) -> bool:
+        """Return whether a reply is an error; if so, the server is asked again later."""
+        if not isinstance(reply, RedisError):
+            return False
+        self._ask_again_at = self._clock() + ASK_AGAIN
+        if not self._has_told:
+            self._has_told = True
+            log.warning("how long ago the scheduler looked at the plan is unknown", reason=str(plain_error(reply)))
+        return True
+
+
+class IdleTime:
+    """Counts the seconds without a look at the plan, leaving out the time of saves.
+
+    Redis does not record looks while a child process saves. If the time simply began anew after each save, a server
+    that saves every minute would hide a scheduler that has been dead for hours.
+    """
+
+    def __init__(self) -> None:
+        self._since = self._without_a_look = float("-inf")
+        self._saves: tuple[bytes, ...] = ()
+
+    def counted(self, idle: int | None, server: Server, now: float) -> float | None:
+        """Return the seconds without a look in which Redis would have recorded one; None during a save.
+
+        Args:
+            idle: Seconds since the last look that Redis recorded (``OBJECT IDLETIME``); None without a plan.
+            server: The state of the server.
+            now: Monotonic seconds.
+        """
+        last, self._saves = self._saves, server.saves
+        if server.saving or last not in ((), server.saves):
+            self._since = now
+        if server.saving or idle is None:
+            return None
+        watched = now - self._since
+        self._since = now
+        self._without_a_look = idle if idle <= watched else min(idle, self._without_a_look + watched)
+        return float(self._without_a_look)

@@ -1,18 +1,17 @@
-"""The values of some nodes as Redis held them, before any judgement; and the interface of a source of readings."""
+"""What Redis held at one moment, before any judgement: the values of some nodes, and the state of the servers."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from exporter.contract import FIELDS, LOADED_FIELD
-from exporter.source.connection import Pool
-from exporter.source.discovery import Found
-from exporter.source.router import Router
 
 MISSING: Final = -2
 """PTTL of a key that does not exist (https://redis.io/docs/latest/commands/pttl/)."""
 NO_EXPIRY: Final = -1
 """PTTL of a key that never expires."""
+TOO_LARGE: Final = b"(too large)"
+"""Stands in the place of a heartbeat whose node has values that are too large to be read. It is no time."""
 
 _LOADED: Final = FIELDS.index(LOADED_FIELD)
 
@@ -41,8 +40,7 @@ class Server:
     refused: Mapping[str, int] | None = None
     """Writes that the server refused since it started, by error (one of ``REFUSALS``); None before Redis 6.2."""
     blocked: bool = False
-    """Whether the server refuses writes now, by its last snapshot and its configuration; set only if ``refused`` is
-    None."""
+    """Whether the server may refuse writes now, since its last snapshot failed; set only if ``refused`` is None."""
     flushes: int = 0
     """How many FLUSHALL, FLUSHDB and SWAPDB the server executed since it started."""
     paused: bool = False
@@ -55,6 +53,12 @@ class Server:
     """used_memory / maxmemory; None without a limit."""
     evicts: bool = False
     """Whether the server makes room for writes by deleting keys (any ``maxmemory_policy`` but ``noeviction``)."""
+    standalone: bool = False
+    """Whether the server is no node of a cluster, by its own word."""
+    saving: bool = False
+    """Whether a child process of the server saves now: meanwhile the server records no idle times."""
+    saves: tuple[bytes, ...] = ()
+    """Values that change with each save of the server."""
     info_allowed: bool = True
     """Whether the exporter's user may run INFO; if not, all other attributes are unknown."""
 
@@ -89,9 +93,9 @@ class Reading:
         server: The state of Redis.
         names: The nodes' ids.
         fields: One column for each field of the contract, in the order of ``contract.FIELDS``; None for a missing
-            value.
+            value, and for all values of a node of which one is too large.
         ttl_ms: The PTTL of the heartbeats in milliseconds, MISSING or NO_EXPIRY.
-        beats: The values of the heartbeats; None for a missing heartbeat.
+        beats: The values of the heartbeats; None for a missing heartbeat, ``TOO_LARGE`` for one that was not read.
         without_hash: Positions of nodes that have no hash.
         unread: Positions of nodes whose primary, in a cluster, could not be read: nothing is known of these nodes.
     """
@@ -141,50 +145,3 @@ def _concatenated(columns: Iterable[Sequence[T]]) -> list[T]:
     for column in columns:
         whole += column
     return whole
-
-
-class Reader(Protocol):
-    """Reads nodes' values over connections of its source. Only one thread at a time may use it."""
-
-    def parts(self, names: Sequence[bytes], deadline: float) -> Iterator[Reading]:
-        """Yield the values of these nodes in parts, in the order of the names; there is at least one part.
-
-        Each part comes as soon as it is read. While the caller works on a part, Redis works on the
-        next one. The reader keeps its packed requests while the caller passes the same sequence object.
-
-        Args:
-            names: The nodes.
-            deadline: Monotonic seconds.
-
-        Raises:
-            SourceError: Redis could not be read in full before the deadline.
-        """
-
-    def read(self, names: Sequence[bytes], deadline: float) -> Reading:
-        """Return the values of these nodes as one reading; raises the same errors as ``parts``."""
-
-
-class Source(Protocol):
-    """A Redis installation to which nodes write."""
-
-    def reader(self) -> Reader:
-        """Return a new reader."""
-
-    def discover(self, timeout: float) -> Found:
-        """Return the names of all nodes that have keys; ``timeout`` in seconds for each call.
-
-        Raises:
-            SourceError: Redis could not be scanned in full.
-        """
-
-    def router(self) -> Router:
-        """Return a router to keys of any kind."""
-
-    def pools(self) -> Collection[Pool]:
-        """Return the connections to each server that holds keys."""
-
-    def missing_rights(self) -> frozenset[str]:
-        """Return the commands of ``RIGHTS`` that Redis refuses to the exporter's user, in lower case."""
-
-    def close(self) -> None:
-        """Close all connections."""

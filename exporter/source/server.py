@@ -1,70 +1,116 @@
-"""The identity and the state of a server, from some sections of INFO."""
+"""One server: its state, from some sections of INFO; the rights that it refuses; and where the server is."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import replace
+import time
+from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import Any, Final
 
+import structlog
+from redis import ConnectionPool, Redis
+from redis.connection import parse_url
 from redis.exceptions import BusyLoadingError, NoPermissionError, ResponseError
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from exporter.errors import SourceError
-from exporter.source.connection import Pool, linked
-from exporter.source.plain_error import plain_error
-from exporter.source.reading import REFUSALS, Server
-from exporter.source.replies import expected
-from exporter.source.requests import OLD_SERVER, pack
-from exporter.source.rights import Rights
+from exporter.settings import Redis as RedisSettings
+from exporter.source.connection import Pool, linked, options_of, shared_options, with_credentials
+from exporter.source.gather import Until
+from exporter.source.protocol import FAILURES, expected, pack, plain_error
+from exporter.source.reading import REFUSALS, RIGHTS, Server
 
+_SECTIONS: Final = (
+    *(b"server", b"clients", b"memory", b"persistence", b"replication", b"stats"),
+    *(b"errorstats", b"commandstats"),
+)
+STATE: Final = pack(b"INFO", *_SECTIONS)
+"""The command that reads the state of a server: Redis 7 and newer take several sections in one command."""
+_OLD_STATE: Final = pack(b"INFO", b"all")
+"""The same for older servers. They refuse ``STATE``."""
 UNKNOWN_SERVER: Final = Server(run_id="", role="server of unknown role", info_allowed=False)
 """A server that refuses INFO to the exporter's user."""
 
+_EFFECTS: Final = {
+    "info": "restarts, failovers and refused writes of Redis cannot be seen, so that living nodes may be called dead",
+    "scan": "no node can be found",
+}
 _WIPES: Final = (b"cmdstat_flushall", b"cmdstat_flushdb", b"cmdstat_swapdb")
 _ERRORS: Final = {error: b"errorstat_" + error.encode() for error in REFUSALS}
+_CHILDREN: Final = (b"rdb_bgsave_in_progress", b"aof_rewrite_in_progress")
+_SAVES: Final = (b"rdb_last_save_time", b"rdb_saves", b"aof_rewrites")
 _FIELDS: Final = (
-    *(b"run_id", b"uptime_in_seconds", b"role", b"loading", b"master_link_status", b"master_last_io_seconds_ago"),
+    *(b"run_id", b"redis_mode", b"server_mode", b"uptime_in_seconds", b"role", b"loading"),
+    *(b"master_link_status", b"master_last_io_seconds_ago"),
     *(b"rdb_last_load_keys_loaded", b"aof_enabled", b"rdb_last_bgsave_status", b"evicted_keys"),
     *(b"used_memory", b"maxmemory", b"maxmemory_policy", b"paused_actions", b"errorstat_ERRORSTATS_DISABLED"),
     *_WIPES,
     *_ERRORS.values(),
+    *_CHILDREN,
+    *_SAVES,
 )
 _LINES: Final = re.compile(rb"\n(%b):([^\r\n]*)" % b"|".join(_FIELDS))
 """Finds all fields in one pass; a dictionary of all 200 lines would take four times as long."""
 _OUTCOMES: Final = {b"ok": True, b"err": False}
 _HAS_ERRORSTATS: Final = b"# Errorstats"
-_STOPS_WRITES: Final = pack(b"CONFIG", b"GET", b"stop-writes-on-bgsave-error") + pack(b"CONFIG", b"GET", b"save")
+
+FOLLOW: Final = 5.0
+"""Seconds between two questions to Sentinel while the master answers: much shorter than a heartbeat's TTL."""
+_SENTINEL_TIMEOUT: Final = 1.0
+"""Seconds for each step of a question to one Sentinel, at most."""
+_CREDENTIALS: Final = ("username", "password")
+
+log = structlog.get_logger(__name__)
 
 
-def seen_server(reply: Any, pool: Pool, deadline: float, rights: Rights, where: str = "") -> Server:
-    """Return the server that gave this reply to ``pool.server_request``, and record whether it allows INFO.
+class Rights:
+    """The commands that Redis refuses to the exporter's user, and the servers that refused them when asked last."""
 
-    Servers older than Redis 7 take one section of INFO only. Such a server is asked once more, on another
-    connection, and ``pool.server_request`` is changed.
+    def __init__(self) -> None:
+        self._refused: dict[str, set[str]] = {command: set() for command in RIGHTS}
 
-    Servers older than Redis 6.2 do not count refused writes. While the last snapshot of such a server
-    is a failed one, each read also asks for its configuration, on another connection. It asks each time
-    because an operator can end the refusal by a change of the configuration.
+    def missing(self) -> frozenset[str]:
+        """Return the commands, in lower case."""
+        return frozenset(command for command, servers in self._refused.items() if servers)
+
+    def note(self, command: str, address: str, *, is_refused: bool) -> None:
+        """Record whether a server refuses a command; the first refusal is logged."""
+        servers = self._refused[command]
+        if not is_refused:
+            servers.discard(address)
+            return
+        if not servers:
+            log.error("the Redis user lacks a right", command=command, effect=_EFFECTS[command], grant=f"+{command}")
+        servers.add(address)
+
+
+def missing_right(command: str) -> str:
+    """Return what follows from a right that Redis refuses, and how to give it; the command is in lower case."""
+    return (
+        f"Redis refuses {command.upper()} to the exporter's user, so {_EFFECTS[command]}: grant +{command}"
+        " to the user of --redis.username (docs/how-to/redis.md lists all rights)"
+    )
+
+
+def seen_server(reply: Any, pool: Pool, deadline: float, rights: Rights, address: str) -> Server:
+    """Return the server that gave this reply to ``STATE``, and record whether it allows INFO.
+
+    Servers older than Redis 7 take one section of INFO only. Such a server is asked once more, on another connection.
 
     Args:
         reply: The reply.
         pool: Connections to the server.
         deadline: Monotonic seconds.
         rights: Records whether INFO is allowed.
-        where: The address of the server; empty if there is only one server.
+        address: The address of the server; empty if there is only one server.
 
     Raises:
         SourceError: For the same reasons as ``server_of``.
     """
     if type(reply) is ResponseError:
-        pool.server_request = OLD_SERVER
         with linked(pool, deadline) as link:
-            (reply,) = link.ask(OLD_SERVER, 1)
+            (reply,) = link.ask(_OLD_STATE, 1)
     server = server_of(reply)
-    if not server.info_allowed:
-        rights.refused("info", where)
-        return server
-    rights.granted("info", where)
-    if server.refused is None and server.last_save_ok is False:
-        return replace(server, blocked=_stops_writes(pool, deadline))
+    rights.note("info", address, is_refused=not server.info_allowed)
     return server
 
 
@@ -92,6 +138,8 @@ def server_of(reply: Any) -> Server:
 def _server(info: Mapping[bytes, bytes], *, counts_errors: bool) -> Server:
     limit = int(info.get(b"maxmemory", b"0"))
     role = info.get(b"role", b"").decode("ascii")
+    saved = _OUTCOMES.get(info.get(b"rdb_last_bgsave_status", b""))
+    refused = _refused(info) if counts_errors else None
     return Server(
         run_id=info.get(b"run_id", b"").decode("ascii"),
         role=role,
@@ -99,13 +147,17 @@ def _server(info: Mapping[bytes, bytes], *, counts_errors: bool) -> Server:
         # INFO does not say how many keys came from an append-only file, so any such file may have held nodes.
         restored=info.get(b"rdb_last_load_keys_loaded", b"0") != b"0" or info.get(b"aof_enabled") == b"1",
         evicted=int(info.get(b"evicted_keys", b"0")),
-        refused=_refused(info) if counts_errors else None,
+        refused=refused,
+        blocked=refused is None and saved is False,
         flushes=sum(_count(info[wipe], b"calls=") for wipe in _WIPES if wipe in info),
         paused=info.get(b"paused_actions") in (b"write", b"all"),
         silence=max(0.0, float(info.get(b"master_last_io_seconds_ago", b"0"))) if role == "slave" else 0.0,
-        last_save_ok=_OUTCOMES.get(info.get(b"rdb_last_bgsave_status", b"")),
+        last_save_ok=saved,
         memory_used_ratio=int(info.get(b"used_memory", b"0")) / limit if limit else None,
         evicts=info.get(b"maxmemory_policy", b"noeviction") != b"noeviction",
+        standalone=info.get(b"redis_mode", info.get(b"server_mode")) == b"standalone",  # Valkey says server_mode
+        saving=any(info.get(child) == b"1" for child in _CHILDREN),
+        saves=tuple(info.get(save, b"") for save in _SAVES),
     )
 
 
@@ -124,11 +176,136 @@ def _count(text: bytes, name: bytes) -> int:
     return int(rest.partition(b",")[0])
 
 
-def _stops_writes(pool: Pool, deadline: float) -> bool:
-    """Return whether a failed snapshot stops all writes, by the configuration; False if CONFIG GET is not allowed."""
-    with linked(pool, deadline) as link:
-        replies = link.ask(_STOPS_WRITES, 2)
-    match replies:
-        case [[_, b"yes"], [_, bytes(save)]]:
-            return bool(save)
-    return False
+class OneServer:
+    """A single server, which holds all keys; its address is ``""``.
+
+    Args:
+        redis: The settings.
+
+    Attributes:
+        state: Its state, as it was read last.
+        silent: Nothing: the server has all the time that a read has.
+    """
+
+    state = Server("", "")
+    silent = ()
+
+    def __init__(self, redis: RedisSettings) -> None:
+        self._pool = Pool(options_of(redis, redis.url[0].get_secret_value()))
+
+    def addresses(self, deadline: float) -> tuple[str, ...]:  # noqa: ARG002 - nobody has to be asked
+        """Return the address of the server."""
+        return ("",)
+
+    def know(self, deadline: float) -> None:
+        """Make sure that the servers of keys are known: they are."""
+
+    def holder(self, key: bytes) -> str:  # noqa: ARG002 - the server holds all keys
+        """Return the address of the server."""
+        return ""
+
+    def places(self, keys: Sequence[bytes]) -> Mapping[str, Sequence[int]]:
+        """Return the positions of all keys, by the address."""
+        return {"": range(len(keys))}
+
+    def pool(self, address: str, deadline: float) -> Pool:  # noqa: ARG002 - a single server
+        """Return the connections to the server."""
+        return self._pool
+
+    def limit(self, address: str, deadline: float) -> Until:  # noqa: ARG002 - it may take all the time
+        """Return the deadline."""
+        return lambda: deadline
+
+    def note(self, address: str, error: SourceError | None) -> None:
+        """Hear how the server answered."""
+
+    def moved(self, address: str, deadline: float) -> None:
+        """Hear of a redirection: what answers is part of a cluster, whatever the settings say."""
+
+    def seen(self, state: Server) -> Server:
+        """Hear the state of the server, and return it.
+
+        Raises:
+            SourceError: The values of the server do not count.
+        """
+        self.state = state
+        return state
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.close()
+
+
+class Master(OneServer):
+    """The master that the Sentinels at the addresses of the settings know under one name.
+
+    Sentinel is asked every ``FOLLOW`` seconds and after each failed read: a master that was cut off from the nodes may
+    still answer, but it gets no more heartbeats. While a master is known, a Sentinel that does not answer changes
+    nothing. One lock guards the state.
+
+    Credentials in the addresses are for the Sentinels; ``--redis.username`` and ``--redis.password-file`` are for the
+    master. The TLS settings are for both.
+
+    Args:
+        redis: The settings.
+    """
+
+    def __init__(self, redis: RedisSettings) -> None:
+        urls = [parse_url(url.get_secret_value()) for url in redis.url]
+        timeout = min(_SENTINEL_TIMEOUT, redis.timeout / 2 / len(urls))
+        shared = shared_options(redis) | {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+        self._sentinel = Sentinel([])
+        self._sentinel.sentinels = [Redis(connection_pool=ConnectionPool(**url | shared | {"db": 0})) for url in urls]
+        options = {name: value for name, value in urls[0].items() if name not in _CREDENTIALS}
+        self._options = with_credentials(options | shared_options(redis), redis)
+        self._name = redis.sentinel_master or ""
+        self._lock = Lock()  # for the attributes below
+        self._ask_at = 0.0
+        self._address: tuple[str, int] | None = None
+
+    def pool(self, address: str, deadline: float) -> Pool:  # noqa: ARG002 - the Sentinels have time-outs of their own
+        """Return the connections to the master.
+
+        Raises:
+            SourceError: No Sentinel names a master, and none is known.
+        """
+        with self._lock:
+            if time.monotonic() >= self._ask_at:
+                self._follow()
+                self._ask_at = time.monotonic() + FOLLOW
+            return self._pool
+
+    def _follow(self) -> None:
+        try:
+            address = self._sentinel.discover_master(self._name)
+        except FAILURES as error:
+            if self._address:
+                return
+            reason = str(plain_error(error)).partition(" : ")[0]  # redis-py adds its objects
+            hint = " (do the Sentinels run there, and know it? see --redis.url and --redis.sentinel-master)"
+            raise SourceError(f"{reason}{hint * isinstance(error, MasterNotFoundError)}") from None
+        if address != self._address:
+            if self._address:
+                self._pool.close()
+            self._address, (host, port) = address, address
+            self._pool = Pool(self._options | {"host": host, "port": port})
+
+    def note(self, address: str, error: SourceError | None) -> None:  # noqa: ARG002 - a single master
+        """After an error ask Sentinel at once, and first another one: it may be cut off from the others."""
+        if error:
+            with self._lock:
+                self._ask_at = 0.0
+                self._sentinel.sentinels.append(self._sentinel.sentinels.pop(0))
+
+    def seen(self, state: Server) -> Server:
+        """Hear the state of the server, and return it; raise a SourceError if the server is a replica."""
+        if state.info_allowed and state.role != "master":
+            raise SourceError("Redis is a replica, and no master since Sentinel named it: a failover")
+        return super().seen(state)
+
+    def close(self) -> None:
+        """Close all connections."""
+        for sentinel in self._sentinel.sentinels:
+            sentinel.close()
+        if self._address:
+            self._pool.close()

@@ -6,11 +6,11 @@ An option that this server does not support is rejected, and the error names it.
 start at the file's folder.
 """
 
+import re
 import ssl
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from typing import Any, Final, NamedTuple
 
 from exporter.errors import SettingsError
 from exporter.settings import existing_file, without_passwords
@@ -22,95 +22,50 @@ _VERSIONS: Final = {
     "TLS12": ssl.TLSVersion.TLSv1_2,
     "TLS13": ssl.TLSVersion.TLSv1_3,
 }
-_TLS13_SUITES: Final = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
-_CURVES: Final = {"CurveP256": "prime256v1", "CurveP384": "secp384r1", "CurveP521": "secp521r1", "X25519": "X25519"}
+_CLIENT_AUTH: Final = {
+    "NoClientCert": ssl.CERT_NONE,
+    "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
+    "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
+}
+_HEADERS: Final = (
+    "Content-Security-Policy",
+    "X-Frame-Options",
+    "X-Content-Type-Options",
+    "X-XSS-Protection",
+    "Strict-Transport-Security",
+)
+_HASH: Final = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
+_USER: Final = re.compile(r"[^:\x00-\x1f\x7f]+")
+_PRINTABLE: Final = re.compile(r"[\x20-\x7e]+")
 
-Version = Literal["TLS10", "TLS11", "TLS12", "TLS13"]
-
-
-def _bcrypt_hash(value: str) -> str:
-    if not value.startswith(("$2a$", "$2b$", "$2y$")) or len(value) != len("$2b$10$") + 53:
-        raise ValueError("not a bcrypt hash (htpasswd -nBC 10 USER makes one)")
-    return value
-
-
-def _no_http2(value: bool) -> bool:  # noqa: FBT001 - pydantic's form
-    if value:
-        raise ValueError("HTTP/2 is not supported, every scraper speaks HTTP/1.1; leave it out or set it to false")
-    return value
-
-
-def _relative_to_file(value: Path, info: ValidationInfo) -> Path:
-    return Path((info.context or {}).get("folder", ".")) / value
+Parse = Callable[[Any], Any]
+"""Returns the value of what stands in the file, or raises a ValueError with the reason."""
 
 
-RelativePath = Annotated[Path, AfterValidator(_relative_to_file)]
-"""A path that starts at the configuration file's folder unless it is absolute."""
+class TlsServer(NamedTuple):
+    """The server side of TLS; the names are those of the file."""
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class TlsServer(_Strict):
-    """The server side of TLS."""
-
-    cert_file: RelativePath
-    key_file: RelativePath
-    client_auth_type: Literal[
-        "NoClientCert",
-        "RequestClientCert",
-        "RequireAnyClientCert",
-        "VerifyClientCertIfGiven",
-        "RequireAndVerifyClientCert",
-    ] = "NoClientCert"
-    client_ca_file: RelativePath | None = None
+    cert_file: Path
+    key_file: Path
+    client_auth_type: ssl.VerifyMode = ssl.CERT_NONE
+    client_ca_file: Path | None = None
     client_allowed_sans: tuple[str, ...] = ()
-    min_version: Version = "TLS12"
-    max_version: Version = "TLS13"
-    cipher_suites: tuple[str, ...] = ()
-    prefer_server_cipher_suites: bool = True
-    curve_preferences: tuple[Literal["CurveP256", "CurveP384", "CurveP521", "X25519"], ...] = ()
-
-    @model_validator(mode="after")
-    def _client_certificates(self) -> Self:
-        verifies = self.client_auth_type in ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
-        if self.client_auth_type in ("RequestClientCert", "RequireAnyClientCert"):
-            raise ValueError("client_auth_type: certificates that are not verified prove nothing and are not asked for")
-        if verifies != (self.client_ca_file is not None):
-            raise ValueError("client_ca_file goes with a client_auth_type that verifies")
-        if self.client_allowed_sans and not verifies:
-            raise ValueError("client_allowed_sans goes with a client_auth_type that verifies")
-        if len(self.curve_preferences) > 1:
-            raise ValueError("curve_preferences: several are not supported, only one")
-        return self
+    min_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+    max_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
 
 
-class HttpServerConfig(_Strict):
-    """Headers that are added to every answer."""
+class WebConfig(NamedTuple):
+    """The whole file.
 
-    http2: Annotated[bool, AfterValidator(_no_http2)] = False
-    """The server speaks HTTP/1.1 only, as every scraper does."""
-    headers: dict[
-        Literal[
-            "Content-Security-Policy",
-            "X-Frame-Options",
-            "X-Content-Type-Options",
-            "X-XSS-Protection",
-            "Strict-Transport-Security",
-        ],
-        Annotated[str, Field(pattern=r"^[\x20-\x7e]*$")],
-    ] = {}
-
-
-class WebConfig(_Strict):
-    """The whole file."""
+    Attributes:
+        tls_server_config: TLS; None if it is off.
+        basic_auth_users: The bcrypt hash of each user's password.
+        http_server_config: Under ``headers``, the headers that are added to every answer.
+    """
 
     tls_server_config: TlsServer | None = None
-    http_server_config: HttpServerConfig = HttpServerConfig()
-    basic_auth_users: dict[
-        Annotated[str, Field(pattern=r"^[^:\x00-\x1f\x7f]+$")], Annotated[str, AfterValidator(_bcrypt_hash)]
-    ] = {}
+    basic_auth_users: Mapping[str, str] = {}
+    http_server_config: Mapping[str, Mapping[str, str]] = {}
 
     @classmethod
     def load(cls, path: Path | None) -> "WebConfig":
@@ -124,61 +79,118 @@ class WebConfig(_Strict):
         """
         if path is None:
             return cls()
+        parsers = {
+            "tls_server_config": lambda given: _tls(given, path.parent),
+            "basic_auth_users": _users,
+            "http_server_config": lambda given: _parsed(given, {"http2": _no_http2, "headers": _headers}),
+        }
         try:
-            return cls.model_validate(read_yaml(path) or {}, context={"folder": path.parent})
-        except ValidationError as error:
-            errors = error.errors(include_input=False, include_url=False)
-            first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
-            place = ".".join(map(str, first["loc"][:2]))
-            reason = first["msg"].removeprefix("Value error, ")
-            if first["type"] == "extra_forbidden":
-                reason = "unknown, or a setting of exporter-toolkit that is not supported"
-            raise SettingsError(without_passwords(f"--web.config.file: {place}: {reason}")) from None
+            return cls(**_parsed(read_yaml(path) or {}, parsers))
         except ValueError as error:
-            raise SettingsError(f"--web.config.file: {error}") from None
+            raise SettingsError(without_passwords(f"--web.config.file: {error}")) from None
 
 
 def tls_context(tls: TlsServer) -> ssl.SSLContext:
     """Return a server's TLS context, made from the current files.
 
     Raises:
-        SettingsError: A file cannot be read, or a cipher suite or curve is unknown.
+        SettingsError: A file cannot be read.
     """
-    for file in (tls.cert_file, tls.key_file, tls.client_ca_file):
-        try:
-            existing_file(str(file or tls.cert_file))
-        except ValueError as error:
-            raise SettingsError(f"--web.config.file: tls_server_config: {error}: {file}") from None
+    place = "--web.config.file: tls_server_config"
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.minimum_version = _VERSIONS[tls.min_version]
-        context.maximum_version = _VERSIONS[tls.max_version]
-        tls12_suites = [_openssl_name(name) for name in tls.cipher_suites if name not in _TLS13_SUITES]
-        if tls12_suites:
-            context.set_ciphers(":".join(tls12_suites))
-        if len(tls.curve_preferences) == 1:
-            context.set_ecdh_curve(_CURVES[tls.curve_preferences[0]])
-        if not tls.prefer_server_cipher_suites:
-            context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+        for file in (tls.cert_file, tls.key_file, tls.client_ca_file):
+            if file:
+                existing_file(str(file))
+        context.minimum_version, context.maximum_version = tls.min_version, tls.max_version
         context.load_cert_chain(tls.cert_file, tls.key_file, password="")
         if tls.client_ca_file:
             context.load_verify_locations(tls.client_ca_file)
-            required = tls.client_auth_type == "RequireAndVerifyClientCert"
-            context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+            context.verify_mode = tls.client_auth_type
     except (OSError, ValueError) as error:
-        raise SettingsError(f"--web.config.file: tls_server_config: {' '.join(str(error).split())}") from None
+        raise SettingsError(without_passwords(f"{place}: {' '.join(str(error).split())}")) from None
     return context
 
 
-def _openssl_name(name: str) -> str:
-    """Return OpenSSL's name of a cipher suite. The file has IANA's names, as Go has."""
-    return (
-        name.removeprefix("TLS_")
-        .replace("_WITH_", "_")
-        .replace("AES_128", "AES128")
-        .replace("AES_256", "AES256")
-        .replace("_CBC_SHA", "_SHA")
-        .removesuffix("_SHA256" if "CHACHA20" in name else "\0")
-        .removeprefix("RSA_")
-        .replace("_", "-")
+def _parsed(given: Any, parsers: Mapping[str, Parse]) -> dict[str, Any]:
+    """Return the values of a mapping; a reason names the place."""
+    parsed = {}
+    for name, value in _mapping(given).items():
+        try:
+            parse: Parse = parsers.get(name, _unknown)
+            parsed[name] = parse(value)
+        except ValueError as error:
+            joint = "." if re.match(r"[\w-]+[.:]", str(error)) else ": "
+            raise ValueError(f"{name}{joint}{error}") from None
+    return parsed
+
+
+def _unknown(_: Any) -> None:
+    raise ValueError("unknown, or a setting of exporter-toolkit that is not supported")
+
+
+def _mapping(given: Any) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise ValueError("must be a mapping of names to values")  # noqa: TRY004 - a value of the file
+    return {str(name): value for name, value in given.items()}
+
+
+def _tls(given: Any, folder: Path) -> TlsServer:
+    paths: dict[str, Parse] = dict.fromkeys(
+        ("cert_file", "key_file", "client_ca_file"), lambda value: folder / _text(value)
     )
+    parsers: dict[str, Parse] = {
+        "client_auth_type": lambda value: _choice(value, _CLIENT_AUTH),
+        "client_allowed_sans": _texts,
+        "min_version": lambda value: _choice(value, _VERSIONS),
+        "max_version": lambda value: _choice(value, _VERSIONS),
+    }
+    values = _parsed(given, paths | parsers)
+    if missing := {"cert_file", "key_file"} - values.keys():
+        raise ValueError(f"{min(missing)}: is missing")
+    tls = TlsServer(**values)
+    verifies = tls.client_auth_type is not ssl.CERT_NONE
+    if verifies != (tls.client_ca_file is not None) or (tls.client_allowed_sans and not verifies):
+        raise ValueError(
+            "client_auth_type: one that verifies goes with client_ca_file, and client_allowed_sans with it"
+        )
+    return tls
+
+
+def _choice(value: Any, choices: Mapping[str, Any]) -> Any:
+    if value in ("RequestClientCert", "RequireAnyClientCert"):
+        raise ValueError("certificates that are not verified prove nothing and are not asked for")
+    if _text(value) not in choices:
+        raise ValueError(f"must be one of {', '.join(choices)}")
+    return choices[value]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not _PRINTABLE.fullmatch(value):
+        raise ValueError("must be a printable text")
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError("must be a list")  # noqa: TRY004 - a value of the file
+    return tuple(map(_text, value))
+
+
+def _no_http2(value: Any) -> None:
+    if str(value).lower() != "false":
+        raise ValueError("HTTP/2 is not supported, every scraper speaks HTTP/1.1; leave it out or set it to false")
+
+
+def _headers(given: Any) -> dict[str, str]:
+    return _parsed(given, dict.fromkeys(_HEADERS, _text))
+
+
+def _users(given: Any) -> dict[str, str]:
+    users = dict(_mapping(given))
+    for name, value in users.items():
+        if not _USER.fullmatch(name):
+            raise ValueError("the name of a user must be printable, without a colon")
+        if not _HASH.fullmatch(str(value)):
+            raise ValueError(f"{name}: not a bcrypt hash (htpasswd -nBC 10 USER makes one)")
+    return users

@@ -1,32 +1,45 @@
-"""The status page: a table of all nodes, in one HTML document that loads nothing else.
+"""The status page: what is pushed, portfolios at fault, a table of nodes, and what changed last.
 
-The page's script refreshes the table with ``rows_json``. Page and script show the same texts, made by
-``exporter.snapshot.rows``. Only events per second are formatted by the script: they come from two refreshes.
+It is one HTML document that loads nothing else. Filters, order and texts are the exporter's; the page's script only
+asks for the main part again, and changes what is different in it. So the page works without its script too.
 """
 
+import base64
+import hashlib
 import heapq
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
-from urllib.parse import quote
+from typing import Any, Final, NamedTuple, Protocol
+from urllib.parse import quote, urlencode, urlsplit
 
 from tornado.template import Loader
 
 from exporter import __repository__, __version__
 from exporter.escaping import printable
-from exporter.journal.situation import undecided
-from exporter.liveness.judge import State
-from exporter.liveness.offline import OfflineSince, unknown
-from exporter.settings import Settings
-from exporter.snapshot.rows import COLUMNS, Row, age, moment, offline_first, with_ages
+from exporter.fleet import Fleet
+from exporter.journal.event import Query
+from exporter.journal.journal import Journal
+from exporter.journal.sentences import at, headline, reasons, shown, undecided
+from exporter.liveness import State
+from exporter.portfolios.ledger import PortfolioState
+from exporter.snapshot.rows import (
+    COLUMNS,
+    NODE_KEYS,
+    NOT_KNOWN,
+    Column,
+    Row,
+    count,
+    fault_order,
+    moment,
+    offline_first,
+    portfolio_row,
+    portfolio_rows,
+    rows_of,
+)
 from exporter.snapshot.snapshot import COUNTED, EXPORTED, Snapshot
-from exporter.web.node_list import MOST_NODES, rows_in_parts
-from exporter.web.page_parts import content_policy, source
+from exporter.web.api import Arguments, Listing, listing, refusal, trouble
 from exporter.web.palette import style
-from exporter.web.portfolio_section import portfolio_section
-from exporter.web.precedence import Pause
 
 
 class PushStatus(Protocol):
@@ -39,84 +52,45 @@ class PushStatus(Protocol):
         """Return a sentence for each Alertmanager that takes no posts."""
 
 
-TROUBLE: Final = "Redis cannot be read, so nothing is known of the nodes."
-"""What a reader must know if there is no snapshot, and the cause is unknown."""
-MOST_ROWS: Final = 1000
-"""Maximum number of rows that are shown: a browser is slow with more. The filter finds the others."""
+MOST_ROWS: Final = 500
+"""Rows that are shown: a browser is slow with more. The filter finds the others."""
+MOST_EVENTS: Final = 20
+"""Events that are shown."""
+_FIRST: Final = 5
+"""Nodes that a notice names."""
 README: Final = f"{__repository__}#readme"
-_HERE: Final = Path(__file__).parent
+PORTFOLIO_TITLES: Final = ("State", "Portfolio", "Reason", "Positions", "Planned on", "Loaded on", "Listed by", "Since")
 _COLUMNS: Final = tuple(column for column in COLUMNS if column.name != "events")
 """The columns of the page: events per second stand for events."""
+_HERE: Final = Path(__file__).parent
+_LOADER: Final = Loader(str(_HERE / "templates"), autoescape="xhtml_escape")
 
 
-def _no_pause() -> None:
-    """Let nobody go first."""
+def source(name: str) -> str:
+    """Return a style sheet or a script."""
+    return (_HERE / "static" / name).read_text(encoding="utf-8")
 
 
-_STYLE: Final = style() + source("status.css")
-_SCRIPT: Final = source("status.js")
-HEADERS: Final = {
-    # The page holds its style and script. The policy names their hashes, so the browser runs no other script.
-    "Content-Security-Policy": content_policy(_STYLE, _SCRIPT),
-    "Referrer-Policy": "no-referrer",
-}
-_TEMPLATE: Final = Loader(str(_HERE / "templates"), autoescape="xhtml_escape").load("status.html")
-
-
-def render(  # noqa: PLR0913 - what the page shows
-    snapshot: Snapshot | None,
-    settings: Settings,
-    pushed: Sequence[Mapping[str, Any]] | None,
-    offline_since: OfflineSince = unknown,
-    clock: Callable[[], float] = time.time,
-    *,
-    refusals: Sequence[str] = (),
-    trouble: str = TROUBLE,
-    notice: str = "",
-    events: bytes = b"",
-    pause: Pause = _no_pause,
-) -> bytes:
-    """Return the page.
+def headers(style_sheet: str, script: str = "") -> Mapping[str, str]:
+    """Return the headers of a page: a browser runs and loads nothing beside this style and script.
 
     Args:
-        snapshot: The nodes; None if Redis could not be read.
-        settings: The exporter's settings.
-        pushed: The alerts that are being pushed; None if push is off.
-        offline_since: Knows since when a node is offline, and why it is undecided.
-        clock: Returns Unix time. It is used when there is no snapshot.
-        refusals: A sentence for each Alertmanager that takes no posts.
-        trouble: What a reader must know if there is no snapshot.
-        notice: What a reader must know of Redis beside the snapshot; empty if there is nothing.
-        events: The section on what changed last, as HTML; empty without one.
-        pause: See ``Pause``.
+        style_sheet: The page's style.
+        script: The page's script; empty for none.
     """
-    ttl, now = settings.heartbeat.ttl, snapshot.wall if snapshot else clock()
-    rows = _rows(snapshot, ttl, offline_since, MOST_ROWS, pause)
-    counts = snapshot.counts if snapshot else dict.fromkeys(COUNTED, 0)
-    namespaces: list[dict[str, Any]] = []
-    page = _TEMPLATE.generate(
-        namespaces=namespaces,
-        columns=_COLUMNS,
-        rows=[(row, _texts(row)) for row in rows],
-        more=sum(counts[state] for state in EXPORTED) - MOST_ROWS,
-        most_rows=MOST_ROWS,
-        counts=counts,
-        states=(State.ONLINE, State.OFFLINE, State.UNDECIDED),
-        redis_up=snapshot is not None,
-        ttl=ttl,
-        now=f"{moment(now)} UTC",
-        pushed=None if pushed is None else [_alert(alert, now) for alert in pushed],
-        metrics_path=settings.web.telemetry_path.removeprefix("/"),
-        readme=README,
-        version=__version__,
-        style=_STYLE,
-        script=_SCRIPT,
-        refusals=refusals,
-        trouble=trouble,
-        notices=_notices(notice, rows),
-        events=events,
-        portfolios=portfolio_section(snapshot, everything=False, pause=pause),
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style_sheet, script)]
+    run = f" script-src 'sha256-{hashes[1]}'; connect-src 'self';" if script else ""
+    policy = (
+        f"default-src 'none'; style-src 'sha256-{hashes[0]}';{run}"
+        " img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     )
+    return {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
+
+
+def generate(template: str, **values: Any) -> bytes:
+    """Return a template with its values filled in."""
+    namespaces: list[dict[str, Any]] = []
+    page: bytes = _LOADER.load(template).generate(namespaces=namespaces, **values)
     # tornado makes a function for each page. The function and its namespace refer to each other, so each page would
     # stay in memory until the garbage collector runs. The template puts its namespace into the list.
     for namespace in namespaces:
@@ -124,60 +98,203 @@ def render(  # noqa: PLR0913 - what the page shows
     return page
 
 
-def rows_json(  # noqa: PLR0913 - what the table shows
-    snapshot: Snapshot | None,
-    ttl: float,
-    offline_since: OfflineSince = unknown,
-    clock: Callable[[], float] = time.time,
-    *,
-    pause: Pause = _no_pause,
-    trouble: str = TROUBLE,
-    notice: str = "",
-    events: bytes = b"",
-) -> bytes:
-    """Return the rows of the page's table as JSON, offline nodes first, and ``MOST_NODES`` at most.
+def _grid(columns: Iterable[Column]) -> str:
+    """Return the widths of the columns in CSS."""
+    widths = (
+        f"minmax({8.5 if column.name == 'node' else 7.5}rem,1fr)"
+        if column.wide
+        else f"{max(5.0, 2.2 + 0.62 * len(column.title)):.1f}rem"
+        for column in columns
+    )
+    return f"#nodes tr{{grid-template-columns:{' '.join(widths)}}}\n"
 
-    Each node has the keys of ``/api/v1/nodes``, its heartbeat's age, and ``texts``: the text of each column.
+
+_STYLE: Final = style() + source("status.css") + _grid(_COLUMNS)
+_SCRIPT: Final = source("status.js")
+HEADERS: Final = headers(_STYLE, _SCRIPT)
+
+
+class View(NamedTuple):
+    """What a request asks for of the page.
+
+    Attributes:
+        nodes: Which nodes, and in which order; offline nodes first without one.
+        all_portfolios: Whether traded portfolios are shown too.
+        main_only: Whether only the main part is wanted.
+    """
+
+    nodes: Listing
+    all_portfolios: bool
+    main_only: bool
+
+    def link(self, **changed: str) -> str:
+        """Return the query of this page with some arguments changed; an empty one is left out."""
+        arguments = {
+            "filter": self.nodes.text,
+            "state": self.nodes.state,
+            "sort": f"{'-' if self.nodes.descending else ''}{self.nodes.sort}",
+            "portfolios": "all" if self.all_portfolios else "",
+        }
+        return "?" + urlencode({name: value for name, value in (arguments | changed).items() if value})
+
+
+def view_of(arguments: Arguments) -> View:
+    """Return what the arguments of a URL ask for; arguments that are not known are ignored.
+
+    Raises:
+        ValueError: An argument is invalid.
+    """
+    nodes = listing(arguments, NODE_KEYS, EXPORTED)._replace(limit=MOST_ROWS, skip=0)
+    return View(nodes, b"all" in arguments.get("portfolios", ()), b"main" in arguments.get("part", ()))
+
+
+def render(snapshot: Snapshot | None, fleet: Fleet, push: PushStatus | None, view: View) -> bytes:
+    """Return the page, or its main part.
 
     Args:
         snapshot: The nodes; None if Redis could not be read.
-        ttl: Seconds that a heartbeat lives.
-        offline_since: Knows since when a node is offline, and why it is undecided.
-        clock: Returns Unix time. It is used when there is no snapshot.
-        pause: See ``Pause``.
-        trouble: What a reader must know if there is no snapshot.
-        notice: What a reader must know of Redis beside the snapshot; empty if there is nothing.
-        events: The section on what changed last, as HTML.
+        fleet: The fleet.
+        push: What is being pushed; None if push is off.
+        view: What is asked for.
     """
-    rows = _rows(snapshot, ttl, offline_since, MOST_NODES, pause)
-    answer = {
-        "redis_up": snapshot is not None,
-        "trouble": "" if snapshot else trouble,
-        "notices": _notices(notice, rows),
-        "events": events.decode(),
-        "read": f"{moment(snapshot.wall if snapshot else clock())} UTC",
-        "nodes": [row | {"texts": _texts(row)} for row in rows],
-    }
-    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
+    settings, now_view = fleet.settings, fleet.view()
+    now = snapshot.wall if snapshot else time.time()
+    rows, matching = _rows(snapshot, view.nodes)
+    counts = snapshot.counts if snapshot else dict.fromkeys(COUNTED, 0)
+    refused = refusal(now_view)
+    return generate(
+        "main.html" if view.main_only else "status.html",
+        view=view,
+        columns=[(column, *_heading(column, view)) for column in _COLUMNS],
+        rows=[(row, [column.text(row) for column in _COLUMNS]) for row in rows],
+        more=matching - len(rows),
+        matching=matching if view.nodes.state or view.nodes.text else None,
+        counts=counts,
+        states=(State.ONLINE, State.OFFLINE, State.UNDECIDED),
+        redis=_redis(snapshot, refused),
+        redis_up=snapshot is not None,
+        trouble="" if snapshot else trouble(fleet),
+        notices=[*([refused] if refused else []), *_notices(snapshot)],
+        alerts=None if push is None else [_alert(alert) for alert in push.pushed()[:MOST_ROWS]],
+        refusals=push.refusals() if push else (),
+        alertmanagers=[url for url in settings.alertmanager.url if not urlsplit(url).username],
+        portfolios=_portfolios(snapshot, everything=view.all_portfolios),
+        events=_events(fleet.journal),
+        now=f"{moment(now)} UTC",
+        metrics_path=settings.web.telemetry_path.removeprefix("/"),
+        readme=README,
+        version=__version__,
+        style=_STYLE,
+        script=_SCRIPT,
+    )
 
 
-def _rows(snapshot: Snapshot | None, ttl: float, offline_since: OfflineSince, most: int, pause: Pause) -> list[Row]:
+def _redis(snapshot: Snapshot | None, refused: str) -> tuple[str, str]:
+    """Return the class and the words of the state of Redis."""
+    if snapshot is None:
+        return "down", "Redis cannot be read"
+    if refused:
+        return "refuses", "Redis answers, and refuses writes"
+    if not snapshot.complete:
+        return "refuses", "A part of Redis cannot be read"
+    return "up", "Redis answers"
+
+
+def _rows(snapshot: Snapshot | None, query: Listing) -> tuple[list[Row], int]:
+    """Return the rows that are shown, and how many match."""
+    matching = 0
+
+    def counted() -> Iterator[Row]:
+        nonlocal matching
+        for row in rows_of(snapshot, query.wants) if snapshot else ():
+            matching += 1
+            yield row
+
+    return query.picked(counted(), query.order if query.sort else offline_first)[:MOST_ROWS], matching
+
+
+def _heading(column: Column, view: View) -> tuple[str, str]:
+    """Return how the table is sorted by a column, and where its heading leads.
+
+    The first click sorts upwards, the second downwards, the third puts offline nodes first again.
+    """
+    if view.nodes.sort != column.key:
+        return "", view.link(sort=column.key)
+    if view.nodes.descending:
+        return "descending", view.link(sort="")
+    return "ascending", view.link(sort=f"-{column.key}")
+
+
+def _notices(snapshot: Snapshot | None) -> list[str]:
+    """Return what a reader must know of the nodes: those that are undecided, and those that drop events."""
     if snapshot is None:
         return []
-    rows = (with_ages(row, ttl, snapshot.wall) for row in rows_in_parts(snapshot, offline_since, pause))
-    return heapq.nsmallest(most, rows, key=offline_first)
+    return [*undecided(rows_of(snapshot, lambda _, state: state is State.UNDECIDED)), *dropping(snapshot)]
 
 
-def _notices(notice: str, rows: Sequence[Row]) -> list[str]:
-    """Return what a reader must know of Redis and of undecided nodes, a text for each cause."""
-    return [*([notice] if notice else []), *undecided(rows)]
+def dropping(snapshot: Snapshot) -> list[str]:
+    """Return sentences on the nodes that dropped events in the last five minutes."""
+    names = {raw: name for raw, name in zip(snapshot.raw_ids, snapshot.ids, strict=True) if raw in snapshot.rising}
+    found = [(names[raw], rise.dropped) for raw, rise in snapshot.rising.items() if raw in names and rise.dropped]
+    found.sort(key=lambda pair: -pair[1].rise)
+    said = [
+        f"Node {shown(name)} drops events: {count(burst.rise)} since {at(burst.since)}."
+        for name, burst in found[:_FIRST]
+    ]
+    left = found[_FIRST:]
+    if left:
+        said.append(f"{len(left)} more nodes drop events: {count(sum(burst.rise for _, burst in left))} in all.")
+    return said
 
 
-def _texts(row: Row) -> list[str]:
-    return [column.text(row) for column in _COLUMNS]
+def _portfolios(snapshot: Snapshot | None, *, everything: bool) -> dict[str, Any] | None:
+    """Return what the section on portfolios shows; None without plan and lists."""
+    if snapshot is None or snapshot.account is None:
+        return None
+    account = snapshot.account
+    ledger = account.ledger
+    found = portfolio_rows(account) if everything else (portfolio_row(p, account) for p in ledger.abnormal.values())
+    rows = heapq.nsmallest(MOST_ROWS, found, key=fault_order)
+    total = sum(ledger.counts.values()) if everything else len(ledger.abnormal)
+    always = (PortfolioState.TRADED, PortfolioState.UNTRADED)
+    return {
+        "counts": [
+            (str(each), ledger.counts[each]) for each in PortfolioState if each in always or ledger.counts[each]
+        ],
+        "positions": account.untraded_positions,
+        "titles": PORTFOLIO_TITLES,
+        "rows": [(row["state"], _cells(row)) for row in rows],
+        "more": total - len(rows),
+    }
 
 
-def _alert(alert: Mapping[str, Any], now: float) -> dict[str, str]:
+def _cells(row: Row) -> list[str]:
+    return [
+        row["state"],
+        printable(row["portfolio_id"]),
+        (row["reason"] or "").replace("_", " "),
+        NOT_KNOWN if row["positions"] is None else count(row["positions"]),
+        printable(row["planned_node"] or ""),
+        printable(", ".join(row["loaded_nodes"])),
+        printable(", ".join(row["listed_nodes"])),
+        NOT_KNOWN if row["since"] is None else moment(row["since"]),
+    ]
+
+
+def _events(journal: Journal) -> dict[str, Any]:
+    """Return what the section on what changed last shows."""
+    page = journal.page(Query(), MOST_EVENTS)
+    return {
+        "problem": printable(journal.problem),
+        "rows": [
+            (event.id, f"{moment(event.time)} UTC", event.kind.value, headline(event), reasons(event))
+            for event in page.events
+        ],
+        "more": page.next is not None,
+    }
+
+
+def _alert(alert: Mapping[str, Any]) -> dict[str, str]:
     labels = {name: printable(value) for name, value in alert["labels"].items()}
     name = labels.pop("alertname", "")
     node_id = alert["labels"].get("node_id")
@@ -185,5 +302,4 @@ def _alert(alert: Mapping[str, Any], now: float) -> dict[str, str]:
         "name": name,
         "runbook": f"./runbooks/{quote(name)}" + (f"?node_id={quote(node_id, safe='')}" if node_id else ""),
         "labels": ", ".join(f"{name}={value}" for name, value in sorted(labels.items())),
-        "since": age(max(0.0, now - alert["since"])),
     }

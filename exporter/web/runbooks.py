@@ -1,28 +1,36 @@
-"""The bundled runbooks as pages, with the node of an alert filled into each command."""
+"""The bundled runbooks as pages: an alert's node is filled into each command, and what is known now stands on top."""
 
+import heapq
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from tornado.template import Loader
 
 from exporter import __repository__
 from exporter.bundled import alert_severities, bundled
 from exporter.escaping import printable
-from exporter.web.page_parts import content_policy, source
+from exporter.fleet import Fleet
+from exporter.journal.event import Query
+from exporter.journal.sentences import at, headline, kinds_behind, offline_since, reasons, shown, undecided
+from exporter.liveness import State
+from exporter.portfolios.account import Account
+from exporter.portfolios.ledger import PortfolioState
+from exporter.snapshot.rows import Row, count, duration, fault_order, portfolio_row, rows_of
+from exporter.snapshot.snapshot import Snapshot
+from exporter.web.api import refusal, trouble
+from exporter.web.page import dropping, generate, headers, source
 from exporter.web.shell import PLACEHOLDER, VARIABLE, in_promql, with_node
 
+MOST_EVENTS: Final = 5
+"""Events that stand on top of a runbook."""
+MOST_PORTFOLIOS: Final = 5
+"""Portfolios that stand on top of a runbook."""
 _STYLE: Final = source("runbook.css")
-HEADERS: Final = {
-    "Content-Security-Policy": content_policy(_STYLE, forms=True),
-    "Referrer-Policy": "no-referrer",
-}
-_LOADER: Final = Loader(str(Path(__file__).parent / "templates"), autoescape="xhtml_escape")
+HEADERS: Final = headers(_STYLE)
 _NAME: Final = re.compile(r"[A-Za-z0-9]+")
 _PROMQL: Final = "promql"
 _MARK: Final = re.compile(r"^<!-- /?[a-z-]+ -->\n", re.MULTILINE)
@@ -31,44 +39,36 @@ _COMMON: Final = "README"
 
 
 @cache
-def alert_summaries() -> dict[str, str]:
+def alerts() -> dict[str, str]:
     """Return the severity of each alert that has a runbook, sorted by name."""
     return {name: severity for name, severity in alert_severities().items() if _markdown(name) is not None}
 
 
+@cache
 def index() -> bytes:
     """Return the list of all runbooks as HTML."""
-    return _generate("runbooks.html", alerts=list(alert_summaries().items()), shell=_shell())
+    return generate("runbooks.html", style=_STYLE, alerts=list(alerts().items()), shell=_shell())
 
 
-def runbook(name: str, node_id: str, known: Sequence[str]) -> bytes | None:
-    """Return a runbook as HTML; None if no runbook has this name.
+def runbook(name: str, node_id: str, fleet: Fleet, snapshot: Snapshot | None) -> bytes:
+    """Return a runbook as HTML.
 
     Args:
-        name: The alert.
+        name: The alert, one of ``alerts``.
         node_id: The node to fill in; empty for none.
-        known: What is known now, sentence by sentence.
+        fleet: Knows what happened.
+        snapshot: The nodes; None if Redis could not be read in time.
     """
-    text = _markdown(name)
-    if text is None:
-        return None
-    return _generate(
+    return generate(
         "runbook.html",
+        style=_STYLE,
         name=name,
         node_id=printable(node_id),
         typed=node_id if node_id.isprintable() else "",  # no field can hold a control character
-        known=known,
+        known=known(name, node_id, fleet, snapshot),
         shell=_shell(),
-        body=_html(text, node_id),
+        body=_html(_markdown(name) or "", node_id),
     )
-
-
-def _generate(template: str, **values: Any) -> bytes:
-    namespaces: list[dict[str, Any]] = []
-    page = _LOADER.load(template).generate(namespaces=namespaces, style=_STYLE, **values)
-    for namespace in namespaces:  # it would stay in memory until the garbage collector runs: see ``page.render``
-        namespace.clear()
-    return page
 
 
 @cache
@@ -119,3 +119,115 @@ def _target(href: str, node_id: str) -> str:
     if _markdown(name) is not None:
         return f"./{name}" + (f"?node_id={quote(node_id)}" if node_id else "")
     return href if "://" in href else f"{__repository__}/blob/main/alerts/{href.removeprefix('../')}"
+
+
+# --- what is known now -----------------------------------------------------------------------
+
+
+def known(alert: str, node_id: str, fleet: Fleet, snapshot: Snapshot | None) -> list[str]:
+    """Return what is known of a node now, and the last changes that explain an alert, sentence by sentence.
+
+    Args:
+        alert: The alert that is to be explained.
+        node_id: The node; empty for all of them.
+        fleet: Knows what happened.
+        snapshot: The nodes; None if Redis could not be read in time.
+    """
+    said = [*_now(node_id, snapshot)] if snapshot else [trouble(fleet)]
+    if refused := refusal(fleet.view()):
+        said.append(refused)
+    query = Query(subjects=frozenset({node_id})) if node_id else Query(kinds=kinds_behind(alert))
+    for event in fleet.journal.page(query, MOST_EVENTS).events:
+        subject = node_id if node_id in event.subjects else None
+        said.append(" ".join([f"{at(event.time)}:", headline(event, subject), *reasons(event, subject)[:1]]))
+    return said
+
+
+def _now(node_id: str, snapshot: Snapshot) -> Iterator[str]:
+    if not node_id:
+        counts = ", ".join(f"{number} {state}" for state, number in snapshot.counts.items() if number)
+        yield f"Nodes now: {counts or 'none is known'}."
+        yield from dropping(snapshot)
+        yield from _portfolios(snapshot.account)
+        return
+    row = next(rows_of(snapshot, lambda shown_as, _: shown_as == node_id), None)
+    if row is None:
+        yield f"Redis holds nothing of node {shown(node_id)} now."
+        return
+    if row["state"] == State.UNDECIDED:
+        yield from undecided([row])
+    elif row["offline_since"] is not None:
+        yield f"Node {shown(node_id)} is offline for {duration(row['offline_seconds'])} now."
+        yield offline_since(row["offline_since"], exact=bool(row["offline_since_exact"]))
+    else:
+        yield f"Node {shown(node_id)} is {row['state']} now."
+    if row["dropped_recently"]:
+        yield f"It drops events: {count(row['dropped_recently'])} since {at(row['dropped_since'])}."
+    if row["backpressure_recently"]:
+        pushed = f"{count(row['backpressure_recently'])} times since {at(row['backpressure_since'])}"
+        yield f"Its full queues push back: {pushed}."
+    yield from _portfolios(snapshot.account, node_id)
+
+
+def _portfolios(account: Account | None, node_id: str = "") -> Iterator[str]:
+    """Yield how portfolios are traded, and which are at fault: of one node, or of all."""
+    if account is None:
+        return
+    ledger = account.ledger
+    mine = [
+        portfolio_row(each, account)
+        for each in (ledger.portfolios() if node_id else ledger.abnormal.values())
+        if not node_id or node_id in _nodes(portfolio_row(each, account))
+    ]
+    if node_id:
+        yield f"Its portfolios: {_first([row['portfolio_id'] for row in mine])}." if mine else "It has no portfolios."
+    else:
+        yield from _counted(account)
+    faults = [row for row in mine if row["state"] not in (PortfolioState.TRADED, PortfolioState.UNKNOWN)]
+    for row in heapq.nsmallest(MOST_PORTFOLIOS, faults, key=fault_order):
+        yield _fault(row)
+    if len(faults) > MOST_PORTFOLIOS:
+        yield f"{len(faults) - MOST_PORTFOLIOS} more portfolios are not traded as planned."
+    if node_id and (unknown := sum(row["state"] == PortfolioState.UNKNOWN for row in mine)):
+        yield f"Of {unknown} of them it is unknown whether they are traded."
+
+
+def _counted(account: Account) -> Iterator[str]:
+    counts = account.ledger.counts
+    states = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
+    yield f"Portfolios now: {states or 'none is known'}."
+    if number := counts[PortfolioState.UNTRADED]:
+        positions = f"{account.untraded_positions} open position{'' if account.untraded_positions == 1 else 's'}"
+        yield f"No node manages {_many(number)} with {positions}."
+    if number := counts[PortfolioState.UNKNOWN]:
+        yield f"Whether {_many(number)} {'is' if number == 1 else 'are'} traded is unknown, as long as nodes are."
+
+
+def _many(portfolios: int) -> str:
+    return "1 portfolio" if portfolios == 1 else f"{portfolios} portfolios"
+
+
+_REASONS: Final = {
+    "node_offline": "its node is offline or gone",
+    "orphaned": "the scheduler found no node for it",
+    "undelivered": "its node is online and has not loaded it",
+    "dropped": "it is in no plan any more, and a dead node lists it",
+}
+
+
+def _fault(row: Row) -> str:
+    because = f": {_REASONS.get(row['reason'], row['reason'])}" if row["reason"] else ""
+    since = f" since {at(row['since'])}" if row["since"] is not None else ""
+    positions = "" if row["positions"] is None else f" Its open positions: {row['positions']}."
+    planned = f" The plan gives it to {shown(row['planned_node'])}." if row["planned_node"] is not None else ""
+    loaded = f" It is loaded on {_first(row['loaded_nodes'])}." if row["loaded_nodes"] else ""
+    return f"Portfolio {shown(row['portfolio_id'])} is {row['state']}{since}{because}.{positions}{planned}{loaded}"
+
+
+def _nodes(row: Row) -> tuple[str, ...]:
+    return (row["planned_node"], *row["loaded_nodes"], *row["listed_nodes"])
+
+
+def _first(names: Sequence[str]) -> str:
+    left = len(names) - MOST_PORTFOLIOS
+    return ", ".join(map(shown, names[:MOST_PORTFOLIOS])) + (f" and {left} more" if left > 0 else "")

@@ -1,40 +1,105 @@
-"""The HTTP server: opens the listening sockets, serves the routes, and stops without cutting off requests."""
+"""The HTTP server: opens the listening sockets, bounds the connections, and stops without cutting off requests."""
 
 import asyncio
 import errno
+import resource
 import socket
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import PeriodicCallback
+from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 
 from exporter.errors import SettingsError
 from exporter.fleet import Fleet
 from exporter.settings import ListenAddress
-from exporter.web.admission import Admission
-from exporter.web.app import application
-from exporter.web.connections import LimitedServer, Listener
-from exporter.web.memory import MemoryReturn
-from exporter.web.precedence import Precedence
-from exporter.web.scrape import Scrapes
-from exporter.web.send_budget import SendBudget
-from exporter.web.views import Views
+from exporter.web.answers import Answers
+from exporter.web.auth import Auth
+from exporter.web.handlers import Parts, application
+from exporter.web.memory import give_back
 
 if TYPE_CHECKING:
     from exporter.web.page import PushStatus
 
-_MAX_HEADER: Final = 16 * 1024
-_MAX_BODY: Final = 4 * 1024
 _IDLE: Final = 120.0
 """Seconds that a connection may be idle or take to send its headers. Scrape intervals are shorter."""
-_SEND_BUFFER: Final = 512 * 1024
+_SEND_BUFFER: Final = 128 * 1024
 """Bytes that the kernel holds for each client, twice as many with its own notes. It would take up to 4 MiB for a client
 that does not read, and may count them as memory of the container."""
+_STANDS_STILL: Final = 10_000
+"""Milliseconds after which the kernel ends the connection of a client that takes no byte of what was sent to it."""
 _FINISH: Final = 4.0
 """Seconds that requests have to finish when the server stops."""
+_POLL: Final = 0.02
+"""Seconds between two checks whether all answers are sent. A stream has no event for it."""
+_RELOAD: Final = 1.0
+"""Seconds between two checks whether a file of the web configuration has changed."""
+_GIVE_BACK: Final = 30.0
+"""Seconds between two looks at the memory that malloc keeps."""
+_BUSY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nServer: ginkgo-exporter\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Retry-After: 1\r\nConnection: close\r\n\r\n503 Service Unavailable: all connections are in use\n"
+)
 
 log = structlog.get_logger(__name__)
+
+
+class LimitedServer(HTTPServer):
+    """An HTTP server with a bounded number of connections.
+
+    When all are taken, the connection is closed whose last request is longest ago and that is not being answered; else
+    the one whose client reads too slowly; else the new client gets 503.
+    """
+
+    def initialize(  # type: ignore[override]
+        self, *args: Any, most: int, slow: Callable[[], IOStream | None], spent: Callable[[str], None], **options: Any
+    ) -> None:
+        """Take the limit, what names the slowest client, and what is told when all connections are taken."""
+        self._most, self._slow, self._spent = most, slow, spent
+        self._streams: dict[IOStream, None] = {}  # in the order of their last request
+        self._served: set[IOStream] = set()
+        super().initialize(*args, **options)
+
+    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        """Take a new connection, or answer 503."""
+        self._streams = {each: None for each in self._streams if not each.closed()}
+        if len(self._streams) >= self._most and not self._make_room():
+            self._spent("a new client was answered with 503")
+            if not self.ssl_options:
+                stream.write(_BUSY)
+            stream.close()
+            return
+        self._streams[stream] = None
+        super().handle_stream(stream, address)
+
+    def _make_room(self) -> bool:
+        silent = (each for each in self._streams if each not in self._served and not each.writing())
+        stream = next(silent, None)
+        if stream is None and (stream := self._slow()):
+            self._spent("a client that reads too slowly was disconnected")
+        if stream:
+            stream.close()
+            self._streams.pop(stream, None)
+        return stream is not None
+
+    def began(self, stream: IOStream) -> None:
+        """Record that a request began. Its connection is now the last in line to be closed."""
+        self._streams.pop(stream, None)
+        self._streams[stream] = None
+        self._served.add(stream)
+
+    def ended(self, stream: IOStream) -> None:
+        """Record that a request is answered. A part of the answer may still be waiting to be sent."""
+        self._served.discard(stream)
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether a request is not answered yet, or an answer not sent. tornado would cut these off at its end."""
+        return any(each in self._served or each.writing() for each in self._streams if not each.closed())
 
 
 class Server:
@@ -49,35 +114,28 @@ class Server:
     """
 
     def __init__(self, fleet: Fleet, push: "PushStatus | None" = None) -> None:
-        precedence, telemetry = Precedence(), fleet.telemetry
-        self._scrapes = Scrapes(fleet, precedence)
-        self._memory = MemoryReturn()
-        answers_spent = partial(telemetry.spent, "answers")
-        self._views = Views(fleet, precedence, answers_spent)
-        budget = SendBudget(answers_spent)
-        telemetry.answers_waiting.set_function(lambda: budget.waiting)
-        self._admission = Admission(fleet.settings.web.config_file, spent=partial(telemetry.spent, "passwords"))
-        self._address = fleet.settings.web.listen_address
-        self._http = LimitedServer(
-            application(
-                fleet,
-                self._scrapes,
-                self._admission,
-                self._views,
-                push,
-                budget=budget,
-                request_started=lambda stream: self._http.request_started(stream),  # noqa: PLW0108 - not made yet
-                request_finished=lambda stream: self._http.request_finished(stream),  # noqa: PLW0108
-            ),
-            ssl_options=self._admission.tls(),
-            max_header_size=_MAX_HEADER,
-            max_body_size=_MAX_BODY,
+        web, telemetry = fleet.settings.web, fleet.telemetry
+        answers = Answers(fleet.request, partial(telemetry.spent, "answers"))
+        telemetry.answers_waiting.set_function(lambda: answers.sending)
+        self._auth = Auth(web.config_file, partial(telemetry.spent, "passwords"))
+        self._address = web.listen_address
+        routes = application(Parts(fleet, self._auth, answers, push))
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # -1 if there is no limit
+        self._http = routes.settings["server"] = LimitedServer(
+            routes,
+            most=min(web.max_connections, descriptors // 2) if descriptors > 0 else web.max_connections,
+            slow=answers.slow_stream,
+            spent=partial(telemetry.spent, "connections"),
+            ssl_options=self._auth.tls,
+            max_header_size=16 * 1024,
+            max_body_size=4 * 1024,
             idle_connection_timeout=_IDLE,
             body_timeout=_IDLE,
         )
-        self._http.tls = self._admission.tls
-        self._http.slowest = budget.slowest
-        self._http.spent = partial(telemetry.spent, "connections")
+        self._regular = [
+            PeriodicCallback(lambda: self.reload(changed=True), _RELOAD * 1000),
+            PeriodicCallback(lambda: asyncio.to_thread(give_back), _GIVE_BACK * 1000),
+        ]
         self.port = 0
 
     def listen(self) -> None:
@@ -94,29 +152,33 @@ class Server:
                 reason += " (is another exporter running? choose another port)"
             raise SettingsError(f"--web.listen-address: cannot listen on {self._address}: {reason}") from None
         self.port = sockets[0].getsockname()[1]
-        for each in sockets:
-            each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # accepted connections inherit it
-        self._http.add_sockets([Listener(fileno=each.detach()) for each in sockets])
-        self._memory.start()
+        for each in sockets:  # accepted connections inherit these options
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STANDS_STILL)
+        self._http.add_sockets(sockets)
+        for regular in self._regular:
+            regular.start()
         log.info("serving", address=str(ListenAddress(self._address.host, self.port)))
 
-    def reload(self) -> None:
-        """Read the web configuration, its certificates and its users now; without one say that there is nothing to do.
+    def reload(self, *, changed: bool = False) -> None:
+        """Load the web configuration, its certificates and its users now; without one say that there is nothing to do.
 
-        They are also read again when a request comes after one of their files has changed.
+        Args:
+            changed: Load them only if one of the files has changed.
         """
-        self._admission.reload()
+        self._auth.reload(changed=changed)
+        self._http.ssl_options = self._auth.tls
 
     async def stop(self) -> None:
         """Accept no more connections, finish the running requests, and close all connections."""
         self._http.stop()
-        self._memory.stop()
+        for regular in self._regular:
+            regular.stop()
         try:
             async with asyncio.timeout(_FINISH):
-                await self._http.finish_requests()
+                while self._http.is_sending:  # noqa: ASYNC110 - see _POLL
+                    await asyncio.sleep(_POLL)
         except TimeoutError:
             log.warning("some requests were cut off")
         await self._http.close_all_connections()
-        self._scrapes.close()
-        self._views.close()
-        self._admission.close()
+        self._auth.close()

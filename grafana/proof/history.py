@@ -17,13 +17,13 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from exporter.contract import FIELDS, LOADED_FIELD
-from exporter.exposition.collector import read_families
+from exporter.exposition.families import own_families
 from exporter.exposition.lines import LineWriter
 from exporter.exposition.text import Format, exposition
-from exporter.liveness.judge import Judge, State
+from exporter.liveness import Judge, Rules, State
 from exporter.settings import Heartbeat
 from exporter.snapshot.maker import SnapshotMaker
-from exporter.snapshot.read_info import Discovered, ReadInfo
+from exporter.snapshot.snapshot import Discovered, ReadInfo
 from exporter.source.names import Names, names_of
 from exporter.source.reading import MISSING, Reading, Server
 from grafana.proof.lives import BEAT, BEFORE, END, LENGTH, STEP, TTL, Life, minutes_before_end
@@ -74,11 +74,10 @@ class _Exporter:
     def __init__(self, story: Story) -> None:
         self.offline = 0
         self._story = story
-        self._judge = Judge(TTL, BEAT)
+        self._judge = Judge(Rules(TTL, BEAT))
         self._maker = SnapshotMaker(
-            Heartbeat(ttl=TTL), self._judge, lambda _field, _ids: None, stale_gauges=story.stale_gauges
+            Heartbeat(ttl=TTL), lambda _field, _ids: None, LineWriter().write, stale_gauges=story.stale_gauges
         )
-        self._lines = LineWriter()
         self._names = Names()
         # A node whose writes are refused looks to a reader like one that crashed.
         lives = [replace(life, crash=min(life.crash, story.refused)) for life in story.lives]
@@ -93,25 +92,23 @@ class _Exporter:
         discovered = Discovered(0.03 + 0.01 * math.sin(at / 300), END - LENGTH + seen // 10 * 10, 0)
         info = ReadInfo(0.002, discovered, self._server(seen))
         if at >= self._story.redis_lost:
-            return b"", _text(read_families(None, info))
+            return b"", _text(own_families(None, info))
         known = frozenset(name for name, life in self._lives.items() if life.is_known(at))
         if known != frozenset(self._names.raw):
             self._names = names_of(known, len(self._lives))
-        for second in range(STEP):
-            self._judge.observe(
-                self._server(at - STEP + second), at - STEP + second
-            )  # the exporter probes Redis all the time
+        for second in range(STEP):  # the exporter probes Redis all the time
+            then = at - STEP + second
+            self._judge.look(Reading(then, then, END - LENGTH + then, self._server(then)))
         reading = self._read(at)
-        verdicts = self._judge.judge(reading)
-        took = 0.002 + len(known) * 5e-6 * (1 + at % 3)
-        part = self._maker.part(self._names, range(len(self._names.raw)), reading, verdicts)
-        portfolios = self._ledgers.series(self._names, part.states, reading.loaded_lists, at)
-        snapshot = self._maker.snapshot(self._names, [replace(part, lines=self._lines.write(part))])
-        snapshot = replace(snapshot, portfolios=portfolios)
+        part = self._maker.part(self._names, 0, reading, self._judge.look(reading))
+        account = self._ledgers.account(self._names, part.states, reading.loaded_lists, at)
+        snapshot = self._maker.snapshot(self._names, [part], account)
         self.offline = snapshot.counts[State.OFFLINE]
-        refused = self._judge.writes_refused_since() is not None
-        info = replace(info, collect_duration=took, writes_refused=refused)
-        return b"".join(exposition(snapshot, Format.OPENMETRICS)), _text(read_families(snapshot, info))
+        refused = self._judge.view().refused_since is not None
+        took = 0.002 + len(known) * 5e-6 * (1 + at % 3)
+        info = info._replace(collect_duration=took, writes_refused=refused)
+        nodes = b"".join(exposition(snapshot, (), Format.OPENMETRICS)).removesuffix(b"# EOF\n")
+        return nodes, _text(own_families(snapshot, info))
 
     def _server(self, at: float) -> Server:
         tries = math.floor(len(self._lives) * max(0.0, at - self._story.refused) / BEAT)

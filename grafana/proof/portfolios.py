@@ -6,12 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from exporter.exposition.portfolios import lines_of
-from exporter.liveness.states import State
-from exporter.portfolios.history import History
-from exporter.portfolios.maker import LedgerMaker
-from exporter.portfolios.reads import PortfolioReading, PortfolioRow
-from exporter.snapshot.portfolio_series import PortfolioSeries, PortfolioSeriesMaker
+from exporter.liveness import Leftovers, State
+from exporter.portfolios.account import Account, History
+from exporter.portfolios.ledger import NodeReport, PortfolioState, ledger_of
 from exporter.source.names import Names
 from grafana.proof.lives import END, LENGTH, NEVER, Life, minutes_before_end
 
@@ -44,15 +41,12 @@ class Ledgers:
     def __init__(self, lives: Mapping[bytes, Life], *, unplanned: bool) -> None:
         self._lives = lives
         self._unplanned = unplanned
-        self._maker = LedgerMaker()
-        self._history = History(_LISTED)
-        self._series = PortfolioSeriesMaker(lambda _field, _ids: None, lines_of)
-        self._plan: Mapping[bytes, bytes] = {}
+        self._history = History(_LISTED, {})
 
-    def series(
+    def account(
         self, names: Names, states: Sequence[State], lists: Sequence[bytes | None], now: float
-    ) -> PortfolioSeries | None:
-        """Return what is exported of portfolios.
+    ) -> Account | None:
+        """Return what is known of the portfolios; None without a plan and lists.
 
         Args:
             names: All nodes.
@@ -61,19 +55,29 @@ class Ledgers:
             now: Seconds from the hour's start.
         """
         plan = dict(self._planned(now))
-        if plan != self._plan:
-            self._plan = plan
-        ledger = self._maker.make(self._plan, names.raw, states, lists, read_again=lambda: lists)
-        if ledger is None:
+        if not plan and not any(lists):
             return None
-        reading = PortfolioReading(
-            account=self._history.note(ledger, END - LENGTH + now),
-            planned=Counter(self._plan.values()),
-            idle=now % _LOOP,
-            workers=_WORKERS,
-            rows=list(self._rows(names, states, now)),
+        loaded = [None if text is None else [each.encode() for each in json.loads(text)] for text in lists]
+        reports = [NodeReport(*node) for node in zip(names.raw, states, loaded, strict=True)]
+        ledger = self._history.note(ledger_of(plan, reports), END - LENGTH + now)
+        online = [name for name, state in zip(names.raw, states, strict=True) if state is State.ONLINE]
+        writing = [(name, self._lives[name]) for name in online if not self._lives[name].old]
+        return Account(
+            ledger,
+            self._history.since,
+            self._history.listed,
+            len(self._history.since) - len(self._history.listed),
+            self._history.dropped,
+            self._history.plan_changes,
+            self._history.plan_changed_at,
+            Leftovers(),
+            Counter(plan.values()),
+            now % _LOOP,
+            _WORKERS,
+            {name: min(1000, int(1.4 * life.queue(now))) for name, life in writing},
+            {name: 3 + life.number % 4 for name, life in writing},
+            {each.id: 4 for each in ledger.abnormal.values() if each.state is PortfolioState.UNTRADED},
         )
-        return self._series.make(reading, names, states)
 
     def _planned(self, now: float) -> Iterator[tuple[bytes, bytes]]:
         for name, life in self._lives.items():
@@ -81,10 +85,3 @@ class Ledgers:
             if self._unplanned and life.number == _UNPLANNED_ON and now >= minutes_before_end(30):
                 ids = ids[:-1]
             yield from ((portfolio, name) for portfolio in ids)
-
-    def _rows(self, names: Names, states: Sequence[State], now: float) -> Iterator[PortfolioRow]:
-        for name, state in zip(names.raw, states, strict=True):
-            life = self._lives[name]
-            if state is State.ONLINE and not life.old:
-                queue = min(1000, int(1.4 * life.queue(now)))
-                yield PortfolioRow(b"%b-p1" % name, name, (b"%d" % queue, b"%d" % (3 + life.number % 4), name))

@@ -23,9 +23,7 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from lab.simulated.node import Node
-from lab.simulated.simulated_exporter import SimulatedExporter
-from lab.simulated.world import Deed, World
+from lab.simulated import Deed, SimulatedExporter, StoryNode, World
 
 STORIES: Final[dict[str, dict[str, Any]]] = yaml.safe_load(
     Path(__file__).with_name("stories.yml").read_text(encoding="utf-8")
@@ -55,8 +53,16 @@ def runs(attribute: str, *, on: bool) -> Do:
     return exporter(lambda each: setattr(each, attribute, on))
 
 
+def reaches(*, on: bool) -> Do:
+    return exporter(lambda each: setattr(each.source, "reads", on))
+
+
+def redis_memory(world: World, ratio: float | str) -> None:
+    world.redis.info["memory_used_ratio"] = None if ratio == "none" else ratio
+
+
 def first_scheduler(*, on: bool) -> Do:
-    return lambda world: setattr(world.schedulers[0], "running", on)
+    return lambda world: setattr(world.schedulers[0], "schedules", on)
 
 
 def second_scheduler(*, on: bool) -> Do:
@@ -67,7 +73,7 @@ def second_scheduler(*, on: bool) -> Do:
             world.add_scheduler()
         for scheduler in world.schedulers:
             scheduler.moves_all = on
-        world.schedulers[-1].running = on
+        world.schedulers[-1].schedules = on
 
     return deed
 
@@ -75,7 +81,7 @@ def second_scheduler(*, on: bool) -> Do:
 def loses_its_hash(world: World, *names: str) -> None:
     for name in names:
         world.node(name).writes_metrics = False
-        world.redis.delete_hash(name)
+        world.client.delete(f"node:metrics:{name}")
 
 
 def unheard(change: Callable[[set[str], tuple[str, ...]], None]) -> Do:
@@ -83,10 +89,10 @@ def unheard(change: Callable[[set[str], tuple[str, ...]], None]) -> Do:
 
 
 DEEDS: Final[dict[str, tuple[Do, Do | None]]] = {
-    "crash": (nodes(Node.crash), None),
-    "stop": (nodes(Node.stop), None),
-    "start": (nodes(Node.start), None),
-    "restart": (nodes(Node.stop), nodes(Node.start)),
+    "crash": (nodes(StoryNode.die), None),
+    "stop": (nodes(StoryNode.end), None),
+    "start": (nodes(StoryNode.begin), None),
+    "restart": (nodes(StoryNode.end), nodes(StoryNode.begin)),
     "pause": (sets("status", "PAUSED"), None),
     "resume": (sets("status", "RUNNING"), None),
     "beats_every": (lambda world, period, *names: [setattr(world.node(n), "period", period) for n in names], None),
@@ -94,25 +100,22 @@ DEEDS: Final[dict[str, tuple[Do, Do | None]]] = {
     "writes_its_hash_again": (sets("writes_metrics", True), None),
     "cut_off": (sets("reaches_redis", False), sets("reaches_redis", True)),
     "drop": (lambda world, name, events: world.node(name).drop(int(events)), None),
-    "load": (nodes(Node.change_load), None),
+    "load": (nodes(StoryNode.change_load), None),
     "takes": (lambda world, node, portfolio: world.node(node).take(portfolio), None),
     "gives_up": (lambda world, node, portfolio: world.node(node).give_up(portfolio), None),
     "redis_hangs": (redis("down", True), redis("down", False)),
     "redis_restarts": (redis("down", True), lambda world, data="kept": world.redis.restart(data=data)),
     "redis_saves": (lambda world: world.redis.save(), None),
-    "redis_refuses_writes": (redis("refusing", "MISCONF"), redis("refusing", None)),
-    "redis_memory": (
-        lambda world, ratio: setattr(world.redis, "memory_used_ratio", None if ratio == "none" else ratio),
-        None,
-    ),
-    "redis_saves_in_background": (
-        lambda world: setattr(world.redis.platform, "saving", True),
-        lambda world: setattr(world.redis.platform, "saving", False),
-    ),
+    "redis_refuses_writes": (redis("refusing", "MISCONF"), redis("refusing", "")),
+    "redis_memory": (redis_memory, None),
+    "redis_saves_in_background": (redis("saving", True), redis("saving", False)),
     "exporter_restarts": (runs("running", on=False), exporter(SimulatedExporter.start)),
     "exporter_moves": (World.move, None),
     "exporter_is_removed": (lambda world, name: setattr(world.exporters[name], "found", False), None),
-    "exporter_loses_redis": (runs("reads_redis", on=False), runs("reads_redis", on=True)),
+    "exporter_loses_redis": (
+        reaches(on=False),
+        reaches(on=True),
+    ),
     "discovery_fails": (runs("discovers", on=False), runs("discovers", on=True)),
     "exporter_fails_inside": (
         exporter(lambda each: each.telemetry.fault("discovery", RuntimeError("simulated"))),
@@ -125,11 +128,11 @@ DEEDS: Final[dict[str, tuple[Do, Do | None]]] = {
     ),
     "scheduler_stops": (first_scheduler(on=False), first_scheduler(on=True)),
     "second_scheduler": (second_scheduler(on=True), second_scheduler(on=False)),
-    "deploy": (lambda world, *portfolios: world.schedulers[0].deploy(*portfolios), None),
+    "deploy": (lambda world, *portfolios: world.schedulers[0].deployed.update(portfolios), None),
     "messages_are_lost": (unheard(set.update), unheard(set.difference_update)),
-    "plan_is": (lambda world, **plan: setattr(world.redis.platform, "plan", plan), None),
-    "worker_starts": (lambda world, *keys: [world.worker(key).start() for key in keys], None),
-    "worker_ends": (lambda world, *keys: [world.worker(key).end() for key in keys], None),
+    "plan_is": (World.plan_is, None),
+    "worker_starts": (World.starts, None),
+    "worker_ends": (lambda world, *keys: world.workers.difference_update(keys), None),
 }
 """What may happen, and what happens at its end, after ``takes`` or ``lasts`` seconds."""
 
@@ -195,10 +198,17 @@ class Story:
         """Return the samples that Prometheus stored, as promtool's ``input_series``."""
         found = []
         for cluster in (self.cluster, *(line.split()[1] for line in self.story if str(line).startswith("beside "))):
-            names = ("portfolios", "max_nodes", "expected", "stale_gauges", "max_listed")
-            settings = {name: getattr(self, name) for name in names}
             labels = {"cluster": cluster} if cluster else {}
-            world = World(self.nodes, tuple(self.exporters.split()), interval, labels, **settings)
+            names = self.exporters.split()
+            settings = {
+                "collector.max-nodes": str(self.max_nodes),
+                "collector.stale-gauges": str(self.stale_gauges).lower(),
+                "portfolios.max-listed": str(self.max_listed),
+                **({"nodes.expected": str(self.expected)} if self.expected else {}),
+            }
+            world = World(
+                self.nodes, self.portfolios, exporters=names, interval=interval, labels=labels, settings=settings
+            )
             for at, deed in self.deeds.get(cluster, ()):
                 world.timeline.at(at, lambda deed=deed, world=world: deed(world))
             found += world.run(self.length)

@@ -1,6 +1,7 @@
-"""The fast writer against the reference: prometheus_client's writer over ``NodeCollector``'s families."""
+"""The fast writer against the reference: prometheus_client's writer over the same families."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -8,24 +9,31 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import generate_latest
-from prometheus_client.metrics_core import Metric as MetricFamily
-from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
-from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample
+from reference import reference
 
 from exporter.contract import MASS_LOST, NODE_METRICS
-from exporter.exposition.collector import node_families
+from exporter.exposition.families import own_families
+from exporter.exposition.lines import LineWriter
 from exporter.exposition.text import Format, exposition
-from exporter.liveness.judge import State
-from exporter.snapshot.snapshot import Snapshot
+from exporter.liveness import State
+from exporter.snapshot.snapshot import Discovered, ReadInfo, Snapshot
 from exporter.source.names import names_of
-from fleets import FLEETS, Exporter, snapshot_of
+from exporter.source.reading import Server
+from fleets import FLEETS, NODE_IDS, Exporter, snapshot_of
 from lab.readings import ALIVE, CRASHED, ENDLESS, GONE, ZOMBIE, Pair
+from portfolio_snapshots import example
 
 GOLDEN = Path(__file__).parent / "golden"
+FORMS = ((Format.TEXT, "fleet.txt"), (Format.OPENMETRICS, "fleet.openmetrics"))
+INFO = ReadInfo(
+    0.25,
+    Discovered(0.5, 1_767_702_645.0, 2),
+    Server("run", "master", refused={"OOM": 3}, last_save_ok=False, memory_used_ratio=0.5),
+    missing_rights=frozenset({"scan"}),
+    expected=7,
+)
 FIELDS: Mapping[str, bytes] = {
     "portfolio_count": b"3",
     "queue_size": b"15",
@@ -48,69 +56,47 @@ FLEET = {
 }
 
 
-class Reference(Collector):
-    """The families that NodeCollector yields for a snapshot."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-
-    def collect(self) -> Iterator[MetricFamily]:
-        return node_families(self._snapshot)
-
-
-def reference(snapshot: Snapshot, form: Format) -> bytes:
-    write = generate_openmetrics if form is Format.OPENMETRICS else generate_latest
-    return bytes(write(Reference(snapshot)))
-
-
-def as_double(sample: Sample) -> Sample:
-    return sample._replace(value=float(sample.value))
-
-
 def parsed(body: bytes, form: Format) -> list[tuple[Any, ...]]:
     """Return all that prometheus_client's parser reads; values as doubles, which is what Prometheus keeps."""
     parse = parse_openmetrics if form is Format.OPENMETRICS else parse_text
     return [
-        (family.name, family.type, family.documentation, family.unit, list(map(as_double, family.samples)))
+        (
+            *(family.name, family.type, family.documentation, family.unit),
+            [sample._replace(value=float(sample.value)) for sample in family.samples],
+        )
         for family in parse(body.decode())
     ]
 
 
-def ours(snapshot: Snapshot, form: Format, wanted: Collection[str] = ()) -> bytes:
-    body = b"".join(exposition(snapshot, form, wanted))
-    return body + b"# EOF\n" if form is Format.OPENMETRICS else body
+def ours(snapshot: Snapshot, form: Format = Format.TEXT, wanted: Collection[str] = (), *, own: bool = False) -> bytes:
+    return b"".join(exposition(snapshot, own_families(snapshot, INFO) if own else (), form, wanted))
 
 
-@pytest.mark.parametrize("form", Format)
+def is_like_the_reference(snapshot: Snapshot, form: Format) -> None:
+    """Compare the series, and the bytes of all lines but for the form of numbers."""
+    mine, theirs = ours(snapshot, form, own=True), reference(snapshot, INFO, form)
+    assert parsed(mine, form) == parsed(theirs, form)
+    assert list(map(without_value, mine.split(b"\n"))) == list(map(without_value, theirs.split(b"\n")))
+
+
+def without_value(line: bytes) -> bytes:
+    return line if line.startswith(b"#") else line.rpartition(b" ")[0]
+
+
 @given(
     fleets=st.lists(FLEETS, min_size=1, max_size=3),
     part=st.integers(1, 3),
     forget_after=st.sampled_from([None, 0.5]),
     stale_gauges=st.booleans(),
 )
-def test_text_has_the_same_series_as_the_reference(
-    form: Format,
-    fleets: list[dict[bytes, Pair]],
-    part: int,
-    forget_after: float | None,
-    *,
-    stale_gauges: bool,
+def test_series_are_those_of_the_reference(
+    fleets: list[dict[bytes, Pair]], part: int, forget_after: float | None, *, stale_gauges: bool
 ) -> None:
     exporter = Exporter(stale_gauges=stale_gauges, forget_after=forget_after, part=part)
     for at, pairs in enumerate(fleet for fleet in fleets for _ in range(3)):
         snapshot = exporter.snapshot(pairs, at)
-        assert parsed(ours(snapshot, form), form) == parsed(reference(snapshot, form), form)
-
-
-@pytest.mark.parametrize("form", Format)
-@given(pairs=FLEETS)
-def test_lines_equal_those_of_the_reference_up_to_the_form_of_numbers(form: Format, pairs: dict[bytes, Pair]) -> None:
-    snapshot = snapshot_of(pairs)
-
-    def without_values(body: bytes) -> list[bytes]:
-        return [line if line.startswith(b"#") else line.rpartition(b" ")[0] for line in body.split(b"\n")]
-
-    assert without_values(ours(snapshot, form)) == without_values(reference(snapshot, form))
+        for form in Format:
+            is_like_the_reference(snapshot, form)
 
 
 @given(pairs=FLEETS, part=st.integers(1, 3))
@@ -118,39 +104,52 @@ def test_output_does_not_depend_on_the_parts_of_a_reading(pairs: dict[bytes, Pai
     apart, whole = Exporter(part=part).snapshot(pairs), Exporter(part=len(pairs) + 1).snapshot(pairs)
     assert len(apart.parts) == max(1, ceil(len(names_of(pairs, 100).raw) / part))
     assert (apart.ids, apart.states, apart.counts) == (whole.ids, whole.states, whole.counts)
-    assert ours(apart, Format.TEXT) == ours(whole, Format.TEXT)
+    assert ours(apart) == ours(whole)
 
 
-@pytest.mark.parametrize(("form", "file"), [(Format.TEXT, "fleet.txt"), (Format.OPENMETRICS, "fleet.openmetrics")])
+@pytest.mark.parametrize(("form", "file"), FORMS)
 def test_output_is_the_golden_file(form: Format, file: str) -> None:
     assert ours(snapshot_of(FLEET), form).decode() == (GOLDEN / file).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("form", "file"), [(Format.TEXT, "fleet.txt"), (Format.OPENMETRICS, "fleet.openmetrics")])
-def test_golden_file_has_the_same_series_as_the_reference(form: Format, file: str) -> None:
-    assert parsed((GOLDEN / file).read_bytes(), form) == parsed(reference(snapshot_of(FLEET), form), form)
+def test_series_of_portfolios_and_of_the_exporter_are_those_of_the_reference() -> None:
+    nodes = {b"alpha": ALIVE, b"beta": ALIVE, b"gamma": CRASHED, b"delta": GONE}
+    snapshot = snapshot_of(nodes, account=example())
+    for form in Format:
+        is_like_the_reference(snapshot, form)
+    text = ours(snapshot, own=True).decode()
+    assert 'ginkgo_node_planned_portfolios{node_id="gamma"} 1.0\n' in text
+    assert 'ginkgo_redis_refused_writes_total{error="OOM"} 3.0\n' in text
+    assert "# TYPE ginkgo_portfolios_untraded_positions gauge\nginkgo_portfolios_untraded_positions 7.0\n" in text
+    assert 'ginkgo_exporter_missing_rights{command="scan"} 1.0\n' in text
 
 
-def test_empty_fleet_has_no_series() -> None:
-    assert ours(snapshot_of({}), Format.TEXT) == b""
+@given(loss=NODE_IDS)
+def test_members_of_a_mass_loss_carry_its_name(loss: bytes) -> None:
+    part = snapshot_of({b'"100%"': CRASHED, b"b": ALIVE}).parts[0]
+    columns = {MASS_LOST.name: [loss.decode("utf-8", "backslashreplace").encode(), None]}
+    snapshot = Snapshot([part._replace(columns=columns, lines=LineWriter().write(part._replace(columns=columns)))])
+    (family,) = parse_text(ours(snapshot).decode())
+    assert [sample.labels for sample in family.samples] == [
+        {"node_id": '"100%"', "loss": loss.decode("utf-8", "backslashreplace")}
+    ]
 
 
-def test_family_without_series_is_not_written() -> None:
-    body = ours(snapshot_of({b"n": ZOMBIE}), Format.TEXT)
-    assert b"ginkgo_node_up" in body
-    assert b"ginkgo_node_queue_size" not in body
-
-
-def test_families_come_in_the_contracts_order() -> None:
-    body = ours(snapshot_of({b"n": Pair(ttl=30, fields=FIELDS)}), Format.TEXT)
+def test_families_come_in_the_contracts_order_and_only_with_series() -> None:
+    body = ours(snapshot_of({b"n": Pair(ttl=30, fields=FIELDS)}))
     types = [line.split()[2].decode() for line in body.splitlines() if line.startswith(b"# TYPE")]
     assert types == [metric.name for metric in NODE_METRICS if metric is not MASS_LOST]  # no node is
+    assert b"ginkgo_node_queue_size" not in ours(snapshot_of({b"n": ZOMBIE}))
+    assert ours(snapshot_of({})) == b""
 
 
-@pytest.mark.parametrize("wanted", ["ginkgo_node_events_total", "ginkgo_node_events"])
-def test_one_family_can_be_asked_for_by_its_name_or_its_samples(wanted: str) -> None:
-    body = ours(snapshot_of({b"n": Pair(ttl=30, fields=FIELDS)}), Format.TEXT, {wanted})
-    assert body.splitlines()[2:] == [b'ginkgo_node_events_total{node_id="n"} 15000']
+def test_families_can_be_asked_for_by_their_names_or_those_of_their_samples() -> None:
+    snapshot = snapshot_of({b"n": Pair(ttl=30, fields=FIELDS)})
+    for wanted in ("ginkgo_node_events_total", "ginkgo_node_events"):
+        assert ours(snapshot, wanted={wanted}).splitlines()[2:] == [b'ginkgo_node_events_total{node_id="n"} 15000']
+    for wanted in ("ginkgo_redis_refused_writes_total", "ginkgo_redis_refused_writes"):
+        text = ours(snapshot, Format.OPENMETRICS, {wanted}, own=True).decode()
+        assert [family.name for family in parse_openmetrics(text)] == ["ginkgo_redis_refused_writes"]
 
 
 def test_template_follows_nodes_that_come_and_go_and_values_that_vanish() -> None:
@@ -158,23 +157,25 @@ def test_template_follows_nodes_that_come_and_go_and_values_that_vanish() -> Non
     one, two = {b"a": ALIVE}, {b"a": ALIVE, b"b": ALIVE}
     changed = {b"a": Pair(ttl=30, fields=FIELDS), b"b": CRASHED, b"c": ENDLESS}
     for pairs in (one, two, changed, two, one, {}, changed):
-        snapshot = exporter.snapshot(pairs)
-        assert parsed(ours(snapshot, Format.TEXT), Format.TEXT) == parsed(reference(snapshot, Format.TEXT), Format.TEXT)
+        is_like_the_reference(exporter.snapshot(pairs), Format.TEXT)
 
 
 def test_forgotten_node_among_others_has_no_series() -> None:
     exporter = Exporter(forget_after=60, part=3)
     pairs = {b"a": ALIVE, b"b": CRASHED, b"c": ALIVE}
-    before, after = exporter.snapshot(pairs, 0), exporter.snapshot(pairs, 61)
-    wanted = {"ginkgo_node_up"}
-    assert ours(before, Format.TEXT, wanted).splitlines()[2:] == [
-        b'ginkgo_node_up{node_id="a"} 1',
-        b'ginkgo_node_up{node_id="b"} 0',
-        b'ginkgo_node_up{node_id="c"} 1',
-    ]
-    assert ours(after, Format.TEXT, wanted).splitlines()[2:] == [
-        b'ginkgo_node_up{node_id="a"} 1',
-        b'ginkgo_node_up{node_id="c"} 1',
-    ]
-    assert after.ids == ["a", "c"]
+    before, after = exporter.snapshot(pairs, 0), exporter.snapshot(pairs, 200)
+    for snapshot, ids in ((before, [b"a", b"b", b"c"]), (after, [b"a", b"c"])):
+        lines = ours(snapshot, wanted={"ginkgo_node_up"}).splitlines()[2:]
+        assert lines == [b'ginkgo_node_up{node_id="%b"} %d' % (name, name != b"b") for name in ids]
+        assert snapshot.ids == [name.decode() for name in ids]
     assert after.counts[State.FORGOTTEN] == 1
+
+
+def test_families_about_redis_are_absent_where_redis_does_not_tell() -> None:
+    evicting = replace(INFO.server or Server("", ""), evicts=True, refused=None, last_save_ok=None)
+    names = {family.name for family in own_families(snapshot_of({}), ReadInfo(server=evicting))}
+    assert not names & {"ginkgo_redis_refused_writes", "ginkgo_redis_last_save_ok", "ginkgo_redis_memory_used_ratio"}
+    assert "ginkgo_redis_writes_refused" in names
+    away = {family.name: family for family in own_families(None, INFO)}
+    assert away["ginkgo_redis_up"].samples[0].value == 0
+    assert not {"ginkgo_nodes", "ginkgo_redis_writes_refused", "ginkgo_redis_last_save_ok"} & away.keys()

@@ -1,6 +1,8 @@
-"""The journal: telling, collecting, writing, and what stops nothing."""
+"""The journal: memory, file, what a restart knows, and what stops nothing."""
 
+import gc
 import json
+import os
 import subprocess
 import sys
 import time
@@ -10,13 +12,14 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.journal.changes import Entry
-from exporter.journal.event import EventKind
-from exporter.journal.file import JournalFile
-from exporter.journal.journal import Journal
-from exporter.journal.memory import Query
+from exporter.journal.event import Event, EventKind, Query
+from exporter.journal.file import CHECKPOINT_EVERY, JournalFile, read_back
+from exporter.journal.journal import MOST_BYTES, Journal
 from exporter.telemetry import Telemetry
-from journal_events import told
+from journal_events import T0, told
+from lab.servers import wait_for
+
+Start = Callable[..., Journal]
 
 
 @pytest.fixture
@@ -25,11 +28,12 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def started(path: Path) -> Iterator[Callable[[], Journal]]:
+def start(path: Path) -> Iterator[Start]:
+    """Start journals on the same file; all end with the test."""
     journals: list[Journal] = []
 
-    def start() -> Journal:
-        journals.append(Journal(JournalFile(path, 1 << 20), Telemetry()))
+    def start(max_size: int = 1 << 20, **clocks: Callable[[], float]) -> Journal:
+        journals.append(Journal(JournalFile(path, max_size), Telemetry(), **clocks))
         journals[-1].start()
         return journals[-1]
 
@@ -38,144 +42,205 @@ def started(path: Path) -> Iterator[Callable[[], Journal]]:
         journal.close()
 
 
-def eventually(true: Callable[[], object], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it does not happen"
-        time.sleep(0.01)
-
-
 def lines(path: Path) -> list[str]:
-    return [json.loads(line)["to"] for line in path.read_bytes().splitlines()] if path.exists() else []
+    """Return the new states of all events in a file."""
+    values = [json.loads(line) for line in path.read_bytes().splitlines() if line] if path.is_file() else []
+    return [value["to"] for value in values if "to" in value]
 
 
-def errors(journal: Journal) -> float:
-    return journal._telemetry.registry.get_sample_value("ginkgo_journal_write_errors_total") or 0
+def metric(journal: Journal, name: str, **labels: str) -> float:
+    return journal._telemetry.registry.get_sample_value(name, labels) or 0
 
 
-def test_event_is_there_as_soon_as_somebody_asks() -> None:
-    journal = Journal(None, Telemetry())
-    journal.note(EventKind.REDIS, "redis", None, "answers", role="master")
-    (event,) = journal.page(Query(), 10).events
-    assert (event.subjects, event.after, event.evidence) == (("redis",), "answers", {"role": "master"})
-    assert abs(event.time - time.time()) < 60
+def die(journal: Journal, *nodes: str, loss: str | None = None) -> None:
+    """Tell a journal that nodes went offline."""
+    own = {"offline_since": T0, "offline_since_exact": True, "deadline": T0, "heartbeat": "x"}
+    common = {"because": "its heartbeat ended"} | ({"loss": loss, "loss_first": T0 - 1} if loss else {})
+    journal.add(EventKind.NODE, "online", "offline", dict.fromkeys(nodes, own), common)
 
 
-def test_events_are_counted_by_kind() -> None:
-    telemetry = Telemetry()
-    journal = Journal(None, telemetry)
-    journal.note(EventKind.REDIS, "redis", None, "answers")
-    journal.page(Query(), 10)
-    value = telemetry.registry.get_sample_value
-    assert value("ginkgo_journal_events_total", {"kind": "redis"}) == 1
-    assert {value("ginkgo_journal_events_total", {"kind": kind}) for kind in set(EventKind) - {EventKind.REDIS}} == {0}
-
-
-def test_time_is_that_of_the_look_and_not_that_of_the_telling() -> None:
+def test_event_is_there_at_once_counted_by_kind_and_has_the_time_of_the_look() -> None:
     journal = Journal(None, Telemetry(), wall=lambda: 5000.0, monotonic=lambda: 100.0)
-    journal.tell(lambda: [Entry(40.0, EventKind.NODE, "n", None, "online")])
-    assert journal.page(Query(), 1).events[0].time == 4940
+    journal.note(EventKind.REDIS, "redis", None, "answers", role="master")
+    journal.add(EventKind.NODE, None, "online", {"n": {}}, at=40.0)
+    later, first = journal.page(Query(), 10).events
+    assert (first.subjects, first.after, first.evidence) == (("redis",), "answers", {"role": "master"})
+    assert (first.time, later.time) == (5000, 4940)
+    assert later.id > first.id, "ids rise whatever the clock does"
+    counts = {kind: metric(journal, "ginkgo_journal_events_total", kind=kind) for kind in EventKind}
+    assert {kind for kind, count in counts.items() if count == 1} == {EventKind.REDIS, EventKind.NODE}
 
 
-def test_changes_that_nobody_asks_for_do_not_pile_up() -> None:
+def test_memory_is_bounded_in_events_and_bytes_and_holds_no_event_objects() -> None:
     journal = Journal(None, Telemetry())
-    for number in range(5000):
+    for number in range(10_050):
         journal.note(EventKind.NODE, f"n{number}", None, "online")
-    assert len(journal._told) <= 1000
+    gc.collect()
+    assert sum(isinstance(each, Event) for each in gc.get_objects()) < 100
+    assert len(told(journal, 20_000)) == 10_000
+    for number in range(40):
+        journal.note(EventKind.NODE, f"n{number}", None, "online", text="x" * (MOST_BYTES // 20))
+    assert sum(map(len, journal._lines)) == journal._bytes <= MOST_BYTES
+    assert told(journal)[-1] == (("n39",), "online")
 
 
-def test_events_are_written_and_read_back_in_order(started: Callable[[], Journal], path: Path) -> None:
-    first = started()
-    first.note(EventKind.EXPORTER, "exporter", None, "started")
+def test_events_are_written_and_read_back_in_order(start: Start, path: Path) -> None:
+    first = start()
+    first.note_start()
     first.note(EventKind.EXPORTER, "exporter", "started", "stopped")
     first.close()
-    second = started()
-    assert [event.after for event in second.earlier] == ["started", "stopped"]
-    second.note(EventKind.EXPORTER, "exporter", "stopped", "started")
+    second = start()
+    second.note_start()
     assert [after for _, after in told(second)] == ["started", "stopped", "started"]
     ids = [event.id for event in second.page(Query(), 10).events]
     assert ids == sorted(ids, reverse=True)
-    eventually(lambda: len(lines(path)) == 3)
+    assert second.page(Query(), 1).events[0].evidence["previous_run"] == "ended as it was told to"
+    wait_for(lambda: lines(path) == ["started", "stopped", "started"], "for the file")
+    gc.collect()
+    assert sum(isinstance(each, Event) for each in gc.get_objects()) < 100
 
 
-def test_burst_is_one_event(started: Callable[[], Journal], path: Path) -> None:
-    journal = started()
-    names = [f"node-{number:05}" for number in range(10_000)]
-    for start in range(0, 10_000, 500):
-        some = names[start : start + 500]
-        at = journal.now()
-        journal.tell(lambda some=some, at=at: [Entry(at, EventKind.NODE, name, "online", "offline") for name in some])
-    assert journal.page(Query(subjects=frozenset({names[-1]})), 1).events
-    eventually(lambda: len(lines(path)) > 0)
-    assert sum(len(event.subjects) for event in journal.page(Query(), 100).events) == 10_000
-    assert len(journal.page(Query(), 100).events) <= 3
+def test_restart_knows_all_nodes_however_long_the_journal_is(start: Start, path: Path) -> None:
+    first = start(200_000)
+    first.note_start()
+    die(first, "old", "bé", loss="old")
+    die(first, "back")
+    first.note(EventKind.NODE, "back", "offline", "online")
+    first.note(EventKind.NODE, "stopped", "online", "gone")
+    for number in range(30_000):
+        first.note(EventKind.PUSH, f"am{number % 7}", None, "active")
+        if number % 1000 == 0:
+            wait_for(lambda: first._written == first._end, "for the file")
+    first.close()
+    assert not any(b'"subjects":["old"' in part.read_bytes() for part in path.parent.glob("journal.jsonl*"))
+    second = start(200_000)
+    known = {change.name: change for change in second.earlier_changes()}
+    assert {name: str(change.after) for name, change in known.items()} == {
+        b"old": "offline",
+        "bé".encode(): "offline",
+        b"back": "online",
+    }
+    assert known[b"old"].loss == known["bé".encode()].loss
+    assert known[b"old"].exact
+    second.note_start()
+    assert second.page(Query(), 1).events[0].evidence["previous_run"] == "ended without a word"
 
 
-def test_second_exporter_runs_without_the_file_and_says_so(started: Callable[[], Journal], path: Path) -> None:
-    first = started()
-    first.note(EventKind.EXPORTER, "exporter", None, "started")
-    eventually(lambda: lines(path))
+def test_restart_with_a_clock_that_was_ahead_knows_nothing_of_the_future(start: Start) -> None:
+    first = start()
+    die(first, "a", loss="a")
+    first.note(EventKind.PORTFOLIO, "p", None, "untraded", since=T0)
+    first.note(EventKind.PORTFOLIO, "p", "untraded", "unknown", since=None)
+    first.close()
+    second = start(wall=lambda: T0 - 3600, monotonic=lambda: 50.0)
+    (dead,) = second.earlier_changes()
+    assert (dead.at, dead.died, dead.loss and dead.loss.first) == (50, 50, 50)
+    assert second.earlier_faults() == {"p": ("untraded", T0)}, (
+        "an unknown state ends no fault; the ledger bounds its time"
+    )
+
+
+def test_three_files_are_kept_each_with_a_checkpoint(start: Start, path: Path) -> None:
+    journal = start(2000)
+    for number in range(60):
+        journal.note(EventKind.NODE, "n", None, f"{number}")
+        wait_for(lambda: journal._written == journal._end, "for the file")
+    names = sorted(each.name for each in path.parent.iterdir())
+    assert names == [*(f"journal.jsonl{end}" for end in ("", ".1", ".2", ".lock"))]
+    assert all(
+        b'{"checkpoint":' in part.read_bytes() for part in path.parent.glob("journal.jsonl*") if part.stat().st_size
+    )
+    seen = [event.after for event in read_back(path).events]
+    assert seen == [f"{number}" for number in range(60 - len(seen), 60)]
+    assert len(seen) > 20
+    path.unlink()
+    journal.note(EventKind.NODE, "n", None, "new file")
+    wait_for(lambda: lines(path) == ["new file"], "for the new file")
+
+
+def test_what_is_read_back_is_bounded_and_still_complete(
+    start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.journal.file.CHECKPOINT_EVERY", 4096)
+    assert CHECKPOINT_EVERY * 2 < 16 * 2**20
+    journal = start(1 << 30)
+    die(journal, "old")
+    for number in range(200):
+        journal.note(EventKind.PUSH, "am", None, f"{number}")
+        wait_for(lambda: journal._written == journal._end, "for the file")
+    back = read_back(path, 10, 8192)
+    assert [event.after for event in back.events] == [f"{number}" for number in range(190, 200)]
+    assert "old" in back.record.dead
+
+
+def test_second_exporter_runs_without_the_file_and_says_so(start: Start, path: Path) -> None:
+    first = start()
+    first.note_start()
+    wait_for(lambda: lines(path), "for the file")
     with capture_logs() as logs:
-        second = started()
-        second.note(EventKind.EXPORTER, "exporter", None, "started")
-        eventually(lambda: second.problem)
+        second = start()
+        second.note_start()
+        wait_for(lambda: second.problem, "for the problem")
     assert "another process writes it" in second.problem
-    assert errors(second) == 1
+    assert metric(second, "ginkgo_journal_write_errors_total") == 1
     assert [entry["error"] for entry in logs if entry["log_level"] == "error"] == ["another process writes it"]
     assert told(second)[-1] == (("exporter",), "started")
     assert lines(path) == ["started"]
 
 
-def test_journal_that_cannot_be_written_is_written_when_it_can(
-    started: Callable[[], Journal], path: Path, monkeypatch: pytest.MonkeyPatch
+def test_journal_that_cannot_be_written_is_written_when_it_can_and_says_what_was_lost(
+    start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("exporter.journal.journal.TRY_AGAIN", 0.01)
     path.mkdir()
     with capture_logs() as logs:
-        journal = started()
-        for number in range(3):
+        journal = start(1 << 24)
+        die(journal, "dead")
+        wait_for(lambda: journal.problem.startswith(str(path)), "for the problem")
+        for number in range(10_002):
             journal.note(EventKind.NODE, "n", None, f"{number}")
-            eventually(lambda number=number: errors(journal) > number)
-        assert journal.problem.startswith(str(path))
         path.rmdir()
-        eventually(lambda: path.is_file() and lines(path) == ["0", "1", "2"])
-        eventually(lambda: not journal.problem)
+        wait_for(lambda: path.is_file() and not journal.problem, "for the file")
+        wait_for(lambda: lines(path)[-1] == "lost events", "for the event")
+    assert lines(path)[:2] == ["2", "3"]
+    assert journal.page(Query(), 1).events[0].evidence == {"events": 3}
     said = [entry["event"] for entry in logs if entry["log_level"] in ("error", "info")]
     assert said == [
         "the journal is not written: the exporter runs without its file",
         "the journal is written again",
+        "events were lost while the journal could not be written",
     ]
+    assert "dead" in read_back(path).record.dead, "what is known is not lost with them"
 
 
-def test_lines_that_cannot_be_read_are_counted_and_said_once(path: Path, started: Callable[[], Journal]) -> None:
-    path.write_text("nonsense\n{}\n")
-    with capture_logs() as logs:
-        journal = started()
-    assert errors(journal) == 2
-    assert [entry["lines"] for entry in logs] == [2]
+def test_line_that_cannot_be_written_whole_leaves_no_part(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, write = JournalFile(path, 1 << 20), os.write
+    file.append(b'{"a":1}\n', lambda: b"{}\n")
+    full = iter([3])
+
+    def short(descriptor: int, data: memoryview) -> int:
+        if (room := next(full, 0)) == 0:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data[:room])
+
+    monkeypatch.setattr(os, "write", short)
+    with pytest.raises(OSError, match="No space left"):
+        file.append(b'{"b":2}\n', lambda: b"{}\n")
+    monkeypatch.undo()
+    assert path.read_bytes() == b'{"a":1}\n{}\n'
+    file.close()
 
 
-def test_waiting_events_are_bounded(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
-    monkeypatch.setattr("exporter.journal.journal.MOST_WAITING", 1000)
-    path.mkdir()
-    journal = Journal(JournalFile(path, 1 << 20), Telemetry())
-    for number in range(100):
-        journal.note(EventKind.NODE, f"n{number}", None, "online")
-        journal.page(Query(), 1)
-    assert journal._waiting_bytes <= 1000
-    assert journal._waiting_bytes == sum(map(len, journal._waiting))
-
-
-def test_error_in_a_change_costs_only_itself(started: Callable[[], Journal], path: Path) -> None:
-    journal = started()
-    journal.tell(lambda: [1 / 0])  # type: ignore[list-item]
-    eventually(
-        lambda: journal._telemetry.registry.get_sample_value(
-            "ginkgo_exporter_internal_errors_total", {"part": "journal"}
-        )
+def test_lines_that_cannot_be_read_are_counted_and_said_once(path: Path, start: Start) -> None:
+    path.write_text(
+        'nonsense\n{}\n{"checkpoint":1}\n{"checkpoint":{"alive":[],"dead":{"a":{"state":"x"}},"faults":{}}}\n['
     )
-    journal.note(EventKind.NODE, "n", None, "online")
-    eventually(lambda: lines(path) == ["online"])
+    with capture_logs() as logs:
+        journal = start()
+        journal.note_start()
+        wait_for(lambda: path.read_bytes().count(b"\n") == 6, "for a line of its own")
+    assert metric(journal, "ginkgo_journal_write_errors_total") == 5
+    assert [entry["lines"] for entry in logs] == [5]
 
 
 WRITER = """
@@ -196,19 +261,17 @@ while True:
 """
 
 
-def test_kill_loses_at_most_the_last_second_and_leaves_a_readable_file(path: Path) -> None:
-    command = [sys.executable, "-c", WRITER, path]
+def test_kill_loses_at_most_the_last_tenth_of_a_second_and_leaves_a_readable_file(path: Path) -> None:
     said: list[tuple[int, float]] = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        while len(said) < 800 or said[-1][1] - said[0][1] < 2:
+        while len(said) < 500:
             number, at = process.stdout.readline().split()
             said.append((int(number), float(at)))
         process.kill()
         killed = time.time()
-    journal = Journal(JournalFile(path, 20_000), Telemetry())
-    numbers = [int(event.after) for event in journal.earlier]
+    back = read_back(path)
+    numbers = [int(event.after) for event in back.events]
     assert numbers == list(range(numbers[0], numbers[-1] + 1))
-    late = [number for number, at in said if at < killed - 1 and number > numbers[-1]]
-    assert late == []
-    assert errors(journal) <= 1
+    assert [number for number, at in said if at < killed - 0.5 and number > numbers[-1]] == []
+    assert back.unreadable <= 1

@@ -1,368 +1,271 @@
-"""Mass loss: when it is seen, which deaths are part of it, and which are held back. Time is passed in."""
+"""Which deaths are one page: the pure rules, and the judge in fleets whose nodes die together or apart."""
 
-from dataclasses import replace
+from collections.abc import Mapping
 
 import pytest
+from looks import BEAT, TTL, Looks, living
 
-from exporter.liveness.judge import Change, Judge, State
-from exporter.liveness.mass_loss import MassLoss, Ruling, Thresholds, count_late
-from lab.readings import CRASHED, GONE, SERVER, Pair, reading_of
-
-TTL, BEAT = 30.0, 10.0
+from exporter.liveness import Kind, Leftovers, Loss, State, Thresholds
+from exporter.liveness.mass_loss import Death, joined, named, together
+from lab.readings import CRASHED, GONE, Pair, cluster
 
 
 class Fleet:
-    """Nodes that beat, an exporter's judge that reads all of them four times a second, and what it says."""
+    """Nodes that beat every ten seconds, and looks at those whose state may change, twenty times a second.
 
-    def __init__(self, size: int, thresholds: Thresholds | None = None, forget_after: float | None = None) -> None:
-        self.judge = Judge(TTL, BEAT, forget_after, thresholds)
-        self.now = 0.0
-        self.names = tuple(b"n%03d" % i for i in range(size))
-        self.ends = {name: TTL - BEAT * i / size for i, name in enumerate(self.names)}
-        self.dead: set[bytes] = set()
-        self.stopped: set[bytes] = set()
-        self.changes: list[Change] = []
-        self.judge.on_changes(self.changes.extend)
-        self.live(BEAT)
+    Args:
+        size: Number of nodes.
+        step: Seconds between the beats of one node and of the next.
+    """
 
-    def live(self, seconds: float) -> None:
-        end = self.now + seconds
-        while self.now < end:
-            self.now += 0.25
-            for name in self.names:
-                if name not in self.dead and name not in self.stopped and self.ends[name] - self.now <= TTL - BEAT:
-                    self.ends[name] = self.now + TTL
-            self.judge.judge(reading_of({name: self.pair(name) for name in self.names}, self.now, SERVER, self.names))
-
-    def pair(self, name: bytes) -> Pair:
-        if name in self.stopped:
-            return GONE
-        left = self.ends[name] - self.now
-        return Pair(ttl=left) if left > 0 else CRASHED
+    def __init__(self, size: int, step: float = 0.0, **rules: object) -> None:
+        self.looks = Looks(**rules)
+        self.looks.see()
+        self.names = [b"%02d" % number for number in range(size)]
+        self._next = {name: self.looks.now + step * number % BEAT for number, name in enumerate(self.names)}
+        self._ends: dict[bytes, float] = {}
+        self._died: dict[bytes, float] = {}
+        self.run(BEAT)
 
     def kill(self, *numbers: int) -> None:
-        self.dead.update(self.names[number] for number in numbers)
+        self._died |= {self.names[number]: self.looks.now for number in numbers}
 
-    def start(self, *numbers: int) -> None:
-        self.dead.difference_update(self.names[number] for number in numbers)
-        for number in numbers:
-            self.ends[self.names[number]] = self.now + TTL
+    def revive(self, number: int) -> None:
+        del self._died[self.names[number]]
+        self._next[self.names[number]] = self.looks.now
+
+    def run(self, seconds: float) -> None:
+        """Let time pass; a scrape reads all nodes every second, the watch those that are due."""
+        for _ in range(round(seconds * 20)):
+            now = self.looks.now + 0.05
+            for name in self.names:
+                while name not in self._died and self._next[name] <= now:
+                    self._ends[name] = self._next[name] + TTL
+                    self._next[name] += BEAT
+            due = self.looks.judge.due(now, deadlines=True, offline=False)
+            scrape = round(now * 20) % 20 == 0
+            self.looks.see(self.pairs(now, self.names if scrape else due), 0.05)
+
+    def pairs(self, now: float, names: list[bytes]) -> Mapping[bytes, Pair]:
+        left = {name: self._ends[name] - now for name in names if name in self._ends}
+        return {name: (living(left[name]) if left[name] > 0 else CRASHED) if name in left else GONE for name in names}
+
+    def ends_in(self, number: int) -> float:
+        """Return the seconds until the end of a node's last heartbeat."""
+        return self._ends[self.names[number]] - self.looks.now
 
     @property
-    def members(self) -> set[int]:
-        return {self.names.index(name) for name in self.judge.members()}
+    def pages(self) -> tuple[list[int], list[list[int]]]:
+        """The nodes that have a page of their own, and the members of each mass loss, in the order of the verdicts."""
+        deaths = [each for each in self.looks.changes if each.kind is Kind.NODE and each.after == State.OFFLINE]
+        lost: dict[Loss, list[int]] = {}
+        for each in deaths:
+            if each.loss:
+                lost.setdefault(each.loss, []).append(int(each.name))
+        return [int(each.name) for each in deaths if not each.loss], list(lost.values())
 
     @property
-    def singles(self) -> set[int]:
-        """Nodes that have a page of their own."""
-        return {self.names.index(name) for name in self.judge.offline()} - self.members
-
-    @property
-    def paged(self) -> set[int]:
-        """Nodes that ever had one."""
-        return {self.names.index(c.name) for c in self.changes if c.after is State.OFFLINE} - self.members
+    def delays(self) -> list[float]:
+        """Seconds from the end of each heartbeat to the verdict."""
+        changes = self.looks.changes
+        return [each.at - each.died for each in changes if each.after == State.OFFLINE and each.died]
 
 
-def test_four_of_six_killed_at_once_are_a_mass_loss_and_none_has_a_page_of_its_own() -> None:
-    fleet = Fleet(6)
-    fleet.kill(0, 2, 3, 5)
-    fleet.live(TTL + BEAT)
-    assert fleet.members == {0, 2, 3, 5}
-    assert fleet.paged == set()
+def deaths(*ends: float, told: bool = False) -> list[Death]:
+    return [Death(end, end, b"%d" % number, told) for number, end in enumerate(ends)]
 
 
-def test_a_fifth_one_a_minute_later_has_a_page_of_its_own() -> None:
-    fleet = Fleet(6)
-    fleet.kill(0, 2, 3, 5)
-    fleet.live(60)
-    fleet.kill(1)
-    fleet.live(TTL + 1)
-    assert fleet.members == {0, 2, 3, 5}
-    assert fleet.paged == {1}
+def test_deaths_count_together_within_one_window_of_a_ttl() -> None:
+    for ends, alive, expected in (
+        ((0, 10, 30), 11, 3),
+        ((0, 10, 30), 12, 0),
+        ((0, 10, 31), 4, 0),
+        ((0, 15, 30, 45, 60), 11, 5),
+        (range(0, 60, 6), 100, 0),
+        (range(0, 30, 3), 1000, 10),
+        ((), 0, 0),
+    ):
+        assert len(together(deaths(*ends), alive, TTL, Thresholds())) == expected, (ends, alive)
+    before = deaths(0, 1, told=True)
+    assert len(together([*before, Death(2, 2, b"x")], 9, TTL, Thresholds())) == 3, "3 of the 11 that lived before"
+    assert not together([*before, Death(2, 2, b"x")], 10, TTL, Thresholds())
 
 
-def test_two_of_two_are_no_mass_loss_and_three_of_three_are() -> None:
-    two, three = Fleet(2), Fleet(3)
-    two.kill(0, 1)
-    three.kill(0, 1, 2)
-    two.live(TTL + BEAT)
-    three.live(TTL + BEAT)
-    assert two.paged == {0, 1}
-    assert three.members == {0, 1, 2}
+def test_thresholds_are_more_than_a_share_and_at_least_so_many_or_many() -> None:
+    met = Thresholds(3, 0.25, 10).met
+    assert [met(2, 2), met(3, 3), met(3, 12), met(4, 15), met(9, 36), met(10, 1000)] == [
+        *(False, True, False, True, False, True)
+    ]
 
 
-def test_a_quarter_is_no_mass_loss_and_one_more_is() -> None:
-    quarter, more = Fleet(16), Fleet(16)
-    quarter.kill(0, 4, 8, 12)
-    more.kill(0, 4, 8, 12, 14)
-    quarter.live(TTL + BEAT)
-    more.live(TTL + BEAT)
-    assert quarter.paged == {0, 4, 8, 12}
-    assert more.members == {0, 4, 8, 12, 14}
-    assert more.paged == set()
+def test_a_loss_is_named_after_the_earliest_deadline_and_keeps_names_apart() -> None:
+    members = [Death(5, 5.05, b"b"), Death(5, 5.0, b"c"), Death(4, 5.2, b"a")]
+    assert named(members, ()) == Loss(b"b", 4), "within 100 ms the first by name"
+    assert named(members, {b"b"}) == Loss(b"c", 4)
+    assert named(members, {b"a", b"b", b"c"}) == Loss(b"b", 4)
+    losses = {Loss(b"x", 0.0), Loss(b"y", 20.0)}
+    assert [joined(Death(died, died, b"z"), losses, TTL) for died in (30.0, 50.0, 51.0)] == [
+        *(Loss(b"x", 0.0), Loss(b"y", 20.0), None)
+    ]
 
 
-def test_a_host_with_three_of_forty_nodes_is_no_mass_loss() -> None:
-    fleet = Fleet(40)
-    fleet.kill(1, 20, 39)
-    fleet.live(TTL + BEAT)
-    assert fleet.paged == {1, 20, 39}
-    assert fleet.members == set()
+def test_four_of_six_that_beat_in_step_are_one_page() -> None:
+    for step in (0.0, 0.01, 1.0):
+        fleet = Fleet(6, step)
+        fleet.kill(0, 1, 2, 3)
+        fleet.run(TTL + BEAT)
+        assert fleet.pages == ([], [[0, 1, 2, 3]])
+        assert max(fleet.delays) <= 1.5 * BEAT + 0.1
+        loss = fleet.looks.judge.view().losses[0]
+        assert loss.name == b"00"
+        assert [change.after for change in fleet.looks.changes if change.kind is Kind.MASS_LOSS] == ["lost together"]
 
 
-def test_ten_of_many_are_a_mass_loss_whatever_their_share() -> None:
-    fleet = Fleet(100)
-    lost = set(range(0, 100, 10))
-    fleet.kill(*lost)
-    fleet.live(TTL + BEAT)
-    assert fleet.members == lost
-    assert fleet.paged == set()
+def test_single_deaths_beside_each_other_have_a_page_each_at_once() -> None:
+    """One node is killed every five or six seconds: at most nine heartbeats end within one TTL."""
+    for every in (5.0, 6.0):
+        fleet = Fleet(60, 0.17)
+        for number in range(24):
+            fleet.kill(number * 7 % 60)
+            fleet.run(every)
+        fleet.run(TTL)
+        alone, lost = fleet.pages
+        assert (len(alone), lost) == (24, [])
+        assert max(fleet.delays) < 0.1
 
 
-def test_a_third_of_the_fleet_scaled_down_by_sigkill_is_a_mass_loss() -> None:
-    fleet = Fleet(9)
-    fleet.kill(0, 4, 8)
-    fleet.live(TTL + BEAT)
-    assert fleet.members == {0, 4, 8}
+def test_eight_of_sixty_within_ten_seconds_are_eight_pages() -> None:
+    fleet = Fleet(60, 0.17)
+    for number in range(8):
+        fleet.kill(number * 7)
+        fleet.run(1.25)
+    fleet.run(TTL + BEAT)
+    assert (len(fleet.pages[0]), fleet.pages[1]) == (8, [])
 
 
-def test_a_rolling_restart_that_kills_one_node_after_another_is_no_mass_loss() -> None:
-    fleet = Fleet(12)
+def test_twelve_of_sixty_within_a_second_or_within_thirty() -> None:
+    fleet = Fleet(60, 0.17)
+    fleet.kill(*range(0, 60, 5))
+    fleet.run(TTL + BEAT)
+    assert (fleet.pages[0], [len(members) for members in fleet.pages[1]]) == ([], [12])
+    fleet = Fleet(60, 0.17)
     for number in range(12):
-        fleet.kill(number)
-        fleet.live(20)
-        fleet.start(number)  # before its heartbeat ends
-    assert fleet.paged == set()
-    for number in range(12):
-        fleet.kill(number)
-        fleet.live(TTL + BEAT)  # each one is dead for a while
-        fleet.start(number)
-    assert fleet.paged == set(range(12))
-    assert fleet.members == set()
+        fleet.kill(number * 5)
+        fleet.run(2.5)
+    fleet.run(TTL + BEAT)
+    alone, lost = fleet.pages
+    assert len(lost) == 1
+    assert len(alone) + len(lost[0]) == 12
+    assert fleet.looks.judge.view().losses[0].first > max(
+        change.died or 0 for change in fleet.looks.changes if change.after == State.OFFLINE and not change.loss
+    ), "those that came before keep their pages"
 
 
-def test_single_death_in_a_quiet_fleet_is_not_held_back() -> None:
-    fleet = Fleet(20)
-    fleet.kill(3)
-    fleet.live(TTL)
-    (death,) = [change for change in fleet.changes if change.after is State.OFFLINE]
-    assert death.at - fleet.ends[fleet.names[3]] <= 0.25
-
-
-def test_death_among_late_nodes_that_recover_is_told_once_they_have() -> None:
+def test_death_is_held_back_while_others_are_late_and_told_once_they_beat() -> None:
     fleet = Fleet(6)
+    fleet.kill(0, 1, 2, 3)
+    fleet.run(fleet.ends_in(0) - 1)
+    for number in (1, 2, 3):
+        fleet.revive(number)
+    fleet.run(2)
+    assert fleet.pages == ([0], [])
+    fleet = Fleet(6, 1.6)
+    fleet.kill(0, 1, 2, 3)
+    fleet.run(fleet.ends_in(0) + 1)
+    held = [change for change in fleet.looks.changes if change.after == State.UNDECIDED]
+    assert [change.why for change in held][:1] == ["its death may be part of a mass loss"]
+
+
+def test_second_loss_has_a_name_of_its_own_and_members_count_once() -> None:
+    fleet = Fleet(20, forget_rehomed_after=3600.0)
+    fleet.looks.judge.let_go(Leftovers(), fleet.looks.now)
     fleet.kill(*range(6))
-    fleet.live(TTL - BEAT + 1)  # the first heartbeat has ended, or will in a moment
-    while not fleet.judge.undecided():
-        fleet.live(0.25)
-    fleet.start(*range(1, 6))
-    fleet.start(0)
-    fleet.kill(*(i for i in range(6) if fleet.names[i] in fleet.judge.undecided()))
-    before = fleet.now
-    fleet.live(16)
-    assert fleet.members == set()
-    assert fleet.now - before <= 16.25
-    assert len(fleet.paged) <= 1
+    fleet.run(TTL)
+    moved = frozenset(fleet.names[:6])
+    fleet.looks.judge.let_go(Leftovers(rehomed=moved), fleet.looks.now)
+    fleet.looks.see()
+    view = fleet.looks.judge.view()
+    assert (view.losses, view.counts[State.FORGOTTEN]) == ((), 6), "members whose work has moved are forgotten at once"
+    assert [change.after for change in fleet.looks.changes if change.kind is Kind.MASS_LOSS] == [
+        "lost together",
+        "over",
+    ]
+    fleet.kill(*range(6, 12))
+    fleet.run(TTL + BEAT)
+    assert [loss.name for loss in fleet.looks.judge.view().losses] == [b"06"]
+    assert fleet.pages == ([], [list(range(6)), list(range(6, 12))])
 
 
-def test_member_that_is_back_is_no_member_and_the_others_have_no_page() -> None:
-    fleet = Fleet(100)
-    fleet.kill(*range(100))
-    fleet.live(TTL + BEAT)
-    assert len(fleet.members) == 100
-    fleet.start(*range(90))
-    fleet.live(60)
-    assert fleet.members == set(range(90, 100))
-    assert fleet.singles == set()
-
-
-def test_member_that_is_back_and_dies_again_has_a_page_of_its_own() -> None:
-    fleet = Fleet(6)
-    fleet.kill(0, 2, 3, 5)
-    fleet.live(60)
-    fleet.start(0)
-    fleet.live(5)
+def test_two_losses_with_members_have_two_names() -> None:
+    fleet = Fleet(20)
+    fleet.kill(*range(6))
+    fleet.run(60)
+    fleet.kill(*range(6, 12))
+    fleet.run(TTL + BEAT)
+    assert [loss.name for loss in fleet.looks.judge.view().losses] == [b"00", b"06"]
+    fleet.revive(0)
+    fleet.run(5)
+    assert [loss.name for loss in fleet.looks.judge.view().losses] == [b"00", b"06"], "it keeps its name"
     fleet.kill(0)
-    fleet.live(TTL + 1)
-    assert fleet.members == {2, 3, 5}
-    assert fleet.singles == {0}
+    fleet.run(TTL + BEAT)
+    assert fleet.pages[0] == [0], "who was back dies a death of its own"
 
 
-def test_node_whose_page_was_sent_before_the_loss_was_seen_counts_and_keeps_its_page() -> None:
+def test_loss_lasts_until_each_member_is_back_gone_or_forgotten() -> None:
+    fleet = Fleet(4, forget_after=100.0)
+    fleet.kill(0, 1, 2)
+    fleet.run(TTL)
+    fleet.revive(0)
+    fleet.run(5)
+    looks = fleet.looks
+    assert len(looks.judge.view().losses) == 1
+    looks.see({fleet.names[1]: GONE}, 0.1)
+    assert len(looks.judge.view().losses) == 1
+    looks.see({fleet.names[2]: CRASHED}, 101)
+    assert looks.judge.view().losses == ()
+    assert looks.changes[-1].kind is Kind.MASS_LOSS
+
+
+def test_what_is_offline_at_the_start_or_lost_alone_before_counts_for_nothing() -> None:
+    looks = Looks()
+    looks.judge.let_go(None, 0)
+    looks.see({b"%d" % number: CRASHED for number in range(20)})
+    looks.see({b"%d" % number: CRASHED for number in range(20)}, 1)
+    assert looks.judge.view().losses == ()
     fleet = Fleet(6)
     fleet.kill(0)
-    fleet.live(25)
+    fleet.run(3 * TTL)
     fleet.kill(1, 2)
-    fleet.live(TTL + BEAT)
-    assert fleet.singles == {0}
-    assert fleet.members == {1, 2}
+    fleet.run(TTL + BEAT)
+    assert fleet.pages == ([0, 1, 2], [])
 
 
-def test_node_that_was_offline_before_the_loss_does_not_count() -> None:
+def test_undecided_nodes_die_when_they_are_declared_dead() -> None:
+    looks, names = Looks(), [b"%d" % number for number in range(5)]
+    looks.see({name: living(TTL - number) for number, name in enumerate(names)})
+    looks.fault(run_id="run-2")
+    looks.wait(TTL + BEAT + BEAT, dict.fromkeys(names, CRASHED))
+    lost = [change for change in looks.changes if change.after == State.OFFLINE]
+    assert {change.loss for change in lost} == {looks.judge.view().losses[0]}
+    assert not any(change.exact for change in lost)
+
+
+@pytest.mark.parametrize("silent", ["", "b"])
+def test_nodes_whose_primary_cannot_be_read_are_not_late(silent: str) -> None:
+    looks = Looks(cluster())
+    names = {b"a1": living(5), b"b1": living(6), b"b2": living(6)}
+    looks.see(names)
+    looks.server = cluster(*silent.upper())
+    looks.see(names, 0.5)
+    assert looks.see({b"a1": CRASHED}, 5) == [State.OFFLINE if silent else State.UNDECIDED]
+
+
+def test_restored_members_are_of_one_loss() -> None:
     fleet = Fleet(6)
-    fleet.kill(0)
-    fleet.live(120)
-    fleet.kill(1, 2)
-    fleet.live(TTL + BEAT)
-    assert fleet.members == set()
-    assert fleet.singles == {0, 1, 2}
-
-
-def test_share_is_not_taken_of_the_nodes_that_were_offline_before() -> None:
-    fleet = Fleet(11)
-    fleet.kill(0, 1)
-    fleet.live(120)
-    fleet.kill(4, 6, 8)  # of nine
-    fleet.live(TTL + BEAT)
-    assert fleet.singles == {0, 1}
-    assert fleet.members == {4, 6, 8}
-
-
-def test_nodes_that_are_offline_at_the_start_are_no_mass_loss() -> None:
-    fleet = Fleet(1)
-    names = tuple(b"left%d" % i for i in range(20))
-    for _ in range(3):
-        fleet.now += 0.25
-        fleet.judge.judge(reading_of(dict.fromkeys(names, CRASHED), fleet.now, SERVER, names))
-    assert len(fleet.judge.offline()) == 20
-    assert fleet.members == set()
-
-
-def test_the_loss_lasts_while_a_member_is_out() -> None:
-    fleet = Fleet(6)
-    fleet.kill(0, 2, 3, 5)
-    fleet.live(TTL + BEAT)
-    began = fleet.judge.mass_loss_since()
-    assert began is not None
-    fleet.live(600)
-    assert fleet.judge.mass_loss_since() == began
-    fleet.start(0, 2, 3)
-    fleet.live(BEAT)
-    assert fleet.judge.mass_loss_since() == began
-    fleet.start(5)
-    fleet.live(BEAT)
-    assert fleet.judge.mass_loss_since() is None
-
-
-def test_member_that_is_gone_or_forgotten_is_no_member() -> None:
-    fleet = Fleet(6, forget_after=100)
-    fleet.kill(0, 2, 3, 5)
-    fleet.live(60)
-    fleet.stopped.add(fleet.names[0])
-    fleet.live(1)
-    assert fleet.members == {2, 3, 5}
-    fleet.live(100)
-    assert fleet.members == set()
-    assert fleet.judge.mass_loss_since() is None
-
-
-def test_member_that_discovery_finds_no_longer_is_no_member() -> None:
-    fleet = Fleet(6)
-    fleet.kill(0, 2, 3, 5)
-    fleet.live(60)
-    fleet.judge.keep(fleet.names[1:])
-    assert fleet.members == {2, 3, 5}
-    assert set(fleet.judge.offline()) == {fleet.names[number] for number in (2, 3, 5)}
-    assert fleet.judge.offline_since(fleet.names[0]) == (None, None)
-
-
-def test_nodes_that_redis_lost_and_that_died_are_declared_together() -> None:
-    fleet = Fleet(5)
-    restarted = type(SERVER)("run-2", "master")
-    names = fleet.names
-    died = fleet.now
-    while fleet.now < died + TTL + BEAT + 1:
-        fleet.now += 0.25
-        fleet.judge.judge(reading_of(dict.fromkeys(names, GONE), fleet.now, restarted, names))
-    assert fleet.members == {0, 1, 2, 3, 4}
-    assert fleet.paged == set()
-
-
-@pytest.mark.parametrize(("nodes", "ratio", "many"), [(2, 0.25, 10), (3, 0.1, 10), (4, 0.9, 2)])
-def test_thresholds_are_settings(nodes: int, ratio: float, many: int) -> None:
-    fleet = Fleet(6, Thresholds(nodes, ratio, many))
-    dead = (0, 3) if min(nodes, many) == 2 else (0, 3, 5)
-    fleet.kill(*dead)
-    fleet.live(TTL + BEAT)
-    assert fleet.members == set(dead)
-
-
-# --- the edges, each ruling by itself ----------------------------------------------------------
-
-
-@pytest.fixture
-def rules() -> MassLoss:
-    return MassLoss(TTL, BEAT, Thresholds())
-
-
-@pytest.mark.parametrize(
-    ("dead", "before", "met"),
-    [(2, 2, False), (3, 11, True), (3, 12, False), (4, 16, False), (5, 16, True), (9, 100, False), (10, 100, True)],
-)
-def test_three_and_more_than_a_quarter_or_ten_are_a_mass_loss(dead: int, before: int, met: bool) -> None:  # noqa: FBT001
-    assert Thresholds().met(dead, before) is met
-
-
-@pytest.mark.parametrize(("ended", "ruling"), [(TTL, Ruling.MEMBER), (TTL + 0.1, Ruling.SINGLE)])
-def test_deaths_within_a_ttl_of_each_other_count_together(rules: MassLoss, ended: float, ruling: Ruling) -> None:
-    assert rules.rule({b"a": 0.0}, 0.0, alive=6, late=0) == {b"a": Ruling.SINGLE}
-    both = {b"b": ended, b"c": ended}
-    assert rules.rule(both, ended, alive=5, late=0) == dict.fromkeys(both, ruling)
-
-
-def test_death_of_before_counts_in_a_fleet_that_is_read_rarely(rules: MassLoss) -> None:
-    rules.rule({b"a": 0.0}, 10.0, alive=6, late=0)
-    both = {b"b": 25.0, b"c": 26.0}
-    assert rules.rule(both, 40.0, alive=5, late=0) == dict.fromkeys(both, Ruling.MEMBER)
-
-
-def test_share_is_taken_of_the_nodes_that_were_alive_before_the_first_death(rules: MassLoss) -> None:
-    rules.rule({b"a": 0.0}, 0.0, alive=12, late=0)
-    both = {b"b": 5.0, b"c": 5.0}
-    assert rules.rule(both, 5.0, alive=11, late=0) == dict.fromkeys(both, Ruling.SINGLE)
-
-
-def test_node_with_a_page_of_its_own_that_is_back_counts_no_longer(rules: MassLoss) -> None:
-    rules.rule({b"a": 0.0}, 0.0, alive=6, late=0)
-    rules.leave(b"a")
-    both = {b"b": 5.0, b"c": 5.0}
-    assert rules.rule(both, 5.0, alive=6, late=0) == dict.fromkeys(both, Ruling.SINGLE)
-
-
-def test_node_whose_death_was_held_back_and_that_is_back_counts_no_longer(rules: MassLoss) -> None:
-    assert rules.rule({b"a": 0.0}, 0.0, alive=6, late=3) == {b"a": Ruling.HELD}
-    assert rules.held == {b"a"}
-    rules.leave(b"a")
-    assert rules.held == set()
-    both = {b"b": 5.0, b"c": 5.0}
-    assert rules.rule(both, 5.0, alive=6, late=0) == dict.fromkeys(both, Ruling.SINGLE)
-
-
-def test_member_that_is_back_and_dies_again_at_once_has_a_page_of_its_own(rules: MassLoss) -> None:
-    three = {b"a": 0.0, b"b": 1.0, b"c": 2.0}
-    assert rules.rule(three, 2.0, alive=6, late=0) == dict.fromkeys(three, Ruling.MEMBER)
-    rules.leave(b"a")
-    assert rules.rule({b"a": 20.0}, 20.0, alive=4, late=0) == {
-        b"a": Ruling.SINGLE
-    }  # its TTL is shorter than the set one
-    assert rules.members == {b"b", b"c"}
-
-
-def test_death_is_held_back_for_a_beat_and_a_half_at_most(rules: MassLoss) -> None:
-    for now in (0.0, 10.0, 14.9):
-        assert rules.rule({b"a": 0.0}, now, alive=6, late=3) == {b"a": Ruling.HELD}
-    assert rules.rule({b"a": 0.0}, 15.0, alive=6, late=3) == {b"a": Ruling.SINGLE}
-
-
-def test_late_nodes_of_a_sample_stand_for_their_share_of_the_fleet() -> None:
-    lives = (-2, -1, 0, 1, 11_999, 12_000)
-    reading = replace(reading_of({}), ttl_ms=lives)
-    assert count_late(reading, 12, TTL) == 4, "two of six live heartbeats have less than 0.4 of their life left"
-
-
-def test_restored_members_are_of_one_loss_if_they_died_within_a_ttl(rules: MassLoss) -> None:
-    for name, ended in ((b"b", 20.0), (b"a", 0.0), (b"far", 60.0)):
-        rules.restore(name, ended)
-    assert [(loss.first, loss.members) for loss in rules.losses] == [(0.0, {b"a", b"b"}), (60.0, {b"far"})]
-    assert rules.rule({b"c": TTL}, TTL, alive=6, late=0) == {b"c": Ruling.MEMBER}
-    assert rules.members == {b"a", b"b", b"c", b"far"}
+    fleet.kill(0, 1, 2, 3)
+    fleet.run(TTL + BEAT)
+    again = Looks(earlier=[change for change in fleet.looks.changes if change.kind is Kind.NODE])
+    again.see(fleet.pairs(fleet.looks.now, fleet.names))
+    assert again.judge.view().losses == fleet.looks.judge.view().losses
+    assert {name for name, each in again.judge.view().absent.items() if each.change.loss} == set(fleet.names[:4])
+    assert [change.kind for change in again.changes if change.kind is Kind.MASS_LOSS] == []

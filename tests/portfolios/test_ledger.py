@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.liveness.states import State
+from exporter.liveness import State
 from exporter.portfolios.ledger import ORPHANED_NODE, Ledger, NodeReport, PortfolioState, Reason, ledger_of
 from portfolio_example import EXPECTED, LISTS, PLAN, STATES
 
@@ -59,12 +59,6 @@ def test_label_is_the_planned_node_or_the_first_that_has_it() -> None:
 def test_first_node_by_name_stands_for_all_that_have_it_loaded() -> None:
     ledger = ledger_of({}, [NodeReport(name, State.ONLINE, (b"p",)) for name in (b"c", b"a", b"b")])
     assert ledger.loaded == {b"p": b"a"}
-
-
-def test_portfolio_that_two_nodes_had_and_none_has_any_more_counts_as_duplicated_for_one_read() -> None:
-    before = [NodeReport(name, State.ONLINE, (b"p",)) for name in (b"a", b"b")]
-    ledger = ledger_of({b"p": b"a"}, [node._replace(loaded=()) for node in before], before)
-    assert states_of(ledger) == {b"p": ("duplicated", None)}
 
 
 def test_portfolio_that_an_undecided_node_may_trade_is_never_untraded() -> None:
@@ -146,15 +140,3 @@ def test_node_that_becomes_undecided_adds_nothing_to_untraded(
     online = [node._replace(state=State.ONLINE) if node.name == name else node for node in fleet]
     undecided = [node._replace(state=State.UNDECIDED) if node.name == name else node for node in fleet]
     assert untraded(ledger_of(plan, undecided)) <= untraded(ledger_of(plan, online))
-
-
-@given(plans, fleets, st.data())
-def test_portfolio_on_an_online_list_of_either_reading_is_not_untraded(
-    plan: Mapping[bytes, bytes], fleet: Sequence[NodeReport], data: st.DataObject
-) -> None:
-    lists = st.one_of(st.none(), st.lists(st.sampled_from(PORTFOLIOS), unique=True).map(tuple))
-    earlier = [node._replace(loaded=data.draw(lists)) for node in fleet]
-    ledger = ledger_of(plan, fleet, earlier)
-    for portfolio in untraded(ledger):
-        assert not loaded_online(fleet, portfolio)
-        assert not loaded_online(earlier, portfolio)

@@ -126,7 +126,7 @@ def test_possible_values_are_those_between_the_last_sure_write_and_the_end() -> 
 def test_scrape_and_json_become_the_same_answer() -> None:
     text = 'ginkgo_redis_up 1\nginkgo_node_up{node_id="a"} 1\nginkgo_node_queue_size{node_id="a"} 3\n'
     row = '{"redis_up": true, "nodes": [{"node_id": "a", "state": "online", "queue_size": 3}]}'
-    scrape, api = of_scrape(1, 2, text), of_json("JSON", 1, 2, row)
+    scrape, api = of_scrape(1, 2, text), of_json(1, 2, row)
     assert (scrape.states, scrape.values) == (api.states, api.values) == ({"a": ONLINE}, {"a": {"queue_size": 3}})
     assert TTL == 3
     assert isinstance(Truth().recorder, Recorder)

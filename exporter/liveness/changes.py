@@ -1,0 +1,182 @@
+"""What the judge tells others: the change log with its evidence, and a view of all that is not as it should be.
+
+Journal, alerts, log lines and what a restart restores are folds of the log. All values are immutable, and all times are
+monotonic seconds; ``View.unix`` converts them.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from exporter.liveness.mass_loss import Loss
+from exporter.source.reading import Server
+
+NEVER: Final = float("-inf")
+"""A time before all times."""
+WINDOW: Final = 120.0
+"""Seconds over which the times are added up in which Redis could not be read."""
+
+
+class State(StrEnum):
+    """The state of a node."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+    UNDECIDED = "undecided"
+    """The node has no heartbeat, but it may be alive: a gap or a mass loss may explain that."""
+    FORGOTTEN = "forgotten"
+    """The node is offline, and only counted."""
+    GONE = "gone"
+    """The node stopped gracefully, or never existed: nothing is exported."""
+
+
+class Kind(StrEnum):
+    """What has changed."""
+
+    NODE = "node"
+    REDIS = "redis"
+    MASS_LOSS = "mass_loss"
+
+
+class Gap(NamedTuple):
+    """A time without chance; ``why`` is what was wrong at its end."""
+
+    start: float
+    end: float
+    why: str
+
+
+class Evidence(NamedTuple):
+    """What was known when a state changed; None for what the look did not show.
+
+    Attributes:
+        ttl_ms: The PTTL of the heartbeat, as Redis gave it.
+        hashed: Whether the hash was there.
+        text: What the last heartbeat said.
+        end: When that heartbeat ended, or will.
+        gap: The last time without chance that may excuse the node; of a change of Redis, the time that is over with it.
+        run_id: The run of the Redis that holds the heartbeat.
+        role: The role of that Redis.
+    """
+
+    ttl_ms: int | None = None
+    hashed: bool | None = None
+    text: bytes | None = None
+    end: float | None = None
+    gap: Gap | None = None
+    run_id: str = ""
+    role: str = ""
+
+
+class Change(NamedTuple):
+    """A change of a node, of Redis, or of a mass loss.
+
+    Attributes:
+        name: The node; the address of the Redis, empty for a single server; or the name of the mass loss.
+        before: The state before; None if it was unknown.
+        after: The state now: a ``State``, or words of ``chance`` and ``table``.
+        at: When the look began that showed it; of a change of Redis, when it answered.
+        why: The rule that decided, or the error of Redis.
+        died: When the node died; None unless it is offline or forgotten.
+        exact: Whether that is the end of its heartbeat.
+        loss: The mass loss that the node is a member of, or that has changed.
+        evidence: What was known.
+        kind: What has changed.
+    """
+
+    name: bytes
+    before: str | None
+    after: str
+    at: float
+    why: str = ""
+    died: float | None = None
+    exact: bool = False
+    loss: Loss | None = None
+    evidence: Evidence = Evidence()
+    kind: Kind = Kind.NODE
+
+
+class Absent(NamedTuple):
+    """A node that does not beat, or of which that is unknown.
+
+    Attributes:
+        change: Its last change, which says its state and since when it is dead.
+        text: What its last heartbeat said; None if no heartbeat was ever seen.
+        end: When that heartbeat ended, or will.
+        why: Why it has this state, as far as is known now.
+        gap: The last gap that may excuse it.
+        until: When it can be called dead if it does not beat; None if it is dead, or that is unknown.
+        looked: When the last look at it began.
+    """
+
+    change: Change
+    text: bytes | None = None
+    end: float | None = None
+    why: str = ""
+    gap: Gap | None = None
+    until: float | None = None
+    looked: float = NEVER
+
+
+class Verdicts(NamedTuple):
+    """The states of the nodes of one reading.
+
+    Attributes:
+        states: The states, in the order of the reading's names.
+        absent: The nodes that do not beat, by their positions in the reading.
+    """
+
+    states: Sequence[State]
+    absent: Mapping[int, Absent]
+
+
+class Outage(NamedTuple):
+    """A time in which Redis cannot be read: since when, and the last error."""
+
+    since: float
+    error: str
+
+
+class View(NamedTuple):
+    """All that others need to know, at one moment.
+
+    Attributes:
+        absent: The nodes that do not beat, by name.
+        counts: How many nodes are in each state.
+        losses: The mass losses that have members, the earliest first.
+        server: What Redis said last; None before its first answer.
+        answered: When it said that.
+        answers: When the Redis of each address answered last.
+        refused_since: Since when a Redis is taken to refuse writes; None while all take them.
+        excused: Whether a gap may still excuse a missing heartbeat.
+        calm: Whether all of Redis answers, no gap counts, and no node is undecided.
+        outage: The time in which Redis cannot be read, if it lasts.
+        outages: The begin and the end of each latest time in which Redis could not be read, that one included.
+        epoch: Unix time at the monotonic time 0.
+    """
+
+    absent: Mapping[bytes, Absent]
+    counts: Mapping[State, int]
+    losses: Sequence[Loss]
+    server: Server | None
+    answered: float
+    answers: Mapping[str, float]
+    refused_since: float | None
+    excused: bool
+    calm: bool
+    outage: Outage | None
+    outages: Sequence[tuple[float, float]]
+    epoch: float
+
+    def heard(self, name: bytes) -> float:
+        """Return when all Redis that hold a node's keys have last answered."""
+        holders = self.server.holders(name) if self.server else ()
+        return min((self.answers.get(address, NEVER) for address in holders), default=NEVER)
+
+    def unreadable(self, now: float) -> float:
+        """Return for how many of the last ``WINDOW`` seconds Redis could not be read."""
+        return sum(max(0.0, min(end, now) - max(start, now - WINDOW)) for start, end in self.outages)
+
+    def unix(self, at: float) -> float:
+        """Return the Unix time of a monotonic time."""
+        return round(self.epoch + at, 3)

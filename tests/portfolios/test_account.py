@@ -1,0 +1,128 @@
+"""What lasts from one ledger to the next, and which dead nodes have left nothing but a hash."""
+
+from collections.abc import Mapping
+
+from exporter.liveness import Leftovers, State
+from exporter.portfolios.account import EarlierFault, History, leftovers_of
+from exporter.portfolios.ledger import FAULTS, ORPHANED_NODE, Ledger, NodeReport, PortfolioState, ledger_of
+
+Loaded = Mapping[bytes, tuple[bytes, ...]]
+
+
+def ledger(plan: Mapping[bytes, bytes], lists: Loaded, *undecided: bytes) -> Ledger:
+    nodes = [
+        NodeReport(name, State.UNDECIDED if name in undecided else State.ONLINE, ids) for name, ids in lists.items()
+    ]
+    return ledger_of(plan, nodes)
+
+
+def shown(found: Ledger) -> dict[bytes, str]:
+    """Return the states of all portfolios that are not traded."""
+    return {name: each.state.value for name, each in found.abnormal.items()}
+
+
+def history(most: int = 100, earlier: Mapping[str, EarlierFault] | None = None) -> History:
+    return History(most, earlier or {})
+
+
+def test_what_is_new_counts_from_the_second_read_in_a_row_and_lasts_since_the_first() -> None:
+    told, plan = history(), {b"p": b"a", b"q": b"a"}
+    good, bad = ledger(plan, {b"a": (b"p", b"q"), b"b": ()}), ledger(plan, {b"a": (), b"b": (b"q",)})
+    twice = ledger(plan, {b"a": (b"p", b"q"), b"b": (b"p",)})
+    assert shown(told.note(good, 10)) == {}
+    assert shown(told.note(bad, 20)) == {b"q": "misplaced"}
+    assert told.shown
+    assert (told.shown.counts[PortfolioState.TRADED], told.since) == (1, {b"q": 20})
+    assert shown(told.note(good, 30)) == {}, "found once: p has moved while the lists were read"
+    told.note(bad, 40)
+    assert shown(told.note(bad, 50)) == {b"p": "untraded", b"q": "misplaced"}, "the same ledger confirms itself"
+    assert told.since == {b"p": 40, b"q": 40}
+    assert shown(told.note(twice, 60)) == {b"p": "untraded"}
+    assert shown(told.note(ledger(plan, {b"a": (b"p", b"q"), b"b": (b"p",)}), 70)) == {b"p": "duplicated"}
+    assert told.since == {b"p": 60}
+
+
+def test_what_was_not_known_before_is_unknown_for_one_read_but_for_the_first_ledger() -> None:
+    told, plan = history(), {b"p": b"a"}
+    assert shown(told.note(ledger(plan, {b"a": ()}), 10)) == {b"p": "untraded"}
+    both = ledger({**plan, b"new": b"a"}, {b"a": ()})
+    assert shown(told.note(both, 20)) == {b"p": "untraded", b"new": "unknown"}
+    assert shown(told.note(both, 30)) == {b"p": "untraded", b"new": "untraded"}
+    assert told.since == {b"p": 10, b"new": 20}
+
+
+def test_since_goes_through_other_reasons_unknown_states_and_restarts() -> None:
+    told, plan = history(), {b"p": b"a"}
+    told.note(ledger(plan, {b"a": ()}), 10)
+    told.note(ledger({b"p": b"b"}, {b"a": ()}), 20)
+    assert told.since == {b"p": 10}, "another reason is no other state"
+    told.note(ledger(plan, {b"a": ()}, b"a"), 30)
+    assert (told.since, told.listed) == ({}, ())
+    told.note(ledger(plan, {b"a": ()}), 40)
+    told.note(ledger(plan, {b"a": ()}), 50)
+    assert told.since == {b"p": 10}
+    earlier = {"p": EarlierFault("untraded", 10), "q": EarlierFault("untraded", 10), "r": EarlierFault("untraded", 900)}
+    again = history(earlier=earlier)
+    again.note(ledger({b"p": b"a", b"r": b"a"}, {b"a": (b"q",)}, b"a"), 60)
+    again.note(ledger({b"p": b"a", b"r": b"a"}, {b"a": (b"q",)}), 70)
+    again.note(ledger({b"p": b"a", b"r": b"a"}, {b"a": (b"q",)}), 80)
+    assert again.since == {b"p": 10, b"q": 70, b"r": 60}, "q has another fault, and no fault begins after it was read"
+
+
+def test_longest_lasting_faults_are_listed_and_the_rest_only_known() -> None:
+    assert set(PortfolioState) - set(FAULTS) == {PortfolioState.TRADED, PortfolioState.UNKNOWN}
+    told = history(2)
+    told.note(ledger({b"z": b"x"}, {}), 10)
+    many = ledger({b"a": b"x", b"b": b"x", b"c": b"x", b"z": b"x"}, {})
+    told.note(many, 20)
+    told.note(many, 30)
+    assert [(fault.since, fault.portfolio.id) for fault in told.listed] == [(10, b"z"), (20, b"a")]
+    assert len(told.since) == 4
+
+
+def test_another_plan_is_a_change_and_the_first_one_is_none() -> None:
+    told, seen = history(), []
+    plans = ({b"p": b"a", b"q": b"a"}, {b"q": b"a", b"p": b"a"}, {b"q": b"a", b"p": b"b"}, {})
+    for at, plan in enumerate(plans):
+        told.note(ledger(plan, {b"a": ()}), at)
+        seen.append((told.plan_changes, told.plan_changed_at))
+    assert seen == [(0, None), (0, None), (1, 2), (2, 3)]
+
+
+def test_portfolio_is_dropped_if_two_reads_find_it_in_no_plan_and_on_no_node_that_may_live() -> None:
+    told = history()
+    plan = {b"loaded": b"a", b"nowhere": b"a", b"maybe": b"b", b"stays": b"a", b"returns": b"a"}
+    lists = {b"a": (b"loaded",), b"b": (b"maybe",)}
+    for found, dropped in (
+        (ledger(plan, lists, b"b"), 0),
+        (ledger({b"stays": b"a"}, lists, b"b"), 0),
+        (ledger({b"stays": b"a", b"returns": b"a"}, lists, b"b"), 1),
+        (ledger({b"returns": b"a"}, lists, b"b"), 1),
+        (ledger({b"returns": b"a"}, lists, b"b"), 2),
+    ):
+        told.note(found, 10)
+        assert told.dropped == dropped
+    assert told.dropped == 2
+
+
+def test_dead_node_is_rehomed_or_needed_by_plan_and_lists() -> None:
+    new = NodeReport(b"new", State.ONLINE, (b"p", b"q"))
+    moved = {b"p": b"new", b"q": b"new"}
+    old = NodeReport(b"old", State.OFFLINE, (b"p", b"q"))
+    rehomed, needed, neither = Leftovers(rehomed=frozenset([b"old"])), Leftovers(frozenset([b"old"])), Leftovers()
+    cases = [
+        (moved, old, rehomed),
+        (moved, old._replace(state=State.FORGOTTEN, loaded=(b"p",)), rehomed),
+        (moved, old._replace(loaded=()), neither),  # an empty list is no moved work
+        (moved, old._replace(loaded=None), neither),
+        (moved, old._replace(state=State.ONLINE, loaded=(b"r",)), neither),
+        (moved, old._replace(state=State.UNDECIDED), neither),
+        (moved, old._replace(loaded=(b"p", b"dropped")), needed),
+        (moved | {b"r": b"old"}, old, needed),
+        (moved | {b"r": b"new"}, old._replace(loaded=(b"p", b"r")), neither),  # untraded, and planned on a known node
+        (moved | {b"r": ORPHANED_NODE}, old._replace(loaded=(b"p", b"r")), needed),
+        ({}, old, neither),
+        ({b"p": ORPHANED_NODE}, old, neither),
+    ]
+    found = [leftovers_of(ledger_of(plan, [new, node]), [new, node]) for plan, node, _ in cases]
+    assert found == [expected for *_, expected in cases]

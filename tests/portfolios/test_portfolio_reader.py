@@ -1,0 +1,225 @@
+"""The account, read after read: lists, plan, states and workers, from what a source would reply."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from redis.exceptions import ResponseError
+
+from exporter.errors import SourceError
+from exporter.liveness import State
+from exporter.portfolios.account import Account
+from exporter.portfolios.reader import MOST_LOADED, PortfolioReader, parse_loaded
+from exporter.settings import load
+from exporter.source.gather import Gathered
+from exporter.source.plan import Plan
+from portfolio_example import EXPECTED, PLAN, RAW_LISTS, STATES
+
+ONLINE, OFFLINE, UNDECIDED = State.ONLINE, State.OFFLINE, State.UNDECIDED
+
+
+class Reads:
+    """A reader, and the source that it reads from.
+
+    Attributes:
+        plans: The next plans; the last one stays.
+        hashes: What the states of portfolios hold, by portfolio; None where the primary cannot be read.
+        ttls: The PTTL of each worker's heartbeat.
+        asked: How often what was asked.
+    """
+
+    def __init__(self, **flags: str) -> None:
+        self.now, self.plans = 1000.0, [dict[bytes, bytes]()]
+        self.hashes: dict[bytes, Any] = {}
+        self.ttls: dict[bytes, Any] = {}
+        self.asked, self.invalid = Counter[str](), Counter[str]()
+        settings = load({name.replace("_", ".", 1).replace("_", "-"): text for name, text in flags.items()})
+        reader: Any = PortfolioReader
+        self.reader: PortfolioReader = reader(settings, self, self.count, clock=lambda: self.now)
+
+    def count(self, field: str, ids: Sequence[str]) -> None:
+        self.invalid[field] += len(ids)
+
+    def plan(self, deadline: float) -> Plan:
+        assert deadline == self.now + 5
+        self.asked["plan"] += 1
+        plan = self.plans.pop(0) if len(self.plans) > 1 else self.plans[0]
+        if plan == {b"": b"unreadable"}:
+            raise SourceError("no plan")
+        return Plan(plan, 12.0)
+
+    def gather(self, keys: Sequence[bytes], request: Callable[[bytes], bytes], each: int, deadline: float) -> Gathered:
+        assert (each, deadline) == (1, self.now + 5)
+        self.asked["keys"] += len(keys)
+        replies: list[Any] = []
+        for key in keys:
+            found = self.ttls.get(key, -2) if b"PTTL" in request(key) else self.hashes.get(key[10:-6], [None] * 3)
+            replies.append(None if found is None else (found,))
+        return Gathered(replies, {}, {})
+
+    def read(
+        self,
+        lists: dict[bytes, bytes | None],
+        states: Sequence[State] = (),
+        unread: Sequence[int] = (),
+        workers: Sequence[bytes] | None = (),
+        searched: float = 0.0,
+    ) -> Account | None:
+        names, raw = tuple(lists), list(lists.values())
+        states = states or [ONLINE] * len(names)
+        self.now += 15
+        return self.reader.read(names, states, raw, frozenset(unread), workers, searched, self.now + 1e9, self.now + 5)
+
+
+def shown(account: Account | None) -> dict[bytes, tuple[str, str | None]]:
+    assert account
+    return {each.id: (each.state.value, each.reason and each.reason.value) for each in account.ledger.portfolios()}
+
+
+def test_example_has_every_state_and_reason_and_is_made_once() -> None:
+    reads = Reads()
+    reads.plans = [PLAN]
+    accounts = [reads.read(RAW_LISTS, list(STATES.values())) for _ in range(3)]
+    assert shown(accounts[0]) == EXPECTED
+    assert accounts[0]
+    assert accounts[2]
+    assert accounts[0].ledger is accounts[2].ledger
+    assert reads.invalid == {"loaded_portfolio_ids": 3}, "the list of zeta, at each read"
+    assert accounts[0].planned == {b"alpha": 2, b"beta": 3, b"gamma": 1, b"__ORPHANED__": 2, b"delta": 1, b"zeta": 1}
+    assert reads.reader.planned_nodes == {b"alpha", b"beta", b"gamma", b"delta", b"zeta"}
+    assert accounts[0].idle == 12
+
+
+def test_without_plan_and_lists_there_is_no_account_and_nothing_is_asked() -> None:
+    reads = Reads()
+    for lists in ({}, {b"a": None}, {b"a": b"broken"}):
+        assert reads.read(lists, workers=[b"heartbeat:task_timer:t"]) is None
+    assert reads.asked["keys"] == 0
+    assert shown(reads.read({b"a": b"[]"})) == {}
+
+
+def test_plan_that_is_missing_is_read_twice_only_where_one_may_be_expected() -> None:
+    reads, lists = Reads(), {b"a": b'["p"]'}
+    asked = []
+    for plans in ([{}], [{}], [{b"p": b"a"}], [{}, {b"p": b"a"}], [{}], [{}]):
+        reads.plans, before = list(plans), reads.asked["plan"]
+        account = reads.read(lists)
+        asked.append(reads.asked["plan"] - before)
+    assert asked == [2, 1, 1, 2, 2, 1]
+    assert shown(account) == {b"p": ("unplanned", None)}
+
+
+def test_plan_that_cannot_be_read_ends_nothing() -> None:
+    reads = Reads()
+    reads.plans = [{b"p": b"a"}]
+    first = reads.read({b"a": b"[]"})
+    reads.plans = [{b"": b"unreadable"}]
+    with pytest.raises(SourceError, match="no plan"):
+        reads.read({b"a": b"[]"})
+    reads.plans = [{b"p": b"a"}]
+    again = reads.read({b"a": b"[]"})
+    assert first
+    assert again
+    assert again.since == first.since
+
+
+def test_node_that_cannot_be_read_keeps_its_list_and_its_portfolios_their_since() -> None:
+    reads, lists = Reads(), {b"a": b"[]", b"b": b'["q"]', b"c": b'["r"]'}
+    reads.plans = [{b"p": b"a", b"q": b"b"}]
+    first = reads.read(lists, [ONLINE, ONLINE, OFFLINE])
+    assert shown(first) == {b"p": ("untraded", "undelivered"), b"q": ("traded", None), b"r": ("untraded", "dropped")}
+    away = reads.read(dict.fromkeys(lists), [UNDECIDED] * 3, unread=(0, 1, 2))
+    assert {state for state, _ in shown(away).values()} == {"unknown"}
+    reads.plans = [{b"p": b"a"}]
+    assert shown(reads.read({**lists, b"b": None}, [ONLINE, UNDECIDED, OFFLINE], unread=(1,)))[b"q"] == (
+        "unknown",
+        None,
+    )
+    back = reads.read(lists, [ONLINE, ONLINE, OFFLINE])
+    assert first
+    assert back
+    assert {name: back.since[name] for name in first.since} == first.since
+    assert (back.dropped, back.ledger.abnormal[b"q"].state) == (0, "unplanned")
+
+
+def test_planned_node_that_nobody_has_looked_for_is_not_offline() -> None:
+    reads = Reads()
+    reads.plans = [{b"p": b"new"}]
+    assert shown(reads.read({b"a": b"[]"})) == {b"p": ("unknown", None)}
+    reads.read({b"a": b"[]", b"new": None}, [ONLINE, State.GONE])
+    assert shown(reads.read({b"a": b"[]", b"new": None}, [ONLINE, State.GONE])) == {b"p": ("untraded", "node_offline")}
+
+
+def test_queues_and_positions_count_for_the_node_that_has_the_portfolio_and_for_untraded_ones() -> None:
+    reads = Reads()
+    reads.plans = [{b"p1": b"a", b"p2": b"a", b"p3": b"b", b"lost": b"dead", b"poor": b"dead"}]
+    reads.hashes = {
+        b"p1": [b"7", b"3", b"a"],
+        b"p2": [b"950", b"2", b"a"],
+        b"p3": [b"5", b"1", b"dead"],  # written by another node
+        b"lost": [b"9", b"14", b"dead"],
+        b"poor": [b"x", b"-1", None],
+    }
+    lists = {b"a": b'["p1", "p2"]', b"b": b'["p3"]', b"dead": b'["lost"]'}
+    account = reads.read(lists, [ONLINE, ONLINE, OFFLINE])
+    assert account
+    assert (account.queues, account.node_positions) == ({b"a": 950}, {b"a": 5})
+    assert (account.positions, account.untraded_positions) == ({b"lost": 14}, 14)
+    assert reads.invalid == {"portfolio_queue_size": 1, "position_count": 1}
+    reads.hashes = {b"p1": ResponseError("wrong type"), b"p2": None, b"lost": None}
+    account = reads.read(lists, [ONLINE, ONLINE, OFFLINE])
+    assert account
+    assert (account.queues, account.positions, account.untraded_positions) == ({}, {}, 0)
+    silent = Reads(portfolios_states="false")
+    silent.plans = reads.plans
+    assert silent.read(lists)
+    assert silent.asked["keys"] == 0
+
+
+def test_too_many_loaded_portfolios_are_not_read_and_untraded_ones_are() -> None:
+    reads = Reads()
+    ids = [f"p{number}" for number in range(MOST_LOADED + 1)]
+    reads.plans = [{b"lost": b"dead"}]
+    reads.hashes = {b"lost": [b"1", b"2", b"dead"]}
+    account = reads.read({b"a": str(ids).replace("'", '"').encode(), b"dead": None}, [ONLINE, OFFLINE])
+    assert account
+    assert (reads.asked["keys"], account.untraded_positions) == (1, 2)
+
+
+def test_workers_are_counted_and_none_is_believed_after_a_search_that_began_after_the_last_one_ended() -> None:
+    reads, lists = Reads(), {b"a": b"[]"}
+    timer, data = b"heartbeat:task_timer:t", b"heartbeat:data_worker:d"
+    none = {"task_timer": 0, "data_worker": 0, "backtest_worker": 0}
+
+    def workers(*keys: bytes, searched: float = 0.0) -> Any:
+        account = reads.read(lists, workers=keys, searched=searched)
+        return account and account.workers
+
+    assert workers() == none
+    reads.ttls = {timer: 30_000, data: -1}
+    assert workers(timer, data) == none | {"task_timer": 1}
+    expires = reads.now + 30
+    reads.ttls = {}
+    assert workers(timer, searched=expires - 1) == {"data_worker": 0, "backtest_worker": 0}
+    assert reads.reader.must_search
+    assert workers(searched=expires + 1) == none
+    assert not reads.reader.must_search
+    reads.ttls = {timer: None}
+    assert workers(timer) is None, "its primary cannot be read"
+    account = reads.read(lists, workers=None)
+    assert account
+    assert account.workers is None, "their absence proves nothing now"
+
+
+def test_only_a_json_list_of_strings_says_what_is_loaded() -> None:
+    cases: list[tuple[bytes | None, tuple[bytes, ...] | None]] = [
+        (b"[]", ()),
+        (b'["a", "b", "a"]', (b"a", b"b")),
+        (b'["\\u00e4", "\xc3\xa4"]', ("ä".encode(),)),
+        (b'["\\ud800"]', (b"\xed\xa0\x80",)),
+        *((text, None) for text in (None, b"", b"{}", b'"p"', b"[1]", b'["a", null]', b'["\xff"]', b'["a"')),
+        (b"[" * 100_000, None),
+        (b"[" + b"9" * 10_000 + b"]", None),
+    ]
+    assert [parse_loaded(text) for text, _ in cases] == [ids for _, ids in cases]

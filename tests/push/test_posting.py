@@ -1,0 +1,234 @@
+"""One Alertmanager, as alerts are posted to it: when, what, and what of it is never sent."""
+
+import time
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from structlog.testing import capture_logs
+
+from exporter.journal.event import EventKind, Query
+from exporter.journal.journal import Journal
+from exporter.push.alertmanager import BATCH, Alertmanager, Clocks, Pace
+from exporter.push.alerts import NODE_OFFLINE, Alert, AlertTexts
+from exporter.push.transport import HttpConfig, Transport
+from exporter.telemetry import Telemetry
+from lab.fakes import FakeAlertmanager
+from lab.servers import wait_for
+
+
+class Posting(Alertmanager):
+    """A client of a fake Alertmanager, with a journal, metrics and clocks of its own; the test lets it post.
+
+    Attributes:
+        skipped: Seconds that have passed since the start. Its clocks move with this alone.
+        off: Seconds by which its Unix clock is ahead of that.
+    """
+
+    def __init__(self, fake: FakeAlertmanager, *, resolve: bool = False, timeout: float = 5.0) -> None:
+        self.skipped = self.off = 0.0
+        self._start, wall = time.monotonic(), time.time()
+        self.errors: list[Exception] = []
+        self.shown: dict[str, Alert] = {}
+        self.journal, self.registry = Journal(None, Telemetry()), CollectorRegistry()
+        super().__init__(
+            fake.url,
+            AlertTexts({}),
+            Transport(fake.url, HttpConfig(), timeouts=(timeout, timeout), clock=self.now),
+            Clocks(fake.url, wall=lambda: wall + self.skipped + self.off, monotonic=self.now),
+            journal=self.journal,
+            posts=Counter("posts", "p", ("url", "result"), registry=self.registry),
+            delay=Histogram("delay", "d", registry=self.registry),
+            failed=self.errors.append,
+            resolve=resolve,
+            pace=Pace(backoff=(0.01, 0.05)),
+            clock=self.now,
+        )
+
+    def now(self) -> float:
+        return self._start + self.skipped
+
+    def die(self, *nodes: str, ago: float = 0.0) -> None:
+        """Show that nodes are dead, as they were seen some seconds ago."""
+        now = self.now()
+        for node in nodes:
+            since = self.shown[node].since if node in self.shown else now
+            self.shown[node] = Alert(NODE_OFFLINE, node, since, since - 30, now - ago, exact=True)
+        self.show({alert.key: alert for alert in self.shown.values()})
+
+    def live(self, *nodes: str) -> None:
+        """Show that nodes are back."""
+        for node in nodes:
+            del self.shown[node]
+        self.show({alert.key: alert for alert in self.shown.values()})
+
+    def told(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Return what the journal was told, the oldest first."""
+        events = self.journal.page(Query(kinds=frozenset([EventKind.PUSH])), 100).events
+        return [(event.after, event.subjects) for event in reversed(events)]
+
+
+def sizes(fake: FakeAlertmanager) -> list[int]:
+    """Return how many alerts each post held."""
+    return [len(post) for post in fake.posts]
+
+
+def unix(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def test_an_empty_post_comes_at_once_and_whenever_nothing_was_posted_for_15_s() -> None:
+    with FakeAlertmanager() as fake:
+        client = Posting(fake)
+        for seconds in (0.0, 14.0, 1.1, 13.9, 1.1):
+            client.skipped += seconds
+            assert client.post_due()
+        assert sizes(fake) == [0, 0, 0]
+        assert client.now() - client.last_accepted < 10
+
+
+def test_an_alert_begins_at_the_last_heartbeat_ends_two_minutes_on_and_is_posted_again() -> None:
+    with FakeAlertmanager() as fake:
+        client = Posting(fake)
+        before = time.time()
+        for _ in range(5):
+            client.die("a")
+            assert client.post_due()
+            client.skipped += 2
+    # Date is cut to the second: an alert never starts too late, and too early by less than two.
+    assert before - 40 < unix(fake.posts[1][0]["startsAt"]) < before - 29
+    assert abs(unix(fake.posts[1][0]["endsAt"]) - before - 120) < 20
+    assert sizes(fake) == [0, 1, 1, 1]
+    assert client.told() == [("active", (client.url,)), ("taken", (NODE_OFFLINE, "a"))], "once, not for each post"
+    value = client.registry.get_sample_value
+    assert value("delay_count") == 1
+    assert value("posts_total", {"url": client.url, "result": "ok"}) == 4
+
+
+def test_a_clock_that_was_set_is_noticed_before_the_next_alert_is_posted() -> None:
+    # A machine that slept: its monotonic clock stood still, and what is known of Alertmanager's time is old.
+    with FakeAlertmanager() as fake:
+        client = Posting(fake)
+        assert client.post_due()
+        client.off = 3600.0
+        client.die("a")
+        assert client.post_due()
+        assert sizes(fake) == [0, 0, 1]
+
+
+def test_batches_are_bounded_and_a_new_death_goes_before_the_refresh_of_old_ones() -> None:
+    with FakeAlertmanager() as fake:
+        client = Posting(fake)
+        old = [f"n{number}" for number in range(2 * BATCH)]
+        client.die(*old)
+        assert client.post_due()
+        assert sizes(fake) == [0, BATCH, BATCH]
+        client.skipped += 4
+        client.die(*old, "new")
+        assert client.post_due()
+        assert sizes(fake)[-3:] == [BATCH, BATCH, 1]
+        assert fake.sent()[2 * BATCH] == "new"
+        client.skipped += 4
+        client.live("n7")
+        client.die(*old)
+        assert client.post_due()
+        assert fake.sent()[-2 * BATCH] == "n7", "a node that was back and died again is a new death"
+
+
+def test_what_is_not_fresh_is_not_sent_until_it_is_seen_again() -> None:
+    with FakeAlertmanager() as fake:
+        client = Posting(fake)
+        client.die("old", ago=2.1)
+        client.die("fresh", ago=1.9)
+        assert client.post_due()
+        assert fake.sent() == ["fresh"]
+        client.die("old")
+        assert client.post_due()
+        assert fake.sent() == ["fresh", "old"]
+
+
+def test_what_ends_while_posts_fail_is_never_sent_again() -> None:
+    with FakeAlertmanager() as fake, capture_logs() as logs:
+        client = Posting(fake)
+        assert client.post_due()
+        fake.status, fake.text = 503, b"no,\n for a reason"
+        client.die("ended", "lasting")
+        for _ in range(2):
+            assert not client.post_due()
+        assert client.problem == "HTTP 503 no, for a reason"
+        assert client.failing_since is not None
+        client.live("ended")
+        fake.status = 200
+        assert client.post_due()
+        assert (client.problem, client.failing_since) == ("", None)
+    assert fake.sent() == ["ended", "lasting", "ended", "lasting", "lasting"]
+    assert logs == [
+        {
+            "event": "Alertmanager takes no posts",
+            "log_level": "error",
+            "url": fake.url,
+            "error": "HTTP 503 no, for a reason",
+        },
+        {"event": "Alertmanager takes posts again", "log_level": "info", "url": fake.url},
+    ]
+    assert [after for after, _ in client.told()] == ["active", "refused", "active", "taken"]
+
+
+def test_every_other_post_to_one_that_hangs_is_empty() -> None:
+    # Posts wait in its socket and are read when it wakes up: few of them should tell old alerts.
+    with FakeAlertmanager() as fake:
+        client = Posting(fake, timeout=0.4)
+        assert client.post_due()
+        fake.hangs = True
+        client.die("a")
+        for _ in range(3):
+            assert not client.post_due()
+        assert sizes(fake) == [0, 1, 0, 1, 0, 1]
+        fake.hangs = False
+        client.die("a")
+        assert client.post_due()
+
+
+def test_alerts_are_posted_although_no_empty_post_was_ever_answered() -> None:
+    with FakeAlertmanager() as fake:
+        fake.slow = 1.0
+        client = Posting(fake, timeout=0.4)
+        client.die("a")
+        assert not client.post_due()
+        assert sizes(fake) == [0, 1]
+        assert "endsAt" not in fake.last("a"), "Alertmanager's clock is unknown"
+
+
+def test_an_end_is_posted_by_the_sole_writer_only() -> None:
+    for resolve in (False, True):
+        with FakeAlertmanager() as fake:
+            client = Posting(fake, resolve=resolve)
+            client.die("ended", "lasting")
+            assert client.post_due()
+            client.live("ended")
+            client.die("new")
+            assert client.post_due()
+            assert client.post_due()
+        assert fake.sent() == ["ended", "lasting", "new", *(["ended"] if resolve else [])]
+        assert (unix(fake.last("ended")["endsAt"]) <= time.time()) is resolve
+        assert client.told()[-1 if resolve else -2] == ("ended", (NODE_OFFLINE, "ended"))
+
+
+def test_the_thread_posts_what_is_shown_tries_again_and_ends_at_once_though_a_post_hangs() -> None:
+    with FakeAlertmanager() as fake, FakeAlertmanager() as other:
+        client, beside = Posting(fake, timeout=60), Posting(other)
+        for each in (client, beside):
+            each.start()
+        fake.status = 503
+        client.die("a")
+        wait_for(lambda: len(fake.sent()) >= 3, "for posts that are refused")
+        fake.hangs = True
+        count = len(fake.posts)
+        wait_for(lambda: len(fake.posts) > count, "for a post that hangs")
+        beside.die("a")
+        wait_for(other.sent, "for the Alertmanager beside it")
+        start = time.monotonic()
+        for each in (client, beside):
+            each.stop()
+        assert time.monotonic() - start < 0.9
+        assert not client._thread.is_alive()
+        assert not client.errors

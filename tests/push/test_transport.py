@@ -1,0 +1,205 @@
+"""The way to an Alertmanager: what is sent, how long an answer is waited for, authentication and TLS."""
+
+import base64
+import json
+import os
+import socket
+import ssl
+import time
+from pathlib import Path
+from threading import Thread
+
+import bcrypt
+import pytest
+
+from exporter.errors import SettingsError
+from exporter.push.transport import HttpConfig, Transport
+from lab.fakes import FakeAlertmanager
+from lab.monitoring import Alertmanager, one_receiver
+from lab.servers import wait_for
+from lab.tls import Certificates
+
+
+@pytest.fixture(scope="module")
+def papers(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates.made_in(tmp_path_factory.mktemp("tls"))
+
+
+def config(folder: Path, text: str) -> HttpConfig:
+    """Return the configuration that a file with this text gives."""
+    path = folder / "http.yml"
+    path.write_text(text)
+    return HttpConfig.load(path)
+
+
+def refusal(url: str, http: HttpConfig) -> str:
+    """Return what is said of an empty post."""
+    return Transport(url, http).post([]).problem
+
+
+def test_a_post_is_accepted_and_the_date_of_its_answer_is_told() -> None:
+    with FakeAlertmanager() as fake:
+        fake.headers = {"Date": "Wed, 25 Nov 2026 12:00:00 GMT"}
+        before = time.monotonic()
+        reply = Transport(f"{fake.url}/prefix", HttpConfig()).post([{"labels": {"node_id": "nöde"}}])
+        assert before <= reply.sent <= reply.received <= time.monotonic()
+        assert fake.posts == [[{"labels": {"node_id": "nöde"}}]]
+        assert fake.heads[0].startswith("POST /prefix/api/v2/alerts HTTP/1.1\r\n")
+        assert reply[3:] == (False, "Wed, 25 Nov 2026 12:00:00 GMT")
+        assert reply.problem == ""
+        assert Transport(fake.url, HttpConfig()).get("/api/v2/status") == b""
+
+
+def test_any_other_answer_is_a_refusal_said_in_one_line_and_no_redirect_is_followed() -> None:
+    with FakeAlertmanager() as fake, FakeAlertmanager() as other:
+        fake.headers = {"Date": "", "Location": f"{other.url}/api/v2/alerts"}
+        fake.text = b"no,\n for a reason" + bytes(range(256)) * 10
+        for fake.status in (201, 301, 307, 400, 401, 503, 599):
+            reply = Transport(fake.url, HttpConfig()).post([])
+            assert reply.problem.startswith(f"HTTP {fake.status} no, for a reason")
+            assert ("\n" in reply.problem, len(reply.problem) < 220, reply.date) == (False, True, "")
+        fake.text = b""
+        assert refusal(fake.url, HttpConfig()) == "HTTP 599"
+        assert Transport(fake.url, HttpConfig()).get("/") is None
+        assert other.posts == []
+
+
+def test_a_server_that_is_not_there_not_known_or_not_http_is_said_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, FakeAlertmanager() as odd:
+        odd.pieces = lambda: [b"220 smtp.example ESMTP\r\n"]
+        full = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        for url, said in (
+            ("http://127.0.0.1:1", "cannot connect: Connection refused (is it running there?"),
+            ("http://alertmanager.invalid", "cannot connect: "),
+            (odd.url, "220 smtp"),
+            (full, "no answer within 0.2 s"),
+        ):
+            reply = Transport(url, HttpConfig(), timeouts=(0.2, 0.2)).post([])
+            assert reply.problem.startswith(said)
+            assert ("\n" in reply.problem, reply.date, reply.timed_out) == (False, None, url == full)
+
+
+def test_each_timeout_doubles_the_next_one_and_an_answer_sets_it() -> None:
+    with FakeAlertmanager() as fake:
+        way = Transport(fake.url, HttpConfig(), timeouts=(0.1, 0.4))
+        fake.hangs = True
+        for timeout in (0.1, 0.2, 0.4, 0.4):
+            start = time.monotonic()
+            assert way.post([]).timed_out
+            assert timeout <= time.monotonic() - start < timeout + 0.2
+        fake.hangs, fake.slow = False, 0.15
+        assert way.post([]).date
+        assert 0.3 <= way._timeout < 0.4, "twice the time of the answer"
+        fake.slow = 0.0
+        assert way.post([]).date
+        assert way._timeout == 0.1
+
+
+def test_a_post_that_is_under_way_ends_when_the_transport_is_closed() -> None:
+    with FakeAlertmanager() as fake:
+        fake.hangs, way = True, Transport(fake.url, HttpConfig())
+        thread = Thread(target=lambda: way.post([]))
+        way.close()
+        thread.start()
+        wait_for(lambda: fake.posts, "for the post")
+        start = time.monotonic()
+        way.close()
+        thread.join()
+        assert time.monotonic() - start < 1
+
+
+def test_passwords_and_tokens_are_sent_and_those_in_files_are_read_anew(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    for text, sent in (
+        ("", None),
+        ("basic_auth: {username: bridge, password: 'sécret:1'}", "bridge:sécret:1"),
+        ("authorization: {credentials: abc}", "Bearer abc"),
+        ("authorization: {type: Token, credentials: abc}", "Token abc"),
+        (f"authorization: {{credentials_file: {secret}}}", "Bearer old"),
+        (f"basic_auth: {{username: u, password_file: {secret}}}", "u:old"),
+    ):
+        secret.write_text("old\n")
+        http = config(tmp_path, text)
+        told = http.headers().get("Authorization")
+        assert (base64.b64decode(told[6:]).decode() if told and told.startswith("Basic ") else told) == sent
+        assert "sécret" not in repr(http)
+        if str(secret) in text:
+            secret.write_text("new\n")
+            assert http.headers()["Authorization"] != told
+            secret.unlink()
+            with FakeAlertmanager() as fake:
+                assert "No such file" in refusal(fake.url, http), "an error of that post"
+
+
+def test_a_bad_file_is_refused_without_its_secrets(tmp_path: Path) -> None:
+    for text, reason in (
+        ("basic_auth: {username: u}", "basic_auth: give one of password and password_file"),
+        ("basic_auth: {username: u, password: abc, password_file: /etc/passwd}", "basic_auth: give one of password"),
+        ("basic_auth: {password: abc}", "basic_auth.username: is missing"),
+        ("authorization: {type: Bearer}", "authorization: give one of credentials"),
+        ("basic_auth: {username: u, password: abc}\nauthorization: {credentials: c}", "give one of basic_auth and"),
+        ("basic_auth: {username: u, password_file: /nowhere}", "basic_auth.password_file: no such file"),
+        ("tls_config: {cert_file: /etc/passwd}", "tls_config: cert_file goes with key_file"),
+        ("tls_confg: {}", "tls_confg: unknown"),
+        ("bearer_token: abc", "bearer_token: unknown"),
+        ("a: [", ""),
+        ("- abc", ""),
+        ("abc", ""),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            config(tmp_path, text.replace("abc", "top-secret"))
+        assert str(caught.value).startswith(f"--alertmanager.config-file: {reason}")
+        assert "\n" not in str(caught.value)
+        assert "top-secret" not in str(caught.value)
+
+
+def test_a_rotated_certificate_is_loaded_and_an_unchanged_one_is_not(tmp_path: Path, papers: Certificates) -> None:
+    http = config(tmp_path, f"tls_config: {{cert_file: {papers.client_cert}, key_file: {papers.client_key}}}")
+    first = http.context()
+    assert not first.verify_flags & ssl.VERIFY_X509_STRICT  # as Alertmanager and Prometheus check certificates
+    assert http.context() is first
+    os.utime(papers.client_cert, ns=(0, 0))
+    assert http.context() is not first
+    (tmp_path / "ca.pem").write_text("not a certificate")
+    broken = config(tmp_path, f"tls_config: {{ca_file: {tmp_path / 'ca.pem'}}}")
+    assert refusal("https://localhost:1", broken)
+
+
+@pytest.mark.server("prometheus-alertmanager")
+def test_a_real_alertmanager_is_posted_to_over_tls_with_certificate_password_and_prefix(
+    tmp_path: Path, papers: Certificates
+) -> None:
+    cert, key = papers.pair("localhost")
+    web = tmp_path / "web.yml"
+    tls = {"cert_file": str(cert), "key_file": str(key), "client_ca_file": str(papers.ca)}
+    hashed = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
+    users = {"basic_auth_users": {"bridge": hashed}}
+    web.write_text(json.dumps({"tls_server_config": {**tls, "client_auth_type": "VerifyClientCertIfGiven"}, **users}))
+    flags = (f"--web.config.file={web}", "--web.route-prefix=/alerting")
+
+    class Secured(Alertmanager):
+        """An Alertmanager that is asked for its readiness over TLS only."""
+
+        def start(self) -> None:
+            with pytest.MonkeyPatch.context() as patch:
+                http = config(tmp_path, "tls_config: {insecure_skip_verify: true}")
+                patch.setattr(
+                    "lab.monitoring.ask", lambda port, _: "401" in refusal(f"https://localhost:{port}/alerting", http)
+                )
+                super().start()
+
+    server = Secured(tmp_path / "am", one_receiver("http://127.0.0.1:1", 1, 1), *flags)
+    url, text = (
+        f"https://localhost:{server.port}/alerting",
+        "tls_config: {ca_file: %s%s}\nbasic_auth: {username: bridge, password: %s}",
+    )
+    try:
+        plain = config(tmp_path, text % (papers.ca, "", "right"))
+        pair = f", cert_file: {papers.client_cert}, key_file: {papers.client_key}"
+        assert refusal(url, plain) == refusal(url, config(tmp_path, text % (papers.ca, pair, "right"))) == ""
+        assert refusal(url, config(tmp_path, text % (papers.ca, "", "wrong"))) == "HTTP 401 Unauthorized"
+        assert refusal(url.removesuffix("/alerting"), plain).startswith("HTTP 404")
+        assert "CERTIFICATE_VERIFY_FAILED" in refusal(url, plain._replace(tls_config=HttpConfig().tls_config))
+        assert "certificate is not valid for '127.0.0.1'" in refusal(url.replace("localhost", "127.0.0.1"), plain)
+    finally:
+        server.stop()
