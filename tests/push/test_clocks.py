@@ -49,13 +49,12 @@ def test_an_alert_starts_by_the_earlier_and_ends_by_the_later_of_two_clocks_that
         (HOUR, 0, 0, -30, None),
         (FIRST, 0, 0, -NOON - 30, None),
         (LAST, 0, 0, -30, None),
-        ("Mon, 01 Jan 0001 00:00:00 GMT", 0, 0, -30, None),
         ("yesterday", 0, 0, -30, None),
         ("", 0, 0, -30, None),
         (None, 0, 0, -30, None),
         (0, -HOUR, 0, -HOUR - 30, None),
         (0, HOUR, 0, -30.7, None),
-        (0, -60 * YEAR, 0, -30.7, None),
+        (0, -60 * YEAR, 0, -60 * YEAR - 30, None),
     ]
     wrong = {case[:3]: times(clocks_of(*case[:3])) for case in cases}
     assert wrong == {case[:3]: pytest.approx(case[3:], abs=0.01) for case in cases}
