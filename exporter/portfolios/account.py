@@ -106,7 +106,7 @@ class History:
             wall: Unix time of the read.
         """
         before, shown = self._found, self.shown
-        if found is before and found is shown:
+        if found is before and found is shown and not self._left:
             return found
         self._note_plan(before, found, wall)
         held = _unconfirmed(found, before, shown) if before and shown and found is not before else {}
