@@ -427,8 +427,9 @@ class Soak:
         return since, time.monotonic(), answer.text
 
     def _judge(self, answer: Answer) -> None:
+        asked = f"asked {answer.until - answer.since:.2f} s before, slack {self._chance.slack:.2f}"
         for wrong in self._oracle.judge(answer):
-            self.blame(answer.source, wrong)
+            self.blame(answer.source, f"{wrong}; {asked}")
         self.counts["answers"][answer.source if answer.states is not None else f"{answer.source}, no Redis"] += 1
         self.counts["states"].update((answer.states or {}).values())
         self._pages.saw(answer)
