@@ -374,7 +374,7 @@ class SimulatedExporter:
         snapshot = None
         if self.fleet.discovered:
             with suppress(SourceError):
-                snapshot = self.fleet._reader.read()
+                snapshot = self.fleet.read_here()
         if self.fleet._discovery._woken.is_set():
             self._timeline.at(self._timeline.now, self._discover)
         own = (family for family in self.telemetry.registry.collect() if family.name in _OWN)
