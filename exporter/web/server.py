@@ -4,6 +4,7 @@ import asyncio
 import errno
 import resource
 import socket
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -36,6 +37,8 @@ _FINISH: Final = 4.0
 """Seconds that requests have to finish when the server stops."""
 _POLL: Final = 0.02
 """Seconds between two checks whether all answers are sent. A stream has no event for it."""
+_PAUSE: Final = 0.02
+"""Seconds between two tries to accept connections while no file descriptor is free."""
 _RELOAD: Final = 1.0
 """Seconds between two checks whether a file of the web configuration has changed."""
 _GIVE_BACK: Final = 30.0
@@ -46,6 +49,31 @@ _BUSY: Final = (
 )
 
 log = structlog.get_logger(__name__)
+
+
+class Listener(socket.socket):
+    """A listening socket on which new clients wait while no file descriptor is free. tornado alone would log each try.
+
+    Attributes:
+        spent: Called while no file descriptor is free.
+    """
+
+    spent: Callable[[str], None]
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Return the next connection and its address.
+
+        Raises:
+            BlockingIOError: No connection is waiting, or no file descriptor is free.
+        """
+        try:
+            return super().accept()
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                raise
+            self.spent(f"{error.strerror}: new connections wait")
+            time.sleep(_PAUSE)  # the event loop asks again at once
+            raise BlockingIOError from None
 
 
 class LimitedServer(HTTPServer):
@@ -118,14 +146,14 @@ class Server:
         answers = Answers(fleet.request, partial(telemetry.spent, "answers"))
         telemetry.answers_waiting.set_function(lambda: answers.sending)
         self._auth = Auth(web.config_file, partial(telemetry.spent, "passwords"))
-        self._address = web.listen_address
+        self._address, self._spent = web.listen_address, partial(telemetry.spent, "connections")
         routes = application(Parts(fleet, self._auth, answers, push))
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # -1 if there is no limit
         self._http = routes.settings["server"] = LimitedServer(
             routes,
             most=min(web.max_connections, descriptors // 2) if descriptors > 0 else web.max_connections,
             slow=answers.slow_stream,
-            spent=partial(telemetry.spent, "connections"),
+            spent=self._spent,
             ssl_options=self._auth.tls,
             max_header_size=16 * 1024,
             max_body_size=4 * 1024,
@@ -152,10 +180,12 @@ class Server:
                 reason += " (is another exporter running? choose another port)"
             raise SettingsError(f"--web.listen-address: cannot listen on {self._address}: {reason}") from None
         self.port = sockets[0].getsockname()[1]
-        for each in sockets:  # accepted connections inherit these options
+        listeners = [Listener(fileno=each.detach()) for each in sockets]
+        for each in listeners:  # accepted connections inherit these options
+            each.spent = self._spent
             each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STANDS_STILL)
-        self._http.add_sockets(sockets)
+        self._http.add_sockets(listeners)
         for regular in self._regular:
             regular.start()
         log.info("serving", address=str(ListenAddress(self._address.host, self.port)))
