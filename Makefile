@@ -10,10 +10,12 @@ STACK := $(shell command -v prometheus >/dev/null && \
 	{ command -v alertmanager || command -v prometheus-alertmanager; } >/dev/null && echo --stack)
 ACTIONLINT := 1.2.2
 CHECKOV := 3.3.30
+COSMIC_RAY := 8.7.0
+PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url pyproject.toml
 
-.PHONY: help demo test lint format bench soak siege fuzz mutants dashboards dashboard-pictures page-pictures chart checkov sbom dist package notes workflows openapi spelling docs site lock servers clean
+.PHONY: help demo test test-rest test-all lint format bench soak siege fuzz mutants dashboards dashboard-pictures page-pictures chart checkov sbom dist package notes workflows openapi spelling docs site lock core-servers servers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -21,8 +23,14 @@ help: ## list the targets
 demo: $(VENV)/demo ## run simulated nodes and the exporter, with Prometheus and Alertmanager if they are installed
 	@$(BIN)/python -m exporter demo $(STACK) $(ARGS)
 
-test: $(VENV)/dev $(VENV)/site servers ## run all tests; on Debian as root, install the servers that they need
-	$(BIN)/python -m pytest -n 6 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: $(VENV)/test core-servers ## run the core of the tests; on Debian as root, install the servers that they need
+	$(PYTEST) --tier core $(ARGS)
+
+test-rest: $(VENV)/dev $(VENV)/site servers ## run the other tests: chart, dashboards, image, browser, documents, long ones
+	$(PYTEST) --tier rest $(ARGS)
+
+test-all: $(VENV)/dev $(VENV)/site servers ## run all tests, or some of them: make test-all ARGS=tests/grafana
+	$(PYTEST) $(ARGS)
 
 lint: $(VENV)/dev ## check style, types, and that no package imports a higher one
 	$(BIN)/ruff check .
@@ -46,8 +54,17 @@ siege: $(VENV)/dev servers ## attack the exporter in many ways, and see what a s
 fuzz: $(VENV)/dev servers ## let every property test look for new examples; ARGS="--examples 100000" runs for hours
 	$(BIN)/python -m pytest -m hypothesis --timeout 0 --examples 5000 $(ARGS)
 
-mutants: $(VENV)/dev servers ## build faults into modules and check that tests notice; ARGS="exporter/snapshot/values.py" for one module
-	$(BIN)/python -m mutants $(ARGS)
+# Cosmic Ray changes the module where it stands, so it gets a copy of the tracked files.
+mutants: MODULE ?= exporter/settings/values.py
+mutants: TESTS ?= tests/$(word 2,$(subst /, ,$(MODULE)))
+mutants: $(VENV)/dev core-servers ## build faults into one module, and list those that its room's tests miss: make mutants MODULE=exporter/push/alerts.py
+	rm -rf build/mutants && mkdir -p build/mutants
+	git ls-files -z | tar --null -T - -cf - | tar -xf - -C build/mutants
+	printf '[cosmic-ray]\nmodule-path = "%s"\ntimeout = 60.0\nexcluded-modules = []\ntest-command = "%s -m pytest -q -x -n 0 %s"\n[cosmic-ray.distributor]\nname = "local"\n' \
+		'$(MODULE)' '$(abspath $(BIN))/python' '$(TESTS)' >build/mutants/session.toml
+	cd build/mutants && for step in 'cosmic-ray init session.toml session.sqlite' 'cosmic-ray exec session.toml session.sqlite' \
+		'cr-report session.sqlite --surviving-only --show-diff'; do \
+		$(abspath $(BIN))/uvx --quiet --from cosmic-ray==$(COSMIC_RAY) $$step || exit 1; done
 
 dashboards: $(VENV)/dev ## write the Grafana dashboards from their code
 	$(BIN)/python -m grafana.source
@@ -103,7 +120,8 @@ site: $(VENV)/site ## build the documentation's site in build/site; ARGS="--dirt
 lock: $(VENV)/dev ## update all pinned dependencies, with hashes
 	$(UV_COMPILE) --upgrade --output-file requirements/runtime.txt
 	$(UV_COMPILE) --upgrade --extra demo --constraint requirements/runtime.txt --output-file requirements/demo.txt
-	$(UV_COMPILE) --upgrade --extra demo --group dev --constraint requirements/demo.txt --output-file requirements/dev.txt
+	$(UV_COMPILE) --upgrade --extra demo --group test --constraint requirements/demo.txt --output-file requirements/test.txt
+	$(UV_COMPILE) --upgrade --extra demo --group dev --constraint requirements/test.txt --output-file requirements/dev.txt
 	$(UV_COMPILE:pyproject.toml=--group) pyproject.toml:site --upgrade --constraint requirements/dev.txt \
 		--output-file requirements/site.txt
 	$(UV_COMPILE:pyproject.toml=--group) pyproject.toml:release --upgrade --constraint requirements/dev.txt \
@@ -111,8 +129,11 @@ lock: $(VENV)/dev ## update all pinned dependencies, with hashes
 	echo 'hatchling>=1.27' | $(UV_COMPILE:pyproject.toml=-) --upgrade --constraint requirements/dev.txt \
 		--output-file requirements/build.txt
 
+core-servers:
+	@tests/install-servers core
+
 servers:
-	@tests/install-servers
+	@tests/install-servers all
 
 clean: ## remove the virtual environment and the built files
 	rm -rf $(VENV) build dist
@@ -129,11 +150,16 @@ $(VENV)/demo: requirements/demo.txt | $(BIN)/python
 	@$(PIP) install --require-hashes --no-compile -r $<
 	@touch $@
 
-$(VENV)/dev: requirements/dev.txt pyproject.toml | $(BIN)/python
+$(VENV)/test: requirements/test.txt pyproject.toml | $(BIN)/python
 	@echo "setting up $(VENV)"
 	@$(PIP) install --require-hashes -r $<
 	@$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $@ $(VENV)/demo
+
+$(VENV)/dev: requirements/dev.txt | $(VENV)/test
+	@echo "setting up $(VENV) for all tasks"
+	@$(PIP) install --require-hashes -r $<
+	@touch $@
 
 $(VENV)/site: requirements/site.txt | $(VENV)/dev
 	@echo "setting up $(VENV) for the documentation's site"

@@ -31,7 +31,8 @@ def bundled(name: str) -> Path:
 
 @cache
 def alert_severities() -> dict[str, str]:
-    """Return the severity of each alert in the bundled rules, sorted by name; of an alert with two rules the last."""
+    """Return the severity of each alert, sorted by name: those of the bundled rules, and the page for a test."""
     groups = yaml.safe_load(bundled(RULES).read_text(encoding="utf-8"))["groups"]
     rules = (rule for group in groups for rule in group["rules"] if "alert" in rule)
-    return dict(sorted({rule["alert"]: rule["labels"]["severity"] for rule in rules}.items()))
+    severities = {rule["alert"]: rule["labels"]["severity"] for rule in rules} | {"GinkgoTestPage": "critical"}
+    return dict(sorted(severities.items()))

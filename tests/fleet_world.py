@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from exporter.errors import SourceError
 from exporter.fleet import Fleet
-from exporter.liveness.judge import State
+from exporter.liveness import State
 from exporter.source.discovery import Found
 from exporter.source.gather import Gathered
 from exporter.source.plan import Plan
@@ -103,6 +103,5 @@ class World(WithoutKeys):
 
 def states(fleet: Fleet) -> dict[str, State]:
     """Discover names, read the nodes, and return each node's state."""
-    fleet.discovery.discover()
-    snapshot = fleet.reader.read()
+    snapshot = fleet.look()
     return dict(zip(snapshot.ids, snapshot.states, strict=True))

@@ -2,11 +2,9 @@
 
 from typing import Final
 
-NODE_RIGHTS: Final = ["+info", "+scan", "+hmget", "+pttl", "+mget", "+get", "+exists"]
+NODE_RIGHTS: Final = ["+info", "+scan", "+hmget", "+pttl", "+mget", "+exists"]
 """The commands that read nodes."""
-LENGTH_RIGHTS: Final = ["+hstrlen", "+strlen"]
-"""The commands that tell lengths, for nodes whose values may be very large."""
-PORTFOLIO_RIGHTS: Final = ["+hgetall", "+object|idletime", "+client|no-touch", "+watch", "+unwatch", "+multi", "+exec"]
+PORTFOLIO_RIGHTS: Final = ["+hgetall", "+object|idletime", "+client|no-touch"]
 """The commands that read the plan beside these."""
 NODE_KEYS: Final = ["%R~node:metrics:*", "%R~heartbeat:node:*"]
 """The keys of nodes."""
@@ -22,11 +20,10 @@ ACL_RIGHTS: Final = [
     "resetchannels",
     "-@all",
     *NODE_RIGHTS,
-    *LENGTH_RIGHTS,
     *PORTFOLIO_RIGHTS,
     *NODE_KEYS,
     *PORTFOLIO_KEYS,
 ]
 """All rights of the exporter's user, as in the documentation."""
-CLUSTER_RIGHTS: Final = [*ACL_RIGHTS, "+cluster|slots", "+asking"]
+CLUSTER_RIGHTS: Final = [*ACL_RIGHTS, "+get", "+cluster|slots", "+asking"]
 """All rights of the exporter's user on a cluster."""

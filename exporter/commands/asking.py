@@ -22,6 +22,8 @@ from exporter.snapshot.rows import Row, faults_first, portfolio_rows, rows_of
 
 NODES: Final = "nodes"
 PORTFOLIOS: Final = "portfolios"
+_TIMES: Final = {NODES: ("offline_since", "offline_since_exact", "offline_seconds"), PORTFOLIOS: ("since",)}
+"""The keys of a row that say since when it is so."""
 _TIMEOUT: Final = 10.0
 _LONGEST: Final = 256 * 1024 * 1024
 
@@ -141,18 +143,19 @@ class RedisItself:
             self._fleet.start()
         self.remembers, self._looked = self._looked, True
         snapshot = self._fleet.read() if self.remembers else self._fleet.look()
-        if name == NODES:
-            return Listing(list(rows_of(snapshot)), snapshot.wall)
-        if snapshot.problem:
+        if name == PORTFOLIOS and snapshot.problem:
             raise SourceError(f"the portfolios cannot be read: {snapshot.problem}")
-        rows = faults_first(portfolio_rows(snapshot.account)) if snapshot.account else []
-        # At the first reading nobody knows since when a fault lasts.
-        return Listing(rows if self.remembers else [row | {"since": None} for row in rows], snapshot.wall)
+        account = snapshot.account
+        portfolios = faults_first(portfolio_rows(account)) if account else []
+        rows = list(rows_of(snapshot)) if name == NODES else portfolios
+        # At the first reading nobody knows since when a node is offline, or a portfolio at fault.
+        unknown: Row = {} if self.remembers else dict.fromkeys(_TIMES[name])
+        return Listing([row | unknown for row in rows], snapshot.wall)
 
 
 @contextmanager
 def asking(settings: Settings, url: str | None, *, quiet: bool = False) -> Iterator[RunningExporter | RedisItself]:
-    """Lend whom to ask: the exporter at an address; without one, and without a Redis that was given, the one here; or Redis.
+    """Lend what is asked: the exporter at an address; without one and without a given Redis, the one here; or Redis.
 
     Args:
         settings: Where Redis is, and the port of an exporter on this machine.

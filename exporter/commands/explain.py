@@ -157,10 +157,10 @@ def _of_source(source: RunningExporter | RedisItself) -> Facts:
         rows[EventKind.NODE] = {row["node_id"]: row for row in source.rows(NODES).rows}
         rows[EventKind.PORTFOLIO] = {row["portfolio_id"]: row for row in source.rows(PORTFOLIOS).rows}
     except SourceError as error:
+        if isinstance(source, RedisItself):
+            raise
         trouble = f"{str(error).rstrip('.')}."
     if isinstance(source, RedisItself):
-        if trouble:
-            raise ExporterError(trouble)
         remark = (
             "Redis alone was asked: what happened before is not known there. A running exporter knows: --exporter.url."
         )

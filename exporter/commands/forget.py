@@ -179,9 +179,9 @@ class Hashes:
         for start in range(0, len(names), CHUNK):
             with client.pipeline(transaction=False) as pipeline:
                 for name in names[start : start + CHUNK]:
-                    pipeline.hget(self._metrics + name, LOADED_FIELD)
-                for text in pipeline.execute(raise_on_error=False):
-                    self._traces.update(_listed(text))
+                    pipeline.hmget(self._metrics + name, [LOADED_FIELD])
+                for reply in pipeline.execute(raise_on_error=False):
+                    self._traces.update(_listed(reply))
 
     def forget(self, name: bytes, *, with_portfolios: bool) -> tuple[Collection[str], str]:
         """Delete a node's hash if that node has no heartbeat and no portfolio's last trace would be lost.
@@ -237,16 +237,16 @@ class Hashes:
             return [], NEVER_EXPIRES if ttl == NO_EXPIRY else ONLINE
         if not transaction.exists(metrics):
             return [], NO_HASH
-        return _listed(transaction.hget(metrics, LOADED_FIELD)), ""
+        return _listed(transaction.hmget(metrics, [LOADED_FIELD])), ""
 
 
-def _listed(text: object) -> list[str]:
-    """Return the portfolios that a node's hash lists; none if it does not list them, or not readably."""
+def _listed(reply: object) -> list[str]:
+    """Return the portfolios that a reply with a node's list names; none if it does not list them, or not readably."""
     try:
-        ids = json.loads(text) if isinstance(text, bytes) else []
-    except ValueError:
+        ids = json.loads(reply[0] or b"[]") if isinstance(reply, list) else []
+        return sorted({each for each in ids if isinstance(each, str)})
+    except (ValueError, TypeError):
         return []
-    return sorted({each for each in ids if isinstance(each, str)}) if isinstance(ids, list) else []
 
 
 def _portfolios(ids: Collection[str]) -> str:

@@ -223,7 +223,7 @@ def _table(
 
 def _fitting(kind: Kind, rows: Sequence[Row], width: int) -> RenderableType:
     """Return rows as a table without the columns that do not fit; if ids are too long for it, as a list."""
-    columns = [column for column in kind.columns if any(map(column.text, rows))]
+    columns = [column for column in kind.columns if any(row.get(column.key) not in (None, []) for row in rows)]
     cells = {column: [column.text(row) for row in rows] for column in columns}
     widths = {c: max(cell_len(c.short or c.title), *map(cell_len, texts)) + _GAP for c, texts in cells.items()}
     for name in kind.omitted_first:

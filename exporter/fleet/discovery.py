@@ -86,7 +86,8 @@ class Discovery:
         Raises:
             SourceError: No names were discovered yet.
         """
-        self._tried.wait(self._timeout)
+        if self.last is None:
+            self._tried.wait(self._timeout)
         if self.last is None:
             raise SourceError(self.not_ready)
         return self.names

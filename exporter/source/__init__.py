@@ -7,20 +7,25 @@ and the replies about other keys. Read ``Source`` first, then ``gather``: everyt
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 from redis import ConnectionPool, Redis
 
 from exporter.errors import SourceError, SourceTooLargeError
 from exporter.settings import Settings
-from exporter.source.cluster import Cluster
 from exporter.source.discovery import Found, Scan, Spent
 from exporter.source.gather import Gathered, Question, gather
 from exporter.source.plan import MOST_BYTES, Plan, PlanReader
 from exporter.source.protocol import KeyNames, hmget, pack
-from exporter.source.reader import ClusterReader, LargeNodes, StandaloneReader
-from exporter.source.server import Rights
-from exporter.source.servers import Master, OneServer
+from exporter.source.reader import LargeNodes, Reader, StandaloneReader
+from exporter.source.server import Master, OneServer, Rights
+
+if TYPE_CHECKING:
+    from exporter.source.cluster import Cluster
+
+__all__ = ["Reader", "Source", "open_source"]
 
 
 def open_source(settings: Settings, spent: Spent = lambda *_: None) -> "Source":
@@ -30,12 +35,13 @@ def open_source(settings: Settings, spent: Spent = lambda *_: None) -> "Source":
         settings: The settings.
         spent: Told of budgets that are spent.
     """
-    redis = settings.redis
-    modes: dict[str, type[OneServer | Cluster]] = {"standalone": OneServer, "sentinel": Master, "cluster": Cluster}
-    return Source(settings, modes[redis.mode](redis), spent)
+    mode, redis = settings.redis.mode, settings.redis
+    if mode == "cluster":  # only this mode needs these
+        from exporter.source.cluster import Cluster  # noqa: PLC0415
+        from exporter.source.cluster_reader import ClusterReader  # noqa: PLC0415
 
-
-Reader = StandaloneReader | ClusterReader
+        return Source(settings, Cluster(redis), ClusterReader, spent)
+    return Source(settings, Master(redis) if mode == "sentinel" else OneServer(redis), StandaloneReader, spent)
 
 
 class Source:
@@ -44,11 +50,14 @@ class Source:
     Args:
         settings: The names of the keys, and how many nodes may be exported.
         servers: Its servers.
+        reader: Makes readers of nodes.
         spent: Told of budgets that are spent.
     """
 
-    def __init__(self, settings: Settings, servers: OneServer | Cluster, spent: Spent) -> None:
-        self._servers = servers
+    def __init__(
+        self, settings: Settings, servers: "OneServer | Cluster", reader: Callable[..., Reader], spent: Spent
+    ) -> None:
+        self._servers, self._new_reader = servers, reader
         self._keys = KeyNames.of(settings.keys)
         self._plan_key = settings.keys.plan.encode()
         self._rights, self._large = Rights(), LargeNodes(spent)
@@ -58,9 +67,7 @@ class Source:
 
     def reader(self) -> Reader:
         """Return a new reader of nodes; only one thread at a time may use it."""
-        if isinstance(self._servers, Cluster):
-            return ClusterReader(self._servers, self._keys, self._rights, self._large)
-        return StandaloneReader(self._servers, self._keys, self._rights, self._large)
+        return self._new_reader(self._servers, self._keys, self._rights, self._large)
 
     def gather(self, keys: Sequence[bytes], request: Callable[[bytes], bytes], each: int, deadline: float) -> Gathered:
         """Ask the same of each key, wherever it is.
@@ -71,7 +78,8 @@ class Source:
             each: The number of replies about a key.
             deadline: Monotonic seconds.
         """
-        self._servers.know(deadline)
+        with suppress(SourceError):  # then no key has a known server
+            self._servers.know(deadline)
         return gather(Question(self._servers, keys, request, each), deadline)
 
     def plan(self, deadline: float) -> Plan:

@@ -6,6 +6,7 @@ redis-py connects and does the handshake. Then the exporter sends and receives o
 This is the only file that uses a private part of redis-py: the socket of a connection.
 """
 
+import re
 import ssl
 import time
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ _FIRST_READ: Final = 16_384
 """Bytes that a connection takes in at once, until so many have come. Most connections never need more."""
 _LARGEST_READ: Final = 262_144
 _NOTHING: Final = object()
-_TLS_HINT: Final = " (see --redis.url: rediss:// is for a port that speaks TLS, redis:// for one that does not)"
+_TLS_HINT: Final = " (rediss:// is for a port that speaks TLS, redis:// for one that does not: see --redis.url)"
 
 
 class FileCredentials(CredentialProvider):
@@ -60,6 +61,7 @@ class FileCredentials(CredentialProvider):
 def shared_options(redis: Redis) -> dict[str, Any]:
     """Return the options of redis-py that all connections share, in all modes."""
     options: dict[str, Any] = {
+        "parser_class": _Parser,
         "protocol": 2,
         "socket_timeout": redis.timeout,
         "socket_connect_timeout": redis.timeout,
@@ -119,7 +121,12 @@ class Link:
     def send(self, request: bytes) -> None:
         """Send packed commands."""
         self._socket.settimeout(until(self.deadline))
-        self._socket.sendall(request)
+        try:
+            self._socket.sendall(request)
+        except TimeoutError:
+            raise
+        except OSError:
+            pass  # what can be received tells why Redis ended the connection
 
     def receive(self, count: int, most: int = MOST_BYTES) -> list[Any]:
         """Return the next ``count`` replies; an error reply is an exception in the list.
@@ -151,7 +158,7 @@ class Link:
     def _take_in(self) -> int:
         try:
             size = self._socket.recv_into(self._buffer)
-        except ConnectionResetError:
+        except ConnectionError:
             size = 0
         if not size:
             raise SourceError(f"Redis ended the connection{'' if self._answered else _TLS_HINT}")
@@ -203,15 +210,25 @@ def _connected(options: dict[str, Any], seconds: float) -> Connection:
             link = link.__context__
         if isinstance(error, ValueError | OverflowError):  # sockets raise these for an invalid host name or port
             raise SourceError(f"cannot connect to Redis: {error}") from None
-        if not isinstance(error, FAILURES):
-            raise
-        plain = plain_error(error)
-        # TLS on one side only shows as silence or as an end.
-        is_doubtful = isinstance(connection, SSLConnection) and isinstance(plain, SourceTimeoutError)
-        if is_doubtful or "closed by server" in str(error) or "WRONG_VERSION" in str(error):
-            plain = type(plain)(f"{plain}{_TLS_HINT}")
-        raise plain from None
+        if isinstance(error, FAILURES):
+            raise _explained(plain_error(error), isinstance(connection, SSLConnection)) from None
+        raise
     return connection  # type: ignore[no-any-return]
+
+
+def _explained(error: SourceError, with_tls: bool) -> SourceError:  # noqa: FBT001
+    """Add what TLS on one side only would look like: silence, or an end before the first reply."""
+    is_silent = with_tls and isinstance(error, SourceTimeoutError)
+    has_ended = re.search("closed by server|_ssl.c", str(error))
+    return type(error)(f"{error}{_TLS_HINT}") if is_silent or has_ended else error
+
+
+class _Parser(DefaultParser):  # type: ignore[misc, valid-type] # hiredis's, or redis-py's own
+    """The parser of the handshake. redis-py's refers to itself: dropped ones would stay until the garbage collector."""
+
+    def __init__(self, socket_read_size: int) -> None:
+        super().__init__(socket_read_size)
+        self.pubsub_push_handler_func = None
 
 
 class Pool:

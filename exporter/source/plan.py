@@ -17,8 +17,7 @@ from exporter.errors import SourceError, SourceTooLargeError
 from exporter.source.connection import Link, Pool
 from exporter.source.protocol import FAILURES, expected, pack, plain_error
 from exporter.source.reading import Server
-from exporter.source.server import STATE, server_of
-from exporter.source.servers import OneServer
+from exporter.source.server import STATE, OneServer, server_of
 
 MOST_BYTES: Final = 16 * 2**20
 """Bytes of a plan: of about 200,000 portfolios."""

@@ -1,15 +1,22 @@
-"""The identity and the state of a server, from some sections of INFO; and the rights that the exporter's user lacks."""
+"""One server: its state, from some sections of INFO; the rights that it refuses; and where the server is."""
 
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import Any, Final
 
 import structlog
+from redis import ConnectionPool, Redis
+from redis.connection import parse_url
 from redis.exceptions import BusyLoadingError, NoPermissionError, ResponseError
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from exporter.errors import SourceError
-from exporter.source.connection import Pool, linked
-from exporter.source.protocol import expected, pack, plain_error
+from exporter.settings import Redis as RedisSettings
+from exporter.source.connection import Pool, linked, options_of, shared_options, with_credentials
+from exporter.source.gather import Until
+from exporter.source.protocol import FAILURES, expected, pack, plain_error
 from exporter.source.reading import REFUSALS, RIGHTS, Server
 
 _SECTIONS: Final = (
@@ -32,7 +39,7 @@ _ERRORS: Final = {error: b"errorstat_" + error.encode() for error in REFUSALS}
 _CHILDREN: Final = (b"rdb_bgsave_in_progress", b"aof_rewrite_in_progress")
 _SAVES: Final = (b"rdb_last_save_time", b"rdb_saves", b"aof_rewrites")
 _FIELDS: Final = (
-    *(b"run_id", b"redis_mode", b"uptime_in_seconds", b"role", b"loading"),
+    *(b"run_id", b"redis_mode", b"server_mode", b"uptime_in_seconds", b"role", b"loading"),
     *(b"master_link_status", b"master_last_io_seconds_ago"),
     *(b"rdb_last_load_keys_loaded", b"aof_enabled", b"rdb_last_bgsave_status", b"evicted_keys"),
     *(b"used_memory", b"maxmemory", b"maxmemory_policy", b"paused_actions", b"errorstat_ERRORSTATS_DISABLED"),
@@ -45,6 +52,12 @@ _LINES: Final = re.compile(rb"\n(%b):([^\r\n]*)" % b"|".join(_FIELDS))
 """Finds all fields in one pass; a dictionary of all 200 lines would take four times as long."""
 _OUTCOMES: Final = {b"ok": True, b"err": False}
 _HAS_ERRORSTATS: Final = b"# Errorstats"
+
+FOLLOW: Final = 5.0
+"""Seconds between two questions to Sentinel while the master answers: much shorter than a heartbeat's TTL."""
+_SENTINEL_TIMEOUT: Final = 1.0
+"""Seconds for each step of a question to one Sentinel, at most."""
+_CREDENTIALS: Final = ("username", "password")
 
 log = structlog.get_logger(__name__)
 
@@ -142,7 +155,7 @@ def _server(info: Mapping[bytes, bytes], *, counts_errors: bool) -> Server:
         last_save_ok=saved,
         memory_used_ratio=int(info.get(b"used_memory", b"0")) / limit if limit else None,
         evicts=info.get(b"maxmemory_policy", b"noeviction") != b"noeviction",
-        standalone=info.get(b"redis_mode") == b"standalone",
+        standalone=info.get(b"redis_mode", info.get(b"server_mode")) == b"standalone",  # Valkey says server_mode
         saving=any(info.get(child) == b"1" for child in _CHILDREN),
         saves=tuple(info.get(save, b"") for save in _SAVES),
     )
@@ -161,3 +174,138 @@ def _count(text: bytes, name: bytes) -> int:
     if found:
         raise ValueError(text)
     return int(rest.partition(b",")[0])
+
+
+class OneServer:
+    """A single server, which holds all keys; its address is ``""``.
+
+    Args:
+        redis: The settings.
+
+    Attributes:
+        state: Its state, as it was read last.
+        silent: Nothing: the server has all the time that a read has.
+    """
+
+    state = Server("", "")
+    silent = ()
+
+    def __init__(self, redis: RedisSettings) -> None:
+        self._pool = Pool(options_of(redis, redis.url[0].get_secret_value()))
+
+    def addresses(self, deadline: float) -> tuple[str, ...]:  # noqa: ARG002 - nobody has to be asked
+        """Return the address of the server."""
+        return ("",)
+
+    def know(self, deadline: float) -> None:
+        """Make sure that the servers of keys are known: they are."""
+
+    def holder(self, key: bytes) -> str:  # noqa: ARG002 - the server holds all keys
+        """Return the address of the server."""
+        return ""
+
+    def places(self, keys: Sequence[bytes]) -> Mapping[str, Sequence[int]]:
+        """Return the positions of all keys, by the address."""
+        return {"": range(len(keys))}
+
+    def pool(self, address: str, deadline: float) -> Pool:  # noqa: ARG002 - a single server
+        """Return the connections to the server."""
+        return self._pool
+
+    def limit(self, address: str, deadline: float) -> Until:  # noqa: ARG002 - it may take all the time
+        """Return the deadline."""
+        return lambda: deadline
+
+    def note(self, address: str, error: SourceError | None) -> None:
+        """Hear how the server answered."""
+
+    def moved(self, address: str, deadline: float) -> None:
+        """Hear of a redirection: what answers is part of a cluster, whatever the settings say."""
+
+    def seen(self, state: Server) -> Server:
+        """Hear the state of the server, and return it.
+
+        Raises:
+            SourceError: The values of the server do not count.
+        """
+        self.state = state
+        return state
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.close()
+
+
+class Master(OneServer):
+    """The master that the Sentinels at the addresses of the settings know under one name.
+
+    Sentinel is asked every ``FOLLOW`` seconds and after each failed read: a master that was cut off from the nodes may
+    still answer, but it gets no more heartbeats. While a master is known, a Sentinel that does not answer changes
+    nothing. One lock guards the state.
+
+    Credentials in the addresses are for the Sentinels; ``--redis.username`` and ``--redis.password-file`` are for the
+    master. The TLS settings are for both.
+
+    Args:
+        redis: The settings.
+    """
+
+    def __init__(self, redis: RedisSettings) -> None:
+        urls = [parse_url(url.get_secret_value()) for url in redis.url]
+        timeout = min(_SENTINEL_TIMEOUT, redis.timeout / 2 / len(urls))
+        shared = shared_options(redis) | {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+        self._sentinel = Sentinel([])
+        self._sentinel.sentinels = [Redis(connection_pool=ConnectionPool(**url | shared | {"db": 0})) for url in urls]
+        options = {name: value for name, value in urls[0].items() if name not in _CREDENTIALS}
+        self._options = with_credentials(options | shared_options(redis), redis)
+        self._name = redis.sentinel_master or ""
+        self._lock = Lock()  # for the attributes below
+        self._ask_at = 0.0
+        self._address: tuple[str, int] | None = None
+
+    def pool(self, address: str, deadline: float) -> Pool:  # noqa: ARG002 - the Sentinels have time-outs of their own
+        """Return the connections to the master.
+
+        Raises:
+            SourceError: No Sentinel names a master, and none is known.
+        """
+        with self._lock:
+            if time.monotonic() >= self._ask_at:
+                self._follow()
+                self._ask_at = time.monotonic() + FOLLOW
+            return self._pool
+
+    def _follow(self) -> None:
+        try:
+            address = self._sentinel.discover_master(self._name)
+        except FAILURES as error:
+            if self._address:
+                return
+            reason = str(plain_error(error)).partition(" : ")[0]  # redis-py adds its objects
+            hint = " (do the Sentinels run there, and know it? see --redis.url and --redis.sentinel-master)"
+            raise SourceError(f"{reason}{hint * isinstance(error, MasterNotFoundError)}") from None
+        if address != self._address:
+            if self._address:
+                self._pool.close()
+            self._address, (host, port) = address, address
+            self._pool = Pool(self._options | {"host": host, "port": port})
+
+    def note(self, address: str, error: SourceError | None) -> None:  # noqa: ARG002 - a single master
+        """After an error ask Sentinel at once, and first another one: it may be cut off from the others."""
+        if error:
+            with self._lock:
+                self._ask_at = 0.0
+                self._sentinel.sentinels.append(self._sentinel.sentinels.pop(0))
+
+    def seen(self, state: Server) -> Server:
+        """Hear the state of the server, and return it; raise a SourceError if the server is a replica."""
+        if state.info_allowed and state.role != "master":
+            raise SourceError("Redis is a replica, and no master since Sentinel named it: a failover")
+        return super().seen(state)
+
+    def close(self) -> None:
+        """Close all connections."""
+        for sentinel in self._sentinel.sentinels:
+            sentinel.close()
+        if self._address:
+            self._pool.close()

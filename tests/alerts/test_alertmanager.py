@@ -24,33 +24,21 @@ RECEIVERS = {"critical": "pager", "warning": "tickets", "info": "chat", "none": 
 
 
 @pytest.mark.server("amtool")
-def test_amtool_accepts_the_example() -> None:
-    run = _amtool("check-config", str(EXAMPLE))
-    assert run.returncode == 0, run.stdout + run.stderr
+def test_amtool_accepts_the_example_and_each_alert_goes_to_the_receiver_of_its_severity() -> None:
+    assert _amtool("check-config", str(EXAMPLE)).returncode == 0
+    fired = [(name, severity) for name in alerts() for severity in severities(name)]
+    for name, severity in (*fired, ("GinkgoTestPage", "critical")):
+        labels = (f"alertname={name}", f"severity={severity}", "node_id=n1")
+        receiver = f"--verify.receivers={RECEIVERS[severity]}"
+        run = _amtool("config", "routes", "test", f"--config.file={EXAMPLE}", receiver, *labels)
+        assert run.returncode == 0, (name, run.stdout + run.stderr)
 
 
-@pytest.mark.server("amtool")
-@pytest.mark.parametrize(("name", "severity"), [(name, severity) for name in alerts() for severity in severities(name)])
-def test_each_alert_goes_to_the_receiver_of_its_severity(name: str, severity: str) -> None:
-    labels = (f"alertname={name}", f"severity={severity}", "node_id=n1")
-    receiver = f"--verify.receivers={RECEIVERS[severity]}"
-    run = _amtool("config", "routes", "test", f"--config.file={EXAMPLE}", receiver, *labels)
-    assert run.returncode == 0, run.stdout + run.stderr
-
-
-def test_each_offline_node_is_a_group_of_its_own_without_a_wait() -> None:
-    route = next(route for route in _config()["route"]["routes"] if "GinkgoNodeOffline" in str(route["matchers"]))
-    assert route["group_by"][:2] == ["alertname", "node_id"]
-    assert route["group_wait"] == "0s"
-
-
-@pytest.mark.server("amtool")
-def test_the_old_name_of_the_watchdog_still_reaches_the_dead_mans_switch() -> None:
-    labels = ("alertname=Watchdog", "severity=info")
-    run = _amtool(
-        "config", "routes", "test", f"--config.file={EXAMPLE}", "--verify.receivers=dead-mans-switch", *labels
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
+def test_each_offline_node_each_mass_loss_and_each_test_is_a_group_of_its_own() -> None:
+    routes = {str(route["matchers"]): route for route in _config()["route"]["routes"]}
+    offline, pages = routes["['alertname = GinkgoNodeOffline']"], routes["['severity = critical']"]
+    assert (offline["group_by"][:2], offline["group_wait"]) == (["alertname", "node_id"], "0s")
+    assert pages["group_by"][:3] == ["alertname", "loss", "test_id"]
 
 
 SYMPTOMS = {

@@ -139,7 +139,7 @@ def test_crashed_node_is_reported_once_with_the_right_labels(story: Story) -> No
         "node_id": "a",
         "severity": "critical",
     }
-    assert told["annotations"]["summary"] == "Node a is offline"
+    assert told["annotations"]["summary"] == "Node a went offline"
 
 
 def test_node_that_stops_gracefully_is_not_reported(story: Story) -> None:

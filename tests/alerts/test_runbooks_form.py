@@ -3,15 +3,15 @@
 import re
 import shlex
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 from alert_rules import alerts
-from runbook_files import FORMS, HEADINGS, all_blocks, blocks, page, sections
+from runbook_files import FORMS, HEADINGS, Block, all_blocks, blocks, page, sections
 
 from docs.source.forms import forms
 from lab.servers import binary
 
-EVERY_RUNBOOK = pytest.mark.parametrize("name", list(alerts()))
 SENTENCE = re.compile(r"[^.]*(?:\d\.\d[^.]*|\.[a-z][^.]*)*\.$")
 DELETES = re.compile(
     r"--yes\b|\b(?:DEL|UNLINK|FLUSHALL|FLUSHDB|RENAME|CONFIG SET maxmemory)\b|\bkill -|docker (?:kill|rm|stop)\b"
@@ -22,78 +22,76 @@ MOST_QUESTIONS = 6
 WITH_NODE = {name for name, rule in alerts().items() if "$labels.node_id" in str(rule["annotations"])}
 
 
-@EVERY_RUNBOOK
-def test_every_runbook_has_the_same_headings(name: str) -> None:
-    assert re.findall(r"^# (.*)$", page(name).replace("```", ""), re.MULTILINE)[0] == name
-    assert tuple(sections(name)) == HEADINGS
+def faults_of(name: str) -> Iterator[str]:
+    """Yield in which points a runbook has another form than the others."""
+    title, parts, own = (
+        re.findall(r"^# (.*)$", page(name).replace("```", ""), re.MULTILINE)[0],
+        sections(name),
+        [*blocks(name)],
+    )
+    if (title, tuple(parts)) != (name, HEADINGS):
+        yield "its headings"
+        return
+    if not SENTENCE.match(" ".join(parts["What it means"].split("\n\n")[0].split())):
+        yield "its meaning does not begin with one sentence"
+    asked = [block for block in own if block.section == "Is it true?"]
+    if [len(block.commands) for block in asked if block.form != "promql"] != [1] or "promql" not in [
+        b.form for b in asked
+    ]:
+        yield "the truth is not asked by one command and queries"
+    if len(re.findall(r"^- \*\*.+?\*\*: |^\| `", parts["Is it true?"], re.MULTILINE)) < 2:
+        yield "the answers are not explained"
+    yield from decision_faults(parts["Decide"])
+    yield from silence_faults(name, [b for b in own if b.section == "How to silence it"])
+    yield from command_faults(own)
+    found = [block.form for block in own if block.form in FORMS]
+    if found != [*FORMS] * (len(found) // len(FORMS)):
+        yield "its forms do not come in threes"
 
 
-@EVERY_RUNBOOK
-def test_the_meaning_begins_with_one_sentence(name: str) -> None:
-    first = " ".join(sections(name)["What it means"].split("\n\n")[0].split())
-    assert SENTENCE.match(first), first
-
-
-@EVERY_RUNBOOK
-def test_the_truth_is_asked_by_one_command_and_its_answers_are_explained(name: str) -> None:
-    text = sections(name)["Is it true?"]
-    assert text.startswith("```sh\n")
-    commands = [block for block in blocks(name) if block.section == "Is it true?" and block.form != "promql"]
-    assert [len(block.commands) for block in commands] == [1]
-    assert "promql" in [block.form for block in blocks(name) if block.section == "Is it true?"]
-    answers = re.findall(r"^- \*\*.+?\*\*: |^\| `", text, re.MULTILINE)
-    assert len(answers) >= 2
-
-
-@EVERY_RUNBOOK
-def test_the_decision_takes_at_most_six_questions_and_goes_forward_only(name: str) -> None:
-    text = sections(name)["Decide"]
-    questions = re.findall(r"^(\d)\. \*\*.+?\?\*\*", text, re.MULTILINE)
-    assert questions == [str(number + 1) for number in range(len(questions))]
-    assert 2 <= len(questions) <= MOST_QUESTIONS
-    for number, step in enumerate(re.split(r"^\d\. ", text, flags=re.MULTILINE)[1:], 1):
-        for target in re.findall(r"go\s+to\s+(\d)", step, re.IGNORECASE):
-            assert number < int(target) <= len(questions), f"question {number} leads to {target}"
-
-
-@EVERY_RUNBOOK
-def test_a_silence_matches_this_alert_and_its_node_for_a_limited_time(name: str) -> None:
-    silences = [block for block in blocks(name) if block.section == "How to silence it"]
-    (command,) = [command for block in silences for command in block.commands]
-    words = shlex.split(command)
-    assert words[:5] == ["amtool", "--alertmanager.url", "$ALERTMANAGER_URL", "silence", "add"]
-    matchers = [word for word in words[5:] if not word.startswith("--")]
-    assert matchers[0] == f"alertname={name}"
-    assert ('node_id="NODE"' in matchers) == (name in WITH_NODE)
-    (hours, minutes) = re.fullmatch(r"--duration=(?:(\d+)h)?(?:(\d+)m)?", words[-2]).groups("0")  # type: ignore[union-attr]
-    assert 0 < int(hours) * 60 + int(minutes) <= 24 * 60
-    assert words[-1].startswith("--comment=")
-
-
-@EVERY_RUNBOOK
-def test_what_deletes_or_ends_something_stands_alone_and_after_a_look(name: str) -> None:
+def command_faults(own: list[Block]) -> Iterator[str]:
     seen: set[str] = set()
-    for block in blocks(name):
+    for block in own:
         if not any(DELETES.search(command) for command in block.commands):
             seen |= {block.form for command in block.commands if command.startswith(LOOKS)}
-            continue
-        assert {block.form, "every"} & seen, f"{block.text} comes before a look"
-        assert all(
-            DELETES.search(command) or command == "PID=" or "kubectl" in command for command in block.commands
-        ), f"{block.text} is pasted together with a look"
+        elif not {block.form, "every"} & seen:
+            yield f"{block.text} comes before a look"
+        elif not all(DELETES.search(each) or each == "PID=" or "kubectl" in each for each in block.commands):
+            yield f"{block.text} is pasted together with a look"
+        for command in block.commands:
+            # A read of the plan counts as a look of the scheduler, unless its connection said NO-TOUCH.
+            if "schedule:plan" in command and not re.search(
+                r"NO-TOUCH ON' .*HGETALL| (?:TYPE|OBJECT IDLETIME) schedule:plan", command
+            ):
+                yield f"{command} hides a scheduler that hangs"
 
 
-@EVERY_RUNBOOK
-def test_no_command_hides_a_scheduler_that_hangs(name: str) -> None:
-    """A read of the plan counts as a look of the scheduler, unless its connection said NO-TOUCH."""
-    for command in (command for block in blocks(name) for command in block.commands if "schedule:plan" in command):
-        assert re.search(r"NO-TOUCH ON' .*HGETALL| (?:TYPE|OBJECT IDLETIME) schedule:plan", command), command
+def decision_faults(text: str) -> Iterator[str]:
+    questions = re.findall(r"^(\d)\. \*\*.+?\?\*\*", text, re.MULTILINE)
+    if questions != [str(number + 1) for number in range(len(questions))] or not 2 <= len(questions) <= MOST_QUESTIONS:
+        yield f"its questions are {questions}"
+    for number, step in enumerate(re.split(r"^\d\. ", text, flags=re.MULTILINE)[1:], 1):
+        for target in re.findall(r"go\s+to\s+(\d)", step, re.IGNORECASE):
+            if not number < int(target) <= len(questions):
+                yield f"question {number} leads to {target}"
 
 
-@EVERY_RUNBOOK
-def test_forms_come_in_threes(name: str) -> None:
-    found = [block.form for block in blocks(name) if block.form in FORMS]
-    assert found == [*FORMS] * (len(found) // len(FORMS))
+def silence_faults(name: str, silences: list[Block]) -> Iterator[str]:
+    (command,) = [command for block in silences for command in block.commands]
+    words = shlex.split(command)
+    matchers = [word for word in words[5:] if not word.startswith("--")]
+    duration = re.fullmatch(r"--duration=(?:(\d+)h)?(?:(\d+)m)?", words[-2])
+    if words[:5] != ["amtool", "--alertmanager.url", "$ALERTMANAGER_URL", "silence", "add"]:
+        yield "its silence is no silence"
+    if matchers[0] != f"alertname={name}" or ('node_id="NODE"' in matchers) != (name in WITH_NODE):
+        yield f"its silence matches {matchers}"
+    hours, minutes = duration.groups("0") if duration else ("0", "0")
+    if not 0 < int(hours) * 60 + int(minutes) <= 24 * 60 or not words[-1].startswith("--comment="):
+        yield "its silence has no limited time, or no comment"
+
+
+def test_all_runbooks_have_one_form() -> None:
+    assert [(name, fault) for name in alerts() for fault in faults_of(name)] == []
 
 
 def test_every_form_is_used() -> None:
@@ -134,33 +132,33 @@ KNOWN = {
 VALUED = {"--namespace", "--filter", "--tail", "--output", "--selector", "--scale"}
 
 
-@pytest.mark.parametrize(("form", "command"), sorted(_in_containers()))
-def test_commands_for_containers_are_of_a_known_form(form: str, command: str) -> None:
-    if command.startswith("export "):
-        return
-    if function := re.fullmatch(r"[a-z-]+\(\) \{ (.*) \"\$@\"; \}", command):
-        command = function[1].removesuffix(" --no-raw")
-    words = shlex.split(command.removesuffix(" >/dev/null &"))
-    tool, flags, rest = words[0], set(), []
-    assert tool == ("docker" if form == "compose" else "kubectl")
-    own = words[1 : words.index("--")] if "--" in words else words[1:]
-    while own:
-        word = own.pop(0)
-        if word.startswith("-"):
-            flags.add(word.partition("=")[0])
-            own = own[word in VALUED :]
-        else:
-            rest.append(word)
-    names = [name for name in KNOWN if name == (tool, *rest[: len(name) - 1])]
-    assert names, f"{tool} {rest[:2]} is unknown"
-    assert flags <= KNOWN[max(names, key=len)]
-    # An id that begins with a hyphen is no flag.
-    assert not [word for word in words if re.match(r"NODE\b", word)] or "--" in words
+def test_commands_for_containers_are_of_a_known_form() -> None:
+    for form, command in sorted(_in_containers()):
+        if command.startswith("export "):
+            continue
+        function = re.fullmatch(r"[a-z-]+\(\) \{ (.*) \"\$@\"; \}", command)
+        own_words = function[1].removesuffix(" --no-raw") if function else command
+        words = shlex.split(own_words.removesuffix(" >/dev/null &"))
+        tool, flags, rest = words[0], set(), []
+        assert tool == ("docker" if form == "compose" else "kubectl")
+        own = words[1 : words.index("--")] if "--" in words else words[1:]
+        while own:
+            word = own.pop(0)
+            if word.startswith("-"):
+                flags.add(word.partition("=")[0])
+                own = own[word in VALUED :]
+            else:
+                rest.append(word)
+        names = [name for name in KNOWN if name == (tool, *rest[: len(name) - 1])]
+        assert names, f"{tool} {rest[:2]} is unknown"
+        assert flags <= KNOWN[max(names, key=len)]
+        # An id that begins with a hyphen is no flag.
+        assert not [word for word in words if re.match(r"NODE\b", word)] or "--" in words
 
 
 @pytest.mark.server("docker-compose")
-@pytest.mark.parametrize("command", [name[-1] for name in KNOWN if name[:2] == ("docker", "compose")])
-def test_docker_compose_knows_these_flags(command: str) -> None:
-    run = subprocess.run([binary("docker-compose"), command, "--help"], capture_output=True, text=True, check=True)
-    flags = set(re.findall(r"^ +(-\w)?,? *(--[a-z-]+)?", run.stdout, re.MULTILINE))
-    assert KNOWN["docker", "compose", command] <= {flag for pair in flags for flag in pair}
+def test_docker_compose_knows_these_flags() -> None:
+    for command in [name[-1] for name in KNOWN if name[:2] == ("docker", "compose")]:
+        run = subprocess.run([binary("docker-compose"), command, "--help"], capture_output=True, text=True, check=True)
+        flags = set(re.findall(r"^ +(-\w)?,? *(--[a-z-]+)?", run.stdout, re.MULTILINE))
+        assert KNOWN["docker", "compose", command] <= {flag for pair in flags for flag in pair}, command

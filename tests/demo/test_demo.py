@@ -194,7 +194,7 @@ def test_stack_notifies_a_crash_once_by_push_and_rule_and_a_part_that_dies_is_na
     binary("prometheus"), binary("prometheus-alertmanager")
     logs = tmp_path / "kept" / "logs"
     running = demo("--fast", "--stack", "--logs", str(logs))
-    running.tells("pager is told: FIRING GinkgoNodeOffline (critical): Node demo-node-2 is offline")
+    running.tells("pager is told: FIRING GinkgoNodeOffline (critical): Node demo-node-2 went offline")
     prometheus = running.tells("Prometheus    ").split("/alerts")[0]
 
     def firing() -> list[str]:

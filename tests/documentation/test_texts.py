@@ -1,114 +1,172 @@
-"""Texts name only what exists: files, headings, metrics, flags, alerts, pictures and one repository."""
+"""Texts name only what exists: files, headings, metrics, flags, alerts, commands, endpoints, and tests of faults."""
 
 import re
-import tomllib
-from functools import cache
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
-from texts import ROOT, anchors, links, name_of, texts
 
+from docs.source import __main__ as generator
 from docs.source.alerts import alert_names
-from docs.source.flags import flag_names
+from docs.source.flags import OPTIONS, flag_names
 from docs.source.metrics import metric_names
-from exporter import __repository__
+from exporter import __version__
+from exporter.settings import all_settings
 
-ALL = pytest.mark.parametrize("path", list(texts()), ids=name_of)
+ROOT = Path(__file__).parents[2]
+PATTERNS = ("*.md", "docs/**/*.md", "alerts/**/*.md", "grafana/README.md", "helm/*/README.md")
+TEXTS = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for pattern in PATTERNS
+    for path in sorted(ROOT.glob(pattern))
+    if path.name != "CHANGELOG.md"  # it also tells of what is gone
+}
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+RULES = yaml.safe_load((ROOT / "alerts" / "ginkgo.rules.yml").read_text(encoding="utf-8"))
 RETIRED = {f"--alertmanager.mass-loss-{name}" for name in ("hold", "nodes", "ratio")}
 NOT_METRICS = {"ginkgo_exporter_", "ginkgo_bridge_", "ginkgo_node_", "ginkgo_", "ginkgo_func_cache_", "ginkgo_node"}
 """Beginnings of names: of groups of metrics, and of keys of the platform."""
-TEXTS = {".html", ".json", ".md", ".py", ".toml", ".txt", ".yaml", ".yml"}
-WHERE_THE_ADDRESS_STANDS = {
-    "pyproject.toml": "the package's metadata",
-    "exporter/__init__.py": "links of the page",
-    "alerts/ginkgo.rules.yml": "runbook_url of each alert, which Prometheus needs whole",
-    "alerts/ginkgo.rules.template.yml": "the source of these rules",
-    "helm/ginkgo-exporter/files/ginkgo.rules.template.yml": "a link to it",
-    "helm/ginkgo-exporter/Chart.yaml": "home, sources and links, which Artifact Hub needs whole",
-    "alerts/README.md": "says how to change runbook_url",
-    "README.md": "git clone",
-    "README.zh-CN.md": "git clone",
-    "docs/how-to/install.md": "git clone",
-    "docs/tutorial/first-page.md": "git clone",
-    "docs/tutorial/first-page.zh.md": "git clone",
-}
-"""The files that may hold the repository's address, each with the reason; all others take it from one of these."""
+NOT_IN_A_CHECKOUT = re.compile(r"^(build|dist)/|NAME|^/")
+"""Paths that a command writes, that stand for any name, or that are on the reader's machine."""
+FOREIGN = {"/api/v1/query", "/api/v1/rules", "/api/v1/alerts", "/api/v1/", "/-/reload"}
+"""Prometheus's own endpoints."""
+BLOCKS = re.compile(r"^ *```\w*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+CHINESE = {"README.md": "README.zh-CN.md", "docs/tutorial/first-page.md": "docs/tutorial/first-page.zh.md"}
 
 
-@cache
-def recorded_names() -> set[str]:
-    """Return the names of all recorded series."""
-    rules = yaml.safe_load((ROOT / "alerts" / "ginkgo.rules.yml").read_text(encoding="utf-8"))
-    return {rule["record"] for group in rules["groups"] for rule in group["rules"] if "record" in rule}
+def unknown(pattern: str, known: Iterable[str] | Callable[[str, Path], bool], *, prose: bool = False) -> list[str]:
+    """Return text and name for each name that the code of a text has, or the whole text, and that is not known."""
+    found = []
+    for name, text in TEXTS.items():
+        code = "\n".join([*BLOCKS.findall(text), *re.findall(r"`([^`]+)`", BLOCKS.sub("", text))])
+        for word in re.findall(pattern, text if prose else code, re.MULTILINE):
+            is_known = known(word, (ROOT / name).parent) if callable(known) else word in set(known)
+            found += [] if is_known else [f"{name}: {word}"]
+    return found
 
 
-@ALL
-def test_no_link_is_dead(path: Path) -> None:
-    dead = []
-    for link in links(path.read_text(encoding="utf-8")):
-        if ":" in link.split("#")[0]:
-            continue
-        target, _, anchor = link.partition("#")
-        file = (path.parent / target).resolve() if target else path
-        if not file.exists() or (anchor and anchor not in anchors(file.read_text(encoding="utf-8"))):
-            dead.append(link)
+def exists(name: str, folder: Path) -> bool:
+    bases = (ROOT, folder, ROOT / "exporter", ROOT / "helm" / "ginkgo-exporter")
+    return bool(NOT_IN_A_CHECKOUT.search(name)) or any((base / name).exists() for base in bases)
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors of the headings of a text, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", BLOCKS.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def links(name: str) -> list[tuple[str, Path, str]]:
+    """Return each link of a text to a file or a heading, with the file and the heading's anchor."""
+    found = [
+        link for link in re.findall(r"\]\(([^)\s]+)\)", BLOCKS.sub("", TEXTS[name])) if ":" not in link.split("#")[0]
+    ]
+    parts = [(link, *link.partition("#")[::2]) for link in found]
+    return [
+        (link, ((ROOT / name).parent / (path or Path(name).name)).resolve(), anchor) for link, path, anchor in parts
+    ]
+
+
+def test_no_link_is_dead_and_no_picture_is_unused() -> None:
+    dead = [
+        f"{name}: {link}"
+        for name in TEXTS
+        for link, file, anchor in links(name)
+        if not file.exists() or (anchor and anchor not in anchors(file.read_text(encoding="utf-8")))
+    ]
     assert dead == []
-
-
-@ALL
-def test_no_metric_is_unknown(path: Path) -> None:
-    known = metric_names() | NOT_METRICS
-    known |= {f"{name}{end}" for name in known for end in ("_bucket", "_sum", "_count")}
-    named = set(re.findall(r"(?<![\w:])ginkgo_\w+(?![\w:])", path.read_text(encoding="utf-8")))
-    assert named - known == set()
-    series = set(re.findall(r"\b[a-z]+:ginkgo_\w+:\w+", path.read_text(encoding="utf-8")))
-    assert series - recorded_names() == set()
-
-
-@ALL
-def test_no_flag_is_unknown(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    text = re.sub(r"(amtool|helm|kubectl|prometheus-alertmanager) .*", "", text)
-    named = set(re.findall(r"(?<![\w-])--[a-z]+(?:[.-][a-z]+)*\.[a-z]+(?:[.-][a-z]+)*", text))
-    for command in re.findall(r"\bginkgo-exporter [^\n`|]*", text):
-        named |= set(re.findall(r"(?<![\w-])--[a-z][a-z.-]*[a-z]", command))
-    assert named - flag_names() - RETIRED == set()
-
-
-@ALL
-def test_no_alert_is_unknown(path: Path) -> None:
-    named = set(re.findall(r"\bGinkgo[A-Z]\w+", path.read_text(encoding="utf-8")))
-    assert named - alert_names() == set()
-
-
-def test_no_picture_is_unused() -> None:
-    used = {(path.parent / link).resolve() for path in texts() for link in links(path.read_text(encoding="utf-8"))}
     pictures = {*(ROOT / "docs").rglob("*.png"), *(ROOT / "docs").rglob("*.svg"), *(ROOT / "grafana").glob("*/*.png")}
-    assert sorted(map(name_of, pictures - used)) == []
+    assert pictures - {file for name in TEXTS for _, file, _ in links(name)} == set()
 
 
-def test_address_of_the_repository_is_one_and_stands_only_where_it_must() -> None:
-    assert __repository__ == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
-    owner, name = __repository__.removeprefix("https://github.com/").split("/")
-    found: set[str] = set()
-    for folder in ("*", "alerts/*", "docs/**/*", "exporter/**/*", "grafana/*", "grafana/source/*", "helm/**/*"):
-        for path in ROOT.glob(folder):
-            if not path.is_file() or path.suffix not in TEXTS:
-                continue
-            text = path.read_text(encoding="utf-8")
-            addresses = re.findall(rf"[\w./:-]*\b{owner}/[\w-]+|github\.com/[\w-]+/{name}", text)
-            same = {__repository__, f"https://raw.githubusercontent.com/{owner}/{name}", f"ghcr.io/{owner}/{name}"}
-            assert set(addresses) - same == set(), name_of(path)
-            if addresses:
-                found.add(name_of(path))
-    assert found <= set(WHERE_THE_ADDRESS_STANDS)
+def test_no_metric_series_or_alert_is_unknown() -> None:
+    metrics = {f"{name}{end}" for name in metric_names() for end in ("", "_bucket", "_sum", "_count")} | NOT_METRICS
+    assert unknown(r"(?<![\w:])ginkgo_\w+(?![\w:])", metrics, prose=True) == []
+    recorded = {rule["record"] for group in RULES["groups"] for rule in group["rules"] if "record" in rule}
+    assert unknown(r"\b[a-z]+:ginkgo_\w+:\w+", recorded, prose=True) == []
+    assert unknown(r"\bGinkgo[A-Z]\w+", alert_names(), prose=True) == []
 
 
-def test_no_text_installs_a_name_that_is_not_published() -> None:
-    published = re.compile(
-        r"(?:pip|pipx|uv)\S* (?:tool )?install [^\n]*\bginkgo-exporter(?![\w/-])|helm (?:repo add|pull)"
+def test_no_flag_variable_command_or_make_target_is_unknown() -> None:
+    flags = flag_names() | RETIRED | {"--cluster.listen-address", "--storage.path"}
+    assert unknown(r"(?<![\w-])--[a-z]+(?:[.-][a-z]+)*\.[a-z]+(?:[.-][a-z]+)*", flags) == []
+    assert unknown(r"\bGINKGO_EXPORTER_[A-Z_]+\b", [setting.variable for setting in all_settings()]) == []
+    assert unknown(r"(?<![\w./-])(?<!SETUSER )ginkgo-exporter ([a-z]+)\b(?!/)", {*OPTIONS, "serve", "check"}) == []
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert unknown(r"^ *make ([a-z-]+)", targets) == []
+
+
+def test_no_endpoint_and_no_file_is_unknown() -> None:
+    paths = yaml.safe_load((ROOT / "docs" / "reference" / "openapi.yaml").read_text(encoding="utf-8"))["paths"]
+    own = re.compile("|".join(re.sub(r"\{\w+\}", r"[{}\\w$-]+", path) for path in paths))
+    pattern = r"(?<![\w.}>])/(?:api/v1|-|runbooks)/[\w{}$/-]*"
+    assert unknown(pattern, lambda name, _: name in FOREIGN or bool(own.fullmatch(name))) == []
+    top = (folder for folder in ROOT.iterdir() if folder.name[0] != "." and folder.name not in {"build", "dist"})
+    basenames = {path.name for folder in top for path in (folder, *folder.rglob("*"))}
+    pattern = r"(?<![\w/.:$-])[\w-][\w./-]*\.(?:py|md|toml|svg|png)\b(?![\w/-])"
+    assert unknown(pattern, lambda name, folder: name in basenames or exists(name, folder)) == []
+    assert unknown(r"(?<![\w/.-])tests(?:/[\w.]+)+", exists) == []
+
+
+def test_generated_tables_match_the_code_and_each_has_a_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generator.main(["--check"]) == 0, "make docs writes the tables"
+    texts = "".join(path.read_text(encoding="utf-8") for path in generator.pages())
+    assert [name for name in generator.TABLES if f"<!-- {name} -->" not in texts] == []
+    page = tmp_path / "docs" / "reference" / "exit-codes.md"
+    page.parent.mkdir(parents=True)
+    page.write_text("<!-- exits -->\nold\n<!-- /exits -->\n", encoding="utf-8")
+    monkeypatch.setattr(generator, "ROOT", tmp_path)
+    assert generator.main(["--check"]) == 1
+    assert "docs/reference/exit-codes.md differs" in capsys.readouterr().err
+
+
+def test_each_fault_names_tests_that_exist() -> None:
+    named = re.findall(
+        r"\[([^]:]+)(?:: ([^]]+))?\]\(\.\./\.\./(tests/[^)]+\.py)\)", TEXTS["docs/explanation/faults.md"]
     )
-    for folder in ("*.md", "docs/**/*.md", "alerts/**/*.md", "helm/**/*.md", "helm/**/*.txt", "exporter/**/*.py"):
-        for path in ROOT.glob(folder):
-            assert not published.search(path.read_text(encoding="utf-8")), name_of(path)
+    assert len(named) > 30
+    missing = []
+    for sentence, case, path in named:
+        source = (ROOT / path).read_text(encoding="utf-8") if (ROOT / path).exists() else ""
+        there = f"def test_{sentence.replace(' ', '_')}(" in source and (not case or f'"{case}": (' in source)
+        missing += [] if there else [f"{path}: {sentence} {case}"]
+    assert missing == []
+
+
+def test_tests_run_as_the_acl_user_of_the_documentation() -> None:
+    sys.path.insert(0, str(ROOT / "tests" / "source"))
+    from rights import ACL_RIGHTS  # noqa: PLC0415 - the tests' own list
+
+    (rights,) = re.findall(
+        "^ACL SETUSER ginkgo-exporter .*>PASSWORD resetkeys (.*)$", TEXTS["docs/how-to/redis.md"], re.MULTILINE
+    )
+    assert rights.split() == ACL_RIGHTS
+
+
+def test_chinese_document_has_the_same_sections_commands_and_figures() -> None:
+    for pair in CHINESE.items():
+        for part in (r"^#+ ", r"^\|", r"```.*?```", r"`[^`\n]+`", r"\d+(?:[.,]\d+)*(?: (?:ms|s)\b)?"):
+            flags = re.MULTILINE | re.DOTALL
+            theirs, ours = (
+                re.findall(part, TEXTS[name] if "`" in part else BLOCKS.sub("", TEXTS[name]), flags) for name in pair
+            )
+            assert sorted(theirs) == sorted(ours), (part, pair)
+
+
+def test_package_chart_and_changelog_have_one_version_and_notes() -> None:
+    headings = re.findall(r"^## \[(?!Unreleased)(.+)\] - \d{4}-\d\d-\d\d$", CHANGELOG, re.MULTILINE)
+    numbers = [[int(part) for part in version.split(".")] for version in headings]
+    assert headings[0] == __version__
+    assert all(newer > older for newer, older in pairwise(numbers))
+    chart = yaml.safe_load((ROOT / "helm" / "ginkgo-exporter" / "Chart.yaml").read_text(encoding="utf-8"))
+    assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
+    command = ["make", "--no-print-directory", "notes", f"VERSION={__version__}"]
+    notes = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "### " in notes
+    assert "## [" not in notes

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import pytest
 import redis
 
-from exporter.liveness.faults import UNREADABLE_AFTER
+from exporter.liveness.chance import SILENT
 from lab.nodes import beat, crash
 from lab.proxy import NONE, REFUSES, SWALLOWS, Fault, Proxy
 from lab.servers import Exporter, RedisServer, Series, running_exporter, running_redis, wait_for
@@ -70,7 +70,7 @@ def loading(scene: Scene) -> Iterator[None]:
 
 @contextmanager
 def paused(scene: Scene) -> Iterator[None]:
-    long_enough = time.monotonic() + UNREADABLE_AFTER + 1  # shorter than that and longer than the scaled TTL is no case
+    long_enough = time.monotonic() + SILENT + 1  # shorter than that and longer than the scaled TTL is no case
     scene.server.pause()
     yield
     wait_for(lambda: time.monotonic() > long_enough)

@@ -1,10 +1,13 @@
-"""The fleet over a simulated or real Redis: reads, outages, and what a thousand reads leave behind."""
+"""The fleet over a simulated or real Redis: reads, discovery, threads, and what a thousand reads leave behind."""
 
 import gc
+import threading
 import time
 import tracemalloc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from unittest.mock import Mock
+from threading import Event
 
 import pytest
 import redis
@@ -13,22 +16,36 @@ from structlog.testing import capture_logs
 from exporter.errors import SourceError, SourceTimeoutError
 from exporter.exposition.text import Format, exposition
 from exporter.fleet import Fleet
-from exporter.journal import refusal
-from exporter.journal.event import EventKind
 from exporter.journal.file import JournalFile
 from exporter.journal.journal import Journal
-from exporter.journal.lines import line_of
-from exporter.journal.restore import portfolio_faults
-from exporter.liveness.faults import Kind
+from exporter.liveness import Change, State, View
 from exporter.settings import load
-from exporter.snapshot.portfolio_stage import PortfolioStage
 from exporter.source.reading import Server
 from exporter.telemetry import Telemetry
 from fleet_world import World, states
-from journal_events import T0, event, told
 from lab.nodes import beat
-from lab.readings import ALIVE, CRASHED
+from lab.readings import ALIVE, CRASHED, Pair
 from lab.servers import RedisServer, wait_for
+
+
+@contextmanager
+def hanging(world: World) -> Iterator[Event]:
+    """Have scrapes hang until the event is set, or the block ends."""
+    go_on = Event()
+    world.meanwhile = lambda: bool(go_on.wait(60)) and None
+    try:
+        yield go_on
+    finally:
+        go_on.set()
+
+
+def errors(fleet: Fleet, part: str) -> float:
+    return fleet.telemetry.registry.get_sample_value("ginkgo_exporter_internal_errors_total", {"part": part}) or 0
+
+
+def timed(world: World, **flags: object) -> Fleet:
+    """Return a fleet that is not started, by the clock of its world."""
+    return Fleet(load(flags), source=world, clock=lambda: world.at)  # type: ignore[arg-type]
 
 
 def test_reads_leave_nothing_in_memory(client: "redis.Redis", shared_redis: RedisServer) -> None:
@@ -39,7 +56,7 @@ def test_reads_leave_nothing_in_memory(client: "redis.Redis", shared_redis: Redi
         def read(times: int) -> None:
             for _ in range(times):
                 assert len(fleet.read().ids) == 50
-                list(exposition(fleet.read(), Format.TEXT))
+                list(exposition(fleet.read(), (), Format.TEXT))
 
         read(20)
         tracemalloc.start()
@@ -56,233 +73,254 @@ def test_reads_leave_nothing_in_memory(client: "redis.Redis", shared_redis: Redi
     assert after - before < 100 * 50 * 200
 
 
-def test_redis_that_answers_and_cannot_be_read_is_unreadable_until_it_is_read() -> None:
+# --- reads -------------------------------------------------------------------------------------
+
+
+def test_redis_that_answers_and_cannot_be_read_is_unreadable_until_it_is_read_again_without_a_scrape() -> None:
     world = World({b"a": ALIVE})
     with Fleet(load({}), source=world) as fleet:
         assert fleet.read().ids == ["a"]
         world.refused = True
         with pytest.raises(SourceError):
             fleet.read()
-        since, discovered = fleet.outages.since, fleet.discovered
-        assert since
+        outage, discovered = fleet.view().outage, fleet.discovered
+        assert outage
         reads = len(world.asked)
-        wait_for(lambda: len(world.asked) > reads + 8, "for probes that succeed")
-        with pytest.raises(SourceError):
-            fleet.read()
-        assert fleet.outages.since == since
+        wait_for(lambda: len(world.asked) > reads + 8, "for looks that succeed")
+        view = fleet.view()
+        assert view.outage
+        assert view.outage.since == outage.since
         assert not fleet.not_ready
         assert fleet.discovered is discovered, "a read that fails is no reason to look for names"
         world.refused = False
-        fleet.read()
-        assert fleet.outages.since is None
+        wait_for(lambda: fleet.view().outage is None, "for the fleet to read again by itself", 5)
+        wait_for(lambda: fleet.last_known[1][State.ONLINE] == 1)
 
 
-def test_redis_that_can_be_read_again_is_noticed_without_a_scrape() -> None:
-    world = World({b"a": ALIVE})
-    with Fleet(load({}), source=world) as fleet:
-        fleet.read()
-        world.refused = True
-        with pytest.raises(SourceError):
-            fleet.read()
-        world.refused = False
-        wait_for(lambda: fleet.outages.since is None, "for the fleet to read again by itself", 5)
-
-
-def test_a_read_that_fails_has_a_duration_too() -> None:
-    world = World({b"a": ALIVE})
-    now = [100.0]
-    fleet = Fleet(load({}), source=world, clock=lambda: now[0])
-    fleet.discovery.discover()
+def test_info_has_the_facts_beside_the_nodes_and_a_read_that_fails_has_a_duration() -> None:
+    world = World({b"a": ALIVE}, Server("run-1", "master", refused={"MISCONF": 0}))
+    fleet = timed(world, **{"nodes.expected": "3"})
+    assert fleet.not_ready == "node names are not discovered yet"
+    assert states(fleet) == {"a": State.ONLINE}
+    assert not fleet.not_ready
+    assert (fleet.info.server, fleet.info.writes_refused, fleet.info.expected) == (world.server, False, 3)
+    world.server, world.at = Server("run-1", "master", refused={"MISCONF": 1}), 1
 
     def fail() -> None:
-        now[0] += 3
+        world.at += 3
         raise SourceError("broken")
 
     world.meanwhile = fail
     with pytest.raises(SourceError):
-        fleet.reader.read()
-    assert fleet.info.collect_duration == 3
+        fleet.look()
+    assert (fleet.info.writes_refused, fleet.info.collect_duration) == (True, 3)
+    assert len(set(world.deadlines)) > 1
 
 
-def test_a_fault_that_comes_again_and_again_is_logged_once_a_minute() -> None:
+def test_overlapping_scrapes_share_one_read_and_nothing_is_kept_of_it() -> None:
     world = World({b"a": ALIVE})
-    fleet = Fleet(load({}), source=world, clock=lambda: world.at)
-    with capture_logs() as logs:
-        for second in range(122):
-            world.at = second
-            fleet.judge.observe(Server(f"run-{second}", "master"), second)
-    assert [entry["fault"] for entry in logs] == ["another run"] * 3, "at 1, 61 and 121 s"
+    with Fleet(load({}), source=world) as fleet, hanging(world) as go_on:
+        first = fleet.request()
+        assert fleet.request() is first
+        go_on.set()
+        assert first.result(30).ids == ["a"]
+        wait_for(lambda: fleet._reader._current is None, "for the fleet to let go of the snapshot")
+        assert fleet.request() is not first
 
 
-def test_each_request_has_the_timeout_of_redis() -> None:
+def test_a_scrape_waits_for_no_longer_than_it_asks_for_and_redis_may_take() -> None:
     world = World({b"a": ALIVE})
-    now = [100.0]
-    fleet = Fleet(load({"redis.timeout": "2s"}), source=world, clock=lambda: now[0])
+    with Fleet(load({"redis.timeout": "200ms"}), source=world) as fleet, hanging(world):
+        wait_for(lambda: fleet.discovered)
+        for timeout in (None, 0.01, 60):
+            start = time.monotonic()
+            with pytest.raises(SourceTimeoutError, match="did not answer in time"):
+                fleet.read(timeout)
+            assert time.monotonic() - start < 30
+
+
+def test_a_read_waits_for_the_first_discovery_and_says_why_that_fails() -> None:
+    world, go_on = World({b"a": ALIVE}), Event()
+    world.scanned = lambda: bool(go_on.wait(60)) and None
+    with Fleet(load({"redis.timeout": "50ms"}), source=world) as fleet:
+        try:
+            with pytest.raises(SourceError, match="node names are not discovered yet"):
+                fleet.request().result(30)
+        finally:
+            go_on.set()
+    world = World({}, hidden="no right to SCAN")
+    with Fleet(load({"redis.timeout": "1m"}), source=world) as fleet, pytest.raises(SourceError, match="no right"):
+        fleet.request().result(30)
+
+
+# --- discovery ---------------------------------------------------------------------------------
+
+
+def test_new_nodes_that_read_as_crashed_are_decided_by_the_first_scrape_that_reads_them() -> None:
+    world = World({b"a": CRASHED}, at=time.monotonic())
+    with Fleet(load({"nodes.forget-rehomed-after": "off"}), source=world) as fleet:
+        wait_for(lambda: fleet.discovered)
+        world.at += 0.03
+        assert fleet.read().states == [State.OFFLINE]
+    assert list(world.reads[:2]) == [[b"a"], (b"a",)]
+
+
+def test_node_that_a_scan_misses_stays_known_until_a_read_shows_that_it_has_left() -> None:
+    world = World({b"a": ALIVE, b"b": ALIVE})
+    fleet = timed(world)
     states(fleet)
-    fleet.rounds.look()
-    assert set(world.deadlines) == {102}
+    pairs, world.pairs = world.pairs, {b"b": ALIVE}
+    world.scanned = lambda: setattr(world, "pairs", pairs)
+    world.at = 1
+    assert states(fleet) == {"a": State.ONLINE, "b": State.ONLINE}
+    world.scanned = lambda: None
+    world.pairs, world.at = {b"b": ALIVE}, 2
+    assert states(fleet) == {"b": State.ONLINE}
+    world.at = 3
+    states(fleet)
+    assert fleet.names.raw == (b"b",)
 
 
-def test_info_has_the_facts_beside_the_nodes() -> None:
+def test_node_whose_keys_redis_lost_during_a_scan_is_not_gone() -> None:
+    world = World({b"a": ALIVE})
+    fleet = timed(world)
+    states(fleet)
+    world.pairs, world.at, world.server = {}, 1, Server("run-2", "master")
+    assert states(fleet) == {"a": State.UNDECIDED}
+    assert fleet.names.raw == (b"a",)
+
+
+def test_names_and_workers_stay_known_while_a_server_cannot_be_scanned() -> None:
+    world = World({b"a": ALIVE}, workers=frozenset({b"w"}))
+    fleet = timed(world)
+    states(fleet)
+    world.complete, world.workers, world.at = False, frozenset(), 1
+    pairs, world.pairs = world.pairs, {}
+    world.scanned = lambda: setattr(world, "pairs", pairs)
+    assert states(fleet) == {"a": State.ONLINE}
+    assert fleet._discovery.workers == {b"w"}
+
+
+def test_too_many_nodes_are_logged_once_and_only_the_first_by_name_are_read() -> None:
+    world = World({b"%d" % number: ALIVE for number in range(5)})
+    fleet = timed(world, **{"collector.max-nodes": "3"})
+    with capture_logs() as logs:
+        for world.at in (0.0, 1.0):
+            assert list(states(fleet)) == ["0", "1", "2"]
+    assert [entry["left_out"] for entry in logs if "left_out" in entry] == [2]
+    assert fleet.discovered
+    assert fleet.discovered.over_limit == 2
+    assert fleet.judge.names() == {b"0", b"1", b"2"}
+
+
+def test_faults_wake_discovery_and_refused_writes_that_come_and_go_do_not() -> None:
     world = World({b"a": ALIVE}, Server("run-1", "master", refused={"MISCONF": 0}))
-    telemetry = Telemetry()
-    fleet = Fleet(load({"nodes.expected": "3"}), telemetry, world, clock=lambda: world.at)
-    assert fleet.telemetry is telemetry
-    assert fleet.not_ready == "node names are not discovered yet"
-    fleet.discovery.discover()
-    assert fleet.not_ready == "Redis was not asked yet"
-    fleet.rounds.look()
-    assert not fleet.not_ready
-    info = fleet.info
-    assert (info.server, info.writes_refused, info.expected) == (world.server, False, 3)
-    world.server, world.at = Server("run-1", "master", refused={"MISCONF": 1}), 1
-    fleet.rounds.look()
-    assert fleet.info.writes_refused
+    with Fleet(load({"discovery.interval": "1h"}), source=world) as fleet:
+        wait_for(lambda: fleet.discovered)
+        world.server, world.at = Server("run-2", "master", refused={"MISCONF": 0}), 1
+        fleet.read()
+        wait_for(lambda: world.discoveries == 2, "for another discovery after another run")
+        for count in range(1, 5):
+            world.server, world.at = Server("run-2", "master", refused={"MISCONF": count}), world.at + 1
+            fleet.read()
+        assert world.discoveries == 2
+        world.down = True
+        wait_for(lambda: fleet.view().outage)
+        world.down, world.at = False, world.at + 1
+        wait_for(lambda: world.discoveries == 3, "for another discovery when Redis answers again")
 
 
-@pytest.mark.parametrize(("error", "since"), [(SourceTimeoutError("no answer"), 0.25), (SourceError("refused"), 1.0)])
-def test_outage_begins_with_the_probe_that_fails_but_a_hang_soon_after_the_last_answer(
-    monkeypatch: pytest.MonkeyPatch, error: SourceError, since: float
-) -> None:
-    world = World({b"a": ALIVE})
-    fleet = Fleet(load({}), source=world, clock=lambda: world.at)
-    fleet.rounds.look()
-    world.at = 1
-    monkeypatch.setattr(world, "read", Mock(side_effect=error))
-    assert not fleet.rounds.probe()
-    assert fleet.outages.since == since
+def test_discoveries_that_are_woken_again_and_again_take_little_of_redis_time() -> None:
+    world = World({b"a": ALIVE}, busy=1.0)
+    with Fleet(load({"discovery.interval": "1h"}), source=world) as fleet:
+        wait_for(lambda: fleet.discovered)
+        for _ in range(5):
+            fleet._discovery.wake()
+            time.sleep(0.02)
+        assert world.discoveries <= 2
 
 
-def test_a_change_wakes_the_watch_and_a_fault_is_logged() -> None:
-    world = World({b"a": ALIVE})
-    fleet = Fleet(load({}), source=world, clock=lambda: world.at)
-    states(fleet)
-    fleet.rounds._bell.rung.clear()
-    world.at = 1
-    fleet.reader.read()
-    assert not fleet.rounds._bell.rung.is_set()
-    for second in range(2, 32):
-        fleet.judge.observe(world.server, second)
-    world.pairs[b"a"], world.at = CRASHED, 32
-    fleet.reader.read()
-    assert fleet.rounds._bell.rung.is_set()
-    world.server, world.at = Server("run-2", "master"), 33
-    fleet.rounds._bell.rung.clear()
+def test_a_failed_discovery_is_logged_once_and_not_during_an_outage() -> None:
+    world = World({}, hidden="no right")
+    fleet = timed(world)
     with capture_logs() as logs:
-        fleet.discovery.discover()
-    assert fleet.rounds._bell.rung.is_set()
-    assert [entry["fault"] for entry in logs if "at fault" in entry["event"]] == [Kind.RESTARTED]
+        for error in ("no right", "no right", "too slow"):
+            fleet._discovery._note_failure(error)
+        fleet.judge.failed("probe", "down", 0.0)
+        fleet._discovery._note_failure("down")
+    assert [entry["error"] for entry in logs] == ["no right", "too slow"]
 
 
-def test_a_fleet_that_was_not_started_reads_on_request() -> None:
-    assert Fleet(load({}), source=World({b"a": ALIVE})).look().ids == ["a"]
+# --- the journal, and the end ------------------------------------------------------------------
 
 
-def test_a_look_that_fails_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.fleet.fleet.explained", lambda error, _: SourceError(f"{error}, because of TLS"))
-    with pytest.raises(SourceError, match="no right, because of TLS"):
-        Fleet(load({}), source=World({}, hidden="no right")).look()
+def test_a_journal_with_a_file_watches_deadlines_and_remembers_what_was_offline(tmp_path: Path) -> None:
+    settings = load({"journal.file": str(tmp_path / "journal"), "heartbeat.ttl": "3s"})
 
+    def fleet(world: World) -> Fleet:
+        telemetry = Telemetry()
+        return Fleet(settings, telemetry, world, journal=Journal(JournalFile.of(settings.journal), telemetry))
 
-@pytest.mark.parametrize(("planned", "discoveries"), [(b"a", 1), (b"b", 2)])
-def test_a_look_searches_once_more_if_the_plan_names_an_unknown_node(
-    monkeypatch: pytest.MonkeyPatch, planned: bytes, discoveries: int
-) -> None:
-    world = World({b"a": ALIVE})
-    fleet = Fleet(load({}), source=world)
-    monkeypatch.setattr(fleet.reader._portfolios, "series", lambda *_: None)
-    fleet.reader._portfolios.planned_nodes = frozenset({planned})
-    assert fleet.look().ids == ["a"]
-    assert world.discoveries == discoveries
+    world = World({b"a": Pair(ttl=0.2)}, at=time.monotonic())
+    with fleet(world) as first:
+        wait_for(lambda: first.last_known[0], "for a read that nobody asked for")
+        world.pairs = {b"a": CRASHED}
 
-
-def test_push_comes_before_the_journal_in_each_round() -> None:
-    fleet = Fleet(load({}), source=World({}))
-    first, second = Mock(), Mock()
-    fleet.attend(first, 4)
-    fleet.attend(second, 4)
-    assert fleet.rounds.attendants[:2] == [second, first]
-    assert len(fleet.rounds.attendants) == 3
-
-
-def test_a_fleet_whose_journal_has_a_file_tells_and_remembers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refusal, "QUIET", 0.0)
-    remembered: list[object] = []
-    monkeypatch.setattr(PortfolioStage, "remember", lambda _, faults: remembered.append(faults))
-    path = tmp_path / "journal.jsonl"
-    path.write_bytes(line_of(event(1, "p", kind=EventKind.PORTFOLIO, after="untraded", evidence={"since": T0})))
-    world = World({b"a": ALIVE}, Server("run-1", "master", refused={"OOM": 0}))
-    journal = Journal(JournalFile(path, 1 << 20), Telemetry())
-    with Fleet(load({"heartbeat.ttl": "1s"}), source=world, journal=journal) as fleet:
-        assert remembered == [portfolio_faults(journal.earlier)] != [{}]
-        assert fleet.watch._refresh == 4
-        wait_for(lambda: "online" in {after for _, after in told(journal)}, "for the first node")
-        wait_for(lambda: path.read_bytes().count(b"\n") > 1, "for the first node in the file", 10)
-        world.server = Server("run-1", "master", refused={"OOM": 1})
-        wait_for(lambda: "writes refused" in {after for _, after in told(journal)}, "for the refusal")
-
-        def takes_writes_again() -> bool:
+        def tick() -> bool:
             world.at = time.monotonic()
-            return "takes writes again" in {after for _, after in told(journal)}
+            absent = first.view().absent.get(b"a")
+            return absent is not None and absent.change.after == State.OFFLINE
 
-        wait_for(takes_writes_again)
-    JournalFile(path, 1 << 20).append(b"")  # nobody holds the lock any more
-
-
-def test_a_fleet_without_a_file_reads_no_offline_node_for_the_journal() -> None:
-    assert Fleet(load({}), source=World({})).watch._refresh is None
-
-
-def test_an_internal_error_of_a_read_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    fleet = Fleet(load({}), source=World({b"a": ALIVE}))
-    assert fleet.planned_portfolios(b"a") == 0
-    states(fleet)
-    monkeypatch.setattr(fleet.reader._maker, "part", Mock(side_effect=RuntimeError("broken")))
-    with pytest.raises(RuntimeError, match="broken"):
-        fleet.reader.read()
+        wait_for(tick, "for the death")
+        died = first.view().absent[b"a"].change.died
+        assert died
+        unix = first.view().unix(died)
+    with fleet(world) as second:
+        wait_for(lambda: b"a" in second.view().absent)
+        change = second.view().absent[b"a"].change
+        assert (change.after, change.exact) == (State.OFFLINE, True)
+        assert change.died
+        assert abs(second.view().unix(change.died) - unix) < 5
 
 
-def test_a_closed_fleet_records_no_outage() -> None:
-    world = World({b"a": ALIVE}, down=True)
+def test_discovery_and_watch_go_on_after_an_internal_error_and_count_it() -> None:
+    world, looks = World({b"a": ALIVE}), list[float]()
+
+    def attend(changes: Sequence[Change], view: View) -> None:  # noqa: ARG001
+        looks.append(time.monotonic())
+        if len(looks) < 3:
+            raise RuntimeError("broken")
+
+    def fail() -> None:
+        if world.discoveries == 1:
+            raise RuntimeError("broken")
+
+    world.scanned = fail
     fleet = Fleet(load({}), source=world)
-    fleet.close()
-    fleet.rounds.probe()
-    assert fleet.outages.since is None
-    assert world.closed
+    fleet.attend(attend)
+    with fleet:
+        wait_for(lambda: errors(fleet, "discovery") == 1)
+        fleet._discovery.wake()
+        wait_for(lambda: fleet.discovered and len(looks) > 3)
+        assert (errors(fleet, "discovery"), errors(fleet, "watch")) == (1, 2)
 
 
-def test_reading_is_tried_again_once_a_second_after_a_read_that_failed() -> None:
-    world = World({b"a": ALIVE})
-    fleet = Fleet(load({}), source=world, clock=lambda: world.at)
-    fleet.discovery.discover()
-
-    def live(seconds: float) -> list[float]:
-        """Return when the fleet read all nodes."""
-        times, end = [], world.at + seconds
-        while world.at < end:
-            before = len(world.asked)
-            fleet.rounds.look()
-            wait_for(lambda: not fleet._shared.running)
-            if b"a" in {name for names in world.asked[before:] for name in names}:
-                times.append(world.at)
-            world.at += 0.25
-        return times
-
-    assert live(2) == []
-    world.refused = True
-    with pytest.raises(SourceError):
-        fleet.reader.read()
-    assert live(2.5) == [2, 3, 4]
-    fleet.close()
-
-
-def test_a_round_of_the_watch_that_cannot_read_nodes_has_not_read_the_offline_ones() -> None:
-    world = World({b"a": CRASHED}, at=1.0)
-    fleet = Fleet(load({}), source=world, clock=lambda: world.at)
-    fleet.attend(lambda _: None, 4)
-    states(fleet)
-    assert fleet.rounds.look()
-    world.refused, world.at = True, 6.0
-    with capture_logs() as logs:
-        assert not fleet.rounds.look()
-    assert [entry["error"] for entry in logs] == ["no permission"]
+def test_closing_ends_the_threads_at_once_though_a_read_hangs() -> None:
+    world, before = World({b"a": ALIVE}), set(threading.enumerate())
+    with hanging(world):
+        with Fleet(load({"discovery.interval": "1h"}), source=world) as fleet:
+            wait_for(lambda: fleet.discovered)
+            fleet.request()
+            own = {thread for thread in threading.enumerate() if thread not in before}
+            threads = [thread for thread in own if thread.name in ("discovery", "watch")]
+            assert all(thread.daemon for thread in threads), "none keeps a program alive that forgets to close"
+            start = time.monotonic()
+        assert time.monotonic() - start < 30
+        assert world.closed
+        for thread in threads:
+            thread.join(20)
+            assert not thread.is_alive()
+    assert len(threads) == 2
+    wait_for(lambda: fleet._reader._current is None)
+    with pytest.raises(RuntimeError):
+        fleet.request()

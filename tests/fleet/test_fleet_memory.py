@@ -12,8 +12,8 @@ from exporter.exposition.text import Format, exposition
 from exporter.fleet import Fleet
 from exporter.settings import load
 from exporter.source.discovery import Found
+from exporter.source.protocol import CHUNK
 from exporter.source.reading import MISSING, Reading, Server, joined
-from exporter.source.requests import CHUNK
 from exporter.telemetry import Telemetry
 from fleet_world import WithoutKeys
 
@@ -100,10 +100,10 @@ def test_memory_is_flat_after_the_first_hour_of_a_day_of_replaced_nodes(live: in
     for _ in range(HOURS):
         for _ in range(STEPS):
             source.step += 1
-            fleet.discovery.discover()
-            snapshot = fleet.reader.read()
+            snapshot = fleet.look()
+            fleet.judge.take()
             assert len(snapshot.ids) == live
-            list(exposition(snapshot, Format.TEXT))
+            list(exposition(snapshot, (), Format.TEXT))
         gc.collect()
         after.append(_resident())
     fleet.close()

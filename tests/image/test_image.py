@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -31,47 +30,17 @@ def test_the_dockerfile_is_clean(root: Path) -> None:
     assert (checked.returncode, checked.stdout) == (0, "")
 
 
-def test_the_tests_use_the_base_of_the_dockerfile(root: Path, buildah: Any, image: str) -> None:
-    (base,) = re.findall(r"^ARG BASE=(.+)$", (root / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
-
-    assert buildah.config(image)["Labels"]["org.opencontainers.image.base.name"] == base
-
-
-def test_two_builds_make_the_same_image(buildah: Any, image: str) -> None:
+def test_two_builds_make_the_same_image_with_user_entry_point_port_and_labels(
+    buildah: Any, image: str, root: Path
+) -> None:
     assert buildah.build("localhost/ginkgo-exporter:second") == image
-
-
-def test_the_image_has_user_entry_point_and_port(buildah: Any, image: str) -> None:
     config = buildah.config(image)
-
-    assert config["User"] == "65532:65532"
-    assert config["Entrypoint"] == ["ginkgo-exporter"]
-    assert "Cmd" not in config
+    assert (config["User"], config["Entrypoint"], "Cmd" in config) == ("65532:65532", ["ginkgo-exporter"], False)
     assert [port.removesuffix("/tcp") for port in config["ExposedPorts"]] == ["19121"]
-
-
-def test_the_image_has_labels_of_its_version_and_project(buildah: Any, image: str, root: Path) -> None:
-    labels = buildah.config(image)["Labels"]
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-
-    assert {name.removeprefix("org.opencontainers.image."): text for name, text in labels.items()}.items() >= {
-        "title": project["name"],
-        "licenses": project["license"],
-        "source": project["urls"]["Repository"],
-        "url": project["urls"]["Repository"],
-        "documentation": project["urls"]["Documentation"],
-        "version": "1.2.3",
-        "revision": "0123abc",
-        "created": "2025-10-09T08:53:20Z",
-    }.items()
-
-
-def test_a_release_builds_the_image_with_the_commit_s_time(root: Path) -> None:
-    release = (root / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
-
-    assert "SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)" in release
-    assert 'CREATED="$(date --utc --date="@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)"' in release
-    assert "rewrite-timestamp=true" in release
+    (base,) = re.findall(r"^ARG BASE=(.+)$", (root / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    labels = {name.removeprefix("org.opencontainers.image."): text for name, text in config["Labels"].items()}
+    expected = {"base.name": base, "version": "1.2.3", "revision": "0123abc", "created": "2025-10-09T08:53:20Z"}
+    assert labels.items() >= expected.items()
 
 
 def test_the_image_has_the_locked_packages_and_no_others(container: Path, root: Path) -> None:
@@ -85,14 +54,6 @@ def test_the_image_has_the_locked_packages_and_no_others(container: Path, root: 
     assert installed == locked
 
 
-def test_bytecode_is_in_the_image(container: Path) -> None:
-    package = container / SITE_PACKAGES / "exporter"
-    modules = {path.stem for path in package.glob("*.py")}
-    compiled = {path.name.split(".")[0] for path in (package / "__pycache__").glob("*.pyc")}
-
-    assert modules == compiled
-
-
 def run(container: Path, config: dict[str, Any], command: list[str]) -> tuple[list[str], dict[str, str]]:
     """Return a command line and environment that run a command in a container's root as Kubernetes would.
 
@@ -101,7 +62,7 @@ def run(container: Path, config: dict[str, Any], command: list[str]) -> tuple[li
     """
     user, group = config["User"].split(":")
     # The environment is the container's, so the host's tools need their full paths.
-    chroot = shutil.which("chroot")
+    chroot = shutil.which("chroot", path="/usr/sbin:/usr/bin:/sbin:/bin")
     script = (
         'mount --bind "$0" "$0" && mount --rbind /dev "$0/dev" && mount -t proc proc "$0/proc" && '
         'mount -o remount,bind,ro "$0" && exec setpriv --no-new-privs '
@@ -154,15 +115,3 @@ def test_the_image_serves_as_its_user_from_a_read_only_root_without_a_shell(
     assert re.search(r"\nCapEff:\t0+\n", status)
     assert "\nNoNewPrivs:\t1\n" in status
     assert code == 0, process.output()
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its root")
-def test_the_root_in_the_test_above_is_read_only(buildah: Any, image: str, container: Path) -> None:
-    config = buildah.config(image)
-    attempt = (
-        "import json, errno\ntry: open('/tmp/x', 'w')\nexcept OSError as e: print(json.dumps(errno.errorcode[e.errno]))"
-    )
-    command, environment = run(container, config, ["python", "-c", attempt])
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-
-    assert json.loads(done.stdout) == "EROFS"

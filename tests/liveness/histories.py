@@ -1,13 +1,13 @@
 """The one model: random histories of nodes and of Redis with its faults, in simulated time, and what an exporter says.
 
-The world knows which nodes live; an exporter sees only what Redis shows. A story may have one Redis or three primaries, and
-an exporter that is started anew, with its journal or without. Stories of mass losses have no faults of Redis, so that
-the numbers alone say which deaths belong together.
+The world knows which nodes live; an exporter sees only what Redis shows. A story may have one Redis or three
+primaries, and an exporter that is started anew, with its journal or without. Stories of mass losses have no faults of
+Redis, so that the numbers alone say which deaths belong together.
 """
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
@@ -85,6 +85,9 @@ class Exporter(Protocol):
     def state(self, name: bytes) -> str | None:
         """Return the state of a node."""
 
+    def holds(self, name: bytes) -> bool:
+        """Return whether a death is held back, since it may be part of a mass loss."""
+
     def loss(self, name: bytes) -> object:
         """Return the mass loss that a node is a member of; None if it is not."""
 
@@ -100,7 +103,7 @@ class Tally:
         lives: Nodes that lived.
         deaths: Nodes that died.
         false: Times that a living node was called dead, or a node that had stopped.
-        late: Deaths that were known only after more than ``LATE`` seconds in which Redis was well.
+        late: Deaths that were seen only after more than ``LATE`` seconds in which Redis was well.
         missed: Deaths that were never known, though Redis was well for longer than that.
         losses: Mass losses by the numbers.
         torn: Mass losses that were not one page.
@@ -235,6 +238,7 @@ class Story:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._well: Counter[bytes] = Counter()  # seconds in which Redis was well since a node died
         self._wronged: set[bytes] = set()
+        self._noticed: set[bytes] = set()  # dead nodes that are known, or held back as part of a mass loss
         self._found: dict[bytes, object] = {}  # dead nodes that are known, with the mass loss of each
         self._steady_since = self._world.now
         self._alive_at: dict[bytes, int] = {}  # how many nodes lived when a node died
@@ -268,9 +272,11 @@ class Story:
                 (self._wronged.add if dead else self._wronged.discard)(name)
             elif node.died is not None and name not in self._found:
                 self._well[name] += TICK * steady  # type: ignore[assignment] # seconds
+                if (dead or self._exporter.holds(name)) and name not in self._noticed:
+                    self._noticed.add(name)
+                    tally.late += self._well[name] > LATE
                 if dead:
                     self._found[name] = self._exporter.loss(name)
-                    tally.late += self._well[name] > LATE
                     if self._masses and self._found[name] is None:
                         tally.delays.append(now - node.end)
 
@@ -386,40 +392,46 @@ class Story:
         self._at(at + seconds, up)
         return at + seconds
 
-    def _for(self, at: float, seconds: float, what: object, name: str, value: object, after: object) -> float:
+    def _for(self, at: float, seconds: float, what: object, name: str, *, value: object = True) -> float:
+        """Set what is wrong at a moment; some seconds later it has its value of before again."""
+        well = getattr(what, name)
         self._at(at, lambda: setattr(what, name, self._world.now if value == "now" else value))
-        self._at(at + seconds, lambda: setattr(what, name, after))
+        self._at(at + seconds, lambda: setattr(what, name, well))
         return at + seconds
 
     def _hang(self, at: float) -> float:
-        return self._for(at, self._random.choice((2, 6, 20, 40, 100)), self._redis(), "hung", True, False)
+        return self._for(at, self._random.choice((2, 6, 20, 40, 100)), self._redis(), "hung")
 
     def _part(self, at: float) -> float:
         """Cut a Redis off from everybody."""
         seconds = self._random.choice((6, 20, 60, 100))
         if self._restarts and seconds > TTL / 2:
-            self._at(at + 2, lambda: self._exporter.restart(journal=self._random.random() < 0.5))
-        return self._for(at, seconds, self._redis(), "up", False, True)
+            self._at(at + 2, self._restart_exporter)
+        return self._for(at, seconds, self._redis(), "up", value=False)
 
     def _start_exporter(self, at: float) -> float:
         """Start the exporter anew, unless there was a fault just before, of which a new process knows nothing."""
 
         def start() -> None:
             if self._steady_since < self._world.now - TTL:
-                self._exporter.restart(journal=self._random.random() < 0.5)
+                self._restart_exporter()
 
         self._at(at, start)
         return at
 
+    def _restart_exporter(self) -> None:
+        self._well.clear()  # a new process knows nothing of the chance that nodes had before it
+        self._exporter.restart(journal=self._random.random() < 0.5)
+
     def _refuse(self, at: float) -> float:
         share = self._random.choice((0.3, 0.5, 0.7, 0.9)) if self._partial or self._random.random() < 0.3 else 1.0
-        return self._for(at, self._random.choice((20, 60, 200)), self._redis(), "refusing", share, 0.0)
+        return self._for(at, self._random.choice((20, 60, 200)), self._redis(), "refusing", value=share)
 
     def _pause(self, at: float) -> float:
-        return self._for(at, self._random.choice((10, 45, 120)), self._redis(), "paused", True, False)
+        return self._for(at, self._random.choice((10, 45, 120)), self._redis(), "paused")
 
     def _cut_off(self, at: float) -> float:
-        return self._for(at, self._random.choice((10, 25, 60)), self._redis(), "cut_off_since", "now", None)
+        return self._for(at, self._random.choice((10, 25, 60)), self._redis(), "cut_off_since", value="now")
 
     def _flush(self, at: float) -> float:
         redis = self._redis()
@@ -434,7 +446,7 @@ class Story:
 
     def _lose_network(self, at: float) -> float:
         for _ in range(self._random.randint(1, 12)):
-            at = self._for(at, self._random.uniform(3, 12), self._world, "unreachable", True, False)
+            at = self._for(at, self._random.uniform(3, 12), self._world, "unreachable")
             at += self._random.uniform(8, 25)
         return at
 

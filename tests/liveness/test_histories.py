@@ -10,6 +10,7 @@ from histories import BEAT, TTL, Tally, World, tell
 from exporter.errors import SourceError
 from exporter.fleet.watch import READ, Watch
 from exporter.liveness import Change, Judge, Kind, Rules, View
+from exporter.liveness.table import HELD
 from exporter.telemetry import Telemetry
 
 SCRAPE = 15.0
@@ -60,6 +61,10 @@ class Exporter:
 
     def state(self, name: bytes) -> str | None:
         return self._last[name].after if name in self._last else None
+
+    def holds(self, name: bytes) -> bool:
+        absent = self._judge.view().absent
+        return name in absent and absent[name].why == HELD
 
     def loss(self, name: bytes) -> object:
         return self._last[name].loss

@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from looks import BEAT, GRACE, SERVER, TTL, Looks, living
+from looks import GRACE, SERVER, TTL, Looks, living
 
 from exporter.liveness import Change, Evidence, Kind, Leftovers, Loss, State
 from exporter.source.reading import NO_EXPIRY

@@ -61,7 +61,7 @@ class World:
             telemetry=telemetry,
             journal=Journal(None, telemetry, lambda: self.now + 1e9, lambda: self.now),
             planned_portfolios=lambda name: self.planned.get(name, 0),
-            attend=lambda attendant: None,
+            attend=id,
         )
         self.bridge = Bridge(fleet, clock=lambda: self.now, wall=lambda: self.now + 1e9)
         self.metric = telemetry.registry.get_sample_value

@@ -80,12 +80,12 @@ def test_an_offset_is_the_smallest_that_the_answer_allows() -> None:
 
 
 def test_a_clock_is_doubtful_before_the_first_answer_and_when_ours_was_set() -> None:
-    off = 0.0
-    clocks = Clocks("http://am", wall=lambda: NOON + off, monotonic=lambda: 1000.0)
+    off = [0.0]
+    clocks = Clocks("http://am", wall=lambda: NOON + off[0], monotonic=lambda: 1000.0)
     assert clocks.doubtful
     assert (clocks.offset, *times(clocks)) == (None, pytest.approx(-30), None)
     clocks.observe(http_date(0), 1000.0, 1000.0)
-    for off, doubtful in ((0.0, False), (-1.1, True), (1.1, True), (-0.9, False), (0.9, False)):
+    for off[0], doubtful in ((0.0, False), (-1.1, True), (1.1, True), (-0.9, False), (0.9, False)):
         assert clocks.doubtful is doubtful
         assert (times(clocks)[1] is None) is doubtful
     clocks.observe(None, 1000.0, 1000.0)

@@ -1,23 +1,15 @@
 """A reader of the documents with a checkout, an installation, and all servers that the examples use."""
 
-import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
-import yaml
-from reader import DOCUMENTS, Reader, commands, get
+from reader import EXPORT, INSTALL, SERVE, Reader
 
 from exporter.reporter import NodeMetrics, NodeReporter
 from lab.nodes import FIELDS, metrics_key
-from lab.servers import Process, RedisServer, binary, free_port, running_redis, wait_for
+from lab.servers import RedisServer, running_redis
 from packages import clone, environment
-
-INSTALL, SERVE, EXPORT = (
-    next(line for line in commands(*DOCUMENTS) if line.startswith(start))
-    for start in ("pip install", "ginkgo-exporter --redis.url", "export")
-)
 
 
 @pytest.fixture(scope="session")
@@ -41,9 +33,6 @@ def reader(fleet: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
     places = {
         "redis.example:6379": f"127.0.0.1:{fleet.port}",
         "localhost:6379": f"127.0.0.1:{fleet.port}",
-        "alertmanager-0:9093": f"127.0.0.1:{free_port()}",
-        "alertmanager-1:9093": f"127.0.0.1:{free_port()}",
-        "start_http_server(9000)": f"start_http_server({free_port()})",
         "/etc/ginkgo-exporter": str(folder / "etc"),
         "/var/lib/ginkgo-exporter": str(folder / "var"),
     }
@@ -56,25 +45,3 @@ def reader(fleet: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
         for example in ("http://localhost:19121", "http://ginkgo-exporter.example:19121"):
             places[example.removeprefix("http://")] = url.removeprefix("http://")
         yield reader
-
-
-@pytest.fixture
-def alertmanagers(reader: Reader, tmp_path: Path) -> Iterator[None]:
-    """The Alertmanagers of the example."""
-    (tmp_path / "alertmanager.yml").write_text(
-        yaml.safe_dump({"route": {"receiver": "a"}, "receivers": [{"name": "a"}]})
-    )
-    with ExitStack() as stack:
-        for number in (0, 1):
-            address = reader.places[f"alertmanager-{number}:9093"]
-            command = (
-                binary("prometheus-alertmanager"),
-                f"--config.file={tmp_path / 'alertmanager.yml'}",
-                f"--storage.path={tmp_path / str(number)}",
-                f"--web.listen-address={address}",
-                "--cluster.listen-address=",
-            )
-            process = Process(command, tmp_path / f"alertmanager-{number}.log")
-            stack.callback(process.stop, signal.SIGKILL)
-            wait_for(lambda address=address: get(f"http://{address}/-/ready"), f"for Alertmanager: {process.log}")
-        yield

@@ -63,6 +63,13 @@ def commands(*documents: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+INSTALL, SERVE, EXPORT = (
+    next(line for line in commands(*DOCUMENTS) if line.startswith(start))
+    for start in ("pip install", "ginkgo-exporter --redis.url", "export")
+)
+"""The commands that install the exporter, serve, and set a variable."""
+
+
 def get(url: str) -> str:
     """Return the text served at an address; an empty text while no server answers."""
     try:

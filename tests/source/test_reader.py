@@ -125,7 +125,6 @@ def test_value_that_is_too_large_costs_its_own_node_its_values_and_nothing_else(
             assert empty == sorted({*large, gone})
             assert reading.without_hash == {gone}
             assert len(told) == len(large), "told once"
-        assert client.info("clients")["connected_clients"] <= 4
         source.discover(5)
         assert reader.read(raw, time.monotonic() + 20).beats[heartbeat] == TOO_LARGE, "still too large"
         for name in names:
@@ -204,7 +203,15 @@ def test_connection_that_is_lost_within_a_batch_costs_one_read(
 
 def test_anything_but_replies_is_a_failed_read_that_says_so(opened: Open) -> None:
     wrong = []
-    replies = (b"+OK\r\n", b"$-1\r\n", b":1\r\n", b"*0\r\n", b"-ERR no\r\n", b"-LOADING x\r\n", b"HTTP/1.1 400 Bad\r\n\r\n")
+    replies = (
+        b"+OK\r\n",
+        b"$-1\r\n",
+        b":1\r\n",
+        b"*0\r\n",
+        b"-ERR no\r\n",
+        b"-LOADING x\r\n",
+        b"HTTP/1.1 400 Bad\r\n\r\n",
+    )
     for reply in (*replies, b"$-5\r\n", b"\0\xff\r\n", b"-MOVED 1 a\r\n"):
 
         def answer(near: socket, reply: bytes = reply) -> None:

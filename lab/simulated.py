@@ -1,0 +1,537 @@
+"""An installation in simulated time: nodes, schedulers, workers, a fake Redis, exporters, and what Prometheus scrapes.
+
+The nodes and the schedulers are those of the demo; the exporter is the real one, on a source that reads the fake Redis.
+"""
+
+import heapq
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from itertools import count, groupby
+from types import MappingProxyType
+from typing import Any, Final
+
+import hiredis
+from redis import RedisError
+
+from exporter.contract import FIELDS, LOADED_FIELD, WORKER_PREFIXES
+from exporter.demo.platform import LOOP, TTL, Node, Platform
+from exporter.errors import SourceError
+from exporter.exposition.families import own_families
+from exporter.exposition.text import Format, exposition
+from exporter.fleet import Fleet
+from exporter.journal.journal import Journal
+from exporter.settings import load
+from exporter.source.discovery import Found
+from exporter.source.gather import Gathered
+from exporter.source.plan import Plan
+from exporter.source.reading import MISSING, Reading, Server
+from exporter.telemetry import Telemetry
+from lab.fake_redis import FakeRedis
+
+WALL: Final = 1_767_702_645.0
+"""Unix time at 0 s: 2026-01-06T12:30:45Z."""
+WARM_UP: Final = 120.0
+"""Seconds for which nodes and exporters run before the first scrape."""
+OLD: Final = 12_000, 40, 7
+"""Counters of a node that has run for a while: events, backpressure, drops."""
+PERIOD: Final = 10.1
+"""Seconds between two beats: ten, and the time of the loop's own work."""
+JOB: Final = "ginkgo-exporter"
+_METRICS, _HEARTBEAT, _PLAN = b"node:metrics:", b"heartbeat:node:", b"schedule:plan"
+_OWN: Final = ("ginkgo_exporter_internal_errors", "ginkgo_journal_write_errors")
+
+
+class Timeline:
+    """A clock that jumps from one action to the next; ``now`` is the time of the action that is running, in seconds."""
+
+    def __init__(self, start: float) -> None:
+        self.now = start
+        self._waiting: list[tuple[float, int, int, Callable[[], object]]] = []
+        self._order = count()
+
+    def at(self, when: float, action: Callable[[], object], *, last: bool = False) -> None:
+        """Run an action once; with ``last`` after all other actions of the same time."""
+        heapq.heappush(self._waiting, (when, int(last), next(self._order), action))
+
+    def every(self, period: float, first: float, action: Callable[[], object], *, last: bool = False) -> None:
+        """Run an action again and again."""
+
+        def run() -> None:
+            action()
+            self.at(self.now + period, run, last=last)
+
+        self.at(first, run, last=last)
+
+    def run(self, until: float) -> None:
+        """Run everything up to a time, that time included; an action may call this, too, to let time pass."""
+        while self._waiting and self._waiting[0][0] <= until:
+            self.now, _, _, action = heapq.heappop(self._waiting)
+            action()
+        self.now = max(self.now, until)
+
+
+@dataclass
+class Load:
+    """The load of a node.
+
+    Attributes:
+        events, backpressure, drops: Events, push-backs of full queues, and dropped events per second.
+        queue: Average queue length.
+        filling: Growth of the queue per second, up to 1,000.
+        portfolios: Number of loaded portfolios, for a node that does not list them.
+        stuck: Length of the queue of the first portfolio that the node lists; None if it is like the others.
+        sticking: Growth of that queue per second, up to 1,000.
+    """
+
+    events: float = 10.0
+    backpressure: float = 0.0
+    drops: float = 0.0
+    queue: float = 15.0
+    filling: float = 0.0
+    portfolios: int = 3
+    stuck: float | None = None
+    sticking: float = 0.0
+
+
+@dataclass
+class StoryNode(Node):
+    """A node with a chosen load, which may start, end and start again.
+
+    Attributes:
+        world: Where it lives.
+        lists: Whether it says what it has loaded.
+        period: Seconds between two beats.
+        writes_metrics, reaches_redis: Whether it writes its hash; whether it writes at all.
+        counters: Events, backpressure and drops.
+    """
+
+    world: "World" = field(kw_only=True)
+    lists: bool = True
+    period: float = PERIOD
+    writes_metrics: bool = True
+    reaches_redis: bool = True
+    load: Load = field(default_factory=Load)
+    counters: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    _life: int = 0
+
+    def begin(self, *, fresh: bool = True) -> None:
+        """Begin to beat; with ``fresh`` the counters start from 0, and the keys of an earlier life are deleted."""
+        if fresh:
+            self._delete()
+            self.counters, self.loaded = [0.0, 0.0, 0.0], ()
+        self._life += 1
+        self.alive, self.status, self._last = True, "RUNNING", self.world.timeline.now
+        self._beat_on(self._life)
+
+    def end(self) -> None:
+        """Stop gracefully: both keys are deleted."""
+        self.alive = False
+        self._delete()
+
+    def die(self) -> None:
+        """Crash: no key is deleted."""
+        self.alive = False
+
+    def take(self, portfolio: str) -> None:
+        """Load a portfolio that nobody gave to it."""
+        self.loaded = (*self.loaded, portfolio)
+
+    def give_up(self, portfolio: str) -> None:
+        """Unload a portfolio."""
+        self.loaded = tuple(each for each in self.loaded if each != portfolio)
+
+    def drop(self, events: int) -> None:
+        """Drop events now."""
+        self.counters[1] += events
+        self.counters[2] += events
+
+    def change_load(self, **changes: float) -> None:
+        """Change the node's load."""
+        self._pass(self.world.timeline.now)
+        for name, value in changes.items():
+            setattr(self.load, name, value)
+
+    def _delete(self) -> None:
+        self.world.tries(lambda: self.world.client.delete(*self.own_keys))
+
+    def _beat_on(self, life: int) -> None:
+        now = self.world.timeline.now
+        if not self.alive or life != self._life:
+            return
+        if self.reaches_redis:
+            self.world.tries(lambda: self.beat(self.world.client, now))
+        self.world.timeline.at(now + self.period, lambda: self._beat_on(life))
+
+    def _pass(self, now: float) -> None:
+        seconds, self._last = now - self._last, now
+        load = self.load
+        for place, rate in enumerate((load.events, load.backpressure, load.drops) if self.alive else ()):
+            self.counters[place] += rate * seconds
+        load.queue = min(load.queue + load.filling * seconds, 1000.0)
+        if load.stuck is not None:
+            load.stuck = min(load.stuck + load.sticking * seconds, 1000.0)
+
+    def _queue(self, place: int) -> int:
+        return int(self.load.queue if place or self.load.stuck is None else self.load.stuck)
+
+    def fields(self) -> dict[Any, Any]:
+        """Return the fields of its hash."""
+        queues: list[float] = [self._queue(place) for place in range(len(self.loaded))] or [self.load.queue]
+        texts = {
+            "portfolio_count": str(len(self.loaded) if self.lists else self.load.portfolios),
+            "queue_size": str(int(sum(queues) / len(queues))),
+            "cpu_usage": "0.0",
+            "memory_usage": "0",
+            "status": self.status,
+        }
+        names = ("total_events", "backpressure_count", "dropped_events")
+        texts |= {name: str(int(number)) for name, number in zip(names, self.counters, strict=True)}
+        return texts | ({LOADED_FIELD: json.dumps(self.loaded)} if self.lists else {})
+
+    def beat(self, redis: Any, now: float) -> None:
+        """Write the heartbeat, and all else unless the node writes no hash."""
+        if self.writes_metrics:
+            super().beat(redis, now)
+        else:
+            redis.set(self.own_keys[0], "alive", px=round(self.ttl * 1000))
+
+
+class Scheduler(Platform):
+    """One scheduler of the platform. Of two, one takes the nodes in the reverse order, so their plans differ.
+
+    Attributes:
+        moves_all: Whether it places every portfolio anew at each look.
+        unheard: Nodes that its messages do not reach.
+    """
+
+    def __init__(self, world: "World", *, backwards: bool) -> None:
+        nodes = list(world.nodes.values())
+        super().__init__(world.client, nodes[::-1] if backwards else nodes, lambda: world.timeline.now)
+        self.portfolios = set(world.portfolios)
+        self.moves_all, self.unheard = False, set[str]()
+        self._world, self._backwards = world, backwards
+        self.next_look = world.timeline.now + self._dice.uniform(15, LOOP[1])
+
+    def tick(self) -> None:
+        """Look at the plan, if that is due."""
+        now = self._world.timeline.now
+        if self.next_look <= now:
+            self.next_look = now + self._dice.uniform(*LOOP)
+            if self.schedules:
+                self._world.tries(self.look)
+
+    def look(self) -> None:
+        """Look at the plan; nodes that the messages do not reach keep what they have."""
+        order = reversed(self._world.nodes) if self._backwards else iter(self._world.nodes)
+        self.nodes = {name: self._world.nodes[name] for name in order}
+        kept = {name: node.loaded for name, node in self.nodes.items() if name in self.unheard}
+        if self.moves_all:
+            self.redis.delete(_PLAN)
+        super().look()
+        for name, loaded in kept.items():
+            self.nodes[name].loaded = loaded
+
+
+class SimulatedSource:
+    """What the exporter asks a source for, answered by a fake Redis.
+
+    Attributes:
+        reads: Whether this exporter reaches it.
+    """
+
+    def __init__(self, redis: FakeRedis, clock: Callable[[], float]) -> None:
+        self._redis, self._clock, self.reads = redis, clock, True
+
+    def reader(self) -> "SimulatedSource":
+        return self
+
+    def _ask(self, *words: bytes) -> Any:
+        if self._redis.down or not self.reads:
+            raise SourceError("the simulated Redis is down")
+        return self._redis.execute(*words, looks=False)
+
+    def read(self, names: Sequence[bytes], deadline: float) -> Reading:  # noqa: ARG002 - it answers at once
+        """Return a reading of some nodes."""
+        now, fields = self._clock(), [field.encode() for field in FIELDS]
+        info = dict(line.split(":", 1) for line in self._ask(b"INFO").decode().split("\r\n") if ":" in line)
+        ttl_ms = [self._ask(b"PTTL", _HEARTBEAT + name) for name in names]
+        rows = [self._ask(b"HMGET", _METRICS + name, *fields) for name in names]
+        beats = [datetime.fromtimestamp(WALL + now + ttl / 1000 - TTL, UTC).isoformat().encode() for ttl in ttl_ms]
+        ratio = self._redis.info.get("memory_used_ratio")
+        return Reading(
+            asked=now,
+            at=now,
+            wall=WALL + now,
+            server=Server(
+                info["run_id"],
+                "master",
+                uptime=float(info["uptime_in_seconds"]),
+                restored=bool(self._redis.info.get("loading_keys")),
+                refused=dict(self._redis.refused),
+                last_save_ok=info["rdb_last_bgsave_status"] == "ok",
+                memory_used_ratio=None if ratio is None else float(ratio),
+                saving=self._redis.saving,
+            ),
+            names=names,
+            fields=tuple(zip(*rows, strict=True)) or ((),) * len(FIELDS),
+            ttl_ms=ttl_ms,
+            beats=[None if ttl == MISSING else beat for ttl, beat in zip(ttl_ms, beats, strict=True)],
+            without_hash=frozenset(i for i, name in enumerate(names) if not self._ask(b"EXISTS", _METRICS + name)),
+        )
+
+    def parts(self, names: Sequence[bytes], deadline: float) -> Iterator[Reading]:
+        yield self.read(names, deadline)
+
+    def discover(self, timeout: float) -> Found:  # noqa: ARG002
+        """Return the names of all nodes that have keys."""
+        self._ask(b"PING")
+        keys, workers = self._redis.keys(), tuple(prefix.encode() for prefix in WORKER_PREFIXES.values())
+        nodes = (_METRICS, _HEARTBEAT)
+        names = {key.removeprefix(prefix) for key in keys for prefix in nodes if key.startswith(prefix)}
+        return Found(frozenset(names), 0.01, workers=frozenset(key for key in keys if key.startswith(workers)))
+
+    def gather(
+        self,
+        keys: Sequence[bytes],
+        request: Callable[[bytes], bytes],
+        each: int,
+        deadline: float,  # noqa: ARG002
+    ) -> Gathered:
+        """Return the replies about each key."""
+        reader, replies = hiredis.Reader(), list[tuple[Any, ...] | None]()
+        for key in keys:
+            reader.feed(request(key))
+            replies.append(tuple(self._ask(*reader.gets()) for _ in range(each)))
+        return Gathered(replies, {}, {})
+
+    def plan(self, deadline: float) -> Plan:  # noqa: ARG002
+        """Return the plan, and for how long nobody but the exporter has looked at it."""
+        words = self._ask(b"HGETALL", _PLAN)
+        return Plan(dict(zip(words[::2], words[1::2], strict=True)), self._ask(b"OBJECT", b"IDLETIME", _PLAN))
+
+    def missing_rights(self) -> frozenset[str]:
+        return frozenset()
+
+
+class SimulatedExporter:
+    """One exporter: it looks at Redis, discovers names and answers scrapes.
+
+    Args:
+        world: Where it runs.
+        settings: Its settings.
+
+    Attributes:
+        running, discovers: Whether the process runs; whether it looks for names.
+    """
+
+    def __init__(self, world: "World", settings: Mapping[str, Any]) -> None:
+        self._world, self._timeline, self._settings = world, world.timeline, load(settings)
+        self.source = SimulatedSource(world.redis, lambda: self._timeline.now)
+        self.running = self.discovers = True
+        self._timeline.every(1.0, self._timeline.now, self._look)
+        self._timeline.every(10.0, self._timeline.now, self._discover)
+        self.start()
+
+    def start(self) -> None:
+        """Start as a new process, without any memory of nodes."""
+
+        def clock() -> float:
+            return self._timeline.now
+
+        self.running = True
+        self.telemetry = Telemetry()
+        self.journal = Journal(None, self.telemetry, lambda: WALL + clock(), clock)
+        self.fleet = Fleet(self._settings, self.telemetry, self.source, clock, self.journal)  # type: ignore[arg-type]
+        self.fleet._closed.wait = self._pause  # type: ignore[method-assign,assignment] # time passes in place of waiting
+        self.fleet._watch._request = lambda: None
+        self._discover()
+
+    def scrape(self) -> str | None:
+        """Return the metrics that it exports now; None if it is down."""
+        if not self.running:
+            return None
+        snapshot = None
+        if self.fleet.discovered:
+            with suppress(SourceError):
+                snapshot = self.fleet._reader.read()
+        if self.fleet._discovery._woken.is_set():
+            self._timeline.at(self._timeline.now, self._discover)
+        own = (family for family in self.telemetry.registry.collect() if family.name in _OWN)
+        families = (*own_families(snapshot, self.fleet.info), *own)
+        return b"".join(exposition(snapshot, families, Format.TEXT, ())).decode()
+
+    def _pause(self, seconds: float | None = None) -> bool:
+        self._timeline.run(self._timeline.now + (seconds or 0.0))
+        return False
+
+    def _look(self) -> None:
+        if self.running:
+            self.fleet._watch.look()
+            self.fleet._watch.tell()
+
+    def _discover(self) -> None:
+        if self.running and self.discovers:
+            discovery = self.fleet._discovery
+            discovery._woken.clear()
+            with suppress(SourceError):
+                discovery.discover()
+            discovery._tried.set()
+
+
+class Target:
+    """One scraped exporter, and its samples in promtool's notation.
+
+    Args:
+        exporter: The exporter.
+        labels: The labels that Prometheus adds to its series.
+
+    Attributes:
+        found: Whether service discovery finds it.
+    """
+
+    def __init__(self, exporter: SimulatedExporter, labels: Mapping[str, str]) -> None:
+        self.exporter, self.found = exporter, True
+        self._labels = ", ".join(f'{name}="{value}"' for name, value in {"job": JOB, **labels}.items())
+        self.scrapes = 0
+        self._columns: dict[str, list[str]] = {}
+
+    def store(self, *, away: bool) -> None:
+        """Store the answer of a scrape; nothing while Prometheus is away."""
+        body = self.exporter.scrape() if self.found and not away else None
+        samples = {} if not self.found else {"up": "0" if body is None else "1"}
+        for line in (body or "").splitlines():
+            if line and line[0] != "#":
+                name, _, value = line.rpartition(" ")
+                samples[name] = value
+        for name, column in self._columns.items():
+            # A series that is missing from a scrape ends with a staleness marker.
+            gone = "_" if away or column[-1] in ("_", "stale") else "stale"
+            column.append("_" if away else samples.get(name, gone))
+        for name in samples.keys() - self._columns.keys() if not away else ():
+            self._columns[name] = ["_"] * self.scrapes + [samples[name]]
+        self.scrapes += 1
+
+    def series(self) -> Iterator[dict[str, str]]:
+        """Yield all samples as promtool's ``input_series``."""
+        for name, column in self._columns.items():
+            family, _, labels = name.partition("{")
+            runs = [(value, len(list(group))) for value, group in groupby(column)]
+            texts = [f"_x{n}" if value == "_" else value if n == 1 else f"{value}x{n - 1}" for value, n in runs]
+            yield {"series": f"{family}{{{self._labels}{', ' + labels if labels else '}'}", "values": " ".join(texts)}
+
+
+class World:
+    """One run of an installation.
+
+    Args:
+        nodes: Number of nodes at the beginning: n1, n2, …
+        portfolios: Number of portfolios, p1, p2, …, spread over the nodes. Without any there is no scheduler, and the
+            nodes do not say what they have loaded.
+        exporters: Names of the exporters: the host part of ``instance``.
+        interval: Seconds between two scrapes.
+        labels: Labels that Prometheus adds to all series, beside ``job`` and ``instance``.
+        settings: Settings of the exporters.
+
+    Attributes:
+        prometheus_away: Whether Prometheus scrapes nothing.
+    """
+
+    def __init__(  # noqa: PLR0913 - a declaration in keywords
+        self,
+        nodes: int,
+        portfolios: int = 0,
+        *,
+        exporters: Sequence[str] = ("a",),
+        interval: float = 15.0,
+        labels: Mapping[str, str] = MappingProxyType({}),
+        settings: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        self._labels, self._settings = labels, settings
+        self.timeline = Timeline(-WARM_UP)
+        self.redis = FakeRedis(lambda: self.timeline.now)
+        self.client = self.redis.client()
+        self.portfolios = [f"p{number}" for number in range(1, portfolios + 1)]
+        self.nodes: dict[str, StoryNode] = {}
+        self.schedulers: list[Scheduler] = []
+        self.workers: set[str] = set()
+        self.prometheus_away = False
+        for number in range(1, nodes + 1):
+            node = self.node(f"n{number}")
+            node.loaded, node.counters = tuple(self.portfolios[number - 1 :: nodes]), list(map(float, OLD))
+            # Beats are spread over the period, as if the nodes had started at different times.
+            self.timeline.at(-WARM_UP + number * 3.7 % 10, partial(node.begin, fresh=False))
+        if portfolios:
+            self.plan_is(**{portfolio: name for name, node in self.nodes.items() for portfolio in node.loaded})
+            self.add_scheduler()
+            self.workers |= {"heartbeat:task_timer:t1", "heartbeat:data_worker:d1", "heartbeat:data_worker:d2"}
+        self.timeline.every(1.0, self.timeline.now, self._tick)
+        self.timeline.every(10.0, self.timeline.now, self._beat_workers)
+        self.exporters: dict[str, Target] = {}
+        self._past: list[Target] = []
+        for name in exporters:
+            self._add(name)
+        self.timeline.every(interval, 0.0, self._scrape, last=True)
+
+    def _tick(self) -> None:
+        for each in self.schedulers:
+            each.tick()
+
+    def node(self, name: str) -> StoryNode:
+        """Return the node of a name; it is created if the name is new."""
+        if name not in self.nodes:
+            self.nodes[name] = StoryNode(name, len(self.nodes), world=self, lists=bool(self.portfolios))
+        return self.nodes[name]
+
+    def tries(self, write: Callable[[], object]) -> None:
+        """Write; a write that Redis refuses is lost."""
+        with suppress(RedisError):
+            write()
+
+    def plan_is(self, **plan: str) -> None:
+        """Replace the plan."""
+        self.client.delete(_PLAN)
+        if plan:
+            mapping: dict[Any, Any] = {**plan}
+            self.client.hset("schedule:plan", mapping=mapping)
+
+    def add_scheduler(self) -> None:
+        """Start one more scheduler."""
+        self.schedulers.append(Scheduler(self, backwards=len(self.schedulers) % 2 == 1))
+
+    def starts(self, *keys: str) -> None:
+        """Let workers start; they beat every 10 s."""
+        self.workers |= {*keys}
+        self._beat_workers()
+
+    def move(self, name: str, to: str) -> None:
+        """Let an exporter start again with another ``instance``; its old target is gone."""
+        target = self.exporters.pop(name)
+        target.exporter.running = target.found = False
+        self._past.append(target)
+        self._add(to)
+
+    def run(self, until: float) -> list[dict[str, str]]:
+        """Run the installation, and return the samples that Prometheus stored."""
+        self.timeline.run(until)
+        return [series for target in (*self._past, *self.exporters.values()) for series in target.series()]
+
+    def _add(self, name: str) -> None:
+        target = Target(SimulatedExporter(self, self._settings), {**self._labels, "instance": f"{name}:19121"})
+        target.scrapes = max((each.scrapes for each in (*self._past, *self.exporters.values())), default=0)
+        self.exporters[name] = target
+
+    def _beat_workers(self) -> None:
+        for key in self.workers:
+            self.tries(lambda key=key: self.client.set(key, "{}", px=round(TTL * 1000)))  # type: ignore[misc]
+
+    def _scrape(self) -> None:
+        for target in (*self._past, *self.exporters.values()):
+            target.store(away=self.prometheus_away)
+
+
+Deed = Callable[[World], object]
+"""An event in a world."""

@@ -1,1 +1,0 @@
-"""The platform and an exporter in simulated time."""

@@ -1,0 +1,131 @@
+"""The ledger from real servers: the contract's example in all three modes, a primary that hangs, and the journal."""
+
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.cluster import RedisCluster
+
+from exporter.errors import SourceError
+from exporter.fleet import Fleet
+from exporter.liveness import State
+from exporter.portfolios.account import Account
+from exporter.settings import load
+from lab.clusters import RunningCluster
+from lab.nodes import beat
+from lab.sentinels import Watched
+from lab.servers import RedisServer, running_exporter, wait_for
+from portfolio_example import EXPECTED, PLAN, RAW_LISTS, STATES
+
+
+def write(client: Any, name: bytes, raw: bytes | None, *, alive: bool = True) -> None:
+    """Write what a node writes; without its heartbeat if it is not alive."""
+    beat(client, name, ttl=60 if alive else 0.001, loaded_portfolio_ids=raw)
+
+
+def write_example(client: Any) -> None:
+    client.hset("schedule:plan", mapping=PLAN)
+    for name, raw in RAW_LISTS.items():
+        write(client, name, raw, alive=STATES[name] is State.ONLINE)
+    for portfolio, queue, positions, node in (
+        ("p01", "7", "3", "alpha"),
+        ("p05", "950", "2", "alpha"),
+        ("p06", "5", "1", "beta"),  # alpha has it too, and this state is not alpha's
+        ("p03", "0", "14", "gamma"),
+    ):
+        values = {"queue_size": queue, "position_count": positions, "node_id": node}
+        client.hset(f"portfolio:{portfolio}:state", mapping=values)
+
+
+def check_example(settings: dict[str, Any], client: Any, flush: Any) -> None:
+    """Check the example: delta was alive before Redis lost its data, and gamma was dead."""
+    for name in STATES:
+        write(client, name, None, alive=name != b"gamma")
+    with Fleet(load({**settings, "discovery.interval": "200ms"})) as fleet:
+        wait_for(lambda: not fleet.not_ready, "for the first discovery")
+        wait_for(
+            lambda: dict(zip(fleet.read().ids, fleet.read().states, strict=True)).get("gamma") == "offline", "gamma"
+        )
+        flush()
+        write_example(client)
+
+        def example() -> Account | None:
+            account = fleet.read().account
+            found = {each.id: (each.state, each.reason) for each in account.ledger.portfolios()} if account else {}
+            return account if found == EXPECTED else None
+
+        account = wait_for(example, "for the example", 20)
+    assert account
+    assert account.planned == {b"alpha": 2, b"beta": 3, b"gamma": 1, b"__ORPHANED__": 2, b"delta": 1, b"zeta": 1}
+    assert (account.queues, account.node_positions) == ({b"alpha": 950, b"beta": 5}, {b"alpha": 5, b"beta": 1})
+    assert account.untraded_positions == 14
+    assert account.workers is None, "FLUSHALL is a fault: workers may lack a heartbeat because of it"
+
+
+def account_of(fleet: Fleet) -> Account | None:
+    """Return the account of a read; None of one that failed: the first one that meets a primary that hangs may."""
+    with suppress(SourceError):
+        return fleet.read().account
+    return None
+
+
+def test_example_on_one_server(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        check_example({"redis.url": [redis_server.url]}, client, client.flushall)
+
+
+@pytest.mark.server("redis-server")
+def test_example_behind_sentinel(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        watched = Watched(tmp_path, stack)
+        with watched.first.client() as client:
+            check_example(watched.given, client, client.flushall)
+
+
+@pytest.mark.server("redis-server")
+@pytest.mark.server("redis-cli")
+def test_example_on_a_cluster_of_which_one_primary_then_hangs(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        cluster = RunningCluster(tmp_path, stack, replicas=0)
+        client = cluster.client
+        check_example(cluster.given, client, lambda: client.flushall(target_nodes=RedisCluster.PRIMARIES))
+        fleet = stack.enter_context(Fleet(load({**cluster.given, "redis.timeout": "2s"})))
+        wait_for(lambda: not fleet.not_ready, "for the first discovery")
+        before = wait_for(lambda: (account := account_of(fleet)) and account.since and account, "for the ledger")
+        plan = cluster.primary_of(b"schedule:plan")
+        port = next(port for port in cluster.primaries() if port != plan)
+        server = cluster.servers[port]
+        for each in cluster.servers.values():
+            each.client().config_set("cluster-require-full-coverage", "no")
+        server.pause()
+        try:
+            for _ in range(3):
+                account = wait_for(lambda: account_of(fleet), "for a ledger of what is read of the others")
+                kept = {each.id for each in account.ledger.abnormal.values() if each.state == "unknown"}
+                assert before.since.keys() - account.since.keys() <= kept
+                assert account.dropped == 0
+        finally:
+            server.resume()
+        lasts = before.since.items()
+        assert wait_for(lambda: (account := account_of(fleet)) and lasts <= account.since.items(), "for the ledger", 30)
+
+
+def test_portfolios_in_a_scrape_and_their_story_in_the_journal(redis_server: RedisServer, tmp_path: Path) -> None:
+    client = redis_server.client()
+    write(client, b"a", b'["p", "q"]')
+    client.hset("schedule:plan", mapping={"p": "a", "q": "a"})
+    flags = ("--redis.url", redis_server.url, "--journal.file", str(tmp_path / "j"), "--heartbeat.ttl", "2s")
+    with running_exporter(tmp_path, *flags) as exporter:
+        # nobody scrapes: with a journal all nodes are read every half TTL
+        wait_for(lambda: b'"stranger"' not in (tmp_path / "j").read_bytes(), "for the journal")
+        write(client, b"a", b'["p"]')
+        wait_for(
+            lambda: b'"subjects":["q"],"from":"traded","to":"untraded"' in (tmp_path / "j").read_bytes(), "for q", 20
+        )
+        series = exporter.scrape()
+    assert series["ginkgo_portfolios"]["traded"] == 1
+    assert series["ginkgo_portfolios_untraded"] == {"node_offline": 0, "orphaned": 0, "undelivered": 1, "dropped": 0}
+    assert set(series["ginkgo_portfolio_fault_since_timestamp_seconds"]) == {"a,q,untraded"}
+    assert series["ginkgo_portfolios_untraded_positions"] == {"": 0}
+    assert series["ginkgo_plan_changes_total"] == {"": 0}

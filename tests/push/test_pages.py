@@ -1,0 +1,133 @@
+"""Which pages people get: each death one, and none of what is undecided, whatever Redis and Alertmanager do."""
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+from installed import PACE, installed
+
+from exporter.demo.platform import TTL
+from lab.fakes import FakeAlertmanager
+from lab.monitoring import Alertmanager, Webhook, one_receiver
+from lab.proxy import Fault, Proxy
+from lab.servers import wait_for
+
+SIX = tuple(f"node-{number}" for number in range(1, 7))
+REDIS, REFUSED, LOSS = "GinkgoRedisUnreachable", "GinkgoRedisWritesRefused", "GinkgoMassHeartbeatLoss"
+
+
+def told(fake: FakeAlertmanager) -> set[str]:
+    """Return the nodes that were posted, and the names of other alerts with the loss that they are about."""
+    labels = [alert["labels"] for post in list(fake.posts) for alert in post]
+    return {each.get("node_id") or " ".join((each["alertname"], each.get("loss", ""))).strip() for each in labels}
+
+
+def turned(date: Callable[[], bytes] | None) -> Fault:
+    """Return what gives each answer another ``Date``, or none."""
+    return Fault(turn=lambda reply: re.sub(rb"\r\nDate: [^\r]*", b"\r\nDate: " + date() if date else b"", reply))
+
+
+def moved(seconds: float) -> Callable[[], bytes]:
+    return lambda: format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True).encode()
+
+
+@pytest.mark.server("prometheus-alertmanager")
+def test_each_crash_is_told_once_whatever_date_the_answers_tell_and_whichever_clock_is_wrong(tmp_path: Path) -> None:
+    dates = {
+        "right": moved(0),
+        "half a minute ahead": moved(30),
+        "ten minutes behind": moved(-600),
+        "of 1970": lambda: b"Thu, 01 Jan 1970 00:00:00 GMT",
+        "of 9999": lambda: b"Fri, 31 Dec 9999 23:59:59 GMT",
+        "missing": None,
+    }
+    with installed(tmp_path, "node-1", "node-2", "node-3", "node-4") as installation, ExitStack() as stack:
+        webhooks, urls = {}, {}
+        for name in (*dates, "an hour behind", "an hour ahead"):
+            webhook = webhooks[name] = stack.enter_context(Webhook())
+            config = one_receiver(webhook.url, group_wait=3, group_interval=1, resolve_timeout=10)
+            server = Alertmanager(tmp_path / name, config)
+            stack.callback(server.kill)
+            proxy = stack.enter_context(Proxy(server.port))
+            proxy.fault = turned(dates.get(name, moved(0)))
+            urls[name] = f"http://127.0.0.1:{proxy.port}"
+        stack.enter_context(installation.pushing(*(urls[name] for name in dates)))
+        stack.enter_context(installation.pushing(urls["an hour behind"], off=-3600))
+        stack.enter_context(installation.pushing(urls["an hour ahead"], off=3600))
+        deadline = installation.crash("node-1")
+        for webhook in webhooks.values():
+            webhook.wait("node-1", "firing")
+            assert webhook.at("node-1") - deadline < 2.5, "startsAt lets it skip group_wait"
+        time.sleep(2)
+        installation.recover("node-1")
+        back = time.monotonic()
+        for name, webhook in webhooks.items():
+            webhook.wait("node-1", "firing", "resolved")
+            lasted = next(notice.at for notice in webhook.notices if notice.status == "resolved") - back
+            agrees = name == "right"
+            assert (PACE.lasts if agrees else 10) - 3 < lasted or name == "half a minute ahead", name
+        installation.crash("node-1")
+        for webhook in webhooks.values():
+            webhook.wait("node-1", "firing", "resolved", "firing")
+
+
+def test_single_deaths_and_mass_losses_have_a_page_each_and_a_second_loss_has_its_own(tmp_path: Path) -> None:
+    with installed(tmp_path, *SIX) as installation, FakeAlertmanager() as fake, installation.pushing(fake.url):
+        installation.crash("node-6")
+        wait_for(lambda: told(fake) == {"node-6"}, "for the page of one")
+        time.sleep(2 * TTL / 10)
+        installation.crash("node-1", "node-2", "node-3")
+        wait_for(lambda: len(told(fake)) == 2, "for the page of the loss")
+        (first,) = told(fake) - {"node-6"}
+        assert first in {f"{LOSS} node-{number}" for number in (1, 2, 3)}
+        installation.recover("node-1", "node-2", "node-3")
+        time.sleep(2 * TTL / 10)
+        fake.posts.clear()
+        installation.crash("node-2", "node-4", "node-5")
+        wait_for(lambda: told(fake) - {"node-6"}, "for the page of the second loss")
+        (second,) = told(fake) - {"node-6"}
+        assert second in {f"{LOSS} node-{number}" for number in (2, 4, 5)}
+
+
+def test_faults_of_redis_page_themselves_and_no_living_node(tmp_path: Path) -> None:
+    with installed(tmp_path, *SIX) as installation, FakeAlertmanager() as fake, installation.pushing(fake.url):
+        redis = installation.redis
+        for fault in ("pauses", "restarts", "loses its data"):
+            if fault == "pauses":
+                redis.pause()
+                time.sleep(6.5)  # longer than the 5 s for which silence is no fault
+                redis.resume()
+            elif fault == "restarts":
+                redis.kill()
+                redis.start()
+            else:
+                redis.client().flushall()
+            time.sleep(2 * TTL / 10)
+            assert told(fake) == set(), fault
+        client = redis.client()
+        client.config_set("maxmemory-policy", "noeviction")
+        for _ in range(8):  # it takes some writes and refuses others
+            client.config_set("maxmemory", "1")
+            time.sleep(0.7)
+            client.config_set("maxmemory", "0")
+            time.sleep(0.3)
+        assert told(fake) == {REFUSED}
+        installation.crash("node-1")
+        wait_for(lambda: told(fake) == {REFUSED, "node-1"}, "for a page after it")
+
+
+def test_five_hundred_deaths_are_posted_at_once_and_as_one_loss(tmp_path: Path) -> None:
+    names = [f"n{number:03}" for number in range(500)]
+    with installed(tmp_path, *names) as installation, FakeAlertmanager() as fake, installation.pushing(fake.url):
+        first = min(installation.crash(name) for name in names[:1])
+        installation.crash(*names)
+        wait_for(lambda: told(fake), "for the page")
+        assert time.monotonic() - first < 3.0
+        time.sleep(TTL / 10)
+        assert len(told(fake)) == 1
+        assert next(iter(told(fake))).startswith(LOSS)
