@@ -45,7 +45,8 @@ _GIVE_BACK: Final = 30.0
 """Seconds between two looks at the memory that malloc keeps."""
 _BUSY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nServer: ginkgo-exporter\r\nContent-Type: text/plain; charset=utf-8\r\n"
-    b"Retry-After: 1\r\nConnection: close\r\n\r\n503 Service Unavailable: all connections are in use\n"
+    b"Content-Length: 52\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+    b"503 Service Unavailable: all connections are in use\n"
 )
 
 log = structlog.get_logger(__name__)
