@@ -33,6 +33,8 @@ _SEND_BUFFER: Final = 128 * 1024
 that does not read, and may count them as memory of the container."""
 _STANDS_STILL: Final = 10_000
 """Milliseconds after which the kernel ends the connection of a client that takes no byte of what was sent to it."""
+_GRACE: Final = 0.1
+"""Seconds that a new client has to send its request before its connection may be closed for another one."""
 _FINISH: Final = 4.0
 """Seconds that requests have to finish when the server stops."""
 _POLL: Final = 0.02
@@ -89,25 +91,26 @@ class LimitedServer(HTTPServer):
     ) -> None:
         """Take the limit, what names the slowest client, and what is told when all connections are taken."""
         self._most, self._slow, self._spent = most, slow, spent
-        self._streams: dict[IOStream, None] = {}  # in the order of their last request
+        self._streams: dict[IOStream, float] = {}  # when the last request came, in this order
         self._served: set[IOStream] = set()
         super().initialize(*args, **options)
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Take a new connection, or answer 503."""
-        self._streams = {each: None for each in self._streams if not each.closed()}
+        self._streams = {each: at for each, at in self._streams.items() if not each.closed()}
         if len(self._streams) >= self._most and not self._make_room():
             self._spent("a new client was answered with 503")
             if not self.ssl_options:
                 stream.write(_BUSY)
             stream.close()
             return
-        self._streams[stream] = None
+        self._streams[stream] = time.monotonic()
         super().handle_stream(stream, address)
 
     def _make_room(self) -> bool:
-        silent = (each for each in self._streams if each not in self._served and not each.writing())
-        stream = next(silent, None)
+        by = time.monotonic() - _GRACE
+        silent = (each for each, at in self._streams.items() if at < by and each not in self._served)
+        stream = next((each for each in silent if not each.writing()), None)
         if stream is None and (stream := self._slow()):
             self._spent("a client that reads too slowly was disconnected")
         if stream:
@@ -118,7 +121,7 @@ class LimitedServer(HTTPServer):
     def began(self, stream: IOStream) -> None:
         """Record that a request began. Its connection is now the last in line to be closed."""
         self._streams.pop(stream, None)
-        self._streams[stream] = None
+        self._streams[stream] = time.monotonic()
         self._served.add(stream)
 
     def ended(self, stream: IOStream) -> None:
