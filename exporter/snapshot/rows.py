@@ -128,8 +128,11 @@ def _number(text: bytes | None) -> int | float | None:
         return None
     if text.isdigit():
         return int(text)
-    number = float(text)
-    return int(number) if number.is_integer() and number < _EXACT else number
+    return _plain(float(text))
+
+
+def _plain(number: float) -> float:
+    return int(number) if float(number).is_integer() and number < _EXACT else number
 
 
 def _heartbeat_age(row: Row, snapshot: Snapshot) -> float | None:
@@ -174,6 +177,7 @@ def portfolio_row(portfolio: Portfolio, account: Account) -> Row:
         portfolio: The portfolio, out of the account's ledger.
         account: Knows since when it is at fault, and its open positions.
     """
+    positions = account.positions.get(portfolio.id)
     return {
         "portfolio_id": shown_id(portfolio.id),
         "state": portfolio.state.value,
@@ -182,7 +186,7 @@ def portfolio_row(portfolio: Portfolio, account: Account) -> Row:
         "loaded_nodes": list(map(shown_id, portfolio.loaded)),
         "listed_nodes": list(map(shown_id, portfolio.listed)),
         "since": account.since.get(portfolio.id),
-        "positions": account.positions.get(portfolio.id),
+        "positions": None if positions is None else _plain(positions),
     }
 
 

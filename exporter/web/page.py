@@ -258,7 +258,7 @@ def _portfolios(snapshot: Snapshot | None, *, everything: bool) -> dict[str, Any
         "counts": [
             (str(each), ledger.counts[each]) for each in PortfolioState if each in always or ledger.counts[each]
         ],
-        "positions": account.untraded_positions,
+        "positions": count(account.untraded_positions),
         "titles": PORTFOLIO_TITLES,
         "rows": [(row["state"], _cells(row)) for row in rows],
         "more": total - len(rows),

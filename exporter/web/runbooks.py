@@ -197,8 +197,8 @@ def _counted(account: Account) -> Iterator[str]:
     states = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
     yield f"Portfolios now: {states or 'none is known'}."
     if number := counts[PortfolioState.UNTRADED]:
-        positions = f"{account.untraded_positions} open position{'' if account.untraded_positions == 1 else 's'}"
-        yield f"No node manages {_many(number)} with {positions}."
+        positions = count(account.untraded_positions)
+        yield f"No node manages {_many(number)} with {positions} open position{'' if positions == '1' else 's'}."
     if number := counts[PortfolioState.UNKNOWN]:
         yield f"Whether {_many(number)} {'is' if number == 1 else 'are'} traded is unknown, as long as nodes are."
 
@@ -218,7 +218,7 @@ _REASONS: Final = {
 def _fault(row: Row) -> str:
     because = f": {_REASONS.get(row['reason'], row['reason'])}" if row["reason"] else ""
     since = f" since {at(row['since'])}" if row["since"] is not None else ""
-    positions = "" if row["positions"] is None else f" Its open positions: {row['positions']}."
+    positions = "" if row["positions"] is None else f" Its open positions: {count(row['positions'])}."
     planned = f" The plan gives it to {shown(row['planned_node'])}." if row["planned_node"] is not None else ""
     loaded = f" It is loaded on {_first(row['loaded_nodes'])}." if row["loaded_nodes"] else ""
     return f"Portfolio {shown(row['portfolio_id'])} is {row['state']}{since}{because}.{positions}{planned}{loaded}"
