@@ -14,7 +14,7 @@ from typing import Any, Self
 @contextmanager
 def fake_server(answer: Callable[[socket.socket], None]) -> Iterator[int]:
     """Let ``answer`` serve each connection in a thread of its own, and return the server's port."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
 
     def serve(near: socket.socket) -> None:
         with near, suppress(OSError):

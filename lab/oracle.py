@@ -17,14 +17,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.contract import COUNTERS, GAUGES, LOADED_FIELD, MASS_LOST, NODE_METRICS, NUMBERS, STATUS, UP
 from exporter.demo.platform import ORPHANED
 from lab.platform import RandomNode
-from lab.truth import GRACE, HOLD, NEVER, PLAN, PROBE, TOLERANCE, TTL, Chance, Recorder, Write
+from lab.truth import GRACE, HOLD, NEVER, PLAN, TOLERANCE, TTL, USUAL_SLACK, Chance, Recorder, Write
 
 DISCOVERY: Final = 1.0
 """Seconds between two looks of the exporter for names."""
 READ_TIMEOUT: Final = 2.0
 """Seconds that the exporter gives Redis for one read."""
-FULL_SECONDS: Final = 1.0
-"""Seconds by which the uptime and the idle times that Redis reports may be too short: they come in full seconds."""
 BUSY_MACHINE: Final = 2.0
 """Additional seconds that discovery may take on a busy machine."""
 ONLINE, OFFLINE, UNDECIDED, GONE = "online", "offline", "undecided", "gone"
@@ -38,12 +36,11 @@ class Answer:
     """One answer of the exporter.
 
     Attributes:
-        source: How it was asked for: scrape, JSON or table.
+        source: How it was asked for: scrape or JSON.
         since, until: The times of the request and of the complete answer, in monotonic seconds.
         states: The state of each node by its id; None if the answer says that Redis cannot be read.
         values: The known values of each node, by the API's keys.
         own: The samples without a node, by name and labels; empty if the answer has no such samples.
-        fresh: Whether the process that answered had never looked at Redis before.
         lost: The members of mass losses.
         faults: The state of each portfolio that a scrape lists, the node that it names, and the Unix time of its start.
     """
@@ -54,7 +51,6 @@ class Answer:
     states: Mapping[str, str] | None
     values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     own: Mapping[tuple[str, ...], float] = field(default_factory=dict)
-    fresh: bool = False
     lost: frozenset[str] = frozenset()
     faults: Mapping[str, tuple[str, str, float]] = field(default_factory=dict)
 
@@ -91,15 +87,15 @@ def of_scrape(since: float, until: float, body: str) -> Answer:
     return Answer("scrape", since, until, states if up else None, values, own, lost=frozenset(lost), faults=faults)
 
 
-def of_json(source: str, since: float, until: float, text: str, *, fresh: bool = False) -> Answer:
-    """Return the answer that JSON in the API's form holds."""
+def of_json(since: float, until: float, text: str) -> Answer:
+    """Return the answer of the API."""
     answer = json.loads(text)
     states = {row["node_id"]: row["state"] for row in answer["nodes"]}
     values = {
         row["node_id"]: {key: _plain(row[key]) for key in _JSON.values() if key and row.get(key) is not None}
         for row in answer["nodes"]
     }
-    return Answer(source, since, until, states if answer["redis_up"] else None, values, fresh=fresh)
+    return Answer("JSON", since, until, states if answer["redis_up"] else None, values)
 
 
 def _plain(value: Any) -> Any:
@@ -169,17 +165,16 @@ class Oracle:
 
     def judge(self, answer: Answer) -> Iterator[str]:
         """Yield a text for each thing that is wrong in an answer."""
-        since = answer.since
-        if not answer.fresh and self._unread_since is not None:
+        since = answer.since - self.chance.slack + USUAL_SLACK  # on a busy machine, it may share a read for long
+        if self._unread_since is not None:
             since = max(self._unread_since, since - READ_TIMEOUT)  # it may share a read that began before
         if answer.states is None:
             yield from self._judge_unread(answer, since)
             return
         if any(f.down_from <= since and answer.until <= f.down_until for f in self.chance.faults if not f.readable):
             yield "it read a Redis that was down"
-        if not answer.fresh:
-            self._unread_since = None
-            self.chance.tidy(since)
+        self._unread_since = None
+        self.chance.tidy(since)
         for name in self.nodes:
             yield from (f"{name!r}: {wrong}" for wrong in self._judge_node(answer, name, since))
         yield from (f"{name!r}: no such node" for name in answer.states.keys() - self.nodes.keys())
@@ -239,7 +234,7 @@ class Oracle:
     # --- one node --------------------------------------------------------------------------
 
     def _judge_node(self, answer: Answer, name: str, since: float) -> Iterator[str]:
-        memory = Memory() if answer.fresh else self._memories.setdefault(name, Memory())
+        memory = self._memories.setdefault(name, Memory())
         state = (answer.states or {}).get(name, GONE)
         allowed = self._allowed(answer, name, memory, since)
         if state not in allowed:
@@ -248,7 +243,7 @@ class Oracle:
         if state != GONE:
             values = answer.values.get(name, {})
             yield from self._judge_values(answer, name, state, values, since)
-            if not answer.fresh and memory.values and not any(at > memory.since for at in self.nodes[name].births):
+            if memory.values and not any(at > memory.since for at in self.nodes[name].births):
                 for key in _COUNTERS & memory.values.keys() & values.keys():
                     if values[key] < memory.values[key]:
                         yield f"{key} went back from {memory.values[key]} to {values[key]}"
@@ -256,67 +251,38 @@ class Oracle:
         self._remember(answer, name, memory, state, since)
 
     def _allowed(self, answer: Answer, name: str, memory: Memory, since: float) -> set[str]:
-        """Return the states that a node may be shown in."""
-        until, slack = answer.until, self.chance.slack
-        beats = self.heartbeat(name).possible(since, until)
-        living = [beat for beat in beats if beat.value is not None]
-        allowed = set()
+        """Return the states that a node may be shown in.
+
+        A death must be true, and so must a life. Where nothing has happened for long enough, only one state is right.
+        """
+        until, heartbeat = answer.until, self.heartbeat(name)
+        beats, allowed = heartbeat.possible(since, until, values_only=True), {UNDECIDED, GONE}
+        living = [beat for beat in heartbeat.possible(since, until) if beat.value is not None]
         if since < memory.deadline + TOLERANCE or any(beat.ended + TTL >= since - TOLERANCE for beat in living):
             allowed.add(ONLINE)
-        lost = [write for write in self.heartbeat(name).possible(since - GRACE - HOLD, until) if write.lost]
-        if any(beat.value is None or beat.begun + TTL <= until + TOLERANCE for beat in beats):
-            there = any(self.hash(name).values(since, until))
-            if there or lost or memory.offline_at is not None:
-                allowed |= self._without_beat(answer, name, memory, since)
-            if not all(self.hash(name).values(since, until)) or self._may_be_forgotten(name, memory, since, until):
-                allowed.add(GONE)
-        looked = 0.0 if answer.fresh else DISCOVERY + BUSY_MACHINE + slack
-        appeared = max(
-            self._appeared(name), self._started, *(f.until for f in self.chance.faults if f.since <= until), 0
-        )
-        if not memory.alive and memory.offline_at is None and since < appeared + looked:
-            allowed.add(GONE)
-        return allowed
-
-    def _may_be_forgotten(self, name: str, memory: Memory, since: float, until: float) -> bool:
-        """Return whether the work of a dead node has moved: then it is forgotten, if it is new or lost with others."""
-        if memory.alive and not memory.member:
-            return False
-        lists = [json.loads((fields or {}).get(LOADED_FIELD, "[]")) for fields in self.hash(name).values(since, until)]
-        plans = self.recorder.keys[PLAN].values(since - GRACE, until)
-        return any(lists) and any(name not in (plan or {}).values() for plan in plans)
-
-    def _appeared(self, name: str) -> float:
-        """Return when the node's heartbeat last appeared."""
-        writes = tuple(self.heartbeat(name).writes)
-        pairs = pairwise(writes)
-        return max((after.ended for before, after in pairs if before.value is None and after.value), default=0.0)
-
-    def _without_beat(self, answer: Answer, name: str, memory: Memory, since: float) -> set[str]:
-        """Return the states allowed for a node without heartbeat that has a hash, or whose keys were lost."""
-        allowed, until, chance = set(), answer.until, self.chance
-        beats = self.heartbeat(name).possible(since, until, values_only=True)
-        known = memory.alive and not answer.fresh
-        if memory.offline_at is not None:
-            allowed.add(OFFLINE)  # it stays offline unless the exporter saw a beat
-            if all(beat.begun < memory.offline_at for beat in beats):
-                return allowed
         last = memory.states[-1][0] if memory.states else since
-        if self.may_be_offline(name, min(since, last), until) or not known:
+        stays = memory.offline_at is not None and all(beat.begun < memory.offline_at for beat in beats)
+        if stays or not memory.alive or self.may_be_offline(name, min(since, last), until):
             allowed.add(OFFLINE)
-        hung = [f.until for f in chance.faults if not f.readable and f.since <= since]
-        for beat in beats:
-            limit = GRACE if chance.troubled(beat.begun, since) else TTL
-            if chance.least(beat.ended, since) < limit + HOLD + chance.slack:
-                allowed.add(UNDECIDED)
-        # One that the exporter has never seen alive waits for as long after any fault that a new process may hear of.
-        waits = GRACE + HOLD + FULL_SECONDS + DISCOVERY + BUSY_MACHINE + chance.slack
-        if not known and chance.troubled(since - waits, since):
-            allowed.add(UNDECIDED)
-        # A hang hides a death. The exporter sees it when the hang ends, and may hold it back from then on.
-        if hung and since < max(hung) + HOLD + PROBE + chance.slack:
-            allowed.add(UNDECIDED)
-        return allowed
+        quiet_since = since - GRACE - HOLD - DISCOVERY - BUSY_MACHINE - self.chance.slack
+        if quiet_since < self._started or self.chance.troubled(quiet_since, until):
+            return allowed
+        written = heartbeat.possible(quiet_since, until)
+        hashes = self.hash(name).values(quiet_since, until)
+        if any(write.lost for write in heartbeat.writes):
+            return allowed
+        if all(write.value for write in written) and all(hashes):
+            beating = all(after.begun - before.ended < TTL for after, before in pairwise(written))
+            if beating and written[0].begun + TTL > until:
+                return allowed & {ONLINE}
+            if len(written) == 1 and written[0].ended + TTL < quiet_since:
+                return allowed & ({OFFLINE, GONE} if self._may_be_forgotten(name, memory, quiet_since) else {OFFLINE})
+        return allowed & {GONE} if len(written) == 1 and not any(hashes) else allowed
+
+    def _may_be_forgotten(self, name: str, memory: Memory, since: float) -> bool:
+        """Return whether the work of a dead node has moved: then it is forgotten, if it is new or lost with others."""
+        plans = self.recorder.keys[PLAN].values(since, math.inf)
+        return (memory.member or not memory.alive) and any(name not in (plan or {}).values() for plan in plans)
 
     def _judge_values(
         self, answer: Answer, name: str, state: str, values: Mapping[str, Any], since: float

@@ -75,7 +75,7 @@ class Pages:
 
     def saw(self, answer: Answer) -> None:
         """Take note of an answer of the exporter."""
-        if answer.states is None or answer.fresh:
+        if answer.states is None:
             return
         for name in [name for name in self._deaths if answer.states.get(name, GONE) in (ONLINE, GONE)]:
             self.counts["deaths that were over early"] += not self._deaths.pop(name).paged
@@ -157,7 +157,7 @@ class Pages:
 
 
 class Events:
-    """Compares the journal of one exporter after the other with its answers, and with the truth.
+    """Compares the journal of one exporter after the other with the truth.
 
     Args:
         oracle: The truth about each node.
@@ -174,52 +174,36 @@ class Events:
 
     def exporter_started(self, at: float) -> None:
         """Take note of a new process, whose journal begins empty."""
-        self._started, self._ids, self._last = at, set[int](), dict[str, str]()
-        self._seen_at = at
-        self._expected: list[tuple[str, str, float, float]] = []  # node, new state, and the span of the event's time
-        self._told: dict[tuple[str, str], list[float]] = {}  # times of events by node and new state
+        self._started, self._ids, self._dead = at, set[int](), dict[str, float]()
 
     def saw(self, answer: Answer) -> None:
-        """Take note of a scrape: each state that is not that of the scrape before has its event."""
-        if answer.source != "scrape" or answer.states is None:
-            return
-        for name, before in self._last.items():
-            after = answer.states.get(name, GONE)
-            if before != after:
-                self._expected.append((_id(name), after, self._seen_at, answer.until))
-        self._last, self._seen_at = dict(answer.states), answer.since
+        """Take note of an answer: each death that it shows has its event."""
+        for name, state in (answer.states or {}).items():
+            if state == OFFLINE:
+                self._dead.setdefault(name, answer.until)
+            else:
+                self._dead.pop(name, None)
 
     def judge(self, events: Iterable[Mapping[str, Any]], asked: float) -> Iterator[str]:
-        """Yield a text for each event that is untrue, and for each that is missing, given the last events."""
+        """Yield a text for each untrue event and each death without one, given the last minute's events."""
         slack = EVENT_WITHIN + self._oracle.chance.slack
+        names = {shown_id(name.encode()): name for name in self._oracle.nodes}
+        told = set[str]()
         for event in events:
+            at, dies = event["time"] - self.behind, event["kind"] == "node" and event["to"] == OFFLINE
+            told.update(names.get(subject, "") for subject in event["subjects"] if dies)
             if event["id"] in self._ids:
                 continue
             self._ids.add(event["id"])
-            at = event["time"] - self.behind
             self.counts[f"{event['kind']}: {event['to']}"] += len(event["subjects"])
-            for subject in event["subjects"] if event["kind"] == "node" else ():
-                self._told.setdefault((subject, event["to"]), []).append(at)
-            yield from self._untrue(event, at, slack)
-        due = [expected for expected in self._expected if expected[3] < asked - EVENT_WITHIN]
-        self._expected = [expected for expected in self._expected if expected not in due]
-        for subject, after, since, until in due:
-            times = self._told.get((subject, after), [])
-            alike = self._told.get((subject, "forgotten"), []) if after == GONE else []
-            if not any(since - slack <= at <= until + slack for at in (*times, *alike)):
-                yield f"no event of {subject!r} to {after} in {until - since:.2f} s; others at {times[-2:]} ({until})"
-
-    def _untrue(self, event: Mapping[str, Any], at: float, slack: float) -> Iterator[str]:
-        if event["kind"] == "node" and event["to"] == OFFLINE:
-            names = {_id(name): name for name in self._oracle.nodes}
-            for subject in event["subjects"]:
+            for subject in event["subjects"] if dies else ():
                 if not self._oracle.may_be_offline(names.get(subject, ""), at - slack, at + slack):
-                    yield f"an event says that {subject!r} died, and it lives ({self._oracle.told(names[subject], at)})"
-        faults = self._oracle.chance.faults
-        well = not any(f.meets(at - slack, at + slack) for f in faults if not f.readable)
-        if event["to"] == "cannot be read" and at > self._started + slack and well:
-            yield f"an event says that Redis cannot be read ({event['evidence'].get('error')}), and it is well"
-
-
-def _id(name: str) -> str:
-    return shown_id(name.encode())
+                    yield f"an event says that {subject!r} died, and it lives"
+            faults = [fault for fault in self._oracle.chance.faults if not fault.readable]
+            well = at > self._started + slack and not any(fault.meets(at - slack, at + slack) for fault in faults)
+            if event["to"] == "cannot be read" and well:
+                yield f"an event says that Redis cannot be read ({event['evidence'].get('error')}), and it is well"
+        for name, at in self._dead.items():
+            if self._started + 60 > asked and at + slack < asked and name not in told:
+                self._dead[name] = asked + 3600  # it is told once
+                yield f"no event of the death of {name!r}"

@@ -4,12 +4,13 @@ import random
 import select
 import socket
 import struct
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Self
+
+from lab.fakes import fake_server
 
 RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER on, with 0 s: closing such a connection resets it."""
@@ -43,8 +44,8 @@ REFUSES: Final = Fault(refuses=True)
 SWALLOWS: Final = Fault(swallows=True)
 
 
-class Proxy(threading.Thread):
-    """Carries connections to a target on this machine.
+class Proxy:
+    """Carries connections to a port of this machine from its creation until ``close``.
 
     Attributes:
         target: Port of the real server.
@@ -53,66 +54,49 @@ class Proxy(threading.Thread):
     """
 
     def __init__(self, target: int) -> None:
-        super().__init__(daemon=True)
-        self.target = target
-        self.fault = NONE
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self.port: int = self._listener.getsockname()[1]
+        self.target, self.fault = target, NONE
         self._sockets: set[socket.socket] = set()
         self._random = random.Random(1)  # noqa: S311 - the same faults in every run
-        self.start()
-
-    def run(self) -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                threading.Thread(target=self._carry, args=(near,), daemon=True).start()
+        self._serving = fake_server(self._carry)
+        self.port = self._serving.__enter__()
 
     def _carry(self, near: socket.socket) -> None:
-        with near, suppress(OSError):
-            near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # pieces stay pieces
-            if self.fault.refuses:
-                near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-                return
-            with socket.create_connection(("127.0.0.1", self.target)) as far:
-                self._sockets |= {near, far}
-                try:
-                    self._exchange(near, far)
-                finally:
-                    self._sockets -= {near, far}
+        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # pieces stay pieces
+        if self.fault.refuses:
+            near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            return
+        with socket.create_connection(("127.0.0.1", self.target)) as far:
+            self._sockets |= {near, far}
+            try:
+                self._exchange(near, far)
+            finally:
+                self._sockets -= {near, far}
 
     def _exchange(self, near: socket.socket, far: socket.socket) -> None:
-        seen, left, sound = self.fault, self._drawn(self.fault.cut_within), self._drawn(self.fault.corrupt_within)
+        seen, left, sound = NONE, 0, 0
         while True:
             for source in select.select((near, far), (), ())[0]:
-                data = source.recv(65536)
-                fault = self.fault
+                data, fault = source.recv(65536), self.fault
                 if fault is not seen:
                     seen, left, sound = fault, self._drawn(fault.cut_within), self._drawn(fault.corrupt_within)
                 if not data or fault.refuses:
                     return
-                if fault.swallows:
-                    continue
-                if source is near:
+                if source is near and not fault.swallows:
                     far.sendall(data)
+                if source is near or fault.swallows:
                     continue
-                data = fault.turn(data)
-                if fault.corrupt_within:
-                    data, sound = self._corrupted(data, sound, fault.corrupt_within)
-                for piece in _pieces(data, fault):
-                    if fault.cut_within and left < len(piece):
-                        near.sendall(piece[:left])
-                        return
-                    near.sendall(piece)
+                reply = bytearray(fault.turn(data))
+                while fault.corrupt_within and sound < len(reply):
+                    reply[sound] ^= 0x80
+                    sound += 1 + self._drawn(fault.corrupt_within)
+                sound -= len(reply)
+                for start in range(0, len(reply), fault.piece):
+                    time.sleep(fault.delay)
+                    piece = reply[start : start + fault.piece]
+                    near.sendall(piece[:left] if fault.cut_within else piece)
                     left -= len(piece)
-
-    def _corrupted(self, data: bytes, sound: int, within: int) -> tuple[bytes, int]:
-        """Return a reply with some bytes turned, and the number of bytes until the next turned byte."""
-        turned = bytearray(data)
-        while sound < len(turned):
-            turned[sound] ^= 0x80
-            sound += 1 + self._drawn(within)
-        return bytes(turned), sound - len(turned)
+                    if fault.cut_within and left <= 0:
+                        return
 
     def _drawn(self, below: int) -> int:
         return self._random.randrange(below) if below else 0
@@ -124,9 +108,7 @@ class Proxy(threading.Thread):
                 one.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self._serving.__exit__(None, None, None)
         self.cut()
 
     def __enter__(self) -> Self:
@@ -134,10 +116,3 @@ class Proxy(threading.Thread):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _pieces(data: bytes, fault: Fault) -> Iterator[bytes]:
-    for start in range(0, len(data), fault.piece):
-        if fault.delay:
-            time.sleep(fault.delay)
-        yield data[start : start + fault.piece]

@@ -27,7 +27,7 @@ from exporter.journal.journal import Journal
 from exporter.settings import load
 from exporter.source.discovery import Found
 from exporter.source.gather import Gathered
-from exporter.source.plan import Plan
+from exporter.source.plan import IdleTime, Plan
 from exporter.source.reading import MISSING, Reading, Server
 from exporter.telemetry import Telemetry
 from lab.fake_redis import FakeRedis
@@ -75,29 +75,6 @@ class Timeline:
 
 
 @dataclass
-class Load:
-    """The load of a node.
-
-    Attributes:
-        events, backpressure, drops: Events, push-backs of full queues, and dropped events per second.
-        queue: Average queue length.
-        filling: Growth of the queue per second, up to 1,000.
-        portfolios: Number of loaded portfolios, for a node that does not list them.
-        stuck: Length of the queue of the first portfolio that the node lists; None if it is like the others.
-        sticking: Growth of that queue per second, up to 1,000.
-    """
-
-    events: float = 10.0
-    backpressure: float = 0.0
-    drops: float = 0.0
-    queue: float = 15.0
-    filling: float = 0.0
-    portfolios: int = 3
-    stuck: float | None = None
-    sticking: float = 0.0
-
-
-@dataclass
 class StoryNode(Node):
     """A node with a chosen load, which may start, end and start again.
 
@@ -106,7 +83,12 @@ class StoryNode(Node):
         lists: Whether it says what it has loaded.
         period: Seconds between two beats.
         writes_metrics, reaches_redis: Whether it writes its hash; whether it writes at all.
-        counters: Events, backpressure and drops.
+        events, backpressure, drops: Events, push-backs of full queues, and dropped events per second.
+        queue, filling: Average queue length, and its growth per second, up to 1,000.
+        portfolios: Number of loaded portfolios, for a node that does not list them.
+        stuck, sticking: Length and growth of the queue of the first portfolio that it lists; None if it is like the
+            others.
+        counters: Its events, backpressure and drops so far.
     """
 
     world: "World" = field(kw_only=True)
@@ -114,7 +96,14 @@ class StoryNode(Node):
     period: float = PERIOD
     writes_metrics: bool = True
     reaches_redis: bool = True
-    load: Load = field(default_factory=Load)
+    events: float = 10.0
+    backpressure: float = 0.0
+    drops: float = 0.0
+    queue: float = 15.0
+    filling: float = 0.0
+    portfolios: int = 3
+    stuck: float | None = None
+    sticking: float = 0.0
     counters: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     _life: int = 0
 
@@ -150,10 +139,10 @@ class StoryNode(Node):
         self.counters[2] += events
 
     def change_load(self, **changes: float) -> None:
-        """Change the node's load."""
+        """Change the node's self."""
         self._pass(self.world.timeline.now)
         for name, value in changes.items():
-            setattr(self.load, name, value)
+            setattr(self, name, value)
 
     def _delete(self) -> None:
         self.world.tries(lambda: self.world.client.delete(*self.own_keys))
@@ -168,21 +157,20 @@ class StoryNode(Node):
 
     def _pass(self, now: float) -> None:
         seconds, self._last = now - self._last, now
-        load = self.load
-        for place, rate in enumerate((load.events, load.backpressure, load.drops) if self.alive else ()):
+        for place, rate in enumerate((self.events, self.backpressure, self.drops) if self.alive else ()):
             self.counters[place] += rate * seconds
-        load.queue = min(load.queue + load.filling * seconds, 1000.0)
-        if load.stuck is not None:
-            load.stuck = min(load.stuck + load.sticking * seconds, 1000.0)
+        self.queue = min(self.queue + self.filling * seconds, 1000.0)
+        if self.stuck is not None:
+            self.stuck = min(self.stuck + self.sticking * seconds, 1000.0)
 
     def _queue(self, place: int) -> int:
-        return int(self.load.queue if place or self.load.stuck is None else self.load.stuck)
+        return int(self.queue if place or self.stuck is None else self.stuck)
 
     def fields(self) -> dict[Any, Any]:
         """Return the fields of its hash."""
-        queues: list[float] = [self._queue(place) for place in range(len(self.loaded))] or [self.load.queue]
+        queues: list[float] = [self._queue(place) for place in range(len(self.loaded))] or [self.queue]
         texts = {
-            "portfolio_count": str(len(self.loaded) if self.lists else self.load.portfolios),
+            "portfolio_count": str(len(self.loaded) if self.lists else self.portfolios),
             "queue_size": str(int(sum(queues) / len(queues))),
             "cpu_usage": "0.0",
             "memory_usage": "0",
@@ -191,6 +179,10 @@ class StoryNode(Node):
         names = ("total_events", "backpressure_count", "dropped_events")
         texts |= {name: str(int(number)) for name, number in zip(names, self.counters, strict=True)}
         return texts | ({LOADED_FIELD: json.dumps(self.loaded)} if self.lists else {})
+
+    def state(self, place: int) -> dict[Any, Any]:
+        """Return the state of a portfolio: each has two open positions."""
+        return super().state(place) | {"position_count": "2"}
 
     def beat(self, redis: Any, now: float) -> None:
         """Write the heartbeat, and all else unless the node writes no hash."""
@@ -204,6 +196,7 @@ class Scheduler(Platform):
     """One scheduler of the platform. Of two, one takes the nodes in the reverse order, so their plans differ.
 
     Attributes:
+        deployed: New portfolios, which the next look places.
         moves_all: Whether it places every portfolio anew at each look.
         unheard: Nodes that its messages do not reach.
     """
@@ -211,7 +204,7 @@ class Scheduler(Platform):
     def __init__(self, world: "World", *, backwards: bool) -> None:
         nodes = list(world.nodes.values())
         super().__init__(world.client, nodes[::-1] if backwards else nodes, lambda: world.timeline.now)
-        self.portfolios = set(world.portfolios)
+        self.deployed = set[str]()
         self.moves_all, self.unheard = False, set[str]()
         self._world, self._backwards = world, backwards
         self.next_look = world.timeline.now + self._dice.uniform(15, LOOP[1])
@@ -225,15 +218,26 @@ class Scheduler(Platform):
                 self._world.tries(self.look)
 
     def look(self) -> None:
-        """Look at the plan; nodes that the messages do not reach keep what they have."""
-        order = reversed(self._world.nodes) if self._backwards else iter(self._world.nodes)
-        self.nodes = {name: self._world.nodes[name] for name in order}
-        kept = {name: node.loaded for name, node in self.nodes.items() if name in self.unheard}
-        if self.moves_all:
-            self.redis.delete(_PLAN)
+        """Look at the plan, and tell the nodes what to load and what to unload; some hear nothing.
+
+        A portfolio that has dropped out of the plan stays out of it.
+        """
+        nodes, before = self._world.nodes, self._plan()
+        self.nodes = dict(reversed(nodes.items())) if self._backwards else dict(nodes)
+        self.portfolios = set(before) | self.deployed
+        self.deployed.clear()
+        kept = {name: node.loaded for name, node in nodes.items()}
         super().look()
-        for name, loaded in kept.items():
-            self.nodes[name].loaded = loaded
+        if self.moves_all:
+            names = [name for name, node in nodes.items() if node.alive]
+            places = enumerate(sorted(before), int(self._backwards))
+            self._write({portfolio: names[place % len(names)] for place, portfolio in places})
+        plan = self._plan()
+        for name, node in nodes.items():
+            moved = {each for each, its_node in before.items() if its_node == name and plan.get(each) != name}
+            told = [each for each, its_node in plan.items() if its_node == name and node.alive]
+            stays = [each for each in kept[name] if each not in moved]
+            node.loaded = kept[name] if name in self.unheard else tuple(dict.fromkeys((*stays, *told)))
 
 
 class SimulatedSource:
@@ -244,7 +248,7 @@ class SimulatedSource:
     """
 
     def __init__(self, redis: FakeRedis, clock: Callable[[], float]) -> None:
-        self._redis, self._clock, self.reads = redis, clock, True
+        self._redis, self._clock, self.reads, self._idle = redis, clock, True, IdleTime()
 
     def reader(self) -> "SimulatedSource":
         return self
@@ -310,8 +314,9 @@ class SimulatedSource:
 
     def plan(self, deadline: float) -> Plan:  # noqa: ARG002
         """Return the plan, and for how long nobody but the exporter has looked at it."""
-        words = self._ask(b"HGETALL", _PLAN)
-        return Plan(dict(zip(words[::2], words[1::2], strict=True)), self._ask(b"OBJECT", b"IDLETIME", _PLAN))
+        words, looked = self._ask(b"HGETALL", _PLAN), self._ask(b"OBJECT", b"IDLETIME", _PLAN)
+        server = Server("", "master", saving=self._redis.saving)
+        return Plan(dict(zip(words[::2], words[1::2], strict=True)), self._idle.counted(looked, server, self._clock()))
 
     def missing_rights(self) -> frozenset[str]:
         return frozenset()
@@ -357,7 +362,7 @@ class SimulatedExporter:
         snapshot = None
         if self.fleet.discovered:
             with suppress(SourceError):
-                snapshot = self.fleet._reader.read()
+                snapshot = self.fleet.read_here()
         if self.fleet._discovery._woken.is_set():
             self._timeline.at(self._timeline.now, self._discover)
         own = (family for family in self.telemetry.registry.collect() if family.name in _OWN)

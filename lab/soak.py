@@ -6,7 +6,6 @@ Times are a tenth of the platform's. One thread scrapes, makes faults and judges
 import argparse
 import json
 import math
-import os
 import random
 import shutil
 import signal
@@ -22,18 +21,17 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Final
 
-import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from exporter.contract import LOADED_FIELD, STATUS_FIELD
-from exporter.demo.platform import Platform
+from exporter.demo.platform import Disk, Platform
 from lab.monitoring import Alertmanager, Webhook, one_receiver
 from lab.oracle import DISCOVERY, OFFLINE, ONLINE, READ_TIMEOUT, UNDECIDED, Answer, Oracle, of_json, of_scrape
 from lab.pages import Events, Pages
 from lab.platform import RandomNode
 from lab.servers import Exporter, RedisServer, wait_for
-from lab.truth import GRACE, HOLD, PLAN, TTL, UNREADABLE, Chance, Fault, Lateness, Recorder
+from lab.truth import GRACE, HOLD, PLAN, TTL, UNREADABLE, Chance, Fault, Lateness, Recorder, Span
 
 SPEED: Final = 30 / TTL
 NAMES: Final = (
@@ -50,15 +48,9 @@ LONG: Final = (6.0, 8.0)
 """Seconds that are a fault: after more than five seconds the contract gives nodes time to beat."""
 AWAY: Final = (66.0, 68.0)
 """Seconds that raise GinkgoRedisUnreachable: Redis could not be read for 60 s of two minutes."""
-BUSIEST: Final = 0.3
-"""Share of a core that a process may use between two looks. One that tries something again and again uses more."""
 _TOLD: Final = 50
 _SOON: Final = 0.05
-_BUSY: Final = """
-local function now() local time = redis.call('TIME') return time[1] + time[2] / 1e6 end
-local over = now() + ARGV[1]
-repeat until now() > over
-"""
+CRASH_LOOP, FAR_AWAY = "crash loop", "away for over a minute"
 
 
 class Mode(StrEnum):
@@ -170,49 +162,27 @@ class SoakPlatform(Platform):
 
 
 class FaultyRedis(RedisServer):
-    """A Redis with a password that its clients read from a file. If it is killed, it loses no confirmed write."""
+    """A Redis that loses no confirmed write if it is killed: it writes to a file before each reply, without a sync."""
 
     def __init__(self, folder: Path, program: str) -> None:
-        folder.mkdir()
-        self.password_file = folder / "password"
-        self.password_file.write_text("first")
-        # Redis writes to the file before each reply, without a sync: the death of the process loses nothing.
-        kept = ("--appendonly", "yes", "--appendfsync", "no", "--enable-debug-command", "local")
-        super().__init__(folder, program, *kept, password="first")  # noqa: S106 - a test's
-        self.control = self.client(password="first", socket_timeout=60)  # noqa: S106
-
-    def patient(self) -> "redis.Redis":
-        """Return a client that waits for as long as Redis hangs, and tries nothing twice."""
-        provider = _FilePassword(self.password_file)
-        return self.client(credential_provider=provider, retry=Retry(NoBackoff(), 0), socket_timeout=None)
+        super().__init__(folder, program, "--appendonly", "yes", "--appendfsync", "no")
+        self.control = self.client(socket_timeout=60)
 
     def ready(self) -> None:
         """Wait until it answers."""
-        self.control = self.client(password=self.password, socket_timeout=60)
-
-        def answers() -> bool:
-            try:
-                return bool(self.control.ping())
-            except redis.RedisError:
-                return False
-
-        wait_for(answers, "for Redis")
+        wait_for(self.answers, "for Redis")
+        self.control = self.client(socket_timeout=60)
 
     def cut(self) -> None:
         """Close all connections but the soak's own."""
         self.control.client_kill_filter(_type="normal", skipme=True)
 
 
-class _FilePassword(redis.CredentialProvider):
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def get_credentials(self) -> tuple[str]:
-        return (self._file.read_text(),)
-
-
 Course = Iterator[float]
 """The course of a fault. It yields the seconds to wait before its next step."""
+
+
+Step = Callable[[], object]
 
 
 class Faults:
@@ -221,150 +191,92 @@ class Faults:
     Args:
         server: The Redis.
         recorder: Takes note of lost data.
+
+    Attributes:
+        all: Of each fault its begin, its end, the least and the most seconds between them, and what it is besides.
     """
 
     def __init__(self, server: FaultyRedis, recorder: Recorder) -> None:
         self._redis, self._recorder = server, recorder
-        self.all: dict[str, tuple[Callable[[Fault, float], Course], tuple[float, float]]] = {
-            "killed, back with its data": (self._kill, SHORT),
-            "killed, back after a while": (self._kill, LONG),
-            "killed, back empty": (self._kill_and_wipe, SHORT),
-            "killed, back empty after a while": (self._kill_and_wipe, LONG),
-            "crash loop": (self._crash_loop, (1.6, 2.0)),
-            "hangs for a moment": (self._hang, SHORT),
-            "hangs": (self._hang, LONG),
-            "away for over a minute": (self._hang, AWAY),
-            "connections cut": (self._cut, (0.0, 0.0)),
-            "asleep": (self._sleep, SHORT),
-            "busy with a script": (self._script, LONG),
-            "full": (self._full, SHORT),
-            "full for a while": (self._full, LONG),
-            "password rotated": (self._rotate, (0.0, 0.1)),
-            "password rotated, file late": (self._rotate, LONG),
-            "writes refused, memory full": (self._refuse("maxmemory"), LONG),
-            "writes refused for a moment": (self._refuse("maxmemory"), SHORT),
-            "writes refused, no replica": (self._refuse("min-replicas-to-write"), LONG),
-            "writes refused, snapshot failed": (self._fail_to_save, LONG),
-            "all data deleted": (self._flush, (0.0, 0.1)),
+        self._back: Step = lambda: None
+        kill, start, readable = server.kill, server.start, ("readable",)
+        snapshot = self._fail_to_save, self._save
+        self.all: dict[str, tuple[Step, Step, Span, tuple[str, ...]]] = {
+            "killed, back with its data": (kill, start, SHORT, ("restart",)),
+            "killed, back after a while": (kill, start, LONG, ("restart",)),
+            "killed, back empty": (self._kill, self._start_empty, SHORT, ("restart",)),
+            "killed, back empty after a while": (self._kill, self._start_empty, LONG, ("restart",)),
+            CRASH_LOOP: (kill, start, (1.6, 2.0), ("restart",)),
+            "hangs for a moment": (server.pause, server.resume, SHORT, ()),
+            "hangs": (server.pause, server.resume, LONG, ()),
+            FAR_AWAY: (server.pause, server.resume, AWAY, ()),
+            "connections cut": (server.cut, server.cut, (0.0, 0.1), ()),
+            "busy with a script": (self._run_script, self._end_script, LONG, ()),
+            "writes refused, memory full": (*self._setting("maxmemory"), LONG, readable),
+            "writes refused for a moment": (*self._setting("maxmemory"), SHORT, readable),
+            "writes refused, no replica": (*self._setting("min-replicas-to-write"), LONG, readable),
+            "writes refused, snapshot failed": (*snapshot, LONG, readable),
+            "all data deleted": (self._flush, server.ready, (0.0, 0.1), ("readable", "flush")),
         }
         if "paused_actions" in server.control.info("clients"):  # Redis 8.0 does not tell of pauses
-            self.all["writes paused"] = self._pause, LONG
+            pause = (lambda: server.control.client_pause(60_000, all=False)), (lambda: server.control.client_unpause())  # noqa: PLW0108 - the client changes
+            self.all["writes paused"] = *pause, LONG, ("readable", "paused")
 
     def course(self, kind: str, fault: Fault, dice: random.Random) -> Course:
-        """Make a fault."""
-        act, (least, most) = self.all[kind]
-        fault.since = time.monotonic()
-        yield from act(fault, dice.uniform(least, most))
+        """Make a fault. In a crash loop Redis's runs are too short for the nodes to beat."""
+        begin, end, bounds, flags = self.all[kind]
+        fault.since, loops = time.monotonic(), 6 if kind == CRASH_LOOP else 1
+        for flag in flags:
+            setattr(fault, flag, True)
+        for _ in range(loops):
+            if time.monotonic() - fault.down_until > 1.4:
+                fault.down_from = math.inf  # the machine was slow, and the last run was long enough
+            begin()
+            fault.down_from = min(fault.down_from, time.monotonic())
+            yield dice.uniform(*bounds)
+            fault.down_until = time.monotonic()
+            end()
+            yield 0.4 if loops > 1 else 0.0
         self._redis.ready()
         fault.until = time.monotonic()
 
-    def _kill(self, fault: Fault, seconds: float, *, wipe: bool = False) -> Course:
-        fault.restart, begun = True, time.monotonic()
+    def _kill(self) -> None:
+        begun = time.monotonic()
         self._redis.kill()
-        fault.down_from = min(fault.down_from, time.monotonic())
-        back = self._recorder.lose(begun) if wipe else None
-        yield seconds
-        if wipe:
-            shutil.rmtree(self._redis.folder / "appendonlydir")
-        fault.down_until = time.monotonic()
+        self._back = self._recorder.lose(begun)
+
+    def _start_empty(self) -> None:
+        shutil.rmtree(self._redis.folder / "appendonlydir")
         self._redis.start()
-        if back:
-            back()
+        self._back()
 
-    def _kill_and_wipe(self, fault: Fault, seconds: float) -> Course:
-        return self._kill(fault, seconds, wipe=True)
+    def _run_script(self) -> None:
+        """Let Redis execute a script that keeps it from answering other clients; from then on it answers BUSY."""
+        self._redis.control.config_set("busy-reply-threshold", 500)
+        self._connection = self._redis.control.connection_pool.get_connection()
+        self._connection.send_command("EVAL", "while true do end", "0")
 
-    def _crash_loop(self, fault: Fault, seconds: float) -> Course:
-        """Kill Redis again and again. Its runs are too short for the nodes to beat."""
-        for _ in range(6):
-            if time.monotonic() - fault.down_until > 1.4:
-                fault.down_from = time.monotonic()  # the machine was slow, and the last run was long enough
-            yield from self._kill(fault, seconds)
-            yield 0.4
+    def _end_script(self) -> None:
+        with self._redis.client() as client:
+            client.script_kill()
+        self._connection.disconnect()
 
-    def _down(self, fault: Fault, seconds: float, end: Callable[[], object]) -> Course:
-        """Take note that nobody can use Redis from now on, until ``end`` is called."""
-        fault.down_from = time.monotonic()
-        yield seconds
-        fault.down_until = time.monotonic()
-        end()
+    def _setting(self, name: str) -> tuple[Step, Step]:
+        """Return how a setting makes Redis refuse writes, and how that ends."""
+        return lambda: self._redis.control.config_set(name, 1), lambda: self._redis.control.config_set(name, 0)
 
-    def _hang(self, fault: Fault, seconds: float) -> Course:
-        self._redis.pause()
-        return self._down(fault, seconds, self._redis.resume)
-
-    def _cut(self, fault: Fault, seconds: float) -> Course:
-        self._redis.cut()
-        fault.until = time.monotonic()
-        yield seconds
-
-    def _sleep(self, _: Fault, seconds: float) -> Course:
-        return self._occupied(seconds, "DEBUG", "SLEEP", f"{seconds:.2f}")
-
-    def _script(self, _: Fault, seconds: float) -> Course:
-        self._redis.control.config_set("busy-reply-threshold", 500)  # from then on it answers BUSY
-        return self._occupied(seconds, "EVAL", _BUSY, "0", f"{seconds:.2f}")
-
-    def _occupied(self, seconds: float, *words: str) -> Course:
-        """Let Redis execute a command that keeps it from answering other clients."""
-        connection = self._redis.control.connection_pool.get_connection()
-        connection.send_command(*words)
-        yield seconds
-        connection.read_response()
-        self._redis.control.connection_pool.release(connection)
-
-    def _full(self, fault: Fault, seconds: float) -> Course:
-        """Let Redis refuse all connections except the soak's own."""
-        control = self._redis.control
-        before = control.config_get("maxclients")["maxclients"] or ""
-        control.config_set("maxclients", 1)
-        self._redis.cut()
-        return self._down(fault, seconds, lambda: control.config_set("maxclients", before))
-
-    def _rotate(self, fault: Fault, seconds: float) -> Course:
-        """Change the password. The clients know only the old password until the file is written."""
-        self._redis.password = os.urandom(8).hex()
-        self._redis.control.config_set("requirepass", self._redis.password)
-        self._redis.cut()
-        return self._down(fault, seconds, lambda: self._redis.password_file.write_text(self._redis.password))
-
-    def _refuse(self, setting: str) -> Callable[[Fault, float], Course]:
-        """Return a fault in which a setting makes Redis refuse writes. The refused writes show how long it lasts."""
-
-        def act(fault: Fault, seconds: float) -> Course:
-            fault.readable = True
-            self._redis.control.config_set(setting, 1)
-            yield seconds
-            self._redis.control.config_set(setting, 0)
-
-        return act
-
-    def _fail_to_save(self, fault: Fault, seconds: float) -> Course:
+    def _fail_to_save(self) -> None:
         """Let a snapshot fail. Redis then refuses all writes until another snapshot succeeds."""
-        fault.readable, control, snapshot = True, self._redis.control, self._redis.folder / "dump.rdb"
-        snapshot.unlink(missing_ok=True)
-        (snapshot / "in the way").mkdir(parents=True)
-        control.config_set("save", "3600 1000000")
-        control.bgsave()
-        yield seconds
-        shutil.rmtree(snapshot)
-        control.bgsave()
-        while control.info("persistence")["rdb_last_bgsave_status"] != "ok":
-            yield _SOON
-        control.config_set("save", "")
+        self._disk = Disk(self._redis.control, self._redis.folder)
+        self._disk.fill()
 
-    def _pause(self, fault: Fault, seconds: float) -> Course:
-        """Pause writes. The nodes wait, and heartbeats expire."""
-        fault.readable = fault.paused = True
-        self._redis.control.execute_command("CLIENT", "PAUSE", round(seconds * 1000), "WRITE")
-        fault.down_from = time.monotonic()
-        fault.down_until = fault.down_from + seconds - _SOON
-        yield seconds
+    def _save(self) -> None:
+        self._disk.free()
+        control = self._redis.control
+        wait_for(lambda: control.info("persistence")["rdb_last_bgsave_status"] == "ok", "for a snapshot")
 
-    def _flush(self, fault: Fault, seconds: float) -> Course:
-        fault.readable = fault.flush = True
+    def _flush(self) -> None:
         self._recorder.flush(self._redis.control.flushall)
-        yield seconds
 
 
 class Soak:
@@ -382,7 +294,7 @@ class Soak:
         self._lateness = Lateness()
         stack.callback(self._lateness.close)
         self._redis = FaultyRedis(folder / "redis", server)
-        self._recorder = Recorder(self._redis.patient())
+        self._recorder = Recorder(self._redis.client(retry=Retry(NoBackoff(), 0), socket_timeout=None))
         self._platform = SoakPlatform(self._recorder, random.Random(seed))  # noqa: S311
         stack.callback(self._platform.close)
         stack.callback(self._redis.kill)  # before the platform, whose thread may wait for it
@@ -399,10 +311,8 @@ class Soak:
         self._last: Answer | None = None
         self._calm = self._suspended = False
         self._own: dict[tuple[str, ...], float] = {}
-        self._processes, self._slowest, self._cpu = 0, 0.0, (0.0, 0.0)
-        self._first: tuple[int, int, int] | None = None
+        self._processes, self._slowest = 0, 0.0
         self._course: Course | None = None
-        self._table: subprocess.Popen[str] | None = None
         self._pending: list[str] = []
         self._incidents: dict[str, Callable[[], Course]] = {
             "exporter restarted": self._restart_exporter,
@@ -412,17 +322,16 @@ class Soak:
             "a third of the nodes killed at once": self._lose_many,
         }
         self._exporter = self._start_exporter()
-        stack.callback(self._end_table)
         stack.callback(lambda: self._exporter.kill())  # noqa: PLW0108 - the one that then runs
 
     def run(self, seconds: float) -> None:
         """Run until the time is over, then until the fault under way has ended."""
         end, ending = time.monotonic() + seconds, False
         turns: dict[Callable[[], float], float] = dict.fromkeys(
-            (self._scrape, self._act, self._ask_api, self._show_table, self._judge_pages, self._read_journal), 0.0
+            (self._scrape, self._act, self._ask_api, self._judge_pages, self._read_journal), 0.0
         )
         fail = time.monotonic() + 6.0
-        while not ending or self._course or self._table:
+        while not ending or self._course:
             ending = time.monotonic() >= end
             if time.monotonic() >= fail and (self._course or not ending):
                 fail = self._fail(long=seconds > 600) + time.monotonic()
@@ -471,8 +380,9 @@ class Soak:
         return since, time.monotonic(), answer.text
 
     def _judge(self, answer: Answer) -> None:
+        asked = f"asked {answer.until - answer.since:.2f} s before, slack {self._chance.slack:.2f}"
         for wrong in self._oracle.judge(answer):
-            self.blame(answer.source, wrong)
+            self.blame(answer.source, f"{wrong}; {asked}")
         self.counts["answers"][answer.source if answer.states is not None else f"{answer.source}, no Redis"] += 1
         self.counts["states"].update((answer.states or {}).values())
         self._pages.saw(answer)
@@ -489,7 +399,6 @@ class Soak:
             self._judge(answer)
             self._last = answer
             self._judge_own(answer)
-            self._judge_process()
         return self._dice.uniform(0.1, 0.6)
 
     def _judge_own(self, answer: Answer) -> None:
@@ -507,26 +416,9 @@ class Soak:
             if answer.own.get(("ginkgo_nodes", f"state={state}")) != count:
                 self.blame("scrape", f"ginkgo_nodes of {state} is not the {count} that it shows")
 
-    def _judge_process(self) -> None:
-        """Judge the exporter's CPU since the last look, and whether its resources stay."""
-        (at, before), now = self._cpu, time.monotonic()
-        if now - at > 3:
-            self._cpu = now, self._exporter.cpu_seconds
-            if at and (share := (self._cpu[1] - before) / (now - at)) > BUSIEST:
-                self.blame("exporter", f"used {share:.0%} of a core in {now - at:.1f} s")
-        if self._course is None and now - self._exporter.started > 120:
-            held = self._exporter.memory(), self._exporter.count("fd"), self._exporter.count("task")
-            self._first = self._first or held
-            for name, first, last, room in zip(
-                ("memory", "descriptors", "threads"), self._first, held, (self._first[0] // 4, 8, 4), strict=True
-            ):
-                if last > first + room:
-                    self.blame("exporter", f"{name} rose from {first} to {last}")
-                    self._first = held
-
     def _ask_api(self) -> float:
         if got := self._get("/api/v1/nodes"):
-            self._judge(of_json("JSON", *got))
+            self._judge(of_json(*got))
         return self._dice.uniform(0.5, 2.0)
 
     def _judge_pages(self) -> float:
@@ -542,28 +434,6 @@ class Soak:
             for wrong in self._events.judge(sorted(events, key=lambda event: float(event["time"])), asked):
                 self.blame("journal", wrong)
         return 2.0
-
-    def _show_table(self) -> float:
-        """Run ``ginkgo-exporter nodes`` while no fault is under way. Its process has never read Redis before."""
-        if self._table is None:
-            if self._course is None:
-                self._asked = time.monotonic()
-                command = [sys.executable, "-m", "exporter", "nodes", "--output=json", *self._flags()]
-                self._table = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            return _SOON
-        if self._table.poll() is None:
-            return _SOON
-        output = self._table.communicate()[0]
-        if self._table.returncode:
-            self.blame("table", f"ended with {self._table.returncode}: {output}")
-        else:
-            self._judge(of_json("table", self._asked, time.monotonic(), output, fresh=True))
-        self._table = None
-        return 10.0
-
-    def _end_table(self) -> None:
-        if self._table:
-            self._table.kill()
 
     def _act(self) -> float:
         if self._calm:
@@ -583,12 +453,12 @@ class Soak:
     def _fail(self, *, long: bool) -> float:
         """Continue the fault under way, or begin another one; return the seconds until its next step."""
         if self._course is None:
-            if self._table or self._platform.in_mode(Mode.STARTING, Mode.STOPPING):
+            if self._platform.in_mode(Mode.STARTING, Mode.STOPPING):
                 return _SOON
             if not self._pending:
                 self._pending = [*self._faults.all, *self._incidents]
                 if not long or self._dice.random() < 3 / 4:
-                    self._pending.remove("away for over a minute")
+                    self._pending.remove(FAR_AWAY)
                 self._dice.shuffle(self._pending)
             kind = self._pending.pop()
             self.counts["faults"][kind] += 1
@@ -606,8 +476,7 @@ class Soak:
         return self._faults.course(kind, fault, self._dice)
 
     def _flags(self) -> list[str]:
-        url = f"--redis.url={self._redis.url}"
-        return [url, f"--redis.password-file={self._redis.password_file}", f"--heartbeat.ttl={TTL:g}s"]
+        return [f"--redis.url={self._redis.url}", f"--heartbeat.ttl={TTL:g}s"]
 
     def _start_exporter(self) -> Exporter:
         self._processes += 1
@@ -618,7 +487,7 @@ class Soak:
         self._oracle.exporter_started(time.monotonic())
         self._events.exporter_started(time.monotonic())
         self._pages.exporter_started()
-        self._own, self._first, self._cpu, self._last = {}, None, (0.0, 0.0), None
+        self._own, self._last = {}, None
         return exporter
 
     def _restart_exporter(self) -> Course:
@@ -662,9 +531,10 @@ class Soak:
         for name in killed:
             self._platform.soaked[name].act("crash")
         yield TTL + HOLD + 1.5 + self._chance.slack
-        lost = self._last.lost if self._last else frozenset()
-        if len(killed) > max(3, len(living) / 3) and self._chance.slack < 1 and (missing := {*killed} - lost):
-            self.blame("mass loss", f"{sorted(missing)} are no members of the loss of {sorted(killed)}")
+        last = self._last or Answer("scrape", 0, 0, {})
+        alone = {name for name in killed if (last.states or {}).get(name) == OFFLINE} - last.lost
+        if len(killed) > max(3, len(living) / 3) and self._chance.slack < 1 and alone:
+            self.blame("mass loss", f"{sorted(alone)} are no members of the loss of {sorted(killed)}")
         self._calm = False
 
 

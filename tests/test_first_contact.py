@@ -72,7 +72,7 @@ def test_what_cannot_be_reached_is_named_with_its_address_and_what_to_do(run: Ru
             "no permissions to run the '",
             "docs/how-to/redis.md",
         ),
-        ("nodes", *sentinel): ("No master found for 'm'", "--redis.sentinel-master", "Connection refused"),
+        ("nodes", *sentinel): ("No master found for 'm'", "--redis.sentinel-master"),
     }.items():
         code, _, said = run(*arguments)
         assert (code, said.count("\n"), "s3cret" in said) == (1, 1, False)
@@ -94,8 +94,8 @@ def test_address_where_no_redis_answers_is_reported(run: Run) -> None:
         answered = pool.submit(answer)
         code, _, said = run("nodes", "--redis.url", f"redis://127.0.0.1:{web.getsockname()[1]}")
         answered.result()
-    reason = "what answers does not speak Redis's protocol (see --redis.url)"
-    assert (code, said) == (1, f"ginkgo-exporter: {reason}\n")
+    assert (code, said.count("\n")) == (1, 1)
+    assert "what answers does not speak Redis's protocol (see --redis.url)" in said
 
 
 def test_port_in_use_says_what_to_do(run: Run) -> None:

@@ -57,11 +57,13 @@ class RunningExporter:
     remembers = True
 
     def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        bare = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         try:
-            parts = urlsplit(http_url(url))
+            http_url(bare)
         except ValueError:
             raise SettingsError("--exporter.url: not an address such as http://localhost:19121") from None
-        self.place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+        self.place = bare.rstrip("/")
         pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()
         self._headers = {"Authorization": f"Basic {base64.b64encode(pair).decode()}"} if parts.username else {}
 
@@ -155,7 +157,7 @@ class RedisItself:
 
 @contextmanager
 def asking(settings: Settings, url: str | None, *, quiet: bool = False) -> Iterator[RunningExporter | RedisItself]:
-    """Lend what is asked: the exporter at an address; without one and without a given Redis, the one here; or Redis.
+    """Lend whom to ask: the exporter at an address, the one on this machine unless a Redis was given, or Redis.
 
     Args:
         settings: Where Redis is, and the port of an exporter on this machine.

@@ -1,11 +1,11 @@
 """What the judge and the reads of the fleet show → entries of the journal, and log lines."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
 
-from exporter.journal.event import NOTHING, Entry, EventKind
+from exporter.journal.event import EventKind
 from exporter.liveness import Change, Kind, State
 from exporter.portfolios.account import Account, EarlierFault
 from exporter.portfolios.ledger import Ledger, Portfolio, PortfolioState
@@ -22,8 +22,6 @@ STALLED_AFTER: Final = 120.0
 """Seconds without a look at the plan after which the scheduler is stalled, as for GinkgoSchedulerStalled."""
 MOST_TEXT: Final = 200
 """Characters of a heartbeat that are kept as evidence."""
-MOST_ARRIVALS: Final = 100
-"""Most new nodes at one moment that get evidence of their own. At a start all nodes are new."""
 _MOST_NODES: Final = 10
 _DEAD: Final = (State.OFFLINE, State.FORGOTTEN)
 _GOOD: Final = ("answers", "takes writes again")
@@ -39,31 +37,40 @@ Unix = Callable[[float], float]
 log = structlog.get_logger(__name__)
 
 
-def judged(changes: Sequence[Change], unix: Unix, answered: float) -> Iterator[Entry]:
-    """Yield the entries of the judge's changes.
+Group = tuple[EventKind, str | None, str, dict[str, dict[str, Any]], dict[str, Any], float]
+"""Like changes: the arguments of ``Journal.add``."""
+
+
+def judged(changes: Sequence[Change], unix: Unix, answered: float, alive: Collection[str]) -> Iterator[Group]:
+    """Yield the judge's changes: like ones together, and those of each subject in their order.
 
     Args:
         changes: The changes, the oldest first.
         unix: Returns the Unix time of a monotonic time.
         answered: When Redis answered last, in monotonic seconds: a gap that reaches until then lasts.
+        alive: The nodes that are known to be alive: that an exporter sees them after its start is no change.
     """
-    many = len(changes) > MOST_ARRIVALS
-    commons: dict[object, Mapping[str, Any]] = {}
+    groups, subjects = dict[object, Group](), set[tuple[Kind, bytes]]()
     for change in changes:
-        if change.kind is Kind.REDIS and change.before != change.after:
-            yield Entry(change.at, EventKind.REDIS, REDIS, change.before, change.after, _of_redis(change, unix))
-        elif change.kind is Kind.MASS_LOSS and change.before is not None:
-            yield Entry(change.at, EventKind.MASS_LOSS, shown_id(change.name), change.before, change.after)
-        elif change.kind is Kind.NODE:
-            seen = change.evidence
-            like = change.why, change.loss, change.after, seen.hashed, seen.gap, seen.run_id, seen.role
-            common = commons.setdefault(like, NOTHING) or _of_node(change, unix, answered)
-            commons[like] = common
-            own = NOTHING if many and change.before is None and change.after == State.ONLINE else _own(change, unix)
-            name, before = shown_id(change.name), change.before and str(change.before)
-            yield Entry(change.at, EventKind.NODE, name, before, str(change.after), common, own)
-            if change.loss and change.after == State.OFFLINE:
-                yield Entry(change.at, EventKind.MASS_LOSS, name, None, LOST, common)
+        kind, before, seen = EventKind(change.kind.value), change.before and str(change.before), change.evidence
+        name = REDIS if change.kind is Kind.REDIS else shown_id(change.name)
+        arrived = change.kind is Kind.NODE and before is None and change.after == State.ONLINE
+        if before == change.after or (arrived and name in alive) or (kind is EventKind.MASS_LOSS and not before):
+            continue
+        if (change.kind, change.name) in subjects:
+            yield from groups.values()
+            groups, subjects = {}, set()
+        subjects.add((change.kind, change.name))
+        like = kind, before, change.after, change.why, change.loss, seen.hashed, seen.gap, seen.run_id, seen.role
+        if like not in groups:
+            common = _of_redis(change, unix) if name is REDIS else _of_node(change, unix, answered)
+            groups[like] = kind, before, str(change.after), {}, common, change.at
+        rows, common = groups[like][3:5]
+        rows[name] = _own(change, unix) if kind is EventKind.NODE and not arrived else {}
+        if change.loss and change.after == State.OFFLINE:
+            lost = groups.setdefault(change.loss, (EventKind.MASS_LOSS, None, LOST, {}, common, change.at))
+            lost[3][name] = {}
+    yield from groups.values()
 
 
 def _of_node(change: Change, unix: Unix, answered: float) -> dict[str, Any]:
@@ -108,32 +115,31 @@ def _time(at: float | None, unix: Unix) -> float | None:
     return None if at is None else round(unix(at), 3)
 
 
-def read(before: Ledger | None, account: Account, at: float, known: Mapping[str, EarlierFault]) -> Iterator[Entry]:
-    """Yield what has changed from one ledger to the next.
+def read(
+    before: Ledger | None, account: Account, known: Mapping[str, EarlierFault]
+) -> dict[tuple[str | None, str], dict[str, dict[str, Any]]]:
+    """Return what has changed from one ledger to the next, by the old and the new state of portfolios.
 
     Args:
         before: The ledger before; None if there was none.
         account: The next one.
-        at: Monotonic time of the read that shows it.
         known: The faults before the first ledger, by id as text.
     """
     ledger, old = account.ledger, before.abnormal if before else {}
-    changed: dict[bytes, str | None] = {}
-    for name, portfolio in ledger.abnormal.items():
-        last = before.get(name) if before else None
-        state = str(last.state) if last else (known[shown].state if (shown := shown_id(name)) in known else None)
-        if state != portfolio.state or (last and last.reason is not portfolio.reason):
-            changed[name] = state
-    changed |= {name: old[name].state.value for name in old.keys() - ledger.abnormal.keys()}
-    changed |= {raw: each.state for name, each in known.items() if (raw := name.encode()) not in ledger.abnormal}
+    changed: dict[bytes, str | None] = {name: each.state.value for name, each in old.items()}
+    changed |= {name.encode(): state for name, (state, _) in known.items()}
     if before and before.plan is not ledger.plan:
-        names = (before.plan.keys() ^ ledger.plan.keys()) - old.keys() - ledger.abnormal.keys()
+        names = (before.plan.keys() ^ ledger.plan.keys()) - old.keys()
         changed |= {name: PortfolioState.TRADED.value if name in before.plan else None for name in names}
-    for name, state in changed.items():
-        now = ledger.get(name)
-        own = _of_portfolio(now, account.since.get(name))
+    groups: dict[tuple[str | None, str], dict[str, dict[str, Any]]] = {}
+    for name in changed.keys() | ledger.abnormal.keys():
+        last, now = before.get(name) if before else None, ledger.get(name)
+        state = changed.get(name, last and last.state.value)
         after = now.state.value if now else NOWHERE
-        yield Entry(at, EventKind.PORTFOLIO, shown_id(name), state, after, own=own)
+        if state != after or (last and now and last.reason is not now.reason):
+            rows = groups.setdefault((state, after), {})
+            rows[shown_id(name)] = _of_portfolio(now, account.since.get(name))
+    return groups
 
 
 def _of_portfolio(portfolio: Portfolio | None, since: float | None) -> dict[str, Any]:

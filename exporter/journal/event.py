@@ -6,14 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import islice
-from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from exporter.escaping import printable_json
 
 EACH: Final = "each"
 """The key of evidence that differs between subjects. Each key below it lists one value for each subject."""
-NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _IDS: Final = range(1, 2**53)
 """The ids that every JSON parser reads exactly."""
 
@@ -50,7 +48,7 @@ class Event(NamedTuple):
     subjects: tuple[str, ...]
     before: str | None
     after: str
-    evidence: Mapping[str, Any] = NOTHING
+    evidence: Mapping[str, Any]
 
     def evidence_of(self, subject: str) -> dict[str, Any]:
         """Return the evidence on one subject; only the common evidence if the event does not name the subject."""
@@ -77,53 +75,6 @@ class Event(NamedTuple):
     def line(self) -> bytes:
         """Return the event as one line of JSON that no terminal obeys."""
         return printable_json(self.to_json(), separators=(",", ":")).encode() + b"\n"
-
-
-class Entry(NamedTuple):
-    """One change of one subject.
-
-    Attributes:
-        at: Monotonic time at which the exporter saw the change, in seconds.
-        kind: What has changed.
-        subject: The id of the node, portfolio or other thing that has changed.
-        before: The old state; None if it is unknown.
-        after: The new state.
-        common: Evidence that like changes share, as JSON values: like changes have the same object.
-        own: Evidence on this subject alone, as JSON values. Like changes have the same keys.
-    """
-
-    at: float
-    kind: EventKind
-    subject: str
-    before: str | None
-    after: str
-    common: Mapping[str, Any] = NOTHING
-    own: Mapping[str, Any] = NOTHING
-
-
-def grouped(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    """Yield like changes together, each subject's changes in their order."""
-    groups: dict[object, list[Entry]] = {}
-    subjects: set[object] = set()
-    for entry in entries:
-        if (entry.kind, entry.subject) in subjects:
-            yield from groups.values()
-            groups, subjects = {}, set()
-        subjects.add((entry.kind, entry.subject))
-        like = entry.kind, entry.before, entry.after, id(entry.common), tuple(entry.own)
-        groups.setdefault(like, []).append(entry)
-    yield from groups.values()
-
-
-def event_from(group: Sequence[Entry], number: int, time: float) -> Event:
-    """Return the event that like changes make, given its id and its Unix time."""
-    first = group[0]
-    columns = {key: [entry.own[key] for entry in group] for key in first.own}
-    alike = {key: values[0] for key, values in columns.items() if values.count(values[0]) == len(values)}
-    each = {key: values for key, values in columns.items() if key not in alike}
-    evidence = {**first.common, **alike, **({EACH: each} if each else {})}
-    subjects = tuple(entry.subject for entry in group)
-    return Event(number, time, first.kind, subjects, first.before, first.after, evidence)
 
 
 def event_of(value: object) -> Event:

@@ -2,19 +2,18 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from threading import Event as Signal
 from threading import Lock, Thread
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from prometheus_client import Counter
 
 from exporter.journal.changes import STALLED_AFTER, judged, log_changes, read
-from exporter.journal.event import Entry, EventKind, Page, Query, event_from, grouped, page_of
-from exporter.journal.file import MOST_EVENTS, JournalFile, read_back
-from exporter.journal.record import Record
+from exporter.journal.event import EACH, Event, EventKind, Page, Query, page_of
+from exporter.journal.file import MOST_EVENTS, JournalFile, Record, read_back
 from exporter.liveness import Change, View
 from exporter.portfolios.account import Account, EarlierFault
 from exporter.portfolios.ledger import Ledger
@@ -119,7 +118,8 @@ class Journal:
 
     def see(self, changes: Sequence[Change], view: View) -> None:
         """Take the judge's changes, and log the important ones. The watch calls this after each round."""
-        self.add(judged(changes, self.unix, view.answered))
+        for group in judged(changes, self.unix, view.answered, self._record.alive):
+            self.add(*group)
         log_changes(changes)
 
     def see_read(self, account: Account | None, drops: Mapping[bytes, float]) -> None:
@@ -129,10 +129,10 @@ class Journal:
             account: The portfolios; None without plan and lists.
             drops: How many events each node has dropped in its burst of drops; the others dropped none lately.
         """
-        at = self._monotonic()
         if account and account.ledger is not self._ledger:
             before, self._ledger = self._ledger, account.ledger
-            self.add(read(before, account, at, self._record.faults if before is None else {}))
+            for (old, new), rows in read(before, account, {} if before else self._record.faults).items():
+                self.add(EventKind.PORTFOLIO, old, new, rows)
         idle = account.idle if account else None
         if idle is not None and (idle > STALLED_AFTER) != self._stalled:
             self._stalled = not self._stalled
@@ -140,26 +140,45 @@ class Journal:
             self.note(EventKind.SCHEDULER, "scheduler", *states, idle_seconds=round(idle, 3))
         began, ended = drops.keys() - self._dropping, self._dropping - drops.keys()
         self._dropping = frozenset(drops)
-        for names, states in ((began, (TAKES, DROPS)), (ended, (DROPS, TAKES))):
-            self.add(
-                Entry(at, EventKind.NODE, shown_id(name), *states, own={"dropped": drops.get(name)})
-                for name in sorted(names)
-            )
+        self.add(EventKind.NODE, TAKES, DROPS, {shown_id(name): {"dropped": drops[name]} for name in sorted(began)})
+        self.add(EventKind.NODE, DROPS, TAKES, {shown_id(name): {} for name in sorted(ended)})
 
     def note(self, kind: EventKind, subject: str, before: str | None, after: str, **evidence: object) -> None:
         """Take a change of one subject that was found now."""
-        self.add((Entry(self._monotonic(), kind, subject, before, after, evidence),))
+        self.add(kind, before, after, {subject: evidence})
 
-    def add(self, entries: Iterable[Entry]) -> None:
-        """Take changes; like ones that are told together make one event."""
+    def add(  # noqa: PLR0913, PLR0917 - the parts of an event
+        self,
+        kind: EventKind,
+        before: str | None,
+        after: str,
+        rows: Mapping[str, Mapping[str, Any]],
+        common: Mapping[str, Any] | None = None,
+        at: float | None = None,
+    ) -> None:
+        """Take the same change of some subjects as one event. Without subjects nothing happens.
+
+        Args:
+            kind: What has changed.
+            before: The old state; None if it is unknown.
+            after: The new state.
+            rows: The evidence on each subject alone, as JSON values; all have the same keys.
+            common: The evidence that they share, as JSON values; None for none.
+            at: Monotonic time at which the change was seen; None for now.
+        """
+        if not rows:
+            return
+        columns = {key: [own[key] for own in rows.values()] for key in next(iter(rows.values()))}
+        alike = {key: values[0] for key, values in columns.items() if values.count(values[0]) == len(values)}
+        each = {key: values for key, values in columns.items() if key not in alike}
+        evidence = {**(common or {}), **alike, **({EACH: each} if each else {})}
         with self._lock:
-            for group in grouped(entries):
-                time_ = round(self.unix(group[0].at), 3)
-                self._last_id = max(self._last_id + 1, int(time_ * 1e6))
-                event = event_from(group, self._last_id, time_)
-                self._record.apply(event)
-                self._append(event.line())
-                self._count.labels(event.kind.value).inc()
+            unix = round(self.unix(self._monotonic() if at is None else at), 3)
+            self._last_id = max(self._last_id + 1, int(unix * 1e6))
+            event = Event(self._last_id, unix, kind, tuple(rows), before, after, evidence)
+            self._record.apply(event)
+            self._append(event.line())
+        self._count.labels(kind.value).inc()
         self._wake.set()
 
     def page(self, query: Query, limit: int) -> Page:

@@ -5,7 +5,7 @@ the gaps are remembered. All times are monotonic seconds.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from exporter.liveness.changes import NEVER, WINDOW, Change, Evidence, Gap, Kind, Outage
@@ -90,8 +90,9 @@ class Chance:
         told, self._why = self._why, self._why_not(before, server, at - last)
         if self._why:  # a replica's data are as old as its master's last message
             self._add(min(last - (before.silence if before else 0.0), at - server.silence), at, self._why)
-        gaps = self.gaps()
-        self._gaps = [gap for gap in self._gaps if chance(gaps, gap.end, at) < self._grace]
+        if self._gaps:
+            gaps = self.gaps()
+            self._gaps = [gap for gap in self._gaps if chance(gaps, gap.end, at) < self._grace]
         new = self._why not in ("", REFUSED) and (self._why != told or self._why not in (CUT, PAUSED))
         return [*([self._change(None, self._why)] if new else []), *self._tell_refusal()]
 
@@ -169,13 +170,13 @@ class Chances:
         self.each: dict[str, Chance] = {}
         self._ttl, self._beat = ttl, beat
         self._asked = -NEVER
-        self._moved: dict[bytes, tuple[float, tuple[Gap, ...]]] = {}  # when a node's keys moved; the gaps until then
+        self._moves: dict[bytes, tuple[Gap, ...]] = {}  # what a node's keys took along, the last move at the end
 
     def ask(self, at: float) -> None:
         """Record that Redis is asked: a first answer long after that shows a silence."""
         self._asked = min(self._asked, at)
 
-    def look(self, server: Server, at: float, names: Callable[[], Iterable[bytes]]) -> list[Change]:
+    def look(self, server: Server, at: float, names: Callable[[], Collection[bytes]]) -> list[Change]:
         """Record what each Redis said at ``at``, and return what that changes.
 
         Args:
@@ -187,15 +188,15 @@ class Chances:
             return []
         before, self.at = self.server, at
         changes: list[Change] = []
-        if before and before.placement != server.placement:
+        moved = before is not None and before.placement != server.placement
+        if before and moved:
             self._move(before, server, at, names())
             changes.append(Change(b"", None, MOVED, at, kind=Kind.REDIS))
-        asked, changed = (at, at) if before else (min(at, self._asked), NEVER)
-        self.server, known = server, self.each
-        self.each = {
-            address: known.get(address) or Chance(address, self._ttl, self._beat, asked, changed)
-            for address in server.addresses
-        }
+        self.server = server
+        if before is None or moved:
+            asked, changed = (at, at) if before else (min(at, self._asked), NEVER)
+            known, rest = self.each, (self._ttl, self._beat, asked, changed)
+            self.each = {address: known.get(address) or Chance(address, *rest) for address in server.addresses}
         for address, member in server.members.items():
             changes += self.each[address].look(member, at) if address in self.each else []
         return changes
@@ -206,23 +207,20 @@ class Chances:
         return [self.each[address] for address in holders if address in self.each]
 
     def gaps(self, name: bytes) -> list[Gap]:
-        """Return the gaps of a node: those of each Redis since its keys are there, and those that it took along."""
-        moved, past = self._moved.get(name, (NEVER, ()))
-        return [*past, *(gap for each in self.of(name) for gap in each.gaps() if gap.end > moved)]
+        """Return the gaps of a node: those that its keys took along, and those of each Redis since they are there."""
+        moves = self._moves.get(name, ())
+        since = moves[-1].end if moves else NEVER
+        return [*moves, *(gap for each in self.of(name) for gap in each.gaps() if gap.end > since)]
 
     def changed(self, name: bytes) -> float:
         """Return when an answer first showed that the data where a node's keys are may be others."""
-        moved, _ = self._moved.get(name, (NEVER, ()))
-        return max([moved, *(each.changed for each in self.of(name))])
-
-    def answer(self, name: bytes) -> bool:
-        """Return whether each Redis of a node gave the last answer."""
-        return self.server is not None and all(address in self.server.members for address in self.server.holders(name))
+        moves = [gaps[-1].end for gaps in (self._moves.get(name, ()),) if gaps]
+        return max([*moves, *(each.changed for each in self.of(name))], default=NEVER)
 
     @property
     def excused(self) -> bool:
         """Whether a gap may still excuse a missing heartbeat."""
-        moved = any(self.at - at < self._ttl + self._beat for at, _ in self._moved.values())
+        moved = any(self.at - moves[-1].end < self._ttl + self._beat for moves in self._moves.values())
         return moved or any(each.gaps() for each in self.each.values())
 
     @property
@@ -231,17 +229,14 @@ class Chances:
         server = self.server
         return server is not None and set(server.members) >= set(server.addresses) and not self.excused
 
-    def drop(self, name: bytes) -> None:
-        """Forget the moves of a node."""
-        self._moved.pop(name, None)
-
-    def _move(self, before: Server, server: Server, at: float, names: Iterable[bytes]) -> None:
+    def _move(self, before: Server, server: Server, at: float, names: Collection[bytes]) -> None:
         """Let the nodes whose keys moved take their gaps along; the move is one more, from the last answer on."""
+        self._moves = {name: moves for name, moves in self._moves.items() if name in names}
         for name in names:
             if before.holders(name) != server.holders(name):
                 gaps, heard = self.gaps(name), min((each.at for each in self.of(name)), default=at)
-                kept = [gap for gap in gaps if chance(gaps, gap.end, at) < self._ttl + self._beat]
-                self._moved[name] = at, (*kept, Gap(heard, at, MOVED))
+                kept = (gap for gap in gaps if chance(gaps, gap.end, at) < self._ttl + self._beat)
+                self._moves[name] = (*kept, Gap(heard, at, MOVED))
 
 
 class Outages:

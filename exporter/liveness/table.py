@@ -6,14 +6,14 @@ seconds.
 """
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
 from exporter.liveness.chance import Chances, chance
 from exporter.liveness.changes import NEVER, Absent, Change, Evidence, Kind, State, Verdicts
 from exporter.liveness.mass_loss import Death, Loss, Thresholds, joined, named, together
-from exporter.source.reading import MISSING, NO_EXPIRY, Reading
+from exporter.source.reading import MISSING, NO_EXPIRY, Reading, Server
 
 LOOK_AGAIN: Final = 0.02
 """Seconds until the second look at a node that was never seen alive, or whose heartbeat has no expiry."""
@@ -69,10 +69,13 @@ class _Batch:
     elsewhere: set[int]
     first: float = NEVER
 
-    def take(self, reading: Reading) -> None:
-        """Replace the last look by this one."""
-        self.last, ttl_ms = replace(reading, fields=()), reading.ttl_ms
-        least = min((ms for ms in ttl_ms if ms > 0), default=0) if self.elsewhere else min(ttl_ms, default=0)
+    def take(self, reading: Reading, least: int) -> None:
+        """Replace the last look by this one, of which ``least`` is the lowest PTTL."""
+        times = reading.asked, reading.at, reading.wall
+        self.last = Reading(
+            *times, reading.server, reading.names, (), reading.ttl_ms, reading.beats, reading.without_hash
+        )
+        least = min((ms for ms in reading.ttl_ms if ms > 0), default=0) if least <= 0 else least
         self.first = reading.at + min(least / 1000, self.ttl)
 
     def end(self, position: int) -> float:
@@ -157,12 +160,12 @@ class Table:
         """Record a look at some nodes, or at none, and return their states."""
         self.log += self.chances.look(reading.server, reading.at, self.names)
         self._end_refusals(reading)
-        names, missing = reading.names, set(reading.unread)
-        if min(reading.ttl_ms, default=1) <= 0:
+        names, missing, least = reading.names, set(reading.unread), min(reading.ttl_ms, default=1)
+        if least <= 0:
             missing.update(position for position, ms in enumerate(reading.ttl_ms) if ms <= 0)
         for position in sorted(missing):
             self._miss(reading, position)
-        batch = self._take_living(reading, missing)
+        batch = self._take_living(reading, missing, least)
         self._rule(reading.asked)
         self._end_losses(reading.asked)
         states, absent = [State.ONLINE] * len(names), {}
@@ -180,29 +183,30 @@ class Table:
                 for holder in self.chances.of(name)[-1:] if ms > 0 else ():
                     holder.beat(reading.asked - self.rules.ttl + min(ms / 1000, self.rules.ttl))
 
-    def _take_living(self, reading: Reading, missing: Collection[int]) -> _Batch:
+    def _take_living(self, reading: Reading, missing: Collection[int], least: int) -> _Batch:
         """Record the living heartbeats of a reading, and return its batch."""
         names, asked = reading.names, reading.asked
         batch = self._batches.get(id(names))
         if batch is None or batch.last.at > asked:
             batch = self._batches[id(names)] = _Batch(self.rules.ttl, reading, set(range(len(names))))
-        batch.take(reading)
+        batch.take(reading, least)
         for position in sorted(batch.elsewhere.difference(missing)):
             name = names[position]
             node, (known, there) = self.absent.get(name), self.living.get(name, (None, 0))
             if (node.shown.looked if node else known.last.at if known else NEVER) > asked:
                 continue
-            if known:
-                known.elsewhere.add(there)
             self.living[name] = batch, position
             batch.elsewhere.discard(position)
-            if known is None:
-                node = self.absent.pop(name, None) or _unknown(name)
-                node.ttl_ms, node.hashed = reading.ttl_ms[position], position not in reading.without_hash
-                node.shown = node.shown._replace(text=reading.beats[position], end=batch.end(position))
-                self.due.pop(name, None)
-                self._earlier.pop(name, None)
-                self._change(node, State.ONLINE, asked, BEATS)
+            if known:
+                known.elsewhere.add(there)
+                continue
+            for left in (self.absent, self.due, self._earlier):
+                left.pop(name, None)
+            before = None if node is None or node.shown.change.at == NEVER else node.state
+            if before is not State.ONLINE:
+                ms, hashed = reading.ttl_ms[position], position not in reading.without_hash
+                evidence = self._evidence(name, ms, hashed, reading.beats[position], batch.end(position))
+                self.log.append(Change(name, before, State.ONLINE, asked, BEATS, evidence=evidence))
         return batch
 
     # --- one node ---------------------------------------------------------------------------------
@@ -364,7 +368,7 @@ class Table:
                     self._change(node, State.UNDECIDED, now, HELD)
                     continue
             del self.due[death.name]
-            self._declare(node, now, node.shown.why, died=death.died, exact=death.died == death.end, loss=loss)
+            self._declare(node, now, node.shown.why, death.died, loss)
 
     def _counts(self, node: _Node, now: float) -> bool:
         """Return whether a death that was told before as one of its own counts towards a mass loss now."""
@@ -379,9 +383,7 @@ class Table:
         primary cannot be read is none: it does not die at its deadline.
         """
         soon, heard = now + LATE * self.rules.ttl, self.chances.at
-        for death in self.ending(soon):
-            if all(each.at == heard for each in self.chances.of(death.name)):
-                yield death
+        yield from (each for each in self.ending(soon) if all(it.at == heard for it in self.chances.of(each.name)))
         for name, node in self.absent.items():
             until, end = node.shown.until, node.shown.end
             if name not in self.due and until is not None and end is not None and until < soon:
@@ -419,17 +421,16 @@ class Table:
         """Forget a dead node, or show it again."""
         change = node.shown.change
         why = HASH_ALONE if change.why == FIRST_LEDGER else "it is needed again"
-        died = now if change.died is None else change.died
-        self._declare(node, now, why, died=died, exact=change.exact, loss=change.loss, first=first)
+        self._declare(node, now, why, now if change.died is None else change.died, change.loss, first=first)
 
     def _declare(  # noqa: PLR0913 - the parts of a death
-        self, node: _Node, now: float, why: str, *, died: float, exact: bool, loss: Loss | None, first: bool = False
+        self, node: _Node, now: float, why: str, died: float, loss: Loss | None, *, first: bool = False
     ) -> None:
         """Show a dead node as offline, or only count it."""
         if forgotten := self._why_forgotten(node, now - died, loss, first=first):
-            self._change(node, State.FORGOTTEN, now, forgotten, died=died, exact=exact)
+            self._change(node, State.FORGOTTEN, now, forgotten, died=died)
         else:
-            self._change(node, State.OFFLINE, now, why, died=died, exact=exact, loss=loss)
+            self._change(node, State.OFFLINE, now, why, died=died, loss=loss)
 
     def _why_forgotten(self, node: _Node, offline: float, loss: Loss | None, *, first: bool) -> str:
         """Return why a dead node is only counted; empty if it is not."""
@@ -471,30 +472,25 @@ class Table:
     # --- changes ----------------------------------------------------------------------------------
 
     def _change(  # noqa: PLR0913 - the parts of a change
-        self,
-        node: _Node,
-        after: State,
-        at: float,
-        why: str,
-        *,
-        died: float | None = None,
-        exact: bool = False,
-        loss: Loss | None = None,
+        self, node: _Node, after: State, at: float, why: str, *, died: float | None = None, loss: Loss | None = None
     ) -> None:
         """Change a node's state, if it is another one, and append that with its evidence to the log."""
         before, shown = node.shown.change, node.shown
+        name, known = before.name, None if before.at == NEVER else before.after
         if after is State.GONE:
-            self.absent.pop(before.name, None)
-            self.due.pop(before.name, None)
-        if before.after == after and (before.why != FIRST_LEDGER or why == FIRST_LEDGER):
-            return
-        server = next((each.server for each in self.chances.of(before.name)[-1:]), None)
-        run_id, role = (server.run_id, server.role) if server else ("", "")
-        evidence = Evidence(node.ttl_ms, node.hashed, shown.text, shown.end, shown.gap, run_id, role)
-        known = None if before.at == NEVER else before.after
-        change = Change(before.name, known, after, at, why, died, exact, loss, evidence)
-        node.shown = shown._replace(change=change, why=why)
-        self.log.append(change)
+            self.absent.pop(name, None)
+            self.due.pop(name, None)
+        if before.after != after or (before.why == FIRST_LEDGER != why):
+            evidence = self._evidence(name, node.ttl_ms, node.hashed, shown.text, shown.end, shown.gap)
+            exact = died is not None and died == shown.end
+            change = Change(name, known, after, at, why, died, exact, loss, evidence)
+            node.shown = shown._replace(change=change, why=why)
+            self.log.append(change)
+
+    def _evidence(self, name: bytes, *shown: Any) -> Evidence:
+        """Return what a look showed of a node, with the run and the role of the Redis of its heartbeat."""
+        server = next((each.server for each in self.chances.of(name)[-1:]), None) or Server("", "")
+        return Evidence(*shown)._replace(run_id=server.run_id, role=server.role)
 
 
 def _unknown(name: bytes, *, known: bool = False) -> _Node:

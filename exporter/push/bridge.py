@@ -138,10 +138,6 @@ class Bridge(Collector):
             if each.failing_since is not None
         ]
 
-    def describe(self) -> Iterable[GaugeMetricFamily]:
-        """Return nothing, so that registering collects nothing."""
-        return ()
-
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield whether push works, and how many alerts last."""
         active = "1 while heartbeats are watched and an Alertmanager took a post in the last minute, else 0."

@@ -92,10 +92,9 @@ class HttpConfig(NamedTuple):
         basic, token, tls = (section.given for section in self)
         require(not (basic and token), "give one of basic_auth and authorization")
         require(not basic or "username" in basic, "basic_auth.username: is missing")
-        one = len(basic & {"password", "password_file"}) == 1
-        require(not basic or one, "basic_auth: give one of password and password_file")
-        one = len(token & {"credentials", "credentials_file"}) == 1
-        require(not token or one, "authorization: give one of credentials and credentials_file")
+        for name, given, secret in (("basic_auth", basic, "password"), ("authorization", token, "credentials")):
+            one = len(given & {secret, f"{secret}_file"}) == 1
+            require(not given or one, f"{name}: give one of {secret} and {secret}_file")
         require(len(tls & {"cert_file", "key_file"}) != 1, "tls_config: cert_file goes with key_file")
 
     def headers(self) -> Mapping[str, str]:
@@ -153,15 +152,13 @@ class Reply(NamedTuple):
         problem: What was wrong, in one line; empty if the post was accepted.
         sent: Monotonic time at which the post began.
         received: Monotonic time at which the post ended.
-        answered: Whether an HTTP answer came, with any status.
         timed_out: Whether no answer came in time. Alertmanager may still read the post, minutes later.
-        date: The answer's ``Date`` header; None if it is missing.
+        date: The ``Date`` of the answer, empty if it is missing; None if there was no answer.
     """
 
     problem: str
     sent: float
     received: float
-    answered: bool = False
     timed_out: bool = False
     date: str | None = None
 
@@ -195,19 +192,19 @@ class Transport:
         try:
             status, date, text = self._ask("POST", ALERTS, json.dumps(alerts, ensure_ascii=False).encode())
         except TimeoutError:
-            problem = f"no answer within {self._timeout:g} s"
+            reply = Reply(f"no answer within {self._timeout:g} s", sent, self._clock(), timed_out=True)
             self._timeout = min(2 * self._timeout, self._longest)
-            return Reply(problem, sent, self._clock(), timed_out=True)
-        except (ConnectionError, socket.gaierror) as error:
-            reason = f"cannot connect: {error.strerror or error} (is it running there? see --alertmanager.url)"
-            return Reply(reason, sent, self._clock())
+            return reply
         except (OSError, HTTPException, ValueError) as error:
-            return Reply(_line(str(error)) or type(error).__name__, sent, self._clock())
+            reason = _line(str(error)) or type(error).__name__
+            if isinstance(error, ConnectionError | socket.gaierror):
+                reason = f"cannot connect: {error.strerror or error} (is it running there? see --alertmanager.url)"
+            return Reply(reason, sent, self._clock())
         received = self._clock()
         self._timeout = min(max(2 * (received - sent), self._shortest), self._longest)
         shown = text[:_MOST_SHOWN].decode("utf-8", "replace")
         problem = "" if status == 200 else _line(f"HTTP {status} {shown}")  # noqa: PLR2004
-        return Reply(problem, sent, received, answered=True, date=date)
+        return Reply(problem, sent, received, date=date or "")
 
     def get(self, path: str) -> bytes | None:
         """Return what Alertmanager answers to a GET of a path; None if it does not answer with 200."""

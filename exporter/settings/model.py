@@ -189,22 +189,24 @@ class Nodes(Section):
         "1h",
         "leave out nodes that are offline for longer and whose portfolios all run on other nodes",
     )
-    expected = optional(values.whole(1), "how many nodes there should be, for GinkgoNodesMissing")
+    expected = optional(values.whole, "how many nodes there should be, for GinkgoNodesMissing")
 
 
 class MassLoss(Section):
     """Mass loss: how many nodes must die together to be one page."""
 
-    nodes = Setting[int](values.whole(1), "3", "minimum number of nodes, if they also exceed the ratio")
+    nodes = Setting[int](values.whole, "3", "minimum number of nodes, if they also exceed the ratio")
     ratio = Setting[float](values.share, "0.25", "share of the nodes online or undecided before")
-    many = Setting[int](values.whole(1), "10", "number of nodes that is enough whatever their share")
+    many = Setting[int](values.whole, "10", "number of nodes that is enough whatever their share")
 
 
 class Portfolios(Section):
     """Portfolios: what is read and exported."""
 
     max_listed = Setting[int](
-        values.whole(0), "100", "portfolios at fault that have a series of their own, the longest-lasting first"
+        partial(values.whole, least=0),
+        "100",
+        "portfolios at fault that have a series of their own, the longest-lasting first",
     )
     states = Setting[bool](values.switch, "on", "read the queue and the positions of each loaded portfolio")
 
@@ -213,7 +215,7 @@ class Collector(Section):
     """Exported metrics of each node."""
 
     stale_gauges = Setting[bool](values.switch, "off", "export the last gauges of offline nodes too")
-    max_nodes = Setting[int](values.whole(1), "100000", "maximum number of exported nodes, the first by name")
+    max_nodes = Setting[int](values.whole, "100000", "maximum number of exported nodes, the first by name")
 
 
 class Alertmanager(Section):
@@ -252,7 +254,7 @@ class Web(Section):
     external_url = optional(values.http_url, "how people reach this exporter: pushed alerts link to its own runbooks")
     telemetry_path = Setting[str](values.url_path, "/metrics", "path of the metrics")
     max_connections = Setting[int](
-        values.whole(1), "128", "connections that are served at a time; slow and silent readers make room for others"
+        values.whole, "128", "connections that are served at a time; slow and silent readers make room for others"
     )
     config_file = optional(
         values.existing_file, "TLS and basic auth, in the format of Prometheus's exporter-toolkit", name="config.file"

@@ -64,10 +64,9 @@ def load(flags: Mapping[str, object] | None = None) -> Settings:
     if _FILE in given:
         in_file, errors = _configuration(given[_FILE])
         given = in_file | given
-    settings, wrong = _checked(Settings, given)
-    errors += (line for lines in wrong.values() for line in lines)
+    settings, wrong = _checked(Settings, given, errors)
     for reason, names in _clashes(settings):
-        if wrong.keys().isdisjoint(names):
+        if wrong.isdisjoint(names):
             place = next((given[name].place for name in names if name in given), f"--{names[0]}")
             errors.append(f"{place}: {reason}")
     if errors:
@@ -87,8 +86,7 @@ def sections_of(tree: Any, kind: Callable[..., _SECTIONS]) -> _SECTIONS:
     """
     rows = [row for section in kind() for row in section.rows()]
     given, errors = _given_in(tree, rows, "")
-    sections, wrong = _checked(kind, given)
-    errors += (line for lines in wrong.values() for line in lines)
+    sections, _ = _checked(kind, given, errors)
     if errors:
         raise ValueError(*map(without_passwords, errors))
     return sections
@@ -180,9 +178,11 @@ def _leaves(tree: Any, sections: Collection[str], name: str = "") -> Iterator[tu
             yield below, value
 
 
-def _checked(kind: Callable[..., _SECTIONS], given: Mapping[str, Given]) -> tuple[_SECTIONS, dict[str, list[str]]]:
-    """Return the sections, and the lines about each invalid setting, which keeps its default."""
-    sections, wrong = [], {}
+def _checked(
+    kind: Callable[..., _SECTIONS], given: Mapping[str, Given], errors: list[str]
+) -> tuple[_SECTIONS, set[str]]:
+    """Return the sections, and the names of invalid settings, which keep their defaults; append lines to the errors."""
+    sections, wrong = [], set()
     for section in kind():
         valid = {}
         for row in section.rows():
@@ -190,7 +190,8 @@ def _checked(kind: Callable[..., _SECTIONS], given: Mapping[str, Given]) -> tupl
                 if row.name in given:
                     valid[row.field] = row.checked(given[row.name].texts)
             except ValueError as error:
-                wrong[row.name] = [f"{given[row.name].place}: {reason}" for reason in error.args]
+                errors += (f"{given[row.name].place}: {reason}" for reason in error.args)
+                wrong.add(row.name)
         sections.append(type(section)(**valid))
     return kind(*sections), wrong
 

@@ -6,7 +6,6 @@ password. Flags, variables and files all give texts, so that a value has one for
 
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from pathlib import Path
@@ -63,14 +62,10 @@ def switch(text: str) -> bool:
     return _SWITCH[text.lower()]
 
 
-def whole(least: int) -> Callable[[str], int]:
-    """Return the parser of a whole number."""
-
-    def parse(text: str) -> int:
-        require(re.fullmatch("[0-9]{1,15}", text) and int(text) >= least, f"must be a whole number of at least {least}")
-        return int(text)
-
-    return parse
+def whole(text: str, least: int = 1) -> int:
+    """Return a whole number."""
+    require(re.fullmatch("[0-9]{1,15}", text) and int(text) >= least, f"must be a whole number of at least {least}")
+    return int(text)
 
 
 def share(text: str) -> float:

@@ -154,7 +154,7 @@ class IdleTime:
     """
 
     def __init__(self) -> None:
-        self._since = self._without_a_look = float("-inf")
+        self._since, self._without_a_look = float("-inf"), 0.0
         self._saves: tuple[bytes, ...] = ()
 
     def counted(self, idle: int | None, server: Server, now: float) -> float | None:

@@ -96,6 +96,7 @@ _FORMS: Final = {
 _HINTS: Final = {
     "unknown command 'SENTINEL'": "what answers is no Sentinel: see --redis.mode",
     "cluster support disabled": "what answers is no cluster: see --redis.mode",
+    "don't hash to the same slot": "what answers is part of a Redis Cluster: see --redis.mode",
     "DB index is out of range": "see the number at the end of --redis.url",
     "CERTIFICATE_REQUIRED": "Redis requires a client certificate: see --redis.tls-cert-file",
 }

@@ -279,16 +279,25 @@ class Master(OneServer):
         try:
             address = self._sentinel.discover_master(self._name)
         except FAILURES as error:
-            if self._address:
-                return
-            reason = str(plain_error(error)).partition(" : ")[0]  # redis-py adds its objects
-            hint = " (do the Sentinels run there, and know it? see --redis.url and --redis.sentinel-master)"
-            raise SourceError(f"{reason}{hint * isinstance(error, MasterNotFoundError)}") from None
+            if self._address is None:
+                raise self._not_found(error) from None
+            return
         if address != self._address:
             if self._address:
                 self._pool.close()
             self._address, (host, port) = address, address
             self._pool = Pool(self._options | {"host": host, "port": port})
+
+    def _not_found(self, error: Exception) -> SourceError:
+        """Return why no Sentinel names a master; redis-py does not tell how the Sentinels failed, so one is asked."""
+        if not isinstance(error, MasterNotFoundError):
+            return plain_error(error)
+        text = f"no Sentinel names a master {self._name!r} (see --redis.url and --redis.sentinel-master)"
+        try:
+            self._sentinel.sentinels[0].sentinel_masters()
+        except FAILURES as cause:
+            return SourceError(f"{text}: {plain_error(cause)}")
+        return SourceError(text)
 
     def note(self, address: str, error: SourceError | None) -> None:  # noqa: ARG002 - a single master
         """After an error ask Sentinel at once, and first another one: it may be cut off from the others."""

@@ -128,7 +128,7 @@ DEEDS: Final[dict[str, tuple[Do, Do | None]]] = {
     ),
     "scheduler_stops": (first_scheduler(on=False), first_scheduler(on=True)),
     "second_scheduler": (second_scheduler(on=True), second_scheduler(on=False)),
-    "deploy": (lambda world, *portfolios: world.schedulers[0].portfolios.update(portfolios), None),
+    "deploy": (lambda world, *portfolios: world.schedulers[0].deployed.update(portfolios), None),
     "messages_are_lost": (unheard(set.update), unheard(set.difference_update)),
     "plan_is": (World.plan_is, None),
     "worker_starts": (World.starts, None),

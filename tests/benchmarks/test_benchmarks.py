@@ -18,7 +18,7 @@ def test_every_way_is_measured_and_reported(tmp_path: Path) -> None:
         two = [line for line in bench.compare(stand, (ROOT, ROOT / "lab" / ".."), 50, 2, 1) if line.startswith("| ")]
         starts = [line for line in bench.footprint(stand, 1) if line.startswith("| ")]
         idle = [line for line in bench.idle(stand, 4, 0) if line.startswith("| ")]
-    assert [len(lines) for lines in (ways, two, starts, idle)] == [7, 3, 5, 2]
+    assert [len(lines) for lines in (ways, two, starts, idle)] == [6, 3, 5, 2]
     for line in (*ways, *two):
         _, _, milliseconds, rounds, floor, *_ = line.split("|")
         assert float(milliseconds.split()[0].replace(",", "")) > 0, line

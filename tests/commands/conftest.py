@@ -1,24 +1,9 @@
-"""What the tests of the commands share: a command that runs in this process, and what it says."""
-
-from collections.abc import Callable
-from typing import NamedTuple
+"""What the tests of the commands share: a command that runs in this process."""
 
 import pytest
+from said import Said, Say
 
 from exporter import cli
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[str]:
-        return self.out.splitlines()
-
-
-Say = Callable[..., Said]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.commands.exit_codes import ExitCode
+from exporter.commands.command_line import ExitCode
 from lab.servers import binary
 
 UNIT = Path(__file__).parents[2] / "docs" / "how-to" / "ginkgo-exporter.service"

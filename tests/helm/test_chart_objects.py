@@ -221,7 +221,7 @@ def test_helm_test_asks_the_exporter_and_no_service_selects_it() -> None:
     address = "https://ginkgo-ginkgo-exporter.trading.svc:19121"
     assert test["metadata"]["annotations"]["helm.sh/hook"] == "test"
     assert container["command"] == ["python", "-m", "exporter.commands.healthcheck"]
-    assert container["args"] == ["--seconds=60", f"{address}/-/ready", f"{address}/scrape"]
+    assert container["args"] == ["--seconds=60", f"{address}/-/ready"]
     assert test["spec"]["restartPolicy"] == "Never"
     assert not service["spec"]["selector"].items() <= test["metadata"]["labels"].items()
     made = valid({"tests": {"enabled": False}, "networkPolicy": {"enabled": True}})

@@ -440,6 +440,8 @@ class Story:
             if redis.takes_writes:
                 redis.hashes, redis.ends = set(), {}
                 redis.flushes += 1
+                for node in self._world.nodes.values():
+                    node.unsure = node.stopped
 
         self._at(at, flush)
         return at

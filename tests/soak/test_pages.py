@@ -88,16 +88,15 @@ def test_page_about_redis_needs_its_cause_and_is_missed() -> None:
     assert not truth.page(139.8, WRITES_REFUSED)
 
 
-def test_change_that_a_scrape_shows_has_its_event_and_an_event_of_a_death_is_true() -> None:
-    truth = seen_online()
-    truth.say(100.1, ONLINE)
+def test_death_that_a_scrape_shows_has_its_event_and_an_event_of_a_death_is_true() -> None:
+    truth = dead()
+    truth.events.exporter_started(90)
     truth.say(103.2, OFFLINE)
     assert not list(truth.events.judge([event(1, 103.1, "offline")], 110))
-    truth = seen_online()
-    truth.say(100.1, ONLINE)
-    truth.say(103.2, OFFLINE)
     assert len(list(truth.events.judge([], 110))) == 1
-    assert list(truth.events.judge([event(2, 101, "offline"), event(3, 102, "cannot be read", "redis")], 110))
+    assert not list(truth.events.judge([], 111))
+    untrue = [event(2, 101, "offline"), event(3, 102, "cannot be read", "redis")]
+    assert len(list(truth.events.judge(untrue, 101.5))) == 2
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Discovery on a real Redis with a million other keys: which nodes it finds, and how much it may load Redis."""
+"""Discovery of node names: which nodes it finds, among a million other keys, and how much it may load Redis."""
 
 import time
 from collections.abc import Iterator
@@ -6,14 +6,12 @@ from itertools import count
 from threading import Event, Thread, Timer
 
 import pytest
+from conftest import Open
 
-from exporter.fleet import Fleet
-from exporter.settings import load
-from exporter.source import open_source
-from exporter.source.discovery import COUNT, PAGE, SHARE, pause_after
+from exporter.source.discovery import COUNT, LONGEST_NAME, PAGE, SHARE, Found, pause_after
 from lab.nodes import beat
 from lab.proxy import Fault, Proxy
-from lab.servers import RedisServer, running_redis, wait_for
+from lab.servers import RedisServer, running_redis
 
 OTHERS = 1_000_000
 
@@ -26,118 +24,110 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
         yield server
 
 
-def test_each_scan_command_examines_a_limited_number_of_keys(crowded: RedisServer) -> None:
-    source = open_source(load({"redis.url": [crowded.url], "redis.timeout": "30s"}))
-    with crowded.client() as client:
-        beat(client, "node-1")
-        client.config_resetstat()
-        found = source.discover(30)
-        statistics = client.info("commandstats")
-    source.close()
-    assert found.names == {b"node-1"}
-    assert found.busy > 0
-    # Redis may examine a few keys more than COUNT, because it examines whole buckets.
-    assert statistics["cmdstat_scan"]["calls"] > OTHERS / COUNT * 0.9
-    assert "cmdstat_keys" not in statistics
-
-
-def test_heartbeats_of_workers_are_found_in_the_same_pass(crowded: RedisServer) -> None:
+def test_nodes_and_workers_among_a_million_keys_are_found_in_one_pass(crowded: RedisServer, opened: Open) -> None:
     workers = {"heartbeat:task_timer:t1", "heartbeat:data_worker:d 1", "backtest:worker:b1", "backtest:worker:b2"}
     with crowded.client() as client:
         beat(client, "node-1")
         for key in (*workers, "heartbeat:scheduler:s", "backtest:working", "backtest:task:b1", "heartbeat:task"):
             client.set(key, "{}", ex=60)
-        source = open_source(load({"redis.url": [crowded.url], "redis.timeout": "30s"}))
-        found = source.discover(30)
-        source.close()
-        client.delete(*workers)
-    assert found.workers == {key.encode() for key in workers}
+        client.config_resetstat()
+        found = opened(crowded.url, redis_timeout="30s").discover(30)
+        statistics = client.info("commandstats")
     assert found.names == {b"node-1"}
+    assert found.workers == {key.encode() for key in workers}
+    assert found.busy > 0
+    # Redis may examine a few keys more than COUNT, because it examines whole buckets.
+    assert OTHERS / COUNT * 0.9 < statistics["cmdstat_scan"]["calls"] < OTHERS / COUNT * 2
+    assert "cmdstat_keys" not in statistics
 
 
-@pytest.mark.parametrize("busy", [0.001, 0.2, 0.6, 3.0, 60.0])
-def test_discovery_uses_at_most_two_percent_of_redis(busy: float) -> None:
-    pause = pause_after(busy, interval=10)
-    assert busy / (busy + pause) <= SHARE
-    assert pause >= 10
+def test_discovery_uses_at_most_two_percent_of_redis() -> None:
+    for busy in (0.001, 0.2, 0.6, 3.0, 60.0):
+        pause = pause_after(busy, interval=10)
+        assert busy / (busy + pause) <= SHARE
+        assert pause >= 10
 
 
-@pytest.mark.slow
-def test_new_node_among_a_million_other_keys_is_found_within_a_minute(crowded: RedisServer) -> None:
-    with crowded.client() as client, Fleet(load({"redis.url": [crowded.url]})) as fleet:
-        wait_for(lambda: not fleet.not_ready, "for the first discovery")
-        beat(client, "new", ttl=120)
-        wait_for(lambda: b"new" in fleet.names.raw, "for the new node", patience=60)
-
-
-def test_scan_of_few_keys_costs_redis_one_command(redis_server: RedisServer) -> None:
-    source = open_source(load({"redis.url": [redis_server.url]}))
+def test_scan_of_few_keys_costs_redis_one_command(redis_server: RedisServer, opened: Open) -> None:
+    source = opened(redis_server.url)
     with redis_server.client() as client:
         beat(client, "node-1")
         source.discover(30)
         client.config_resetstat()
         busy = source.discover(30).busy
         statistics = client.info("commandstats")
-    source.close()
     assert statistics.pop("cmdstat_scan")["calls"] == 1
     assert set(statistics) == {"cmdstat_config|resetstat"}
     assert 0 < busy <= PAGE
 
 
-@pytest.fixture
-def distant(redis_server: RedisServer) -> Iterator[Proxy]:
-    """A server with 20,000 other keys, behind a network delay of 50 ms."""
+def test_delays_hangs_and_scans_of_others_do_not_count_as_time_of_redis(
+    redis_server: RedisServer, opened: Open
+) -> None:
     with redis_server.client() as client:
         client.mset({f"ginkgo_func_cache_{number}": "x" for number in range(20_000)})
         beat(client, "node-1")
-    with Proxy(redis_server.port) as proxy:
-        proxy.fault = Fault(delay=0.05)
-        yield proxy
+    stop = Event()
 
-
-def busy_of_a_scan(proxy: Proxy) -> float:
-    source = open_source(load({"redis.url": [f"redis://127.0.0.1:{proxy.port}"]}))
-    start = time.monotonic()
-    found = source.discover(30)
-    assert time.monotonic() - start > 20 * 0.05
-    source.close()
-    assert found.names == {b"node-1"}
-    return found.busy
-
-
-def test_network_delay_does_not_count_as_time_of_redis(distant: Proxy) -> None:
-    busy = busy_of_a_scan(distant)
-    assert 0 < busy < 0.2
-    assert pause_after(busy, interval=10) == 10
-
-
-def test_hang_of_redis_does_not_count_as_time_of_redis(distant: Proxy, redis_server: RedisServer) -> None:
     def hang() -> None:
         redis_server.pause()
         Timer(1, redis_server.resume).start()
 
-    Timer(0.3, hang).start()
-    assert 0 < busy_of_a_scan(distant) < 0.2
-
-
-def test_scans_of_other_clients_and_reset_statistics_do_not_count(distant: Proxy, redis_server: RedisServer) -> None:
-    stop = Event()
-
     def scan() -> None:
         with redis_server.client() as client:
             for number in count():
-                with client.pipeline() as together:  # so that the statistics always have a scan
-                    if number % 50 == 49:
-                        together.config_resetstat()
-                    together.scan(0, count=10_000)
-                    together.execute()
+                client.scan(0, count=10_000)
+                if number % 50 == 49:
+                    client.config_resetstat()
                 if stop.wait(0.01):
                     return
 
-    other = Thread(target=scan)
-    other.start()
-    try:
-        assert 0 < busy_of_a_scan(distant) < 0.5
-    finally:
-        stop.set()
-        other.join()
+    with Proxy(redis_server.port) as proxy:
+        proxy.fault = Fault(delay=0.05)
+        for meanwhile, most in ((lambda: None, 0.2), (hang, 0.2), (Thread(target=scan).start, 0.5)):
+            Timer(0.3, meanwhile).start()
+            start = time.monotonic()
+            found = opened(f"redis://127.0.0.1:{proxy.port}").discover(30)
+            assert time.monotonic() - start > 20 * 0.05
+            assert found.names == {b"node-1"}
+            assert 0 < found.busy < most
+            assert pause_after(found.busy, interval=10) <= 0.5 / SHARE
+    stop.set()
+
+
+def test_prefixes_of_any_letters_are_found(redis_server: RedisServer, opened: Open) -> None:
+    with redis_server.client() as client:
+        for metrics, heartbeat in (("prod/metrics:", "prod/beat:"), ("m", "node-heartbeat["), ("ex*ct?:", "ex\\ct:")):
+            client.flushall()
+            for name in (b"a", b"\xff: b"):
+                client.hset(metrics.encode() + name, mapping={"total_events": "7"})
+                client.set(heartbeat.encode() + name, "2026-01-06T12:30:45", ex=600)
+            beat(client, "of the defaults", 600)
+            source = opened(redis_server.url, keys_metrics_prefix=metrics, keys_heartbeat_prefix=heartbeat)
+            names = sorted(source.discover(5).names)
+            reading = source.reader().read(names, time.monotonic() + 5)
+            living = {name for name, ttl in zip(names, reading.ttl_ms, strict=True) if ttl > 0}
+            assert living == {b"a", b"\xff: b"}, (metrics, heartbeat)
+
+
+def test_far_too_many_and_far_too_long_ids_are_left_out_and_told(redis_server: RedisServer, opened: Open) -> None:
+    told: list[tuple[str, str]] = []
+    with redis_server.client() as client:
+        client.hset("node:metrics:" + "x" * (LONGEST_NAME + 1), "status", "RUNNING")
+        client.hset("node:metrics:", "status", "RUNNING")
+        for number in range(5):
+            beat(client, f"node-{number}", 600)
+        source = opened(redis_server.url, told=lambda *budget: told.append(budget), collector_max_nodes="10")
+        found = source.discover(5)
+        assert (found.names, found.complete) == ({b"node-%d" % number for number in range(5)}, True)
+        assert told == [("discovery", f"1 ids of more than {LONGEST_NAME} bytes were left out")]
+        with client.pipeline() as pipeline:
+            for number in range(5_000):
+                pipeline.hset(f"node:metrics:node-{number}", "status", "RUNNING")
+            pipeline.execute()
+        found = source.discover(5)
+        assert (found.cut, found.complete) == (True, False)
+        assert 10 < len(found.names) < 5_000
+        assert found.unscanned([b"other"]) == {b"other"}, "nothing is known of any other name"
+        assert any("a scan of Redis was ended" in effect for _, effect in told)
+    assert Found(frozenset(), 0.0).unscanned([b"a"]) == frozenset()

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import redis
+from rights import ACL_RIGHTS
+from structlog.testing import capture_logs
 
 from exporter.errors import SourceError
 from exporter.settings import load
-from exporter.source import open_source
-from exporter.source.reading import Reader, Server
+from exporter.source import Reader, open_source
+from exporter.source.reading import Server
 from exporter.source.server import server_of
 from lab.fake_redis import FakeRedis
 from lab.fakes import fake_server
@@ -67,14 +69,7 @@ def test_writes_refused_for_a_failed_snapshot_are_counted(server: RedisServer, r
     told = seen(reader)
     assert told.refused == {"MISCONF": 3, "OOM": 0, "NOREPLICAS": 0}
     assert told.last_save_ok is False
-    assert not told.blocked, "it is asked for only where refused writes are not counted"
-
-
-def test_eviction_policy_is_seen(server: RedisServer, reader: Reader) -> None:
-    with server.client() as client:
-        for policy, evicts in (("volatile-ttl", True), ("noeviction", False), ("allkeys-lru", True)):
-            client.config_set("maxmemory-policy", policy)
-            assert seen(reader).evicts is evicts
+    assert not told.blocked, "refused writes are counted"
 
 
 def test_writes_refused_for_lack_of_memory_or_of_replicas_are_counted(server: RedisServer, reader: Reader) -> None:
@@ -94,13 +89,15 @@ def test_writes_refused_for_lack_of_memory_or_of_replicas_are_counted(server: Re
     assert seen(reader).refused == {"MISCONF": 0, "OOM": 1, "NOREPLICAS": 1}
 
 
-def test_flushes_and_swaps_are_counted(server: RedisServer, reader: Reader) -> None:
+def test_flushes_and_swaps_are_counted_and_an_eviction_policy_is_seen(server: RedisServer, reader: Reader) -> None:
     with server.client() as client:
         client.flushall()
         client.flushdb()
         client.swapdb(0, 1)
         client.execute_command("FLUSHALL", "ASYNC")
-    assert seen(reader).flushes == 4
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    told = seen(reader)
+    assert (told.flushes, told.evicts) == (4, True)
 
 
 @pytest.mark.server("valkey-server")
@@ -116,12 +113,6 @@ def test_valkey_reports_paused_writes(tmp_path: Path, kind: bytes) -> None:
         client.execute_command("CLIENT", "UNPAUSE")
         assert not seen(reader).paused
         source.close()
-
-
-@pytest.mark.parametrize("action", [b"write", b"all"])
-def test_any_pause_stops_writes(action: bytes) -> None:
-    assert server_of(INFO + b"paused_actions:" + action + b"\r\n").paused
-    assert not server_of(INFO + b"paused_actions:none\r\n").paused
 
 
 @pytest.mark.server("redis-server")
@@ -147,7 +138,7 @@ def test_replica_reports_how_long_its_master_has_been_silent(tmp_path: Path) -> 
 # --- servers that cannot be started here, by the text of their INFO ------------------------------
 
 
-def test_server_before_redis_7_is_asked_for_all_sections_from_its_first_refusal_on() -> None:
+def test_server_before_redis_7_is_asked_for_all_sections_after_its_refusal() -> None:
     asked: list[list[bytes]] = []
 
     def refuse_several_sections(words: list[bytes], honest: bytes) -> bytes:
@@ -159,85 +150,77 @@ def test_server_before_redis_7_is_asked_for_all_sections_from_its_first_refusal_
     beat(fake.client(), "a", 20)
     with fake_server(lambda near: fake.serve(near, refuse_several_sections)) as port:
         source = open_source(load({"redis.url": [f"redis://127.0.0.1:{port}"]}))
-        readings = [source.reader().read([b"a"], time.monotonic() + 5) for _ in range(3)]
+        readings = [source.reader().read([b"a"], time.monotonic() + 5) for _ in range(2)]
         source.close()
-    assert [(reading.server.run_id, reading.ttl_ms[0] > 15_000) for reading in readings] == [("run-1", True)] * 3
-    assert [len(words) for words in asked] == [8, 1, 1, 1]
+    assert [(reading.server.run_id, reading.ttl_ms[0] > 15_000) for reading in readings] == [("run-1", True)] * 2
+    assert [len(words) for words in asked] == [8, 1, 8, 1]
 
 
-def test_server_is_identified_by_its_info() -> None:
-    server = server_of(INFO)
+def test_each_line_of_info_is_taken_for_what_it_means() -> None:
+    server = server_of(INFO + b"redis_mode:standalone\r\n")
     assert (server.run_id, server.role, server.uptime, server.evicted) == ("abc", "master", 12.0, 3)
-
-
-def test_refused_writes_are_unknown_before_redis_6_2() -> None:
+    assert server.standalone
+    assert server_of(INFO + b"server_mode:standalone\r\n").standalone, "of Valkey"
+    assert not server_of(INFO + b"redis_mode:cluster\r\n").standalone
+    assert not server_of(INFO).standalone, "only a server that says so"
+    assert [server_of(INFO + b"paused_actions:%b\r\n" % kind).paused for kind in (b"write", b"all", b"none")] == [
+        1,
+        1,
+        0,
+    ]
     old = server_of(INFO + b"rdb_last_bgsave_status:err\r\n# Commandstats\r\ncmdstat_get:calls=1,usec=2\r\n")
-    assert old.refused is None
-    assert old.last_save_ok is False
-    assert old.memory_used_ratio is None
-    assert old.flushes == 0
-
-
-def test_refused_writes_are_unknown_if_the_server_stopped_counting_errors() -> None:
+    assert (old.refused, old.last_save_ok, old.memory_used_ratio, old.flushes) == (None, False, None, 0)
+    assert old.blocked, "a server that does not count refused writes may refuse them after a failed snapshot"
     lines = b"# Errorstats\r\nerrorstat_MISCONF:count=7\r\nerrorstat_ERRORSTATS_DISABLED:count=1\r\n"
     assert server_of(INFO + lines).refused is None
-
-
-def test_silence_is_zero_before_the_master_has_sent_anything() -> None:
     replica = INFO.replace(b"role:master", b"role:slave") + b"master_link_status:up\r\n"
-    assert server_of(replica + b"master_last_io_seconds_ago:-1\r\n").silence == 0
-    assert server_of(replica).silence == 0
-    assert server_of(replica + b"master_last_io_seconds_ago:13\r\n").silence == 13
-    assert server_of(INFO + b"master_last_io_seconds_ago:13\r\n").silence == 0
+    silences = [(replica, b"-1", 0), (replica, b"13", 13), (INFO, b"13", 0)]
+    assert [server_of(info + b"master_last_io_seconds_ago:%b\r\n" % text).silence for info, text, _ in silences] == [
+        silence for *_, silence in silences
+    ]
 
 
-@pytest.mark.parametrize(
-    "garbled",
-    [
-        *(
-            b"run_id:ab\xe3",
-            b"role:m\xe1ster",
-            b"uptime_in_seconds:1\xb2",
-            b"evicted_keys:\xb3",
-            b"evicted_keys:0M",
-            b"loading:1",
-        ),
-        *(b"maxmemory:\xb1", b"used_memory:x\r\nmaxmemory:1", b"role:slave\r\nmaster_last_io_seconds_ago:\xb1"),
-        *(b"# Errorstats\r\nerrorstat_OOM:cou\xeet=1", b"# Errorstats\r\nerrorstat_OOM:count=", b"cmdstat_flushall:x"),
-    ],
-)
-def test_garbled_info_and_info_of_a_loading_server_raise_a_source_error(garbled: bytes) -> None:
-    with pytest.raises(SourceError):
-        server_of(INFO + garbled + b"\r\n")
+def test_garbled_info_and_info_of_a_loading_server_raise_a_source_error() -> None:
+    lines = (
+        *(b"run_id:ab\xe3", b"role:m\xe1ster", b"uptime_in_seconds:1\xb2", b"evicted_keys:\xb3", b"evicted_keys:0M"),
+        *(b"loading:1", b"maxmemory:\xb1", b"used_memory:x\r\nmaxmemory:1", b"cmdstat_flushall:x"),
+        *(b"role:slave\r\nmaster_last_io_seconds_ago:\xb1", b"master_link_status:down"),
+        *(b"# Errorstats\r\nerrorstat_OOM:cou\xeet=1", b"# Errorstats\r\nerrorstat_OOM:count="),
+    )
+    for reply in (*(INFO + line + b"\r\n" for line in lines), 1, None, "text", redis.ResponseError("odd"), [b"a"]):
+        with pytest.raises(SourceError):
+            server_of(reply)
 
 
-@pytest.mark.parametrize("reply", [1, None, "text", {"a": 1}, redis.ResponseError("odd"), [b"a"]])
-def test_info_reply_of_another_type_raises_a_source_error(reply: object) -> None:
-    with pytest.raises(SourceError):
-        server_of(reply)
+# --- a user without rights -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("setting", ["stops", "does not stop", "saves nothing", "may not be asked"])
-def test_configuration_is_read_if_redis_does_not_count_refused_writes(
-    server: RedisServer, monkeypatch: pytest.MonkeyPatch, setting: str
-) -> None:
-    """A real server whose errorstats are hidden, because Redis 6.0 has no such section."""
-    with server.client() as client:
-        (server.folder / "dump.rdb").mkdir()
-        client.config_set("stop-writes-on-bgsave-error", "no" if setting == "does not stop" else "yes")
-        client.config_set("save", "" if setting == "saves nothing" else "3600 1")
-        rights = ["+@all", "-config"] if setting == "may not be asked" else ["+@all"]
-        client.execute_command("ACL", "SETUSER", "old", "on", "nopass", "~*", *rights)
-        (server.folder / "dump.rdb" / "in the way").touch()
-        client.bgsave()
-        wait_for(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", "for the snapshot to fail")
-    monkeypatch.setattr("exporter.source.server._HAS_ERRORSTATS", b"# No such section")
-    source = open_source(load({"redis.url": [f"redis://old:any@127.0.0.1:{server.port}/0"]}))
-    told = seen(source.reader())
+def test_missing_right_is_reported_while_it_is_missing_and_logged_once(client: "redis.Redis") -> None:
+    beat(client, "a", 600)
+    port = client.connection_pool.connection_kwargs["port"]
+
+    def grant(*without: str) -> None:
+        rights = [right for right in ACL_RIGHTS if right not in without]
+        client.execute_command("ACL", "SETUSER", "less", "reset", "on", ">sesame", *rights)
+
+    grant("+info", "+scan")
+    source = open_source(load({"redis.url": [f"redis://less:sesame@127.0.0.1:{port}/0"]}))
+    reader = source.reader()
+    with capture_logs() as logs:
+        for _ in range(3):
+            reading = reader.read([b"a"], time.monotonic() + 5)
+            assert (reading.server.info_allowed, reading.server.run_id, reading.ttl_ms[0] > 0) == (False, "", True)
+            with pytest.raises(SourceError, match=r"\+scan.*--redis\.username.*docs/how-to/redis"):
+                source.discover(5)
+            assert source.missing_rights() == {"info", "scan"}
+    assert [(line["log_level"], line["command"]) for line in logs] == [("error", "info"), ("error", "scan")]
+    grant()
+    client.client_kill_filter(_type="normal", skipme=True)
+    assert reader.read([b"a"], time.monotonic() + 5).server.run_id
+    assert source.discover(5).names == {b"a"}
+    assert source.missing_rights() == frozenset()
     source.close()
-    assert told.refused is None
-    assert told.last_save_ok is False
-    assert told.blocked == (setting == "stops")
+    client.execute_command("ACL", "DELUSER", "less")
 
 
 def test_reading_a_servers_state_costs_less_than_the_clients_own_info(shared_redis: RedisServer) -> None:

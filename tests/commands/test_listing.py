@@ -1,0 +1,200 @@
+"""``nodes`` and ``portfolios``: the same rows as a table, JSON and CSV, from Redis or from an exporter."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from said import Say
+
+from exporter.commands.command_line import SORT_FIELDS
+from exporter.snapshot.rows import COLUMNS
+from lab.fakes import answering
+from lab.nodes import beat
+from lab.servers import Exporter, RedisServer, free_port, running_exporter, wait_for
+from leftovers import leave
+
+HOSTILE = "a\x1b[31m,=\n节点"
+KEYS = (
+    "node_id,state,heartbeat_ttl_seconds,last_heartbeat,portfolios,queue_size,cpu_usage_ratio,memory_usage_bytes,events,"
+    "backpressure,dropped_events,status,heartbeat_age_seconds,offline_since,offline_since_exact,events_per_second,"
+    "undecided_because,undecided_until"
+)
+
+
+@pytest.fixture
+def url(shared_redis: RedisServer, client: "redis.Redis") -> str:
+    """A Redis with two nodes online, one dead and one without metrics."""
+    client.hset("schedule:plan", mapping={"p1": "n1", "p2": "dead", "p3": "__ORPHANED__"})
+    beat(client, "n1", loaded_portfolio_ids='["p1"]', total_events="7", status="PAUSED")
+    beat(client, HOSTILE, loaded_portfolio_ids="[]", total_events="3", cpu_usage=None)
+    leave(client, "dead")
+    client.hset("node:metrics:dead", "loaded_portfolio_ids", '["p2"]')
+    client.hset("portfolio:p2:state", mapping={"position_count": "5", "node_id": "dead"})
+    client.set("heartbeat:node:zombie", "now", px=30_000)
+    return shared_redis.url
+
+
+@pytest.fixture
+def exporter(url: str, tmp_path: Path) -> Iterator[Exporter]:
+    with running_exporter(tmp_path, "--redis.url", url) as running:
+        yield running
+
+
+def nodes_in(text: str) -> list[dict[str, Any]]:
+    answer = json.loads(text)
+    assert answer["redis_up"] is True
+    found: list[dict[str, Any]] = answer.get("nodes") or answer["portfolios"]
+    return found
+
+
+def test_json_and_csv_have_their_keys_in_order_and_what_redis_says(say: Say, url: str) -> None:
+    done = say("nodes", "--redis.url", url, "--output", "json")
+    rows = {row["node_id"]: row for row in nodes_in(done.out)}
+    assert ",".join(rows["n1"]).startswith(KEYS)
+    assert [row["state"] for row in nodes_in(done.out)] == ["offline", "online", "online", "online"]
+    assert (rows["n1"]["events"], rows["n1"]["status"], rows["zombie"]["events"]) == (7, "PAUSED", None)
+    assert 0 <= rows["n1"]["heartbeat_age_seconds"] < 10
+    assert rows["dead"]["offline_since"] is rows["dead"]["offline_since_exact"] is None
+    assert "\x1b" not in done.out
+    assert "\\u001b" in done.out
+    lines = list(csv.reader(io.StringIO(say("nodes", "--redis.url", url, "--output", "csv").out)))
+    assert ",".join(lines[0]).startswith(KEYS)
+    assert lines[1][:2] == ["dead", "offline"]
+    assert lines[2][0] == r"a\x1b[31m,=\n节点"
+
+    ledger = nodes_in(say("portfolios", "--redis.url", url, "--output", "json").out)
+    keys = ["portfolio_id", "state", "reason", "planned_node", "loaded_nodes", "listed_nodes", "since", "positions"]
+    assert [list(row.values()) for row in ledger] == [
+        ["p2", "untraded", "node_offline", "dead", [], ["dead"], None, 5],
+        ["p3", "untraded", "orphaned", None, [], [], None, None],
+        ["p1", "traded", None, "n1", ["n1"], [], None, None],
+    ]
+    out = say("portfolios", "--redis.url", url, "--output", "csv").lines
+    assert out[0] == ",".join(keys)
+    assert out[1].startswith("p2,untraded,node_offline,dead,,dead,,5")
+
+
+def test_state_order_and_exit_codes_are_chosen(say: Say, url: str) -> None:
+    def ids(*flags: str) -> list[str]:
+        return [row["node_id"] for row in nodes_in(say("nodes", "--redis.url", url, "--output", "json", *flags).out)]
+
+    assert ids("--state", "online") == [HOSTILE, "n1", "zombie"]
+    assert ids("--sort", "events") == [HOSTILE, "n1", "dead", "zombie"]
+    assert ids("--sort", "events", "--reverse")[0] == "dead"
+    assert set(SORT_FIELDS) == {column.name for column in COLUMNS}
+    assert say("nodes", "--redis.url", url, "--fail-offline").code == 3
+    assert say("nodes", "--redis.url", url, "--fail-offline", "--state", "online").code == 3
+    assert say("portfolios", "--redis.url", url, "--fail-untraded", "--state", "traded").code == 1
+    assert say("portfolios", "--redis.url", url).code == 0
+
+
+def test_empty_redis_is_one_line_on_standard_error(say: Say, shared_redis: RedisServer, client: "redis.Redis") -> None:
+    client.flushall()
+    for command, text in (("nodes", "has no key that begins with"), ("portfolios", "has no plan, and no node says")):
+        done = say(command, "--redis.url", shared_redis.url)
+        assert (done.code, done.out, text in done.err) == (0, "", True)
+    for words in (("nodes", "--rate-over", "1s"), ("nodes", "--output", "csv"), ("portfolios", "--output", "json")):
+        done = say(*words, "--watch")
+        assert (done.code, "leave out --output" in done.err) == (2, True)
+    done = say("nodes", "--redis.url", f"redis://127.0.0.1:{free_port()}")
+    assert (done.code, "cannot connect to Redis" in done.err) == (1, True)
+
+
+def test_exporter_here_is_asked_unless_a_redis_or_an_exporter_is_given_and_each_says_who(
+    say: Say, exporter: Exporter, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GINKGO_EXPORTER_WEB_LISTEN_ADDRESS", exporter.url.removeprefix("http://127.0.0.1"))
+    port = exporter.url.rpartition(":")[2]
+    for command in ("nodes", "portfolios"):
+        assert f"http://localhost:{port} at " in say(command).out
+        done = say(command, "--output", "json")
+        assert done.err == f"ginkgo-exporter: the exporter at http://localhost:{port} was asked\n"
+        assert len(nodes_in(done.out)) > 2
+        assert f"{exporter.url} at " in say(command, "--exporter.url", exporter.url).out
+        assert f"{url} at " in say(command, "--redis.url", url).out
+        assert say(command, "--redis.url", url, "--output", "csv").err == ""
+    assert "was asked" in say("explain").err
+    rows = {row["node_id"]: row for row in nodes_in(say("nodes", "--output", "json").out)}
+    assert rows["dead"]["offline_since"] is not None
+    monkeypatch.setenv("GINKGO_EXPORTER_WEB_LISTEN_ADDRESS", f":{free_port()}")
+    monkeypatch.setenv("GINKGO_EXPORTER_CONFIG_FILE", "")
+    done = say("nodes", "--output", "csv")  # no exporter answers: Redis is asked
+    assert "redis" in done.err or done.out.startswith("node_id")
+
+
+def test_exporter_that_does_not_answer_well_is_one_line(say: Say) -> None:
+    def err(url: str) -> str:
+        done = say("nodes", "--exporter.url", url)
+        assert done.err.count("\n") == 1
+        return done.err
+
+    with answering(401) as (fake, _):
+        assert "answers 401 Unauthorized (give them as http://USER:PASSWORD@…)" in err(fake)
+    with answering(200) as (fake, _):
+        assert "is not a ginkgo-exporter" in err(fake)
+    secret = err(f"http://user:s3cret@127.0.0.1:{free_port()}")
+    assert "cannot reach the exporter at http://127.0.0.1:" in secret
+    assert "s3cret" not in secret
+    assert "--exporter.url: not an address" in err("localhost")
+
+
+def drawn(columns: int, *words: str) -> list[str]:
+    """The lines of a command on a terminal of that width, without colours."""
+    program = f"import pty, sys; sys.exit(pty.spawn({[sys.executable, '-m', 'exporter', *words]!r}) >> 8)"
+    environment = {**os.environ, "COLUMNS": str(columns), "NO_COLOR": "1", "TERM": "dumb"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60, env=environment
+    )
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_no_word_and_no_id_is_broken_on_a_terminal(
+    client: "redis.Redis", shared_redis: RedisServer, columns: int
+) -> None:
+    ids = [f"{number:08}-aaaa-bbbb-cccc-{number:012}" for number in range(3)]
+    client.hset("schedule:plan", mapping={f"p-{name}": name for name in ids})
+    for name in ids[:2]:
+        beat(client, name, loaded_portfolio_ids=json.dumps([f"p-{name}"]))
+    leave(client, ids[2])
+    client.hset(f"node:metrics:{ids[2]}", "loaded_portfolio_ids", json.dumps([f"p-{ids[2]}"]))
+    given = ("--redis.url", shared_redis.url)
+    for words in (
+        ("nodes",),
+        ("portfolios",),
+        ("check",),
+        ("explain", ids[0]),
+        ("forget", *ids),
+        ("explain", "nobody"),
+    ):
+        lines = drawn(columns, *words, *given)
+        text = " ".join(line.strip() for line in lines)
+        assert all(len(line) <= columns for line in lines), words
+        if words[0] in ("nodes", "portfolios", "forget"):
+            assert all(name in text for name in ids), (words, lines)
+        assert "with ginkgo-exporter forget --rehomed" in text or words[0] != "check"
+
+
+def test_watch_shows_again_and_again_until_ctrl_c_and_what_is_wrong_meanwhile(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    with redis_server.client() as client:
+        beat(client, "n1", ttl=600)
+    out = tmp_path / "out"
+    with out.open("w") as file:
+        command = [sys.executable, "-m", "exporter", "nodes", "--watch", "--interval", "100ms"]
+        watching = subprocess.Popen([*command, "--redis.url", redis_server.url], stdout=file, stderr=file)
+    wait_for(lambda: out.read_text().count("1 online") > 2)
+    redis_server.kill()
+    wait_for(lambda: "trying again; Ctrl-C ends" in out.read_text())
+    watching.send_signal(2)
+    assert watching.wait(10) == 0
+    assert "Traceback" not in out.read_text()
