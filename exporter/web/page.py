@@ -159,6 +159,8 @@ def render(snapshot: Snapshot | None, fleet: Fleet, push: PushStatus | None, vie
     rows, matching = _rows(snapshot, view.nodes)
     counts = snapshot.counts if snapshot else dict.fromkeys(COUNTED, 0)
     refused = refusal(now_view)
+    redis = _redis(snapshot, refused)
+    title = f"{counts[State.OFFLINE]} offline, {counts[State.ONLINE]} online" if snapshot else redis[1]
     return generate(
         "main.html" if view.main_only else "status.html",
         view=view,
@@ -168,7 +170,8 @@ def render(snapshot: Snapshot | None, fleet: Fleet, push: PushStatus | None, vie
         matching=matching if view.nodes.state or view.nodes.text else None,
         counts=counts,
         states=(State.ONLINE, State.OFFLINE, State.UNDECIDED),
-        redis=_redis(snapshot, refused),
+        title=f"{title} · ginkgo-exporter",
+        redis=redis,
         redis_up=snapshot is not None,
         trouble="" if snapshot else trouble(fleet),
         notices=[*([refused] if refused else []), *_notices(snapshot)],
