@@ -62,7 +62,7 @@ def _told(subject: str, findings: Iterable[Finding]) -> bool:
     """Print findings. Return whether none of them must be changed."""
     must = False
     for finding in findings:
-        say(f"{subject}: {'must be changed' if finding.must else 'note'}: {finding}")
+        say(f"{subject}: {'must be changed' if finding.must else 'note'}: {' '.join(finding.sentences)}")
         must |= finding.must
     return not must
 

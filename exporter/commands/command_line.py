@@ -62,8 +62,10 @@ class Finding(NamedTuple):
     remedy: str = ""
     must: bool = False
 
-    def __str__(self) -> str:
-        return " ".join(filter(None, (self.fact, self.consequence, self.remedy)))
+    @property
+    def sentences(self) -> list[str]:
+        """Fact, consequence and remedy, as far as there are any."""
+        return list(filter(None, (self.fact, self.consequence, self.remedy)))
 
 
 def say(text: str, *, indent: int = 0, file: TextIO | None = None) -> None:

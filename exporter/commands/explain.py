@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import quote
 
 from exporter.bundled import alert_severities
 from exporter.commands.asking import NODES, PORTFOLIOS, RedisItself, RunningExporter, asking
@@ -70,7 +69,7 @@ class Explanation(NamedTuple):
 
     kind: str
     subject: str
-    known: Sequence[Finding]
+    known: Finding
     events: Sequence[Event]
     page: Sequence[str] = ()
 
@@ -88,13 +87,13 @@ class Explanation(NamedTuple):
             | {"sentences": self.told(event)}
             for event in self.events
         ]
-        known = [sentence for finding in self.known for sentence in finding[:3] if sentence]
+        known = self.known.sentences
         return {"kind": self.kind, "subject": self.subject, "known": known, "page": list(self.page), "events": events}
 
     def say(self) -> None:
         """Print the explanation for people."""
-        for finding in self.known:
-            say(str(finding))
+        for sentence in self.known.sentences:
+            say(sentence)
         say("")
         say("What was seen, the oldest first:" if self.events else "No event is known of it.")
         for event in self.events:
@@ -196,7 +195,7 @@ def explained(facts: Facts, subject: str | None, moment: float | None) -> Explan
         known = Finding(
             f"These are the last events that {facts.place} knows{limit}.", _money(facts, moment), facts.trouble
         )
-        return Explanation("all", "", [known], facts.events(until=moment))
+        return Explanation("all", "", known, facts.events(until=moment))
     names = {kind: set(facts.rows.get(kind, ())) for kind in (EventKind.NODE, EventKind.PORTFOLIO)}
     for event in facts.events(1000, kinds=frozenset(names)):
         names[event.kind].update(event.subjects)
@@ -229,7 +228,7 @@ def _of_subject(facts: Facts, kind: EventKind, subject: str, moment: float | Non
     else:
         known = Finding(f"No change of {kind} {shown(subject)} is known.", facts.trouble)
     page = _page(facts, subject, state, own, moment) if kind is EventKind.NODE and last else ()
-    return Explanation(kind.value, subject, [known], _with_surroundings(facts, own, moment), page)
+    return Explanation(kind.value, subject, known, _with_surroundings(facts, own, moment), page)
 
 
 def _of_alert(facts: Facts, alert: str, moment: float | None) -> Explanation:
@@ -238,7 +237,7 @@ def _of_alert(facts: Facts, alert: str, moment: float | None) -> Explanation:
     fact = f"This exporter has posted no alert {shown(alert)}. {_pushes_to(facts, moment)}".strip()
     if own:
         fact = f"The last that is known of the alert {shown(alert)}, at {at(own[-1].time)}: {headline(own[-1])}"
-    return Explanation("alert", alert, [Finding(fact, _money(facts, moment), _runbook(facts, alert))], events)
+    return Explanation("alert", alert, Finding(fact, _money(facts, moment), _runbook(facts, alert)), events)
 
 
 def _node_now(facts: Facts, row: Row) -> Finding:
@@ -263,8 +262,8 @@ def _node_now(facts: Facts, row: Row) -> Finding:
     ]
     said.append(_untraded(own) or ("" if state == "online" else "No portfolio of it is untraded."))
     if row.get("dropped_recently"):
-        return Finding(fact, " ".join(said).strip(), _runbook(facts, "GinkgoEventsDropped", name))
-    remedy = "" if state == "online" else _runbook(facts, "GinkgoNodeOffline", name)
+        return Finding(fact, " ".join(said).strip(), _runbook(facts, "GinkgoEventsDropped"))
+    remedy = "" if state == "online" else _runbook(facts, "GinkgoNodeOffline")
     return Finding(fact, " ".join(said).strip(), remedy)
 
 
@@ -287,7 +286,7 @@ def _untraded(rows: Sequence[Row]) -> str:
     names = ", ".join(shown(row["portfolio_id"]) for row in some[:_NAMED])
     more = f" and {len(some) - _NAMED} more" if len(some) > _NAMED else ""
     subject = "1 portfolio" if len(some) == 1 else f"{len(some)} portfolios"
-    return f"Nobody trades {subject} with {known} open positions: {names}{more}."
+    return f"Nobody trades {subject} with {known} open position{'' if known == '1' else 's'}: {names}{more}."
 
 
 def _money(facts: Facts, moment: float | None) -> str:
@@ -296,10 +295,8 @@ def _money(facts: Facts, moment: float | None) -> str:
     return _untraded(list(facts.rows[EventKind.PORTFOLIO].values())) or "No portfolio is untraded now."
 
 
-def _runbook(facts: Facts, alert: str, node: str = "") -> str:
-    if not facts.url:
-        return f"See the runbook of {alert}."
-    return f"What to do: {facts.url}/{alert}" + (f"?node_id={quote(node, safe='')}" if node else "")
+def _runbook(facts: Facts, alert: str) -> str:
+    return f"What to do: {facts.url}/{alert}" if facts.url else f"See the runbook of {alert}."
 
 
 def _with_surroundings(facts: Facts, own: Sequence[Event], moment: float | None) -> Sequence[Event]:

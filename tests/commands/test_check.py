@@ -123,7 +123,7 @@ def test_cluster_with_a_dead_primary_is_not_good(say: Say, tmp_path: Path) -> No
 def test_heartbeats_that_do_not_fit_the_settings_are_told() -> None:
     def found(*left: float) -> list[tuple[bool, str]]:
         reading = reading_of({b"n%d" % number: Pair(seconds) for number, seconds in enumerate(left)})
-        return [(finding.must, str(finding)) for finding in heartbeat_findings(reading, 30)]
+        return [(finding.must, finding.fact) for finding in heartbeat_findings(reading, 30)]
 
     assert not found(25.0, 12.0, 30.5)
     ((must, said),) = found(20.0, 90.0)

@@ -43,7 +43,7 @@ def test_node_portfolio_and_alert_are_explained_with_the_money_at_risk(
     assert first.startswith("Node n2 is offline for ")
     assert " (since 20" in first
     assert "Nobody trades 2 portfolios with 14 open positions: p2, p3." in first
-    assert f"What to do: {exporter.url}/runbooks/GinkgoNodeOffline?node_id=n2" in first
+    assert f"What to do: {exporter.url}/runbooks/GinkgoNodeOffline" in first
     assert "What was seen, the oldest first:\n  20" in rest
     assert "Its page:\n  Alertmanager" in rest
     portfolio = say("explain", "portfolio:p2", *asked).out
@@ -82,7 +82,7 @@ def test_flood_is_told_with_its_numbers(
         wait_for(lambda: "It dropped 56 events since " in say("explain", "n1", "--exporter.url", exporter.url).out)
         said = say("explain", "n1", "--exporter.url", exporter.url).out
         assert "It pushed back 60 times since " in said
-        assert f"What to do: {exporter.url}/runbooks/GinkgoEventsDropped?node_id=n1" in said
+        assert f"What to do: {exporter.url}/runbooks/GinkgoEventsDropped" in said
         table = say("nodes", "--exporter.url", exporter.url).out
         assert "56 (+56)" in table
 
