@@ -42,13 +42,14 @@ def test_node_portfolio_and_alert_are_explained_with_the_money_at_risk(
     first, _, rest = node.partition("\n\n")
     assert first.startswith("Node n2 is offline for ")
     assert " (since 20" in first
-    assert "Nobody trades 2 portfolios with 14 open positions: p2, p3." in first
-    assert f"What to do: {exporter.url}/runbooks/GinkgoNodeOffline?node_id=n2" in first
+    assert "Its portfolios: p2, p3." in first
+    assert "No node manages 2 portfolios with 14 open positions." in first
+    assert f"What to do: {exporter.url}/runbooks/GinkgoNodeOffline" in first
     assert "What was seen, the oldest first:\n  20" in rest
     assert "Its page:\n  Alertmanager" in rest
     portfolio = say("explain", "portfolio:p2", *asked).out
-    assert portfolio.startswith("Portfolio p2 is untraded: its planned node is offline or unknown.")
-    assert "with 5 open positions" in portfolio
+    assert portfolio.startswith("Portfolio p2 is untraded since ")
+    assert ": its planned node is offline or unknown. Its open positions: 5. The plan gives it to n2." in portfolio
     alert = say("explain", "GinkgoNodeOffline", *asked).out
     assert "took the alert GinkgoNodeOffline for n2" in alert
     assert "14 open positions" in alert
@@ -61,7 +62,7 @@ def test_node_portfolio_and_alert_are_explained_with_the_money_at_risk(
     assert (explained["kind"], explained["subject"]) == ("node", "n2")
     assert all(event["sentences"] for event in explained["events"])
     calm = say("explain", "n1", *asked).out
-    assert calm.startswith("Node n1 is online. Its last heartbeat was ")
+    assert calm.startswith("Node n1 is online now.")
     assert "No page: it is online." in calm
 
     past = say("explain", "n2", "--at", "2026-01-06T12:30:45Z", *asked).out
@@ -79,10 +80,10 @@ def test_flood_is_told_with_its_numbers(
     with running_exporter(tmp_path, "--redis.url", shared_redis.url) as exporter:
         exporter.scrape()
         beat(client, "n1", dropped_events="56", backpressure_count="60")
-        wait_for(lambda: "It dropped 56 events since " in say("explain", "n1", "--exporter.url", exporter.url).out)
+        wait_for(lambda: "It drops events: 56 since " in say("explain", "n1", "--exporter.url", exporter.url).out)
         said = say("explain", "n1", "--exporter.url", exporter.url).out
-        assert "It pushed back 60 times since " in said
-        assert f"What to do: {exporter.url}/runbooks/GinkgoEventsDropped?node_id=n1" in said
+        assert "Its full queues push back: 60 times since " in said
+        assert f"What to do: {exporter.url}/runbooks/GinkgoEventsDropped" in said
         table = say("nodes", "--exporter.url", exporter.url).out
         assert "56 (+56)" in table
 
@@ -92,8 +93,8 @@ def test_redis_alone_says_what_is_now(say: Say, client: "redis.Redis", shared_re
     leave(client, "dead")
     client.hset("node:metrics:dead", "loaded_portfolio_ids", '["p1"]')
     done = say("explain", "dead", "--redis.url", shared_redis.url)
-    assert done.out.startswith("Node dead is offline.")
-    assert "Nobody trades 1 portfolio with an unknown number of open positions: p1." in done.out
+    assert done.out.startswith("Node dead is offline now.")
+    assert "No node manages 1 portfolio with at least 0 open positions." in done.out
     assert "No event is known of it." in done.out
     everything = say("explain", "--redis.url", shared_redis.url).out
     assert "Redis alone was asked" in everything
