@@ -106,12 +106,9 @@ class Alertmanager:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, and a post that is under way."""
+        """Post nothing more. A post that is under way goes on; it does not keep the process from ending."""
         self._closed.set()
         self._wake.set()
-        self._transport.close()
-        if self._thread.is_alive():
-            self._thread.join(timeout=1.0)  # it may hang in a name server; then it ends with the process
 
     def show(self, alerts: Mapping[Key, Alert]) -> None:
         """Take the alerts that last now, in place of all earlier ones. To be called from any thread."""
