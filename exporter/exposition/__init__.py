@@ -1,5 +1,5 @@
 """A snapshot → the text formats of Prometheus.
 
-In: a ``Snapshot``, and facts about the read. Out: text 0.0.4 and OpenMetrics. Read ``text`` first, then ``lines``, which
-writes the columns of nodes, and ``families``, which are the exporter's own.
+In: a ``Snapshot``, and facts about the read. Out: text 0.0.4 and OpenMetrics. Read ``text`` first; ``lines``
+writes the columns of nodes, and ``families`` are the exporter's own.
 """
