@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Sequence
 from threading import Event, Thread
 from typing import Final
 
-from exporter.errors import SourceError, SourceTimeoutError
+from exporter.errors import SourceError
 from exporter.liveness import Change, Judge, View
 from exporter.source import Reader
 from exporter.telemetry import Telemetry
@@ -104,7 +104,7 @@ class Watch:
             self._judge.look(self._reader.read(names, now + self._timeout))
         except SourceError as error:
             if not self._closed.is_set():
-                self._judge.failed(PROBED, str(error), self._silent_since(now, error))
+                self._judge.failed(PROBED, str(error), now)
             return
         self._judge.succeeded(PROBED, self._clock())
         self._refreshed = now if refresh else self._refreshed
@@ -117,15 +117,6 @@ class Watch:
         if READ in errors:
             return self._requested + TRY_AGAIN
         return max(self.read_at, self._requested) + self._judge.rules.ttl / 2 if self.full else float("inf")
-
-    def _silent_since(self, asked: float, error: SourceError) -> float:
-        """Return since when Redis counts as unreadable after a look that failed, in monotonic seconds.
-
-        If it hangs, that is the time at which a look would have had no answer if there had been one every ``LOOK``.
-        """
-        answered = self._judge.pace().answered
-        hung = isinstance(error, SourceTimeoutError) and answered > float("-inf")
-        return min(asked, max(answered, asked - self._calm) + LOOK) if hung else asked
 
     def _run(self) -> None:
         while not self._closed.is_set():
