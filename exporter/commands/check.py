@@ -7,9 +7,8 @@ import math
 import secrets
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -21,12 +20,11 @@ from exporter.journal.sentences import shown
 from exporter.push.alertmanager import Clocks
 from exporter.push.alerts import PUSHED, Rule, load_rules
 from exporter.push.transport import HttpConfig, Transport
-from exporter.settings import Alertmanager, Heartbeat, Settings, unknown_variables
+from exporter.settings import Alertmanager, Settings, unknown_variables
 from exporter.snapshot.rows import duration
-from exporter.snapshot.values import TOLERANCE
 from exporter.source import Source, open_source
 from exporter.source.names import names_of, shown_id
-from exporter.source.reading import MISSING, NO_EXPIRY, Reading
+from exporter.source.reading import MISSING, Reading
 from exporter.source.server import missing_right
 from exporter.web.config import WebConfig, tls_context
 
@@ -39,12 +37,6 @@ _WATCHDOG: Final = "GinkgoWatchdog"
 _ALERTS: Final = "/api/v2/alerts?filter=" + quote(f'alertname="{_WATCHDOG}"')
 _SLACK: Final = 1.0
 """Seconds by which a TTL may exceed the setting: clocks and rounding."""
-_TOO_SHORT: Final = 0.6
-"""Share of ``--heartbeat.ttl`` below which all TTLs are too short: a node beats when two thirds of the TTL are left."""
-_ENOUGH: Final = 3
-"""Number of living nodes above which short TTLs are not a coincidence."""
-_ZONE_STEP: Final = 900
-"""Seconds: offsets of time zones are multiples of a quarter of an hour."""
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -116,10 +108,8 @@ def _check_redis(settings: Settings) -> bool:
         source.close()
     beating = sum(ttl > 0 for ttl in reading.ttl_ms)
     state = "answers" if any(finding.must for finding in findings) else "good"
-    say(
-        f"redis: {state}, a {reading.server.role} with {len(names.raw)} nodes, {beating} of them beating,"
-        f" found and read in {seconds:.3f} s"
-    )
+    nodes = f"a {reading.server.role} with {len(names.raw)} nodes, {beating} of them beating"
+    say(f"redis: {state}, {nodes}, found and read in {seconds:.3f} s")
     return _told("redis", findings)
 
 
@@ -142,7 +132,7 @@ def _redis_findings(source: Source, settings: Settings, reading: Reading) -> Ite
             "Set maxmemory-policy to noeviction, or give the nodes a Redis of their own.",
         )
     yield from _key_findings(source, settings, reading)
-    yield from heartbeat_findings(reading, settings.heartbeat)
+    yield from heartbeat_findings(reading, settings.heartbeat.ttl)
     silent = {position for position, ms in enumerate(reading.ttl_ms) if ms == MISSING}
     if left := silent - reading.without_hash - reading.unread:
         yield Finding(
@@ -158,123 +148,65 @@ def _plan_findings(source: Source, settings: Settings, reading: Reading) -> Iter
     try:
         looked = source.plan(time.monotonic() + settings.redis.timeout)
     except SourceError as error:
+        remedy = "Give the user the rights for the plan and the portfolios (docs/how-to/redis.md)."
+        yield Finding(f"The plan cannot be read: {error}.", "Nothing is known of portfolios.", remedy)
+        return
+    if looked.plan and looked.idle is None and not reading.server.saving:
+        rights = "Give the user +object|idletime and +client|no-touch. Redis with an LFU policy cannot tell."
         yield Finding(
-            f"The plan cannot be read: {error}.",
-            "Nothing is known of portfolios.",
-            "Give the user the rights for the plan and the portfolios (docs/how-to/redis.md).",
+            "Redis does not say how long ago the scheduler looked at the plan.",
+            "GinkgoSchedulerStalled cannot fire.",
+            rights
+            if reading.server.standalone
+            else "No server of a cluster can be asked (docs/explanation/limits.md).",
         )
-        return
-    if not looked.plan or looked.idle is not None or reading.server.saving:
-        return
-    consequence = "GinkgoSchedulerStalled cannot fire."
-    if not reading.server.standalone:
-        fact = "Redis is a cluster, where nobody can ask how long ago the scheduler looked at the plan."
-        yield Finding(fact, consequence, "See docs/explanation/limits.md.")
-    else:
-        remedy = "Give the user +object|idletime and +client|no-touch. Redis with an LFU policy cannot tell."
-        yield Finding("Redis does not say how long ago the scheduler looked at the plan.", consequence, remedy)
 
 
 def _key_findings(source: Source, settings: Settings, reading: Reading) -> Iterator[Finding]:
     """Yield that nothing is found under one of the prefixes, and where else there are keys."""
-    heartbeats, hashes = settings.keys.heartbeat_prefix, settings.keys.metrics_prefix
-    begins = f"{shown(heartbeats)} (--keys.heartbeat-prefix)", f"{shown(hashes)} (--keys.metrics-prefix)"
+    keys = settings.keys
+    beats, hashes = (
+        f"{shown(keys.heartbeat_prefix)} (--keys.heartbeat-prefix)",
+        f"{shown(keys.metrics_prefix)} (--keys.metrics-prefix)",
+    )
     if not reading.names:
-        yield Finding(
-            f"There is no node: no key begins with {' or '.join(begins)}.{_databases(source, heartbeats)}",
-            "",
-            "Start a node, or see the two prefixes and the number at the end of --redis.url.",
-            must=bool(_databases(source, heartbeats)),
-        )
+        others = _other_databases(source, keys.heartbeat_prefix)
+        remedy = "Start a node, or see the two prefixes and the number at the end of --redis.url."
+        yield Finding(f"There is no node: no key begins with {beats} or {hashes}.", others, remedy, must=bool(others))
     elif all(ms == MISSING for ms in reading.ttl_ms):
-        fact = f"No node has a heartbeat: no key begins with {begins[0]}."
+        fact = f"No node has a heartbeat: no key begins with {beats}."
         yield Finding(fact, "All nodes are offline.", "See the prefix. If it is right, no node runs.")
     elif len(reading.without_hash) == len(reading.names):
-        fact = f"No node has a metrics hash: no key begins with {begins[1]}."
+        fact = f"No node has a metrics hash: no key begins with {hashes}."
         yield Finding(fact, "", "See the prefix. If it is right, the nodes do not write their metrics.")
 
 
-def _databases(source: Source, prefix: str) -> str:
-    """Return which databases have keys if the one that is read has none."""
+def _other_databases(source: Source, prefix: str) -> str:
+    """Return which databases have keys if the one that is read has none; else an empty text."""
     with source.client(prefix.encode()) as client, suppress(RedisError):
-        if not client.dbsize():
-            keyspace: dict[str, Any] = client.info("keyspace")
-            others = ", ".join(f"{name} ({_count(known['keys'], 'key')})" for name, known in keyspace.items())
-            return others and f" This database is empty, and there are keys in {others}."
+        keyspace: dict[str, Any] = {} if client.dbsize() else client.info("keyspace")
+        others = ", ".join(f"{name} ({_count(known['keys'], 'key')})" for name, known in keyspace.items())
+        return others and f"This database is empty, and there are keys in {others}."
     return ""
 
 
-# --- heartbeats ----------------------------------------------------------------------------------
-
-
-def heartbeat_findings(reading: Reading, heartbeat: Heartbeat) -> Iterator[Finding]:
-    """Yield what is wrong with the heartbeats of a reading.
-
-    Args:
-        reading: The nodes.
-        heartbeat: The settings of heartbeats.
-    """
-    living = {name: ms / 1000 for name, ms in zip(reading.names, reading.ttl_ms, strict=True) if ms > 0}
-    longest = max(living.values(), default=0.0)
-    remedy = "Set --heartbeat.ttl to the TTL that the nodes give to their heartbeats."
-    if longest > heartbeat.ttl + _SLACK:
-        name = next(name for name, left in living.items() if left == longest)
+def heartbeat_findings(reading: Reading, ttl: float) -> Iterator[Finding]:
+    """Yield what is wrong with the heartbeats of a reading; ``ttl`` is the setting, in seconds."""
+    nodes = {name: ms / 1000 for name, ms in zip(reading.names, reading.ttl_ms, strict=True) if ms != MISSING}
+    endless = [shown(shown_id(name)) for name, left in nodes.items() if left < 0]
+    longest = max(nodes, key=nodes.__getitem__, default=b"")
+    if nodes and nodes[longest] > ttl + _SLACK:
+        left = duration(math.ceil(nodes[longest]))
         yield Finding(
-            f"The heartbeat of node {shown(shown_id(name))} lives for {duration(math.ceil(longest))} more, longer than"
-            f" --heartbeat.ttl ({duration(heartbeat.ttl)}).",
+            f"The heartbeat of node {shown(shown_id(longest))} lives for {left} more, longer than --heartbeat.ttl"
+            f" ({duration(ttl)}).",
             "Ages are wrong, and after a fault of Redis living nodes can be called offline.",
-            remedy,
+            "Set --heartbeat.ttl to the TTL that the nodes give to their heartbeats.",
             must=True,
         )
-    elif len(living) >= _ENOUGH and longest < _TOO_SHORT * heartbeat.ttl:
-        ends = duration(math.ceil(longest))
-        fact = f"No heartbeat lives for more than {ends}, and --heartbeat.ttl is {duration(heartbeat.ttl)}."
-        yield Finding(fact, "After a fault of Redis deaths are found late.", remedy)
-    if endless := [name for name, ms in zip(reading.names, reading.ttl_ms, strict=True) if ms == NO_EXPIRY]:
-        fact = f"{_some(endless)} never expires."
-        yield Finding(fact, "It proves no life, so its node is offline.", "The node must write it with SETEX.")
-    ahead, unreadable = _written(reading, heartbeat)
-    if unreadable:
-        yield Finding(
-            f"{_some(unreadable)} is no time in ISO 8601.",
-            "The time of the last beat is unknown.",
-            "The node must write a time such as 2026-01-06T12:30:45.123456+00:00.",
-        )
-    if wrong := [name for name, (off, _) in ahead.items() if abs(off) > TOLERANCE]:
-        off, naive = ahead[wrong[0]]
-        zone = naive and abs(off - round(off / _ZONE_STEP) * _ZONE_STEP) <= TOLERANCE
-        fact = f"{_some(wrong)} has a time that is {duration(abs(off))} {'ahead' if off > 0 else 'behind'}"
-        named = f": it names no offset and is read in --heartbeat.timezone ({heartbeat.timezone})" if zone else ""
-        yield Finding(
-            f"{fact}{named}.",
-            "The times of last beats are wrong. Ages and alerts come from the TTL and are right.",
-            "Set --heartbeat.timezone to the nodes' time zone, such as Asia/Shanghai."
-            if zone
-            else "See the clock of the node, and --heartbeat.timezone.",
-            must=zone,
-        )
-
-
-def _written(reading: Reading, heartbeat: Heartbeat) -> tuple[dict[bytes, tuple[float, bool]], list[bytes]]:
-    """Return for each living heartbeat by how many seconds it is ahead and whether it names no offset; and no times."""
-    ahead, unreadable = {}, []
-    for name, ms, text in zip(reading.names, reading.ttl_ms, reading.beats, strict=True):
-        if 0 < ms / 1000 <= heartbeat.ttl + _SLACK:
-            try:
-                written = datetime.fromisoformat((text or b"").decode("ascii"))
-                zoned = written if written.tzinfo else written.replace(tzinfo=heartbeat.timezone)
-                expected = reading.wall - heartbeat.ttl + ms / 1000
-                ahead[name] = zoned.timestamp() - expected, written.tzinfo is None
-            except (ValueError, OverflowError):
-                unreadable.append(name)
-    return ahead, unreadable
-
-
-def _some(names: Sequence[bytes]) -> str:
-    """Return ``The heartbeat of node a``, with how many others it stands for."""
-    others = len(names) - 1
-    more = f" (and of {others} more {'nodes' if others > 1 else 'node'})" if others else ""
-    return f"The heartbeat of node {shown(shown_id(names[0]))}{more}"
+    if endless:
+        fact = f"The heartbeats of {_count(len(endless), 'node')} never expire, such as that of {endless[0]}."
+        yield Finding(fact, "They prove no life, so these nodes are offline.", "A node must write it with SETEX.")
 
 
 def _count(number: int, one: str, many: str = "") -> str:

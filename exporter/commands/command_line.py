@@ -78,18 +78,10 @@ def say(text: str, *, indent: int = 0, file: TextIO | None = None) -> None:
         indent: How many spaces the line begins with.
         file: Where to print; None for standard output.
     """
-    output = file or sys.stdout
+    output, start = file or sys.stdout, " " * indent
     width = shutil.get_terminal_size().columns if output.isatty() else sys.maxsize
-    start = " " * indent
-    lines = textwrap.wrap(
-        text,
-        width,
-        initial_indent=start,
-        subsequent_indent=f"{start}  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    print("\n".join(lines), file=output)
+    words = textwrap.TextWrapper(width, start, f"{start}  ", break_long_words=False, break_on_hyphens=False)
+    print("\n".join(words.wrap(text)), file=output)
 
 
 def nowhere() -> TextIO:

@@ -54,7 +54,7 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
     clock = Clock(FAST if arguments.fast else 1.0)
     terminal, embedded = Terminal(clock), "url" not in settings.redis.given
     async with AsyncExitStack() as parts:
-        programs = parts.enter_context(Programs(arguments.logs))
+        programs = parts.enter_context(Programs())
         redis_url = await start_valkey(programs) if embedded else ""
         alertmanager = pages = metrics = ""
         if arguments.stack:
@@ -82,7 +82,7 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
             prometheus = await start_prometheus(programs, metrics, alertmanager, clock.speed)
             places |= {"Prometheus": f"{prometheus}/alerts", "Alertmanager": f"{alertmanager}/#/alerts", "pages": pages}
         if embedded or arguments.stack:
-            places["logs"] = str(programs.logs)
+            places["logs"] = str(programs.folder)
         terminal.say(f"ginkgo-exporter demo: {arguments.nodes} simulated nodes\n")
         terminal.say("\n".join(f"  {name:12}  {place}" for name, place in places.items()))
         told = {_PROGRAMME: True, _FAST: arguments.fast, _OTHER_REDIS: not embedded, _STACK: arguments.stack}

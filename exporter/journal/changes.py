@@ -22,8 +22,6 @@ STALLED_AFTER: Final = 120.0
 """Seconds without a look at the plan after which the scheduler is stalled, as for GinkgoSchedulerStalled."""
 MOST_TEXT: Final = 200
 """Characters of a heartbeat that are kept as evidence."""
-MOST_ARRIVALS: Final = 100
-"""Most new nodes at one moment that get evidence of their own. At a start all nodes are new."""
 _MOST_NODES: Final = 10
 _DEAD: Final = (State.OFFLINE, State.FORGOTTEN)
 _GOOD: Final = ("answers", "takes writes again")
@@ -52,7 +50,7 @@ def judged(changes: Sequence[Change], unix: Unix, answered: float, alive: Collec
         answered: When Redis answered last, in monotonic seconds: a gap that reaches until then lasts.
         alive: The nodes that are known to be alive: that an exporter sees them after its start is no change.
     """
-    many, groups, subjects = len(changes) > MOST_ARRIVALS, dict[object, Group](), set[tuple[Kind, bytes]]()
+    groups, subjects = dict[object, Group](), set[tuple[Kind, bytes]]()
     for change in changes:
         kind, before, seen = EventKind(change.kind.value), change.before and str(change.before), change.evidence
         name = REDIS if change.kind is Kind.REDIS else shown_id(change.name)
@@ -68,7 +66,7 @@ def judged(changes: Sequence[Change], unix: Unix, answered: float, alive: Collec
             common = _of_redis(change, unix) if name is REDIS else _of_node(change, unix, answered)
             groups[like] = kind, before, str(change.after), {}, common, change.at
         rows, common = groups[like][3:5]
-        rows[name] = _own(change, unix) if kind is EventKind.NODE and not (arrived and many) else {}
+        rows[name] = _own(change, unix) if kind is EventKind.NODE and not arrived else {}
         if change.loss and change.after == State.OFFLINE:
             lost = groups.setdefault(change.loss, (EventKind.MASS_LOSS, None, LOST, {}, common, change.at))
             lost[3][name] = {}
@@ -129,7 +127,7 @@ def read(
     """
     ledger, old = account.ledger, before.abnormal if before else {}
     changed: dict[bytes, str | None] = {name: each.state.value for name, each in old.items()}
-    changed |= {name.encode(): each.state for name, each in known.items()}
+    changed |= {name.encode(): state for name, (state, _) in known.items()}
     if before and before.plan is not ledger.plan:
         names = (before.plan.keys() ^ ledger.plan.keys()) - old.keys()
         changed |= {name: PortfolioState.TRADED.value if name in before.plan else None for name in names}

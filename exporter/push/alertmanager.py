@@ -27,8 +27,6 @@ BATCH: Final = 256
 """Largest number of alerts in one post."""
 TOLERANCE: Final = 60.0
 """Largest difference of two clocks that agree, in seconds."""
-SANE_YEARS: Final = range(2020, 2100)
-"""Years that a clock may show: a machine without a battery starts in 1970, and nothing ends in 9999."""
 _SET: Final = 1.0
 """Largest drift of our clock from the monotonic clock since the last answer, in seconds: more shows a clock change."""
 
@@ -198,7 +196,7 @@ class Alertmanager:
         for alert in new:
             if alert.exact:
                 self._delay.observe(self.last_accepted - alert.since)
-        self._tell(new, None, "taken", {"alertmanager": self.url, "answer": "HTTP 200"})
+        self._tell(new, None, "taken", {"alertmanager": self.url})
         self._taken.update((alert.key, (alert, self.last_accepted)) for alert in alerts)
         self._forget(ended)
         return True
@@ -248,7 +246,6 @@ class Clocks:
     - If they do not agree, or there is no readable ``Date``, ``endsAt`` is left out.
       Alertmanager then sets it by its own clock, ``resolve_timeout`` (5 min by default) after
       the last post.
-    - A clock that shows a year outside of ``SANE_YEARS`` is not used at all.
 
     One case remains: two clocks that agree and are both wrong, such as those of an exporter and
     a proxy on the same machine. An alert is lost if both are behind by ``Pace.lasts``.
@@ -309,40 +306,36 @@ class Clocks:
         return self._ours_then is None or abs(self._ours() - self._ours_then) > _SET
 
     def firing(self, starts: float, ends: float) -> dict[str, str]:
-        """Return ``startsAt`` and ``endsAt`` of an alert that lasts, without a time that no clock can give."""
-        clocks = self._sane()
-        times = {"startsAt": _rfc3339(starts + min(clocks))} if clocks else {}
+        """Return ``startsAt`` and, if the two clocks agree, ``endsAt`` of an alert that lasts."""
+        clocks = self._usable()
+        times = {"startsAt": _rfc3339(starts + min(clocks))}
         if len(clocks) > 1 and not self.problem:
             times["endsAt"] = _rfc3339(ends + max(clocks))
         return times
 
     def ended(self, starts: float, now: float) -> dict[str, str]:
         """Return ``startsAt`` and ``endsAt`` of an alert that is over: both are in the past by every clock."""
-        clock = min(self._sane(), default=0.0)
+        clock = min(self._usable())
         return {"startsAt": _rfc3339(starts + clock), "endsAt": _rfc3339(now + clock)}
 
     def _ours(self) -> float:
         return self._unix() - self._monotonic()
 
-    def _sane(self) -> list[float]:
+    def _usable(self) -> list[float]:
         """Return the usable clocks, each less the monotonic one."""
         known = self.offset is not None and not self.doubtful
-        clocks = [self._ours(), self._date] if known else [self._ours()]
-        now = self._monotonic()
-        return [clock for clock in clocks if _EARLIEST <= clock + now < _LATEST]
+        return [self._ours(), self._date] if known else [self._ours()]
 
 
 def _parsed(date: str | None) -> float | None:
+    """Return the Unix time of a ``Date``; None if it is no date, or one before 1970."""
     try:
         moment = parsedate_to_datetime(date or "")
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        unix = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
+    return unix if unix >= 0 else None
 
 
 def _rfc3339(unix: float) -> str:
     return datetime.fromtimestamp(unix, UTC).isoformat(timespec="milliseconds")
-
-
-_EARLIEST: Final = datetime(SANE_YEARS.start, 1, 1, tzinfo=UTC).timestamp()
-_LATEST: Final = datetime(SANE_YEARS.stop, 1, 1, tzinfo=UTC).timestamp()

@@ -161,11 +161,12 @@ def test_reasons_say_what_holds_for_all_subjects_or_for_the_one_that_is_asked_ab
     )
     assert reasons(dead) == [
         "The reason: its heartbeat ended.",
-        "The node had no heartbeat, and its last one was to end at 2026-01-06 12:30:45 UTC.",
+        "The node had no heartbeat.",
+        "Its last heartbeat was to end at 2026-01-06 12:30:45 UTC.",
         'The last heartbeat said "2026".',
         "Its metrics hash was there.",
         "It is offline since 2026-01-06 12:30:45 UTC.",
-        "Redis's last fault was: another run, from 2026-01-06 12:30:45 UTC and it lasted.",
+        "Redis's last fault was: another run, from 2026-01-06 12:30:45 UTC until now.",
     ]
     assert "Redis had no fault that may explain it." in reasons(event(1, "a", "b", evidence={"because": "x"}))
 
