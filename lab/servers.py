@@ -2,7 +2,6 @@
 
 import atexit
 import http.client
-import os
 import shutil
 import signal
 import socket
@@ -120,10 +119,6 @@ class Process:
         except OSError:
             return 0
         return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), 0)
-
-    def count(self, what: str) -> int:
-        """Return the number of its descriptors (``fd``) or threads (``task``)."""
-        return len(os.listdir(f"/proc/{self.pid}/{what}"))  # noqa: PTH208 - it is asked for often
 
 
 class RedisServer:

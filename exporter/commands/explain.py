@@ -3,29 +3,26 @@
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import quote
 
 from exporter.bundled import alert_severities
 from exporter.commands.asking import NODES, PORTFOLIOS, RedisItself, RunningExporter, asking
 from exporter.commands.command_line import Finding, say
 from exporter.errors import ExporterError, SettingsError, SourceError
 from exporter.escaping import printable_json
-from exporter.journal.event import Event, EventKind, Query, event_of, page_of, parse_time
-from exporter.journal.file import read_back
-from exporter.journal.sentences import REASONS, at, headline, kinds_behind, reasons, shown, undecided
+from exporter.journal import now
+from exporter.journal.event import Event, EventKind, Query, event_of, parse_time
+from exporter.journal.sentences import at, headline, kinds_behind, reasons, shown
+from exporter.liveness import State
+from exporter.portfolios.ledger import PortfolioState
 from exporter.settings import Settings
-from exporter.snapshot.rows import COLUMNS, Row, age, count
+from exporter.snapshot.rows import Row
 
 _MOST: Final = 50
 """Events that are told."""
 _BEFORE: Final = 300.0
 """Seconds before the last change of which Redis's and the exporter's own events are told too."""
 _AROUND: Final = frozenset((EventKind.REDIS, EventKind.EXPORTER, EventKind.SCHEDULER))
-_OFFLINE_FOR: Final = next(column for column in COLUMNS if column.name == "since")
-_NAMED: Final = 5
-"""Portfolios that a sentence names."""
 _MEMBER: Final = "No page of its own: GinkgoMassHeartbeatLoss pages once for all members of its mass loss."
 _NO_PAGE: Final = {
     "online": "No page: it is online.",
@@ -70,7 +67,7 @@ class Explanation(NamedTuple):
 
     kind: str
     subject: str
-    known: Sequence[Finding]
+    known: Finding
     events: Sequence[Event]
     page: Sequence[str] = ()
 
@@ -88,13 +85,13 @@ class Explanation(NamedTuple):
             | {"sentences": self.told(event)}
             for event in self.events
         ]
-        known = [sentence for finding in self.known for sentence in finding[:3] if sentence]
+        known = self.known.sentences
         return {"kind": self.kind, "subject": self.subject, "known": known, "page": list(self.page), "events": events}
 
     def say(self) -> None:
         """Print the explanation for people."""
-        for finding in self.known:
-            say(str(finding))
+        for sentence in self.known.sentences:
+            say(sentence)
         say("")
         say("What was seen, the oldest first:" if self.events else "No event is known of it.")
         for event in self.events:
@@ -121,33 +118,13 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         moment = options["at"] and parse_time(options["at"])
     except ValueError as error:
         raise SettingsError(f"--at: {error}") from None
-    given = "file" in settings.journal.given and "journal.file" in options
-    if given and options["exporter.url"]:
-        raise SettingsError("--journal.file: the facts come from a file or from --exporter.url; give one of them")
-    if given and settings.journal.file:
-        explanation = explained(_of_journal(settings.journal.file), options["subject"], moment)
-    else:
-        with asking(settings, options["exporter.url"]) as source:
-            explanation = explained(_of_source(source), options["subject"], moment)
+    with asking(settings, options["exporter.url"]) as source:
+        explanation = explained(_of_source(source), options["subject"], moment)
     if options["output"] == "json":
         print(printable_json(explanation.to_json()))  # noqa: T201
     else:
         explanation.say()
     return 0
-
-
-def _of_journal(path: Path) -> Facts:
-    try:
-        path.stat()  # ``read_back`` takes a missing file for an empty one
-        events = read_back(path).events
-    except OSError as error:
-        raise ExporterError(f"--journal.file: {path}: {error.strerror or error}") from None
-    trouble = "This is a journal: it tells what was seen, and not what is now."
-
-    def search(query: Query, limit: int) -> Sequence[Event]:
-        return page_of(filter(query.accepts, reversed(events)), limit).events
-
-    return Facts(f"the journal {path}", trouble, {}, search)
 
 
 def _of_source(source: RunningExporter | RedisItself) -> Facts:
@@ -196,7 +173,7 @@ def explained(facts: Facts, subject: str | None, moment: float | None) -> Explan
         known = Finding(
             f"These are the last events that {facts.place} knows{limit}.", _money(facts, moment), facts.trouble
         )
-        return Explanation("all", "", [known], facts.events(until=moment))
+        return Explanation("all", "", known, facts.events(until=moment))
     names = {kind: set(facts.rows.get(kind, ())) for kind in (EventKind.NODE, EventKind.PORTFOLIO)}
     for event in facts.events(1000, kinds=frozenset(names)):
         names[event.kind].update(event.subjects)
@@ -229,7 +206,7 @@ def _of_subject(facts: Facts, kind: EventKind, subject: str, moment: float | Non
     else:
         known = Finding(f"No change of {kind} {shown(subject)} is known.", facts.trouble)
     page = _page(facts, subject, state, own, moment) if kind is EventKind.NODE and last else ()
-    return Explanation(kind.value, subject, [known], _with_surroundings(facts, own, moment), page)
+    return Explanation(kind.value, subject, known, _with_surroundings(facts, own, moment), page)
 
 
 def _of_alert(facts: Facts, alert: str, moment: float | None) -> Explanation:
@@ -238,68 +215,33 @@ def _of_alert(facts: Facts, alert: str, moment: float | None) -> Explanation:
     fact = f"This exporter has posted no alert {shown(alert)}. {_pushes_to(facts, moment)}".strip()
     if own:
         fact = f"The last that is known of the alert {shown(alert)}, at {at(own[-1].time)}: {headline(own[-1])}"
-    return Explanation("alert", alert, [Finding(fact, _money(facts, moment), _runbook(facts, alert))], events)
+    return Explanation("alert", alert, Finding(fact, _money(facts, moment), _runbook(facts, alert)), events)
 
 
 def _node_now(facts: Facts, row: Row) -> Finding:
     """Return what is known of a node now: its state, the money at risk, and what to do."""
-    name, state = row["node_id"], row["state"]
-    fact = f"Node {shown(name)} is {state}."
-    if state == "undecided":
-        fact = undecided([row])[0]
-    elif row["offline_since"] is not None:
-        fact = f"Node {shown(name)} is offline for {_OFFLINE_FOR.text(row)}."
-    elif row["heartbeat_age_seconds"] is not None:
-        fact += f" Its last heartbeat was {age(row['heartbeat_age_seconds'])}."
-    said = [
-        f"It {what} {count(row[f'{key}_recently'])} {things} since {at(row[f'{key}_since'])}."
-        for key, what, things in (("dropped", "dropped", "events"), ("backpressure", "pushed back", "times"))
-        if row.get(f"{key}_recently")
-    ]
-    own = [
-        each
-        for each in facts.rows[EventKind.PORTFOLIO].values()
-        if name in (each["planned_node"], *each["listed_nodes"])
-    ]
-    said.append(_untraded(own) or ("" if state == "online" else "No portfolio of it is untraded."))
-    if row.get("dropped_recently"):
-        return Finding(fact, " ".join(said).strip(), _runbook(facts, "GinkgoEventsDropped", name))
-    remedy = "" if state == "online" else _runbook(facts, "GinkgoNodeOffline", name)
-    return Finding(fact, " ".join(said).strip(), remedy)
+    fact, *others = now.of_node(row, facts.rows[EventKind.PORTFOLIO].values())
+    alert = "GinkgoEventsDropped" if row.get("dropped_recently") else "GinkgoNodeOffline"
+    calm = row["state"] == State.ONLINE and not row.get("dropped_recently")
+    return Finding(fact, " ".join(others), "" if calm else _runbook(facts, alert))
 
 
 def _portfolio_now(facts: Facts, row: Row) -> Finding:
     """Return what is known of a portfolio now."""
-    reason = f": {REASONS.get(row['reason'], shown(row['reason']))}" if row["reason"] else ""
-    since = f" It is so since {at(row['since'])}." if row["since"] is not None else ""
-    fact = f"Portfolio {shown(row['portfolio_id'])} is {row['state']}{reason}.{since}"
-    remedy = _runbook(facts, "GinkgoPortfoliosUntraded") if row["state"] == "untraded" else ""
-    return Finding(fact, _untraded([row]), remedy)
-
-
-def _untraded(rows: Sequence[Row]) -> str:
-    """Return which of some portfolios nobody trades, and their open positions; empty if all are traded."""
-    some = [row for row in rows if row["state"] == "untraded"]
-    if not some:
-        return ""
-    positions = [row["positions"] for row in some]
-    known = "an unknown number of" if None in positions else count(sum(positions))
-    names = ", ".join(shown(row["portfolio_id"]) for row in some[:_NAMED])
-    more = f" and {len(some) - _NAMED} more" if len(some) > _NAMED else ""
-    subject = "1 portfolio" if len(some) == 1 else f"{len(some)} portfolios"
-    return f"Nobody trades {subject} with {known} open positions: {names}{more}."
+    remedy = _runbook(facts, "GinkgoPortfoliosUntraded") if row["state"] == PortfolioState.UNTRADED else ""
+    return Finding(now.of_portfolio(row), "", remedy)
 
 
 def _money(facts: Facts, moment: float | None) -> str:
     if moment is not None or EventKind.PORTFOLIO not in facts.rows:
         return ""
-    return _untraded(list(facts.rows[EventKind.PORTFOLIO].values())) or "No portfolio is untraded now."
+    return (
+        " ".join(now.of_portfolios(list(facts.rows[EventKind.PORTFOLIO].values()))) or "No portfolio is untraded now."
+    )
 
 
-def _runbook(facts: Facts, alert: str, node: str = "") -> str:
-    if not facts.url:
-        return f"See the runbook of {alert}."
-    return f"What to do: {facts.url}/{alert}" + (f"?node_id={quote(node, safe='')}" if node else "")
+def _runbook(facts: Facts, alert: str) -> str:
+    return f"What to do: {facts.url}/{alert}" if facts.url else f"See the runbook of {alert}."
 
 
 def _with_surroundings(facts: Facts, own: Sequence[Event], moment: float | None) -> Sequence[Event]:

@@ -128,7 +128,7 @@ _HEADLINES: Final[Mapping[tuple[str, str | None, str], str]] = {
     ("portfolio", "*", "*"): "{names} {be} {after}; {was} {before} before.",
     ("portfolio", None, "*"): "{names} {be} {after}.",
     ("mass_loss", "*", "over"): "The mass loss that is named {first} is over.",
-    ("mass_loss", None, "*"): "Mass loss: {names} lost together.",
+    ("mass_loss", None, "*"): "Nodes were lost together: the mass loss is named {first}.",
     ("redis", "*", "cannot be read"): "Redis cannot be read.",
     ("redis", "*", "answers"): "Redis answers again.",
     ("redis", "*", "takes writes again"): "Redis takes writes again.",
@@ -174,7 +174,7 @@ def _word(key: str, value: object) -> str:
     return ", ".join(map(shown, value)) if isinstance(value, list) else REASONS.get(str(value), shown(value))
 
 
-_TIMES: Final = ("deadline", "offline_since", "fault_since", "fault_until", "since", "starts_at")
+_TIMES: Final = ("deadline", "offline_since", "fault_since", "fault_until", "since")
 _SAID: Final[Mapping[str, str]] = {
     "because": "The reason{each}: {because}.",
     "heartbeat_ttl_seconds=-1": "The heartbeat had no expiry (PTTL -1), so it proves no life.",
@@ -184,7 +184,7 @@ _SAID: Final[Mapping[str, str]] = {
     "hash=True": "Its metrics hash was there.",
     "hash=False": "Its metrics hash was missing.",
     "offline_since": "It is offline since {offline_since}{exact}.",
-    "mass_loss=True": "It is a member of a mass loss, so it has no page of its own.",
+    "loss": "It is a member of the mass loss {loss}, so it has no page of its own.",
     "fault": "Redis's last fault was: {fault}, from {fault_since} until {fault_until}.",
     "reason": "The reason: {reason}.",
     "node": "The plan gives it to node {node}.",
@@ -194,7 +194,6 @@ _SAID: Final[Mapping[str, str]] = {
     "idle_seconds": "It looked at the plan {idle_seconds} s before.",
     "error": "The error: {error}.",
     "since": "It began at {since}.",
-    "starts_at": "It was posted as firing since {starts_at}.",
     "redis_run_id": "Redis's run: {redis_run_id}, a {redis_role}.",
     "resolved=True": "Its end was posted.",
     "previous_run": "Its previous run {previous_run}.",

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from itertools import groupby
 from threading import Event, Thread
 from typing import Any, Final, NamedTuple
 
@@ -107,12 +106,9 @@ class Alertmanager:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, and a post that is under way."""
+        """Post nothing more. A post that is under way goes on; it does not keep the process from ending."""
         self._closed.set()
         self._wake.set()
-        self._transport.close()
-        if self._thread.is_alive():
-            self._thread.join(timeout=1.0)  # it may hang in a name server; then it ends with the process
 
     def show(self, alerts: Mapping[Key, Alert]) -> None:
         """Take the alerts that last now, in place of all earlier ones. To be called from any thread."""
@@ -219,13 +215,10 @@ class Alertmanager:
 
     def _tell(self, alerts: Sequence[Alert], before: str | None, after: str, evidence: Mapping[str, Any]) -> None:
         """Tell the journal of alerts: an event for those of each name, about the alert and its nodes."""
-        for name, some in groupby(sorted(alerts), key=lambda alert: alert.name):
-            starts = {alert.subject: round(self._journal.unix(alert.starts), 3) for alert in some}
-            rows = {name: min(starts.values())} | {subject: at for subject, at in starts.items() if subject}
-            common = {**evidence, "alertname": name}
-            self._journal.add(
-                EventKind.PUSH, before, after, {subject: {"starts_at": at} for subject, at in rows.items()}, common
-            )
+        for name in dict.fromkeys(alert.name for alert in alerts):
+            subjects = [name, *(alert.subject for alert in alerts if alert.name == name and alert.subject)]
+            rows = {subject: {"alertname": name, **evidence} for subject in subjects}
+            self._journal.add(EventKind.PUSH, before, after, rows)
 
     def _body(self, alert: Alert, times: Mapping[str, str]) -> dict[str, Any]:
         return {"labels": self._texts.labels(alert), "annotations": self._texts.annotations(alert), **times}
