@@ -221,7 +221,7 @@ def _check_alertmanager(url: str, config: HttpConfig, settings: Settings, *, pag
             return False
         say(f"{subject}: it took the alert {TEST_PAGE}, test_id {alert['labels']['test_id']}: the phone must ring now")
     if not own.sole_writer and (posted := transport.get(_ALERTS)) is not None:
-        good = _told(subject, _compared(_label_sets(posted), own))
+        good = _told(subject, _compared(posted, own))
     return good
 
 
@@ -242,16 +242,17 @@ def test_page(settings: Settings, times: Mapping[str, str]) -> dict[str, Any]:
     return {"labels": labels, "annotations": annotations, **times}
 
 
-def _label_sets(body: bytes) -> list[Mapping[str, str]]:
-    """Return the labels of the alerts in an answer; nothing of an answer that is no list of alerts."""
+def _compared(body: bytes, settings: Alertmanager) -> Iterator[Finding]:
+    """Yield the labels that Prometheus adds to all of its alerts there, and that pushed alerts do not have.
+
+    Args:
+        body: The answer of Alertmanager with the alerts that Prometheus always posts.
+        settings: The labels of pushed alerts.
+    """
     try:
-        return [dict(alert["labels"]) for alert in json.loads(body)]
-    except (ValueError, TypeError, KeyError):
-        return []
-
-
-def _compared(watchdogs: Iterable[Mapping[str, str]], settings: Alertmanager) -> Iterator[Finding]:
-    """Yield the labels that Prometheus adds to all of its alerts there, and that pushed alerts do not have."""
+        watchdogs = [dict(alert["labels"]) for alert in json.loads(body)]
+    except (ValueError, TypeError, KeyError):  # another Alertmanager's form
+        watchdogs = []
     try:
         rule = load_rules(settings.rules_file, (_WATCHDOG,))[_WATCHDOG]
     except SettingsError:  # a rules file needs the pushed alerts only
