@@ -157,4 +157,5 @@ class Source:
 
     def close(self) -> None:
         """Close all connections."""
+        self._plan.close()
         self._servers.close()

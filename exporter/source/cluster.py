@@ -14,6 +14,7 @@ from threading import Lock
 from typing import Any, Final
 
 import structlog
+from redis.connection import parse_url
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from exporter.errors import SourceError, SourceTimeoutError
@@ -39,7 +40,6 @@ FIRST_SHARE: Final = 0.75
 NOWHERE: Final = ""
 """The address of a slot's primary if no primary is known."""
 
-_ASK_AGAIN: Final = 1.0  # seconds
 _NOT_ASKED: Final = SourceError("not asked")
 _NO_KEYS: Final = KeyNames(b"", b"")
 _SLOTS: Final = pack(b"CLUSTER", b"SLOTS")
@@ -130,12 +130,11 @@ class Cluster:
         self._lock = Lock()  # for the attributes above and below
         self._pools: dict[str, Pool] = {}
         for url in redis.url:
-            options = {"host": "localhost", "port": 6379} | options_of(redis, url.get_secret_value())
+            options = {"host": "localhost", "port": 6379} | options_of(redis, parse_url(url.get_secret_value()))
             options.pop("db", None)
             self._pools["{host}:{port}".format_map(options)] = Pool(options)
         self._seeds = tuple(self._pools)
         self._options = self._pools[self._seeds[0]].options
-        self._ask_again_at = 0.0
 
     def addresses(self, deadline: float) -> tuple[str, ...]:
         """Return the addresses of all primaries; ask for the topology first, because primaries may have been added.
@@ -144,7 +143,7 @@ class Cluster:
             SourceError: Nobody gave the topology before the deadline in monotonic seconds.
         """
         self.know(deadline)
-        self._refresh(deadline)
+        self.refresh(deadline)
         return self.topology.addresses
 
     def know(self, deadline: float) -> None:
@@ -154,9 +153,9 @@ class Cluster:
             SourceError: No seed gave the topology before the deadline in monotonic seconds.
         """
         if not self.topology.addresses:
-            self._refresh(deadline)
+            self.refresh(deadline)
 
-    def _refresh(self, deadline: float, without: Collection[str] = ()) -> None:
+    def refresh(self, deadline: float, without: Collection[str] = ()) -> None:
         """Ask all primaries for the topology, or all seeds while no primary is known; take what most of them say.
 
         A primary that is cut off from the others answers with the topology of the past. If as many primaries give the
@@ -219,12 +218,6 @@ class Cluster:
             self._failing &= kept
         for pool in gone:
             pool.close()
-
-    def doubt(self, errors: Collection[str], deadline: float) -> None:
-        """Ask for the topology since primaries cannot be read, at most once a second."""
-        if time.monotonic() >= self._ask_again_at:
-            self._ask_again_at = time.monotonic() + _ASK_AGAIN
-            self._refresh(deadline, errors)
 
     def moved(self, address: str, deadline: float) -> None:
         """Ask the server to which keys have moved for the topology."""

@@ -4,15 +4,21 @@
 it over all servers at the same time, and follows the redirections of a cluster once.
 """
 
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from itertools import zip_longest
-from typing import Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from redis.exceptions import AskError, BusyLoadingError, ClusterDownError, MovedError
 
 from exporter.errors import SourceError, SourceTooLargeError
 from exporter.source.connection import MOST_BYTES, Pool, linked
 from exporter.source.protocol import CHUNK, commands_of, pack, plain_error
+
+if TYPE_CHECKING:
+    from exporter.source.cluster import Cluster
+    from exporter.source.server import OneServer
+
+    Servers: TypeAlias = OneServer | Cluster
 
 Until = Callable[[], float]
 """Returns until when to wait for a server, in monotonic seconds."""
@@ -23,31 +29,7 @@ _NOT_SERVED: Final = frozenset((AskError, MovedError, BusyLoadingError, ClusterD
 """The errors with which a server says that it does not serve a key now."""
 
 
-class Servers(Protocol):
-    """The servers of an installation: one server, or the primaries of a cluster. The address of a single one is ""."""
-
-    def places(self, keys: Sequence[bytes]) -> Mapping[str, Sequence[int]]:
-        """Return the positions of the keys that each server holds, by the server's address."""
-
-    def pool(self, address: str, deadline: float) -> Pool:
-        """Return the connections to a server.
-
-        Raises:
-            SourceError: The server is not known.
-        """
-
-    def limit(self, address: str, deadline: float) -> Until:
-        """Return until when a read that ends at the deadline waits for a server."""
-
-    @property
-    def silent(self) -> Collection[str]:
-        """The servers that did not answer in time when they were asked last."""
-
-    def note(self, address: str, error: SourceError | None) -> None:
-        """Hear how a server answered: without an error, or why it cannot be read."""
-
-    def moved(self, address: str, deadline: float) -> None:
-        """Hear that keys have moved to a server."""
+Exchange = Generator[list[Any], None, None]
 
 
 class Request(NamedTuple):
@@ -57,8 +39,8 @@ class Request(NamedTuple):
     replies: int
 
 
-def exchange(pool: Pool, until: Until, requests: Sequence[Request], most: int = MOST_BYTES) -> Iterator[list[Any]]:
-    """Send the first request, and return an iterator that yields the replies to each.
+def exchange(pool: Pool, until: Until, requests: Sequence[Request], most: int = MOST_BYTES) -> Exchange:
+    """Yield once when the first request is sent, and then the replies to each request.
 
     Args:
         pool: Connections to the server.
@@ -67,15 +49,9 @@ def exchange(pool: Pool, until: Until, requests: Sequence[Request], most: int = 
         most: Bytes that the replies to one request may have.
 
     Raises:
-        SourceTooLargeError: From the iterator, which has yielded all replies before: the next ones have more bytes.
+        SourceTooLargeError: The next replies have more bytes.
         SourceError: The server cannot be asked.
     """
-    replies = _exchange(pool, until, requests, most)
-    next(replies)
-    return replies
-
-
-def _exchange(pool: Pool, until: Until, requests: Sequence[Request], most: int) -> Generator[list[Any], None, None]:
     with linked(pool, until()) as link:
         link.send(requests[0].packed)
         yield []
@@ -116,7 +92,7 @@ class Question:
 
     def __init__(
         self,
-        servers: Servers,
+        servers: "Servers",
         keys: Sequence[bytes],
         request: Callable[[bytes], bytes],
         each: int,
@@ -201,10 +177,12 @@ class _Gathering:
             return iter(())
         try:
             pool = self._servers.pool(address, self._deadline)
-            return exchange(pool, until, [batch.request for batch in batches], self._most)
+            talk = exchange(pool, until, [batch.request for batch in batches], self._most)
+            next(talk)
         except SourceError as error:
             self.gathered.errors[address] = error
             return iter(())
+        return talk
 
     def _receive(self, address: str, until: Until, talk: Iterator[list[Any]], batches: list[Batch]) -> None:
         """Take all replies of a server. A request whose replies are too large is halved, for the next time too."""

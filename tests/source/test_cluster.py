@@ -119,6 +119,7 @@ def test_nodes_of_each_kind_and_large_values_are_told_apart(cluster: RunningClus
     client.set(heartbeat_key("large heartbeat"), LARGE, ex=30)
     source = open_source(cluster.settings, lambda *budget: told.append(budget))
     reader = source.reader()
+    assert read(reader, *kinds, *NODES).unread == {5, 6}, "of the first read"
     for _ in range(3):
         reading = read(reader, *kinds, *NODES)
         assert reading.without_hash == {0, 2}
@@ -282,27 +283,6 @@ def test_most_primaries_decide_on_the_map_of_slots(cluster: RunningCluster) -> N
         watched.addresses(time.monotonic() + 5)
         assert watched.topology is known
     watched.close()
-
-
-def test_nodes_of_a_primary_that_became_a_replica_are_unread_until_the_topology_is_known(tmp_path: Path) -> None:
-    with ExitStack() as stack:
-        cluster = RunningCluster(tmp_path, stack)
-        for node_id in NODES:
-            beat(cluster.client, node_id, 600)
-        source = open_source(cluster.settings)
-        stack.callback(source.close)
-        reader = source.reader()
-        before = read(reader, *NODES)
-        victim = cluster.primary_of(metrics_key(NODES[0]))
-        replica = next(port for port in cluster.servers if cluster.master_of(port) == victim)
-        with cluster.servers[replica].client() as client:
-            client.execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
-            wait_for(lambda: client.info("replication")["role"] == "master", "for the replica to take over")
-        wait_for(lambda: is_read_in_full(reader), "for the new topology")
-        after = read(reader, *NODES)
-        assert f"127.0.0.1:{victim}" in before.server.holders(NAMES[0])
-        assert f"127.0.0.1:{replica}" in after.server.holders(NAMES[0])
-        assert min(after.ttl_ms) > 0
 
 
 def test_living_node_is_never_called_dead_while_its_primary_fails_over(tmp_path: Path) -> None:
