@@ -6,7 +6,7 @@ it over all servers at the same time, and follows the redirections of a cluster 
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from redis.exceptions import AskError, BusyLoadingError, ClusterDownError, MovedError
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 Until = Callable[[], float]
 """Returns until when to wait for a server, in monotonic seconds."""
 
+T = TypeVar("T")
+
+PARTS: Final = 8
+"""Requests into which one is divided whose replies are too large."""
 NO_ERRORS: Final[Mapping[str, SourceError]] = {}
 _ASKING: Final = pack(b"ASKING")
 _NOT_SERVED: Final = frozenset((AskError, MovedError, BusyLoadingError, ClusterDownError))
@@ -108,17 +112,21 @@ class Question:
             self._batch(positions[start : start + CHUNK], asking=asking) for start in range(0, len(positions), CHUNK)
         ]
 
-    def halves(self, batch: Batch) -> list[Batch]:
-        """Return the same commands in two requests."""
-        middle = len(batch.positions) // 2
-        parts = (batch.positions[:middle], batch.positions[middle:])
-        return [self._batch(part, asking=batch.asking) for part in parts]
+    def divided(self, batch: Batch) -> list[Batch]:
+        """Return the same commands in several requests."""
+        return [self._batch(part, asking=batch.asking) for part in parts_of(batch.positions)]
 
     def _batch(self, positions: Sequence[int], *, asking: bool) -> Batch:
         requests = [self._request(self.keys[position]) for position in positions]
         if asking:  # each command needs its own ASKING
             requests = [_ASKING + command for request in requests for command in commands_of(request)]
         return Batch(Request(b"".join(requests), self.each * len(positions) * (1 + asking)), positions, asking)
+
+
+def parts_of(whole: Sequence[T]) -> list[Sequence[T]]:
+    """Divide what is too large together; few steps lead to a single key, since Redis copies a large value in each."""
+    step = -(-len(whole) // PARTS)
+    return [whole[start : start + step] for start in range(0, len(whole), step)]
 
 
 class Gathered(NamedTuple):
@@ -185,7 +193,7 @@ class _Gathering:
         return talk
 
     def _receive(self, address: str, until: Until, talk: Iterator[list[Any]], batches: list[Batch]) -> None:
-        """Take all replies of a server. A request whose replies are too large is halved, for the next time too."""
+        """Take all replies of a server. A request whose replies are too large is divided, for the next time too."""
         done = 0
         while done < len(batches):
             try:
@@ -195,7 +203,7 @@ class _Gathering:
             except SourceTooLargeError as error:
                 batch = batches[done]
                 if len(batch.positions) > 1:
-                    batches[done : done + 1] = self._question.halves(batch)
+                    batches[done : done + 1] = self._question.divided(batch)
                 else:
                     self._take(address, batch, [error] * batch.request.replies)
                     done += 1

@@ -87,6 +87,7 @@ class PlanReader:
         except SourceTooLargeError:
             self._too_large = SourceTooLargeError(f"the plan is larger than {MOST_BYTES >> 20} MiB")
             self._ask_again_at = self._clock() + ASK_AGAIN
+            log.warning("nothing is known of portfolios", reason=str(self._too_large))
             raise self._too_large from None
         plan = self.plan_of(content)
         if not looked or self._is_refused(looked[0]):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from exporter.contract import FIELDS
 from exporter.errors import SourceError, SourceTooLargeError
 from exporter.source.discovery import Spent
-from exporter.source.gather import NO_ERRORS, Gathered, Question, Request, exchange, gather
+from exporter.source.gather import NO_ERRORS, Gathered, Question, Request, exchange, gather, parts_of
 from exporter.source.names import shown_id
 from exporter.source.protocol import (
     CHUNK,
@@ -247,14 +247,12 @@ class StandaloneReader:
         return _Chunk(Request(packed, 2 * len(names) + 1), names, large)
 
     def _divide(self, position: int) -> None:
-        """Halve a request whose replies are too large; of a single node, no values are asked for any more."""
+        """Divide a request whose replies are too large; of a single node, no values are asked for any more."""
         names = self._chunks[position].names
-        middle = len(names) // 2
-        if not middle:
+        if len(names) == 1:
             self._large.add(names[0])
             self._large_names = self._large.names
-        parts = (names[:middle], names[middle:]) if middle else (names,)
-        self._chunks[position : position + 1] = map(self._chunk, parts)
+        self._chunks[position : position + 1] = map(self._chunk, parts_of(names))
 
 
 def second_look(

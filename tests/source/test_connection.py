@@ -40,7 +40,7 @@ def living(source: Source) -> list[bytes]:
 
 
 def pool_of(url: str) -> Pool:
-    return Pool(options_of(load({"redis.url": [url]}).redis, url))
+    return Pool(options_of(load({"redis.url": [url]}).redis, redis.connection.parse_url(url)))
 
 
 def test_redis_py_has_the_one_private_name_that_is_used() -> None:
