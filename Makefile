@@ -48,7 +48,7 @@ bench: $(VENV)/dev servers ## measure scrapes against the plain way, redis_expor
 soak: $(VENV)/dev servers ## run an hour of faults and check every answer and page; ARGS="--busy 2" adds two busy loops
 	$(BIN)/python -m lab soak $(ARGS)
 
-siege: $(VENV)/dev servers ## attack the exporter in many ways, and see what a scraper gets; ARGS="--only large-field --seconds 10"
+siege: $(VENV)/dev servers ## attack the exporter in many ways, and see what a scraper gets; ARGS="--only large-value --seconds 10"
 	$(BIN)/python -m lab siege $(ARGS)
 
 fuzz: $(VENV)/dev servers ## let every property test look for new examples; ARGS="--examples 100000" runs for hours

@@ -11,9 +11,10 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,7 +26,7 @@ from exporter.demo.platform import BEAT
 from lab.fakes import FakeAlertmanager
 from lab.platform import ManyNodes
 from lab.scraper import Floor, HttpScraper, timed
-from lab.servers import ROOT, Exporter, Process, RedisServer, free_port, wait_for
+from lab.servers import ROOT, Process, RedisServer, free_port, wait_for
 
 FLOOR: Final = "the floor: bytes read, not parsed"
 OURS: Final = "**ginkgo-exporter**"
@@ -60,6 +61,16 @@ class Redis(RedisServer):
         return Counter({name.removeprefix("cmdstat_"): int(each["calls"]) for name, each in statistics.items()})
 
 
+class Served(Process):
+    """A program that serves metrics on a port; Python keeps its bytecode, as an installation does."""
+
+    def __init__(self, folder: Path, port: int, *command: str | int, tree: Path = ROOT) -> None:
+        environment = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        words = [str(word) for word in command]
+        super().__init__(words, folder / "log", cwd=tree, env=environment | {"PYTHONPATH": str(tree)})
+        self.port = port
+
+
 class Stand:
     """Starts what is measured, each in a folder of its own, and stops it at the end.
 
@@ -69,75 +80,51 @@ class Stand:
     """
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self._folder, self._stack, self._count = folder, stack, 0
+        self._folder, self._stack = folder, stack
         os.sched_setaffinity(0, _CORES[1:] or _CORES)
         stack.callback(os.sched_setaffinity, 0, _CORES)
 
-    def folder(self) -> Path:
-        """Return a new folder."""
-        self._count += 1
-        folder = self._folder / str(self._count)
-        folder.mkdir()
-        return folder
+    def _new_folder(self) -> Path:
+        return Path(tempfile.mkdtemp(dir=self._folder))
 
     def redis(self, nodes: int, portfolios: int = 0, others: int = 0) -> tuple[Redis, ManyNodes]:
         """Return a Redis with nodes that have beaten, and with other keys."""
-        redis = Redis(self.folder())
+        redis = Redis(self._new_folder())
         self._stack.callback(redis.kill)
         if others:
             redis.control.execute_command("DEBUG", "POPULATE", others, "ginkgo_func_cache_", 100)
         return redis, self._stack.enter_context(ManyNodes(redis.port, nodes, portfolios))
 
-    def exporter(self, redis: Redis, *flags: str, tree: Path = ROOT) -> Exporter:
+    def _serve(self, port: int, *command: str | int, tree: Path = ROOT) -> Served:
+        program = Served(self._new_folder(), port, *command, tree=tree)
+        self._stack.callback(program.kill)
+        return program
+
+    def exporter(self, redis: Redis, *flags: str, tree: Path = ROOT) -> Served:
         """Start ginkgo-exporter from a working tree."""
-        more = ("--log.level=error", "--redis.timeout=60s", *flags)
-        program = Exporter(self.folder(), "--redis.url", redis.url, *more, cwd=tree, env=_environment(tree))
-        self._stack.callback(program.kill)
-        return program
+        port = free_port()
+        more = (f"--web.listen-address=127.0.0.1:{port}", "--log.level=error", "--redis.timeout=60s", *flags)
+        return self._serve(port, sys.executable, "-m", "exporter", f"--redis.url={redis.url}", *more, tree=tree)
 
-    def program(self, *command: str | int, port: int) -> "Program":
-        """Start another program that listens on a port."""
-        folder = self.folder()
-        program = Program([str(word) for word in command], folder / "log", cwd=ROOT, env=_environment(ROOT))
-        program.port = port
-        self._stack.callback(program.kill)
-        return program
-
-    def script(self, redis: Redis) -> "Program":
+    def script(self, redis: Redis) -> Served:
         """Start the plain script."""
         port = free_port()
-        return self.program(sys.executable, "-m", "lab.script", redis.port, port, port=port)
+        return self._serve(port, sys.executable, "-m", "lab.script", redis.port, port)
+
+    def redis_exporter(self, redis: Redis) -> Served:
+        """Start redis_exporter with a Lua script that returns the same values."""
+        port, lua = free_port(), ROOT / "lab" / "nodes.lua"
+        flags = (f"-redis.addr={redis.url}", f"-web.listen-address=127.0.0.1:{port}", f"-script={lua}")
+        more = ("-connection-timeout=600s", "-log-format=txt", "-is-tile38=false")
+        return self._serve(port, "prometheus-redis-exporter", *flags, *more, "-exclude-latency-histogram-metrics")
 
     def way(
-        self, name: str, redis: Redis, nodes: ManyNodes, program: "Served | None" = None, encoding: str = "identity"
+        self, name: str, redis: Redis, nodes: ManyNodes, program: Served | None = None, encoding: str = "identity"
     ) -> "Way":
         """Return a way to scrape; without a program the floor."""
         scraper = HttpScraper(program.port, encoding) if program else Floor(redis.port, nodes.names)
         self._stack.callback(scraper.close)
         return Way(name, scraper, redis, nodes, program)
-
-    def redis_exporter(self, redis: Redis) -> "Program":
-        """Start redis_exporter with a Lua script that returns the same values."""
-        port, lua = free_port(), ROOT / "lab" / "nodes.lua"
-        flags = (f"-redis.addr={redis.url}", f"-web.listen-address=127.0.0.1:{port}", f"-script={lua}")
-        more = ("-connection-timeout=600s", "-log-format=txt", "-is-tile38=false")
-        return self.program("prometheus-redis-exporter", *flags, *more, "-exclude-latency-histogram-metrics", port=port)
-
-
-class Program(Process):
-    """A program that serves metrics."""
-
-    port: int
-
-
-Served = Exporter | Program
-
-
-def _environment(tree: Path) -> Mapping[str, str]:
-    """Return an environment in which Python keeps bytecode, as an installation has it, and imports from a tree."""
-    return {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | {
-        "PYTHONPATH": str(tree)
-    }
 
 
 @dataclass
@@ -232,7 +219,7 @@ def scrapes(stand: Stand, nodes: int, rounds: int, others: int = 0, *, slow_ways
     yield f"\n{SCRAPERS} scrapers at once: Redis does the work of {crowd(redis, beating, exporter):g}."
 
 
-def crowd(redis: Redis, nodes: ManyNodes, exporter: Exporter) -> float:
+def crowd(redis: Redis, nodes: ManyNodes, exporter: Served) -> float:
     """Return the work of Redis for ten scrapes at once, as a multiple of the work for one.
 
     The requests are sent while the exporter is stopped, so that all ten wait when it continues.
@@ -284,6 +271,7 @@ def _start(program: Served, nodes: int) -> list[float]:
     wait_for(whole)
     ready, cpu = time.monotonic() - program.started, program.cpu_seconds
     seconds = median(timed(scraper) for _ in range(SCRAPES))
+    scraper.close()
     return [ready, cpu, seconds, (program.cpu_seconds - cpu) / SCRAPES, program.memory()]
 
 
@@ -311,7 +299,7 @@ def idle(stand: Stand, seconds: float, settle: float = SETTLE) -> Iterator[str]:
             yield f"| {title} | {sum(rates.values()):.2f} | {spent:.3%} | {each} |"
 
 
-def _pass(exporters: Sequence[tuple[Redis, ManyNodes, Exporter]], seconds: float) -> None:
+def _pass(exporters: Sequence[tuple[Redis, ManyNodes, Served]], seconds: float) -> None:
     """Let all nodes beat for some seconds."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
@@ -370,22 +358,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, folder: Path, stack: ExitStack) -> bool:
     """Print all figures, and return True."""
-    rounds, slow_ways, starts, seconds = arguments.rounds, not arguments.ours_only, STARTS, 30.0
+    rounds, starts, seconds, settle = arguments.rounds, STARTS, 30.0, SETTLE
     cases = [(1000, 0, rounds), (10_000, 0, rounds), (100_000, 0, min(rounds, 9)), (1000, 1_000_000, rounds)]
     if arguments.quick:
-        cases, starts, seconds = [(1000, 0, 3)], 1, 3.0
+        cases, starts, seconds, settle = [(1000, 0, 3)], 1, 3.0, 0.0
     if arguments.nodes:
         cases = [(count, arguments.others, rounds) for count in arguments.nodes]
     _show([machine()])
-    for number, (nodes, others, times) in enumerate(cases):
+    for nodes, others, times in cases:
         with ExitStack() as parts:
-            (folder / str(number)).mkdir()
-            _show(scrapes(Stand(folder / str(number), parts), nodes, times, others, slow_ways=slow_ways))
+            _show(scrapes(Stand(folder, parts), nodes, times, others, slow_ways=not arguments.ours_only))
     if not arguments.nodes:
-        (folder / "rest").mkdir()
-        stand = Stand(folder / "rest", stack)
+        stand = Stand(folder, stack)
         _show(footprint(stand, starts))
-        _show(idle(stand, seconds, 0.0 if arguments.quick else SETTLE))
+        _show(idle(stand, seconds, settle))
     return True
 
 

@@ -116,16 +116,6 @@ class Prometheus(_Server):
         results = answer["data"]["result"] if answer else []
         return float(results[0]["value"][1]) if results else None
 
-    def alerts(self, alertname: str = "") -> list[dict[str, Any]]:
-        """Return the alerts that fire; an empty name means any."""
-        answer = ask(self.port, "/api/v1/alerts")
-        alerts = [alert for alert in answer["data"]["alerts"] if alert["state"] == "firing"] if answer else []
-        return [alert for alert in alerts if alertname in ("", alert["labels"]["alertname"])]
-
-    def firing(self) -> set[tuple[str, str]]:
-        """Return alertname and node_id of all alerts that fire."""
-        return {(alert["labels"]["alertname"], alert["labels"].get("node_id", "")) for alert in self.alerts()}
-
 
 @dataclass(frozen=True)
 class Notice:

@@ -17,14 +17,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.contract import COUNTERS, GAUGES, LOADED_FIELD, MASS_LOST, NODE_METRICS, NUMBERS, STATUS, UP
 from exporter.demo.platform import ORPHANED
 from lab.platform import RandomNode
-from lab.truth import GRACE, HOLD, NEVER, PLAN, PROBE, TOLERANCE, TTL, Chance, Recorder, Write
+from lab.truth import GRACE, HOLD, NEVER, PLAN, TOLERANCE, TTL, USUAL_SLACK, Chance, Recorder, Write
 
 DISCOVERY: Final = 1.0
 """Seconds between two looks of the exporter for names."""
 READ_TIMEOUT: Final = 2.0
 """Seconds that the exporter gives Redis for one read."""
-FULL_SECONDS: Final = 1.0
-"""Seconds by which the uptime and the idle times that Redis reports may be too short: they come in full seconds."""
 BUSY_MACHINE: Final = 2.0
 """Additional seconds that discovery may take on a busy machine."""
 ONLINE, OFFLINE, UNDECIDED, GONE = "online", "offline", "undecided", "gone"
@@ -167,7 +165,7 @@ class Oracle:
 
     def judge(self, answer: Answer) -> Iterator[str]:
         """Yield a text for each thing that is wrong in an answer."""
-        since = answer.since
+        since = answer.since - self.chance.slack + USUAL_SLACK  # on a busy machine, it may share a read for long
         if self._unread_since is not None:
             since = max(self._unread_since, since - READ_TIMEOUT)  # it may share a read that began before
         if answer.states is None:
@@ -253,69 +251,38 @@ class Oracle:
         self._remember(answer, name, memory, state, since)
 
     def _allowed(self, answer: Answer, name: str, memory: Memory, since: float) -> set[str]:
-        """Return the states that a node may be shown in."""
-        until, slack = answer.until, self.chance.slack
-        beats = self.heartbeat(name).possible(since, until)
-        living = [beat for beat in beats if beat.value is not None]
-        allowed = set()
+        """Return the states that a node may be shown in.
+
+        A death must be true, and so must a life. Where nothing has happened for long enough, only one state is right.
+        """
+        until, heartbeat = answer.until, self.heartbeat(name)
+        beats, allowed = heartbeat.possible(since, until, values_only=True), {UNDECIDED, GONE}
+        living = [beat for beat in heartbeat.possible(since, until) if beat.value is not None]
         if since < memory.deadline + TOLERANCE or any(beat.ended + TTL >= since - TOLERANCE for beat in living):
             allowed.add(ONLINE)
-        lost = [write for write in self.heartbeat(name).possible(since - GRACE - HOLD, until) if write.lost]
-        if any(beat.value is None or beat.begun + TTL <= until + TOLERANCE for beat in beats):
-            there = any(self.hash(name).values(since, until))
-            if there or lost or memory.offline_at is not None:
-                allowed |= self._without_beat(answer, name, memory, since)
-            if not all(self.hash(name).values(since, until)) or self._may_be_forgotten(name, memory, since, until):
-                allowed.add(GONE)
-        looked = DISCOVERY + BUSY_MACHINE + slack
-        appeared = max(
-            self._appeared(name), self._started, *(f.until for f in self.chance.faults if f.since <= until), 0
-        )
-        if not memory.alive and memory.offline_at is None and since < appeared + looked:
-            allowed.add(GONE)
-        return allowed
-
-    def _may_be_forgotten(self, name: str, memory: Memory, since: float, until: float) -> bool:
-        """Return whether the work of a dead node has moved: then it is forgotten, if it is new or lost with others."""
-        if memory.alive and not memory.member:
-            return False
-        lists = [json.loads((fields or {}).get(LOADED_FIELD, "[]")) for fields in self.hash(name).values(since, until)]
-        plans = self.recorder.keys[PLAN].values(since - GRACE, until)
-        return any(lists) and any(name not in (plan or {}).values() for plan in plans)
-
-    def _appeared(self, name: str) -> float:
-        """Return when the node's heartbeat last appeared."""
-        writes = tuple(self.heartbeat(name).writes)
-        pairs = pairwise(writes)
-        return max((after.ended for before, after in pairs if before.value is None and after.value), default=0.0)
-
-    def _without_beat(self, answer: Answer, name: str, memory: Memory, since: float) -> set[str]:
-        """Return the states allowed for a node without heartbeat that has a hash, or whose keys were lost."""
-        allowed, until, chance = set(), answer.until, self.chance
-        beats = self.heartbeat(name).possible(since, until, values_only=True)
-        known = memory.alive
-        if memory.offline_at is not None:
-            allowed.add(OFFLINE)  # it stays offline unless the exporter saw a beat
-            if all(beat.begun < memory.offline_at for beat in beats):
-                return allowed
         last = memory.states[-1][0] if memory.states else since
-        if self.may_be_offline(name, min(since, last), until) or not known:
+        stays = memory.offline_at is not None and all(beat.begun < memory.offline_at for beat in beats)
+        if stays or not memory.alive or self.may_be_offline(name, min(since, last), until):
             allowed.add(OFFLINE)
-        hung = [f.until for f in chance.faults if not f.readable and f.since <= since]
-        for beat in beats:
-            limit = GRACE if chance.troubled(beat.begun, since) else TTL
-            if chance.least(beat.ended, since) < limit + HOLD + chance.slack:
-                allowed.add(UNDECIDED)
-        # One that the exporter has never seen alive waits for as long after any fault that a new process may hear of,
-        # and a new process takes earlier refusals for present ones.
-        waits = GRACE + HOLD + FULL_SECONDS + DISCOVERY + BUSY_MACHINE + chance.slack
-        refused = bool(self.recorder.refused) and since < self._started + waits
-        if not known and (refused or chance.troubled(since - waits, since)):
-            allowed.add(UNDECIDED)
-        # A hang hides a death. The exporter sees it when the hang ends, and may hold it back from then on.
-        if hung and since < max(hung) + HOLD + PROBE + chance.slack:
-            allowed.add(UNDECIDED)
-        return allowed
+        quiet_since = since - GRACE - HOLD - DISCOVERY - BUSY_MACHINE - self.chance.slack
+        if quiet_since < self._started or self.chance.troubled(quiet_since, until):
+            return allowed
+        written = heartbeat.possible(quiet_since, until)
+        hashes = self.hash(name).values(quiet_since, until)
+        if any(write.lost for write in heartbeat.writes):
+            return allowed
+        if all(write.value for write in written) and all(hashes):
+            beating = all(after.begun - before.ended < TTL for after, before in pairwise(written))
+            if beating and written[0].begun + TTL > until:
+                return allowed & {ONLINE}
+            if len(written) == 1 and written[0].ended + TTL < quiet_since:
+                return allowed & ({OFFLINE, GONE} if self._may_be_forgotten(name, memory, quiet_since) else {OFFLINE})
+        return allowed & {GONE} if len(written) == 1 and not any(hashes) else allowed
+
+    def _may_be_forgotten(self, name: str, memory: Memory, since: float) -> bool:
+        """Return whether the work of a dead node has moved: then it is forgotten, if it is new or lost with others."""
+        plans = self.recorder.keys[PLAN].values(since, math.inf)
+        return (memory.member or not memory.alive) and any(name not in (plan or {}).values() for plan in plans)
 
     def _judge_values(
         self, answer: Answer, name: str, state: str, values: Mapping[str, Any], since: float

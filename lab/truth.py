@@ -30,6 +30,8 @@ PROBE: Final = 0.25
 """Seconds between two looks of the exporter at Redis."""
 TOLERANCE: Final = 0.05
 """Seconds by which Redis's clock may differ from ours: it is cached, and in milliseconds."""
+USUAL_SLACK: Final = 0.3
+"""Seconds that the exporter may need to notice a change on a machine that is idle."""
 PLAN: Final = "schedule:plan"
 _REFUSALS: Final = ("MISCONF", "NOREPLICAS", "command not allowed when used memory")
 """The first words of errors by which Redis refuses writes; redis-py removes ``OOM``."""
@@ -233,7 +235,7 @@ class Lateness:
     def slack(self) -> float:
         """Seconds that the exporter, with its several threads and steps, may need longer than on an idle machine."""
         since = time.monotonic() - 15
-        return 0.3 + 3 * max((late for at, late in tuple(self._late) if at > since), default=0.0)
+        return USUAL_SLACK + 3 * max((late for at, late in tuple(self._late) if at > since), default=0.0)
 
     def _measure(self) -> None:
         step = 0.02
@@ -269,7 +271,7 @@ class Chance:
     @property
     def slack(self) -> float:
         """Seconds that the exporter may need to notice a change."""
-        return self._lateness.slack if self._lateness else 0.0
+        return self._lateness.slack if self._lateness else USUAL_SLACK
 
     def least(self, since: float, until: float) -> float:
         """Return the seconds of chance that there were at least."""

@@ -7,26 +7,21 @@ import math
 import secrets
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote
-
-from redis import RedisError
 
 from exporter.commands.command_line import ExitCode, Finding, say
 from exporter.errors import SettingsError, SourceError
 from exporter.journal.sentences import shown
 from exporter.push.alertmanager import Clocks
-from exporter.push.alerts import PUSHED, Rule, load_rules
+from exporter.push.alerts import PUSHED, load_rules
 from exporter.push.transport import HttpConfig, Transport
-from exporter.settings import Alertmanager, Heartbeat, Settings, unknown_variables
+from exporter.settings import Alertmanager, Settings, unknown_variables
 from exporter.snapshot.rows import duration
-from exporter.snapshot.values import TOLERANCE
 from exporter.source import Source, open_source
 from exporter.source.names import names_of, shown_id
-from exporter.source.reading import MISSING, NO_EXPIRY, Reading
+from exporter.source.reading import MISSING, Reading
 from exporter.source.server import missing_right
 from exporter.web.config import WebConfig, tls_context
 
@@ -39,12 +34,6 @@ _WATCHDOG: Final = "GinkgoWatchdog"
 _ALERTS: Final = "/api/v2/alerts?filter=" + quote(f'alertname="{_WATCHDOG}"')
 _SLACK: Final = 1.0
 """Seconds by which a TTL may exceed the setting: clocks and rounding."""
-_TOO_SHORT: Final = 0.6
-"""Share of ``--heartbeat.ttl`` below which all TTLs are too short: a node beats when two thirds of the TTL are left."""
-_ENOUGH: Final = 3
-"""Number of living nodes above which short TTLs are not a coincidence."""
-_ZONE_STEP: Final = 900
-"""Seconds: offsets of time zones are multiples of a quarter of an hour."""
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -55,11 +44,11 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """
     if arguments.page and not settings.alertmanager.url:
         raise SettingsError("--page: there is no --alertmanager.url to post to")
-    config, rules = read_files(settings)
+    read_files(settings)
+    config = HttpConfig.load(settings.alertmanager.config_file)
     print("configuration: good")  # noqa: T201
     hints = [Finding(f"{hint}.", "", "Correct its name, or remove it.") for hint in unknown_variables()]
     good = _told("configuration", hints)
-    good &= _told("configuration", _label_findings(rules, settings.alertmanager) if settings.alertmanager.url else ())
     good &= _check_redis(settings)
     for url in settings.alertmanager.url:
         good &= _check_alertmanager(url, config, settings, page=arguments.page)
@@ -70,31 +59,29 @@ def _told(subject: str, findings: Iterable[Finding]) -> bool:
     """Print findings. Return whether none of them must be changed."""
     must = False
     for finding in findings:
-        say(f"{subject}: {'must be changed' if finding.must else 'note'}: {finding}")
+        say(f"{subject}: {'must be changed' if finding.must else 'note'}: {' '.join(finding.sentences)}")
         must |= finding.must
     return not must
 
 
-def read_files(settings: Settings) -> tuple[HttpConfig, Mapping[str, Rule]]:
-    """Read the files that the settings name; return what they say about Alertmanager, and the rules of pushed alerts.
+def read_files(settings: Settings) -> None:
+    """Read the files that the settings name.
 
     Raises:
         SettingsError: Files are invalid; a line for each.
     """
-    found: list[Any] = []
     errors: list[str] = []
-    for load in (
+    for read in (
         lambda: HttpConfig.load(settings.alertmanager.config_file),
         lambda: load_rules(settings.alertmanager.rules_file, PUSHED),
         lambda: [tls_context(tls) for tls in [WebConfig.load(settings.web.config_file).tls_server_config] if tls],
     ):
         try:
-            found.append(load())
+            read()
         except SettingsError as error:
             errors.append(str(error))
     if errors:
         raise SettingsError("\n".join(errors))
-    return found[0], found[1]
 
 
 # --- Redis ---------------------------------------------------------------------------------------
@@ -116,10 +103,8 @@ def _check_redis(settings: Settings) -> bool:
         source.close()
     beating = sum(ttl > 0 for ttl in reading.ttl_ms)
     state = "answers" if any(finding.must for finding in findings) else "good"
-    say(
-        f"redis: {state}, a {reading.server.role} with {len(names.raw)} nodes, {beating} of them beating,"
-        f" found and read in {seconds:.3f} s"
-    )
+    nodes = f"a {reading.server.role} with {len(names.raw)} nodes, {beating} of them beating"
+    say(f"redis: {state}, {nodes}, found and read in {seconds:.3f} s")
     return _told("redis", findings)
 
 
@@ -141,8 +126,8 @@ def _redis_findings(source: Source, settings: Settings, reading: Reading) -> Ite
             "A heartbeat that it deletes makes a living node look dead.",
             "Set maxmemory-policy to noeviction, or give the nodes a Redis of their own.",
         )
-    yield from _key_findings(source, settings, reading)
-    yield from heartbeat_findings(reading, settings.heartbeat)
+    yield from _key_findings(settings, reading)
+    yield from heartbeat_findings(reading, settings.heartbeat.ttl)
     silent = {position for position, ms in enumerate(reading.ttl_ms) if ms == MISSING}
     if left := silent - reading.without_hash - reading.unread:
         yield Finding(
@@ -158,123 +143,55 @@ def _plan_findings(source: Source, settings: Settings, reading: Reading) -> Iter
     try:
         looked = source.plan(time.monotonic() + settings.redis.timeout)
     except SourceError as error:
+        remedy = "Give the user the rights for the plan and the portfolios (docs/how-to/redis.md)."
+        yield Finding(f"The plan cannot be read: {error}.", "Nothing is known of portfolios.", remedy)
+        return
+    if looked.plan and looked.idle is None and not reading.server.saving:
+        rights = "Give the user +object|idletime and +client|no-touch. Redis with an LFU policy cannot tell."
         yield Finding(
-            f"The plan cannot be read: {error}.",
-            "Nothing is known of portfolios.",
-            "Give the user the rights for the plan and the portfolios (docs/how-to/redis.md).",
+            "Redis does not say how long ago the scheduler looked at the plan.",
+            "GinkgoSchedulerStalled cannot fire.",
+            rights
+            if reading.server.standalone
+            else "No server of a cluster can be asked (docs/explanation/limits.md).",
         )
-        return
-    if not looked.plan or looked.idle is not None or reading.server.saving:
-        return
-    consequence = "GinkgoSchedulerStalled cannot fire."
-    if not reading.server.standalone:
-        fact = "Redis is a cluster, where nobody can ask how long ago the scheduler looked at the plan."
-        yield Finding(fact, consequence, "See docs/explanation/limits.md.")
-    else:
-        remedy = "Give the user +object|idletime and +client|no-touch. Redis with an LFU policy cannot tell."
-        yield Finding("Redis does not say how long ago the scheduler looked at the plan.", consequence, remedy)
 
 
-def _key_findings(source: Source, settings: Settings, reading: Reading) -> Iterator[Finding]:
-    """Yield that nothing is found under one of the prefixes, and where else there are keys."""
-    heartbeats, hashes = settings.keys.heartbeat_prefix, settings.keys.metrics_prefix
-    begins = f"{shown(heartbeats)} (--keys.heartbeat-prefix)", f"{shown(hashes)} (--keys.metrics-prefix)"
+def _key_findings(settings: Settings, reading: Reading) -> Iterator[Finding]:
+    """Yield that nothing is found under one of the prefixes."""
+    keys = settings.keys
+    beats, hashes = (
+        f"{shown(keys.heartbeat_prefix)} (--keys.heartbeat-prefix)",
+        f"{shown(keys.metrics_prefix)} (--keys.metrics-prefix)",
+    )
     if not reading.names:
-        yield Finding(
-            f"There is no node: no key begins with {' or '.join(begins)}.{_databases(source, heartbeats)}",
-            "",
-            "Start a node, or see the two prefixes and the number at the end of --redis.url.",
-            must=bool(_databases(source, heartbeats)),
-        )
+        remedy = "Start a node, or see the two prefixes and the number of the database at the end of --redis.url."
+        yield Finding(f"There is no node: no key begins with {beats} or {hashes}.", "", remedy)
     elif all(ms == MISSING for ms in reading.ttl_ms):
-        fact = f"No node has a heartbeat: no key begins with {begins[0]}."
+        fact = f"No node has a heartbeat: no key begins with {beats}."
         yield Finding(fact, "All nodes are offline.", "See the prefix. If it is right, no node runs.")
     elif len(reading.without_hash) == len(reading.names):
-        fact = f"No node has a metrics hash: no key begins with {begins[1]}."
+        fact = f"No node has a metrics hash: no key begins with {hashes}."
         yield Finding(fact, "", "See the prefix. If it is right, the nodes do not write their metrics.")
 
 
-def _databases(source: Source, prefix: str) -> str:
-    """Return which databases have keys if the one that is read has none."""
-    with source.client(prefix.encode()) as client, suppress(RedisError):
-        if not client.dbsize():
-            keyspace: dict[str, Any] = client.info("keyspace")
-            others = ", ".join(f"{name} ({_count(known['keys'], 'key')})" for name, known in keyspace.items())
-            return others and f" This database is empty, and there are keys in {others}."
-    return ""
-
-
-# --- heartbeats ----------------------------------------------------------------------------------
-
-
-def heartbeat_findings(reading: Reading, heartbeat: Heartbeat) -> Iterator[Finding]:
-    """Yield what is wrong with the heartbeats of a reading.
-
-    Args:
-        reading: The nodes.
-        heartbeat: The settings of heartbeats.
-    """
-    living = {name: ms / 1000 for name, ms in zip(reading.names, reading.ttl_ms, strict=True) if ms > 0}
-    longest = max(living.values(), default=0.0)
-    remedy = "Set --heartbeat.ttl to the TTL that the nodes give to their heartbeats."
-    if longest > heartbeat.ttl + _SLACK:
-        name = next(name for name, left in living.items() if left == longest)
+def heartbeat_findings(reading: Reading, ttl: float) -> Iterator[Finding]:
+    """Yield what is wrong with the heartbeats of a reading; ``ttl`` is the setting, in seconds."""
+    nodes = {name: ms / 1000 for name, ms in zip(reading.names, reading.ttl_ms, strict=True) if ms != MISSING}
+    endless = [shown(shown_id(name)) for name, left in nodes.items() if left < 0]
+    longest = max(nodes, key=nodes.__getitem__, default=b"")
+    if nodes and nodes[longest] > ttl + _SLACK:
+        left = duration(math.ceil(nodes[longest]))
         yield Finding(
-            f"The heartbeat of node {shown(shown_id(name))} lives for {duration(math.ceil(longest))} more, longer than"
-            f" --heartbeat.ttl ({duration(heartbeat.ttl)}).",
+            f"The heartbeat of node {shown(shown_id(longest))} lives for {left} more, longer than --heartbeat.ttl"
+            f" ({duration(ttl)}).",
             "Ages are wrong, and after a fault of Redis living nodes can be called offline.",
-            remedy,
+            "Set --heartbeat.ttl to the TTL that the nodes give to their heartbeats.",
             must=True,
         )
-    elif len(living) >= _ENOUGH and longest < _TOO_SHORT * heartbeat.ttl:
-        ends = duration(math.ceil(longest))
-        fact = f"No heartbeat lives for more than {ends}, and --heartbeat.ttl is {duration(heartbeat.ttl)}."
-        yield Finding(fact, "After a fault of Redis deaths are found late.", remedy)
-    if endless := [name for name, ms in zip(reading.names, reading.ttl_ms, strict=True) if ms == NO_EXPIRY]:
-        fact = f"{_some(endless)} never expires."
-        yield Finding(fact, "It proves no life, so its node is offline.", "The node must write it with SETEX.")
-    ahead, unreadable = _written(reading, heartbeat)
-    if unreadable:
-        yield Finding(
-            f"{_some(unreadable)} is no time in ISO 8601.",
-            "The time of the last beat is unknown.",
-            "The node must write a time such as 2026-01-06T12:30:45.123456+00:00.",
-        )
-    if wrong := [name for name, (off, _) in ahead.items() if abs(off) > TOLERANCE]:
-        off, naive = ahead[wrong[0]]
-        zone = naive and abs(off - round(off / _ZONE_STEP) * _ZONE_STEP) <= TOLERANCE
-        fact = f"{_some(wrong)} has a time that is {duration(abs(off))} {'ahead' if off > 0 else 'behind'}"
-        named = f": it names no offset and is read in --heartbeat.timezone ({heartbeat.timezone})" if zone else ""
-        yield Finding(
-            f"{fact}{named}.",
-            "The times of last beats are wrong. Ages and alerts come from the TTL and are right.",
-            "Set --heartbeat.timezone to the nodes' time zone, such as Asia/Shanghai."
-            if zone
-            else "See the clock of the node, and --heartbeat.timezone.",
-            must=zone,
-        )
-
-
-def _written(reading: Reading, heartbeat: Heartbeat) -> tuple[dict[bytes, tuple[float, bool]], list[bytes]]:
-    """Return for each living heartbeat by how many seconds it is ahead and whether it names no offset; and no times."""
-    ahead, unreadable = {}, []
-    for name, ms, text in zip(reading.names, reading.ttl_ms, reading.beats, strict=True):
-        if 0 < ms / 1000 <= heartbeat.ttl + _SLACK:
-            try:
-                written = datetime.fromisoformat((text or b"").decode("ascii"))
-                zoned = written if written.tzinfo else written.replace(tzinfo=heartbeat.timezone)
-                expected = reading.wall - heartbeat.ttl + ms / 1000
-                ahead[name] = zoned.timestamp() - expected, written.tzinfo is None
-            except (ValueError, OverflowError):
-                unreadable.append(name)
-    return ahead, unreadable
-
-
-def _some(names: Sequence[bytes]) -> str:
-    """Return ``The heartbeat of node a``, with how many others it stands for."""
-    others = len(names) - 1
-    more = f" (and of {others} more {'nodes' if others > 1 else 'node'})" if others else ""
-    return f"The heartbeat of node {shown(shown_id(names[0]))}{more}"
+    if endless:
+        fact = f"The heartbeats of {_count(len(endless), 'node')} never expire, such as that of {endless[0]}."
+        yield Finding(fact, "They prove no life, so these nodes are offline.", "A node must write it with SETEX.")
 
 
 def _count(number: int, one: str, many: str = "") -> str:
@@ -304,7 +221,7 @@ def _check_alertmanager(url: str, config: HttpConfig, settings: Settings, *, pag
             return False
         say(f"{subject}: it took the alert {TEST_PAGE}, test_id {alert['labels']['test_id']}: the phone must ring now")
     if not own.sole_writer and (posted := transport.get(_ALERTS)) is not None:
-        good = _told(subject, _compared(_label_sets(posted), own))
+        good = _told(subject, _compared(posted, own))
     return good
 
 
@@ -325,28 +242,17 @@ def test_page(settings: Settings, times: Mapping[str, str]) -> dict[str, Any]:
     return {"labels": labels, "annotations": annotations, **times}
 
 
-def _label_findings(rules: Mapping[str, Rule], settings: Alertmanager) -> Iterator[Finding]:
-    """Yield the labels in the settings that replace a label of a rule."""
-    for label, text in sorted(settings.labels.items()):
-        if replaced := {rule.labels[label] for rule in rules.values() if label in rule.labels} - {text}:
-            yield Finding(
-                f"--alertmanager.label {label}={shown(text)} replaces {label}={shown(', '.join(sorted(replaced)))} of"
-                " the rules.",
-                "If Prometheus does not do the same, each page comes twice.",
-                "Write the same label into Prometheus's rules, and give them with --alertmanager.rules-file.",
-            )
+def _compared(body: bytes, settings: Alertmanager) -> Iterator[Finding]:
+    """Yield the labels that Prometheus adds to all of its alerts there, and that pushed alerts do not have.
 
-
-def _label_sets(body: bytes) -> list[Mapping[str, str]]:
-    """Return the labels of the alerts in an answer; nothing of an answer that is no list of alerts."""
+    Args:
+        body: The answer of Alertmanager with the alerts that Prometheus always posts.
+        settings: The labels of pushed alerts.
+    """
     try:
-        return [dict(alert["labels"]) for alert in json.loads(body)]
-    except (ValueError, TypeError, KeyError):
-        return []
-
-
-def _compared(watchdogs: Iterable[Mapping[str, str]], settings: Alertmanager) -> Iterator[Finding]:
-    """Yield the labels that Prometheus adds to all of its alerts there, and that pushed alerts do not have."""
+        watchdogs = [dict(alert["labels"]) for alert in json.loads(body)]
+    except (ValueError, TypeError, KeyError):  # another Alertmanager's form
+        watchdogs = []
     try:
         rule = load_rules(settings.rules_file, (_WATCHDOG,))[_WATCHDOG]
     except SettingsError:  # a rules file needs the pushed alerts only

@@ -14,15 +14,11 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn, Self, TextIO
 
+from exporter.contract import COLUMN_NAMES
 from exporter.errors import SettingsError
 from exporter.settings import nearest, without_passwords
 from exporter.settings.values import duration
 
-SORT_FIELDS: Final = (
-    *("state", "node", "heartbeat", "since", "portfolios", "queue", "cpu", "memory"),
-    *("events/s", "events", "backpressure", "drops", "status"),
-)
-"""The columns of the table. They are listed here, because ``--help`` must not wait for the parts that fill them."""
 _UNKNOWN: Final = "unrecognized arguments: "
 
 
@@ -66,8 +62,10 @@ class Finding(NamedTuple):
     remedy: str = ""
     must: bool = False
 
-    def __str__(self) -> str:
-        return " ".join(filter(None, (self.fact, self.consequence, self.remedy)))
+    @property
+    def sentences(self) -> list[str]:
+        """Fact, consequence and remedy, as far as there are any."""
+        return list(filter(None, (self.fact, self.consequence, self.remedy)))
 
 
 def say(text: str, *, indent: int = 0, file: TextIO | None = None) -> None:
@@ -78,18 +76,10 @@ def say(text: str, *, indent: int = 0, file: TextIO | None = None) -> None:
         indent: How many spaces the line begins with.
         file: Where to print; None for standard output.
     """
-    output = file or sys.stdout
+    output, start = file or sys.stdout, " " * indent
     width = shutil.get_terminal_size().columns if output.isatty() else sys.maxsize
-    start = " " * indent
-    lines = textwrap.wrap(
-        text,
-        width,
-        initial_indent=start,
-        subsequent_indent=f"{start}  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    print("\n".join(lines), file=output)
+    words = textwrap.TextWrapper(width, start, f"{start}  ", break_long_words=False, break_on_hyphens=False)
+    print("\n".join(words.wrap(text)), file=output)
 
 
 def nowhere() -> TextIO:
@@ -213,9 +203,9 @@ OPTIONS: Final[dict[str, Sequence[tuple[str, dict[str, Any]]]]] = {
         (
             "--sort",
             {
-                "choices": SORT_FIELDS,
+                "choices": COLUMN_NAMES,
                 "metavar": "FIELD",
-                "help": f"{', '.join(SORT_FIELDS)}: smallest first, unknown last [offline nodes first, then by node]",
+                "help": f"{', '.join(COLUMN_NAMES)}: smallest first, unknown last [offline nodes first, then by node]",
             },
         ),
         ("--reverse", {**_SWITCH, "help": "largest first"}),

@@ -3,30 +3,27 @@
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import quote
 
 from exporter.bundled import alert_severities
 from exporter.commands.asking import NODES, PORTFOLIOS, RedisItself, RunningExporter, asking
 from exporter.commands.command_line import Finding, say
 from exporter.errors import ExporterError, SettingsError, SourceError
 from exporter.escaping import printable_json
-from exporter.journal.event import Event, EventKind, Query, event_of, page_of, parse_time
-from exporter.journal.file import read_back
-from exporter.journal.sentences import REASONS, at, headline, kinds_behind, reasons, shown, undecided
+from exporter.journal import now
+from exporter.journal.event import Event, EventKind, Query, event_of, parse_time
+from exporter.journal.sentences import at, headline, kinds_behind, reasons, shown
+from exporter.liveness import State
+from exporter.portfolios.ledger import PortfolioState
 from exporter.settings import Settings
-from exporter.snapshot.rows import Row, count, duration
+from exporter.snapshot.rows import Row
 
 _MOST: Final = 50
 """Events that are told."""
 _BEFORE: Final = 300.0
 """Seconds before the last change of which Redis's and the exporter's own events are told too."""
 _AROUND: Final = frozenset((EventKind.REDIS, EventKind.EXPORTER, EventKind.SCHEDULER))
-_NAMED: Final = 5
-"""Portfolios that a sentence names."""
-_MASS_PAGE: Final = "GinkgoMassHeartbeatLoss"
-_RUNBOOKS: Final = {"node": "GinkgoNodeOffline", "portfolio": "GinkgoPortfoliosUntraded"}
+_MEMBER: Final = "No page of its own: GinkgoMassHeartbeatLoss pages once for all members of its mass loss."
 _NO_PAGE: Final = {
     "online": "No page: it is online.",
     "undecided": "No page: it is not decided that it is dead. A page follows if it has its time to beat and does not.",
@@ -70,7 +67,7 @@ class Explanation(NamedTuple):
 
     kind: str
     subject: str
-    known: Sequence[Finding]
+    known: Finding
     events: Sequence[Event]
     page: Sequence[str] = ()
 
@@ -88,13 +85,13 @@ class Explanation(NamedTuple):
             | {"sentences": self.told(event)}
             for event in self.events
         ]
-        known = [sentence for finding in self.known for sentence in finding[:3] if sentence]
+        known = self.known.sentences
         return {"kind": self.kind, "subject": self.subject, "known": known, "page": list(self.page), "events": events}
 
     def say(self) -> None:
         """Print the explanation for people."""
-        for finding in self.known:
-            say(str(finding))
+        for sentence in self.known.sentences:
+            say(sentence)
         say("")
         say("What was seen, the oldest first:" if self.events else "No event is known of it.")
         for event in self.events:
@@ -121,33 +118,13 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         moment = options["at"] and parse_time(options["at"])
     except ValueError as error:
         raise SettingsError(f"--at: {error}") from None
-    given = "file" in settings.journal.given and "journal.file" in options
-    if given and options["exporter.url"]:
-        raise SettingsError("--journal.file: the facts come from a file or from --exporter.url; give one of them")
-    if given and settings.journal.file:
-        explanation = explained(_of_journal(settings.journal.file), options["subject"], moment)
-    else:
-        with asking(settings, options["exporter.url"]) as source:
-            explanation = explained(_of_source(source), options["subject"], moment)
+    with asking(settings, options["exporter.url"]) as source:
+        explanation = explained(_of_source(source), options["subject"], moment)
     if options["output"] == "json":
         print(printable_json(explanation.to_json()))  # noqa: T201
     else:
         explanation.say()
     return 0
-
-
-def _of_journal(path: Path) -> Facts:
-    try:
-        path.stat()
-        events = read_back(path).events
-    except OSError as error:
-        raise ExporterError(f"--journal.file: {path}: {error.strerror or error}") from None
-    trouble = "This is a journal: it tells what was seen, and not what is now."
-
-    def search(query: Query, limit: int) -> Sequence[Event]:
-        return page_of(filter(query.accepts, reversed(events)), limit).events
-
-    return Facts(f"the journal {path}", trouble, {}, search)
 
 
 def _of_source(source: RunningExporter | RedisItself) -> Facts:
@@ -196,19 +173,17 @@ def explained(facts: Facts, subject: str | None, moment: float | None) -> Explan
         known = Finding(
             f"These are the last events that {facts.place} knows{limit}.", _money(facts, moment), facts.trouble
         )
-        return Explanation("all", "", [known], facts.events(until=moment))
+        return Explanation("all", "", known, facts.events(until=moment))
     names = {kind: set(facts.rows.get(kind, ())) for kind in (EventKind.NODE, EventKind.PORTFOLIO)}
     for event in facts.events(1000, kinds=frozenset(names)):
         names[event.kind].update(event.subjects)
-    wanted = {kind: subject.removeprefix(f"{kind}:") for kind in names}
-    kinds = [kind for kind in names if subject in names[kind]] or [
-        kind for kind in names if wanted[kind] in names[kind]
-    ]
-    if len(kinds) > 1:
+    found = {
+        kind: name for kind in names for name in (subject.removeprefix(f"{kind}:"), subject) if name in names[kind]
+    }
+    if len(found) > 1:
         raise ExporterError(f"{shown(subject)} is a node and a portfolio: ask for node:… or portfolio:…")
-    if kinds:
-        name = subject if subject in names[kinds[0]] else wanted[kinds[0]]
-        return _of_subject(facts, kinds[0], name, moment)
+    for kind, name in found.items():
+        return _of_subject(facts, kind, name, moment)
     if subject in alert_severities():
         return _of_alert(facts, subject, moment)
     known_names = sorted(set().union(*names.values(), alert_severities()))
@@ -218,128 +193,72 @@ def explained(facts: Facts, subject: str | None, moment: float | None) -> Explan
 
 
 def _of_subject(facts: Facts, kind: EventKind, subject: str, moment: float | None) -> Explanation:
+    """Explain a node or a portfolio."""
     kinds = {kind, EventKind.MASS_LOSS, EventKind.PUSH} if kind is EventKind.NODE else {kind}
     own = facts.events(subjects=frozenset({subject}), kinds=frozenset(kinds), until=moment)
-    changes = [event for event in own if event.kind is kind]
-    last = changes[-1] if changes else None
+    last = next((event for event in reversed(own) if event.kind is kind), None)
     row = facts.rows.get(kind, {}).get(subject) if moment is None else None
+    state = last.after if last else ""
     if row:
         known = _node_now(facts, row) if kind is EventKind.NODE else _portfolio_now(facts, row)
     elif last:
-        known = Finding(
-            f"At {at(moment or last.time)}: {headline(last, subject)} That is known since {at(last.time)}.",
-            facts.trouble,
-        )
+        known = Finding(f"{headline(last, subject)} That is known since {at(last.time)}.", facts.trouble)
     else:
         known = Finding(f"No change of {kind} {shown(subject)} is known.", facts.trouble)
-    page = _page(facts, subject, last, own, moment) if kind is EventKind.NODE else ()
-    return Explanation(kind.value, subject, [known], _with_surroundings(facts, own, last, moment), page)
+    page = _page(facts, subject, state, own, moment) if kind is EventKind.NODE and last else ()
+    return Explanation(kind.value, subject, known, _with_surroundings(facts, own, moment), page)
 
 
 def _of_alert(facts: Facts, alert: str, moment: float | None) -> Explanation:
     own = facts.events(subjects=frozenset({alert}), kinds=frozenset({EventKind.PUSH}), until=moment)
-    money, remedy = _money(facts, moment), _runbook(facts, alert)
+    events = _with_surroundings(facts, own, moment) or facts.events(10, kinds=kinds_behind(alert), until=moment)
+    fact = f"This exporter has posted no alert {shown(alert)}. {_pushes_to(facts, moment)}".strip()
     if own:
         fact = f"The last that is known of the alert {shown(alert)}, at {at(own[-1].time)}: {headline(own[-1])}"
-        known = Finding(fact, money, remedy)
-        return Explanation("alert", alert, [known], _with_surroundings(facts, own, own[-1], moment))
-    causes = facts.events(10, kinds=kinds_behind(alert), until=moment)
-    fact = f"This exporter has posted no alert {shown(alert)}. {_pushes_to(facts, moment)}".strip()
-    may = " The events below may explain it." if causes else ""
-    return Explanation("alert", alert, [Finding(fact + may, money, remedy)], causes)
+    return Explanation("alert", alert, Finding(fact, _money(facts, moment), _runbook(facts, alert)), events)
 
 
 def _node_now(facts: Facts, row: Row) -> Finding:
     """Return what is known of a node now: its state, the money at risk, and what to do."""
-    name, state = row["node_id"], row["state"]
-    fact = f"Node {shown(name)} is {state}."
-    if state == "undecided":
-        fact = undecided([row])[0]
-    elif row["offline_since"] is not None:
-        exact = row["offline_since_exact"]
-        least, before = ("", "") if exact else ("at least ", "before ")
-        time = f"{duration(row['offline_seconds'])} (since {before}{at(row['offline_since'])})"
-        fact = f"Node {shown(name)} is offline for {least}{time}."
-    elif row["heartbeat_age_seconds"] is not None:
-        fact = f"Node {shown(name)} is {state}. Its last heartbeat was {duration(row['heartbeat_age_seconds'])} ago."
-    said = []
-    for key, what in (("dropped", "dropped {} events"), ("backpressure", "pushed back {} times")):
-        if recent := row.get(f"{key}_recently"):
-            said.append(f"It {what.format(count(recent))} since {at(row[f'{key}_since'])}.")
-    own = [
-        each
-        for each in facts.rows[EventKind.PORTFOLIO].values()
-        if name in (each["planned_node"], *each["listed_nodes"])
-    ]
-    said.append(_untraded(own) or ("No portfolio of it is untraded." if state != "online" else ""))
-    alert = "GinkgoEventsDropped" if row.get("dropped_recently") else _RUNBOOKS["node"]
-    calm = state == "online" and not row.get("dropped_recently")
-    return Finding(fact, " ".join(filter(None, said)), "" if calm else _runbook(facts, alert, name))
+    fact, *others = now.of_node(row, facts.rows[EventKind.PORTFOLIO].values())
+    alert = "GinkgoEventsDropped" if row.get("dropped_recently") else "GinkgoNodeOffline"
+    calm = row["state"] == State.ONLINE and not row.get("dropped_recently")
+    return Finding(fact, " ".join(others), "" if calm else _runbook(facts, alert))
 
 
 def _portfolio_now(facts: Facts, row: Row) -> Finding:
     """Return what is known of a portfolio now."""
-    reason = f": {REASONS.get(row['reason'], shown(row['reason']))}" if row["reason"] else ""
-    since = f" It is so since {at(row['since'])}." if row["since"] is not None else ""
-    fact = f"Portfolio {shown(row['portfolio_id'])} is {row['state']}{reason}.{since}"
-    remedy = _runbook(facts, _RUNBOOKS["portfolio"]) if row["state"] == "untraded" else ""
-    return Finding(fact, _untraded([row]), remedy)
-
-
-def _untraded(rows: Sequence[Row]) -> str:
-    """Return which of some portfolios nobody trades, and their open positions; empty if all are traded."""
-    some = [row for row in rows if row["state"] == "untraded"]
-    if not some:
-        return ""
-    positions = [row["positions"] for row in some]
-    known = "an unknown number of" if None in positions else count(sum(positions))
-    names = ", ".join(shown(row["portfolio_id"]) for row in some[:_NAMED])
-    more = f" and {len(some) - _NAMED} more" if len(some) > _NAMED else ""
-    subject = "1 portfolio" if len(some) == 1 else f"{len(some)} portfolios"
-    return f"Nobody trades {subject} with {known} open positions: {names}{more}."
+    remedy = _runbook(facts, "GinkgoPortfoliosUntraded") if row["state"] == PortfolioState.UNTRADED else ""
+    return Finding(now.of_portfolio(row), "", remedy)
 
 
 def _money(facts: Facts, moment: float | None) -> str:
     if moment is not None or EventKind.PORTFOLIO not in facts.rows:
         return ""
-    return _untraded(list(facts.rows[EventKind.PORTFOLIO].values())) or "No portfolio is untraded now."
+    return (
+        " ".join(now.of_portfolios(list(facts.rows[EventKind.PORTFOLIO].values()))) or "No portfolio is untraded now."
+    )
 
 
-def _runbook(facts: Facts, alert: str, node: str = "") -> str:
-    if not facts.url:
-        return f"See the runbook of {alert}."
-    return f"What to do: {facts.url}/{alert}" + (f"?node_id={quote(node, safe='')}" if node else "")
+def _runbook(facts: Facts, alert: str) -> str:
+    return f"What to do: {facts.url}/{alert}" if facts.url else f"See the runbook of {alert}."
 
 
-def _with_surroundings(facts: Facts, own: Sequence[Event], last: Event | None, moment: float | None) -> Sequence[Event]:
-    """Add what happened to Redis and to the exporter shortly before the last change and since then."""
-    if last is None:
-        return own
-    around = facts.events(kinds=_AROUND, since=last.time - _BEFORE, until=moment)
+def _with_surroundings(facts: Facts, own: Sequence[Event], moment: float | None) -> Sequence[Event]:
+    """Add what happened to Redis and to the exporter shortly before the last of some events and since then."""
+    around = facts.events(kinds=_AROUND, since=own[-1].time - _BEFORE, until=moment) if own else []
     return sorted({event.id: event for event in (*own, *around)}.values(), key=lambda event: (event.time, event.id))
 
 
-def _page(facts: Facts, node: str, last: Event | None, own: Sequence[Event], moment: float | None) -> Sequence[str]:
-    """Return whether a page went out for the last state of a node, or why none did."""
-    if last is None:
-        return ["No page: no change of its state is known."]
-    if last.after != "offline":
-        earlier = [f"Earlier: {_posted(event)}" for event in own if event.kind is EventKind.PUSH]
-        return [_NO_PAGE.get(last.after, "No page: it is not offline."), *earlier]
-    evidence = last.evidence_of(node)
-    began = min(last.time, evidence.get("offline_since") or last.time) - 1
-    if taken := [_posted(event, node) for event in own if event.after == "taken" and event.time >= began]:
-        return taken
-    pushes = facts.events(kinds=frozenset({EventKind.PUSH}), since=began, until=moment)
-    if evidence.get("mass_loss"):
-        alone = f"No page of its own: it is a member of a mass loss, and {_MASS_PAGE} pages once for all members."
-        return [alone, *(_posted(event) for event in pushes if _MASS_PAGE in event.subjects)]
-    failures = [" ".join((headline(event), *reasons(event))) for event in pushes if event.after == "refused"]
-    return ["No Alertmanager has taken a page from this exporter.", *failures, _pushes_to(facts, moment)]
-
-
-def _posted(event: Event, node: str | None = None) -> str:
-    return f"{headline(event, node)} That was at {at(event.time)}."
+def _page(facts: Facts, node: str, state: str, own: Sequence[Event], moment: float | None) -> Sequence[str]:
+    """Return what became of the pages of a node, and why there is none for its state."""
+    posts = [f"{headline(event, node)} That was at {at(event.time)}." for event in own if event.kind is EventKind.PUSH]
+    changes = [event for event in own if event.kind is EventKind.NODE]
+    if state == "offline" and changes[-1].evidence_of(node).get("mass_loss"):
+        return [_MEMBER, *posts]
+    if state != "offline":
+        return [_NO_PAGE.get(state, "No page: it is not offline."), *posts]
+    return posts or ["No Alertmanager has taken a page from this exporter.", _pushes_to(facts, moment)]
 
 
 def _pushes_to(facts: Facts, moment: float | None) -> str:
@@ -349,7 +268,5 @@ def _pushes_to(facts: Facts, moment: float | None) -> str:
     if places:
         return f"This exporter pushes to {', '.join(map(shown, places))}. Prometheus's rules may page too."
     return (
-        ""
-        if places is None
-        else "This exporter pushes no alerts (no --alertmanager.url): ask Prometheus, whose rules page."
+        "" if places is None else "This exporter pushes no alerts (no --alertmanager.url): ask Prometheus, which pages."
     )

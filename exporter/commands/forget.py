@@ -122,26 +122,21 @@ def _named(found: Collection[bytes], texts: list[str]) -> Iterator[Candidate]:
     for text in texts:
         exact = os.fsencode(text)
         alike = [name for name in found if text in (shown_id(name), printable(shown_id(name)))]
-        if exact in found or len(alike) == 1:
-            yield text, exact if exact in found else alike[0], ""
-        else:
-            unclear = "kept: the ids of several nodes look alike, so nobody can tell which node this is"
-            yield text, None, unclear if alike else "not found in Redis"
+        names = [exact] if exact in found else alike
+        unclear = "kept: the ids of several nodes look alike, so nobody can tell which node this is"
+        why = "" if len(names) == 1 else unclear if names else "not found in Redis"
+        yield text, None if why else names[0], why
 
 
 def _offline_for(listing: Listing, found: Collection[bytes], limit: float) -> Iterator[Candidate]:
     """Yield the nodes that an exporter calls offline; one that is so for less than ``limit`` seconds is kept."""
     names = {shown_id(name): name for name in found}
     for row in listing.rows:
-        name = names.get(row["node_id"])
-        if row["state"] != State.OFFLINE or name is None:
-            continue
-        since = row["offline_since"]
-        seconds = None if since is None else max(0.0, listing.wall - since)
-        least = "" if row["offline_since_exact"] else "at least "
-        text = "since an unknown time" if seconds is None else f"for {least}{duration(seconds)}"
-        old = seconds is not None and seconds > limit
-        yield row["node_id"], name if old else None, f", offline {text}" if old else f"kept: offline {text}"
+        name, since = names.get(row["node_id"]), row["offline_since"]
+        if row["state"] == State.OFFLINE and name is not None and since is not None:
+            seconds = max(0.0, listing.wall - since)
+            text = f"offline for {'' if row['offline_since_exact'] else 'at least '}{duration(seconds)}"
+            yield (row["node_id"], name, f", {text}") if seconds > limit else (row["node_id"], None, f"kept: {text}")
 
 
 def _carry_out(hashes: "Hashes", candidates: Iterator[Candidate], options: dict[str, Any]) -> int:

@@ -11,7 +11,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 from prometheus_client import disable_created_metrics
@@ -26,9 +26,6 @@ from exporter.settings import Settings
 from exporter.telemetry import Telemetry
 from exporter.web.memory import set_malloc_options
 from exporter.web.server import Server
-
-if TYPE_CHECKING:
-    from exporter.push.bridge import Bridge
 
 _GC_THRESHOLDS: Final = (50_000, 50, 100)
 """A read makes some 10,000 lists that live for milliseconds. With Python's own thresholds each read would make the
@@ -80,7 +77,11 @@ async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
     telemetry = Telemetry()
     journal = Journal(JournalFile.of(loaded.journal), telemetry)
     fleet = Fleet(loaded, telemetry, journal=journal)
-    bridge = _bridge(fleet) if loaded.alertmanager.url else None
+    bridge = None
+    if loaded.alertmanager.url:
+        from exporter.push.bridge import Bridge  # noqa: PLC0415 - most exporters do not push
+
+        bridge = Bridge(fleet)
     server = Server(fleet, bridge)
     server.listen()
     journal.note_start(version=__version__, revision=__revision__, alertmanagers=list(loaded.alertmanager.url))
@@ -98,9 +99,3 @@ async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
             if bridge:
                 bridge.stop()
             await server.stop()
-
-
-def _bridge(fleet: Fleet) -> "Bridge":
-    from exporter.push.bridge import Bridge  # noqa: PLC0415 - most exporters do not push
-
-    return Bridge(fleet)

@@ -7,7 +7,6 @@ nodes, their scheduler and Valkey's disk.
 import argparse
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.settings import Settings
@@ -33,9 +32,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no-exporter", action="store_true", help="simulate the nodes only; an exporter runs elsewhere")
     group.add_argument(
         "--stack", action="store_true", help="also run Prometheus and Alertmanager, and show their notifications"
-    )
-    group.add_argument(
-        "--logs", type=Path, metavar="FOLDER", help="folder that keeps the logs of all parts [a temporary folder]"
     )
     group.add_argument(
         "--fast", action="store_true", help=f"shorten all times to 1/{FAST:g}, heartbeats and their TTL included"

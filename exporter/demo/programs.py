@@ -55,30 +55,19 @@ class Programs:
 
     Each program runs in a session of its own. So Ctrl-C reaches only the demo, and the demo stops the programs in
     order. If the demo is killed, a shell that waits for the end of a pipe kills them and removes the folder.
-
-    Args:
-        logs: Folder for the programs' output; None for the temporary folder.
     """
 
-    def __init__(self, logs: Path | None) -> None:
-        self._given = logs
+    def __init__(self) -> None:
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
         self._guard: subprocess.Popen[bytes] | None = None
 
     @cached_property
     def folder(self) -> Path:
-        """The temporary folder of the programs. It is made at the first use."""
+        """The temporary folder of the programs and of their output. It is made at the first use."""
         folder = Path(tempfile.mkdtemp(prefix="ginkgo-demo-"))
         guard = ("/bin/sh", "-c", _GUARD, "ginkgo-demo-guard", str(folder))
         self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True, bufsize=0)  # noqa: S603
         return folder
-
-    @cached_property
-    def logs(self) -> Path:
-        """The folder of the programs' output."""
-        logs = (self._given or self.folder).resolve()
-        logs.mkdir(parents=True, exist_ok=True)
-        return logs
 
     def __enter__(self) -> Self:
         return self
@@ -100,7 +89,7 @@ class Programs:
         Raises:
             ExporterError: It cannot be started, ended, or does not listen in time.
         """
-        with (self.logs / f"{name}.log").open("wb") as log:
+        with (self.folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(  # noqa: ASYNC220, S603 - a fixed program, which starts at once
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True
             )
@@ -125,7 +114,7 @@ class Programs:
     def _raise_if_ended(self) -> None:
         for name, process in self._running:
             if process.poll() is not None:
-                output = (self.logs / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+                output = (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
                 last = next((line.strip() for line in reversed(output.split("\n")) if line.strip()), "no output")
                 raise ExporterError(f"{name} ended: {last}")
 

@@ -3,10 +3,8 @@
 import argparse
 import asyncio
 import signal
-import sys
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
-from pathlib import Path
 from typing import Any, Final
 
 from redis import ConnectionPool, Redis
@@ -55,7 +53,7 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
     clock = Clock(FAST if arguments.fast else 1.0)
     terminal, embedded = Terminal(clock), "url" not in settings.redis.given
     async with AsyncExitStack() as parts:
-        programs = parts.enter_context(Programs(arguments.logs))
+        programs = parts.enter_context(Programs())
         redis_url = await start_valkey(programs) if embedded else ""
         alertmanager = pages = metrics = ""
         if arguments.stack:
@@ -78,12 +76,14 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
             fleet, _ = await parts.enter_async_context(serving(settings))
             acts.append(watch(fleet, terminal, clock))
             metrics = _url(settings) + settings.web.telemetry_path
-            places |= _exporter_places(_url(settings), metrics)
+            places["status page"] = f"{_url(settings)}/"
+            places["metrics"] = f"curl -s {metrics} | grep -E '^ginkgo_(node|portfolio)'"
+            places["JSON"] = f"curl -s {_url(settings)}/api/v1/portfolios"
         if arguments.stack:
             prometheus = await start_prometheus(programs, metrics, alertmanager, clock.speed)
             places |= {"Prometheus": f"{prometheus}/alerts", "Alertmanager": f"{alertmanager}/#/alerts", "pages": pages}
         if embedded or arguments.stack:
-            places["logs"] = str(programs.logs)
+            places["logs"] = str(programs.folder)
         terminal.say(f"ginkgo-exporter demo: {arguments.nodes} simulated nodes\n")
         terminal.say("\n".join(f"  {name:12}  {place}" for name, place in places.items()))
         told = {_PROGRAMME: True, _FAST: arguments.fast, _OTHER_REDIS: not embedded, _STACK: arguments.stack}
@@ -143,16 +143,3 @@ def _url(settings: Settings) -> str:
     """Return the address of the exporter's page."""
     host, port = settings.web.listen_address
     return f"http://{ListenAddress(host or 'localhost', port)}"
-
-
-def _exporter_places(url: str, metrics: str) -> dict[str, str]:
-    """Return where to look at the exporter, with the command that started this program."""
-    called = Path(sys.argv[0])
-    command = f"{sys.executable} -m exporter" if called.suffix == ".py" else sys.argv[0]
-    return {
-        "status page": f"{url}/",
-        "metrics": f"curl -s {metrics} | grep -E '^ginkgo_(node|portfolio)'",
-        "JSON": f"curl -s {url}/api/v1/portfolios",
-        "nodes": f"{command} nodes --watch --exporter.url {url}",
-        "portfolios": f"{command} portfolios --watch --exporter.url {url}",
-    }

@@ -146,15 +146,14 @@ class Discovery:
                 self._note_failure(str(error))
             except Exception as error:  # noqa: BLE001 - the edge of this thread
                 self._telemetry.fault(PART, error)
-            finally:
-                self._tried.set()
+            self._tried.set()
             if self._woken.wait(pause):
                 self._closed.wait(max(0.0, self._rests_until - self._clock()))
                 self._rests_until = self._clock() + pause_after(self._busy, 0.0)
             self._woken.clear()
 
     def _note_failure(self, error: str) -> None:
-        """Log a new reason why names cannot be discovered; the fleet logs an outage of Redis."""
+        """Log a new reason why names cannot be discovered; the journal logs an outage of Redis."""
         if error != self.error and not self._judge.view().outage and not self._closed.is_set():
             log.error("node names cannot be discovered", error=error)
         self.error = error

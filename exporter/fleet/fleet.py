@@ -1,36 +1,43 @@
-"""Puts the parts of a fleet together for scrapes, page, table and push."""
+"""The fleet for scrapes, page, table and push: puts the parts together, and reads all nodes on request."""
 
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from threading import Event
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event, Lock
 from typing import Final, Self
 
+from exporter.errors import SourceError, SourceTimeoutError
+from exporter.exposition.lines import LineWriter
 from exporter.fleet.discovery import Discovery
-from exporter.fleet.reader import FleetReader, LastKnown
-from exporter.fleet.watch import PROBED, Attendant, Watch
+from exporter.fleet.watch import PROBED, READ, Attendant, Watch
 from exporter.journal.journal import Journal
-from exporter.liveness import Change, Judge, Kind, Rules, Thresholds, View
+from exporter.liveness import Change, Judge, Kind, Rules, State, Thresholds, View
 from exporter.liveness.chance import CANNOT_BE_READ, CUT, PAUSED, REFUSED, TAKES_WRITES
+from exporter.portfolios.account import Account
+from exporter.portfolios.reader import PortfolioReader
 from exporter.settings import Settings
-from exporter.snapshot.snapshot import Discovered, ReadInfo, Snapshot
+from exporter.snapshot.maker import SnapshotMaker
+from exporter.snapshot.snapshot import Discovered, Part, ReadInfo, Snapshot
 from exporter.source import Source, open_source
 from exporter.source.names import Names
 from exporter.telemetry import Telemetry
 
 _WITHOUT_NEW_NAMES: Final = (REFUSED, PAUSED, CUT, TAKES_WRITES, CANNOT_BE_READ)
-"""Changes after which no new node can have written its keys. They may come every second."""
+"""Changes of Redis after which no new node can have written its keys. They may come every second."""
 
 
 class Fleet:
     """Reads all nodes on request, and discovers their names in the background.
 
     Two threads run from ``start`` to ``close``. One discovers names. The other, the watch, looks at Redis and the nodes
-    whose state may change. A third thread reads all nodes on request, one read at a time.
+    whose state may change. A third thread reads all nodes on request, one read at a time. A request during a read
+    shares this read.
 
     Attributes:
         settings, telemetry, journal: What the caller passed, or new ones.
         judge: Decides which nodes are alive.
+        last_known: Unix time of the last read of all nodes that succeeded, None before the first; and how many nodes
+            it found in each state.
     """
 
     def __init__(
@@ -41,48 +48,44 @@ class Fleet:
         clock: Callable[[], float] = time.monotonic,
         journal: Journal | None = None,
     ) -> None:
-        self.settings, self.telemetry = settings, telemetry or Telemetry()
-        self.journal = journal or Journal(None, self.telemetry, monotonic=clock)
-        nodes, mass_loss = settings.nodes, settings.mass_loss
-        rules = Rules(
-            settings.heartbeat.ttl,
-            settings.heartbeat.beat,
-            nodes.forget_after,
-            nodes.forget_rehomed_after,
-            Thresholds(mass_loss.nodes, mass_loss.ratio, mass_loss.many),
-        )
+        telemetry = self.telemetry = telemetry or Telemetry()
+        self.settings, self.journal = settings, journal or Journal(None, telemetry, monotonic=clock)
+        self.last_known: tuple[float | None, Mapping[State, int]] = None, {}
+        beats, nodes, loss = settings.heartbeat, settings.nodes, settings.mass_loss
+        thresholds = Thresholds(loss.nodes, loss.ratio, loss.many)
+        rules = Rules(beats.ttl, beats.beat, nodes.forget_after, nodes.forget_rehomed_after, thresholds)
         self.judge = Judge(rules, self.journal.earlier_changes(), epoch=time.time() - clock())
-        self._clock, self._closed = clock, Event()
-        self._source = source or open_source(settings, self.telemetry.spent)
-        self._discovery = Discovery(
-            settings=settings,
-            source=self._source,
-            judge=self.judge,
-            telemetry=self.telemetry,
-            closed=self._closed,
+        self._clock, self._closed, self._timeout = clock, Event(), settings.redis.timeout
+        source = self._source = source or open_source(settings, telemetry.spent)
+        self._nodes = source.reader()
+        self._portfolios = PortfolioReader(
+            settings,
+            source,
+            telemetry.invalid,
+            earlier=self.journal.earlier_faults(),
             clock=clock,
+            closed=self._closed,
+        )
+        self._maker = SnapshotMaker(
+            beats, telemetry.invalid, LineWriter().write, stale_gauges=settings.collector.stale_gauges
+        )
+        self._discovery = Discovery(
+            settings=settings, source=source, judge=self.judge, telemetry=telemetry, closed=self._closed, clock=clock
         )
         self._watch = Watch(
             self.judge,
-            self._source.reader(),
+            source.reader(),
             self.request,
-            telemetry=self.telemetry,
+            telemetry=telemetry,
             closed=self._closed,
-            timeout=settings.redis.timeout,
-            clock=clock,
-        )
-        self._reader = FleetReader(
-            settings,
-            self.telemetry,
-            self._source,
-            judge=self.judge,
-            discovery=self._discovery,
-            watch=self._watch,
-            journal=self.journal,
-            closed=self._closed,
+            timeout=self._timeout,
             clock=clock,
         )
         self.judge.wake = self._watch.wake
+        self._duration: float | None = None
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="reader")
+        self._lock = Lock()  # for the next attribute, the current read
+        self._current: Future[Snapshot] | None = None
         self.attend(self._hear_of_redis, full=False)
         self.attend(self.journal.see, full=self.journal.has_file)
 
@@ -98,7 +101,7 @@ class Fleet:
         self._closed.set()
         self._discovery.wake()
         self._watch.wake()
-        self._reader.close()
+        self._executor.shutdown(wait=False, cancel_futures=True)
         self._source.close()
         self.journal.close()
 
@@ -108,13 +111,14 @@ class Fleet:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    # --- what is known ----------------------------------------------------------------------------
+
     @property
     def not_ready(self) -> str:
         """The reason why the fleet cannot be read, in one line; empty if names were discovered and Redis answers."""
         pace = self.judge.pace()
-        if reason := pace.errors.get(PROBED) or self._discovery.not_ready:
-            return reason
-        return "" if pace.answered > float("-inf") else "Redis was not asked yet"
+        asked = "" if pace.answered > float("-inf") else "Redis was not asked yet"
+        return pace.errors.get(PROBED) or self._discovery.not_ready or asked
 
     @property
     def names(self) -> Names:
@@ -127,16 +131,11 @@ class Fleet:
         return self._discovery.last
 
     @property
-    def last_known(self) -> LastKnown:
-        """When the last read of all nodes succeeded, and what it found."""
-        return self._reader.last_known
-
-    @property
     def info(self) -> ReadInfo:
         """Facts about the last read, discovery and Redis."""
         view = self.view()
         return ReadInfo(
-            self._reader.duration,
+            self._duration,
             self.discovered,
             view.server,
             view.refused_since is not None,
@@ -150,7 +149,7 @@ class Fleet:
 
     def planned_portfolios(self, name: bytes) -> int:
         """Return how many portfolios the plan gave to a node at the last read of all nodes; 0 without a plan."""
-        return self._reader.portfolios.planned.get(name, 0)
+        return self._portfolios.planned.get(name, 0)
 
     def attend(self, attendant: Attendant, *, full: bool = True) -> None:
         """Call ``attendant`` with all changes from now on, before the earlier ones; see ``watch.Attendant``.
@@ -162,9 +161,27 @@ class Fleet:
         self._watch.attendants.insert(0, attendant)
         self._watch.full = self._watch.full or full
 
+    def _hear_of_redis(self, changes: Sequence[Change], _: View) -> None:
+        """Look for names after the changes of Redis that may have brought new ones."""
+        if any(change.kind is Kind.REDIS and change.after not in _WITHOUT_NEW_NAMES for change in changes):
+            self._discovery.wake()
+
+    # --- reads of all nodes -----------------------------------------------------------------------
+
     def request(self) -> "Future[Snapshot]":
         """Return the current read, or begin one; the exception of a failed read is a SourceError."""
-        return self._reader.request()
+        with self._lock:
+            if self._current and not self._current.done():
+                return self._current
+            current = self._current = self._executor.submit(self.read_here)
+        current.add_done_callback(self._let_go)
+        return current
+
+    def _let_go(self, done: "Future[Snapshot]") -> None:
+        """Drop the reference to a finished read, so that its snapshot does not stay in memory during the next read."""
+        with self._lock:
+            if self._current is done:
+                self._current = None
 
     def read(self, timeout: float | None = None) -> Snapshot:
         """Read all nodes, or share the current read, and return the snapshot.
@@ -175,7 +192,10 @@ class Fleet:
         Raises:
             SourceError: Redis could not be read in time.
         """
-        return self._reader.wait(timeout)
+        try:
+            return self.request().result(self._timeout if timeout is None else min(timeout, self._timeout))
+        except TimeoutError:
+            raise SourceTimeoutError("Redis did not answer in time") from None
 
     def look(self) -> Snapshot:
         """Discover names and read all nodes once, in the caller's thread. For a fleet that is not started.
@@ -184,13 +204,56 @@ class Fleet:
             SourceError: Redis could not be scanned or read.
         """
         self._discovery.discover()
-        snapshot = self._reader.read()
-        if self._discovery.planned <= frozenset(self.names.raw):
-            return snapshot
-        self._discovery.discover()  # the plan names nodes whose keys nobody has looked for
-        return self._reader.read()
+        snapshot = self.read_here()
+        if not self._discovery.planned <= frozenset(self.names.raw):
+            self._discovery.discover()  # the plan names nodes whose keys nobody has looked for
+            snapshot = self.read_here()
+        return snapshot
 
-    def _hear_of_redis(self, changes: Sequence[Change], _: View) -> None:
-        """Look for names after the changes of Redis that may have brought new ones."""
-        if any(change.kind is Kind.REDIS and change.after not in _WITHOUT_NEW_NAMES for change in changes):
-            self._discovery.wake()
+    def read_here(self) -> Snapshot:
+        """Read all nodes in the caller's thread, one at a time, and return the snapshot.
+
+        Raises:
+            SourceError: Redis could not be read in time, or the names are not discovered yet.
+        """
+        start = self._watch.read_at = self._clock()
+        try:
+            names = self._discovery.wait()
+            parts, account, problem = self._parts(names, start + self._timeout)
+            if not problem and self.judge.let_go(account.leftovers if account else None, parts[-1].at):
+                # The first ledger has decided on old hashes.
+                parts, account, problem = self._parts(names, start + self._timeout)
+        except SourceError as error:
+            self.judge.failed(READ, str(error), start)
+            raise
+        finally:
+            self._duration = self._clock() - start
+        self.judge.succeeded(READ, self._clock())
+        snapshot = self._maker.snapshot(names, parts, account, problem)
+        drops = {name: rising.dropped.rise for name, rising in snapshot.rising.items() if rising.dropped}
+        self.journal.see_read(account, drops)
+        self._discovery.expect(self._portfolios.planned_nodes)
+        self.last_known = snapshot.wall, snapshot.counts
+        return snapshot
+
+    def _parts(self, names: Names, deadline: float) -> tuple[list[Part], Account | None, str]:
+        """Read, judge and write all nodes part by part; meanwhile Redis works on the next part.
+
+        Returns:
+            The parts, the account of the portfolios if there is one, and why it cannot be made.
+        """
+        parts: list[Part] = []
+        lists: list[bytes | None] = []
+        unread: set[int] = set()
+        for reading in self._nodes.parts(names.raw, deadline):
+            start = len(lists)
+            parts.append(self._maker.part(names, start, reading, self.judge.look(reading)))
+            lists += reading.loaded_lists
+            unread.update(start + position for position in reading.unread)
+        states = [state for part in parts for state in part.states]
+        workers = None if self.view().excused else self._discovery.workers
+        found = self._discovery.began, parts[-1].wall, deadline
+        try:
+            return parts, self._portfolios.read(names.raw, states, lists, frozenset(unread), workers, *found), ""
+        except SourceError as error:
+            return parts, None, str(error)

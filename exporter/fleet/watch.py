@@ -99,7 +99,6 @@ class Watch:
         """Look at Redis, and at the nodes whose state may change; begin a read of all nodes if one is due."""
         now = self._looked = self._clock()
         refresh = self.full and now >= self._refreshed + REFRESH
-        self._judge.ask(now)
         try:
             names = self._judge.due(now, deadlines=self.full, offline=refresh)
             self._judge.look(self._reader.read(names, now + self._timeout))

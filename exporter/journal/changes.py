@@ -8,22 +8,19 @@ import structlog
 from exporter.journal.event import EventKind
 from exporter.liveness import Change, Kind, State
 from exporter.portfolios.account import Account, EarlierFault
-from exporter.portfolios.ledger import Ledger, Portfolio, PortfolioState
+from exporter.portfolios.ledger import Ledger, Portfolio
 from exporter.source.names import shown_id
 from exporter.source.reading import MISSING, NO_EXPIRY
 
 REDIS: Final = "redis"
 """The subject of events about Redis."""
 CANNOT_BE_READ: Final = "cannot be read"
-LOST: Final = "lost together"
 NOWHERE: Final = "in no plan and on no list"
 """The state of a portfolio that the ledger knows no longer."""
 STALLED_AFTER: Final = 120.0
 """Seconds without a look at the plan after which the scheduler is stalled, as for GinkgoSchedulerStalled."""
 MOST_TEXT: Final = 200
 """Characters of a heartbeat that are kept as evidence."""
-MOST_ARRIVALS: Final = 100
-"""Most new nodes at one moment that get evidence of their own. At a start all nodes are new."""
 _MOST_NODES: Final = 10
 _DEAD: Final = (State.OFFLINE, State.FORGOTTEN)
 _GOOD: Final = ("answers", "takes writes again")
@@ -52,12 +49,12 @@ def judged(changes: Sequence[Change], unix: Unix, answered: float, alive: Collec
         answered: When Redis answered last, in monotonic seconds: a gap that reaches until then lasts.
         alive: The nodes that are known to be alive: that an exporter sees them after its start is no change.
     """
-    many, groups, subjects = len(changes) > MOST_ARRIVALS, dict[object, Group](), set[tuple[Kind, bytes]]()
+    groups, subjects = dict[object, Group](), set[tuple[Kind, bytes]]()
     for change in changes:
         kind, before, seen = EventKind(change.kind.value), change.before and str(change.before), change.evidence
         name = REDIS if change.kind is Kind.REDIS else shown_id(change.name)
         arrived = change.kind is Kind.NODE and before is None and change.after == State.ONLINE
-        if before == change.after or (arrived and name in alive) or (kind is EventKind.MASS_LOSS and not before):
+        if before == change.after or (arrived and name in alive):
             continue
         if (change.kind, change.name) in subjects:
             yield from groups.values()
@@ -67,11 +64,7 @@ def judged(changes: Sequence[Change], unix: Unix, answered: float, alive: Collec
         if like not in groups:
             common = _of_redis(change, unix) if name is REDIS else _of_node(change, unix, answered)
             groups[like] = kind, before, str(change.after), {}, common, change.at
-        rows, common = groups[like][3:5]
-        rows[name] = _own(change, unix) if kind is EventKind.NODE and not (arrived and many) else {}
-        if change.loss and change.after == State.OFFLINE:
-            lost = groups.setdefault(change.loss, (EventKind.MASS_LOSS, None, LOST, {}, common, change.at))
-            lost[3][name] = {}
+        groups[like][3][name] = _own(change, unix) if kind is EventKind.NODE and not arrived else {}
     yield from groups.values()
 
 
@@ -127,20 +120,17 @@ def read(
         account: The next one.
         known: The faults before the first ledger, by id as text.
     """
-    ledger, old = account.ledger, before.abnormal if before else {}
-    changed: dict[bytes, str | None] = {name: each.state.value for name, each in old.items()}
-    changed |= {name.encode(): each.state for name, each in known.items()}
-    if before and before.plan is not ledger.plan:
-        names = (before.plan.keys() ^ ledger.plan.keys()) - old.keys()
-        changed |= {name: PortfolioState.TRADED.value if name in before.plan else None for name in names}
+    ledger = account.ledger
+    names = ledger.abnormal.keys() | {name.encode() for name in known}
+    if before:
+        names |= before.abnormal.keys() | (before.plan.keys() ^ ledger.plan.keys())
     groups: dict[tuple[str | None, str], dict[str, dict[str, Any]]] = {}
-    for name in changed.keys() | ledger.abnormal.keys():
+    for name in names:
         last, now = before.get(name) if before else None, ledger.get(name)
-        state = changed.get(name, last and last.state.value)
-        after = now.state.value if now else NOWHERE
-        if state != after or (last and now and last.reason is not now.reason):
-            rows = groups.setdefault((state, after), {})
-            rows[shown_id(name)] = _of_portfolio(now, account.since.get(name))
+        old = last.state.value if last else known.get(shown_id(name), (None,))[0]
+        new = now.state.value if now else NOWHERE
+        if old != new or (last and now and last.reason is not now.reason):
+            groups.setdefault((old, new), {})[shown_id(name)] = _of_portfolio(now, account.since.get(name))
     return groups
 
 

@@ -1,7 +1,6 @@
 """An event: the same change of one or more subjects at one moment, with the evidence for it."""
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -12,6 +11,7 @@ from exporter.escaping import printable_json
 
 EACH: Final = "each"
 """The key of evidence that differs between subjects. Each key below it lists one value for each subject."""
+_KEYS: Final = ("id", "time", "kind", "subjects", "from", "to", "evidence")
 _IDS: Final = range(1, 2**53)
 """The ids that every JSON parser reads exactly."""
 
@@ -77,29 +77,21 @@ class Event(NamedTuple):
         return printable_json(self.to_json(), separators=(",", ":")).encode() + b"\n"
 
 
-def event_of(value: object) -> Event:
+def event_of(value: Any) -> Event:
     """Return the event that a JSON value describes.
 
     Raises:
         ValueError: The value is not an event.
     """
-    match value:
-        case {
-            "id": int(number),
-            "time": float() | int() as time,
-            "kind": str(kind),
-            "subjects": [str(), *_] as subjects,
-            "from": None | str() as before,
-            "to": str(after),
-            "evidence": dict(evidence),
-        } if number in _IDS and math.isfinite(time) and abs(time) < _IDS.stop:
-            each = evidence.get(EACH, {})
-            columns = each.values() if isinstance(each, dict) else (None,)
-            if all(isinstance(subject, str) for subject in subjects) and all(
-                isinstance(column, list) and len(column) == len(subjects) for column in columns
-            ):
-                return Event(number, float(time), EventKind(kind), tuple(subjects), before, after, evidence)
-    raise ValueError("not an event")
+    try:
+        number, time, kind, subjects, before, after, evidence = (value[key] for key in _KEYS)
+        event = Event(int(number), float(time), EventKind(kind), tuple(subjects), before, str(after), dict(evidence))
+        rows = [event.evidence_at(position) for position in range(len(subjects))]
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        raise ValueError("not an event") from None
+    if not rows or event.id not in _IDS or not all(isinstance(subject, str) for subject in subjects):
+        raise ValueError("not an event")
+    return event
 
 
 class Query(NamedTuple):

@@ -58,7 +58,7 @@ class Record:
         record = cls()
         record.alive = dict.fromkeys(value["alive"])
         record.dead = {name: {**node, "state": State(node["state"])} for name, node in value["dead"].items()}
-        record.faults = {name: EarlierFault(*fault) for name, fault in value["faults"].items()}
+        record.faults = {name: tuple(fault) for name, fault in value["faults"].items()}
         record.run = value["run"]
         return record
 
@@ -78,7 +78,7 @@ class Record:
                 since = event.evidence_at(position).get("since")
                 self.faults.pop(subject, None)
                 if isinstance(since, int | float):
-                    self.faults[subject] = EarlierFault(event.after, since)
+                    self.faults[subject] = event.after, since
 
     def _apply_to_nodes(self, event: Event) -> None:
         for position, subject in enumerate(event.subjects):

@@ -4,7 +4,8 @@ A sentence is made from JSON values, so events of another process have sentences
 escaped: an id can neither move a cursor nor imitate a line.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -127,7 +128,7 @@ _HEADLINES: Final[Mapping[tuple[str, str | None, str], str]] = {
     ("portfolio", "*", "*"): "{names} {be} {after}; {was} {before} before.",
     ("portfolio", None, "*"): "{names} {be} {after}.",
     ("mass_loss", "*", "over"): "The mass loss that is named {first} is over.",
-    ("mass_loss", None, "*"): "Mass loss: {names} lost together.",
+    ("mass_loss", None, "*"): "Nodes were lost together: the mass loss is named {first}.",
     ("redis", "*", "cannot be read"): "Redis cannot be read.",
     ("redis", "*", "answers"): "Redis answers again.",
     ("redis", "*", "takes writes again"): "Redis takes writes again.",
@@ -151,65 +152,55 @@ def reasons(event: Event, subject: str | None = None) -> list[str]:
     """
     several = subject is None and len(event.subjects) > 1
     evidence = event.evidence_of("" if several else subject or event.subjects[0])
-    said = [text for key, say in _SAID.items() if evidence.get(key) is not None and (text := say(evidence))]
-    if several and evidence.get("because"):
-        said[0] = f"The reason, for each of them: {shown(evidence['because'])}."
+    words = defaultdict(lambda: "unknown", {key: _word(key, value) for key, value in evidence.items()})
+    words["each"] = ", for each of them" if several else ""
+    words["exact"] = "" if evidence.get("offline_since_exact") is True else " at the latest"
+    said = [template.format_map(words) for fact, template in _SAID.items() if _holds(fact, evidence)]
     if event.after in (State.OFFLINE, State.UNDECIDED) and not evidence.get("fault"):
         said.append("Redis had no fault that may explain it.")
     return said
 
 
-def _heartbeat(evidence: Mapping[str, Any]) -> str:
-    ttl, deadline = evidence["heartbeat_ttl_seconds"], evidence.get("deadline")
-    if ttl == -1:
-        return "The heartbeat had no expiry (PTTL -1), so it proves no life."
-    if ttl:
-        return f"The heartbeat had {shown(ttl)} s left (PTTL)."
-    end = "this exporter never saw one" if deadline is None else f"its last one was to end at {at(deadline)}"
-    return f"The node had no heartbeat, and {end}."
+def _holds(fact: str, evidence: Mapping[str, Any]) -> bool:
+    key, equals, value = fact.partition("=")
+    return str(evidence.get(key)) == value if equals else bool(evidence.get(key))
 
 
-def _fault(evidence: Mapping[str, Any]) -> str:
-    until = evidence.get("fault_until")
-    end = f"until {at(until)}" if until is not None else "and it lasted"
-    return f"Redis's last fault was: {shown(evidence['fault'])}, from {at(evidence.get('fault_since'))} {end}."
+def _word(key: str, value: object) -> str:
+    if value is None:
+        return "now"
+    if key in _TIMES:
+        return at(value)
+    return ", ".join(map(shown, value)) if isinstance(value, list) else REASONS.get(str(value), shown(value))
 
 
-_SAID: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
-    "because": lambda evidence: f"The reason: {shown(evidence['because'])}.",
-    "heartbeat_ttl_seconds": _heartbeat,
-    "heartbeat": lambda evidence: f'The last heartbeat said "{shown(evidence["heartbeat"])}".',
-    "hash": lambda evidence: f"Its metrics hash was {'there' if evidence['hash'] else 'missing'}.",
-    "offline_since": lambda evidence: offline_since(
-        evidence["offline_since"], exact=evidence.get("offline_since_exact") is True
-    ),
-    "mass_loss": lambda evidence: (
-        "It is a member of a mass loss, so it has no page of its own." if evidence["mass_loss"] else ""
-    ),
-    "fault": _fault,
-    "reason": lambda evidence: f"The reason: {REASONS.get(evidence['reason'], shown(evidence['reason']))}.",
-    "node": lambda evidence: f"The plan gives it to node {shown(evidence['node'])}.",
-    "loaded_on": lambda evidence: (
-        evidence["loaded_on"] and f"It is loaded on {', '.join(map(shown, evidence['loaded_on']))}."
-    ),
-    "listed_by": lambda evidence: (
-        evidence["listed_by"] and f"The last list of {', '.join(map(shown, evidence['listed_by']))} names it."
-    ),
-    "dropped": lambda evidence: f"It has dropped {shown(evidence['dropped'])} events since this began.",
-    "idle_seconds": lambda evidence: f"It looked at the plan {shown(evidence['idle_seconds'])} s before.",
-    "error": lambda evidence: f"The error: {shown(evidence['error'])}.",
-    "since": lambda evidence: f"It began at {at(evidence['since'])}.",
-    "answer": lambda evidence: f"The answer: {shown(evidence['answer'])}.",
-    "starts_at": lambda evidence: f"It was posted as firing since {at(evidence['starts_at'])}.",
-    "redis_run_id": lambda evidence: (
-        f"Redis's run: {shown(evidence['redis_run_id'])}, a {shown(evidence.get('redis_role') or 'server')}."
-    ),
-    "resolved": lambda evidence: "Its end was posted." if evidence["resolved"] else "",
-    "previous_run": lambda evidence: f"Its previous run {shown(evidence['previous_run'])}.",
-    "version": lambda evidence: f"Version {shown(evidence['version'])}.",
-    "events": lambda evidence: f"Events of the journal that were lost: {shown(evidence['events'])}.",
+_TIMES: Final = ("deadline", "offline_since", "fault_since", "fault_until", "since")
+_SAID: Final[Mapping[str, str]] = {
+    "because": "The reason{each}: {because}.",
+    "heartbeat_ttl_seconds=-1": "The heartbeat had no expiry (PTTL -1), so it proves no life.",
+    "heartbeat_ttl_seconds=0": "The node had no heartbeat.",
+    "deadline": "Its last heartbeat was to end at {deadline}.",
+    "heartbeat": 'The last heartbeat said "{heartbeat}".',
+    "hash=True": "Its metrics hash was there.",
+    "hash=False": "Its metrics hash was missing.",
+    "offline_since": "It is offline since {offline_since}{exact}.",
+    "loss": "It is a member of the mass loss {loss}, so it has no page of its own.",
+    "fault": "Redis's last fault was: {fault}, from {fault_since} until {fault_until}.",
+    "reason": "The reason: {reason}.",
+    "node": "The plan gives it to node {node}.",
+    "loaded_on": "It is loaded on {loaded_on}.",
+    "listed_by": "The last list of {listed_by} names it.",
+    "dropped": "It has dropped {dropped} events since this began.",
+    "idle_seconds": "It looked at the plan {idle_seconds} s before.",
+    "error": "The error: {error}.",
+    "since": "It began at {since}.",
+    "redis_run_id": "Redis's run: {redis_run_id}, a {redis_role}.",
+    "resolved=True": "Its end was posted.",
+    "previous_run": "Its previous run {previous_run}.",
+    "version": "Version {version}.",
+    "events": "Events of the journal that were lost: {events}.",
 }
-"""The sentence for each key of evidence, in their order."""
+"""The sentence for each fact in the evidence: a key that has a value, or that has the value behind ``=``."""
 
 
 def redis_unreadable(since: float | None, error: str) -> str:

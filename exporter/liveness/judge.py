@@ -65,11 +65,6 @@ class Judge:
             self.wake()
         return verdicts
 
-    def ask(self, at: float) -> None:
-        """Record that Redis is asked: a first answer long after that shows a silence."""
-        with self._lock:
-            self._table.chances.ask(at)
-
     def failed(self, what: str, error: str, began: float) -> None:
         """Record that an operation of a kind, which began at ``began``, could not read Redis."""
         with self._lock:
@@ -97,7 +92,7 @@ class Judge:
             return self._table.names()
 
     def due(self, now: float, *, deadlines: bool, offline: bool) -> list[bytes]:
-        """Return the nodes to read now.
+        """Return the nodes to read now, when Redis is asked: a first answer long after that shows a silence.
 
         These are the nodes that do not beat and are not dead, as many as one look may read; if a death is near, also
         all that are late, since it depends on them whether it is held back.
@@ -109,6 +104,7 @@ class Judge:
         """
         with self._lock:
             table, absent = self._table, self._table.absent.items()
+            table.chances.ask(now)
             waiting = sorted((node.shown.looked, name) for name, node in absent if not node.dead)
             names = [name for _, name in waiting[:MOST_WAITING]]
             names += [name for name, node in absent if offline and node.state is State.OFFLINE]

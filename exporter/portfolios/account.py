@@ -25,16 +25,8 @@ class ListedPortfolio(NamedTuple):
     portfolio: Portfolio
 
 
-class EarlierFault(NamedTuple):
-    """A fault, as the last run of the exporter has left it.
-
-    Attributes:
-        state: The state of the portfolio.
-        since: Unix time since which it was in that state.
-    """
-
-    state: str
-    since: float
+EarlierFault = tuple[str, float]
+"""A fault as the last run of the exporter has left it: the state, and the Unix time since which it lasted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +106,7 @@ class History:
             wall: Unix time of the read.
         """
         before, shown = self._found, self.shown
-        if found is before and found is shown:
+        if found is before and found is shown and not self._left:
             return found
         self._note_plan(before, found, wall)
         held = _unconfirmed(found, before, shown) if before and shown and found is not before else {}
@@ -140,7 +132,7 @@ class History:
         for name, portfolio in now.abnormal.items():
             before = self._lasting.get(name)
             if not before and self._earlier and (earlier := self._earlier.get(shown_id(name))):
-                before = earlier.state, min(earlier.since, wall)
+                before = earlier[0], min(earlier[1], wall)
             if before and portfolio.state in (PortfolioState.UNKNOWN, before[0]):
                 lasting[name] = before
             elif portfolio.state in FAULTS:

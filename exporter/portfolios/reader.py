@@ -22,8 +22,6 @@ GAP: Final = 0.05
 """Seconds after which a plan that is empty or missing is read once more: it is rewritten by DEL, then HSET."""
 MOST_LOADED: Final = 2000
 """Loaded portfolios up to which their states are read: these take about 16 ms of a scrape."""
-MOST_UNTRADED: Final = 10_000
-"""Untraded portfolios up to which their positions are read."""
 
 _FIELDS: Final = (b"queue_size", b"position_count", b"node_id")
 _METRICS: Final = (QUEUE_SIZE_MAX, POSITIONS)
@@ -168,7 +166,7 @@ class PortfolioReader:
         positions: dict[bytes, float] = {}
         if self._states:
             untraded = [each.id for each in ledger.abnormal.values() if each.state is PortfolioState.UNTRADED]
-            wanted = [(portfolio, b"") for portfolio in untraded[:MOST_UNTRADED]]
+            wanted = [(portfolio, b"") for portfolio in untraded]
             wanted += self._loaded if len(self._loaded) <= MOST_LOADED else ()
             keys = [self._prefix + portfolio + b":state" for portfolio, _ in wanted]
             replies = self._source.gather(keys, lambda key: pack(b"HMGET", key, *_FIELDS), 1, deadline).replies

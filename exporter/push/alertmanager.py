@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from itertools import groupby
 from threading import Event, Thread
 from typing import Any, Final, NamedTuple
 
@@ -27,8 +26,6 @@ BATCH: Final = 256
 """Largest number of alerts in one post."""
 TOLERANCE: Final = 60.0
 """Largest difference of two clocks that agree, in seconds."""
-SANE_YEARS: Final = range(2020, 2100)
-"""Years that a clock may show: a machine without a battery starts in 1970, and nothing ends in 9999."""
 _SET: Final = 1.0
 """Largest drift of our clock from the monotonic clock since the last answer, in seconds: more shows a clock change."""
 
@@ -109,12 +106,9 @@ class Alertmanager:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, and a post that is under way."""
+        """Post nothing more. A post that is under way goes on; it does not keep the process from ending."""
         self._closed.set()
         self._wake.set()
-        self._transport.close()
-        if self._thread.is_alive():
-            self._thread.join(timeout=1.0)  # it may hang in a name server; then it ends with the process
 
     def show(self, alerts: Mapping[Key, Alert]) -> None:
         """Take the alerts that last now, in place of all earlier ones. To be called from any thread."""
@@ -198,7 +192,7 @@ class Alertmanager:
         for alert in new:
             if alert.exact:
                 self._delay.observe(self.last_accepted - alert.since)
-        self._tell(new, None, "taken", {"alertmanager": self.url, "answer": "HTTP 200"})
+        self._tell(new, None, "taken", {"alertmanager": self.url})
         self._taken.update((alert.key, (alert, self.last_accepted)) for alert in alerts)
         self._forget(ended)
         return True
@@ -221,13 +215,10 @@ class Alertmanager:
 
     def _tell(self, alerts: Sequence[Alert], before: str | None, after: str, evidence: Mapping[str, Any]) -> None:
         """Tell the journal of alerts: an event for those of each name, about the alert and its nodes."""
-        for name, some in groupby(sorted(alerts), key=lambda alert: alert.name):
-            starts = {alert.subject: round(self._journal.unix(alert.starts), 3) for alert in some}
-            rows = {name: min(starts.values())} | {subject: at for subject, at in starts.items() if subject}
-            common = {**evidence, "alertname": name}
-            self._journal.add(
-                EventKind.PUSH, before, after, {subject: {"starts_at": at} for subject, at in rows.items()}, common
-            )
+        for name in dict.fromkeys(alert.name for alert in alerts):
+            subjects = [name, *(alert.subject for alert in alerts if alert.name == name and alert.subject)]
+            rows = {subject: {"alertname": name, **evidence} for subject in subjects}
+            self._journal.add(EventKind.PUSH, before, after, rows)
 
     def _body(self, alert: Alert, times: Mapping[str, str]) -> dict[str, Any]:
         return {"labels": self._texts.labels(alert), "annotations": self._texts.annotations(alert), **times}
@@ -248,7 +239,6 @@ class Clocks:
     - If they do not agree, or there is no readable ``Date``, ``endsAt`` is left out.
       Alertmanager then sets it by its own clock, ``resolve_timeout`` (5 min by default) after
       the last post.
-    - A clock that shows a year outside of ``SANE_YEARS`` is not used at all.
 
     One case remains: two clocks that agree and are both wrong, such as those of an exporter and
     a proxy on the same machine. An alert is lost if both are behind by ``Pace.lasts``.
@@ -309,40 +299,36 @@ class Clocks:
         return self._ours_then is None or abs(self._ours() - self._ours_then) > _SET
 
     def firing(self, starts: float, ends: float) -> dict[str, str]:
-        """Return ``startsAt`` and ``endsAt`` of an alert that lasts, without a time that no clock can give."""
-        clocks = self._sane()
-        times = {"startsAt": _rfc3339(starts + min(clocks))} if clocks else {}
+        """Return ``startsAt`` and, if the two clocks agree, ``endsAt`` of an alert that lasts."""
+        clocks = self._usable()
+        times = {"startsAt": _rfc3339(starts + min(clocks))}
         if len(clocks) > 1 and not self.problem:
             times["endsAt"] = _rfc3339(ends + max(clocks))
         return times
 
     def ended(self, starts: float, now: float) -> dict[str, str]:
         """Return ``startsAt`` and ``endsAt`` of an alert that is over: both are in the past by every clock."""
-        clock = min(self._sane(), default=0.0)
+        clock = min(self._usable())
         return {"startsAt": _rfc3339(starts + clock), "endsAt": _rfc3339(now + clock)}
 
     def _ours(self) -> float:
         return self._unix() - self._monotonic()
 
-    def _sane(self) -> list[float]:
+    def _usable(self) -> list[float]:
         """Return the usable clocks, each less the monotonic one."""
         known = self.offset is not None and not self.doubtful
-        clocks = [self._ours(), self._date] if known else [self._ours()]
-        now = self._monotonic()
-        return [clock for clock in clocks if _EARLIEST <= clock + now < _LATEST]
+        return [self._ours(), self._date] if known else [self._ours()]
 
 
 def _parsed(date: str | None) -> float | None:
+    """Return the Unix time of a ``Date``; None if it is no date, or one before 1970."""
     try:
         moment = parsedate_to_datetime(date or "")
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        unix = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
+    return unix if unix >= 0 else None
 
 
 def _rfc3339(unix: float) -> str:
     return datetime.fromtimestamp(unix, UTC).isoformat(timespec="milliseconds")
-
-
-_EARLIEST: Final = datetime(SANE_YEARS.start, 1, 1, tzinfo=UTC).timestamp()
-_LATEST: Final = datetime(SANE_YEARS.stop, 1, 1, tzinfo=UTC).timestamp()

@@ -164,7 +164,7 @@ class Reply(NamedTuple):
 
 
 class Transport:
-    """Sends posts to one Alertmanager, each on a connection of its own. For one thread, but for ``close``.
+    """Sends posts to one Alertmanager, each on a connection of its own. For one thread.
 
     Args:
         url: Its address, with the path prefix if it has one.
@@ -184,7 +184,6 @@ class Transport:
         self._address, self._config, self._clock = urlsplit(url), config, clock
         self._shortest, self._longest = timeouts
         self._timeout = self._shortest
-        self._connection: HTTPConnection | None = None
 
     def post(self, alerts: Sequence[Mapping[str, Any]]) -> Reply:
         """Send alerts, and return the result. An empty list shows whether Alertmanager accepts posts."""
@@ -213,11 +212,6 @@ class Transport:
             return text if status == 200 else None  # noqa: PLR2004
         return None
 
-    def close(self) -> None:
-        """End a post that is under way; it fails. To be called from any thread."""
-        with suppress(AttributeError, OSError):  # there is none, or none any more
-            self._connection.sock.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
-
     def _ask(self, method: str, path: str, body: bytes | None) -> tuple[int, str | None, bytes]:
         """Return the status, the ``Date`` and the text of an answer."""
         host, port = self._address.hostname or "", self._address.port
@@ -228,7 +222,6 @@ class Transport:
         else:
             connection = HTTPConnection(host, port, timeout=min(CONNECT, self._timeout))
         with closing(connection):
-            self._connection = connection
             connection.connect()
             connection.sock.settimeout(self._timeout)
             connection.request(method, self._address.path + path, body, headers)

@@ -81,7 +81,7 @@ class Rates:
             column: Returns the values of all nodes of a metric.
             wall: Unix time of the read.
         """
-        if abs(wall - self._at) < _EVERY:
+        if names is self._names and abs(wall - self._at) < _EVERY:
             return
         self._at = wall
         new = column(DROPPED), column(BACKPRESSURE)

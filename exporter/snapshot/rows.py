@@ -21,6 +21,7 @@ NOT_KNOWN: Final = "–"  # noqa: RUF001 - the text of an unknown value
 _RANKS: Final = {State.OFFLINE: 0, State.UNDECIDED: 1}
 _UNITS: Final = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s"))
 _KIBI: Final = 1024
+_DAY: Final = 86_400
 _LARGE: Final = 1e15
 _EXACT: Final = 2**53
 
@@ -127,8 +128,11 @@ def _number(text: bytes | None) -> int | float | None:
         return None
     if text.isdigit():
         return int(text)
-    number = float(text)
-    return int(number) if number.is_integer() and number < _EXACT else number
+    return _plain(float(text))
+
+
+def _plain(number: float) -> float:
+    return int(number) if float(number).is_integer() and number < _EXACT else number
 
 
 def _heartbeat_age(row: Row, snapshot: Snapshot) -> float | None:
@@ -173,6 +177,7 @@ def portfolio_row(portfolio: Portfolio, account: Account) -> Row:
         portfolio: The portfolio, out of the account's ledger.
         account: Knows since when it is at fault, and its open positions.
     """
+    positions = account.positions.get(portfolio.id)
     return {
         "portfolio_id": shown_id(portfolio.id),
         "state": portfolio.state.value,
@@ -181,7 +186,7 @@ def portfolio_row(portfolio: Portfolio, account: Account) -> Row:
         "loaded_nodes": list(map(shown_id, portfolio.loaded)),
         "listed_nodes": list(map(shown_id, portfolio.listed)),
         "since": account.since.get(portfolio.id),
-        "positions": account.positions.get(portfolio.id),
+        "positions": None if positions is None else _plain(positions),
     }
 
 
@@ -272,9 +277,10 @@ class Column(NamedTuple):
 
 def _offline_for(since: float, row: Row) -> str:
     """Return how long a node is offline, at least if it may have been offline before the exporter looked."""
-    seconds = row.get("offline_seconds")
-    start = f"since {moment(since)}" if row.get("offline_since_exact") is not False else f"since before {moment(since)}"
-    return start if seconds is None else f"{duration(seconds)} ({start})"
+    seconds = row.get("offline_seconds") or 0.0
+    start = moment(since)[len("2026-01-06 ") if seconds < _DAY else 0 :]
+    before = "before " if row.get("offline_since_exact") is False else ""
+    return f"{duration(seconds)} (since {before}{start})"
 
 
 def _with_recent(key: str) -> Callable[[Any, Row], str]:

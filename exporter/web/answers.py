@@ -111,6 +111,7 @@ class Answers:
             if not wanted.whole and self._waiting >= MOST_WAITING:
                 self._spent("a request was answered with 503")
                 return None
+            self._waiting += not wanted.whole
             make = self._make_whole if wanted.whole else self._make_in_turn
             task = made[wanted.key] = asyncio.create_task(make(wanted, snapshot))
             task.add_done_callback(lambda done: done.cancelled() or done.exception())  # all waiters may be gone
@@ -128,7 +129,9 @@ class Answers:
         self._readers.add(reader)
         try:
             async with asyncio.timeout(_READ_WITHIN):
-                handler.flush()  # tornado copies a block that it sends together with the headers, so they go first
+                await (
+                    handler.flush()
+                )  # tornado copies a block that it sends together with the headers, so they go first
                 for block in body if handler.request.method == "GET" else ():
                     handler.write(block)
                     await handler.flush()
@@ -169,7 +172,6 @@ class Answers:
 
     async def _make_in_turn(self, wanted: Wanted, snapshot: Snapshot | None) -> Body:
         """Make a body in a thread. The next one waits for as long as this one took: scrapes have half of the time."""
-        self._waiting += 1
         took = 0.0
         await self._one_at_a_time.acquire()
         try:

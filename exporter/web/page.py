@@ -8,7 +8,7 @@ import base64
 import hashlib
 import heapq
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import quote, urlencode, urlsplit
@@ -98,15 +98,12 @@ def generate(template: str, **values: Any) -> bytes:
     return page
 
 
-def _grid(columns: Iterable[Column]) -> str:
-    """Return the widths of the columns in CSS."""
-    widths = (
-        f"minmax({8.5 if column.name == 'node' else 7.5}rem,1fr)"
-        if column.wide
-        else f"{max(5.0, 2.2 + 0.62 * len(column.title)):.1f}rem"
-        for column in columns
-    )
-    return f"#nodes tr{{grid-template-columns:{' '.join(widths)}}}\n"
+def _grid(columns: Sequence[Column]) -> str:
+    """Return the widths of the columns in CSS. A number needs little more room than its heading."""
+    shortest = {True: 4.8, False: 6.2}
+    least = [8.5 if each.wide else max(shortest[each.number], 1.5 + 0.6 * len(each.title)) for each in columns]
+    tracks = (f"minmax({rem}rem,1fr)" if each.wide else f"{rem}rem" for each, rem in zip(columns, least, strict=True))
+    return f"#nodes{{min-width:{sum(least)}rem}}\n#nodes tr{{grid-template-columns:{' '.join(tracks)}}}\n"
 
 
 _STYLE: Final = style() + source("status.css") + _grid(_COLUMNS)
@@ -162,6 +159,8 @@ def render(snapshot: Snapshot | None, fleet: Fleet, push: PushStatus | None, vie
     rows, matching = _rows(snapshot, view.nodes)
     counts = snapshot.counts if snapshot else dict.fromkeys(COUNTED, 0)
     refused = refusal(now_view)
+    redis = _redis(snapshot, refused)
+    title = f"{counts[State.OFFLINE]} offline, {counts[State.ONLINE]} online" if snapshot else redis[1]
     return generate(
         "main.html" if view.main_only else "status.html",
         view=view,
@@ -171,7 +170,8 @@ def render(snapshot: Snapshot | None, fleet: Fleet, push: PushStatus | None, vie
         matching=matching if view.nodes.state or view.nodes.text else None,
         counts=counts,
         states=(State.ONLINE, State.OFFLINE, State.UNDECIDED),
-        redis=_redis(snapshot, refused),
+        title=f"{title} · ginkgo-exporter",
+        redis=redis,
         redis_up=snapshot is not None,
         trouble="" if snapshot else trouble(fleet),
         notices=[*([refused] if refused else []), *_notices(snapshot)],
@@ -261,7 +261,7 @@ def _portfolios(snapshot: Snapshot | None, *, everything: bool) -> dict[str, Any
         "counts": [
             (str(each), ledger.counts[each]) for each in PortfolioState if each in always or ledger.counts[each]
         ],
-        "positions": account.untraded_positions,
+        "positions": count(account.untraded_positions),
         "titles": PORTFOLIO_TITLES,
         "rows": [(row["state"], _cells(row)) for row in rows],
         "more": total - len(rows),

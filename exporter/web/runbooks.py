@@ -1,8 +1,7 @@
 """The bundled runbooks as pages: an alert's node is filled into each command, and what is known now stands on top."""
 
-import heapq
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from typing import Final
 from urllib.parse import quote
@@ -14,12 +13,10 @@ from exporter import __repository__
 from exporter.bundled import alert_severities, bundled
 from exporter.escaping import printable
 from exporter.fleet import Fleet
+from exporter.journal import now
 from exporter.journal.event import Query
-from exporter.journal.sentences import at, headline, kinds_behind, offline_since, reasons, shown, undecided
-from exporter.liveness import State
-from exporter.portfolios.account import Account
-from exporter.portfolios.ledger import PortfolioState
-from exporter.snapshot.rows import Row, count, duration, fault_order, portfolio_row, rows_of
+from exporter.journal.sentences import at, headline, kinds_behind, reasons, shown
+from exporter.snapshot.rows import portfolio_rows, rows_of
 from exporter.snapshot.snapshot import Snapshot
 from exporter.web.api import refusal, trouble
 from exporter.web.page import dropping, generate, headers, source
@@ -27,8 +24,6 @@ from exporter.web.shell import PLACEHOLDER, VARIABLE, in_promql, with_node
 
 MOST_EVENTS: Final = 5
 """Events that stand on top of a runbook."""
-MOST_PORTFOLIOS: Final = 5
-"""Portfolios that stand on top of a runbook."""
 _STYLE: Final = source("runbook.css")
 HEADERS: Final = headers(_STYLE)
 _NAME: Final = re.compile(r"[A-Za-z0-9]+")
@@ -144,90 +139,13 @@ def known(alert: str, node_id: str, fleet: Fleet, snapshot: Snapshot | None) -> 
 
 
 def _now(node_id: str, snapshot: Snapshot) -> Iterator[str]:
+    portfolios = list(portfolio_rows(snapshot.account)) if snapshot.account else None
     if not node_id:
         counts = ", ".join(f"{number} {state}" for state, number in snapshot.counts.items() if number)
         yield f"Nodes now: {counts or 'none is known'}."
         yield from dropping(snapshot)
-        yield from _portfolios(snapshot.account)
-        return
-    row = next(rows_of(snapshot, lambda shown_as, _: shown_as == node_id), None)
-    if row is None:
+        yield from now.of_portfolios(portfolios or ())
+    elif row := next(rows_of(snapshot, lambda shown_as, _: shown_as == node_id), None):
+        yield from now.of_node(row, portfolios)
+    else:
         yield f"Redis holds nothing of node {shown(node_id)} now."
-        return
-    if row["state"] == State.UNDECIDED:
-        yield from undecided([row])
-    elif row["offline_since"] is not None:
-        yield f"Node {shown(node_id)} is offline for {duration(row['offline_seconds'])} now."
-        yield offline_since(row["offline_since"], exact=bool(row["offline_since_exact"]))
-    else:
-        yield f"Node {shown(node_id)} is {row['state']} now."
-    if row["dropped_recently"]:
-        yield f"It drops events: {count(row['dropped_recently'])} since {at(row['dropped_since'])}."
-    if row["backpressure_recently"]:
-        pushed = f"{count(row['backpressure_recently'])} times since {at(row['backpressure_since'])}"
-        yield f"Its full queues push back: {pushed}."
-    yield from _portfolios(snapshot.account, node_id)
-
-
-def _portfolios(account: Account | None, node_id: str = "") -> Iterator[str]:
-    """Yield how portfolios are traded, and which are at fault: of one node, or of all."""
-    if account is None:
-        return
-    ledger = account.ledger
-    mine = [
-        portfolio_row(each, account)
-        for each in (ledger.portfolios() if node_id else ledger.abnormal.values())
-        if not node_id or node_id in _nodes(portfolio_row(each, account))
-    ]
-    if node_id:
-        yield f"Its portfolios: {_first([row['portfolio_id'] for row in mine])}." if mine else "It has no portfolios."
-    else:
-        yield from _counted(account)
-    faults = [row for row in mine if row["state"] not in (PortfolioState.TRADED, PortfolioState.UNKNOWN)]
-    for row in heapq.nsmallest(MOST_PORTFOLIOS, faults, key=fault_order):
-        yield _fault(row)
-    if len(faults) > MOST_PORTFOLIOS:
-        yield f"{len(faults) - MOST_PORTFOLIOS} more portfolios are not traded as planned."
-    if node_id and (unknown := sum(row["state"] == PortfolioState.UNKNOWN for row in mine)):
-        yield f"Of {unknown} of them it is unknown whether they are traded."
-
-
-def _counted(account: Account) -> Iterator[str]:
-    counts = account.ledger.counts
-    states = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
-    yield f"Portfolios now: {states or 'none is known'}."
-    if number := counts[PortfolioState.UNTRADED]:
-        positions = f"{account.untraded_positions} open position{'' if account.untraded_positions == 1 else 's'}"
-        yield f"No node manages {_many(number)} with {positions}."
-    if number := counts[PortfolioState.UNKNOWN]:
-        yield f"Whether {_many(number)} {'is' if number == 1 else 'are'} traded is unknown, as long as nodes are."
-
-
-def _many(portfolios: int) -> str:
-    return "1 portfolio" if portfolios == 1 else f"{portfolios} portfolios"
-
-
-_REASONS: Final = {
-    "node_offline": "its node is offline or gone",
-    "orphaned": "the scheduler found no node for it",
-    "undelivered": "its node is online and has not loaded it",
-    "dropped": "it is in no plan any more, and a dead node lists it",
-}
-
-
-def _fault(row: Row) -> str:
-    because = f": {_REASONS.get(row['reason'], row['reason'])}" if row["reason"] else ""
-    since = f" since {at(row['since'])}" if row["since"] is not None else ""
-    positions = "" if row["positions"] is None else f" Its open positions: {row['positions']}."
-    planned = f" The plan gives it to {shown(row['planned_node'])}." if row["planned_node"] is not None else ""
-    loaded = f" It is loaded on {_first(row['loaded_nodes'])}." if row["loaded_nodes"] else ""
-    return f"Portfolio {shown(row['portfolio_id'])} is {row['state']}{since}{because}.{positions}{planned}{loaded}"
-
-
-def _nodes(row: Row) -> tuple[str, ...]:
-    return (row["planned_node"], *row["loaded_nodes"], *row["listed_nodes"])
-
-
-def _first(names: Sequence[str]) -> str:
-    left = len(names) - MOST_PORTFOLIOS
-    return ", ".join(map(shown, names[:MOST_PORTFOLIOS])) + (f" and {left} more" if left > 0 else "")

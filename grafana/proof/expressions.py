@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from grafana.proof.lives import END, LENGTH, STEP
 from grafana.proof.tsdb import Prometheus
+from grafana.source.availability import MARKET
 
 # Over one hour every panel gets one point for each scrape. Grafana then takes four scrapes as the rate interval.
 BUILT_IN: Final = {
@@ -50,7 +51,7 @@ class Expression:
 
 def fill(text: str, **variables: str) -> str:
     """Return the expression with its variables filled in."""
-    known = {"cluster": ".*", "job": ".+", "instance": ".+", "node": ".+", **BUILT_IN, **variables}
+    known = {"cluster": ".*", "job": ".+", "instance": ".+", "node": ".+", "market": MARKET, **BUILT_IN, **variables}
     return re.sub(r"\$(\w+)|\$\{(\w+)\}", lambda match: known[match[1] or match[2]], text)
 
 

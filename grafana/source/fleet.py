@@ -6,7 +6,7 @@ from grafana_foundation_sdk.builders import statetimeline, table, timeseries
 from grafana_foundation_sdk.builders.dashboard import Row
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.source import overview, portfolios
+from grafana.source import availability, overview, portfolios
 from grafana.source.annotations import deaths, exporter_restarts, firing_alerts, mass_losses, plan_changes
 from grafana.source.frame import shell
 from grafana.source.graphs import lines, states_over_time
@@ -55,6 +55,7 @@ def dashboard() -> Dashboard:
             overview.online(),
             overview.redis(),
             overview.untraded(),
+            overview.at_risk(),
             overview.duplicated(),
             overview.without_failover(),
             overview.last_look(),
@@ -65,6 +66,8 @@ def dashboard() -> Dashboard:
             portfolios.by_state(),
             _alive(),
             _alerts(),
+            Row("Availability of trading"),
+            *availability.tiles(),
             Row("Load and loss"),
             _events(),
             _busiest(),
@@ -81,6 +84,7 @@ def dashboard() -> Dashboard:
         ],
         annotations=[firing_alerts(), deaths(), mass_losses(), plan_changes(), exporter_restarts()],
         pages=[STATUS_PAGE, EVENTS, RUNBOOKS],
+        variables=[availability.market_hours()],
     )
 
 

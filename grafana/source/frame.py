@@ -44,10 +44,12 @@ def shell(  # noqa: PLR0913 - a declaration in keywords
     with_node: bool = False,
     annotations: Sequence[AnnotationQuery] = (),
     pages: Sequence[tuple[str, str]] = (),
+    variables: Sequence[TextBoxVariable] = (),
 ) -> BuiltDashboard:
     """Build a dashboard with this project's variables and links, and number its panels.
 
-    `pages` are the exporter's own pages to link to, each with its title and its address.
+    `pages` are the exporter's own pages to link to, each with its title and its address. `variables` are the
+    dashboard's own.
     """
     builder = (
         Dashboard(title)
@@ -75,7 +77,8 @@ def shell(  # noqa: PLR0913 - a declaration in keywords
     )
     if with_node:
         builder.with_variable(_labels("node", "Node", select("ginkgo_node_up"), label="node_id"))
-    builder.with_variable(_address())
+    for variable in (_address(), *variables):
+        builder.with_variable(variable)
     for name, address in pages:
         builder.link(
             DashboardLink(name).type(DashboardLinkType.LINK).url(address).target_blank(True).icon("external link")

@@ -106,16 +106,14 @@ def _status() -> statetimeline.Panel:
     # A state timeline needs one number for each state; the mapping turns the number into the word again.
     running = select("ginkgo_node_status", _CHOSEN, 'status="RUNNING"')
     not_running = f"1 - {once(f'avg_over_time({running}[$__range] @ end())', 'status')}"
-    paused, stopped = (
-        once(worst(LINES, select("ginkgo_node_status", _CHOSEN, f'status="{status}"'), not_running, "status"), "status")
-        for status in ("PAUSED", "STOPPED")
-    )
+    paused, stopped = (select("ginkgo_node_status", _CHOSEN, f'status="{status}"') for status in ("PAUSED", "STOPPED"))
+    number = f"1 + {once(f'{paused} or 2 * {stopped}', 'status')}"
     return states_over_time(
         "Reported status",
         "The status that each node reports. Older nodes report no status. An offline node's last status is not "
         f"shown. With more than {LINES} chosen nodes, the panel shows the {LINES} nodes that were paused or stopped "
         "longest.",
-        Query(f"1 + ({paused}) + 2 * ({stopped})", NODE_LEGEND),
+        Query(worst(LINES, number, not_running), NODE_LEGEND),
         words=numbered_statuses(),
         width=12,
         height=8,

@@ -14,7 +14,7 @@ from grafana.source.queries import (
     increase_in_range,
     once,
     readable,
-    scraped,
+    recorded,
     select,
     total,
 )
@@ -35,36 +35,35 @@ def _idle() -> str:
     return highest(earliest(select("ginkgo_plan_idle_seconds")))
 
 
-def _troubles() -> list[tuple[str, str, str]]:
-    """Return what can be wrong, worst first: the word, its colour, and an expression that has a value if it is so."""
-    critical = alerts("ALERTS", OUR_ALERTS, 'alertstate="firing"', 'severity="critical"')
-    return [
-        ("EXPORTER AWAY", BAD, f"{scraped()} == 0"),
-        ("REDIS AWAY", BAD, f"{readable()} == 0"),
-        ("WRITES REFUSED", BAD, f"{highest(select('ginkgo_redis_writes_refused'))} == 1"),
-        ("MASS LOSS", BAD, highest(select("ginkgo_node_mass_lost"))),
-        ("NOT TRADED", STATE_COLOURS["untraded"], f"{_portfolios_in('untraded')} > 0"),
-        ("RUN TWICE", STATE_COLOURS["duplicated"], f"{_portfolios_in('duplicated')} > 0"),
-        ("NODES OFFLINE", STATE_COLOURS["offline"], f"{_nodes_in('offline')} > 0"),
-        ("NO SCHEDULER", BAD, f"{_idle()} >= {STALLED:.0f}"),
-        ("ALERTS FIRE", BAD, f"{highest(critical)} and {readable()}"),
-        ("UNSURE", LATE, f"{_nodes_in('undecided')} > 0 or {_portfolios_in('unknown')} > 0"),
-    ]
+_STATES: Final = {
+    "0": ("YES", WELL),
+    "1": ("UNSURE", LATE),
+    "2": ("ALERTS FIRE", BAD),
+    "3": ("NO SCHEDULER", BAD),
+    "4": ("NODES OFFLINE", STATE_COLOURS["offline"]),
+    "5": ("RUN TWICE", STATE_COLOURS["duplicated"]),
+    "6": ("NOT TRADED", STATE_COLOURS["untraded"]),
+    "7": ("MASS LOSS", BAD),
+    "8": ("WRITES REFUSED", BAD),
+    "9": ("REDIS AWAY", BAD),
+    "10": ("EXPORTER AWAY", BAD),
+}
+"""The words for the values of the recording rule of an installation's state."""
 
 
 def all_right(title: str = "Is everything all right?", *, width: int = 6, height: int = 4) -> stat.Panel:
     """Return the answer to the first question, for each installation."""
-    troubles = _troubles()
-    arms = [f"0 * ({trouble}) + {number}" for number, (_, _, trouble) in enumerate(troubles, start=1)]
-    meanings = {str(number): (word, colour) for number, (word, colour, _) in enumerate(troubles, start=1)}
+    critical = highest(alerts("ALERTS", OUR_ALERTS, 'alertstate="firing"', 'severity="critical"'))
+    worst = highest(recorded("installation:ginkgo_state:worst"))
     return tile(
         title,
         "The worst trouble of each installation now. YES means that an exporter answers, Redis can be read and takes "
         "writes, no node is offline, each portfolio is traded by exactly one node, the scheduler looks at its plan, "
         "and no critical alert fires. UNSURE means that the state of some nodes or portfolios is unknown.",
-        " or ".join([*arms, f"0 * {readable()}"]),
+        f"{worst} > 1 or 2 * {critical} and {worst} or {worst}",
         limits=thresholds(),
-        words=words({"0": ("YES", WELL)} | meanings),
+        words=words(_STATES),
+        absent="not recorded",
         width=width,
         height=height,
     )
@@ -96,6 +95,21 @@ def untraded() -> stat.Panel:
         limits=thresholds((0, WELL), (1, STATE_COLOURS["untraded"])),
         absent=_NO_PLAN,
         source=Source.REDIS,
+        width=3,
+    )
+
+
+def at_risk() -> stat.Panel:
+    """Return the number of open positions that nobody manages."""
+    return tile(
+        "Positions at risk",
+        "Open positions of untraded portfolios: nobody manages them until a node loads the portfolio. Their number is "
+        "what the last node wrote.",
+        total(once(select("ginkgo_portfolios_untraded_positions"))),
+        limits=thresholds((0, WELL), (1, BAD)),
+        absent="unknown",
+        source=Source.REDIS,
+        width=3,
     )
 
 
@@ -108,6 +122,7 @@ def duplicated() -> stat.Panel:
         limits=thresholds((0, WELL), (1, STATE_COLOURS["duplicated"])),
         absent=_NO_PLAN,
         source=Source.REDIS,
+        width=3,
     )
 
 
@@ -173,6 +188,7 @@ def undecided() -> stat.Panel:
         _nodes_in("undecided"),
         limits=thresholds((0, WELL), (1, STATE_COLOURS["undecided"])),
         source=Source.REDIS,
+        width=3,
     )
 
 

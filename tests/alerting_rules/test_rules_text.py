@@ -142,7 +142,7 @@ def test_links_may_have_an_ending_and_another_label_of_the_installation(tmp_path
 def test_the_exporter_can_push_with_rules_that_link_to_its_runbooks(tmp_path: Path) -> None:
     text = printed({"links": {"runbooks": "https://exporter.example/runbooks"}}, tmp_path)
     (tmp_path / "made.yml").write_text(text)
-    pushed = AlertTexts({}, tmp_path / "made.yml").annotations(Alert("GinkgoNodeOffline", "n1", began=0.0))
+    pushed = AlertTexts({}, tmp_path / "made.yml").annotations(Alert("GinkgoNodeOffline", "n1", 0.0, 0.0, 0.0))
     assert pushed["runbook_url"] == "https://exporter.example/runbooks/GinkgoNodeOffline?node_id=n1"
 
 

@@ -1,6 +1,7 @@
 """Texts name only what exists: files, headings, metrics, flags, alerts, commands, endpoints, and tests of faults."""
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -93,7 +94,7 @@ def test_no_metric_series_or_alert_is_unknown() -> None:
 
 
 def test_no_flag_variable_command_or_make_target_is_unknown() -> None:
-    flags = flag_names() | RETIRED | {"--cluster.listen-address", "--storage.path"}
+    flags = flag_names() | RETIRED | {"--cluster.listen-address", "--storage.path", "--storage.tsdb.retention.time"}
     assert unknown(r"(?<![\w-])--[a-z]+(?:[.-][a-z]+)*\.[a-z]+(?:[.-][a-z]+)*", flags) == []
     assert unknown(r"\bGINKGO_EXPORTER_[A-Z_]+\b", [setting.variable for setting in all_settings()]) == []
     assert unknown(r"(?<![\w./-])(?<!SETUSER )ginkgo-exporter ([a-z]+)\b(?!/)", set(_COMMANDS)) == []
@@ -148,6 +149,8 @@ def test_tests_run_as_the_acl_user_of_the_documentation() -> None:
         "^ACL SETUSER ginkgo-exporter .*>PASSWORD resetkeys (.*)$", TEXTS["docs/how-to/redis.md"], re.MULTILINE
     )
     assert rights.split() == ACL_RIGHTS
+    (quoted,) = re.findall(r"`redis-cli (ACL SETUSER [^`]+)`", TEXTS["docs/how-to/redis.md"])
+    assert shlex.split(quoted)[6:] == ACL_RIGHTS
 
 
 def test_chinese_document_has_the_same_sections_commands_and_figures() -> None:

@@ -1,11 +1,17 @@
-"""The syntax trees of the dashboards' queries."""
+"""The written dashboards, their queries, and the syntax trees of these."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import promql_parser as promql
 
-from grafana.proof.expressions import fill
+from grafana.proof.expressions import Expression, expressions, fill, read
+
+FOLDER = Path(__file__).parents[2] / "grafana" / "dashboards"
+DASHBOARDS = [read(path) for path in sorted(FOLDER.glob("*.json"))]
+EXPRESSIONS = [found for dashboard in DASHBOARDS for found in expressions(dashboard)]
 
 # A parser needs numbers for durations. The variables of matchers stay as they are.
 KEPT = {name: f"${name}" for name in ("cluster", "job", "instance", "node")}
@@ -37,3 +43,9 @@ def selectors(expression: str) -> list[tuple[Any, tuple[Any, ...]]]:
 def matchers(selector: Any) -> dict[str, tuple[bool, str]]:
     """Return for each label of a selector whether a regular expression is matched, and the value."""
     return {matcher.name: (matcher.op == promql.MatchOp.Re, matcher.value) for matcher in selector.matchers.matchers}
+
+
+def promql_of(expression: Expression) -> str:
+    """Return the PromQL of an expression: a variable's query has it inside of `label_values()`."""
+    inside = re.fullmatch(r"label_values\((.+), \w+\)", expression.text)
+    return inside[1] if inside else expression.text

@@ -204,14 +204,14 @@ def series(name: str, values: str, labels: dict[str, str]) -> Object:
     return {"series": f"{name}{{{pairs}}}", "values": values}
 
 
-def pushed(made: list[Object], folder: Path, name: str, node_id: str = "") -> Object:
+def pushed(made: list[Object], folder: Path, name: str, subject: str = "") -> Object:
     """Return an alert that the exporter pushes with the rendered configuration, in the form of promtool's tests."""
     config = config_of(made)["alertmanager"]
     assert config["rules-file"] == "/etc/ginkgo-exporter/config/rules.yaml"
     rules = folder / "pushed.yaml"
     rules.write_bytes(secret_of(made)["rules.yaml"])
     texts = AlertTexts(settings.load({"alertmanager.label": config["label"]}).alertmanager.labels, rules)
-    alert = Alert(name, node_id, began=0.0)
+    alert = Alert(name, subject, 0.0, 0.0, 0.0)
     labels = texts.labels(alert)
     assert labels.pop("alertname") == name
     return {"exp_labels": labels, "exp_annotations": texts.annotations(alert)}
@@ -237,16 +237,19 @@ def compared(monitor: Object, change: Object, folder: Path, extra: Object) -> st
     assert target["job"] == "ginkgo-exporter"
     up = [series("ginkgo_redis_up", "1x40 0x20", target)]
     up += [series("ginkgo_node_up", "1x20 0x20 stale", target | {"node_id": str(n)}) for n in range(7)]
-    up += [series("ginkgo_node_mass_lost", "_x20 1x20 stale", target | {"node_id": str(n)}) for n in range(4, 7)]
+    up += [
+        series("ginkgo_node_mass_lost", "_x20 1x20 stale", target | {"node_id": str(n), "loss": "4"})
+        for n in range(4, 7)
+    ]
     up.append(series("ginkgo_redis_writes_refused", "0x20 1x20 stale", target))
     expected = []
-    for name, minutes, nodes in (
-        ("GinkgoMassHeartbeatLoss", 6, [""]),
+    for name, minutes, subjects in (
+        ("GinkgoMassHeartbeatLoss", 6, ["4"]),
         ("GinkgoNodeOffline", 6, [str(number) for number in range(4)]),
         ("GinkgoRedisWritesRefused", 6, [""]),
         ("GinkgoRedisUnreachable", 15, [""]),
     ):
-        exp_alerts = [pushed(made, folder, name, node_id) for node_id in nodes]
+        exp_alerts = [pushed(made, folder, name, subject) for subject in subjects]
         for alert in exp_alerts:
             # Prometheus adds its external labels when it sends.
             assert alert["exp_labels"].pop("cluster") == "tokyo"

@@ -215,7 +215,7 @@ def helm_test(made: list[Object], port: int) -> subprocess.CompletedProcess[str]
     service = one(made, "Service")
     address = "{name}.{namespace}.svc:{port}".format(**service["metadata"], port=service["spec"]["ports"][0]["port"])
     words = [sys.executable, *container["command"][1:], *container["args"]]
-    assert sum(address in word for word in words) == 2
+    assert sum(address in word for word in words) == 1
     command = [word.replace(address, f"127.0.0.1:{port}") for word in words]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
@@ -262,7 +262,6 @@ def test_settings_and_arguments_of_the_values_take_effect(tmp_path: Path) -> Non
     assert all(json.loads(line) for line in lines)
     assert (tmp_path / "events").stat().st_size
     assert tested.returncode == 0, tested.stdout
-    assert tested.stdout.count(" answers\n") == 2
 
 
 @pytest.mark.server("redis-server")

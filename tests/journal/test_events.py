@@ -52,16 +52,17 @@ def test_value_that_is_no_event_is_refused() -> None:
     good = {"id": 1, "time": 2.5, "kind": "node", "subjects": ["n"], "from": None, "to": "online", "evidence": {}}
     assert event_of(good).subjects == ("n",)
     for change in (
-        *({"id": value} for value in (0, 2**53, "1", None)),
-        *({"time": value} for value in (float("nan"), 1e300, "1")),
-        *({"subjects": value} for value in ([], [1], "n")),
-        *({"evidence": value} for value in ([], {EACH: []}, {EACH: {"deadline": [1, 2]}})),
+        *({"id": value} for value in (0, 2**53, "x", None)),
+        *({"time": value} for value in ("x", None, [])),
+        *({"subjects": value} for value in ([], [1], None)),
+        *({"evidence": value} for value in (1, {EACH: []}, {EACH: {"deadline": [1]}})),
         {"kind": "weather"},
-        {"from": 1},
-        {"to": None},
     ):
-        with pytest.raises(ValueError, match=r"event|EventKind"):
-            event_of(good | change)
+        with pytest.raises(ValueError, match="not an event"):
+            event_of(good | {"subjects": ["a", "b"]} | change)
+    for value in (None, [], "x", {}, 1):
+        with pytest.raises(ValueError, match="not an event"):
+            event_of(value)
 
 
 def test_query_accepts_what_meets_all_of_its_conditions() -> None:
@@ -161,11 +162,12 @@ def test_reasons_say_what_holds_for_all_subjects_or_for_the_one_that_is_asked_ab
     )
     assert reasons(dead) == [
         "The reason: its heartbeat ended.",
-        "The node had no heartbeat, and its last one was to end at 2026-01-06 12:30:45 UTC.",
+        "The node had no heartbeat.",
+        "Its last heartbeat was to end at 2026-01-06 12:30:45 UTC.",
         'The last heartbeat said "2026".',
         "Its metrics hash was there.",
         "It is offline since 2026-01-06 12:30:45 UTC.",
-        "Redis's last fault was: another run, from 2026-01-06 12:30:45 UTC and it lasted.",
+        "Redis's last fault was: another run, from 2026-01-06 12:30:45 UTC until now.",
     ]
     assert "Redis had no fault that may explain it." in reasons(event(1, "a", "b", evidence={"because": "x"}))
 

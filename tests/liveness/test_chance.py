@@ -140,7 +140,7 @@ def test_exporter_that_starts_beside_a_redis_that_was_just_restored_or_silent_wa
         assert verdict_after(looks, 1) == OFFLINE
     looks = Looks()
     looks.judge.let_go(None, 0)
-    looks.judge.ask(looks.now - 6)
+    looks.judge.due(looks.now - 6, deadlines=False, offline=False)
     looks.see({A: CRASHED})
     assert verdict_after(looks, 1) == UNDECIDED
 

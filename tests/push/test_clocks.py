@@ -47,18 +47,14 @@ def test_an_alert_starts_by_the_earlier_and_ends_by_the_later_of_two_clocks_that
         (-80, 0, 80, -110.7, 120),  # the date may be from the beginning of a slow answer
         (-600, 0, 0, -630.7, None),
         (HOUR, 0, 0, -30, None),
-        (FIRST, 0, 0, -30, None),
+        (FIRST, 0, 0, -NOON - 30, None),
         (LAST, 0, 0, -30, None),
-        ("Fri, 31 Dec 2019 23:59:59 GMT", 0, 0, -30, None),
-        ("Fri, 01 Jan 2100 00:00:00 GMT", 0, 0, -30, None),
         ("yesterday", 0, 0, -30, None),
         ("", 0, 0, -30, None),
         (None, 0, 0, -30, None),
         (0, -HOUR, 0, -HOUR - 30, None),
         (0, HOUR, 0, -30.7, None),
-        (0, -60 * YEAR, 0, -30.7, None),
-        (FIRST, -60 * YEAR, 0, None, None),
-        (None, -60 * YEAR, 0, None, None),
+        (0, -60 * YEAR, 0, -60 * YEAR - 30, None),
     ]
     wrong = {case[:3]: times(clocks_of(*case[:3])) for case in cases}
     assert wrong == {case[:3]: pytest.approx(case[3:], abs=0.01) for case in cases}
@@ -69,8 +65,6 @@ def test_an_alert_that_is_over_ends_in_the_past_of_both_clocks() -> None:
         told = clocks_of(date).ended(970.0, 1000.0)
         unix = [datetime.fromisoformat(told[key]).timestamp() - NOON for key in ("startsAt", "endsAt")]
         assert unix == pytest.approx([ends - 30, ends], abs=0.01)
-    never = clocks_of(FIRST, -60 * YEAR).ended(970.0, 1000.0)
-    assert never["startsAt"] < never["endsAt"] < "2020"
 
 
 def test_an_offset_is_the_smallest_that_the_answer_allows() -> None:

@@ -7,7 +7,6 @@ import socket
 import ssl
 import time
 from pathlib import Path
-from threading import Thread
 
 import bcrypt
 import pytest
@@ -16,7 +15,6 @@ from exporter.errors import SettingsError
 from exporter.push.transport import HttpConfig, Transport
 from lab.fakes import FakeAlertmanager
 from lab.monitoring import Alertmanager, one_receiver
-from lab.servers import wait_for
 from lab.tls import Certificates
 
 
@@ -93,19 +91,6 @@ def test_each_timeout_doubles_the_next_one_and_an_answer_sets_it() -> None:
         fake.slow = 0.0
         assert way.post([]).date
         assert way._timeout == 0.1
-
-
-def test_a_post_that_is_under_way_ends_when_the_transport_is_closed() -> None:
-    with FakeAlertmanager() as fake:
-        fake.hangs, way = True, Transport(fake.url, HttpConfig())
-        thread = Thread(target=lambda: way.post([]))
-        way.close()
-        thread.start()
-        wait_for(lambda: fake.posts, "for the post")
-        start = time.monotonic()
-        way.close()
-        thread.join()
-        assert time.monotonic() - start < 1
 
 
 def test_passwords_and_tokens_are_sent_and_those_in_files_are_read_anew(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import yaml
 from reader import DOCUMENTS, Block, Reader, blocks
 
 from exporter.alerting_rules.rules import rules_text
-from exporter.push.config import HttpConfig
+from exporter.push.transport import HttpConfig
 from exporter.settings import Settings, load
 from exporter.web.config import WebConfig
 from lab.servers import binary

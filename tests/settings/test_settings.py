@@ -188,6 +188,9 @@ def test_flag_overrides_variable_and_variable_the_file(tmp_path: Path, monkeypat
     assert load(file).alertmanager.url == ("http://a:9093", "http://b:9093")
     assert load({**file, "redis.timeout": "3s"}).redis.timeout == 3
     assert load({}).redis.given == {"timeout"}
+    assert load({"heartbeat.ttl": "1m"}).heartbeat.beat == 20
+    labels = load({"alertmanager.label": ["cluster=tokyo", "job="]}).alertmanager.labels
+    assert labels == {"cluster": "tokyo"}, "an empty label is left out"
 
 
 def test_wrong_settings_are_one_clear_line_each_without_secrets(

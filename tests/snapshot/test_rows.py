@@ -1,12 +1,14 @@
-"""Rows for people: ages, and how values read."""
+"""Rows for people: ages, rates, and how values read."""
 
 from typing import Any
 
 import pytest
 
-from exporter.commands.options import SORT_FIELDS
+from exporter.contract import COLUMN_NAMES, NUMBERS
+from exporter.snapshot.rates import LASTS
 from exporter.snapshot.rows import (
     COLUMNS,
+    NODE_KEYS,
     count,
     count_states,
     duration,
@@ -15,82 +17,21 @@ from exporter.snapshot.rows import (
     offline_first,
     percent,
     rows_of,
-    with_ages,
 )
-from fleets import snapshot_of
-from lab.readings import WALL, Pair
+from fleets import Exporter, snapshot_of
+from lab.readings import ALIVE, CRASHED, ENDLESS, WALL, Pair
 
-NOW = 1_000_000.0
-
-
-def aged(**values: Any) -> dict[str, Any]:
-    row = {"state": "online", "heartbeat_ttl_seconds": 12.0, "last_heartbeat": None, **values}
-    return with_ages(row, 30.0, NOW)
+BY_NAME = {column.name: column for column in COLUMNS}
+UNKNOWN = "–"  # noqa: RUF001
 
 
-def test_age_of_a_living_heartbeat_comes_from_its_ttl_whatever_the_node_wrote() -> None:
-    assert aged(last_heartbeat=NOW - 8 * 3600)["heartbeat_age_seconds"] == 18.0
-    assert aged(heartbeat_ttl_seconds=600.0)["heartbeat_age_seconds"] == 0.0
+def row(pair: Pair) -> dict[str, Any]:
+    return next(rows_of(snapshot_of({b"a": pair})))
 
 
-@pytest.mark.parametrize("written", [None, NOW - 8 * 3600, NOW + 3600])
-def test_age_of_a_heartbeat_comes_from_its_end_if_the_end_was_seen(
-    written: float | None,
-) -> None:
-    ended = {"offline_since": NOW - 220, "offline_since_exact": True}
-    row = aged(state="offline", heartbeat_ttl_seconds=0, last_heartbeat=written, **ended)
-    assert (row["heartbeat_age_seconds"], row["offline_since"]) == (250, NOW - 220)
-
-
-def test_age_is_never_negative_though_the_readers_clock_is_behind_the_exporters() -> None:
-    ended = {"offline_since": NOW + 100, "offline_since_exact": True}
-    assert aged(state="offline", heartbeat_ttl_seconds=0, **ended)["heartbeat_age_seconds"] == 0
-
-
-def test_age_of_a_heartbeat_comes_from_its_text_if_the_end_was_not_seen() -> None:
-    first_seen = {"offline_since": NOW - 20, "offline_since_exact": False}
-    row = aged(state="offline", heartbeat_ttl_seconds=0, last_heartbeat=NOW - 250, **first_seen)
-    assert row["heartbeat_age_seconds"] == 250
-    assert aged(state="undecided", heartbeat_ttl_seconds=0, last_heartbeat=NOW)["heartbeat_age_seconds"] == 0
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"last_heartbeat": None},
-        {"last_heartbeat": NOW + 0.001},
-        {"last_heartbeat": NOW - 250, "heartbeat_ttl_seconds": -1},
-        {"last_heartbeat": NOW - 250, "heartbeat_ttl_seconds": None},
-    ],
-    ids=["never seen", "a time in the future", "a heartbeat that never expires", "an unknown TTL"],
-)
-def test_age_that_is_unknown_is_not_guessed(values: dict[str, Any]) -> None:
-    row = aged(**{"state": "offline", "heartbeat_ttl_seconds": 0, **values})
-    assert row["heartbeat_age_seconds"] is None
-
-
-def test_row_of_an_older_exporter_has_no_offline_since() -> None:
-    row = aged(state="offline", heartbeat_ttl_seconds=0, last_heartbeat=NOW - 250)
-    assert (row["offline_since"], row["offline_since_exact"]) == (None, None)
-
-
-def test_time_that_is_only_a_bound_is_shown_with_the_word_before() -> None:
-    column = next(column for column in COLUMNS if column.name == "since")
-    assert column.text({"offline_since": NOW, "offline_since_exact": True}) == "1970-01-12 13:46:40"
-    assert column.text({"offline_since": NOW, "offline_since_exact": False}) == "before 1970-01-12 13:46:40"
-    assert column.text({"offline_since": None, "offline_since_exact": None}) == "–"  # noqa: RUF001
-
-
-def test_first_and_last_second_of_a_heartbeat_have_an_age() -> None:
-    assert aged(heartbeat_ttl_seconds=30.0)["heartbeat_age_seconds"] == 0
-    assert aged(heartbeat_ttl_seconds=31.0)["heartbeat_age_seconds"] == 0
-    assert aged(heartbeat_ttl_seconds=0.5)["heartbeat_age_seconds"] == 29.5
-    assert aged(heartbeat_ttl_seconds=0, last_heartbeat=NOW)["heartbeat_age_seconds"] == 0
-
-
-def test_undecided_node_has_no_offline_since() -> None:
-    row = aged(state="undecided", heartbeat_ttl_seconds=0, last_heartbeat=NOW - 40)
-    assert (row["heartbeat_age_seconds"], row["offline_since"]) == (40, None)
+def node(events: int = 0, drops: int = 0, ttl: float = 30, pushed_back: int = 0) -> Pair:
+    counters = {"total_events": events, "dropped_events": drops, "backpressure_count": pushed_back}
+    return Pair(ttl=ttl, fields={name: b"%d" % value for name, value in counters.items()})
 
 
 def test_row_holds_each_value_of_the_contract() -> None:
@@ -105,7 +46,7 @@ def test_row_holds_each_value_of_the_contract() -> None:
         "status": b"PAUSED",
     }
     full, bare = rows_of(snapshot_of({b"a": Pair(ttl=12.5, fields=fields), b"b": Pair(ttl=30, fields={})}))
-    assert full == {
+    known = {
         "node_id": "a",
         "state": "online",
         "heartbeat_ttl_seconds": 12.5,
@@ -118,81 +59,97 @@ def test_row_holds_each_value_of_the_contract() -> None:
         "backpressure": 2.0**53,
         "dropped_events": 2**53 - 1,
         "status": "PAUSED",
-        "offline_since": None,
-        "offline_since_exact": None,
-        "undecided_because": None,
-        "undecided_until": None,
+        "heartbeat_age_seconds": 17.5,
     }
+    assert list(full) == list(NODE_KEYS)
+    assert {key: value for key, value in full.items() if value is not None} == known
     assert [type(full[key]) for key in ("events", "backpressure", "dropped_events")] == [int, float, int]
-    assert {key for key, value in bare.items() if value is None} == set(full) - {
-        "node_id",
-        "state",
-        "heartbeat_ttl_seconds",
-        "last_heartbeat",
+    assert {key for key, value in bare.items() if value is not None} == {
+        *("node_id", "state", "heartbeat_ttl_seconds", "last_heartbeat", "heartbeat_age_seconds")
     }
 
 
-def test_each_state_is_counted_and_the_worst_comes_first() -> None:
-    rows = [{"state": state} for state in ("online", "online", "offline")]
-    assert list(count_states(rows).items()) == [("offline", 1), ("undecided", 0), ("online", 2)]
+def test_age_of_a_living_heartbeat_comes_from_its_ttl_whatever_the_node_wrote() -> None:
+    assert row(Pair(ttl=12, beat=b"2020-01-01T00:00:00"))["heartbeat_age_seconds"] == 18
+    assert row(Pair(ttl=600))["heartbeat_age_seconds"] == 0
+    assert row(ENDLESS)["heartbeat_age_seconds"] is None
 
 
-def test_offline_nodes_come_first_then_undecided_ones_then_by_id() -> None:
-    rows = [
-        {"state": s, "node_id": n} for s, n in [("online", "a"), ("undecided", "b"), ("offline", "d"), ("offline", "c")]
-    ]
-    assert [row["node_id"] for row in sorted(rows, key=offline_first)] == ["c", "d", "b", "a"]
+def test_age_of_an_ended_heartbeat_comes_from_the_end_that_was_seen() -> None:
+    exporter = Exporter()
+    for at in range(0, 51, 5):
+        alive = Pair(ttl=30 - at, beat=b"2020-01-01T00:00:00") if at < 30 else CRASHED
+        snapshot = exporter.snapshot({b"a": alive}, at)
+    (dead,) = rows_of(snapshot)
+    assert (dead["state"], dead["heartbeat_age_seconds"], dead["offline_seconds"]) == ("offline", 50, 20)
+    assert (dead["offline_since"], dead["offline_since_exact"]) == (WALL + 30, True)
+    assert BY_NAME["since"].text(dead) == "20s (since 12:31:15)"
+    assert BY_NAME["since"].text(dead | {"offline_seconds": 90_000.0}) == "1d 1h (since 2026-01-06 12:31:15)"
+    never_seen = row(CRASHED)
+    assert (never_seen["heartbeat_age_seconds"], never_seen["offline_since_exact"]) == (None, False)
+    assert BY_NAME["since"].text(never_seen) == "0s (since before 12:30:45)"
+    assert BY_NAME["since"].text(row(ALIVE)) == UNKNOWN
 
 
-def test_duration_moves_to_the_next_unit_when_one_is_full() -> None:
-    assert [duration(s) for s in (59, 60, 3599, 3600, 3660, 86_399, 86_400, 89_999)] == [
-        "59s",
-        "1m 0s",
-        "59m 59s",
-        "1h 0m",
-        "1h 1m",
-        "23h 59m",
-        "1d 0h",
-        "1d 0h",
-    ]
+def test_events_a_second_are_counted_from_beat_to_beat() -> None:
+    exporter = Exporter()
+    exporter.snapshot({b"a": node(1000, ttl=28)}, 0)
+    (early,) = rows_of(exporter.snapshot({b"a": node(1000, ttl=22)}, 6))
+    (later,) = rows_of(exporter.snapshot({b"a": node(3000, ttl=24)}, 24))
+    assert (early["events_per_second"], later["events_per_second"]) == (None, 100), "20 s from beat to beat"
+    (restarted,) = rows_of(exporter.snapshot({b"a": node(10, ttl=30)}, 30))
+    assert restarted["events_per_second"] is None
+    assert BY_NAME["events/s"].text(later) == "100"
 
 
-def test_memory_of_a_gibibyte_is_said_in_gib() -> None:
-    assert [memory(m * 2**20) for m in (1023, 1024)] == ["1,023 MiB", "1 GiB"]
+def test_drops_and_backpressure_of_the_last_minutes_are_marked() -> None:
+    exporter = Exporter()
+    for at, drops in ((0, 5), (10, 5), (20, 25), (30, 61)):
+        (shown,) = rows_of(exporter.snapshot({b"a": node(drops=drops, pushed_back=7)}, at))
+    assert (shown["dropped_recently"], shown["dropped_since"]) == (56, WALL + 20)
+    assert shown["backpressure_recently"] is shown["backpressure_since"] is None
+    assert (BY_NAME["drops"].text(shown), BY_NAME["backpressure"].text(shown)) == ("61 (+56)", "7")
+    snapshot = exporter.snapshot({b"a": node(drops=3, pushed_back=9), b"b": node(drops=99)}, 40)
+    assert [rows["dropped_recently"] for rows in rows_of(snapshot)] == [59, None], "a restart counts from 0"
+    rising = snapshot.rising[b"a"]
+    assert (rising.dropped, rising.backpressure) == ((WALL + 20, WALL + 40, 59), (WALL + 40, WALL + 40, 2))
+    assert exporter.snapshot({b"a": node(drops=3, pushed_back=9)}, 40 + LASTS).rising == {}
 
 
-def test_number_is_written_out_up_to_a_quadrillion() -> None:
-    assert [count(1e15 - 1), count(1e15)] == ["999,999,999,999,999", "1.000e+15"]
-
-
-@pytest.mark.parametrize("unix", [1e18, 1e12, float("inf"), float("nan")])
-def test_time_outside_the_calendar_is_shown_as_unknown(unix: float) -> None:
-    assert moment(unix) == "–"  # noqa: RUF001
-
-
-def test_texts_are_set_to_the_left_and_quantities_to_the_right() -> None:
+def test_every_number_of_the_contract_has_a_column() -> None:
+    keys = [column.key for column in COLUMNS]
+    assert [key for key in keys if key in {metric.json for metric in NUMBERS}] == [metric.json for metric in NUMBERS]
+    assert tuple(BY_NAME) == COLUMN_NAMES
     assert {column.name for column in COLUMNS if not column.number} == {"state", "node", "since", "status"}
 
 
-def test_values_have_texts_for_people() -> None:
-    assert [duration(s) for s in (0, 18.9, 60, 250, 11_000, 270_000)] == [
-        "0s",
-        "18s",
-        "1m 0s",
-        "4m 10s",
-        "3h 3m",
-        "3d 3h",
+def test_each_state_is_counted_and_the_worst_comes_first() -> None:
+    rows = [{"state": s, "node_id": n} for s, n in (("online", "a"), ("undecided", "b"), ("offline", "d"))]
+    assert list(count_states(rows).items()) == [("offline", 1), ("undecided", 1), ("online", 1)]
+    assert [each["node_id"] for each in sorted([*rows, {"state": "offline", "node_id": "c"}], key=offline_first)] == [
+        *("c", "d", "b", "a")
     ]
-    assert [count(n) for n in (0, 1234567, 2.25, 1e15, 10**300)] == ["0", "1,234,567", "2.2", "1.000e+15", "1.000e+300"]
+
+
+def test_values_have_texts_for_people() -> None:
+    durations = {0: "0s", 18.9: "18s", 60: "1m 0s", 250: "4m 10s", 3599: "59m 59s", 3660: "1h 1m", 86_400: "1d 0h"}
+    assert {seconds: duration(seconds) for seconds in durations} == durations
+    counts = {0: "0", 1234567: "1,234,567", 2.25: "2.2", 1e15 - 1: "999,999,999,999,999", 10**300: "1.000e+300"}
+    assert {number: count(number) for number in counts} == counts
     assert percent(0.125) == "12.5 %"
-    assert [memory(m * 2**20) for m in (0, 512, 1536)] == ["0 MiB", "512 MiB", "1.5 GiB"]
+    assert [memory(m * 2**20) for m in (0, 512, 1023, 1024, 1536)] == [
+        *("0 MiB", "512 MiB", "1,023 MiB", "1 GiB", "1.5 GiB")
+    ]
+    assert [moment(unix) for unix in (1e18, 1e12, float("inf"), float("nan"))] == [UNKNOWN] * 4
+    assert BY_NAME["node"].text({"node_id": "a\x1b[2J"}) == r"a\x1b[2J"
+    assert BY_NAME["queue"].text({"queue_size": None}) == BY_NAME["events/s"].text({}) == UNKNOWN
 
 
-def test_nodes_can_be_sorted_by_every_column() -> None:
-    assert tuple(column.name for column in COLUMNS) == SORT_FIELDS
-
-
-def test_hostile_id_is_escaped_and_unknown_values_have_a_sign_of_their_own() -> None:
-    columns = {column.name: column for column in COLUMNS}
-    assert columns["node"].text({"node_id": "a\x1b[2J"}) == r"a\x1b[2J"
-    assert columns["queue"].text({"queue_size": None}) == columns["events/s"].text({}) == "–"  # noqa: RUF001
+@pytest.mark.parametrize("ttl", [-1, 300])
+def test_hint_at_clocks_is_logged_once(ttl: float, capsys: pytest.CaptureFixture[str]) -> None:
+    exporter = Exporter()
+    beat = b"2020-01-01T00:00:00" if ttl < 0 else b"2026-01-06T12:30:45.123456"
+    for at in (0, 1):
+        exporter.snapshot({b"a": Pair(ttl=abs(ttl) if ttl > 0 else 20, beat=beat)}, at)
+    said = capsys.readouterr().out
+    assert said.count("--heartbeat.t") == 1

@@ -1,33 +1,41 @@
-"""Numbers from Redis: compared with a strict reference, for any bytes."""
+"""Numbers and times from Redis: compared with a strict reference and with the standard library, for any bytes."""
 
 import math
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.utils import floatToGoString
 
-from exporter.contract import NUMBERS, Metric
-from exporter.snapshot.values import _MEMO_ITEMS, Memo, NumberParser, are_whole_numbers, parse_number, removed, replaced
+from exporter.contract import NUMBERS
+from exporter.snapshot.values import (
+    _MEMO_ITEMS,
+    HeartbeatTimes,
+    Memo,
+    NumberParser,
+    are_whole_numbers,
+    parse_number,
+    removed,
+    replaced,
+)
 from fleets import NUMBERS as NUMBER_TEXTS
 
-EVENTS, CPU, MEMORY = (
+EVENTS, CPU, MEMORY = METRICS = [
     next(metric for metric in NUMBERS if metric.field == field)
     for field in ("total_events", "cpu_usage", "memory_usage")
-)
+]
 ANYTHING = st.one_of(
     st.none(), NUMBER_TEXTS, st.binary(max_size=8), st.text("0123456789+-.eE_ nainf", max_size=8).map(str.encode)
 )
-SPACES = st.sampled_from([b" 5", b"5 ", b"\t5", b"5\n", b"\n5", b"5\x00", b"5\x0b"])
 GOOD = [b"0", b"5", b"007", b"+5", b"-0", b"1.5", b"1e3", b"1E+3", b"1.25e-3", b"1e-400", b"1" * 309]
 BAD = [
-    b"", b"abc", b"1_000", b" 5", b"5 ", b"5\n", b"nan", b"NaN", b"inf", b"-inf", b"Infinity", b"-1",
-    b"-1e-300", b"1e400",
-    b"1" * 310, b"1e", b"e5", b"1.", b".5", b".", b"+", b"-", b"--5", b"+-5", b"0x10", b"1,5",
-    b"5%", b"1e5.5", b"1 000",
-    "\u0665".encode(), "\uff15".encode(), b"\xb2", b"5\x00", b"\xff", b"True", b"None",
+    b"", b"abc", b"1_000", b" 5", b"5 ", b"5\n", b"nan", b"NaN", b"inf", b"-inf", b"Infinity", b"-1", b"-1e-300",
+    b"1e400", b"1" * 310, b"1e", b"e5", b"1.", b".5", b".", b"+", b"-", b"--5", b"+-5", b"0x10", b"1,5", b"5%",
+    b"1e5.5", b"1 000", "\u0665".encode(), "\uff15".encode(), b"\xb2", b"5\x00", b"\xff", b"True", b"None", b"\n5",
 ]  # fmt: skip
 
 
@@ -45,76 +53,46 @@ def reference(text: bytes) -> float | None:
     return number if 0 <= number < math.inf else None
 
 
-@pytest.mark.parametrize("text", GOOD)
-def test_number_is_read(text: bytes) -> None:
-    assert parse_number(text) == float(text)
+def test_number_is_ascii_decimal_finite_and_not_negative() -> None:
+    assert [parse_number(text) for text in GOOD] == list(map(float, GOOD))
+    assert [text for text in BAD if parse_number(text) is not None] == []
+    assert NumberParser(EVENTS).parse(BAD) == ([None] * len(BAD), list(range(len(BAD))))
 
 
-@pytest.mark.parametrize("text", BAD)
-def test_text_that_is_not_a_number_is_invalid(text: bytes) -> None:
-    assert parse_number(text) is None
-    assert NumberParser(EVENTS).parse([text]) == ([None], [0])
-
-
-@given(st.one_of(ANYTHING.filter(lambda text: text is not None), SPACES))
+@given(ANYTHING.filter(lambda text: text is not None))
 def test_number_is_read_as_the_grammar_says(text: bytes) -> None:
     assert parse_number(text) == reference(text)
 
 
-@pytest.mark.parametrize("metric", [EVENTS, CPU, MEMORY], ids=lambda metric: str(metric.field))
 @given(columns=st.lists(st.lists(ANYTHING, max_size=6), min_size=1, max_size=3))
-def test_column_is_read_value_by_value(metric: Metric, columns: Sequence[Sequence[bytes | None]]) -> None:
-    parser = NumberParser(metric)
-    for raw in columns:
-        read, unreadable = parser.parse(raw)
-        expected = []
-        for text in raw:
-            number = None if text is None else reference(text)
-            scaled = None if number is None else number * metric.multiply / metric.divide
-            expected.append(scaled if scaled is not None and math.isfinite(scaled) else None)
-        assert [float(text) if text else None for text in read] == expected
-        assert list(unreadable) == [
-            i for i, (text, number) in enumerate(zip(raw, expected, strict=True)) if text is not None and number is None
-        ]
+def test_column_is_read_value_by_value(columns: Sequence[Sequence[bytes | None]]) -> None:
+    for metric in METRICS:
+        parser = NumberParser(metric)
+        for raw in columns:
+            read, unreadable = parser.parse(raw)
+            numbers = [None if text is None else reference(text) for text in raw]
+            scaled = [None if number is None else number * metric.multiply / metric.divide for number in numbers]
+            expected = [number if number is not None and math.isfinite(number) else None for number in scaled]
+            assert [float(text) if text else None for text in read] == expected
+            wrong = [text is not None and number is None for text, number in zip(raw, expected, strict=True)]
+            assert list(unreadable) == [position for position, is_wrong in enumerate(wrong) if is_wrong]
+            if metric is EVENTS:
+                assert all(re.fullmatch(rb"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?", text) for text in read if text)
 
 
-@given(st.lists(ANYTHING, max_size=6))
-def test_texts_that_are_passed_on_can_be_parsed_by_prometheus(raw: Sequence[bytes | None]) -> None:
-    read, _ = NumberParser(EVENTS).parse(raw)
-    number = rb"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?"
-    assert all(re.fullmatch(number, text) for text in read if text)
+def test_text_of_a_megabyte_is_never_passed_on() -> None:
+    million = 1_000_000
+    for metric in METRICS:
+        for text in (b"0" * million + b"7", b"7." + b"0" * million, b"9" * million, b"x" * million):
+            (read,) = NumberParser(metric).parse([text])[0]
+            assert not read or (len(read) < 100 and float(read) == 7 * metric.multiply / metric.divide)
 
 
-@pytest.mark.parametrize("metric", [EVENTS, CPU, MEMORY], ids=lambda metric: str(metric.field))
-@pytest.mark.parametrize(
-    "text", [b"0" * 1_000_000 + b"7", b"7." + b"0" * 1_000_000, b"9" * 1_000_000, b"x" * 1_000_000]
-)
-def test_text_of_a_megabyte_is_never_passed_on(metric: Metric, text: bytes) -> None:
-    (read,) = NumberParser(metric).parse([text])[0]
-    assert not read or (len(read) < 100 and float(read) == 7 * metric.multiply / metric.divide)
-
-
-def test_value_that_is_infinite_only_after_scaling_is_invalid() -> None:
-    assert NumberParser(EVENTS).parse([b"1e308"]) == ([b"1e308"], [])
-    assert NumberParser(MEMORY).parse([b"1e308"]) == ([None], [0])
-
-
-def test_scaled_values_are_written_as_prometheus_client_writes_them() -> None:
+def test_scaled_values_are_finite_and_written_as_prometheus_client_writes_them() -> None:
     assert NumberParser(MEMORY).parse([b"512"]) == ([floatToGoString(512 * 1048576).encode()], [])
-    assert NumberParser(CPU).parse([b"12.5"]) == ([b"0.125"], [])
-
-
-def test_missing_values_are_not_invalid() -> None:
-    assert NumberParser(EVENTS).parse([None, b"1", None]) == ([None, b"1", None], [])
-    assert NumberParser(MEMORY).parse([None, None]) == ([None, None], [])
-
-
-@given(before=st.integers(0, 1000), length=st.integers(300, 330))
-def test_number_of_too_many_digits_is_found_wherever_it_stands(before: int, length: int) -> None:
-    raw = [*[b"5"] * before, b"9" * length]
-    read, unreadable = NumberParser(EVENTS).parse(raw)
-    assert [float(text) for text in read if text] == [float(text) for text in raw if math.isfinite(float(text))]
-    assert list(unreadable) == [i for i, text in enumerate(raw) if not math.isfinite(float(text))]
+    assert NumberParser(CPU).parse([b"12.5", None]) == ([b"0.125", None], [])
+    assert NumberParser(EVENTS).parse([b"1e308", None]) == ([b"1e308", None], [])
+    assert NumberParser(MEMORY).parse([b"1e308"]) == ([None], [0])
 
 
 @given(
@@ -125,15 +103,13 @@ def test_bulk_check_accepts_only_digits(raw: Sequence[bytes | None]) -> None:
     assert are_whole_numbers(raw) == digits
 
 
-@pytest.mark.parametrize("count", [1, 25, 150, 1_000])
-def test_bulk_check_accepts_usual_columns_of_any_length(count: int) -> None:
-    assert are_whole_numbers([b"12345"] * count)
-    assert are_whole_numbers([b"9" * 64, *[b"5"] * count])
-
-
-@pytest.mark.parametrize("raw", [[b""], [b"5", b""], [b"", None, b"5"], [b"5", None], [None], [], [b"5", b"9" * 65]])
-def test_bulk_check_leaves_missing_empty_and_long_values_to_the_check_of_each(raw: list[bytes | None]) -> None:
-    assert not are_whole_numbers(raw)
+def test_bulk_check_accepts_usual_columns_and_leaves_empty_and_long_values_to_the_check_of_each() -> None:
+    for count in (1, 25, 1_000):
+        assert are_whole_numbers([b"9" * 64, *[b"5"] * count])
+        for wrong in (b"", None, b"9" * 65):
+            assert not are_whole_numbers([*[b"5"] * count, wrong])
+    read, unreadable = NumberParser(EVENTS).parse([*[b"5"] * 999, b"9" * 310])
+    assert (read[-1], list(unreadable)) == (None, [999])
 
 
 @given(st.data())
@@ -143,23 +119,95 @@ def test_texts_are_replaced_and_removed_at_the_given_positions_only(data: st.Dat
     others = data.draw(st.dictionaries(st.integers(0, len(texts) - 1), kinds))
     before = [*texts]
     assert replaced(texts, others) == [others.get(i, text) for i, text in enumerate(texts)]
-    positions = data.draw(st.sets(st.integers(0, len(texts) - 1)))
-    assert removed(texts, positions) == [None if i in positions else text for i, text in enumerate(texts)]
+    assert removed(texts, others) == [None if i in others else text for i, text in enumerate(texts)]
     assert texts == before
 
 
-def test_memo_is_bounded_in_items() -> None:
+def test_memo_is_bounded_in_items_and_keeps_no_long_texts() -> None:
     memo = Memo[int](lambda number: b"%d" % number)
-    for number in range(_MEMO_ITEMS):
-        assert memo[number] == b"%d" % number
+    assert [memo[number] for number in range(_MEMO_ITEMS)][-1] == b"%d" % (_MEMO_ITEMS - 1)
     assert len(memo) == _MEMO_ITEMS, "nothing is forgotten before the memo is full"
-    assert memo[-1] == b"-1"
-    assert memo == {-1: b"-1"}
+    assert (memo[-1], memo) == (b"-1", {-1: b"-1"})
+    texts = Memo[bytes](bytes.upper)
+    assert (texts[b"x" * 65], len(texts)) == (b"X" * 65, 0)
+    assert (texts[b"x" * 64], len(texts)) == (b"X" * 64, 1)
 
 
-def test_memo_keeps_no_long_texts() -> None:
-    memo = Memo[bytes](bytes.upper)
-    assert memo[b"x" * 65] == b"X" * 65
-    assert not memo
-    assert memo[b"x" * 64] == b"X" * 64
-    assert len(memo) == 1
+# --- times -----------------------------------------------------------------------------------
+
+ZONES = [ZoneInfo(name) for name in ("UTC", "Asia/Shanghai", "America/New_York", "Europe/Berlin")]
+OFFSETS = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+MOMENTS = st.datetimes(datetime(1971, 1, 2), datetime(2200, 1, 1), timezones=st.one_of(st.none(), OFFSETS))  # noqa: DTZ001
+USUAL = b"2026-01-06T12:30:45.123456"
+
+
+def read_by_datetime(text: bytes, zone: ZoneInfo) -> float | None:
+    try:
+        moment = datetime.fromisoformat(text.decode("ascii"))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+@given(
+    st.one_of(
+        MOMENTS.map(lambda moment: moment.isoformat().encode()),
+        st.binary(max_size=40),
+        st.text("0123456789-+:.TZ W", max_size=40).map(str.encode),
+    ),
+    st.sampled_from(ZONES),
+)
+def test_time_is_read_as_datetime_reads_it(text: bytes, zone: ZoneInfo) -> None:
+    times = HeartbeatTimes(zone)
+    for _ in range(2):
+        read = times.parse_one(text)
+        assert (None if read is None else float(read)) == read_by_datetime(text, zone)
+
+
+def test_hours_that_summer_time_skips_or_repeats_and_odd_offsets_are_read_as_datetime_reads_them() -> None:
+    for text in (
+        b"2026-03-29T02:30:00.000001",
+        b"2026-10-25T02:30:00.000001",
+        b"1969-12-31T23:59:59.500000",
+        b"2026-01-06T12:30:45.123456+00:00:07",
+        b"2026-01-06T12:30:45.123456Z",
+    ):
+        for zone in ZONES:
+            assert float(HeartbeatTimes(zone).parse_one(text) or "nan") == read_by_datetime(text, zone)
+
+
+@pytest.mark.parametrize("offset", [b"", b"+00:00", b"+08:00", b"Z"])
+def test_times_of_the_same_form_are_parsed_together(offset: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = HeartbeatTimes(ZONES[0])
+    first = datetime(2026, 1, 6, 12, 30, 35, 1, UTC)
+    moments = [first + timedelta(seconds=number / 20, microseconds=number) for number in range(500)]
+    raw = [f"{moment:%Y-%m-%dT%H:%M:%S.%f}".encode() + offset for moment in moments]
+    expected = [read_by_datetime(text, ZONES[0]) for text in raw]
+    monkeypatch.setattr(times, "parse_one", None)
+    assert list(map(float, times.parse(raw)[0])) == expected  # type: ignore[arg-type]
+    column, invalid = times.parse([None, *raw, None])
+    assert (column[0], column[-1], list(invalid)) == (None, None, [])
+    assert list(map(float, column[1:-1])) == expected  # type: ignore[arg-type]
+
+
+def test_text_that_is_almost_a_time_is_found_among_valid_times() -> None:
+    almost = {
+        USUAL[:at] + other + USUAL[at + 1 :] for at in range(len(USUAL)) for other in (b"x", b"9", b".", b"T", b"\n")
+    }
+    almost |= {b"T026-01-06T12:30:45.123456", b"2026-01-0T12:30:45.1234567", b"1767702645.123456", b"", b"noon"}
+    for text in sorted(almost):
+        for offset in (b"", b"+00:00"):
+            wrong, good = text + offset, USUAL + offset
+            read = read_by_datetime(wrong, ZONES[0])
+            for raw in ([wrong], [good, wrong], [wrong, good], [good, wrong, good], [wrong, wrong]):
+                column, invalid = HeartbeatTimes(ZONES[0]).parse(raw)
+                expected = [1767702645.123456 if beat is good else read for beat in raw]
+                assert [None if beat is None else float(beat) for beat in column] == expected
+                assert list(invalid) == [i for i, beat in enumerate(expected) if beat is None]
+
+
+def test_thousand_beats_in_one_second_are_computed_once() -> None:
+    times = HeartbeatTimes(ZONES[0])
+    for micros in range(1000):
+        times.parse_one(b"2026-01-06T12:30:45.%06d" % micros)
+    assert len(times._memo) == 1

@@ -1,18 +1,17 @@
 """Eight situations of an installation in a row, with a real exporter, a real Redis and a fake Alertmanager."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import redis
 
+from lab.fakes import FakeAlertmanager
 from lab.nodes import beat
-from lab.servers import Exporter, RedisServer, running_redis, wait_for
+from lab.servers import Exporter, RedisServer, running_exporter, running_redis, wait_for
 
 NAMES = ("empty", "well", "dead", "untraded", "alertmanager", "loss", "refused", "away")
 """The situations in their order."""
@@ -31,19 +30,6 @@ _SHORT = 1.5
 """Seconds that the last heartbeat of a node lives that is to die soon."""
 
 
-class _Alertmanager(BaseHTTPRequestHandler):
-    refuses = False
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(503 if type(self).refuses else 200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 class Course:
     """Leads an installation through the situations.
 
@@ -51,8 +37,10 @@ class Course:
         exporter: The exporter, with its page.
     """
 
-    def __init__(self, server: RedisServer, exporter: Exporter, client: "redis.Redis") -> None:
-        self.exporter = exporter
+    def __init__(
+        self, server: RedisServer, exporter: Exporter, client: "redis.Redis", alertmanager: FakeAlertmanager
+    ) -> None:
+        self.exporter, self._fake = exporter, alertmanager
         self._server, self._client = server, client
         self._living: list[str] = []
         self._moved: dict[str, Sequence[str]] = dict(_PORTFOLIOS)
@@ -98,11 +86,11 @@ class Course:
     def _alertmanager(self) -> None:
         self._plan(_PORTFOLIOS)
         self._beat()
-        _Alertmanager.refuses = True
+        self._fake.status = 503
         self._shows("takes no posts since", "HTTP 503")
 
     def _loss(self) -> None:
-        _Alertmanager.refuses = False
+        self._fake.status = 200
         self._living = list(_NODES)
         self._moved |= {name: (f"osaka-{name[-1]}",) for name in _LOST}
         self._plan(self._moved)
@@ -165,16 +153,7 @@ def _values(number: int, portfolios: Sequence[str]) -> dict[str, Any]:
 @contextmanager
 def running_course(folder: Path) -> Iterator[Course]:
     """Start the installation, and end it with the block."""
-    fake = ThreadingHTTPServer(("127.0.0.1", 0), _Alertmanager)
-    threading.Thread(target=fake.serve_forever, daemon=True).start()
-    with running_redis(folder / "redis") as server, server.client() as client:
-        push = f"http://127.0.0.1:{fake.server_port}"
-        flags = ("--redis.timeout", "500ms", "--discovery.interval", "100ms", "--alertmanager.url", push)
-        exporter = Exporter(folder, "--redis.url", server.url, *flags)
-        try:
-            wait_for(exporter.is_ready)
-            yield Course(server, exporter, client)
-        finally:
-            exporter.stop()
-            fake.shutdown()
-            fake.server_close()
+    with FakeAlertmanager() as fake, running_redis(folder / "redis") as server, server.client() as client:
+        flags = ("--redis.timeout", "500ms", "--discovery.interval", "100ms", "--alertmanager.url", fake.url)
+        with running_exporter(folder, "--redis.url", server.url, *flags) as exporter:
+            yield Course(server, exporter, client, fake)

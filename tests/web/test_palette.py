@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import pytest
 
-from exporter.liveness.states import State
+from exporter.liveness import State
 from exporter.portfolios.ledger import PortfolioState
 from exporter.snapshot.snapshot import COUNTED
 from exporter.web.page import _STYLE
