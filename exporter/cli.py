@@ -69,7 +69,7 @@ _COMMANDS: Final = {
         "exporter.commands.explain:run",
         "tell what happened to a node, a portfolio or an alert, and why it was judged so",
         "ginkgo-exporter {} [NODE|PORTFOLIO|ALERT] [flags]",
-        sections=(*_READING, "journal"),
+        sections=_READING,
         quiet=True,
     ),
     "forget": _Command(

@@ -134,8 +134,8 @@ def _stays(client: socket.socket, reads: int) -> bool:
     return open_still
 
 
-def flood(threads: int, makes: Callable[[], bytes], *, reads: bool = True) -> Attacker:
-    """Return an attack by connections that each send something, read the whole answer or nothing, and go."""
+def flood(threads: int, makes: Callable[[], bytes]) -> Attacker:
+    """Return an attack by connections that each send something, read the whole answer, and go."""
 
     def attack(field: Field) -> None:
         def work() -> None:
@@ -143,7 +143,7 @@ def flood(threads: int, makes: Callable[[], bytes], *, reads: bool = True) -> At
                 with suppress(OSError), field.connect() as client:
                     client.settimeout(max(0.1, min(field.left, 30.0)))
                     client.sendall(makes())
-                    while reads and client.recv(1 << 20):
+                    while client.recv(1 << 20):
                         pass
 
         workers = [threading.Thread(target=work, daemon=True) for _ in range(threads)]
@@ -187,12 +187,6 @@ def _filters() -> Iterator[bytes]:
     query = "&".join(f"name[]=ginkgo_node_{name}" for name in names)
     for number in itertools.count():
         yield request(f"/metrics?{query}&name[]=x{number}", *(("Accept-Encoding: gzip",) if number % 2 else ()))
-
-
-def _views() -> Iterator[bytes]:
-    """Yield requests for all nodes as JSON, each in another way."""
-    for number in itertools.count():
-        yield request(f"/api/v1/nodes?sort=-queue_size&limit={NODES + number}")
 
 
 def _guess() -> bytes:
@@ -279,17 +273,10 @@ def _large_header() -> Iterator[bytes]:
     yield b"\r\nContent-Length: 0\r\n\r\n"
 
 
-def _endless_body() -> Iterator[bytes]:
-    yield b"HTTP/1.1 500 Broken\r\nContent-Length: 10000000000\r\n\r\n"
-    for _ in range(5000):
-        yield b"x" * 100_000
-
-
 ATTACKS: Final = (
     Attack("pages-unread", "300 clients ask for JSON and page and do not read", clients(300, _repeated(_JSON, _PAGE))),
     Attack("gzip-unread", "500 clients ask for a compressed scrape and do not read", clients(500, _repeated(_GZIP))),
     Attack("filters", "450 scrapes, each with another filter, are not read", clients(450, _filters)),
-    Attack("views", "120 clients ask for JSON in different ways and do not read", clients(120, _views)),
     Attack("drip", "200 clients scrape and read 1 KiB/s", clients(200, _repeated(request("/metrics")), reads=1024)),
     Attack("pipelined", "50 clients ask for JSON without end", clients(50, _repeated(_JSON * 20_000), pause=0.02)),
     Attack(
@@ -306,7 +293,6 @@ ATTACKS: Final = (
     ),
     Attack("guesses", "120 connections guess passwords", flood(120, _guess), users=True),
     Attack("malformed", "malformed requests", flood(4, _in_turn(*_MALFORMED))),
-    Attack("connects", "connections that go at once", flood(4, lambda: b"G", reads=False)),
     Attack("handshakes", "TLS handshakes that do not go on", clients(300, _repeated(_HELLO), pause=0.2), tls=True),
     Attack("no-tls", "connections that speak no TLS", flood(4, _in_turn(_PAGE, _HELLO[:20])), tls=True),
     Attack("large-value", "a hash field of 100 MB", _large_value),
@@ -315,5 +301,4 @@ ATTACKS: Final = (
     Attack("shapes", "Redis answers with other types", twist=shapes(b"HMGET", b"PTTL", b"MGET", b"INFO"), nodes=_FEW),
     Attack("endless-scan", "SCAN never ends and names new nodes", twist=endless_scan(), nodes=_FEW),
     Attack("large-header", "Alertmanager answers with a header of 20 MB", pieces=_large_header),
-    Attack("endless-answer", "Alertmanager answers with a body without end", pieces=_endless_body),
 )

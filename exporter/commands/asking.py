@@ -164,7 +164,7 @@ def asking(settings: Settings, url: str | None, *, quiet: bool = False) -> Itera
         url: The address of an exporter; None if the user gave none.
         quiet: Whether the output itself says who was asked; if not, a line on standard error says so.
     """
-    exporter = RunningExporter(url) if url else None if settings.redis.given else _exporter_here(settings)
+    exporter = RunningExporter(url) if url else None if "url" in settings.redis.given else _exporter_here(settings)
     if exporter:
         if not url and not quiet:
             say(f"ginkgo-exporter: the exporter at {exporter.place} was asked", file=sys.stderr)

@@ -8,17 +8,14 @@ import secrets
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import quote
-
-from redis import RedisError
 
 from exporter.commands.command_line import ExitCode, Finding, say
 from exporter.errors import SettingsError, SourceError
 from exporter.journal.sentences import shown
 from exporter.push.alertmanager import Clocks
-from exporter.push.alerts import PUSHED, Rule, load_rules
+from exporter.push.alerts import PUSHED, load_rules
 from exporter.push.transport import HttpConfig, Transport
 from exporter.settings import Alertmanager, Settings, unknown_variables
 from exporter.snapshot.rows import duration
@@ -47,11 +44,11 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """
     if arguments.page and not settings.alertmanager.url:
         raise SettingsError("--page: there is no --alertmanager.url to post to")
-    config, rules = read_files(settings)
+    read_files(settings)
+    config = HttpConfig.load(settings.alertmanager.config_file)
     print("configuration: good")  # noqa: T201
     hints = [Finding(f"{hint}.", "", "Correct its name, or remove it.") for hint in unknown_variables()]
     good = _told("configuration", hints)
-    good &= _told("configuration", _label_findings(rules, settings.alertmanager) if settings.alertmanager.url else ())
     good &= _check_redis(settings)
     for url in settings.alertmanager.url:
         good &= _check_alertmanager(url, config, settings, page=arguments.page)
@@ -67,26 +64,24 @@ def _told(subject: str, findings: Iterable[Finding]) -> bool:
     return not must
 
 
-def read_files(settings: Settings) -> tuple[HttpConfig, Mapping[str, Rule]]:
-    """Read the files that the settings name; return what they say about Alertmanager, and the rules of pushed alerts.
+def read_files(settings: Settings) -> None:
+    """Read the files that the settings name.
 
     Raises:
         SettingsError: Files are invalid; a line for each.
     """
-    found: list[Any] = []
     errors: list[str] = []
-    for load in (
+    for read in (
         lambda: HttpConfig.load(settings.alertmanager.config_file),
         lambda: load_rules(settings.alertmanager.rules_file, PUSHED),
         lambda: [tls_context(tls) for tls in [WebConfig.load(settings.web.config_file).tls_server_config] if tls],
     ):
         try:
-            found.append(load())
+            read()
         except SettingsError as error:
             errors.append(str(error))
     if errors:
         raise SettingsError("\n".join(errors))
-    return found[0], found[1]
 
 
 # --- Redis ---------------------------------------------------------------------------------------
@@ -131,7 +126,7 @@ def _redis_findings(source: Source, settings: Settings, reading: Reading) -> Ite
             "A heartbeat that it deletes makes a living node look dead.",
             "Set maxmemory-policy to noeviction, or give the nodes a Redis of their own.",
         )
-    yield from _key_findings(source, settings, reading)
+    yield from _key_findings(settings, reading)
     yield from heartbeat_findings(reading, settings.heartbeat.ttl)
     silent = {position for position, ms in enumerate(reading.ttl_ms) if ms == MISSING}
     if left := silent - reading.without_hash - reading.unread:
@@ -162,32 +157,22 @@ def _plan_findings(source: Source, settings: Settings, reading: Reading) -> Iter
         )
 
 
-def _key_findings(source: Source, settings: Settings, reading: Reading) -> Iterator[Finding]:
-    """Yield that nothing is found under one of the prefixes, and where else there are keys."""
+def _key_findings(settings: Settings, reading: Reading) -> Iterator[Finding]:
+    """Yield that nothing is found under one of the prefixes."""
     keys = settings.keys
     beats, hashes = (
         f"{shown(keys.heartbeat_prefix)} (--keys.heartbeat-prefix)",
         f"{shown(keys.metrics_prefix)} (--keys.metrics-prefix)",
     )
     if not reading.names:
-        others = _other_databases(source, keys.heartbeat_prefix)
-        remedy = "Start a node, or see the two prefixes and the number at the end of --redis.url."
-        yield Finding(f"There is no node: no key begins with {beats} or {hashes}.", others, remedy, must=bool(others))
+        remedy = "Start a node, or see the two prefixes and the number of the database at the end of --redis.url."
+        yield Finding(f"There is no node: no key begins with {beats} or {hashes}.", "", remedy)
     elif all(ms == MISSING for ms in reading.ttl_ms):
         fact = f"No node has a heartbeat: no key begins with {beats}."
         yield Finding(fact, "All nodes are offline.", "See the prefix. If it is right, no node runs.")
     elif len(reading.without_hash) == len(reading.names):
         fact = f"No node has a metrics hash: no key begins with {hashes}."
         yield Finding(fact, "", "See the prefix. If it is right, the nodes do not write their metrics.")
-
-
-def _other_databases(source: Source, prefix: str) -> str:
-    """Return which databases have keys if the one that is read has none; else an empty text."""
-    with source.client(prefix.encode()) as client, suppress(RedisError):
-        keyspace: dict[str, Any] = {} if client.dbsize() else client.info("keyspace")
-        others = ", ".join(f"{name} ({_count(known['keys'], 'key')})" for name, known in keyspace.items())
-        return others and f"This database is empty, and there are keys in {others}."
-    return ""
 
 
 def heartbeat_findings(reading: Reading, ttl: float) -> Iterator[Finding]:
@@ -236,7 +221,7 @@ def _check_alertmanager(url: str, config: HttpConfig, settings: Settings, *, pag
             return False
         say(f"{subject}: it took the alert {TEST_PAGE}, test_id {alert['labels']['test_id']}: the phone must ring now")
     if not own.sole_writer and (posted := transport.get(_ALERTS)) is not None:
-        good = _told(subject, _compared(_label_sets(posted), own))
+        good = _told(subject, _compared(posted, own))
     return good
 
 
@@ -257,28 +242,17 @@ def test_page(settings: Settings, times: Mapping[str, str]) -> dict[str, Any]:
     return {"labels": labels, "annotations": annotations, **times}
 
 
-def _label_findings(rules: Mapping[str, Rule], settings: Alertmanager) -> Iterator[Finding]:
-    """Yield the labels in the settings that replace a label of a rule."""
-    for label, text in sorted(settings.labels.items()):
-        if replaced := {rule.labels[label] for rule in rules.values() if label in rule.labels} - {text}:
-            yield Finding(
-                f"--alertmanager.label {label}={shown(text)} replaces {label}={shown(', '.join(sorted(replaced)))} of"
-                " the rules.",
-                "If Prometheus does not do the same, each page comes twice.",
-                "Write the same label into Prometheus's rules, and give them with --alertmanager.rules-file.",
-            )
+def _compared(body: bytes, settings: Alertmanager) -> Iterator[Finding]:
+    """Yield the labels that Prometheus adds to all of its alerts there, and that pushed alerts do not have.
 
-
-def _label_sets(body: bytes) -> list[Mapping[str, str]]:
-    """Return the labels of the alerts in an answer; nothing of an answer that is no list of alerts."""
+    Args:
+        body: The answer of Alertmanager with the alerts that Prometheus always posts.
+        settings: The labels of pushed alerts.
+    """
     try:
-        return [dict(alert["labels"]) for alert in json.loads(body)]
-    except (ValueError, TypeError, KeyError):
-        return []
-
-
-def _compared(watchdogs: Iterable[Mapping[str, str]], settings: Alertmanager) -> Iterator[Finding]:
-    """Yield the labels that Prometheus adds to all of its alerts there, and that pushed alerts do not have."""
+        watchdogs = [dict(alert["labels"]) for alert in json.loads(body)]
+    except (ValueError, TypeError, KeyError):  # another Alertmanager's form
+        watchdogs = []
     try:
         rule = load_rules(settings.rules_file, (_WATCHDOG,))[_WATCHDOG]
     except SettingsError:  # a rules file needs the pushed alerts only

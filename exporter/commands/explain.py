@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from exporter.bundled import alert_severities
@@ -12,8 +11,7 @@ from exporter.commands.command_line import Finding, say
 from exporter.errors import ExporterError, SettingsError, SourceError
 from exporter.escaping import printable_json
 from exporter.journal import now
-from exporter.journal.event import Event, EventKind, Query, event_of, page_of, parse_time
-from exporter.journal.file import read_back
+from exporter.journal.event import Event, EventKind, Query, event_of, parse_time
 from exporter.journal.sentences import at, headline, kinds_behind, reasons, shown
 from exporter.liveness import State
 from exporter.portfolios.ledger import PortfolioState
@@ -120,33 +118,13 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         moment = options["at"] and parse_time(options["at"])
     except ValueError as error:
         raise SettingsError(f"--at: {error}") from None
-    given = "file" in settings.journal.given and "journal.file" in options
-    if given and options["exporter.url"]:
-        raise SettingsError("--journal.file: the facts come from a file or from --exporter.url; give one of them")
-    if given and settings.journal.file:
-        explanation = explained(_of_journal(settings.journal.file), options["subject"], moment)
-    else:
-        with asking(settings, options["exporter.url"]) as source:
-            explanation = explained(_of_source(source), options["subject"], moment)
+    with asking(settings, options["exporter.url"]) as source:
+        explanation = explained(_of_source(source), options["subject"], moment)
     if options["output"] == "json":
         print(printable_json(explanation.to_json()))  # noqa: T201
     else:
         explanation.say()
     return 0
-
-
-def _of_journal(path: Path) -> Facts:
-    try:
-        path.stat()  # ``read_back`` takes a missing file for an empty one
-        events = read_back(path).events
-    except OSError as error:
-        raise ExporterError(f"--journal.file: {path}: {error.strerror or error}") from None
-    trouble = "This is a journal: it tells what was seen, and not what is now."
-
-    def search(query: Query, limit: int) -> Sequence[Event]:
-        return page_of(filter(query.accepts, reversed(events)), limit).events
-
-    return Facts(f"the journal {path}", trouble, {}, search)
 
 
 def _of_source(source: RunningExporter | RedisItself) -> Facts:

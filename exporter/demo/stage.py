@@ -3,13 +3,12 @@
 import argparse
 import asyncio
 import signal
-import sys
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
-from pathlib import Path
 from typing import Any, Final
 
 from redis import ConnectionPool, Redis
+from redis.connection import parse_url
 
 from exporter import logs
 from exporter.demo import FAST, Serving
@@ -64,7 +63,7 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
             alertmanager = await start_alertmanager(programs, pages)
         settings = _with_demo_defaults(settings, redis_url, alertmanager, clock.speed)
         redis_url = settings.redis.url[0].get_secret_value()
-        redis = Redis(connection_pool=ConnectionPool(**options_of(settings.redis, redis_url)))
+        redis = Redis(connection_pool=ConnectionPool(**options_of(settings.redis, parse_url(redis_url))))
         parts.callback(redis.close)
         clock.restart()
         platform = Platform(redis, _nodes(arguments.nodes, settings), clock.now, terminal.log)
@@ -77,7 +76,9 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
             fleet, _ = await parts.enter_async_context(serving(settings))
             acts.append(watch(fleet, terminal, clock))
             metrics = _url(settings) + settings.web.telemetry_path
-            places |= _exporter_places(_url(settings), metrics)
+            places["status page"] = f"{_url(settings)}/"
+            places["metrics"] = f"curl -s {metrics} | grep -E '^ginkgo_(node|portfolio)'"
+            places["JSON"] = f"curl -s {_url(settings)}/api/v1/portfolios"
         if arguments.stack:
             prometheus = await start_prometheus(programs, metrics, alertmanager, clock.speed)
             places |= {"Prometheus": f"{prometheus}/alerts", "Alertmanager": f"{alertmanager}/#/alerts", "pages": pages}
@@ -142,16 +143,3 @@ def _url(settings: Settings) -> str:
     """Return the address of the exporter's page."""
     host, port = settings.web.listen_address
     return f"http://{ListenAddress(host or 'localhost', port)}"
-
-
-def _exporter_places(url: str, metrics: str) -> dict[str, str]:
-    """Return where to look at the exporter, with the command that started this program."""
-    called = Path(sys.argv[0])
-    command = f"{sys.executable} -m exporter" if called.suffix == ".py" else sys.argv[0]
-    return {
-        "status page": f"{url}/",
-        "metrics": f"curl -s {metrics} | grep -E '^ginkgo_(node|portfolio)'",
-        "JSON": f"curl -s {url}/api/v1/portfolios",
-        "nodes": f"{command} nodes --watch --exporter.url {url}",
-        "portfolios": f"{command} portfolios --watch --exporter.url {url}",
-    }

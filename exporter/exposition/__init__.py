@@ -1,5 +1,5 @@
-"""A snapshot → the text formats of Prometheus, and a collector of prometheus_client as their reference.
+"""A snapshot → the text formats of Prometheus.
 
-In: a ``Snapshot``. Out: text 0.0.4 and OpenMetrics, or metric families of prometheus_client. Read
-``text`` first, then ``lines``. Other programs use ``collector.NodeCollector``.
+In: a ``Snapshot``, and facts about the read. Out: text 0.0.4 and OpenMetrics. Read ``text`` first; ``lines``
+writes the columns of nodes, and ``families`` are the exporter's own.
 """

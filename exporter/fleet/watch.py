@@ -6,11 +6,11 @@ is wrong, there are four looks a second. A read of another thread takes the plac
 """
 
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from threading import Event, Thread
 from typing import Final
 
-from exporter.errors import SourceError, SourceTimeoutError
+from exporter.errors import SourceError
 from exporter.liveness import Change, Judge, View
 from exporter.source import Reader
 from exporter.telemetry import Telemetry
@@ -72,6 +72,7 @@ class Watch:
         self._closed, self._timeout, self._clock = closed, timeout, clock
         self._calm = min(1.0, max(LOOK, judge.rules.ttl / CALM_LOOKS))
         self._looked = self._requested = self._refreshed = float("-inf")
+        self._read_due = float("inf")  # when to begin the next read of all nodes
         self._rung = Event()
         self._thread = Thread(target=self._run, name=PART, daemon=True)
 
@@ -90,7 +91,10 @@ class Watch:
         answered, calm, errors, node_due = self._judge.pace(by)
         if PROBED in errors:
             return self._looked + LOOK
-        due = min(max(self._looked, answered) + self._calm if calm else self._looked + LOOK, self._next_read(errors))
+        due = max(self._looked, answered) + self._calm if calm else self._looked + LOOK
+        half = max(self.read_at, self._requested) + self._judge.rules.ttl / 2 if self.full else float("inf")
+        self._read_due = self._requested + TRY_AGAIN if READ in errors else half
+        due = min(due, self._read_due)
         if self.full:
             due = min(due, self._refreshed + REFRESH, node_due + SLACK)
         return max(due, self._looked + SLOT)
@@ -104,36 +108,23 @@ class Watch:
             self._judge.look(self._reader.read(names, now + self._timeout))
         except SourceError as error:
             if not self._closed.is_set():
-                self._judge.failed(PROBED, str(error), self._silent_since(now, error))
+                self._judge.failed(PROBED, str(error), now)
             return
         self._judge.succeeded(PROBED, self._clock())
         self._refreshed = now if refresh else self._refreshed
-        if now >= self._next_read(self._judge.pace().errors):
+        if now >= self._read_due:
             self._requested = now
             self._request()
 
-    def _next_read(self, errors: Container[str]) -> float:
-        """Return when to begin the next read of all nodes."""
-        if READ in errors:
-            return self._requested + TRY_AGAIN
-        return max(self.read_at, self._requested) + self._judge.rules.ttl / 2 if self.full else float("inf")
-
-    def _silent_since(self, asked: float, error: SourceError) -> float:
-        """Return since when Redis counts as unreadable after a look that failed, in monotonic seconds.
-
-        If it hangs, that is the time at which a look would have had no answer if there had been one every ``LOOK``.
-        """
-        answered = self._judge.pace().answered
-        hung = isinstance(error, SourceTimeoutError) and answered > float("-inf")
-        return min(asked, max(answered, asked - self._calm) + LOOK) if hung else asked
-
     def _run(self) -> None:
+        due = self._looked
         while not self._closed.is_set():
             try:
-                if self._clock() >= self.next():
+                if self._clock() >= due:
                     self.look()
                 self.tell()
-                self._rung.wait(max(0.0, self.next() - self._clock()))
+                due = self.next()
+                self._rung.wait(max(0.0, due - self._clock()))
                 self._rung.clear()
             except Exception as error:  # noqa: BLE001 - the edge of this thread
                 self._telemetry.fault(PART, error)

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
 from exporter.liveness.chance import Chances, chance
-from exporter.liveness.changes import NEVER, Absent, Change, Evidence, Kind, State, Verdicts
+from exporter.liveness.changes import NEVER, Absent, Change, Evidence, Gap, Kind, State, Verdicts
 from exporter.liveness.mass_loss import Death, Loss, Thresholds, joined, named, together
 from exporter.source.reading import MISSING, NO_EXPIRY, Reading, Server
 
@@ -24,8 +24,8 @@ LATE: Final = 0.4
 HOLD: Final = 1.5
 """Longest time for which a death is held back, in beats."""
 
-BEATS, HASH_ALONE = "its heartbeat lives", "it has a hash and no heartbeat"
-SECOND_LOOK, HELD = "a second look decides", "its death may be part of a mass loss"
+BEATS, ENDED, HASH_ALONE = "its heartbeat lives", "its heartbeat ended", "it has a hash and no heartbeat"
+HELD: Final = "its death may be part of a mass loss"
 FIRST_LEDGER, WORK_MOVED = "the first ledger decides", "its work has moved"
 
 
@@ -114,14 +114,29 @@ class _Node:
     known: bool = False
 
     @property
+    def name(self) -> bytes:
+        """Its id."""
+        return self.shown.change.name
+
+    @property
     def state(self) -> State:
         """The state; of a node that nobody has judged yet, ``GONE``."""
         return State(self.shown.change.after)
 
     @property
+    def end(self) -> float:
+        """When its last heartbeat ended, or will; ``NEVER`` if none was ever seen."""
+        return NEVER if self.shown.end is None else self.shown.end
+
+    @property
+    def died(self) -> float:
+        """When it died; ``NEVER`` if it is not declared dead."""
+        return NEVER if self.shown.change.died is None else self.shown.change.died
+
+    @property
     def dead(self) -> bool:
         """Whether it is declared dead."""
-        return self.shown.change.died is not None
+        return self.died > NEVER
 
 
 class Table:
@@ -219,79 +234,73 @@ class Table:
         if node is None or node.shown.looked > asked:
             return
         self.absent[name] = node
+        gaps = () if node.dead else self.chances.gaps(name)
         again = node.ttl_ms == ms and asked - node.shown.looked >= LOOK_AGAIN
         node.ttl_ms, node.hashed = (None, None) if unread else (ms, hashed)
+        node.shown = node.shown._replace(gap=max(gaps, key=lambda gap: gap.end, default=None))
         if not unread:
+            changed = self.chances.changed(name)
             if node.since is None:
-                self._start_chance(node, asked)
+                self._start_chance(node, gaps, asked, same=node.seen >= changed)
             if hashed or ms == NO_EXPIRY:
                 node.seen, node.lost = asked, None
-            elif node.seen < self.chances.changed(name) and node.lost is None:
+            elif node.seen < changed and node.lost is None:
                 node.lost = asked
             node.shown = node.shown._replace(looked=reading.at)
-        state, why, until = self._decide(node, asked, again=again)
-        gap = None if node.dead else max(self.chances.gaps(name), key=lambda gap: gap.end, default=None)
-        node.shown = node.shown._replace(why=why, gap=gap, until=until)
+        state, why, until = self._decide(node, gaps, asked, again=again)
+        node.shown = node.shown._replace(why=why, until=until)
         if node.dead and state is not State.GONE:
             self._let_go(node, asked)
         elif state is State.OFFLINE:
-            end = NEVER if node.shown.end is None else node.shown.end
             # A heartbeat that ended long before this look may have been renewed in between.
-            exact = node.state is State.ONLINE and end <= asked <= end + self.rules.ttl
-            self.due.setdefault(name, (Death(end if exact else asked, end, name), asked))
+            exact = node.state is State.ONLINE and node.end <= asked <= node.end + self.rules.ttl
+            self.due.setdefault(name, (Death(node.end if exact else asked, node.end, name), asked))
         else:
             self.due.pop(name, None)
             self._change(node, state, asked, why)
 
     def _decide(  # noqa: PLR0911 - a table of rules
-        self, node: _Node, asked: float, *, again: bool
+        self, node: _Node, gaps: Collection[Gap], asked: float, *, again: bool
     ) -> tuple[State, str, float | None]:
         """Return the state of a node without a living heartbeat: all rules on nodes, in their order.
 
         Args:
             node: The node.
+            gaps: The times without chance that may excuse it.
             asked: When the look began.
             again: Whether the look before showed the same, and was long enough ago.
 
         Returns:
             The state, why, and when the node can be called dead if it does not beat.
         """
-        shown, change = node.shown, node.shown.change
-        # 1. Of a node whose primary cannot be read nothing is known; a dead one stays dead.
-        if node.ttl_ms is None:
-            return (
-                (node.state, change.why, None) if node.dead else (State.UNDECIDED, "its primary cannot be read", None)
-            )
-        # 2. Without keys it has stopped, unless Redis lost them: then it is remembered for an hour.
+        # 1. A dead node stays dead until it beats, or has left.
+        kept = (node.state, node.shown.change.why, None)
+        # 2. Of a node whose primary cannot be read nothing is known.
+        if node.ttl_ms is None or node.since is None:
+            return kept if node.dead else (State.UNDECIDED, "its primary cannot be read", None)
+        # 3. Without keys it has left, unless Redis lost them: then it is remembered for an hour.
         if not node.hashed and node.ttl_ms == MISSING:
             if node.lost is None:
                 return State.GONE, "its heartbeat and its hash were deleted", None
             if asked - node.lost >= REMEMBER_LOST:
                 return State.GONE, "Redis lost its keys, and it has not beaten for an hour since", None
-        # 3. A dead node stays dead until it beats.
-        if node.dead or node.since is None:
-            return node.state, change.why, None
+        if node.dead:
+            return kept
         # 4. A heartbeat without expiry proves no life. A key that changes its type during a look shows like one.
+        second_look = (State.UNDECIDED, "a second look decides", asked + LOOK_AGAIN)
         if node.ttl_ms == NO_EXPIRY:
-            return (State.OFFLINE, "its heartbeat never expires", None) if again else _second_look(asked)
+            return (State.OFFLINE, "its heartbeat never expires", None) if again else second_look
         # 5. It needs a TTL of chance since its last beat, and a beat more if a gap followed that.
-        gaps = self.chances.gaps(change.name)
-        shaken = node.shaken or any(gap.end > node.since for gap in gaps)
-        never_seen = shown.end is None
+        shaken, never_seen = node.shaken or any(gap.end > node.since for gap in gaps), node.end == NEVER
         needed = self._grace if shaken else LOOK_AGAIN if never_seen else self.rules.ttl
         left = needed - chance(gaps, node.since, asked)
-        if left > 0 and not shaken:
-            # 6. Before its deadline a deleted heartbeat is the first half of a graceful stop.
-            return (
-                _second_look(asked) if never_seen else (State.ONLINE, "its heartbeat was deleted early", asked + left)
-            )
+        if left > 0 and shaken:
+            last = node.shown.gap or Gap(node.since, node.since, "a gap")
+            return State.UNDECIDED, last.why, None if last.end >= self.chances.at else asked + left
+        # 6. Before its deadline a deleted heartbeat is the first half of a graceful stop.
         if left > 0:
-            last = max(gaps, key=lambda gap: gap.end, default=None)
-            lasts = last is not None and last.end >= self.chances.at
-            return State.UNDECIDED, last.why if last else "a gap", None if lasts else asked + left
-        ended = (
-            "its heartbeat ended" if node.state is State.ONLINE else "it did not beat although Redis gave it the time"
-        )
+            return second_look if never_seen else (State.ONLINE, "its heartbeat was deleted early", asked + left)
+        ended = ENDED if node.state is State.ONLINE else "it did not beat although Redis gave it the time"
         return State.OFFLINE, HASH_ALONE if never_seen else ended, None
 
     def _first_missed(self, name: bytes, asked: float, *, known: bool) -> _Node | None:
@@ -310,27 +319,23 @@ class Table:
         earlier = self._earlier.pop(name, None)
         if earlier is None or earlier.died is None:
             return _unknown(name, known=earlier is not None)
+        self.losses |= {earlier.loss} if earlier.loss else set()
         # A clock that was set back meanwhile must not make the node die in the future.
-        loss = earlier.loss
-        loss = next((each for each in self.losses if loss and each.name == loss.name), loss)
-        self.losses |= {loss} if loss else set()
-        change = earlier._replace(died=min(earlier.died, asked), loss=loss)
+        change = earlier._replace(died=min(earlier.died, asked))
         return _Node(Absent(change, change.evidence.text, change.evidence.end), known=True)
 
-    def _start_chance(self, node: _Node, asked: float) -> None:
+    def _start_chance(self, node: _Node, gaps: Collection[Gap], asked: float, *, same: bool) -> None:
         """Record since when the chance of a node counts whose heartbeat a look misses for the first time.
 
         It counts from its last beat. But if nobody read the node between the end of that heartbeat and a later gap, it
-        may have beaten until the gap; on the same data it has not within the last TTL, or its heartbeat would be there.
-        A node that was never seen alive has its chance from the last gap on.
+        may have beaten until the gap; on the ``same`` data it has not within the last TTL, or its heartbeat would be
+        there. A node that was never seen alive has its chance from the last gap on.
         """
-        name, end = node.shown.change.name, node.shown.end
-        gaps = self.chances.gaps(name)
-        if end is None:
+        if node.end == NEVER:
             node.since, node.shaken = max((gap.start for gap in gaps), default=asked), bool(gaps)
             return
-        beat, last = end - self.rules.ttl, asked - self.rules.ttl if node.seen >= self.chances.changed(name) else asked
-        node.since = max([beat, *(min(gap.start, last) for gap in gaps if chance(gaps, end, gap.start) > 0)])
+        beat, last = node.end - self.rules.ttl, asked - self.rules.ttl if same else asked
+        node.since = max([beat, *(min(gap.start, last) for gap in gaps if chance(gaps, node.end, gap.start) > 0)])
         node.shaken = node.since > beat
 
     # --- deaths -----------------------------------------------------------------------------------
@@ -346,12 +351,8 @@ class Table:
             return
         rules, due = self.rules, sorted(death for death, _ in self.due.values())
         dead = [node for node in self.absent.values() if node.dead]
-        told = [node.shown for node in dead if self._counts(node, now)]
-        known = [
-            *due,
-            *(Death(each.change.died or now, each.end or NEVER, each.change.name, told=True) for each in told),
-        ]
-        alive = len(self.living) + len(self.absent) - len(dead)
+        told = [Death(node.died, node.end, node.name, told=True) for node in dead if self._counts(node, now)]
+        known, alive = [*due, *told], len(self.living) + len(self.absent) - len(dead)
         lost = together(known, alive, rules.ttl, rules.thresholds)
         may_be = together([*known, *self._late(now)], alive, rules.ttl, rules.thresholds)
         for death in due:
@@ -372,9 +373,8 @@ class Table:
 
     def _counts(self, node: _Node, now: float) -> bool:
         """Return whether a death that was told before as one of its own counts towards a mass loss now."""
-        change, seen_alive = node.shown.change, node.shown.end is not None and not node.known
-        alone = change.after == State.OFFLINE and change.loss is None and seen_alive
-        return alone and (change.died or NEVER) > now - 2 * self.rules.ttl
+        alone = node.state is State.OFFLINE and node.shown.change.loss is None
+        return alone and node.end > NEVER and not node.known and node.died > now - 2 * self.rules.ttl
 
     def _late(self, now: float) -> Iterator[Death]:
         """Yield the deaths that would follow if all nodes that are late now beat no more.
@@ -385,9 +385,9 @@ class Table:
         soon, heard = now + LATE * self.rules.ttl, self.chances.at
         yield from (each for each in self.ending(soon) if all(it.at == heard for it in self.chances.of(each.name)))
         for name, node in self.absent.items():
-            until, end = node.shown.until, node.shown.end
-            if name not in self.due and until is not None and end is not None and until < soon:
-                yield Death(max(until, end), end, name)
+            until = node.shown.until
+            if name not in self.due and until is not None and until < soon and node.end > NEVER:
+                yield Death(max(until, node.end), node.end, name)
 
     def _end_losses(self, at: float) -> None:
         """Tell of the mass losses that have no members any more."""
@@ -421,7 +421,7 @@ class Table:
         """Forget a dead node, or show it again."""
         change = node.shown.change
         why = HASH_ALONE if change.why == FIRST_LEDGER else "it is needed again"
-        self._declare(node, now, why, now if change.died is None else change.died, change.loss, first=first)
+        self._declare(node, now, why, node.died, change.loss, first=first)
 
     def _declare(  # noqa: PLR0913 - the parts of a death
         self, node: _Node, now: float, why: str, died: float, loss: Loss | None, *, first: bool = False
@@ -436,7 +436,7 @@ class Table:
         """Return why a dead node is only counted; empty if it is not."""
         rules, known, change = self.rules, self.leftovers or Leftovers(), node.shown.change
         stays = change.why if change.after == State.FORGOTTEN and change.why != FIRST_LEDGER else ""
-        never_seen = node.shown.end is None and not node.known
+        never_seen = node.end == NEVER and not node.known
         if self.leftovers is None and node.known:
             return stays  # before the first ledger it may be needed
         if change.name in known.needed:
@@ -496,7 +496,3 @@ class Table:
 def _unknown(name: bytes, *, known: bool = False) -> _Node:
     """Return the record of a node that was not looked at yet."""
     return _Node(Absent(Change(name, None, State.GONE, NEVER)), known=known)
-
-
-def _second_look(asked: float) -> tuple[State, str, float]:
-    return State.UNDECIDED, SECOND_LOOK, asked + LOOK_AGAIN

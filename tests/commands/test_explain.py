@@ -1,6 +1,7 @@
 """``explain`` tells what happened, what money is at risk, what to do, and what became of the page."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,15 +17,14 @@ from leftovers import leave
 
 @pytest.fixture
 def exporter(client: "redis.Redis", shared_redis: RedisServer, tmp_path: Path) -> Iterator[Exporter]:
-    """An exporter that pushes and keeps a journal, and saw three nodes, one of which died with two portfolios."""
+    """An exporter that pushes, and saw three nodes, one of which died with two portfolios."""
     client.hset("schedule:plan", mapping={"p1": "n1", "p2": "n2", "p3": "n2"})
     beat(client, "n1", loaded_portfolio_ids='["p1"]')
     beat(client, "n2", ttl=2, loaded_portfolio_ids='["p2", "p3"]')
     for portfolio, count in (("p2", 5), ("p3", 9)):
         client.hset(f"portfolio:{portfolio}:state", mapping={"position_count": str(count), "node_id": "n2"})
-    journal = ("--journal.file", str(tmp_path / "journal"))
     with FakeAlertmanager() as fake:
-        flags = ("--redis.url", shared_redis.url, "--alertmanager.url", fake.url, *journal, "--heartbeat.ttl", "2s")
+        flags = ("--redis.url", shared_redis.url, "--alertmanager.url", fake.url, "--heartbeat.ttl", "2s")
         with running_exporter(tmp_path, *flags) as running:
             beat(client, "n2", ttl=2, loaded_portfolio_ids='["p2", "p3"]')
             wait_for(lambda: running.scrape()["ginkgo_node_up"]["n2"] == 1, "for the beat")
@@ -33,15 +33,13 @@ def exporter(client: "redis.Redis", shared_redis: RedisServer, tmp_path: Path) -
             yield running
 
 
-def test_node_portfolio_and_alert_are_explained_with_the_money_at_risk(
-    say: Say, exporter: Exporter, tmp_path: Path
-) -> None:
+def test_node_portfolio_and_alert_are_explained_with_the_money_at_risk(say: Say, exporter: Exporter) -> None:
     asked = ("--exporter.url", exporter.url)
     wait_for(lambda: "took the alert" in say("explain", "n2", *asked).out, "for the event")
     node = say("explain", "n2", *asked).out
     first, _, rest = node.partition("\n\n")
     assert first.startswith("Node n2 is offline for ")
-    assert " (since 20" in first
+    assert re.search(r"is offline for \d+s \(since [\d: -]+\)\.", first)
     assert "Its portfolios: p2, p3." in first
     assert "No node manages 2 portfolios with 14 open positions." in first
     assert f"What to do: {exporter.url}/runbooks/GinkgoNodeOffline" in first
@@ -67,10 +65,6 @@ def test_node_portfolio_and_alert_are_explained_with_the_money_at_risk(
 
     past = say("explain", "n2", "--at", "2026-01-06T12:30:45Z", *asked).out
     assert "No change of node n2 is known." in past
-    wait_for(lambda: "n2" in (tmp_path / "journal").read_text(), "for the file")
-    from_file = say("explain", "n2", "--journal.file", str(tmp_path / "journal")).out
-    assert "This is a journal: it tells what was seen, and not what is now." in from_file
-    assert "Node n2 is offline." in from_file
 
 
 def test_flood_is_told_with_its_numbers(
@@ -100,9 +94,7 @@ def test_redis_alone_says_what_is_now(say: Say, client: "redis.Redis", shared_re
     assert "Redis alone was asked" in everything
 
 
-def test_what_cannot_be_explained_is_one_line(
-    say: Say, client: "redis.Redis", shared_redis: RedisServer, tmp_path: Path
-) -> None:
+def test_what_cannot_be_explained_is_one_line(say: Say, client: "redis.Redis", shared_redis: RedisServer) -> None:
     for name in ("both", "node-7"):
         beat(client, name, loaded_portfolio_ids='["both"]')
     given = ("--redis.url", shared_redis.url)
@@ -111,8 +103,6 @@ def test_what_cannot_be_explained_is_one_line(
         (("both", *given), 1, "both is a node and a portfolio: ask for node:… or portfolio:…"),
         (("node:both", *given), 0, ""),
         (("x", "--at", "noon"), 2, "--at: not a time such as 2026-01-06T12:30:45Z"),
-        (("x", "--journal.file", str(tmp_path / "none")), 1, "No such file"),
-        (("x", "--journal.file", "j", "--exporter.url", "http://h:1"), 2, "give one of them"),
     ):
         done = say("explain", *words)
         assert (done.code, text in done.err) == (code, True), (words, done)

@@ -1,12 +1,9 @@
 """What one pair of keys means, look by look: the promises on a single node."""
 
-import time
-from dataclasses import replace
-
 import pytest
 from looks import GRACE, SERVER, TTL, Looks, living
 
-from exporter.liveness import Change, Evidence, Kind, Leftovers, Loss, State
+from exporter.liveness import Change, Evidence, Leftovers, Loss, State
 from exporter.source.reading import NO_EXPIRY
 from lab.readings import CRASHED, ENDLESS, GONE, ZOMBIE
 
@@ -252,26 +249,3 @@ def test_view_counts_and_tells_unix_time() -> None:
     assert view.unix(looks.now) == 1_767_702_645.0 + looks.now
     assert (view.server, view.answered, view.heard(A)) == (SERVER, 1000.0, 1000.0)
     assert looks.judge.take()[0] == []
-
-
-def test_a_look_at_ten_thousand_living_nodes_costs_next_to_nothing() -> None:
-    looks, names = Looks(), [b"%05d" % number for number in range(10_000)]
-    looks.see(dict.fromkeys(names, living()))
-    pairs = dict.fromkeys(names, living())
-    del pairs
-    reading = looks.judge  # the same names, as a reader passes them
-    from lab.readings import reading_of  # noqa: PLC0415
-
-    one = reading_of(dict.fromkeys(names, living()), 1001.0, SERVER)
-    reading.look(one)
-    start = time.thread_time()
-    for number in range(50):
-        reading.look(replace(one, asked=1002.0 + number, at=1002.0 + number))
-    assert (time.thread_time() - start) / 50 < 0.002
-
-
-def test_redis_changes_are_told() -> None:
-    looks = Looks()
-    looks.see()
-    looks.fault(run_id="run-2", uptime=0.0)
-    assert looks.told(Kind.REDIS) == [(b"", None, "another run")]

@@ -195,8 +195,9 @@ def test_halt_waits_for_the_write_that_is_under_way(client: "redis.Redis") -> No
 
 
 def test_stop_that_fails_says_why_and_a_later_one_tries_again_and_is_done_once(
-    client: "redis.Redis", caplog: pytest.LogCaptureFixture
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
+    client = redis_server.client()
     reporter = NodeReporter(client, "n1", busy).start()
     wait_for(lambda: fields(client))
     client.config_set("min-replicas-to-write", 1)
@@ -212,6 +213,7 @@ def test_stop_that_fails_says_why_and_a_later_one_tries_again_and_is_done_once(
     client.set(heartbeat_key("n1"), "of the next life")
     assert reporter.stop()
     assert keys_left(client) == 1
+    client.close()
 
 
 def test_a_hundred_stops_never_show_a_hash_without_its_heartbeat(client: "redis.Redis") -> None:
