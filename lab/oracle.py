@@ -206,6 +206,9 @@ class Oracle:
             return False
         memory = self._memories.get(name) or Memory()
         writes = [write for write in tuple(self.heartbeat(name).writes) if write.begun <= until]
+        # A beat that Redis lost at once need not have been seen.
+        lost_at_once = {id(beat) for beat, after in pairwise(writes) if after.lost and beat not in memory.beats}
+        writes = [write for write in writes if id(write) not in lost_at_once]
         losses = [fault.since for fault in self.chance.faults if fault.loses]
         for number, beat in enumerate(writes):
             if beat.value is None:
