@@ -1,6 +1,6 @@
 """A snapshot as rows for people and programs: the rows and columns of table, page and JSON, and the texts of values."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -156,11 +156,6 @@ def _heartbeat_age(row: Row, snapshot: Snapshot) -> float | None:
 def offline_first(row: Row) -> tuple[int, str]:
     """Return the sort key of the default order."""
     return _RANKS.get(row["state"], len(_RANKS)), row["node_id"]
-
-
-def count_states(rows: Sequence[Row]) -> Mapping[str, int]:
-    """Return how many rows there are in each state, in the order offline, undecided, online."""
-    return {state: sum(row["state"] == state for row in rows) for state in (*_RANKS, State.ONLINE)}
 
 
 # --- portfolios ------------------------------------------------------------------------------

@@ -209,7 +209,7 @@ class HeartbeatTimes:
 
 
 def hint_at_clocks(reading: Reading, written: Values, ttl: float) -> bool:
-    """Log a hint about the first node whose heartbeat does not fit the settings. Return whether there is one.
+    """Log a hint about the first node that writes a time that is far off. Return whether there is one.
 
     Args:
         reading: The nodes and the TTLs of their heartbeats.
@@ -217,17 +217,10 @@ def hint_at_clocks(reading: Reading, written: Values, ttl: float) -> bool:
         ttl: Seconds that a heartbeat lives, by the settings.
     """
     for name, ms, text in zip(reading.names, reading.ttl_ms, written, strict=True):
-        if ms / 1000 > ttl + TOLERANCE:
-            log.warning(
-                "a heartbeat lives longer than --heartbeat.ttl: ages and times are reckoned from that",
-                node_id=shown_id(name),
-                seconds=round(ms / 1000),
-            )
-            return True
         off = float(text) - (reading.wall - ttl + ms / 1000) if ms > 0 and text else 0.0
         if abs(off) > TOLERANCE:
             log.warning(
-                "a node writes a time that is far off: see its clock, and --heartbeat.timezone",
+                "a node writes a time that is far off: see its clock, --heartbeat.timezone and --heartbeat.ttl",
                 node_id=shown_id(name),
                 seconds_off=round(off),
             )

@@ -118,7 +118,6 @@ class Auth:
     Attributes:
         tls: The TLS context for the next connection; None if TLS is off.
         users: The hash of each user's password; empty if everybody is admitted.
-        headers: Headers that are added to every answer.
 
     Raises:
         SettingsError: A file is invalid at the start.
@@ -127,9 +126,7 @@ class Auth:
     def __init__(self, path: Path | None, spent: Callable[[str], None]) -> None:
         self.tls: ssl.SSLContext | None = None
         self.users: Mapping[str, str] = {}
-        self.headers: Mapping[str, str] = {}
         self._path, self._passwords = path, Passwords(spent)
-        self._names: Sequence[str] = ()
         self._files: Sequence[Path | None] = (path,)
         self._rejection = ""
         if path:
@@ -139,14 +136,8 @@ class Auth:
     async def admits(self, request: HTTPServerRequest) -> HTTPStatus:
         """Return whether a request may be answered: ``OK``, ``WRONG``, or ``BUSY`` if that could not be found out.
 
-        The request needs a valid user and password if the configuration has users. Its client certificate needs an
-        allowed name if the configuration has ``client_allowed_sans``.
+        The request needs a valid user and password if the configuration has users.
         """
-        if self._names:
-            certificate = request.get_ssl_certificate()
-            names = certificate.get("subjectAltName", ()) if isinstance(certificate, dict) else ()
-            if not any(value in self._names for _, value in names):
-                return WRONG
         if not self.users:
             return OK
         scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
@@ -198,8 +189,6 @@ class Auth:
             # A file that is being written may be empty for a moment. It must not open the exporter to everybody.
             raise SettingsError("the users cannot all be removed without a restart")
         self.tls, self.users = tls, config.basic_auth_users
-        self.headers = config.http_server_config.get("headers", {})
-        self._names = server.client_allowed_sans if server else ()
         self._files = (path, server.cert_file, server.key_file, server.client_ca_file) if server else (path,)
 
     def _stamps(self) -> list[tuple[int, int, int] | None]:

@@ -1,4 +1,4 @@
-"""The web configuration: TLS, client certificates, users and headers.
+"""The web configuration: TLS, client certificates and users.
 
 The file has the format of Prometheus's exporter-toolkit
 (https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md).
@@ -27,13 +27,6 @@ _CLIENT_AUTH: Final = {
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
-_HEADERS: Final = (
-    "Content-Security-Policy",
-    "X-Frame-Options",
-    "X-Content-Type-Options",
-    "X-XSS-Protection",
-    "Strict-Transport-Security",
-)
 _HASH: Final = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 _USER: Final = re.compile(r"[^:\x00-\x1f\x7f]+")
 _PRINTABLE: Final = re.compile(r"[\x20-\x7e]+")
@@ -49,9 +42,7 @@ class TlsServer(NamedTuple):
     key_file: Path
     client_auth_type: ssl.VerifyMode = ssl.CERT_NONE
     client_ca_file: Path | None = None
-    client_allowed_sans: tuple[str, ...] = ()
     min_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
-    max_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
 
 
 class WebConfig(NamedTuple):
@@ -60,12 +51,10 @@ class WebConfig(NamedTuple):
     Attributes:
         tls_server_config: TLS; None if it is off.
         basic_auth_users: The bcrypt hash of each user's password.
-        http_server_config: Under ``headers``, the headers that are added to every answer.
     """
 
     tls_server_config: TlsServer | None = None
     basic_auth_users: Mapping[str, str] = {}
-    http_server_config: Mapping[str, Mapping[str, str]] = {}
 
     @classmethod
     def load(cls, path: Path | None) -> "WebConfig":
@@ -82,7 +71,6 @@ class WebConfig(NamedTuple):
         parsers = {
             "tls_server_config": lambda given: _tls(given, path.parent),
             "basic_auth_users": _users,
-            "http_server_config": lambda given: _parsed(given, {"http2": _no_http2, "headers": _headers}),
         }
         try:
             return cls(**_parsed(read_yaml(path) or {}, parsers))
@@ -102,7 +90,7 @@ def tls_context(tls: TlsServer) -> ssl.SSLContext:
         for file in (tls.cert_file, tls.key_file, tls.client_ca_file):
             if file:
                 existing_file(str(file))
-        context.minimum_version, context.maximum_version = tls.min_version, tls.max_version
+        context.minimum_version = tls.min_version
         context.load_cert_chain(tls.cert_file, tls.key_file, password="")
         if tls.client_ca_file:
             context.load_verify_locations(tls.client_ca_file)
@@ -141,25 +129,18 @@ def _tls(given: Any, folder: Path) -> TlsServer:
     )
     parsers: dict[str, Parse] = {
         "client_auth_type": lambda value: _choice(value, _CLIENT_AUTH),
-        "client_allowed_sans": _texts,
         "min_version": lambda value: _choice(value, _VERSIONS),
-        "max_version": lambda value: _choice(value, _VERSIONS),
     }
     values = _parsed(given, paths | parsers)
     if missing := {"cert_file", "key_file"} - values.keys():
         raise ValueError(f"{min(missing)}: is missing")
     tls = TlsServer(**values)
-    verifies = tls.client_auth_type is not ssl.CERT_NONE
-    if verifies != (tls.client_ca_file is not None) or (tls.client_allowed_sans and not verifies):
-        raise ValueError(
-            "client_auth_type: one that verifies goes with client_ca_file, and client_allowed_sans with it"
-        )
+    if (tls.client_auth_type is ssl.CERT_NONE) != (tls.client_ca_file is None):
+        raise ValueError("client_auth_type: one that verifies goes with client_ca_file")
     return tls
 
 
 def _choice(value: Any, choices: Mapping[str, Any]) -> Any:
-    if value in ("RequestClientCert", "RequireAnyClientCert"):
-        raise ValueError("certificates that are not verified prove nothing and are not asked for")
     if _text(value) not in choices:
         raise ValueError(f"must be one of {', '.join(choices)}")
     return choices[value]
@@ -169,21 +150,6 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or not _PRINTABLE.fullmatch(value):
         raise ValueError("must be a printable text")
     return value
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise ValueError("must be a list")  # noqa: TRY004 - a value of the file
-    return tuple(map(_text, value))
-
-
-def _no_http2(value: Any) -> None:
-    if str(value).lower() != "false":
-        raise ValueError("HTTP/2 is not supported, every scraper speaks HTTP/1.1; leave it out or set it to false")
-
-
-def _headers(given: Any) -> dict[str, str]:
-    return _parsed(given, dict.fromkeys(_HEADERS, _text))
 
 
 def _users(given: Any) -> dict[str, str]:

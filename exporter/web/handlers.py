@@ -88,7 +88,6 @@ class Handler(RequestHandler):
         self.set_header("Server", "ginkgo-exporter")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
-        self.set_headers(self.settings["parts"].auth.headers)
 
     def on_finish(self) -> None:
         """Tell the server that the request is answered."""

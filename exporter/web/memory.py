@@ -4,25 +4,11 @@ import ctypes
 from contextlib import suppress
 from typing import Final
 
-MOST: Final = 24 * 2**20
-"""Free bytes that malloc may keep; scrapes of 20,000 nodes need fewer."""
 _OPTIONS: Final = {-8: 1, -3: 12 * 2**20, -1: 64 * 2**20}
 """Options of glibc's malloc.h: M_ARENA_MAX, M_MMAP_THRESHOLD and M_TRIM_THRESHOLD.
 
-All threads share one heap, so that its free memory can be measured. malloc keeps the pages in which bodies of 10,000
-nodes are made. It gives larger blocks back at once."""
-
-
-class _MallocInfo(ctypes.Structure):
-    """glibc's ``struct mallinfo2``."""
-
-    _fields_ = tuple(
-        (name, ctypes.c_size_t)
-        for name in (
-            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
-            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
-        )
-    )
+All threads share one heap. malloc keeps the pages in which bodies of 10,000 nodes are made. It gives
+larger blocks back at once."""
 
 
 def set_malloc_options() -> None:
@@ -33,15 +19,7 @@ def set_malloc_options() -> None:
             mallopt(option, value)
 
 
-def give_back() -> bool:
-    """Have glibc's malloc give back what is free, if that is much. Return whether it was much.
-
-    Other C libraries have no such functions.
-    """
+def give_back() -> None:
+    """Have glibc's malloc give back what is free. Other C libraries have no such function."""
     with suppress(AttributeError, OSError, TypeError):
-        libc = ctypes.CDLL(None)
-        libc.mallinfo2.restype = _MallocInfo
-        if libc.mallinfo2().fordblks > MOST:
-            libc.malloc_trim(0)
-            return True
-    return False
+        ctypes.CDLL(None).malloc_trim(0)

@@ -34,7 +34,6 @@ from exporter.snapshot.rows import (
     moment,
     offline_first,
     portfolio_row,
-    portfolio_rows,
     rows_of,
 )
 from exporter.snapshot.snapshot import COUNTED, EXPORTED, Snapshot
@@ -116,12 +115,10 @@ class View(NamedTuple):
 
     Attributes:
         nodes: Which nodes, and in which order; offline nodes first without one.
-        all_portfolios: Whether traded portfolios are shown too.
         main_only: Whether only the main part is wanted.
     """
 
     nodes: Listing
-    all_portfolios: bool
     main_only: bool
 
     def link(self, **changed: str) -> str:
@@ -130,7 +127,6 @@ class View(NamedTuple):
             "filter": self.nodes.text,
             "state": self.nodes.state,
             "sort": f"{'-' if self.nodes.descending else ''}{self.nodes.sort}",
-            "portfolios": "all" if self.all_portfolios else "",
         }
         return "?" + urlencode({name: value for name, value in (arguments | changed).items() if value})
 
@@ -142,7 +138,7 @@ def view_of(arguments: Arguments) -> View:
         ValueError: An argument is invalid.
     """
     nodes = listing(arguments, NODE_KEYS, EXPORTED)._replace(limit=MOST_ROWS, skip=0)
-    return View(nodes, b"all" in arguments.get("portfolios", ()), b"main" in arguments.get("part", ()))
+    return View(nodes, b"main" in arguments.get("part", ()))
 
 
 def render(snapshot: Snapshot | None, fleet: Fleet, push: PushStatus | None, view: View) -> bytes:
@@ -178,7 +174,7 @@ def render(snapshot: Snapshot | None, fleet: Fleet, push: PushStatus | None, vie
         alerts=None if push is None else [_alert(alert) for alert in push.pushed()[:MOST_ROWS]],
         refusals=push.refusals() if push else (),
         alertmanagers=[url for url in settings.alertmanager.url if not urlsplit(url).username],
-        portfolios=_portfolios(snapshot, everything=view.all_portfolios),
+        portfolios=_portfolios(snapshot),
         events=_events(fleet.journal),
         now=f"{moment(now)} UTC",
         metrics_path=settings.web.telemetry_path.removeprefix("/"),
@@ -247,15 +243,14 @@ def dropping(snapshot: Snapshot) -> list[str]:
     return said
 
 
-def _portfolios(snapshot: Snapshot | None, *, everything: bool) -> dict[str, Any] | None:
-    """Return what the section on portfolios shows; None without plan and lists."""
+def _portfolios(snapshot: Snapshot | None) -> dict[str, Any] | None:
+    """Return what the section on portfolios shows: those that are not traded; None without plan and lists."""
     if snapshot is None or snapshot.account is None:
         return None
     account = snapshot.account
     ledger = account.ledger
-    found = portfolio_rows(account) if everything else (portfolio_row(p, account) for p in ledger.abnormal.values())
+    found = [portfolio_row(each, account) for each in ledger.abnormal.values()]
     rows = heapq.nsmallest(MOST_ROWS, found, key=fault_order)
-    total = sum(ledger.counts.values()) if everything else len(ledger.abnormal)
     always = (PortfolioState.TRADED, PortfolioState.UNTRADED)
     return {
         "counts": [
@@ -264,7 +259,7 @@ def _portfolios(snapshot: Snapshot | None, *, everything: bool) -> dict[str, Any
         "positions": count(account.untraded_positions),
         "titles": PORTFOLIO_TITLES,
         "rows": [(row["state"], _cells(row)) for row in rows],
-        "more": total - len(rows),
+        "more": len(found) - len(rows),
     }
 
 

@@ -44,7 +44,7 @@ _PAUSE: Final = 0.02
 _RELOAD: Final = 1.0
 """Seconds between two checks whether a file of the web configuration has changed."""
 _GIVE_BACK: Final = 30.0
-"""Seconds between two looks at the memory that malloc keeps."""
+"""Seconds between two returns of the memory that malloc keeps."""
 _BUSY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nServer: ginkgo-exporter\r\nContent-Type: text/plain; charset=utf-8\r\n"
     b"Content-Length: 52\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"

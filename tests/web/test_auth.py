@@ -108,18 +108,14 @@ def guard(
 
 
 def test_every_path_but_health_needs_a_user(guard: Any) -> None:
-    headers = {"http_server_config": {"headers": {"X-Frame-Options": "deny"}}}
-    guarded = guard({"basic_auth_users": {"prom": hashed("secret"), "ops": hashed("other")}, **headers})
+    guarded = guard({"basic_auth_users": {"prom": hashed("secret"), "ops": hashed("other")}})
     for path in ("/metrics", "/", "/api/v1/nodes", "/nowhere"):
         refused, body = guarded.ask(path)
         assert (refused.status, refused.headers["Connection"], b"node-1" in body) == (401, "close", False)
         assert refused.headers["WWW-Authenticate"].startswith("Basic ")
-        assert refused.headers["X-Frame-Options"] == "deny"
     for path in ("/-/healthy", "/-/ready"):
         assert guarded.status(path) == 200
-    answer, body = guarded.ask("/metrics", basic("prom", "secret"))
-    assert b'node_id="node-1"' in body
-    assert answer.headers["X-Frame-Options"] == guarded.process.get("/x", "POST").headers["X-Frame-Options"] == "deny"
+    assert b'node_id="node-1"' in guarded.ask("/metrics", basic("prom", "secret"))[1]
     assert guarded.status("/", basic("ops", "other")) == 200
     for wrong in (
         basic("prom", "other"),
@@ -172,10 +168,9 @@ def test_certificates_are_loaded_again_and_client_certificates_required_as_the_f
     with pytest.raises((http.client.HTTPException, OSError)):
         plain.getresponse()
     plain.close()
-    guarded.write({"tls_server_config": {**CLIENTS, "client_allowed_sans": ["prometheus.example"]}})
+    guarded.write({"tls_server_config": CLIENTS})
     wait_for(lambda: guarded.status("/metrics") == 0)
     assert guarded.status("/metrics", certificate=guarded.client("prometheus.example")) == 200
-    assert guarded.status("/metrics", certificate=guarded.client("other.example")) == 401
     assert guarded.status("/metrics", certificate=trustme.CA().issue_cert("prometheus.example")) == 0
     guarded.write({"tls_server_config": {**TLS, "cert_file": "new.crt"}})
     wait_for(lambda: "no such file" in guarded.process.output())
@@ -302,14 +297,12 @@ def test_invalid_file_is_rejected_in_one_line_that_names_the_place(tmp_path: Pat
         "users: {}": "users: unknown",
         "tls_server_config: {cert_file: a.crt}": "tls_server_config.key_file: is missing",
         f"{tls}client_ca_file: c}}": "tls_server_config.client_auth_type",
-        f"{tls}client_auth_type: RequestClientCert}}": "prove nothing",
+        f"{tls}client_auth_type: RequestClientCert}}": "must be one of NoClientCert",
         f"{tls}min_version: SSL3}}": "tls_server_config.min_version: must be one of TLS10",
         f"{tls}cipher_suites: [TLS_RSA]}}": "cipher_suites: unknown, or a setting of exporter-toolkit that is not",
-        f"{tls}client_allowed_sans: a}}": "must be a list",
-        "http_server_config: {http2: true}": "http_server_config.http2: HTTP/2 is not supported",
+        f"{tls}client_allowed_sans: [a]}}": "client_allowed_sans: unknown",
+        "http_server_config: {http2: true}": "http_server_config: unknown",
         "rate_limit: {interval: 1s}": "rate_limit: unknown, or a setting of exporter-toolkit that is not supported",
-        'http_server_config: {headers: {X-Frame-Options: "deny\\r\\nSet-Cookie: a"}}': "headers.X-Frame-Options",
-        "http_server_config: {headers: {Server: me}}": "http_server_config.headers.Server: unknown",
         "- a": "must be a mapping",
         "a: [": "line",
     }

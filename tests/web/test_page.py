@@ -166,7 +166,7 @@ def test_page_says_what_it_does_not_know(
     assert "No answer from the exporter" in text(chrome, "#counts")
 
 
-def test_faults_of_portfolios_are_shown_and_all_portfolios_on_demand(
+def test_faults_of_portfolios_are_shown_with_their_open_positions(
     browser: Chrome, exporter: Exporter, own_client: "redis.Redis"
 ) -> None:
     beat(own_client, "a", ttl=600, loaded_portfolio_ids='["good"]')
@@ -182,14 +182,10 @@ def test_faults_of_portfolios_are_shown_and_all_portfolios_on_demand(
     wait_for(lambda: "14</b> open positions untraded" in exporter.get("/").text)
     opened(browser, exporter, 1)
     assert shown() == ["lost"]
-    browser.find_element(By.ID, "portfolios-all").click()
-    wait_for(lambda: shown() == ["lost", "good"])
     beat(own_client, "a", ttl=600, loaded_portfolio_ids='["good", "lost"]')
     own_client.hset("schedule:plan", "lost", "a")
     wait_for(lambda: "2 traded" in text(browser, "#portfolio-counts"))
-    assert shown() == ["good", "lost"]
-    browser.find_element(By.ID, "portfolios-all").click()
-    wait_for(lambda: shown() == [])
+    assert shown() == []
 
 
 def test_runbook_takes_another_id_from_its_field(browser: Chrome, exporter: Exporter) -> None:
