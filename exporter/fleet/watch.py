@@ -112,7 +112,7 @@ class Watch:
             return
         self._judge.succeeded(PROBED, self._clock())
         self._refreshed = now if refresh else self._refreshed
-        if now >= self._read_due:
+        if now >= self._read_due and not self._closed.is_set():
             self._requested = now
             self._request()
 
