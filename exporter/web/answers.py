@@ -154,7 +154,8 @@ class Answers:
         A client that waits for a body beside whole scrapes reads nothing, too.
         """
         now = self._clock()
-        slowest = min(self._readers | self._waiters, key=lambda reader: reader.rate(now), default=None)
+        open_now = (each for each in self._readers | self._waiters if not each.stream.closed())
+        slowest = min(open_now, key=lambda reader: reader.rate(now), default=None)
         return slowest.stream if slowest and slowest.rate(now) < SLOW else None
 
     async def _snapshot(self, limit: float) -> Snapshot | None:

@@ -19,12 +19,15 @@ class Stream:
     """A connection that takes as many blocks as it may."""
 
     def __init__(self) -> None:
-        self.closed = False
+        self.is_closed = False
         self.may_take = asyncio.Semaphore(0)
 
     def close(self) -> None:
-        self.closed = True
+        self.is_closed = True
         self.take(1)
+
+    def closed(self) -> bool:
+        return self.is_closed
 
     def take(self, blocks: int) -> None:
         for _ in range(blocks):
@@ -155,7 +158,9 @@ async def test_slowest_reader_makes_room_before_a_body_is_made() -> None:
     await settled()
     assert world.answers.sending == 9 * _BLOCK
     assert await world.body(made("k", whole=True), 0, 5)
-    assert (slow[0].closed, fast[0].closed, new[0].closed) == (True, False, False), "a new client has its grace"
+    assert (slow[0].is_closed, fast[0].is_closed, new[0].is_closed) == (True, False, False), (
+        "a new client has its grace"
+    )
     assert world.answers.sending == 5 * _BLOCK
     assert len(world.spent) == 1
     for stream, _, task in (slow, fast, new):
