@@ -198,6 +198,6 @@ def _page(node: str, own: Sequence[Event]) -> Sequence[str]:
         return ()
     if changes[-1].after != State.OFFLINE:
         return [_NO_PAGE.get(changes[-1].after, "No page: it is not offline."), *posts]
-    if changes[-1].evidence_of(node).get("mass_loss"):
+    if changes[-1].evidence_of(node).get("loss"):
         return [_MEMBER, *posts]
     return posts or [_NOT_POSTED]

@@ -199,6 +199,9 @@ def test_journal_that_cannot_be_written_is_written_when_it_can_and_says_what_was
         wait_for(lambda: journal.problem.startswith(str(path)), "for the problem")
         for number in range(10_002):
             journal.note(EventKind.NODE, "n", None, f"{number}")
+        name = "ginkgo_journal_write_errors_total"
+        tries = metric(journal, name)
+        wait_for(lambda: metric(journal, name) > tries + 1, "for a try that began after the last event")
         path.rmdir()
         wait_for(lambda: path.is_file() and not journal.problem, "for the file")
         wait_for(lambda: lines(path)[-1] == "lost events", "for the event")
