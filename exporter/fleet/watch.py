@@ -117,7 +117,7 @@ class Watch:
             self._request()
 
     def _run(self) -> None:
-        due = self._looked
+        due = self.next()
         while not self._closed.is_set():
             try:
                 if self._clock() >= due:
