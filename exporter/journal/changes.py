@@ -1,12 +1,13 @@
 """What the judge and the reads of the fleet show → entries of the journal, and log lines."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
 
 from exporter.journal.event import EventKind
 from exporter.liveness import Change, Kind, State
+from exporter.liveness.table import WORK_MOVED
 from exporter.portfolios.account import Account, EarlierFault
 from exporter.portfolios.ledger import Ledger, Portfolio
 from exporter.source.names import shown_id
@@ -54,7 +55,7 @@ def judged(changes: Sequence[Change], unix: Unix, answered: float, alive: Collec
         kind, before, seen = EventKind(change.kind.value), change.before and str(change.before), change.evidence
         name = REDIS if change.kind is Kind.REDIS else shown_id(change.name)
         arrived = change.kind is Kind.NODE and before is None and change.after == State.ONLINE
-        if before == change.after or (arrived and name in alive):
+        if arrived and name in alive:
             continue
         if (change.kind, change.name) in subjects:
             yield from groups.values()
@@ -146,8 +147,8 @@ def _of_portfolio(portfolio: Portfolio | None, since: float | None) -> dict[str,
     }
 
 
-def log_changes(changes: Iterable[Change]) -> None:
-    """Log what happened to Redis, and the nodes that went offline or came back."""
+def log_changes(changes: Sequence[Change]) -> None:
+    """Log what happened to Redis, the nodes that went offline or came back, and those whose work has moved."""
     for change in changes:
         if change.kind is Kind.REDIS:
             said = _SAID.get(change.after, "Redis was at fault: nodes without heartbeat get time to beat")
@@ -156,3 +157,6 @@ def log_changes(changes: Iterable[Change]) -> None:
             log.warning("a node is offline", node_id=shown_id(change.name), because=change.why)
         elif change.kind is Kind.NODE and change.after == State.ONLINE and change.before in _DEAD:
             log.warning("a node is back", node_id=shown_id(change.name))
+    moved = [shown_id(change.name) for change in changes if change.kind is Kind.NODE and change.why == WORK_MOVED]
+    if moved:
+        log.info("nodes are forgotten: their work has moved", nodes=len(moved), node_ids=moved[:_MOST_NODES])

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from exporter.escaping import printable_json
 from exporter.journal.event import Event, EventKind, event_of
 from exporter.liveness import Change, Evidence, Loss, State
+from exporter.liveness.table import FIRST_LEDGER
 from exporter.portfolios.account import EarlierFault
 from exporter.portfolios.ledger import PortfolioState
 from exporter.settings import Journal
@@ -84,8 +85,10 @@ class Record:
         for position, subject in enumerate(event.subjects):
             self.alive.pop(subject, None)
             self.dead.pop(subject, None)
+            evidence = event.evidence_at(position)
+            if evidence.get("because") == FIRST_LEDGER:
+                continue  # the first ledger of the next run decides
             if event.after in _DEAD:
-                evidence = event.evidence_at(position)
                 kept = {key: evidence[key] for key in _KEPT if evidence.get(key) is not None}
                 self.dead[subject] = {"state": State(event.after), "time": event.time, **kept}
             elif event.after != State.GONE:
@@ -102,9 +105,14 @@ class Record:
         known = [
             Change(name.encode(), None, State.ONLINE, float("-inf"), "an earlier run knew it") for name in self.alive
         ]
+        firsts: dict[str, float] = {}  # the events on two members of a loss may differ: the clocks drift
+        for node in self.dead.values():
+            if "loss" in node:
+                first = node.get("loss_first", node["time"])
+                firsts[node["loss"]] = min(first, firsts.get(node["loss"], first))
         for name, node in self.dead.items():
             at, since = node["time"], node.get("offline_since", node["time"])
-            end, first = node.get("deadline", since), node.get("loss_first", since)
+            end, first = node.get("deadline", since), firsts.get(node.get("loss", ""), since)
             at, since, end, first = (now - max(0.0, unix - each) for each in (at, since, end, first))
             known.append(
                 Change(
