@@ -206,10 +206,17 @@ class Oracle:
             return False
         memory = self._memories.get(name) or Memory()
         writes = [write for write in tuple(self.heartbeat(name).writes) if write.begun <= until]
+        # A beat that Redis lost at once need not have been seen.
+        lost_at_once = {id(beat) for beat, after in pairwise(writes) if after.lost and beat not in memory.beats}
+        writes = [write for write in writes if id(write) not in lost_at_once]
+        losses = [fault.since for fault in self.chance.faults if fault.loses]
         for number, beat in enumerate(writes):
-            after = next((write for write in writes[number + 1 :] if write.sure and not write.lost), None)
             if beat.value is None:
                 continue
+            # After another run of Redis, a node that had stopped looks like one whose data were lost.
+            lost = any(beat.begun <= at <= until for at in losses)
+            later = (write for write in writes[number + 1 :] if write.sure and not write.lost)
+            after = next((write for write in later if write.value or not lost), None)
             last = min(until, after.ended if after else until)
             # The exporter counts from the last beat that it has seen, and that may be an earlier one.
             if last >= max(since, beat.begun + TTL) and self.chance.may_be_over(

@@ -242,7 +242,8 @@ def besiege(attack: Attack, seconds: float, limit: int, folder: Path) -> tuple[s
             stack.callback(group.close)
         stand = Stand(attack, folder, group, stack)
         for path in ("/metrics", "/api/v1/nodes", "/", "/metrics"):  # what ordinary readers need is no attack's doing
-            stand.get(path)
+            with suppress(OSError, HTTPException):
+                stand.get(path)
         before, lines = stand.memory(), stand.exporter.output().count("\n")
         watch = Watch(stand)
         _attack(attack, stand, seconds)

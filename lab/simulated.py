@@ -384,6 +384,8 @@ class SimulatedExporter:
             discovery._woken.clear()
             with suppress(SourceError):
                 discovery.discover()
+                # promtool's time begins at 0
+                discovery.last = discovery.last and discovery.last._replace(timestamp=self._timeline.now)
             discovery._tried.set()
 
 

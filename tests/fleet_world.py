@@ -43,7 +43,6 @@ class World(WithoutKeys):
         deadlines: The deadline of each read.
         hidden: The error of discovery; empty if names can be discovered.
         complete: Whether discovery scans all servers.
-        cut: Whether discovery ends at a bound.
         workers: The workers' keys that discovery finds.
         discoveries: Number of discoveries.
         busy: Seconds of Redis's time that a discovery takes.
@@ -63,7 +62,6 @@ class World(WithoutKeys):
     deadlines: list[float] = field(default_factory=list)
     hidden: str = ""
     complete: bool = True
-    cut: bool = False
     workers: frozenset[bytes] = frozenset()
     discoveries: int = 0
     busy: float = 0.0
@@ -78,7 +76,7 @@ class World(WithoutKeys):
         self.discoveries += 1
         if self.hidden:
             raise SourceError(self.hidden)
-        found = Found(frozenset(self.pairs), self.busy, self.complete, self.cut, self.workers)
+        found = Found(frozenset(self.pairs), self.busy, self.complete, self.workers)
         self.scanned()
         return found
 

@@ -3,20 +3,19 @@
 import base64
 import json
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
-from email.utils import parsedate_to_datetime
 from http.client import HTTPException
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import unquote, urlencode, urlsplit
 
 from exporter.commands.command_line import say
 from exporter.errors import ExporterError, SettingsError, SourceError
 from exporter.escaping import printable
 from exporter.fleet import Fleet
+from exporter.journal.event import Event, EventKind, event_of
 from exporter.settings import Settings, http_url
 from exporter.snapshot.rows import Row, faults_first, portfolio_rows, rows_of
 
@@ -28,18 +27,6 @@ _TIMEOUT: Final = 10.0
 _LONGEST: Final = 256 * 1024 * 1024
 
 
-class Listing(NamedTuple):
-    """All nodes or all portfolios at one moment.
-
-    Attributes:
-        rows: Their rows, by the keys of the exporter's JSON; nodes have their ages.
-        wall: Unix time, by the clock of the reader.
-    """
-
-    rows: Sequence[Row]
-    wall: float
-
-
 class RunningExporter:
     """A running exporter.
 
@@ -48,6 +35,7 @@ class RunningExporter:
 
     Attributes:
         place: The address without user and password.
+        runbooks: The address of its runbooks.
         remembers: Whether it watched before, and so may know since when a node is offline.
 
     Raises:
@@ -64,40 +52,55 @@ class RunningExporter:
         except ValueError:
             raise SettingsError("--exporter.url: not an address such as http://localhost:19121") from None
         self.place = bare.rstrip("/")
+        self.runbooks = f"{self.place}/runbooks"
         pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()
         self._headers = {"Authorization": f"Basic {base64.b64encode(pair).decode()}"} if parts.username else {}
 
-    def rows(self, name: str) -> Listing:
+    def rows(self, name: str) -> list[Row]:
         """Return all rows of a list, ``NODES`` or ``PORTFOLIOS``.
 
         Raises:
             ExporterError: The exporter cannot be asked.
             SourceError: The exporter cannot read Redis.
         """
-        rows: list[Row] = []
-        query: dict[str, str] = {}
-        while True:
-            answer, wall = self.get(name, query.items(), {"redis_up", name})
-            if not answer["redis_up"]:
-                why = printable(str(answer.get("trouble") or "Redis cannot be read: see its log."))
-                raise SourceError(f"the exporter at {self.place} says: {why}")
-            rows += answer[name]
-            if not answer.get("next"):
-                return Listing(rows if name == NODES else faults_first(rows), wall)
-            query = {"cursor": answer["next"]}
+        answer = self.get(name, {}, {"redis_up", name})
+        if not answer["redis_up"]:
+            why = printable(str(answer.get("trouble") or "Redis cannot be read: see its log."))
+            raise SourceError(f"the exporter at {self.place} says: {why}")
+        rows: list[Row] = answer[name]
+        return rows if name == NODES else faults_first(rows)
 
-    def get(self, name: str, query: Iterable[tuple[str, str]], keys: Collection[str]) -> tuple[dict[str, Any], float]:
-        """Return an answer of ``/api/v1/`` that has these keys, and Unix time by the exporter's clock.
+    def events(self, limit: int, subject: str = "", kinds: Collection[EventKind] = (), since: float = 0) -> list[Event]:
+        """Return the newest events, the oldest of them first.
+
+        Args:
+            limit: How many events, at most.
+            subject: What they are about; empty for anything.
+            kinds: Their kinds; empty for any.
+            since: Unix time before which none of them happened.
+
+        Raises:
+            ExporterError: The exporter cannot be asked.
+        """
+        query = {"subject": subject, "kind": [kind.value for kind in kinds], "since": since or "", "limit": limit}
+        answer = self.get("events", {name: value for name, value in query.items() if value}, {"events"})
+        try:
+            return [event_of(value) for value in reversed(answer["events"])]
+        except ValueError:
+            raise ExporterError(f"the exporter at {self.place} gives events of another version") from None
+
+    def get(self, name: str, query: dict[str, Any], keys: Collection[str]) -> dict[str, Any]:
+        """Return an answer of ``/api/v1/`` that has these keys.
 
         Raises:
             ExporterError: The exporter cannot be asked.
         """
         place = self.place
-        url = f"{place}/api/v1/{name}?{urlencode(list(query))}"
+        url = f"{place}/api/v1/{name}?{urlencode(query, doseq=True)}"
         request = urllib.request.Request(url, headers=self._headers)  # noqa: S310 - checked above
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:  # noqa: S310 - checked above
-                answer, date = json.loads(response.read(_LONGEST)), response.headers["Date"]
+                answer = json.loads(response.read(_LONGEST))
         except urllib.error.HTTPError as error:
             error.close()  # it has the connection
             hint = " (give them as http://USER:PASSWORD@…)" if error.code == 401 else ""  # noqa: PLR2004
@@ -112,9 +115,7 @@ class RunningExporter:
             answer = None
         if not isinstance(answer, dict) or not answer.keys() >= set(keys):
             raise ExporterError(f"the server at {place} is not a ginkgo-exporter (see --exporter.url)")
-        second = parsedate_to_datetime(date).timestamp() if date else time.time()
-        # The header has whole seconds. Our own clock gives the fraction, as long as it agrees with the header.
-        return answer, min(max(second, time.time()), second + 1)
+        return answer
 
 
 class RedisItself:
@@ -122,47 +123,50 @@ class RedisItself:
 
     Args:
         settings: Where Redis is, and the names of its keys.
-        fleet: Reads it; not started yet.
+        fleet: Reads it; started if it watches Redis between two readings.
+        remembers: Whether it was started.
 
     Attributes:
         place: The addresses of Redis without user and password.
-        remembers: Whether it watched before: from the second reading on.
+        runbooks: Empty.
+        remembers: As above.
     """
 
-    def __init__(self, settings: Settings, fleet: Fleet) -> None:
+    runbooks = ""
+
+    def __init__(self, settings: Settings, fleet: Fleet, *, remembers: bool) -> None:
         urls = (urlsplit(url.get_secret_value()) for url in settings.redis.url)
         self.place = ", ".join(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" for parts in urls)
-        self.remembers = self._looked = False
-        self._fleet = fleet
+        self.remembers, self._fleet = remembers, fleet
 
-    def rows(self, name: str) -> Listing:
-        """Return all rows of a list. After the first reading Redis is watched between two readings.
+    def rows(self, name: str) -> list[Row]:
+        """Return all rows of a list.
 
         Raises:
             SourceError: Redis, or the plan, cannot be read.
         """
-        if self._looked and not self.remembers:
-            self._fleet.start()
-        self.remembers, self._looked = self._looked, True
         snapshot = self._fleet.read() if self.remembers else self._fleet.look()
         if name == PORTFOLIOS and snapshot.problem:
             raise SourceError(f"the portfolios cannot be read: {snapshot.problem}")
         account = snapshot.account
         portfolios = faults_first(portfolio_rows(account)) if account else []
         rows = list(rows_of(snapshot)) if name == NODES else portfolios
-        # At the first reading nobody knows since when a node is offline, or a portfolio at fault.
+        # At a single reading nobody knows since when a node is offline, or a portfolio at fault.
         unknown: Row = {} if self.remembers else dict.fromkeys(_TIMES[name])
-        return Listing([row | unknown for row in rows], snapshot.wall)
+        return [row | unknown for row in rows]
 
 
 @contextmanager
-def asking(settings: Settings, url: str | None, *, quiet: bool = False) -> Iterator[RunningExporter | RedisItself]:
+def asking(
+    settings: Settings, url: str | None, *, quiet: bool = False, watch: bool = False
+) -> Iterator[RunningExporter | RedisItself]:
     """Lend whom to ask: the exporter at an address, the one on this machine unless a Redis was given, or Redis.
 
     Args:
         settings: Where Redis is, and the port of an exporter on this machine.
         url: The address of an exporter; None if the user gave none.
         quiet: Whether the output itself says who was asked; if not, a line on standard error says so.
+        watch: Whether Redis is watched between two readings.
     """
     exporter = RunningExporter(url) if url else None if "url" in settings.redis.given else _exporter_here(settings)
     if exporter:
@@ -171,13 +175,15 @@ def asking(settings: Settings, url: str | None, *, quiet: bool = False) -> Itera
         yield exporter
         return
     with closing(Fleet(settings)) as fleet:
-        yield RedisItself(settings, fleet)
+        if watch:
+            fleet.start()
+        yield RedisItself(settings, fleet, remembers=watch)
 
 
 def _exporter_here(settings: Settings) -> RunningExporter | None:
     here = RunningExporter(f"http://localhost:{settings.web.listen_address.port}")
     try:
-        here.get(NODES, [("limit", "1")], {"redis_up", NODES})
+        here.get(NODES, {"limit": 1}, {"redis_up", NODES})
     except ExporterError:
         return None
     return here

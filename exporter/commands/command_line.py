@@ -209,14 +209,6 @@ OPTIONS: Final[dict[str, Sequence[tuple[str, dict[str, Any]]]]] = {
             },
         ),
         ("--reverse", {**_SWITCH, "help": "largest first"}),
-        (
-            "--rate-over",
-            {
-                "type": _time,
-                "metavar": "TIME",
-                "help": "read twice with this pause to get events/s; nodes write every 10s, so use 15s",
-            },
-        ),
         ("--fail-offline", {**_SWITCH, "help": f"exit {ExitCode.SOME_OFFLINE} when any node is offline"}),
     ),
     "portfolios": (
@@ -239,8 +231,6 @@ OPTIONS: Final[dict[str, Sequence[tuple[str, dict[str, Any]]]]] = {
                 "help": "as the table or the page shows it, maybe after node: or portfolio: [all that happened last]",
             },
         ),
-        ("--at", {"metavar": "TIME", "help": "explain this moment, such as 2026-01-06T12:30:45Z [now]"}),
-        ("--output", {"choices": ("text", "json"), "default": "text", "help": "form [text]"}),
         _EXPORTER,
     ),
     "forget": (

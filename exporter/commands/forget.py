@@ -16,7 +16,7 @@ from typing import Any, Final
 from redis import Redis, RedisError, ResponseError, WatchError
 from redis.client import Pipeline
 
-from exporter.commands.asking import NODES, Listing, RunningExporter, asking
+from exporter.commands.asking import NODES, RunningExporter, asking
 from exporter.commands.command_line import ExitCode, say
 from exporter.contract import LOADED_FIELD
 from exporter.errors import ExporterError, SettingsError, SourceError
@@ -25,7 +25,7 @@ from exporter.fleet import Fleet
 from exporter.journal.sentences import undecided
 from exporter.liveness import State
 from exporter.settings import Keys, Settings
-from exporter.snapshot.rows import duration, rows_of
+from exporter.snapshot.rows import Row, duration, rows_of
 from exporter.snapshot.snapshot import Snapshot
 from exporter.source import open_source
 from exporter.source.names import shown_id
@@ -128,13 +128,12 @@ def _named(found: Collection[bytes], texts: list[str]) -> Iterator[Candidate]:
         yield text, None if why else names[0], why
 
 
-def _offline_for(listing: Listing, found: Collection[bytes], limit: float) -> Iterator[Candidate]:
+def _offline_for(rows: Collection[Row], found: Collection[bytes], limit: float) -> Iterator[Candidate]:
     """Yield the nodes that an exporter calls offline; one that is so for less than ``limit`` seconds is kept."""
     names = {shown_id(name): name for name in found}
-    for row in listing.rows:
-        name, since = names.get(row["node_id"]), row["offline_since"]
-        if row["state"] == State.OFFLINE and name is not None and since is not None:
-            seconds = max(0.0, listing.wall - since)
+    for row in rows:
+        name, seconds = names.get(row["node_id"]), row["offline_seconds"]
+        if row["state"] == State.OFFLINE and name is not None and seconds is not None:
             text = f"offline for {'' if row['offline_since_exact'] else 'at least '}{duration(seconds)}"
             yield (row["node_id"], name, f", {text}") if seconds > limit else (row["node_id"], None, f"kept: {text}")
 

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from exporter.commands.asking import NODES, PORTFOLIOS, Listing, RedisItself, RunningExporter, asking
+from exporter.commands.asking import NODES, PORTFOLIOS, RedisItself, RunningExporter, asking
 from exporter.commands.command_line import ExitCode, say
 from exporter.contract import NODE_METRICS
 from exporter.errors import ExporterError, SettingsError
@@ -50,7 +50,6 @@ class Kind(NamedTuple):
         columns: The columns of the table.
         omitted_first: The columns that a narrow terminal omits, in this order.
         styles: The colour of each state, in the order of the summary.
-        always: The states that the summary counts even if there are none.
         bad: The state that ``--fail-…`` asks for.
         code: The exit code then.
         missing: Why there may be no row.
@@ -61,7 +60,6 @@ class Kind(NamedTuple):
     columns: Sequence[Column]
     omitted_first: Sequence[str]
     styles: dict[str, str]
-    always: Sequence[str]
     bad: str
     code: ExitCode
     missing: str
@@ -93,7 +91,6 @@ _NODES: Final = Kind(
     COLUMNS,
     ("memory", "cpu", "events", "events/s", "status", "since", "backpressure", "queue", "portfolios", "drops"),
     {State.ONLINE: "green", State.OFFLINE: "bold red", State.UNDECIDED: "yellow"},
-    (State.ONLINE, State.OFFLINE),
     State.OFFLINE,
     ExitCode.SOME_OFFLINE,
     "has no key that begins with {metrics} or {heartbeat}",
@@ -104,7 +101,6 @@ _PORTFOLIOS: Final = Kind(
     _PORTFOLIO_COLUMNS,
     ("listed", "since", "loaded", "reason"),
     {PortfolioState.TRADED: "green", **dict.fromkeys(FAULTS, "bold red"), PortfolioState.UNKNOWN: "yellow"},
-    (PortfolioState.TRADED, PortfolioState.UNTRADED),
     PortfolioState.UNTRADED,
     ExitCode.FAILURE,
     "has no plan, and no node says what it has loaded",
@@ -122,38 +118,28 @@ def portfolios(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _show(kind: Kind, settings: Settings, options: dict[str, Any]) -> int:
-    form, pause = options["output"], options.get("rate_over")
-    if options["watch"] and (form != "table" or pause):
-        others = "--output and --rate-over" if kind is _NODES else "--output"
-        raise SettingsError(f"--watch: shows a table that is read again and again; leave out {others}")
+    form, watch = options["output"], options["watch"]
+    if watch and form != "table":
+        raise SettingsError("--watch: shows a table that is read again and again; leave out --output")
     # In a pipe no line must fit a width.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED)
-    missing = kind.missing.format(metrics=settings.keys.metrics_prefix, heartbeat=settings.keys.heartbeat_prefix)
-    with asking(settings, options["exporter.url"], quiet=form == "table") as source:
-        nothing = f"No {kind.name}: {source.place} {missing}"
-        listing = source.rows(kind.name)
-        if pause:
-            time.sleep(pause)
-            listing = source.rows(kind.name)
-        if options["watch"]:
-
-            def table() -> RenderableType:
-                nonlocal listing
-                listing = source.rows(kind.name)
-                return _table(kind, listing, source, options, console.width) if listing.rows else Text(nothing)
-
-            _watch(console, options["interval"], table)
-        elif form == "json":
-            rows = [{key: row.get(key) for key in kind.keys} for row in chosen(listing.rows, options)]
-            print(printable_json({"redis_up": True, kind.name: rows}))  # noqa: T201
+    with asking(settings, options["exporter.url"], quiet=form == "table", watch=watch) as source:
+        if watch:
+            _watch(console, options["interval"], lambda: _table(kind, source.rows(kind.name), source, options, console))
+            return ExitCode.SUCCESS
+        rows = source.rows(kind.name)
+        if form == "json":
+            values = [{key: row.get(key) for key in kind.keys} for row in chosen(rows, options)]
+            print(printable_json({"redis_up": True, kind.name: values}))  # noqa: T201
         elif form == "csv":
-            print(csv_of(kind.keys, chosen(listing.rows, options)))  # noqa: T201
-        elif listing.rows:
-            console.print(_table(kind, listing, source, options, console.width))
-    if not listing.rows and not options["watch"]:
-        say(nothing, file=sys.stderr)
+            print(csv_of(kind.keys, chosen(rows, options)))  # noqa: T201
+        elif rows:
+            console.print(_table(kind, rows, source, options, console))
+    if not rows:
+        missing = kind.missing.format(metrics=settings.keys.metrics_prefix, heartbeat=settings.keys.heartbeat_prefix)
+        say(f"No {kind.name}: {source.place} {missing}", file=sys.stderr)
     fails = options.get("fail_offline") or options.get("fail_untraded")
-    return kind.code if fails and any(row["state"] == kind.bad for row in listing.rows) else ExitCode.SUCCESS
+    return kind.code if fails and any(row["state"] == kind.bad for row in rows) else ExitCode.SUCCESS
 
 
 def _watch(console: Console, interval: float, table: Callable[[], RenderableType]) -> None:
@@ -203,19 +189,19 @@ def csv_of(keys: Sequence[str], rows: Sequence[Row]) -> str:
 
 
 def _table(
-    kind: Kind, listing: Listing, source: RunningExporter | RedisItself, options: dict[str, Any], width: int
+    kind: Kind, rows: Sequence[Row], source: RunningExporter | RedisItself, options: dict[str, Any], console: Console
 ) -> RenderableType:
     """Return the chosen rows as a table under a line that counts all rows, with remarks."""
-    counts = Counter(row["state"] for row in listing.rows)
+    counts = Counter(row["state"] for row in rows)
     summary = Text()
     for state, style in kind.styles.items():
-        if counts[state] or state in kind.always:
-            summary.append(f"{counts[state]} {state}", style if counts[state] else "dim").append("  ")
-    summary.append(f"{source.place} at {moment(listing.wall)} UTC", "dim")
-    rows = chosen(listing.rows, options)
-    parts = [summary, *([_fitting(kind, rows, width)] if rows else [])]
+        if counts[state]:
+            summary.append(f"{counts[state]} {state}  ", style)
+    summary.append(f"{source.place} at {moment(time.time())} UTC", "dim")
+    shown = chosen(rows, options)
+    parts = [summary, *([_fitting(kind, shown, console.width)] if shown else [])]
     if kind is _NODES:
-        parts += [Text(sentence, "yellow") for sentence in undecided(listing.rows)]
+        parts += [Text(sentence, "yellow") for sentence in undecided(rows)]
     if kind is _NODES and not source.remembers and counts[State.OFFLINE]:
         parts.append(Text("Redis does not store when a node went offline. A running exporter may know: --exporter.url"))
     return Group(*parts)

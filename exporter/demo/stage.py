@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 
 from redis import ConnectionPool, Redis
+from redis.connection import parse_url
 
 from exporter import logs
 from exporter.demo import FAST, Serving
@@ -62,7 +63,7 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
             alertmanager = await start_alertmanager(programs, pages)
         settings = _with_demo_defaults(settings, redis_url, alertmanager, clock.speed)
         redis_url = settings.redis.url[0].get_secret_value()
-        redis = Redis(connection_pool=ConnectionPool(**options_of(settings.redis, redis_url)))
+        redis = Redis(connection_pool=ConnectionPool(**options_of(settings.redis, parse_url(redis_url))))
         parts.callback(redis.close)
         clock.restart()
         platform = Platform(redis, _nodes(arguments.nodes, settings), clock.now, terminal.log)

@@ -112,12 +112,12 @@ class Watch:
             return
         self._judge.succeeded(PROBED, self._clock())
         self._refreshed = now if refresh else self._refreshed
-        if now >= self._read_due:
+        if now >= self._read_due and not self._closed.is_set():
             self._requested = now
             self._request()
 
     def _run(self) -> None:
-        due = self._looked
+        due = self.next()
         while not self._closed.is_set():
             try:
                 if self._clock() >= due:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import structlog
 
-from exporter.journal.event import EventKind
+from exporter.journal.event import NOWHERE, EventKind
 from exporter.liveness import Change, Kind, State
 from exporter.liveness.table import WORK_MOVED
 from exporter.portfolios.account import Account, EarlierFault
@@ -16,8 +16,6 @@ from exporter.source.reading import MISSING, NO_EXPIRY
 REDIS: Final = "redis"
 """The subject of events about Redis."""
 CANNOT_BE_READ: Final = "cannot be read"
-NOWHERE: Final = "in no plan and on no list"
-"""The state of a portfolio that the ledger knows no longer."""
 STALLED_AFTER: Final = 120.0
 """Seconds without a look at the plan after which the scheduler is stalled, as for GinkgoSchedulerStalled."""
 MOST_TEXT: Final = 200

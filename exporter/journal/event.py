@@ -11,6 +11,12 @@ from exporter.escaping import printable_json
 
 EACH: Final = "each"
 """The key of evidence that differs between subjects. Each key below it lists one value for each subject."""
+TAKES, DROPS = "takes events", "drops events"
+"""What a node does with its events."""
+NOWHERE: Final = "in no plan and on no list"
+"""The state of a portfolio that the ledger knows no longer."""
+LOST: Final = "lost events"
+"""What the exporter did if its journal lacks events."""
 _KEYS: Final = ("id", "time", "kind", "subjects", "from", "to", "evidence")
 _IDS: Final = range(1, 2**53)
 """The ids that every JSON parser reads exactly."""

@@ -5,13 +5,12 @@ import json
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from exporter.escaping import printable_json
-from exporter.journal.event import Event, EventKind, event_of
+from exporter.journal.event import DROPS, LOST, NOWHERE, TAKES, Event, EventKind, event_of
 from exporter.liveness import Change, Evidence, Loss, State
 from exporter.liveness.table import FIRST_LEDGER
 from exporter.portfolios.account import EarlierFault
@@ -22,17 +21,19 @@ KEPT: Final = 3
 """Number of files that are kept: the present file and two older files."""
 MOST_EVENTS: Final = 10_000
 """Events that are read back at the start."""
-MOST_READ: Final = 16 * 2**20
-"""Most bytes that are read back at the start, so that a large file does not delay the start."""
-CHECKPOINT_EVERY: Final = 4 * 2**20
-"""Bytes of a file after which another checkpoint is written, so that what is read back holds one."""
-
-
+ENOUGH: Final = 8 * 2**20
+"""Bytes that are read back at the start at least. Each file begins with a checkpoint, so older files are left out."""
 CHECKPOINT: Final = "checkpoint"
 """The only key of a line that holds a record."""
-_DEAD: Final = (State.OFFLINE, State.FORGOTTEN)
-_KEPT: Final = ("offline_since", "offline_since_exact", "loss", "loss_first", "deadline", "heartbeat")
-"""The evidence on a dead node that outlives a restart."""
+_KINDS: Final = (EventKind.NODE, EventKind.PORTFOLIO, EventKind.EXPORTER)
+_PASSING: Final = (TAKES, DROPS, LOST, PortfolioState.UNKNOWN.value)
+_ENDS: Final = (State.GONE.value, PortfolioState.TRADED.value, NOWHERE)
+_DEAD: Final = (State.OFFLINE.value, State.FORGOTTEN.value)
+_KEPT: Final = ("offline_since", "offline_since_exact", "loss", "loss_first", "deadline", "heartbeat", "since")
+"""The evidence that outlives a restart."""
+
+Known = tuple[float, str, Mapping[str, Any]]
+"""The last change of a subject: its Unix time, the new state, and the evidence that outlives a restart."""
 
 
 class Record:
@@ -41,58 +42,42 @@ class Record:
     Applying an event twice changes nothing, so a record may be ahead of the place in a file at which it stands.
 
     Attributes:
-        alive: The nodes that were last known online or undecided.
-        dead: The nodes that were last known offline or forgotten, with the evidence on each.
-        faults: The portfolios that are at fault; an unknown state ends no fault.
-        run: How the last change of the exporter itself ended: ``started`` or ``stopped``; None if there was none.
+        last: The last change of each node, portfolio at fault, and of the exporter, by kind and subject. States that
+            say nothing of life or trade change nothing: an unknown portfolio is still at fault.
     """
 
     def __init__(self) -> None:
-        self.alive: dict[str, None] = {}
-        self.dead: dict[str, Mapping[str, Any]] = {}
-        self.faults: dict[str, EarlierFault] = {}
-        self.run: str | None = None
+        self.last: dict[EventKind, dict[str, Known]] = {kind: {} for kind in _KINDS}
 
     @classmethod
     def of(cls, value: Mapping[str, Any]) -> "Record":
         """Return the record that a checkpoint holds; raises a ValueError, KeyError, TypeError or AttributeError."""
         record = cls()
-        record.alive = dict.fromkeys(value["alive"])
-        record.dead = {name: {**node, "state": State(node["state"])} for name, node in value["dead"].items()}
-        record.faults = {name: tuple(fault) for name, fault in value["faults"].items()}
-        record.run = value["run"]
+        for kind, known in record.last.items():
+            for subject, (at, state, evidence) in value[kind].items():
+                known[subject] = float(at), str(state), dict(evidence)
         return record
 
     def line(self) -> bytes:
         """Return the record as one line of JSON."""
-        value = {"alive": list(self.alive), "dead": self.dead, "faults": self.faults, "run": self.run}
-        return printable_json({CHECKPOINT: value}, separators=(",", ":")).encode() + b"\n"
+        return printable_json({CHECKPOINT: self.last}, separators=(",", ":")).encode() + b"\n"
 
     def apply(self, event: Event) -> None:
         """Take note of an event."""
-        if event.kind is EventKind.EXPORTER:
-            self.run = event.after if event.after in ("started", "stopped") else self.run
-        elif event.kind is EventKind.NODE and event.after in tuple(State):
-            self._apply_to_nodes(event)
-        elif event.kind is EventKind.PORTFOLIO and event.after != PortfolioState.UNKNOWN:
-            for position, subject in enumerate(event.subjects):
-                since = event.evidence_at(position).get("since")
-                self.faults.pop(subject, None)
-                if isinstance(since, int | float):
-                    self.faults[subject] = event.after, since
-
-    def _apply_to_nodes(self, event: Event) -> None:
+        if event.kind not in self.last or event.after in _PASSING:
+            return
+        known = self.last[event.kind]
         for position, subject in enumerate(event.subjects):
-            self.alive.pop(subject, None)
-            self.dead.pop(subject, None)
+            known.pop(subject, None)
             evidence = event.evidence_at(position)
-            if evidence.get("because") == FIRST_LEDGER:
-                continue  # the first ledger of the next run decides
-            if event.after in _DEAD:
+            if event.after not in _ENDS and evidence.get("because") != FIRST_LEDGER:  # that of the next run decides
                 kept = {key: evidence[key] for key in _KEPT if evidence.get(key) is not None}
-                self.dead[subject] = {"state": State(event.after), "time": event.time, **kept}
-            elif event.after != State.GONE:
-                self.alive[subject] = None
+                known[subject] = event.time, event.after, kept
+
+    def faults(self) -> dict[str, EarlierFault]:
+        """Return the portfolios that are at fault: the state, and the Unix time since which it lasts."""
+        known = self.last[EventKind.PORTFOLIO].items()
+        return {name: (state, evidence.get("since", at)) for name, (at, state, evidence) in known}
 
     def changes(self, now: float, unix: float) -> list[Change]:
         """Return the last change of each known node, in monotonic times.
@@ -102,35 +87,39 @@ class Record:
                 ahead.
             unix: The Unix time of now.
         """
-        known = [
-            Change(name.encode(), None, State.ONLINE, float("-inf"), "an earlier run knew it") for name in self.alive
-        ]
+
+        def monotonic(at: float) -> float:
+            return now - max(0.0, unix - at)
+
+        nodes = self.last[EventKind.NODE]
         firsts: dict[str, float] = {}  # the events on two members of a loss may differ: the clocks drift
-        for node in self.dead.values():
-            if "loss" in node:
-                first = node.get("loss_first", node["time"])
-                firsts[node["loss"]] = min(first, firsts.get(node["loss"], first))
-        for name, node in self.dead.items():
-            at, since = node["time"], node.get("offline_since", node["time"])
-            end, first = node.get("deadline", since), firsts.get(node.get("loss", ""), since)
-            at, since, end, first = (now - max(0.0, unix - each) for each in (at, since, end, first))
-            known.append(
-                Change(
-                    name=name.encode(),
-                    before=None,
-                    after=node["state"],
-                    at=at,
-                    why="it was offline in an earlier run of this exporter",
-                    died=since,
-                    exact=node.get("offline_since_exact") is True,
-                    loss=Loss(node["loss"].encode(), first) if "loss" in node else None,
-                    evidence=Evidence(
-                        end=end if "deadline" in node else None,
-                        text=node["heartbeat"].encode() if "heartbeat" in node else None,
-                    ),
-                )
+        for _, _, evidence in nodes.values():
+            if loss := evidence.get("loss"):
+                firsts[loss] = min(evidence["loss_first"], firsts.get(loss, evidence["loss_first"]))
+        changes = []
+        for subject, (at, state, evidence) in nodes.items():
+            name, since = subject.encode(), evidence.get("offline_since", at)
+            if state not in _DEAD:
+                changes.append(Change(name, None, State.ONLINE, float("-inf"), "an earlier run knew it"))
+                continue
+            change = Change(
+                name=name,
+                before=None,
+                after=State(state),
+                at=monotonic(at),
+                why="it was offline in an earlier run of this exporter",
+                died=monotonic(since),
+                exact=evidence.get("offline_since_exact") is True,
+                loss=Loss(evidence["loss"].encode(), monotonic(firsts[evidence["loss"]]))
+                if "loss" in evidence
+                else None,
+                evidence=Evidence(
+                    end=monotonic(evidence["deadline"]) if "deadline" in evidence else None,
+                    text=evidence["heartbeat"].encode() if "heartbeat" in evidence else None,
+                ),
             )
-        return known
+            changes.append(change)
+        return changes
 
 
 class ReadBack(NamedTuple):
@@ -162,7 +151,6 @@ class JournalFile:
         self.path = path
         self._max_size = max_size
         self._lock: int | None = None
-        self._since_checkpoint = 0
         self._rotation = RotatingFileHandler(path, backupCount=KEPT - 1, delay=True)
 
     @classmethod
@@ -171,7 +159,7 @@ class JournalFile:
         return cls(settings.file, settings.max_size) if settings.file else None
 
     def append(self, lines: bytes, checkpoint: Callable[[], bytes], *, anew: bool = False) -> None:
-        """Append whole lines, and a checkpoint where a file begins and where the last one is long ago.
+        """Append whole lines, and a checkpoint where a file begins.
 
         Args:
             lines: The lines.
@@ -188,10 +176,9 @@ class JournalFile:
             self._rotation.doRollover()
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         size = os.fstat(descriptor).st_size
-        anew = anew or not size or self._since_checkpoint >= CHECKPOINT_EVERY
         # A line that was cut off by the end of a process must not be continued.
         start = b"\n" if size and os.pread(descriptor, 1, size - 1) != b"\n" else b""
-        rest = start + lines + (checkpoint() if anew else b"")
+        rest = start + lines + (checkpoint() if anew or not size else b"")
         try:
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
@@ -200,7 +187,6 @@ class JournalFile:
             raise
         finally:
             os.close(descriptor)
-        self._since_checkpoint = 0 if anew else self._since_checkpoint + len(lines)
 
     def close(self) -> None:
         """Let another process write the journal."""
@@ -219,20 +205,18 @@ class JournalFile:
             self._lock = lock
 
 
-def read_back(path: Path, most_events: int = MOST_EVENTS, most_bytes: int = MOST_READ) -> ReadBack:
+def read_back(path: Path) -> ReadBack:
     """Return what the files of a journal hold, from the oldest one on.
 
     Args:
         path: The newest file.
-        most_events: Events to return at most.
-        most_bytes: Bytes to read at most, from the end.
 
     Raises:
         OSError: A file that exists cannot be read.
     """
-    events: deque[Event] = deque(maxlen=most_events)
+    events: deque[Event] = deque(maxlen=MOST_EVENTS)
     record, unreadable = Record(), 0
-    for line in _lines(path, most_bytes):
+    for line in _lines(path):
         try:
             value = json.loads(line)
             if checkpoint := value.get(CHECKPOINT):
@@ -246,19 +230,12 @@ def read_back(path: Path, most_events: int = MOST_EVENTS, most_bytes: int = MOST
     return ReadBack(sorted(events, key=lambda event: event.id), record, unreadable)
 
 
-def _lines(path: Path, most_bytes: int) -> Iterator[bytes]:
+def _lines(path: Path) -> Iterator[bytes]:
     """Yield the last lines of a journal's files, the oldest one first."""
-    starts: list[tuple[Path, int]] = []
+    parts: list[Path] = []
     for part in (path, *(path.with_name(f"{path.name}.{number}") for number in range(1, KEPT))):
-        with suppress(FileNotFoundError):
-            size = part.stat().st_size
-            starts.append((part, max(0, size - most_bytes)))
-            most_bytes -= size
-        if most_bytes <= 0:
-            break
-    for part, start in reversed(starts):
-        with suppress(FileNotFoundError), part.open("rb") as file:  # it may be rotated meanwhile
-            file.seek(start)
-            if start:
-                file.readline()  # the rest of a line
+        if part.exists() and sum(each.stat().st_size for each in parts) < ENOUGH:
+            parts.append(part)
+    for part in reversed(parts):
+        with part.open("rb") as file:
             yield from file

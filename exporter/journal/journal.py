@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import Counter
 
 from exporter.journal.changes import STALLED_AFTER, judged, log_changes, read
-from exporter.journal.event import EACH, Event, EventKind, Page, Query, page_of
+from exporter.journal.event import DROPS, EACH, LOST, TAKES, Event, EventKind, Page, Query, page_of
 from exporter.journal.file import MOST_EVENTS, JournalFile, Record, read_back
 from exporter.liveness import Change, View
 from exporter.portfolios.account import Account, EarlierFault
@@ -26,8 +26,6 @@ TRY_AGAIN: Final = 5.0
 """Seconds between two tries to write a journal that could not be written."""
 EXPORTER: Final = "exporter"
 """The subject of events about the exporter itself."""
-TAKES, DROPS = "takes events", "drops events"
-"""What a node does with its events."""
 _PREVIOUS: Final = {None: None, "stopped": "ended as it was told to", "started": "ended without a word"}
 
 log = structlog.get_logger(__name__)
@@ -91,7 +89,7 @@ class Journal:
 
     def note_start(self, **evidence: object) -> None:
         """Take the start of the exporter as a change. Its evidence says how the previous run ended."""
-        past = self._record.run
+        _, past, _ = self._record.last[EventKind.EXPORTER].get(EXPORTER, (0.0, None, {}))
         self.note(EventKind.EXPORTER, EXPORTER, past, "started", previous_run=_PREVIOUS.get(past), **evidence)
 
     def close(self, timeout: float = 1.0) -> None:
@@ -114,11 +112,11 @@ class Journal:
 
     def earlier_faults(self) -> Mapping[str, EarlierFault]:
         """Return the faults of portfolios that are known, by id: for the ledger, at the start."""
-        return dict(self._record.faults)
+        return self._record.faults()
 
     def see(self, changes: Sequence[Change], view: View) -> None:
         """Take the judge's changes, and log the important ones. The watch calls this after each round."""
-        for group in judged(changes, self.unix, view.answered, self._record.alive):
+        for group in judged(changes, self.unix, view.answered, self._record.last[EventKind.NODE]):
             self.add(*group)
         log_changes(changes)
 
@@ -131,7 +129,7 @@ class Journal:
         """
         if account and account.ledger is not self._ledger:
             before, self._ledger = self._ledger, account.ledger
-            for (old, new), rows in read(before, account, {} if before else self._record.faults).items():
+            for (old, new), rows in read(before, account, {} if before else self._record.faults()).items():
                 self.add(EventKind.PORTFOLIO, old, new, rows)
         idle = account.idle if account else None
         if idle is not None and (idle > STALLED_AFTER) != self._stalled:
@@ -240,7 +238,7 @@ class Journal:
             self.problem = ""
         if lost:
             log.error("events were lost while the journal could not be written", file=str(file.path), events=lost)
-            self.note(EventKind.EXPORTER, EXPORTER, None, "lost events", events=lost)
+            self.note(EventKind.EXPORTER, EXPORTER, None, LOST, events=lost)
 
     def _checkpoint(self) -> bytes:
         with self._lock:

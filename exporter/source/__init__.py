@@ -122,14 +122,11 @@ class Source:
             self._servers.note(address, errors.get(address))
         if not scans:
             raise next(iter(errors.values()))
-        cut = any(scan.cut for scan in scans)
         return Found(
             names=frozenset[bytes]().union(*(scan.names for scan in scans)),
             busy=max(scan.busy for scan in scans),
-            complete=not errors and not cut,
-            cut=cut,
+            complete=not errors and all(scan.complete for scan in scans),
             workers=frozenset[bytes]().union(*(scan.workers for scan in scans)),
-            may_hold=lambda name: cut or any(self._servers.holder(prefix + name) in errors for prefix in self._keys),
         )
 
     def _try_large_nodes(self, timeout: float) -> None:
@@ -160,4 +157,5 @@ class Source:
 
     def close(self) -> None:
         """Close all connections."""
+        self._plan.close()
         self._servers.close()

@@ -7,13 +7,14 @@ the nodes of this primary are missing from the reading.
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Final
 
 import structlog
+from redis.connection import parse_url
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from exporter.errors import SourceError, SourceTimeoutError
@@ -39,8 +40,7 @@ FIRST_SHARE: Final = 0.75
 NOWHERE: Final = ""
 """The address of a slot's primary if no primary is known."""
 
-_SEED_TIMEOUT: Final = 1.0  # seconds; short, because another server can be asked
-_ASK_AGAIN: Final = 1.0  # seconds
+_NOT_ASKED: Final = SourceError("not asked")
 _NO_KEYS: Final = KeyNames(b"", b"")
 _SLOTS: Final = pack(b"CLUSTER", b"SLOTS")
 
@@ -125,17 +125,16 @@ class Cluster:
 
     def __init__(self, redis: RedisSettings) -> None:
         self.topology = _UNKNOWN
-        self._seeds: dict[str, Pool] = {}
-        for url in redis.url:
-            options = {name: value for name, value in options_of(redis, url.get_secret_value()).items() if name != "db"}
-            host, port = options.setdefault("host", "localhost"), options.setdefault("port", 6379)
-            self._seeds[f"{host}:{port}"] = Pool(options)
-        self._options = next(iter(self._seeds.values())).options
-        self._lock = Lock()  # for the attributes above and below
-        self._pools: dict[str, Pool] = {}
         self.silent: set[str] = set()
         self._failing: set[str] = set()
-        self._ask_again_at = 0.0
+        self._lock = Lock()  # for the attributes above and below
+        self._pools: dict[str, Pool] = {}
+        for url in redis.url:
+            options = {"host": "localhost", "port": 6379} | options_of(redis, parse_url(url.get_secret_value()))
+            options.pop("db", None)
+            self._pools["{host}:{port}".format_map(options)] = Pool(options)
+        self._seeds = tuple(self._pools)
+        self._options = self._pools[self._seeds[0]].options
 
     def addresses(self, deadline: float) -> tuple[str, ...]:
         """Return the addresses of all primaries; ask for the topology first, because primaries may have been added.
@@ -147,69 +146,65 @@ class Cluster:
         self.refresh(deadline)
         return self.topology.addresses
 
-    def know(self, deadline: float) -> Topology:
-        """Return the topology; if it is unknown, ask the seeds.
+    def know(self, deadline: float) -> None:
+        """Make sure that the topology is known.
 
         Raises:
             SourceError: No seed gave the topology before the deadline in monotonic seconds.
         """
         if not self.topology.addresses:
-            self._ask_seeds(deadline)
-        return self.topology
+            self.refresh(deadline)
 
     def refresh(self, deadline: float, without: Collection[str] = ()) -> None:
-        """Ask all primaries for the topology, and take the answer that most of them give.
+        """Ask all primaries for the topology, or all seeds while no primary is known; take what most of them say.
 
         A primary that is cut off from the others answers with the topology of the past. If as many primaries give the
-        known topology as give another one, the known topology stays. If no primary answers, the seeds are asked.
+        known topology as give another one, the known topology stays. If no primary answers, none is known any more.
 
         Args:
             deadline: Monotonic seconds.
             without: Primaries that are not asked.
-        """
-        question = Question(self, (), pack, 0, _SLOTS)
-        for address in without:
-            question.batches.pop(address, None)
-        answers = []
-        for address, reply in gather(question, deadline).first.items():
-            with suppress(SourceError):
-                answers.append(self._with(reply, address))
-        if answers:
-            counts = Counter(answers)
-            self._take(max(counts, key=lambda slots: (counts[slots], slots == self.topology.slots)))
-        else:
-            with suppress(SourceError):
-                self._ask_seeds(deadline)
-
-    def _ask_seeds(self, deadline: float) -> None:
-        """Take the topology of the first seed that gives it."""
-        errors: list[SourceError] = []
-        for address, pool in self._seeds.items():
-            try:
-                self._ask(address, pool, min(deadline, time.monotonic() + _SEED_TIMEOUT))
-            except SourceError as error:
-                errors.append(error)
-            else:
-                return
-        raise next((error for error in errors if not isinstance(error, SourceTimeoutError)), errors[0])
-
-    def _ask(self, address: str, pool: Pool, deadline: float) -> None:
-        with linked(pool, deadline) as link:
-            (reply,) = link.ask(_SLOTS, 1)
-        self._take(self._with(reply, address))
-
-    def _with(self, reply: Any, address: str) -> tuple[str, ...]:
-        """Return the known slots with what a server says of them; a slot without primary keeps its last one.
 
         Raises:
-            SourceError: The server did not say it.
+            SourceError: No seed gave the topology.
+        """
+        question = Question(self, (), pack, 1, _SLOTS)
+        gathered = gather(question, deadline, failed=dict.fromkeys(without, _NOT_ASKED))
+        answers, errors = Counter[tuple[str, ...]](), list(gathered.errors.values())
+        for address, reply in gathered.first.items():
+            try:
+                answers[self._slots_with(reply, address)] += 1
+            except SourceError as error:
+                errors.append(error)
+        if answers:
+            self._take(max(answers, key=lambda slots: (answers[slots], slots == self.topology.slots)))
+        elif self.topology.addresses:
+            self.topology = _UNKNOWN
+        else:
+            raise next((error for error in errors if not isinstance(error, SourceTimeoutError)), errors[0])
+
+    def _slots_with(self, reply: Any, asked: str) -> tuple[str, ...]:
+        """Return the known slots with those of a reply to CLUSTER SLOTS; a slot without primary keeps its last one.
+
+        Args:
+            reply: The reply.
+            asked: The address of the server that gave it. A missing host in the reply means the host of this server
+                (https://redis.io/docs/latest/commands/cluster-slots/), and "?" one that is not known yet.
+
+        Raises:
+            SourceError: The reply has another form, or names no slot.
         """
         slots = list(self.topology.slots)
-        owners = list(_owners(reply, address.rpartition(":")[0]))
-        if not owners:
-            raise SourceError(f"{address} knows no slot of the Redis Cluster (was it taken out of the cluster?)")
-        for owned, primary in owners:
-            slots[owned.start : owned.stop] = [primary] * len(owned)
+        for entry in expected(reply, list):
+            match entry:
+                case [int(first), int(last), [host, int(port), *_], *_]:
+                    name = (host or b"").decode("utf-8", "replace") or asked.rpartition(":")[0]
+                    if name != "?":
+                        slots[first : last + 1] = [f"{name}:{port}"] * (last + 1 - first)
+                case _:
+                    raise SourceError("Redis gave an unexpected answer to CLUSTER SLOTS")
+        if not reply:
+            raise SourceError(f"{asked} knows no slot of the Redis Cluster (was it taken out of the cluster?)")
         return tuple(slots)
 
     def _take(self, slots: tuple[str, ...]) -> None:
@@ -217,32 +212,30 @@ class Cluster:
             if slots == self.topology.slots:
                 return
             self.topology = Topology(slots)
-            kept = set(self.topology.addresses)
+            kept = {*self.topology.addresses, *self._seeds}
             gone = [self._pools.pop(address) for address in self._pools.keys() - kept]
             self.silent &= kept
             self._failing &= kept
         for pool in gone:
             pool.close()
 
-    def doubt(self, errors: Collection[str], deadline: float) -> None:
-        """Ask for the topology since primaries cannot be read, at most once a second."""
-        if time.monotonic() >= self._ask_again_at:
-            self._ask_again_at = time.monotonic() + _ASK_AGAIN
-            self.refresh(deadline, errors)
-
     def moved(self, address: str, deadline: float) -> None:
         """Ask the server to which keys have moved for the topology."""
-        with suppress(SourceError):
-            self._ask(address, self.pool(address, deadline), self.limit(address, deadline)())
+        with suppress(SourceError), linked(self.pool(address, deadline), self.limit(address, deadline)()) as link:
+            (reply,) = link.ask(_SLOTS, 1)
+            self._take(self._slots_with(reply, address))
 
     def holder(self, key: bytes) -> str:
         """Return the address of the primary of a key."""
         return self.topology.primary(key)
 
     def places(self, keys: Sequence[bytes]) -> dict[str, list[int]]:
-        """Return the positions of the keys that each primary holds; ``NOWHERE`` has those without a primary."""
+        """Return the positions of the keys that each primary holds; ``NOWHERE`` has those without a primary.
+
+        Primaries without keys are there too; while no primary is known, the seeds.
+        """
         slots = self.topology.slots
-        places: dict[str, list[int]] = {address: [] for address in self.topology.addresses}
+        places: dict[str, list[int]] = {address: [] for address in self.topology.addresses or self._seeds}
         for position, key in enumerate(keys):
             places.setdefault(slots[key_slot(key)], []).append(position)
         return places
@@ -287,27 +280,6 @@ class Cluster:
     def close(self) -> None:
         """Close all connections."""
         with self._lock:
-            pools = (*self._pools.values(), *self._seeds.values())
+            pools = tuple(self._pools.values())
         for pool in pools:
             pool.close()
-
-
-def _owners(reply: Any, asked: str) -> Iterator[tuple[range, str]]:
-    """Yield slots and the address of their primary, from the reply to CLUSTER SLOTS.
-
-    Args:
-        reply: The reply.
-        asked: The host of the server that gave it. A missing host in the reply means this host
-            (https://redis.io/docs/latest/commands/cluster-slots/).
-
-    Raises:
-        SourceError: The reply has another form.
-    """
-    for entry in expected(reply, list):
-        match entry:
-            case [int(first), int(last), [host, int(port), *_], *_]:
-                name = host.decode("utf-8", "replace") if isinstance(host, bytes) else ""
-                if name != "?":  # a primary whose host is not known yet
-                    yield range(first, last + 1), f"{name or asked}:{port}"
-            case _:
-                raise SourceError("Redis gave an unexpected answer to CLUSTER SLOTS")

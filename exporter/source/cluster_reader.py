@@ -36,30 +36,22 @@ class ClusterReader:
         yield self.read(names, deadline)
 
     def read(self, names: Sequence[bytes], deadline: float) -> Reading:
-        """Return the nodes of all primaries that answered; the other nodes are ``unread``.
-
-        They are read once more if some could not be read, and the reason is known and gone.
-        """
+        """Return the nodes of all primaries that answered; the other nodes are ``unread``."""
         self._cluster.know(deadline)
-        reading, errors = self._attempt(names, deadline)
+        self._prepare(names)
+        reading, errors = self._read(names, deadline)
         if errors or reading.unread:
-            self._cluster.doubt(errors, deadline)
-            if self._is_outdated(names):
-                second, more = self._attempt(names, deadline)
-                reading, errors = (second, more) if second.server.members else (reading, errors)
+            self._cluster.refresh(deadline, errors)  # for the next read
         if not reading.server.members:
             raise next(iter(errors.values()), SourceError("no primary of the Redis Cluster is known"))
         return reading
 
-    def _is_outdated(self, names: Sequence[bytes]) -> bool:
-        """Return whether the requests are not about these nodes, or not for the primaries that have them now."""
-        about = names, self._cluster.topology, self._large.names
-        return any(now is not before for now, before in zip(about, self._about, strict=True))
-
     def _prepare(self, names: Sequence[bytes]) -> None:
-        if not self._is_outdated(names):
+        """Pack requests, unless the last ones were about the same nodes, on the same primaries."""
+        about = names, self._cluster.topology, self._large.names
+        if all(now is before for now, before in zip(about, self._about, strict=True)):
             return
-        self._about = names, self._cluster.topology, self._large.names
+        self._about = about
         metrics, heartbeat = self._keys
         large = {prefix + name for prefix in self._keys for name in self._large.names}
 
@@ -72,9 +64,8 @@ class ClusterReader:
         self._hashes = Question(self._cluster, [metrics + name for name in names], ask_for_hash, 1, STATE)
         self._beats = Question(self._cluster, [heartbeat + name for name in names], ask_for_beat, 2)
 
-    def _attempt(self, names: Sequence[bytes], deadline: float) -> tuple[Reading, dict[str, SourceError]]:
+    def _read(self, names: Sequence[bytes], deadline: float) -> tuple[Reading, dict[str, SourceError]]:
         """Return the values of these nodes, and why primaries could not be read."""
-        self._prepare(names)
         asked, topology = time.monotonic(), self._cluster.topology
         members: dict[str, Server] = {}
         hashes = gather(self._hashes, deadline)

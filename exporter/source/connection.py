@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import hiredis
 from redis.backoff import NoBackoff
-from redis.connection import Connection, DefaultParser, SSLConnection, parse_url
+from redis.connection import Connection, DefaultParser, SSLConnection
 from redis.credentials import CredentialProvider
 from redis.exceptions import InvalidResponse
 from redis.retry import Retry
@@ -31,6 +31,10 @@ from exporter.source.protocol import FAILURES, plain_error
 MOST_BYTES: Final = 4 * 2**20
 """Bytes of the replies to one request. The replies about 500 nodes usually have 100 KiB."""
 
+LONGEST_STEP: Final = 4.0
+"""Seconds for each step of a connect, at most: nothing can interrupt it when the exporter ends, which takes 5 s."""
+_HANDSHAKE: Final = 1024
+"""Bytes that redis-py takes in at once: it reads nothing but the replies to a handshake."""
 _FIRST_READ: Final = 16_384
 """Bytes that a connection takes in at once, until so many have come. Most connections never need more."""
 _LARGEST_READ: Final = 262_144
@@ -61,11 +65,10 @@ class FileCredentials(CredentialProvider):
 def shared_options(redis: Redis) -> dict[str, Any]:
     """Return the options of redis-py that all connections share, in all modes."""
     options: dict[str, Any] = {
-        "parser_class": _Parser,
         "protocol": 2,
         "socket_timeout": redis.timeout,
         "socket_connect_timeout": redis.timeout,
-        "socket_read_size": _FIRST_READ,
+        "socket_read_size": _HANDSHAKE,
         "retry": Retry(NoBackoff(), 0),
         "driver_info": None,  # the user would need one more right, for CLIENT SETINFO
     }
@@ -81,19 +84,15 @@ def shared_options(redis: Redis) -> dict[str, Any]:
     return options
 
 
-def with_credentials(options: dict[str, Any], redis: Redis) -> dict[str, Any]:
-    """Return options with the credentials in the settings, which override those in an address."""
+def options_of(redis: Redis, address: dict[str, Any]) -> dict[str, Any]:
+    """Return the options for connections to a parsed address; credentials in the settings override those in it."""
+    options = address | shared_options(redis)
     if redis.username:
         options["username"] = redis.username
     if redis.password_file:
         options["credential_provider"] = FileCredentials(options.pop("username", None), redis.password_file)
         options.pop("password", None)
     return options
-
-
-def options_of(redis: Redis, url: str) -> dict[str, Any]:
-    """Return the options for connections to one address."""
-    return with_credentials(parse_url(url) | shared_options(redis), redis)
 
 
 class Link:
@@ -197,17 +196,14 @@ class Link:
 
 def _connected(options: dict[str, Any], seconds: float) -> Connection:
     """Return an open connection, after the handshake; ``seconds`` limit each of its steps."""
-    times = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+    step = min(seconds, LONGEST_STEP)
+    times = {"socket_timeout": step, "socket_connect_timeout": step}
     kind = options.get("connection_class", Connection)
     connection = kind(**{name: value for name, value in (options | times).items() if name != "connection_class"})
     try:
         connection.connect()
     except BaseException as error:
         connection.disconnect()
-        link: BaseException | None = error
-        while link:  # redis-py's frames refer to the error, and the error to the frames: the garbage would stay long
-            link.__traceback__ = None
-            link = link.__context__
         if isinstance(error, ValueError | OverflowError):  # sockets raise these for an invalid host name or port
             raise SourceError(f"cannot connect to Redis: {error}") from None
         if isinstance(error, FAILURES):
@@ -221,14 +217,6 @@ def _explained(error: SourceError, with_tls: bool) -> SourceError:  # noqa: FBT0
     is_silent = with_tls and isinstance(error, SourceTimeoutError)
     has_ended = re.search("closed by server|_ssl.c", str(error))
     return type(error)(f"{error}{_TLS_HINT}") if is_silent or has_ended else error
-
-
-class _Parser(DefaultParser):  # type: ignore[misc, valid-type] # hiredis's, or redis-py's own
-    """The parser of the handshake. redis-py's refers to itself: dropped ones would stay until the garbage collector."""
-
-    def __init__(self, socket_read_size: int) -> None:
-        super().__init__(socket_read_size)
-        self.pubsub_push_handler_func = None
 
 
 class Pool:

@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from redis.exceptions import NoPermissionError
@@ -46,22 +46,14 @@ class Found:
         names: The ids of all nodes that have a hash or a heartbeat.
         busy: Seconds that Redis worked on the scan, by its own statistics. Where the statistics cannot be read, the
             network's round trips count too. Time during which Redis hung does not count.
-        complete: Whether all servers were scanned. If not, names that are missing here may still have keys.
-        cut: Whether a scan ended because it had found too many names; then it is not complete either.
+        complete: Whether all servers were scanned in full. If not, names that are missing here may still have keys.
         workers: The keys of all workers' heartbeats.
-        may_hold: Whether a server that was not scanned may hold the keys of a node.
     """
 
     names: frozenset[bytes]
     busy: float
     complete: bool = True
-    cut: bool = False
     workers: frozenset[bytes] = frozenset()
-    may_hold: Callable[[bytes], bool] = field(default=lambda _: True, compare=False)
-
-    def unscanned(self, known: Iterable[bytes]) -> frozenset[bytes]:
-        """Return those of the known nodes that may have keys though they were not found."""
-        return frozenset() if self.complete else frozenset(filter(self.may_hold, known))
 
 
 def pause_after(busy: float, interval: float) -> float:
@@ -112,9 +104,8 @@ class Scan:
                 break
         if too_long:
             self._spent("discovery", f"{too_long} ids of more than {LONGEST_NAME} bytes were left out")
-        cut = room < 0
         busy = len(calls) * self._seconds_a_page(calls, pool, timeout)
-        return Found(frozenset(names), busy, complete=not cut, cut=cut, workers=frozenset(workers))
+        return Found(frozenset(names), busy, room >= 0, frozenset(workers))
 
     def _seconds_a_page(self, calls: Sequence[float], pool: Pool, timeout: float) -> float:
         """Return the seconds that Redis works on a page.

@@ -4,9 +4,9 @@
 it over all servers at the same time, and follows the redirections of a cluster once.
 """
 
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from itertools import zip_longest
-from typing import Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from redis.exceptions import AskError, BusyLoadingError, ClusterDownError, MovedError
 
@@ -14,40 +14,26 @@ from exporter.errors import SourceError, SourceTooLargeError
 from exporter.source.connection import MOST_BYTES, Pool, linked
 from exporter.source.protocol import CHUNK, commands_of, pack, plain_error
 
+if TYPE_CHECKING:
+    from exporter.source.cluster import Cluster
+    from exporter.source.server import OneServer
+
+    Servers: TypeAlias = OneServer | Cluster
+
 Until = Callable[[], float]
 """Returns until when to wait for a server, in monotonic seconds."""
 
+T = TypeVar("T")
+
+PARTS: Final = 8
+"""Requests into which one is divided whose replies are too large."""
 NO_ERRORS: Final[Mapping[str, SourceError]] = {}
 _ASKING: Final = pack(b"ASKING")
 _NOT_SERVED: Final = frozenset((AskError, MovedError, BusyLoadingError, ClusterDownError))
 """The errors with which a server says that it does not serve a key now."""
 
 
-class Servers(Protocol):
-    """The servers of an installation: one server, or the primaries of a cluster. The address of a single one is ""."""
-
-    def places(self, keys: Sequence[bytes]) -> Mapping[str, Sequence[int]]:
-        """Return the positions of the keys that each server holds, by the server's address."""
-
-    def pool(self, address: str, deadline: float) -> Pool:
-        """Return the connections to a server.
-
-        Raises:
-            SourceError: The server is not known.
-        """
-
-    def limit(self, address: str, deadline: float) -> Until:
-        """Return until when a read that ends at the deadline waits for a server."""
-
-    @property
-    def silent(self) -> Collection[str]:
-        """The servers that did not answer in time when they were asked last."""
-
-    def note(self, address: str, error: SourceError | None) -> None:
-        """Hear how a server answered: without an error, or why it cannot be read."""
-
-    def moved(self, address: str, deadline: float) -> None:
-        """Hear that keys have moved to a server."""
+Exchange = Generator[list[Any], None, None]
 
 
 class Request(NamedTuple):
@@ -57,8 +43,8 @@ class Request(NamedTuple):
     replies: int
 
 
-def exchange(pool: Pool, until: Until, requests: Sequence[Request], most: int = MOST_BYTES) -> Iterator[list[Any]]:
-    """Send the first request, and return an iterator that yields the replies to each.
+def exchange(pool: Pool, until: Until, requests: Sequence[Request], most: int = MOST_BYTES) -> Exchange:
+    """Yield once when the first request is sent, and then the replies to each request.
 
     Args:
         pool: Connections to the server.
@@ -67,15 +53,9 @@ def exchange(pool: Pool, until: Until, requests: Sequence[Request], most: int = 
         most: Bytes that the replies to one request may have.
 
     Raises:
-        SourceTooLargeError: From the iterator, which has yielded all replies before: the next ones have more bytes.
+        SourceTooLargeError: The next replies have more bytes.
         SourceError: The server cannot be asked.
     """
-    replies = _exchange(pool, until, requests, most)
-    next(replies)
-    return replies
-
-
-def _exchange(pool: Pool, until: Until, requests: Sequence[Request], most: int) -> Generator[list[Any], None, None]:
     with linked(pool, until()) as link:
         link.send(requests[0].packed)
         yield []
@@ -116,7 +96,7 @@ class Question:
 
     def __init__(
         self,
-        servers: Servers,
+        servers: "Servers",
         keys: Sequence[bytes],
         request: Callable[[bytes], bytes],
         each: int,
@@ -132,17 +112,21 @@ class Question:
             self._batch(positions[start : start + CHUNK], asking=asking) for start in range(0, len(positions), CHUNK)
         ]
 
-    def halves(self, batch: Batch) -> list[Batch]:
-        """Return the same commands in two requests."""
-        middle = len(batch.positions) // 2
-        parts = (batch.positions[:middle], batch.positions[middle:])
-        return [self._batch(part, asking=batch.asking) for part in parts]
+    def divided(self, batch: Batch) -> list[Batch]:
+        """Return the same commands in several requests."""
+        return [self._batch(part, asking=batch.asking) for part in parts_of(batch.positions)]
 
     def _batch(self, positions: Sequence[int], *, asking: bool) -> Batch:
         requests = [self._request(self.keys[position]) for position in positions]
         if asking:  # each command needs its own ASKING
             requests = [_ASKING + command for request in requests for command in commands_of(request)]
         return Batch(Request(b"".join(requests), self.each * len(positions) * (1 + asking)), positions, asking)
+
+
+def parts_of(whole: Sequence[T]) -> list[Sequence[T]]:
+    """Divide what is too large together; few steps lead to a single key, since Redis copies a large value in each."""
+    step = -(-len(whole) // PARTS)
+    return [whole[start : start + step] for start in range(0, len(whole), step)]
 
 
 class Gathered(NamedTuple):
@@ -201,13 +185,15 @@ class _Gathering:
             return iter(())
         try:
             pool = self._servers.pool(address, self._deadline)
-            return exchange(pool, until, [batch.request for batch in batches], self._most)
+            talk = exchange(pool, until, [batch.request for batch in batches], self._most)
+            next(talk)
         except SourceError as error:
             self.gathered.errors[address] = error
             return iter(())
+        return talk
 
     def _receive(self, address: str, until: Until, talk: Iterator[list[Any]], batches: list[Batch]) -> None:
-        """Take all replies of a server. A request whose replies are too large is halved, for the next time too."""
+        """Take all replies of a server. A request whose replies are too large is divided, for the next time too."""
         done = 0
         while done < len(batches):
             try:
@@ -217,7 +203,7 @@ class _Gathering:
             except SourceTooLargeError as error:
                 batch = batches[done]
                 if len(batch.positions) > 1:
-                    batches[done : done + 1] = self._question.halves(batch)
+                    batches[done : done + 1] = self._question.divided(batch)
                 else:
                     self._take(address, batch, [error] * batch.request.replies)
                     done += 1

@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple
 import structlog
 from redis import RedisError
 
-from exporter.errors import SourceError, SourceTooLargeError
-from exporter.source.connection import Link, Pool
-from exporter.source.protocol import FAILURES, expected, pack, plain_error
+from exporter.errors import SourceTooLargeError
+from exporter.source.connection import Link, Pool, linked
+from exporter.source.protocol import expected, pack, plain_error
 from exporter.source.reading import Server
 from exporter.source.server import STATE, OneServer, server_of
 
@@ -54,10 +54,11 @@ class PlanReader:
         self._look = pack(b"OBJECT", b"IDLETIME", key)
         self._clock = clock
         self._plan: Mapping[bytes, bytes] = {}
+        self._servers_pool: Pool | None = None
         self._pool: Pool | None = None
-        self._link: Link | None = None
+        self._greeted: Link | None = None
         self._may_look = False
-        self._refused: SourceError | None = None
+        self._too_large: SourceTooLargeError | None = None
         self._ask_again_at = float("inf")
         self._idle_time = IdleTime()
         self._has_told = False
@@ -74,46 +75,45 @@ class PlanReader:
             SourceTooLargeError: The plan is larger than ``MOST_BYTES``; it is not asked for again at once.
         """
         if self._clock() >= self._ask_again_at:
-            self.close()
-        if self._refused:
-            raise self._refused
+            self._greeted, self._too_large, self._ask_again_at = None, None, float("inf")
+        if self._too_large:
+            raise self._too_large
         try:
-            link = self._own_link(server, deadline)
-            request = self.request + (self._look if self._may_look else b"")
-            content, *looked = link.ask(request, 1 + self._may_look, MOST_BYTES)
+            with linked(self._own_pool(server.pool("", deadline)), deadline) as link:
+                if link is not self._greeted:
+                    self._greet(link, server)
+                request = self.request + (self._look if self._may_look else b"")
+                content, *looked = link.ask(request, 1 + self._may_look, MOST_BYTES)
         except SourceTooLargeError:
-            self.close()
-            self._refused = SourceTooLargeError(f"the plan is larger than {MOST_BYTES >> 20} MiB")
+            self._too_large = SourceTooLargeError(f"the plan is larger than {MOST_BYTES >> 20} MiB")
             self._ask_again_at = self._clock() + ASK_AGAIN
-            raise self._refused from None
-        except FAILURES as error:
-            self.close()
-            raise plain_error(error) from error
-        except SourceError:
-            self.close()
-            raise
-        return Plan(self.plan_of(content), self._idle(looked[0], server.state) if looked else None)
+            log.warning("nothing is known of portfolios", reason=str(self._too_large))
+            raise self._too_large from None
+        plan = self.plan_of(content)
+        if not looked or self._is_refused(looked[0]):
+            return Plan(plan)
+        return Plan(plan, self._idle_time.counted(looked[0], server.state, self._clock()))
 
     def close(self) -> None:
-        """Close the connection, and forget what its server refused."""
-        if self._pool and self._link:
-            self._pool.give_back(self._link, sound=False)
-        self._link, self._refused, self._ask_again_at = None, None, float("inf")
+        """Close the connection."""
+        if self._pool:
+            self._pool.close()
 
-    def _own_link(self, server: OneServer, deadline: float) -> Link:
-        """Return the connection; a new one says NO-TOUCH if its server says that it is no node of a cluster."""
-        pool = server.pool("", deadline)
-        if self._link and self._pool is pool and self._link.is_fit:
-            self._link.deadline = deadline
-            return self._link
-        self.close()
-        self._pool, self._link, self._may_look = pool, pool.take(deadline), False
-        (state,) = self._link.ask(STATE, 1)
+    def _own_pool(self, pool: Pool) -> Pool:
+        """Return a pool of the reader's own for the server of another pool."""
+        if self._pool is None or pool is not self._servers_pool:
+            self.close()
+            self._servers_pool, self._pool = pool, Pool(pool.options)
+        return self._pool
+
+    def _greet(self, link: Link, server: OneServer) -> None:
+        """Say NO-TOUCH on a new connection, if its server says that it is no node of a cluster."""
+        self._greeted, self._may_look = link, False
+        (state,) = link.ask(STATE, 1)
         # A server before Redis 7 refuses this form of INFO, and knows no NO-TOUCH either.
         if type(state) is bytes and server.seen(server_of(state)).standalone:
-            (accepted,) = self._link.ask(_NO_TOUCH, 1)
-            self._may_look = not self._refuses(accepted)
-        return self._link
+            (accepted,) = link.ask(_NO_TOUCH, 1)
+            self._may_look = not self._is_refused(accepted)
 
     def plan_of(self, content: Any) -> Mapping[bytes, bytes]:
         """Return the plan, given the reply to ``request``.
@@ -128,18 +128,11 @@ class PlanReader:
             self._plan = plan
         return self._plan
 
-    def _idle(self, looked: Any, server: Server) -> float | None:
-        """Return the seconds since the scheduler's last look, as far as Redis can tell."""
-        if self._refuses(looked):
-            self._may_look = False
-            return None
-        return self._idle_time.counted(looked, server, self._clock())
-
-    def _refuses(self, reply: Any) -> bool:
-        """Return whether a reply is an error; if so, the server is asked again later."""
+    def _is_refused(self, reply: Any) -> bool:
+        """Return whether a reply is an error; if so, the server is not asked for idle times for a while."""
         if not isinstance(reply, RedisError):
             return False
-        self._ask_again_at = self._clock() + ASK_AGAIN
+        self._may_look, self._ask_again_at = False, self._clock() + ASK_AGAIN
         if not self._has_told:
             self._has_told = True
             log.warning("how long ago the scheduler looked at the plan is unknown", reason=str(plain_error(reply)))

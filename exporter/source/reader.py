@@ -6,13 +6,14 @@ is asked in a second look, and only for those without known fields.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from exporter.contract import FIELDS
 from exporter.errors import SourceError, SourceTooLargeError
 from exporter.source.discovery import Spent
-from exporter.source.gather import NO_ERRORS, Gathered, Question, Request, Servers, exchange, gather
+from exporter.source.gather import NO_ERRORS, Gathered, Question, Request, exchange, gather, parts_of
 from exporter.source.names import shown_id
 from exporter.source.protocol import (
     CHUNK,
@@ -27,6 +28,9 @@ from exporter.source.protocol import (
 )
 from exporter.source.reading import MISSING, TOO_LARGE, Reading, Server, joined
 from exporter.source.server import STATE, OneServer, Rights, seen_server
+
+if TYPE_CHECKING:
+    from exporter.source.gather import Servers
 
 NO_FIELDS: Final = [None] * len(FIELDS)
 """The reply of HMGET for a hash that is missing or has no known field."""
@@ -203,14 +207,15 @@ class StandaloneReader:
         """Yield the parts from a chunk on; without chunks, one part that has the state of the server only."""
         chunks = self._chunks[first:]
         requests = [Request(STATE, 1), *(chunk.request for chunk in chunks)]
-        talk = exchange(self._server.pool("", deadline), lambda: deadline, requests)
-        server = self._seen(next(talk)[0], deadline)
-        if not chunks:
-            yield Columns((), [], [], [], ()).reading(asked, server)
-        for replies, chunk in zip(talk, chunks, strict=False):  # the end of ``talk`` gives the connection back
-            part = self._part(chunk, replies, asked, server, deadline)
-            server = part.server
-            yield part
+        with closing(exchange(self._server.pool("", deadline), lambda: deadline, requests)) as talk:
+            next(talk)
+            server = self._seen(next(talk)[0], deadline)
+            if not chunks:
+                yield Columns((), [], [], [], ()).reading(asked, server)
+            for replies, chunk in zip(talk, chunks, strict=False):  # the end of ``talk`` gives the connection back
+                part = self._part(chunk, replies, asked, server, deadline)
+                server = part.server
+                yield part
 
     def _part(self, chunk: _Chunk, replies: list[Any], asked: float, server: Server, deadline: float) -> Reading:
         """Return the values of a chunk; the server is asked again if hashes are missing: a FLUSHALL deletes them."""
@@ -242,18 +247,19 @@ class StandaloneReader:
         return _Chunk(Request(packed, 2 * len(names) + 1), names, large)
 
     def _divide(self, position: int) -> None:
-        """Halve a request whose replies are too large; of a single node, no values are asked for any more."""
+        """Divide a request whose replies are too large; of a single node, no values are asked for any more."""
         names = self._chunks[position].names
-        middle = len(names) // 2
-        if not middle:
+        if len(names) == 1:
             self._large.add(names[0])
             self._large_names = self._large.names
-        parts = (names[:middle], names[middle:]) if middle else (names,)
-        self._chunks[position : position + 1] = map(self._chunk, parts)
+        self._chunks[position : position + 1] = map(self._chunk, parts_of(names))
 
 
 def second_look(
-    servers: Servers, keys: Sequence[bytes], deadline: float, failed: Mapping[str, SourceError] = NO_ERRORS
+    servers: "Servers",
+    keys: Sequence[bytes],
+    deadline: float,
+    failed: Mapping[str, SourceError] = NO_ERRORS,
 ) -> Gathered:
     """Ask whether keys exist, and for the state of the servers after the first look at the keys."""
     return gather(Question(servers, keys, lambda key: pack(b"EXISTS", key), 1, STATE), deadline, failed=failed)

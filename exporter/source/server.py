@@ -14,19 +14,13 @@ from redis.sentinel import MasterNotFoundError, Sentinel
 
 from exporter.errors import SourceError
 from exporter.settings import Redis as RedisSettings
-from exporter.source.connection import Pool, linked, options_of, shared_options, with_credentials
+from exporter.source.connection import Pool, linked, options_of, shared_options
 from exporter.source.gather import Until
 from exporter.source.protocol import FAILURES, expected, pack, plain_error
 from exporter.source.reading import REFUSALS, RIGHTS, Server
 
-_SECTIONS: Final = (
-    *(b"server", b"clients", b"memory", b"persistence", b"replication", b"stats"),
-    *(b"errorstats", b"commandstats"),
-)
-STATE: Final = pack(b"INFO", *_SECTIONS)
+STATE: Final = pack(b"INFO", *b"server clients memory persistence replication stats errorstats commandstats".split())
 """The command that reads the state of a server: Redis 7 and newer take several sections in one command."""
-_OLD_STATE: Final = pack(b"INFO", b"all")
-"""The same for older servers. They refuse ``STATE``."""
 UNKNOWN_SERVER: Final = Server(run_id="", role="server of unknown role", info_allowed=False)
 """A server that refuses INFO to the exporter's user."""
 
@@ -51,13 +45,11 @@ _FIELDS: Final = (
 _LINES: Final = re.compile(rb"\n(%b):([^\r\n]*)" % b"|".join(_FIELDS))
 """Finds all fields in one pass; a dictionary of all 200 lines would take four times as long."""
 _OUTCOMES: Final = {b"ok": True, b"err": False}
-_HAS_ERRORSTATS: Final = b"# Errorstats"
 
 FOLLOW: Final = 5.0
 """Seconds between two questions to Sentinel while the master answers: much shorter than a heartbeat's TTL."""
 _SENTINEL_TIMEOUT: Final = 1.0
 """Seconds for each step of a question to one Sentinel, at most."""
-_CREDENTIALS: Final = ("username", "password")
 
 log = structlog.get_logger(__name__)
 
@@ -108,7 +100,7 @@ def seen_server(reply: Any, pool: Pool, deadline: float, rights: Rights, address
     """
     if type(reply) is ResponseError:
         with linked(pool, deadline) as link:
-            (reply,) = link.ask(_OLD_STATE, 1)
+            (reply,) = link.ask(pack(b"INFO", b"all"), 1)
     server = server_of(reply)
     rights.note("info", address, is_refused=not server.info_allowed)
     return server
@@ -130,7 +122,7 @@ def server_of(reply: Any) -> Server:
     if info.get(b"master_link_status", b"up") != b"up":
         raise SourceError("Redis is a replica whose link to its master is down")
     try:
-        return _server(info, counts_errors=_HAS_ERRORSTATS in text)
+        return _server(info, counts_errors=b"# Errorstats" in text)
     except (ValueError, ArithmeticError) as error:
         raise SourceError(f"Redis gave an INFO that cannot be read: {error}") from None
 
@@ -191,7 +183,7 @@ class OneServer:
     silent = ()
 
     def __init__(self, redis: RedisSettings) -> None:
-        self._pool = Pool(options_of(redis, redis.url[0].get_secret_value()))
+        self._pool = Pool(options_of(redis, parse_url(redis.url[0].get_secret_value())))
 
     def addresses(self, deadline: float) -> tuple[str, ...]:  # noqa: ARG002 - nobody has to be asked
         """Return the address of the server."""
@@ -256,8 +248,8 @@ class Master(OneServer):
         shared = shared_options(redis) | {"socket_timeout": timeout, "socket_connect_timeout": timeout}
         self._sentinel = Sentinel([])
         self._sentinel.sentinels = [Redis(connection_pool=ConnectionPool(**url | shared | {"db": 0})) for url in urls]
-        options = {name: value for name, value in urls[0].items() if name not in _CREDENTIALS}
-        self._options = with_credentials(options | shared_options(redis), redis)
+        address = {name: value for name, value in urls[0].items() if name not in ("username", "password")}
+        self._options = options_of(redis, address)
         self._name = redis.sentinel_master or ""
         self._lock = Lock()  # for the attributes below
         self._ask_at = 0.0

@@ -88,7 +88,8 @@ class Answers:
         # A body has many megabytes, so it is not kept longer than the snapshot that it was made of.
         self._made: WeakKeyDictionary[Snapshot, dict[Hashable, asyncio.Task[Body]]] = WeakKeyDictionary()
         self._one_at_a_time = asyncio.Lock()
-        self._waiting = self._scrape = 0
+        self._turns: dict[Hashable, asyncio.Task[Body]] = {}  # the bodies beside whole scrapes that are being made
+        self._scrape = 0
 
     @property
     def sending(self) -> int:
@@ -103,22 +104,18 @@ class Answers:
             read_within: Seconds to wait for a read of Redis. With 0 nothing is read.
             within: Seconds to wait in all.
         """
-        end = self._clock() + within
-        snapshot = await self._snapshot(read_within) if read_within else None
-        made = {} if snapshot is None else self._made.setdefault(snapshot, {})
-        task = made.get(wanted.key)
-        if task is None:
-            if not wanted.whole and self._waiting >= MOST_WAITING:
-                self._spent("a request was answered with 503")
-                return None
-            self._waiting += not wanted.whole
-            make = self._make_whole if wanted.whole else self._make_in_turn
-            task = made[wanted.key] = asyncio.create_task(make(wanted, snapshot))
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # all waiters may be gone
-        del snapshot
         try:
-            async with asyncio.timeout(max(0.0, end - self._clock())):
-                return await asyncio.shield(task)
+            async with asyncio.timeout(within):
+                if wanted.whole:
+                    return await self._whole(wanted, read_within)
+                key = wanted.key, round(read_within)
+                if key not in self._turns and len(self._turns) >= MOST_WAITING:
+                    self._spent("a request was answered with 503")
+                    return None
+                if key not in self._turns:
+                    task = self._turns[key] = asyncio.create_task(self._make_in_turn(wanted, read_within))
+                    task.add_done_callback(lambda done: self._end_turn(key, done))
+                return await asyncio.shield(self._turns[key])
         except TimeoutError:
             self._spent("an answer was not made in time")
             return None
@@ -160,27 +157,40 @@ class Answers:
         except (SourceError, TimeoutError):
             return None
 
+    async def _whole(self, wanted: Wanted, read_within: float) -> Body:
+        snapshot = await self._snapshot(read_within)
+        made = {} if snapshot is None else self._made.setdefault(snapshot, {})
+        if wanted.key not in made:
+            task = made[wanted.key] = asyncio.create_task(self._make_whole(wanted, snapshot))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # all waiters may be gone
+        del snapshot
+        return await asyncio.shield(made[wanted.key])
+
     async def _make_whole(self, wanted: Wanted, snapshot: Snapshot | None) -> Body:
         self._make_room()
         pieces = list(wanted.make(snapshot))
         size = sum(map(len, pieces))
         if wanted.gzip:
-            body = _compressed(pieces) if size <= _IN_LOOP else await asyncio.to_thread(_compressed, pieces)
-        else:
-            self._scrape, body = size, list(_blocks(pieces))
-        return body
+            return _compressed(pieces) if size <= _IN_LOOP else await asyncio.to_thread(_compressed, pieces)
+        self._scrape = size
+        return list(_blocks(pieces))
 
-    async def _make_in_turn(self, wanted: Wanted, snapshot: Snapshot | None) -> Body:
+    async def _make_in_turn(self, wanted: Wanted, read_within: float) -> Body:
         """Make a body in a thread. The next one waits for as long as this one took: scrapes have half of the time."""
+        snapshot = await self._snapshot(read_within) if read_within else None
         took = 0.0
         await self._one_at_a_time.acquire()
         try:
             self._make_room()
             body, took = await asyncio.to_thread(_timed, wanted, snapshot)
         finally:
-            self._waiting -= 1
             asyncio.get_running_loop().call_later(took, self._one_at_a_time.release)
         return body
+
+    def _end_turn(self, key: Hashable, done: "asyncio.Task[Body]") -> None:
+        del self._turns[key]
+        if not done.cancelled():
+            done.exception()  # all waiters may be gone
 
     def _make_room(self) -> None:
         now = self._clock()

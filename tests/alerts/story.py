@@ -121,7 +121,7 @@ DEEDS: Final[dict[str, tuple[Do, Do | None]]] = {
         exporter(lambda each: each.telemetry.fault("discovery", RuntimeError("simulated"))),
         None,
     ),
-    "journal_fails": (exporter(lambda each: each.journal.failed(OSError(28, "No space left on device"))), None),
+    "journal_fails": (exporter(lambda each: each.journal._errors.inc()), None),
     "prometheus_is_away": (
         lambda world: setattr(world, "prometheus_away", True),
         lambda world: setattr(world, "prometheus_away", False),

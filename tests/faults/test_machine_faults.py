@@ -1,9 +1,7 @@
-"""Faults of the exporter's machine: its disk, its descriptors, its clock, its host names."""
+"""Faults of the exporter's machine: its disk, its clock, its host names."""
 
-import http.client
 import itertools
 import os
-import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +10,8 @@ from typing import Any, Final
 import pytest
 
 from lab.nodes import beat, crash
-from lab.servers import RedisServer, library, running_exporter, series_of, wait_for
-from witness import FLAGS, TIMEOUT, Platform, Witness, assert_says_that_redis_is_down
+from lab.servers import RedisServer, library, running_exporter, wait_for
+from witness import FLAGS, Platform, Witness, assert_says_that_redis_is_down
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -49,36 +47,6 @@ def test_full_disk_under_the_log_keeps_nobody_from_serving(
             wait_for(lambda: scrapes and scrapes[-1]["ginkgo_redis_up"] == {"": 0})  # which it would log
             redis_server.start()
             wait_for(lambda: scrapes[-1]["ginkgo_redis_up"] == {"": 1})
-        witness.assert_recovered(redis_server)
-
-
-def test_scrapes_go_on_without_free_descriptors_and_newcomers_wait_until_there_are_some(
-    redis_server: RedisServer, platform: Platform, tmp_path: Path
-) -> None:
-    with running_exporter(tmp_path, "--redis.url", redis_server.url, *FLAGS) as exporter:
-        witness = Witness(exporter, platform, "dead")
-        kept = http.client.HTTPConnection("127.0.0.1", exporter.port, timeout=10)
-        kept.request("GET", "/metrics")
-        kept.getresponse().read()
-        soft, hard = resource.prlimit(exporter.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(exporter.pid, resource.RLIMIT_NOFILE, (3, hard))  # all that are open stay open
-        waiting = [http.client.HTTPConnection("127.0.0.1", exporter.port, timeout=30) for _ in range(20)]
-        for newcomer in waiting:
-            newcomer.request("GET", "/metrics")
-        wait_for(lambda: "new connections wait" in exporter.output())
-        start, used = time.monotonic(), exporter.cpu_seconds
-        while time.monotonic() < start + 1:
-            kept.request("GET", "/metrics")
-            series = series_of(kept.getresponse().read())  # a read that needs one more connection fails, and says so
-            witness.assert_true(series, *platform.numbers_since(start - TIMEOUT))
-            time.sleep(0.1)
-        assert exporter.cpu_seconds - used < (time.monotonic() - start) / 2, "it does not try without pause"
-        resource.prlimit(exporter.pid, resource.RLIMIT_NOFILE, (soft, hard))
-        for newcomer in waiting:
-            assert b'ginkgo_node_up{node_id="a"} 1' in newcomer.getresponse().read()
-            newcomer.close()
-        kept.close()
-        assert exporter.output().count("new connections wait") == 1
         witness.assert_recovered(redis_server)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final, Literal
 
 import pytest
-import redis
 
 from exporter.liveness.chance import SILENT
 from lab.nodes import beat, crash
@@ -170,39 +169,3 @@ def survivals(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 @pytest.mark.parametrize("name", FAULTS)
 def test_fault_of_redis_is_survived(survivals: Crowd[str], name: str) -> None:
     survivals.hold(name)
-
-
-def test_redis_out_of_memory_is_read_on_and_nodes_that_cannot_beat_are_undecided_until_they_can(tmp_path: Path) -> None:
-    with scene_in(tmp_path, *FLAGS) as (scene, witness), scene.server.client() as client:
-        client.config_set("maxmemory-policy", "noeviction")
-        with witness.scraping() as scrapes:
-            client.config_set("maxmemory", 1)
-            with pytest.raises(redis.RedisError, match="used memory"):
-                client.set("key", "value")
-            full_since, full = time.monotonic(), len(scrapes)
-            wait_for(
-                lambda: scrapes and scrapes[-1].get("ginkgo_nodes", {}).get("undecided") == 2, "for heartbeats to end"
-            )
-            assert time.monotonic() > full_since + TTL - 0.5, "a heartbeat counts until it ends"
-            ended = len(scrapes)
-            later = time.monotonic() + 2 * TTL  # longer than the chance that a node without heartbeat has
-            wait_for(lambda: time.monotonic() > later)
-            for series in scrapes[full:]:
-                assert series["ginkgo_redis_up"] == {"": 1}
-            for series in scrapes[ended:]:
-                assert series["ginkgo_node_up"] == {"dead": 0}
-                assert series["ginkgo_redis_writes_refused"] == {"": 1}
-            client.config_set("maxmemory", 0)
-            wait_for(lambda: scrapes[-1].get("ginkgo_node_up") == witness.expected)
-            assert scrapes[-1]["ginkgo_redis_writes_refused"] == {"": 0}
-        witness.assert_recovered(scene.server)
-
-
-@pytest.mark.slow
-def test_pause_of_a_minute_at_the_platforms_own_pace_is_survived(tmp_path: Path) -> None:
-    with scene_in(tmp_path, "--redis.timeout", "2s", ttl=30) as (scene, witness):
-        with witness.scraping() as scrapes, paused(scene):
-            until = time.monotonic() + 60
-            wait_for(lambda: time.monotonic() > until, patience=70)
-            assert scrapes[-1]["ginkgo_redis_up"] == {"": 0}
-        witness.assert_recovered(scene.server)

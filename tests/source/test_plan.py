@@ -132,19 +132,6 @@ def test_saves_of_redis_do_not_hide_a_scheduler_that_stands_still() -> None:
     assert clock.counted(505, Server("", "master", saves=(b"10",)), 615) == 8
 
 
-def test_real_save_leaves_the_idle_time_unknown_until_it_ends(source: Source, platform: "redis.Redis") -> None:
-    platform.hset(KEY, mapping=PLAN)
-    platform.config_set("rdb-key-save-delay", 100_000)
-    platform.hset("other", mapping={str(number): "x" for number in range(10)})
-    for number in range(20):
-        platform.set(f"key-{number}", "x")
-    assert idle(source) == 0
-    platform.bgsave()
-    assert idle(source) is None
-    platform.config_set("rdb-key-save-delay", 0)
-    wait_for(lambda: idle(source) is not None, "for the end of the save")
-
-
 def test_plan_of_a_redis_that_hangs_or_refuses_is_an_error_until_it_is_back(
     platform: "redis.Redis", redis_server: RedisServer, opened: Open
 ) -> None:

@@ -62,17 +62,6 @@ def test_failover_is_followed(watched: Watched, reader: Reader) -> None:
     assert after.server.run_id != before.server.run_id
 
 
-def test_demoted_server_is_not_read_any_more(watched: Watched, reader: Reader) -> None:
-    assert read(reader).server.role == "master"
-    with watched.first.client() as client:
-        # The connection stays open, and Sentinel has not noticed the change yet.
-        client.execute_command("REPLICAOF", "127.0.0.1", watched.second.port)
-    with pytest.raises(SourceError, match="replica"):
-        read(reader)
-    watched.name_second_as_master()
-    assert wait_for(lambda: try_to_read(reader), "for a master").server.role == "master"
-
-
 def test_isolated_master_is_left_once_sentinel_names_another_and_a_dead_sentinel_changes_nothing(
     watched: Watched, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:

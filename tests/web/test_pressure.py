@@ -15,6 +15,7 @@ import pytest
 
 from lab.nodes import beat
 from lab.servers import Exporter, RedisServer, running_exporter, running_redis, wait_for
+from witness import Vitals
 
 NODES: Final = 1000
 MOST: Final = 40
@@ -197,12 +198,12 @@ def test_client_that_goes_away_before_its_answer_is_no_error(redis_server: Redis
 
 @pytest.mark.slow
 def test_kernel_ends_the_connection_of_a_client_that_does_not_read(exporter: Exporter) -> None:
-    wait_for(lambda: exporter.count("fd") < MOST, "for all others to be gone")
-    before = exporter.count("fd")
+    wait_for(lambda: Vitals.of(exporter.pid).descriptors < MOST, "for all others to be gone")
+    before = Vitals.of(exporter.pid).descriptors
     with connected(exporter, receive_buffer=4096) as client:
         client.sendall(REQUEST)
         client.recv(1)
         start = time.monotonic()
-        assert exporter.count("fd") > before
-        wait_for(lambda: exporter.count("fd") <= before, "for it to be cut off", 60)
+        assert Vitals.of(exporter.pid).descriptors > before
+        wait_for(lambda: Vitals.of(exporter.pid).descriptors <= before, "for it to be cut off", 60)
         assert time.monotonic() - start > 5

@@ -173,7 +173,7 @@ def test_signal_finishes_the_scrape_that_is_being_served(
         answers: list[Any] = []
         thread = threading.Thread(target=collect, args=(exporter, answers))
         thread.start()
-        wait_for(lambda: exporter.count("fd") > 0 and json.loads(exporter.get("/api/v1/events").body))
+        assert json.loads(exporter.get("/api/v1/events").body)
         exporter.send(number)
         signalled = time.monotonic()
         wait_for(lambda: "stopping" in exporter.output())
