@@ -98,7 +98,7 @@ class Record:
                 firsts[loss] = min(evidence["loss_first"], firsts.get(loss, evidence["loss_first"]))
         changes = []
         for subject, (at, state, evidence) in nodes.items():
-            name, since = subject.encode(), evidence.get("offline_since", at)
+            name, since, loss = subject.encode(), evidence.get("offline_since", at), evidence.get("loss")
             if state not in _DEAD:
                 changes.append(Change(name, None, State.ONLINE, float("-inf"), "an earlier run knew it"))
                 continue
@@ -110,9 +110,7 @@ class Record:
                 why="it was offline in an earlier run of this exporter",
                 died=monotonic(since),
                 exact=evidence.get("offline_since_exact") is True,
-                loss=Loss(evidence["loss"].encode(), monotonic(firsts[evidence["loss"]]))
-                if "loss" in evidence
-                else None,
+                loss=Loss(loss.encode(), monotonic(firsts[loss])) if loss else None,
                 evidence=Evidence(
                     end=monotonic(evidence["deadline"]) if "deadline" in evidence else None,
                     text=evidence["heartbeat"].encode() if "heartbeat" in evidence else None,
