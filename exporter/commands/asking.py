@@ -70,19 +70,18 @@ class RunningExporter:
         rows: list[Row] = answer[name]
         return rows if name == NODES else faults_first(rows)
 
-    def events(self, limit: int, subject: str = "", kinds: Collection[EventKind] = (), since: float = 0) -> list[Event]:
+    def events(self, limit: int, subject: str = "", kinds: Collection[EventKind] = ()) -> list[Event]:
         """Return the newest events, the oldest of them first.
 
         Args:
             limit: How many events, at most.
             subject: What they are about; empty for anything.
             kinds: Their kinds; empty for any.
-            since: Unix time before which none of them happened.
 
         Raises:
             ExporterError: The exporter cannot be asked.
         """
-        query = {"subject": subject, "kind": [kind.value for kind in kinds], "since": since or "", "limit": limit}
+        query = {"subject": subject, "kind": [kind.value for kind in kinds], "limit": limit}
         answer = self.get("events", {name: value for name, value in query.items() if value}, {"events"})
         try:
             return [event_of(value) for value in reversed(answer["events"])]

@@ -8,6 +8,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -31,6 +32,8 @@ _PAGE_LASTS: Final = 60.0
 """Seconds from the post of a test page to its end, and seconds that its begin lies back: it waits for no group."""
 _WATCHDOG: Final = "GinkgoWatchdog"
 """The alert that Prometheus always posts."""
+_OF_RULE: Final = ("alertname", "severity")
+"""The labels that the rule gives it."""
 _ALERTS: Final = "/api/v2/alerts?filter=" + quote(f'alertname="{_WATCHDOG}"')
 _SLACK: Final = 1.0
 """Seconds by which a TTL may exceed the setting: clocks and rounding."""
@@ -88,19 +91,16 @@ def read_files(settings: Settings) -> None:
 
 
 def _check_redis(settings: Settings) -> bool:
-    source = open_source(settings)
-    try:
+    with closing(open_source(settings)) as source:
         start = time.monotonic()
-        found = source.discover(settings.redis.timeout)
-        names = names_of(found.names, settings.collector.max_nodes)
-        reading = source.reader().read(names.raw, time.monotonic() + settings.redis.timeout)
-        seconds = time.monotonic() - start
-        findings = list(_redis_findings(source, settings, reading))
-    except SourceError as error:
-        say(f"redis: {error}")
-        return False
-    finally:
-        source.close()
+        try:
+            names = names_of(source.discover(settings.redis.timeout).names, settings.collector.max_nodes)
+            reading = source.reader().read(names.raw, time.monotonic() + settings.redis.timeout)
+            seconds = time.monotonic() - start
+            findings = list(_redis_findings(source, settings, reading))
+        except SourceError as error:
+            say(f"redis: {error}")
+            return False
     beating = sum(ttl > 0 for ttl in reading.ttl_ms)
     state = "answers" if any(finding.must for finding in findings) else "good"
     nodes = f"a {reading.server.role} with {len(names.raw)} nodes, {beating} of them beating"
@@ -147,32 +147,23 @@ def _plan_findings(source: Source, settings: Settings, reading: Reading) -> Iter
         yield Finding(f"The plan cannot be read: {error}.", "Nothing is known of portfolios.", remedy)
         return
     if looked.plan and looked.idle is None and not reading.server.saving:
-        rights = "Give the user +object|idletime and +client|no-touch. Redis with an LFU policy cannot tell."
         yield Finding(
             "Redis does not say how long ago the scheduler looked at the plan.",
             "GinkgoSchedulerStalled cannot fire.",
-            rights
-            if reading.server.standalone
-            else "No server of a cluster can be asked (docs/explanation/limits.md).",
+            "Give the user +object|idletime and +client|no-touch. A cluster and an LFU policy cannot tell.",
         )
 
 
 def _key_findings(settings: Settings, reading: Reading) -> Iterator[Finding]:
     """Yield that nothing is found under one of the prefixes."""
-    keys = settings.keys
-    beats, hashes = (
-        f"{shown(keys.heartbeat_prefix)} (--keys.heartbeat-prefix)",
-        f"{shown(keys.metrics_prefix)} (--keys.metrics-prefix)",
-    )
+    beats, hashes = (shown(prefix) for prefix in (settings.keys.heartbeat_prefix, settings.keys.metrics_prefix))
+    remedy = "See --keys.heartbeat-prefix, --keys.metrics-prefix, and the number of the database in --redis.url."
     if not reading.names:
-        remedy = "Start a node, or see the two prefixes and the number of the database at the end of --redis.url."
         yield Finding(f"There is no node: no key begins with {beats} or {hashes}.", "", remedy)
     elif all(ms == MISSING for ms in reading.ttl_ms):
-        fact = f"No node has a heartbeat: no key begins with {beats}."
-        yield Finding(fact, "All nodes are offline.", "See the prefix. If it is right, no node runs.")
+        yield Finding(f"No node has a heartbeat: no key begins with {beats}.", "All nodes are offline.", remedy)
     elif len(reading.without_hash) == len(reading.names):
-        fact = f"No node has a metrics hash: no key begins with {hashes}."
-        yield Finding(fact, "", "See the prefix. If it is right, the nodes do not write their metrics.")
+        yield Finding(f"No node has a metrics hash: no key begins with {hashes}.", "", remedy)
 
 
 def heartbeat_findings(reading: Reading, ttl: float) -> Iterator[Finding]:
@@ -210,10 +201,7 @@ def _check_alertmanager(url: str, config: HttpConfig, settings: Settings, *, pag
     if reply.problem:
         say(f"{subject}: {reply.problem}")
         return False
-    doubt = clocks.problem and not clocks.doubtful
-    remark = f"; but {clocks.problem}, so alerts end by its resolve_timeout" if doubt else ""
-    say(f"{subject}: good, it took an empty post{remark}")
-    good = True
+    say(f"{subject}: good, it took an empty post")
     if page:
         alert = test_page(settings, clocks.firing(time.monotonic() - _PAGE_LASTS, time.monotonic() + _PAGE_LASTS))
         if problem := transport.post([alert]).problem:
@@ -221,8 +209,8 @@ def _check_alertmanager(url: str, config: HttpConfig, settings: Settings, *, pag
             return False
         say(f"{subject}: it took the alert {TEST_PAGE}, test_id {alert['labels']['test_id']}: the phone must ring now")
     if not own.sole_writer and (posted := transport.get(_ALERTS)) is not None:
-        good = _told(subject, _compared(posted, own))
-    return good
+        return _told(subject, _compared(posted, own))
+    return True
 
 
 def test_page(settings: Settings, times: Mapping[str, str]) -> dict[str, Any]:
@@ -253,12 +241,7 @@ def _compared(body: bytes, settings: Alertmanager) -> Iterator[Finding]:
         watchdogs = [dict(alert["labels"]) for alert in json.loads(body)]
     except (ValueError, TypeError, KeyError):  # another Alertmanager's form
         watchdogs = []
-    try:
-        rule = load_rules(settings.rules_file, (_WATCHDOG,))[_WATCHDOG]
-    except SettingsError:  # a rules file needs the pushed alerts only
-        rule = load_rules(None, (_WATCHDOG,))[_WATCHDOG]
-    of_rule = {"alertname", *rule.labels}
-    added = [{name: text for name, text in labels.items() if name not in of_rule} for labels in watchdogs]
+    added = [{name: text for name, text in labels.items() if name not in _OF_RULE} for labels in watchdogs]
     differing = [{name: text for name, text in each.items() if settings.labels.get(name) != text} for each in added]
     if not differing:
         yield Finding(

@@ -19,10 +19,6 @@ from exporter.snapshot.rows import Row
 
 _MOST: Final = 50
 """Events that are told."""
-_BEFORE: Final = 300.0
-"""Seconds before the last change of which Redis's and the exporter's own events are told too."""
-_AROUND: Final = (EventKind.REDIS, EventKind.EXPORTER, EventKind.SCHEDULER)
-_MEMBER: Final = "No page of its own: GinkgoMassHeartbeatLoss pages once for all members of its mass loss."
 _NOT_POSTED: Final = "No Alertmanager has taken it from this exporter. Prometheus's rules may page."
 _NO_PAGE: Final = {
     "online": "No page: it is online.",
@@ -45,11 +41,9 @@ class Facts(NamedTuple):
     rows: Mapping[EventKind, Mapping[str, Row]]
     trouble: str
 
-    def events(
-        self, limit: int = _MOST, subject: str = "", kinds: Collection[EventKind] = (), since: float = 0
-    ) -> list[Event]:
+    def events(self, limit: int = _MOST, subject: str = "", kinds: Collection[EventKind] = ()) -> list[Event]:
         """Return the newest events, the oldest of them first; none if Redis alone was asked."""
-        return [] if isinstance(self.source, RedisItself) else self.source.events(limit, subject, kinds, since)
+        return [] if isinstance(self.source, RedisItself) else self.source.events(limit, subject, kinds)
 
     def runbook(self, alert: str) -> str:
         """Return where to read what to do."""
@@ -155,7 +149,7 @@ def _of_node(facts: Facts, node: str) -> Explanation:
         drops = row.get("dropped_recently")
         remedy = facts.runbook("GinkgoEventsDropped" if drops else "GinkgoNodeOffline")
         known = Finding(fact, " ".join(others), remedy if drops or row["state"] != State.ONLINE else "")
-    return Explanation(known, _with_surroundings(facts, own), _page(node, own), node)
+    return Explanation(known, own, _page(node, own), node)
 
 
 def _of_portfolio(facts: Facts, portfolio: str) -> Explanation:
@@ -164,7 +158,7 @@ def _of_portfolio(facts: Facts, portfolio: str) -> Explanation:
     if row := facts.rows.get(EventKind.PORTFOLIO, {}).get(portfolio):
         untraded = row["state"] == PortfolioState.UNTRADED
         known = Finding(now.of_portfolio(row), "", facts.runbook("GinkgoPortfoliosUntraded") if untraded else "")
-    return Explanation(known, _with_surroundings(facts, own), (), portfolio)
+    return Explanation(known, own, (), portfolio)
 
 
 def _of_alert(facts: Facts, alert: str) -> Explanation:
@@ -172,7 +166,7 @@ def _of_alert(facts: Facts, alert: str) -> Explanation:
     fact = f"Alert {alert}: {_NOT_POSTED}"
     if own:
         fact = f"The last that is known of the alert {alert}, at {at(own[-1].time)}: {headline(own[-1])}"
-    events = _with_surroundings(facts, own) or facts.events(10, kinds=kinds_behind(alert) or ())
+    events = own or facts.events(10, kinds=kinds_behind(alert) or ())
     return Explanation(Finding(fact, facts.money(), facts.runbook(alert)), events)
 
 
@@ -184,12 +178,6 @@ def _last(facts: Facts, own: Sequence[Event], subject: str) -> Finding:
     return Finding(f"{headline(changes[-1], subject)} That is known since {at(changes[-1].time)}.", facts.trouble)
 
 
-def _with_surroundings(facts: Facts, own: Sequence[Event]) -> Sequence[Event]:
-    """Add what happened to Redis and to the exporter shortly before the last of some events and since then."""
-    around = facts.events(kinds=_AROUND, since=own[-1].time - _BEFORE) if own else []
-    return sorted({event.id: event for event in (*own, *around)}.values(), key=lambda event: (event.time, event.id))
-
-
 def _page(node: str, own: Sequence[Event]) -> Sequence[str]:
     """Return what became of the pages of a node, and why there is none for its state."""
     posts = [f"{headline(event, node)} That was at {at(event.time)}." for event in own if event.kind is EventKind.PUSH]
@@ -198,6 +186,4 @@ def _page(node: str, own: Sequence[Event]) -> Sequence[str]:
         return ()
     if changes[-1].after != State.OFFLINE:
         return [_NO_PAGE.get(changes[-1].after, "No page: it is not offline."), *posts]
-    if changes[-1].evidence_of(node).get("mass_loss"):
-        return [_MEMBER, *posts]
     return posts or [_NOT_POSTED]

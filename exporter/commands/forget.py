@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
 from typing import Any, Final
 
 from redis import Redis, RedisError, ResponseError, WatchError
@@ -39,7 +40,7 @@ WROTE: Final = "kept: a node wrote to its keys, or the scheduler to the plan, at
 _BEATS_WATCHED: Final = 1.5
 
 Candidate = tuple[str, bytes | None, str]
-"""A node as it is shown, its id in Redis or None if it is kept, and the reason to print."""
+"""A node as it is shown; its id in Redis, or None if it is kept; and why it is kept, or what is known of it."""
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -60,17 +61,14 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
             " a node's two keys lie on different servers, and no transaction spans them"
         )
     source = open_source(settings)
-    fleet = Fleet(settings, source=source)
-    try:
-        snapshot = _proven(fleet, settings.heartbeat.beat)
-        with source.client(b"") as client:
-            hashes = Hashes(client, settings.keys, fleet.names.raw, sure=options["yes"])
-            candidates = _candidates(settings, options, snapshot, fleet.names.raw)
-            return _carry_out(hashes, candidates, options)
-    except (RedisError, OSError) as error:
-        raise plain_error(error) from None
-    finally:
-        fleet.close()
+    with closing(Fleet(settings, source=source)) as fleet:
+        try:
+            snapshot = _proven(fleet, settings.heartbeat.beat)
+            with source.client(b"") as client:
+                hashes = Hashes(client, settings.keys, fleet.names.raw, sure=options["yes"])
+                return _carry_out(hashes, _candidates(settings, options, snapshot, fleet.names.raw), options)
+        except (RedisError, OSError) as error:
+            raise plain_error(error) from None
 
 
 def _proven(fleet: Fleet, beat: float) -> Snapshot:
@@ -87,12 +85,8 @@ def _proven(fleet: Fleet, beat: float) -> Snapshot:
     if not server or not server.info_allowed:
         raise ExporterError("forget: Redis refuses INFO to this user; grant +info, which tells old data from new")
     if any((server.refused or {}).values()):
-        seconds = _BEATS_WATCHED * beat
-        say(
-            f"Redis has refused writes since it started. Watching for {seconds:g} s whether it still does.",
-            file=sys.stderr,
-        )
-        time.sleep(seconds)
+        say("Redis has refused writes since it started. Watching whether it still does.", file=sys.stderr)
+        time.sleep(_BEATS_WATCHED * beat)
         snapshot = fleet.look()
     if fleet.view().refused_since is not None:
         raise SourceError("Redis refuses writes, so no node can beat and a silent node may live. Nothing is deleted.")
@@ -132,27 +126,24 @@ def _offline_for(rows: Collection[Row], found: Collection[bytes], limit: float) 
     """Yield the nodes that an exporter calls offline; one that is so for less than ``limit`` seconds is kept."""
     names = {shown_id(name): name for name in found}
     for row in rows:
-        name, seconds = names.get(row["node_id"]), row["offline_seconds"]
-        if row["state"] == State.OFFLINE and name is not None and seconds is not None:
+        node, seconds = row["node_id"], row["offline_seconds"]
+        if row["state"] == State.OFFLINE and node in names and seconds is not None:
             text = f"offline for {'' if row['offline_since_exact'] else 'at least '}{duration(seconds)}"
-            yield (row["node_id"], name, f", {text}") if seconds > limit else (row["node_id"], None, f"kept: {text}")
+            yield (node, names[node], f", {text}") if seconds > limit else (node, None, f"kept: {text}")
 
 
 def _carry_out(hashes: "Hashes", candidates: Iterator[Candidate], options: dict[str, Any]) -> int:
     """Delete the hashes that may be deleted, or print which would be, and return the exit code."""
-    done = kept = 0
+    counts = Counter[bool]()
+    done = "deleted" if options["yes"] else "would be deleted"
     for shown, name, text in candidates:
         lost, why = ((), text) if name is None else hashes.forget(name, with_portfolios=options["with_portfolios"])
-        done, kept = done + (not why), kept + bool(why)
         trace = f", and with it the last trace of {_portfolios(lost)}" if lost else ""
-        say(f"{printable(shown)}: {why or ('deleted' if options['yes'] else 'would be deleted') + text + trace}")
-    nodes = f"{done} node{'' if done == 1 else 's'}"
-    say(
-        f"{nodes} deleted, {kept} not"
-        if options["yes"]
-        else f"Dry run: {nodes} would be deleted, {kept} not; --yes deletes"
-    )
-    return ExitCode.FAILURE if kept and options["node"] else ExitCode.SUCCESS
+        say(f"{printable(shown)}: {why or done + text + trace}")
+        counts[bool(why)] += 1
+    nodes = f"{counts[False]} node{'' if counts[False] == 1 else 's'} {done}, {counts[True]} not"
+    say(nodes if options["yes"] else f"Dry run: {nodes}; --yes deletes")
+    return ExitCode.FAILURE if counts[True] and options["node"] else ExitCode.SUCCESS
 
 
 class Hashes:

@@ -35,7 +35,6 @@ ORPHANED: Final = "__ORPHANED__"
 """The plan's node of a portfolio for which the scheduler found no node."""
 _HEADROOM: Final = 1.6
 _FLOOD: Final = 4.0
-_SHOWN: Final = 6
 
 
 def assigned(
@@ -303,12 +302,12 @@ class Platform:
         plan = assigned(before, counts, self.portfolios, lambda _: self.stays)
         if plan != before:
             self._write(plan)
-            changed = [
-                portfolio for portfolio in sorted(self.portfolios) if plan.get(portfolio) != before.get(portfolio)
+            moves = [
+                f"{portfolio} to {plan.get(portfolio, 'no node')}"
+                for portfolio in sorted(self.portfolios)
+                if plan.get(portfolio) != before.get(portfolio)
             ]
-            moves = [f"{portfolio} to {plan.get(portfolio, 'no node')}" for portfolio in changed[:_SHOWN]]
-            more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
-            self._tell(f"the scheduler moves {', '.join(moves)}{more}")
+            self._tell(f"the scheduler moves {', '.join(moves)}")
         for name, node in self.nodes.items():
             if node.alive and name in counts:
                 node.loaded = tuple(portfolio for portfolio, its_node in plan.items() if its_node == name)

@@ -1,18 +1,19 @@
 """The programs that the demo starts: an embedded Valkey, Prometheus with the bundled rules, and Alertmanager.
 
-They end with the demo, also when it is killed.
+They end with the demo, unless it is killed by SIGKILL.
 """
 
 import asyncio
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Self
+from tempfile import TemporaryDirectory
+from typing import Any, Final
 
 import yaml
 
@@ -24,16 +25,6 @@ ROUTES: Final = "alerts/alertmanager.example.yml"
 HOST: Final = "127.0.0.1"
 _SCRAPE: Final = 5.0
 """Seconds between two scrapes and between two evaluations. They are shorter than usual to keep the demo quick."""
-_GUARD: Final = """
-trap '' HUP INT TERM
-while read -r word; do
-    [ "$word" = end ] && pids= || pids="$pids $word"
-done
-[ -n "$pids" ] && kill -9 $pids 2>/dev/null
-rm -rf -- "$1"
-"""
-"""A shell script. It reads process ids until the demo has ended, also by SIGKILL. Then it kills these processes and
-removes the folder."""
 _READY: Final = 20.0
 """Seconds that a program has to get ready."""
 _STOP: Final = 3.0
@@ -51,37 +42,20 @@ def free_port(preferred: int = 0) -> int:
 
 
 class Programs:
-    """Starts programs, and stops them in reverse order when its ``with`` block ends.
+    """Starts programs, each in a session of its own: Ctrl-C reaches only the demo, which stops the programs in order.
 
-    Each program runs in a session of its own. So Ctrl-C reaches only the demo, and the demo stops the programs in
-    order. If the demo is killed, a shell that waits for the end of a pipe kills them and removes the folder.
+    Args:
+        parts: Stops the programs, the last one first, and then removes their folder.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parts: AsyncExitStack) -> None:
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._parts = parts
 
     @cached_property
     def folder(self) -> Path:
         """The temporary folder of the programs and of their output. It is made at the first use."""
-        folder = Path(tempfile.mkdtemp(prefix="ginkgo-demo-"))
-        guard = ("/bin/sh", "-c", _GUARD, "ginkgo-demo-guard", str(folder))
-        self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True, bufsize=0)  # noqa: S603
-        return folder
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for _name, process in reversed(self._running):
-            process.terminate()
-            try:
-                process.wait(_STOP)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        if self._guard:
-            self._guard.communicate(b"end\n")
+        return Path(self._parts.enter_context(TemporaryDirectory(prefix="ginkgo-demo-")))
 
     async def start(self, name: str, port: int, *command: str | Path) -> None:
         """Start a program, whose output goes to ``NAME.log``, and wait until it listens on its port.
@@ -94,8 +68,7 @@ class Programs:
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True
             )
         self._running.append((name, process))
-        if self._guard and self._guard.stdin:
-            self._guard.stdin.write(b"%d\n" % process.pid)
+        self._parts.callback(_stop, process)
         deadline = time.monotonic() + _READY
         while True:
             self._raise_if_ended()
@@ -117,6 +90,15 @@ class Programs:
                 output = (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
                 last = next((line.strip() for line in reversed(output.split("\n")) if line.strip()), "no output")
                 raise ExporterError(f"{name} ended: {last}")
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 async def start_valkey(programs: Programs) -> str:
@@ -156,17 +138,8 @@ def path_of(name: str) -> str:
 
 async def start_alertmanager(programs: Programs, receiver: str) -> str:
     """Start an Alertmanager that notifies only the demo's receiver, and return its URL."""
-    port = free_port(9093)
-    await programs.start(
-        "alertmanager",
-        port,
-        path_of("alertmanager"),
-        f"--config.file={_written(programs, 'alertmanager', routed_to(receiver))}",
-        f"--storage.path={programs.folder / 'alertmanager'}",
-        f"--web.listen-address={HOST}:{port}",
-        "--cluster.listen-address=",
-    )
-    return f"http://{HOST}:{port}"
+    options = (f"--storage.path={programs.folder / 'alertmanager'}", "--cluster.listen-address=")
+    return await _start(programs, "alertmanager", 9093, routed_to(receiver), *options)
 
 
 async def start_prometheus(programs: Programs, metrics: str, alertmanager: str, speed: float) -> str:
@@ -178,7 +151,6 @@ async def start_prometheus(programs: Programs, metrics: str, alertmanager: str, 
         alertmanager: URL of the Alertmanager that gets the alerts.
         speed: Seconds of the demo's time in one real second.
     """
-    port = free_port(9090)
     target, _, path = metrics.removeprefix("http://").partition("/")
     interval = format_duration(_SCRAPE / speed)
     config = {
@@ -189,14 +161,16 @@ async def start_prometheus(programs: Programs, metrics: str, alertmanager: str, 
             {"job_name": "ginkgo-exporter", "metrics_path": f"/{path}", "static_configs": [{"targets": [target]}]}
         ],
     }
-    await programs.start(
-        "prometheus",
-        port,
-        path_of("prometheus"),
-        f"--config.file={_written(programs, 'prometheus', config)}",
-        f"--storage.tsdb.path={programs.folder / 'prometheus'}",
-        f"--web.listen-address={HOST}:{port}",
-    )
+    storage = f"--storage.tsdb.path={programs.folder / 'prometheus'}"
+    return await _start(programs, "prometheus", 9090, config, storage)
+
+
+async def _start(programs: Programs, name: str, preferred: int, config: Mapping[str, Any], *options: str) -> str:
+    """Start a program of the stack, if possible at its usual port, and return its URL."""
+    port, file = free_port(preferred), programs.folder / f"{name}.yml"
+    file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    listen = f"--web.listen-address={HOST}:{port}"
+    await programs.start(name, port, path_of(name), f"--config.file={file}", listen, *options)
     return f"http://{HOST}:{port}"
 
 
@@ -209,9 +183,3 @@ def routed_to(receiver: str) -> dict[str, Any]:
         send_resolved = any(each["send_resolved"] for kind in kinds for each in one.pop(kind))
         one["webhook_configs"] = [{"url": f"{receiver}/{one['name']}", "send_resolved": send_resolved}]
     return config
-
-
-def _written(programs: Programs, name: str, config: dict[str, Any]) -> Path:
-    file = programs.folder / f"{name}.yml"
-    file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    return file

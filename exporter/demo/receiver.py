@@ -27,20 +27,13 @@ _PAGE: Final = Template(
 <title>Pages</title>
 <style>
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem }
-table { border-collapse: collapse; width: 100% }
-th, td { border-bottom: 1px solid #ddd; padding: .3rem .6rem; text-align: left; vertical-align: top }
-.firing { color: #a40000; font-weight: 600 }
 </style>
 <h1>What Alertmanager sends</h1>
 <p>Each change of an alert, the newest first. A pager would ring for the receiver <b>pager</b>.</p>
-<table>
-<tr><th>arrived (UTC)<th>receiver<th>state<th>alert<th>summary<th>delay
-{% for page in pages %}<tr><td>{{ page["arrived"][11:19] }}<td>{{ page["receiver"] }}
-<td class="{{ "firing" if page["status"] == "firing" else "" }}">{{ page["status"] }}
-<td>{% if page["runbook"] %}<a href="{{ page["runbook"] }}">{{ page["alertname"] }}</a>
-{% else %}{{ page["alertname"] }}{% end %}
-<td>{{ page["summary"] }}<td>{{ page["delay"] }}
-{% end %}</table>
+<ul>
+{% for time, line, runbook in pages %}<li>{{ time }} {% if runbook %}<a href="{{ runbook }}">{{ line }}</a>
+{% else %}{{ line }}{% end %}
+{% end %}</ul>
 {% if not pages %}<p>Nothing has arrived yet.</p>{% end %}
 </html>
 """,
@@ -58,11 +51,11 @@ class Receiver:
 
     Attributes:
         port: Its port. The name of an Alertmanager receiver must follow the address, such as ``/pager``.
-        kept: The changes as the page shows them, the newest first.
+        kept: The time (UTC), the line and the runbook of each change, the newest first.
     """
 
     def __init__(self, host: str, port: int, tell: Callable[[str], None]) -> None:
-        self.kept: deque[dict[str, str]] = deque(maxlen=_KEPT)
+        self.kept: deque[tuple[str, str, str]] = deque(maxlen=_KEPT)
         self._tell = tell
         self._last: dict[tuple[str, str], str] = {}
         routes: list[Any] = [("/([a-z-]*)", _Handler, {"receiver": self})]
@@ -82,10 +75,12 @@ class Receiver:
             key, state = (name, alert["fingerprint"]), alert["status"]
             if self._last.get(key) != state:
                 self._last[key] = state
-                self.kept.appendleft(_page(name, alert, datetime.now(UTC)))
-                severity = alert["labels"].get("severity", "no severity")
-                summary = self.kept[0]["summary"]
-                self._tell(f"{name} is told: {state.upper()} {alert['labels']['alertname']} ({severity}): {summary}")
+                labels, annotations = alert["labels"], alert["annotations"]
+                what = f"{labels['alertname']} ({labels.get('severity', 'no severity')}): {annotations.get('summary')}"
+                line, runbook = f"{name} is told: {state.upper()} {what}", annotations.get("runbook_url", "")
+                link = runbook if runbook.startswith(("http://", "https://")) else ""
+                self.kept.appendleft((f"{datetime.now(UTC):%H:%M:%S}", line, link))
+                self._tell(line)
 
     async def close(self) -> None:
         """Stop listening."""
@@ -103,21 +98,6 @@ class _Handler(RequestHandler):
 
     def post(self, name: str) -> None:
         self._receiver.take(name, json.loads(self.request.body))
-
-
-def _page(receiver: str, alert: dict[str, Any], now: datetime) -> dict[str, str]:
-    annotations, firing = alert["annotations"], alert["status"] == "firing"
-    changed = datetime.fromisoformat(alert["startsAt" if firing else "endsAt"])
-    runbook = annotations.get("runbook_url", "")
-    return {
-        "arrived": now.isoformat(),
-        "receiver": receiver,
-        "status": alert["status"],
-        "alertname": alert["labels"]["alertname"],
-        "summary": annotations.get("summary", ""),
-        "runbook": runbook if runbook.startswith(("http://", "https://")) else "",
-        "delay": f"{max(0, round((now - changed).total_seconds()))} s after it {'began' if firing else 'ended'}",
-    }
 
 
 async def main() -> None:

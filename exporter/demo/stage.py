@@ -15,7 +15,7 @@ from exporter.demo import FAST, Serving
 from exporter.demo.platform import BEAT, TTL, Disk, Node, Platform
 from exporter.demo.programs import HOST, Programs, free_port, start_alertmanager, start_prometheus, start_valkey
 from exporter.demo.receiver import Receiver
-from exporter.demo.story import Clock, Terminal, live, play, watch
+from exporter.demo.story import Clock, live, play, watch
 from exporter.errors import ExporterError, SettingsError
 from exporter.settings import ListenAddress, Secret, Settings
 from exporter.source.connection import options_of
@@ -50,14 +50,13 @@ async def perform(settings: Settings, arguments: argparse.Namespace, serving: Se
 
 async def _perform(settings: Settings, arguments: argparse.Namespace, serving: Serving) -> None:
     _refuse(settings, arguments)
-    clock = Clock(FAST if arguments.fast else 1.0)
-    terminal, embedded = Terminal(clock), "url" not in settings.redis.given
+    clock, embedded = Clock(FAST if arguments.fast else 1.0), "url" not in settings.redis.given
     async with AsyncExitStack() as parts:
-        programs = parts.enter_context(Programs())
+        programs = Programs(parts)
         redis_url = await start_valkey(programs) if embedded else ""
-        alertmanager = pages = metrics = ""
+        alertmanager = pages = ""
         if arguments.stack:
-            receiver = Receiver(HOST, 0, terminal.log)
+            receiver = Receiver(HOST, 0, clock.tell)
             parts.push_async_callback(receiver.close)
             pages = f"http://{HOST}:{receiver.port}"
             alertmanager = await start_alertmanager(programs, pages)
@@ -66,54 +65,59 @@ async def _perform(settings: Settings, arguments: argparse.Namespace, serving: S
         redis = Redis(connection_pool=ConnectionPool(**options_of(settings.redis, parse_url(redis_url))))
         parts.callback(redis.close)
         clock.restart()
-        platform = Platform(redis, _nodes(arguments.nodes, settings), clock.now, terminal.log)
+        platform = Platform(redis, _nodes(arguments.nodes, settings), clock.now, clock.tell)
         platform.begin()
         parts.callback(platform.end)
         scheme, _, place = redis_url.partition("://")
         places = {"Redis": f"{scheme}://{place.rpartition('@')[2].partition('?')[0]}"}
         acts: list[Coroutine[Any, Any, None]] = [live(platform), programs.watch()]
+        url, metrics = _url(settings), ""
         if not arguments.no_exporter:
             fleet, _ = await parts.enter_async_context(serving(settings))
-            acts.append(watch(fleet, terminal, clock))
-            metrics = _url(settings) + settings.web.telemetry_path
-            places["status page"] = f"{_url(settings)}/"
+            acts.append(watch(fleet, clock))
+            metrics = url + settings.web.telemetry_path
+            places["status page"] = f"{url}/"
             places["metrics"] = f"curl -s {metrics} | grep -E '^ginkgo_(node|portfolio)'"
-            places["JSON"] = f"curl -s {_url(settings)}/api/v1/portfolios"
+            places["JSON"] = f"curl -s {url}/api/v1/portfolios"
         if arguments.stack:
             prometheus = await start_prometheus(programs, metrics, alertmanager, clock.speed)
             places |= {"Prometheus": f"{prometheus}/alerts", "Alertmanager": f"{alertmanager}/#/alerts", "pages": pages}
         if embedded or arguments.stack:
             places["logs"] = str(programs.folder)
-        terminal.say(f"ginkgo-exporter demo: {arguments.nodes} simulated nodes\n")
-        terminal.say("\n".join(f"  {name:12}  {place}" for name, place in places.items()))
         told = {_PROGRAMME: True, _FAST: arguments.fast, _OTHER_REDIS: not embedded, _STACK: arguments.stack}
-        terminal.say("".join(text for text, holds in told.items() if holds))
-        terminal.say("Ctrl-C ends all of it and leaves nothing behind.\n")
-        acts.append(play(platform, Disk(redis, programs.folder) if embedded else None, terminal, clock, metrics))
+        print(  # noqa: T201
+            f"ginkgo-exporter demo: {arguments.nodes} simulated nodes\n",
+            *(f"  {name:12}  {place}" for name, place in places.items()),
+            "".join(text for text, holds in told.items() if holds),
+            "Ctrl-C ends all of it and leaves nothing behind.\n",
+            sep="\n",
+            flush=True,
+        )
+        acts.append(play(platform, Disk(redis, programs.folder) if embedded else None, clock, metrics))
         try:
             async with asyncio.TaskGroup() as group:
                 for act in acts:
                     group.create_task(act)
-        except* ExporterError as failures:
+        except* (ExporterError, OSError) as failures:  # an OSError: the terminal or the pipe is closed
             raise failures.exceptions[0] from None
         finally:
-            terminal.say("\nending the demo")
+            print("\nending the demo", flush=True)  # noqa: T201
 
 
 def _refuse(settings: Settings, arguments: argparse.Namespace) -> None:
-    if settings.redis.mode != "standalone":
-        raise SettingsError("--redis.mode: the demo's nodes write to a standalone Redis")
-    if settings.web.config_file:
-        raise SettingsError("--web.config.file: the demo serves without TLS and passwords")
-    if arguments.stack and arguments.no_exporter:
-        raise SettingsError("--stack: there is nothing to scrape with --no-exporter")
+    wrong = {
+        "--redis.mode: the demo's nodes write to a standalone Redis": settings.redis.mode != "standalone",
+        "--web.config.file: the demo serves without TLS and passwords": settings.web.config_file,
+        "--stack: there is nothing to scrape with --no-exporter": arguments.stack and arguments.no_exporter,
+    }
+    if found := [text for text, holds in wrong.items() if holds]:
+        raise SettingsError("\n".join(found))
 
 
 def _with_demo_defaults(settings: Settings, redis_url: str, alertmanager: str, speed: float) -> Settings:
     """Return the settings with the demo's own defaults for what the user did not give."""
-    address = settings.web.listen_address
-    if "listen_address" not in settings.web.given or not address.port:
-        address = ListenAddress(address.host or HOST, free_port(address.port))
+    if "listen_address" not in settings.web.given:
+        address = ListenAddress(HOST, free_port(settings.web.listen_address.port))
         settings = settings._replace(web=settings.web.with_values(listen_address=address))
     chosen: dict[str, dict[str, Any]] = {
         "redis": {"url": (Secret(redis_url),)},

@@ -1,8 +1,6 @@
 """The demo's story: what happens to the platform at which time, and what the terminal prints of it."""
 
 import asyncio
-import os
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,7 +12,7 @@ from typing import Any, Final
 from exporter.demo.platform import BEAT, Disk, Platform
 from exporter.errors import SourceError
 from exporter.fleet import Fleet
-from exporter.journal.event import Event, EventKind, Query
+from exporter.journal.event import EventKind, Query
 from exporter.journal.sentences import headline
 
 ROUND: Final = 600.0
@@ -28,7 +26,7 @@ _STEP: Final = 0.05
 
 
 class Clock:
-    """The demo's time in seconds since its start; ``speed`` of them pass in one real second."""
+    """The demo's time in seconds since its start; ``speed`` of them pass in one real second. It heads each line."""
 
     def __init__(self, speed: float) -> None:
         self.speed = speed
@@ -46,25 +44,10 @@ class Clock:
         """Wait until a point in the demo's time."""
         await asyncio.sleep(max(0.0, seconds - self.now()) / self.speed)
 
-
-class Terminal:
-    """Prints plain lines to standard output, and stops printing when the terminal or pipe is closed."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-
-    def say(self, text: str) -> None:
-        """Print text as it is."""
-        try:
-            print(text, flush=True)  # noqa: T201
-        except OSError:
-            # The terminal or pipe is closed. Python flushes the stream again at its end and must not fail then.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-    def log(self, text: str) -> None:
+    def tell(self, text: str) -> None:
         """Print a text with the demo's time. Further lines are indented under the first."""
-        minutes, seconds = divmod(int(self._clock.now()), 60)
-        self.say(f"[{minutes:2}:{seconds:02}] " + text.replace("\n", "\n        "))
+        minutes, seconds = divmod(int(self.now()), 60)
+        print(f"[{minutes:2}:{seconds:02}] " + text.replace("\n", "\n        "), flush=True)  # noqa: T201
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +145,12 @@ STORY: Final = (
 )
 
 
-async def play(platform: Platform, disk: Disk | None, terminal: Terminal, clock: Clock, metrics: str) -> None:
+async def play(platform: Platform, disk: Disk | None, clock: Clock, metrics: str) -> None:
     """Let the story happen to the platform, round after round.
 
     Args:
         platform: The nodes.
         disk: The disk of the embedded Valkey; without it its scenes are left out.
-        terminal: Prints the texts.
         clock: The demo's time.
         metrics: Address of the exporter's metrics; empty if there is no exporter.
     """
@@ -180,7 +162,7 @@ async def play(platform: Platform, disk: Disk | None, terminal: Terminal, clock:
                 continue
             await clock.until(turn * ROUND + scene.at)
             look = f"\ncurl -s {metrics} | grep -E '{scene.look}'" if metrics else ""
-            terminal.log((scene.text + look).format(node=getattr(target, "node_id", "")))
+            clock.tell((scene.text + look).format(node=getattr(target, "node_id", "")))
             platform.todo.append(partial(scene.act, platform, target))
 
 
@@ -191,7 +173,7 @@ async def live(platform: Platform) -> None:
         await asyncio.sleep(_STEP)
 
 
-async def watch(fleet: Fleet, terminal: Terminal, clock: Clock) -> None:
+async def watch(fleet: Fleet, clock: Clock) -> None:
     """Look at the fleet again and again, and print what the exporter's journal says of it."""
     last = 0
     while True:
@@ -199,11 +181,7 @@ async def watch(fleet: Fleet, terminal: Terminal, clock: Clock) -> None:
             await asyncio.wrap_future(fleet.request())
         events = fleet.journal.page(Query(kinds=_SEEN), _MOST).events
         for event in reversed([event for event in events if event.id > last]):
-            terminal.log(f"the exporter sees: {_sentence(event)}")
+            reason = event.evidence.get("reason")
+            clock.tell(f"the exporter sees: {headline(event)}{f' The reason: {reason}.' if reason else ''}")
             last = event.id
         await clock.until(clock.now() + _LOOK)
-
-
-def _sentence(event: Event) -> str:
-    reason = event.evidence.get("reason")
-    return f"{headline(event)}{f' The reason: {reason}.' if reason else ''}"

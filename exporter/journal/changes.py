@@ -1,13 +1,10 @@
-"""What the judge and the reads of the fleet show → entries of the journal, and log lines."""
+"""What the judge and the reads of the fleet show → entries of the journal."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import structlog
-
 from exporter.journal.event import NOWHERE, EventKind
 from exporter.liveness import Change, Kind, State
-from exporter.liveness.table import WORK_MOVED
 from exporter.portfolios.account import Account, EarlierFault
 from exporter.portfolios.ledger import Ledger, Portfolio
 from exporter.source.names import shown_id
@@ -21,19 +18,8 @@ STALLED_AFTER: Final = 120.0
 MOST_TEXT: Final = 200
 """Characters of a heartbeat that are kept as evidence."""
 _MOST_NODES: Final = 10
-_DEAD: Final = (State.OFFLINE, State.FORGOTTEN)
-_GOOD: Final = ("answers", "takes writes again")
-_SAID: Final = {
-    "answers": "Redis answers",
-    "takes writes again": "Redis takes writes again",
-    "cannot be read": "Redis cannot be read",
-}
-
 Unix = Callable[[float], float]
 """Returns the Unix time of a monotonic time."""
-
-log = structlog.get_logger(__name__)
-
 
 Group = tuple[EventKind, str | None, str, dict[str, dict[str, Any]], dict[str, Any], float]
 """Like changes: the arguments of ``Journal.add``."""
@@ -71,8 +57,6 @@ def _of_node(change: Change, unix: Unix, answered: float) -> dict[str, Any]:
     """Return the evidence that like changes of nodes share."""
     seen, loss = change.evidence, change.loss
     evidence: dict[str, Any] = {"because": change.why, "hash": seen.hashed}
-    if change.after in (State.OFFLINE, State.UNDECIDED):
-        evidence["mass_loss"] = loss is not None
     if loss:
         evidence |= {"loss": shown_id(loss.name), "loss_first": _time(loss.first, unix)}
     if gap := seen.gap:
@@ -134,27 +118,12 @@ def read(
 
 
 def _of_portfolio(portfolio: Portfolio | None, since: float | None) -> dict[str, Any]:
-    evidence: dict[str, Any] = {"since": None if since is None else round(since, 3)}
     if portfolio is None:
-        return evidence | dict.fromkeys(("reason", "node", "loaded_on", "listed_by"))
-    return evidence | {
+        return {}
+    return {
+        "since": None if since is None else round(since, 3),
         "reason": portfolio.reason and portfolio.reason.value,
         "node": None if portfolio.planned is None else shown_id(portfolio.planned),
         "loaded_on": [shown_id(name) for name in portfolio.loaded[:_MOST_NODES]],
         "listed_by": [shown_id(name) for name in portfolio.listed[:_MOST_NODES]],
     }
-
-
-def log_changes(changes: Sequence[Change]) -> None:
-    """Log what happened to Redis, the nodes that went offline or came back, and those whose work has moved."""
-    for change in changes:
-        if change.kind is Kind.REDIS:
-            said = _SAID.get(change.after, "Redis was at fault: nodes without heartbeat get time to beat")
-            (log.info if change.after in _GOOD else log.error)(said, fault=change.after, error=change.why)
-        elif change.kind is Kind.NODE and change.after == State.OFFLINE:
-            log.warning("a node is offline", node_id=shown_id(change.name), because=change.why)
-        elif change.kind is Kind.NODE and change.after == State.ONLINE and change.before in _DEAD:
-            log.warning("a node is back", node_id=shown_id(change.name))
-    moved = [shown_id(change.name) for change in changes if change.kind is Kind.NODE and change.why == WORK_MOVED]
-    if moved:
-        log.info("nodes are forgotten: their work has moved", nodes=len(moved), node_ids=moved[:_MOST_NODES])

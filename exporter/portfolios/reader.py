@@ -114,7 +114,6 @@ class PortfolioReader:
             ledger=ledger,
             since=history.since,
             listed=history.listed,
-            unlisted=len(history.since) - len(history.listed),
             dropped=history.dropped,
             plan_changes=history.plan_changes,
             plan_changed_at=history.plan_changed_at,

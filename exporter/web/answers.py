@@ -85,6 +85,7 @@ class Answers:
     ) -> None:
         self._request, self._spent, self._least, self._clock = request, spent, limit, clock
         self._readers: set[_Reader] = set()
+        self._waiters: set[_Reader] = set()  # those that wait for a body beside whole scrapes
         # A body has many megabytes, so it is not kept longer than the snapshot that it was made of.
         self._made: WeakKeyDictionary[Snapshot, dict[Hashable, asyncio.Task[Body]]] = WeakKeyDictionary()
         self._one_at_a_time = asyncio.Lock()
@@ -96,14 +97,18 @@ class Answers:
         """Bytes of all bodies that are being sent. A body counts once, however many clients read it."""
         return sum(sum(map(len, body)) for body in {id(reader.body): reader.body for reader in self._readers}.values())
 
-    async def body(self, wanted: Wanted, read_within: float, within: float) -> Body | None:
+    async def body(self, wanted: Wanted, stream: IOStream, read_within: float, within: float) -> Body | None:
         """Return a body; None if there is no room for it, or no time.
 
         Args:
             wanted: The body.
+            stream: The connection of the client that asks for it.
             read_within: Seconds to wait for a read of Redis. With 0 nothing is read.
             within: Seconds to wait in all.
         """
+        waiter = _Reader(stream, (), self._clock())
+        if not wanted.whole:
+            self._waiters.add(waiter)
         try:
             async with asyncio.timeout(within):
                 if wanted.whole:
@@ -119,6 +124,8 @@ class Answers:
         except TimeoutError:
             self._spent("an answer was not made in time")
             return None
+        finally:
+            self._waiters.discard(waiter)
 
     async def send(self, handler: RequestHandler, stream: IOStream, body: Body) -> None:
         """Send a body after the headers. A client that does not read it in time is disconnected."""
@@ -142,9 +149,13 @@ class Answers:
             self._readers.discard(reader)
 
     def slow_stream(self) -> IOStream | None:
-        """Return the connection of the client that reads slowest; None if each client reads ``SLOW`` or more."""
+        """Return the connection of the client that reads slowest; None if each client reads ``SLOW`` or more.
+
+        A client that waits for a body beside whole scrapes reads nothing, too.
+        """
         now = self._clock()
-        slowest = min(self._readers, key=lambda reader: reader.rate(now), default=None)
+        open_now = (each for each in self._readers | self._waiters if not each.stream.closed())
+        slowest = min(open_now, key=lambda reader: reader.rate(now), default=None)
         return slowest.stream if slowest and slowest.rate(now) < SLOW else None
 
     async def _snapshot(self, limit: float) -> Snapshot | None:

@@ -157,7 +157,8 @@ class Handler(RequestHandler):
             read_within: Seconds to wait for a read of Redis; 0 to read nothing.
             within: Seconds to wait in all; None for a body that is read by people.
         """
-        body = await self.answers.body(wanted, read_within, read_within + _MAKING if within is None else within)
+        stream = _stream_of(self.request)
+        body = await self.answers.body(wanted, stream, read_within, read_within + _MAKING if within is None else within)
         if body is None:
             self.busy()
             return
@@ -167,7 +168,7 @@ class Handler(RequestHandler):
         length = sum(map(len, body))
         self.set_header("Content-Length", str(length))
         if length > _AT_ONCE:
-            await self.answers.send(self, _stream_of(self.request), body)
+            await self.answers.send(self, stream, body)
         else:
             await self.finish(None if self.request.method == "HEAD" else b"".join(body))
 

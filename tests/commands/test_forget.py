@@ -83,6 +83,7 @@ def test_last_trace_of_a_portfolio_is_kept_in_every_mode_and_named(
     assert hashes(client) == {b"living", b"alone", b"two"}
     make()
     with running_exporter(tmp_path, "--redis.url", shared_redis.url, "--nodes.forget-rehomed-after", "off") as exporter:
+        exporter.scrape()
         longer = ("--offline-longer-than", "1ms", "--exporter.url", exporter.url, "--yes")
         code, lines = forgets(*longer)
         assert (code, f"alone: {why('lost')}" in lines) == (0, True)

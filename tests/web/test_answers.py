@@ -19,12 +19,15 @@ class Stream:
     """A connection that takes as many blocks as it may."""
 
     def __init__(self) -> None:
-        self.closed = False
+        self.is_closed = False
         self.may_take = asyncio.Semaphore(0)
 
     def close(self) -> None:
-        self.closed = True
+        self.is_closed = True
         self.take(1)
+
+    def closed(self) -> bool:
+        return self.is_closed
 
     def take(self, blocks: int) -> None:
         for _ in range(blocks):
@@ -63,6 +66,9 @@ class World:
     def found(self) -> None:
         self.reads[-1].set_result(snapshot_of({b"a": ALIVE}))
 
+    def body(self, wanted: Wanted, read_within: float, within: float) -> Any:
+        return self.answers.body(wanted, Stream(), read_within, within)  # type: ignore[arg-type]
+
     def send(self, body: Any) -> tuple[Stream, Handler, "asyncio.Task[None]"]:
         stream = Stream()
         handler = Handler(stream)
@@ -96,13 +102,13 @@ async def settled() -> None:
 async def test_requests_at_the_same_time_share_one_read_and_one_body() -> None:
     for options in ({"whole": True}, {"whole": True, "gzip": True}, {}):
         world, calls = World(), list[object]()
-        asked = [asyncio.create_task(world.answers.body(made("k", 10, calls, **options), 5, 5)) for _ in range(200)]
+        asked = [asyncio.create_task(world.body(made("k", 10, calls, **options), 5, 5)) for _ in range(200)]
         await settled()
         world.found()
         bodies = await asyncio.gather(*asked)
         assert (len(world.reads), len(calls)) == (1, 1)
         assert len({id(body) for body in bodies}) == 1
-        again = asyncio.create_task(world.answers.body(made("k", 10, calls, **options), 5, 5))
+        again = asyncio.create_task(world.body(made("k", 10, calls, **options), 5, 5))
         await settled()
         world.found()
         assert await again is not bodies[0], "a later request sees a later read"
@@ -112,13 +118,13 @@ async def test_requests_at_the_same_time_share_one_read_and_one_body() -> None:
 @running
 async def test_waiter_leaves_at_its_own_time_and_a_failed_read_is_no_snapshot() -> None:
     world, calls = World(), list[object]()
-    patient = asyncio.create_task(world.answers.body(made("k", 10, calls, whole=True), 5, 5))
-    assert await world.answers.body(made("k", 10, calls, whole=True), 0.01, 5) == [b"x" * 10]
+    patient = asyncio.create_task(world.body(made("k", 10, calls, whole=True), 5, 5))
+    assert await world.body(made("k", 10, calls, whole=True), 0.01, 5) == [b"x" * 10]
     assert calls == [None]
     world.reads[0].set_exception(SourceError("away"))
     await patient
     assert calls == [None, None]
-    assert await world.answers.body(made("k", 10, calls), 0.0, 5) == [b"x" * 10], "it waits for no read"
+    assert await world.body(made("k", 10, calls), 0.0, 5) == [b"x" * 10], "it waits for no read"
     assert len(world.reads) == 1
 
 
@@ -126,12 +132,12 @@ async def test_waiter_leaves_at_its_own_time_and_a_failed_read_is_no_snapshot() 
 async def test_too_many_different_bodies_are_refused_and_whole_scrapes_are_not() -> None:
     world, gate = World(), Event()
     slow = [Wanted(number, lambda _: [b"%d" % gate.wait(10)]) for number in range(MOST_WAITING + 1)]
-    asked = [asyncio.create_task(world.answers.body(wanted, 5, 20)) for wanted in slow]
+    asked = [asyncio.create_task(world.body(wanted, 5, 20)) for wanted in slow]
     await settled()
     world.found()
     assert await asked[-1] is None
     assert len(world.spent) == 1
-    whole = asyncio.create_task(world.answers.body(made("all", whole=True), 5, 5))
+    whole = asyncio.create_task(world.body(made("all", whole=True), 5, 5))
     await settled()
     world.found()
     assert await whole
@@ -151,8 +157,10 @@ async def test_slowest_reader_makes_room_before_a_body_is_made() -> None:
     new = world.send([b"n" * _BLOCK])
     await settled()
     assert world.answers.sending == 9 * _BLOCK
-    assert await world.answers.body(made("k", whole=True), 0, 5)
-    assert (slow[0].closed, fast[0].closed, new[0].closed) == (True, False, False), "a new client has its grace"
+    assert await world.body(made("k", whole=True), 0, 5)
+    assert (slow[0].is_closed, fast[0].is_closed, new[0].is_closed) == (True, False, False), (
+        "a new client has its grace"
+    )
     assert world.answers.sending == 5 * _BLOCK
     assert len(world.spent) == 1
     for stream, _, task in (slow, fast, new):
@@ -164,7 +172,7 @@ async def test_slowest_reader_makes_room_before_a_body_is_made() -> None:
 @running
 async def test_body_that_several_clients_read_counts_once_and_is_not_copied() -> None:
     world = World()
-    body = await world.answers.body(made("k", 3 * _BLOCK + 5, whole=True), 0, 5)
+    body = await world.body(made("k", 3 * _BLOCK + 5, whole=True), 0, 5)
     assert body
     clients = [world.send(body) for _ in range(3)]
     await settled()
