@@ -39,7 +39,7 @@ def judged(changes: Sequence[Change], unix: Unix, answered: float, alive: Collec
         kind, before, seen = EventKind(change.kind.value), change.before and str(change.before), change.evidence
         name = REDIS if change.kind is Kind.REDIS else shown_id(change.name)
         arrived = change.kind is Kind.NODE and before is None and change.after == State.ONLINE
-        if before == change.after or (arrived and name in alive):
+        if arrived and name in alive:
             continue
         if (change.kind, change.name) in subjects:
             yield from groups.values()

@@ -16,6 +16,7 @@ from exporter.journal.event import DROPS, EACH, LOST, TAKES, Event, EventKind, P
 from exporter.journal.file import MOST_EVENTS, JournalFile, Record, read_back
 from exporter.journal.sentences import headline
 from exporter.liveness import Change, State, View
+from exporter.liveness.table import WORK_MOVED
 from exporter.portfolios.account import Account, EarlierFault
 from exporter.portfolios.ledger import Ledger
 from exporter.source.names import shown_id
@@ -177,7 +178,8 @@ class Journal:
             self._record.apply(event)
             self._append(event.line())
         back = before is not None and after == State.ONLINE
-        if kind is EventKind.REDIS or after == State.OFFLINE or back:
+        moved = (common or {}).get("because") == WORK_MOVED
+        if kind is EventKind.REDIS or after == State.OFFLINE or back or moved:
             log.warning(headline(event).removesuffix("."), **(common or {}))
         self._count.labels(kind.value).inc()
         self._wake.set()

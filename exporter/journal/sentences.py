@@ -60,11 +60,6 @@ def at(unix: object) -> str:
         return "an unknown time"
 
 
-def offline_since(unix: object, *, exact: bool) -> str:
-    """Return since when a node is offline; without ``exact`` it may be offline for longer."""
-    return f"It is offline since {at(unix)}{'' if exact else ' at the latest'}."
-
-
 def headline(event: Event, subject: str | None = None) -> str:
     """Return what has changed, as one sentence without its time and its cause.
 

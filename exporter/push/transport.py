@@ -137,14 +137,12 @@ class Reply(NamedTuple):
 
     Attributes:
         problem: What was wrong, in one line; empty if the post was accepted.
-        sent: Monotonic time at which the post began.
         received: Monotonic time at which the post ended.
         timed_out: Whether no answer came in time. Alertmanager may still read the post, minutes later.
         date: The ``Date`` of the answer, empty if it is missing; None if there was no answer.
     """
 
     problem: str
-    sent: float
     received: float
     timed_out: bool = False
     date: str | None = None
@@ -178,19 +176,19 @@ class Transport:
         try:
             status, date, text = self._ask("POST", ALERTS, json.dumps(alerts, ensure_ascii=False).encode())
         except TimeoutError:
-            reply = Reply(f"no answer within {self._timeout:g} s", sent, self._clock(), timed_out=True)
+            reply = Reply(f"no answer within {self._timeout:g} s", self._clock(), timed_out=True)
             self._timeout = min(2 * self._timeout, self._longest)
             return reply
         except (OSError, HTTPException, ValueError) as error:
             reason = _line(str(error)) or type(error).__name__
             if isinstance(error, ConnectionError | socket.gaierror):
                 reason = f"cannot connect: {error.strerror or error} (is it running there? see --alertmanager.url)"
-            return Reply(reason, sent, self._clock())
+            return Reply(reason, self._clock())
         received = self._clock()
         self._timeout = min(max(2 * (received - sent), self._shortest), self._longest)
         shown = text[:_MOST_SHOWN].decode("utf-8", "replace")
         problem = "" if status == 200 else _line(f"HTTP {status} {shown}")  # noqa: PLR2004
-        return Reply(problem, sent, received, date=date or "")
+        return Reply(problem, received, date=date or "")
 
     def get(self, path: str) -> bytes | None:
         """Return what Alertmanager answers to a GET of a path; None if it does not answer with 200."""

@@ -15,8 +15,11 @@ from structlog.testing import capture_logs
 from exporter.journal.event import Event, EventKind, Query
 from exporter.journal.file import JournalFile, read_back
 from exporter.journal.journal import MOST_BYTES, Journal
+from exporter.liveness import Judge, Leftovers, Rules
+from exporter.liveness.table import FIRST_LEDGER, WORK_MOVED
 from exporter.telemetry import Telemetry
 from journal_events import T0, told
+from lab.readings import CRASHED, reading_of
 from lab.servers import wait_for
 
 Start = Callable[..., Journal]
@@ -124,6 +127,36 @@ def test_restart_knows_all_nodes_however_long_the_journal_is(start: Start, path:
     assert known[b"old"].exact
     second.note_start()
     assert second.page(Query(), 1).events[0].evidence["previous_run"] == "ended without a word"
+
+
+def test_restart_knows_one_loss_though_the_clocks_drifted_and_no_node_that_the_first_ledger_decides_on(
+    start: Start,
+) -> None:
+    first = start()
+    die(first, "a", loss="a")
+    own = {"offline_since": T0 + 9, "loss": "a", "loss_first": T0 - 0.999}
+    first.add(EventKind.NODE, "online", "offline", {"b": own})
+    first.note(EventKind.NODE, "old", None, "undecided")
+    first.note(EventKind.NODE, "old", "undecided", "forgotten", because=FIRST_LEDGER)
+    first.close()
+    known = {change.name: change.loss for change in start().earlier_changes()}
+    assert known.keys() == {b"a", b"b"}
+    assert known[b"a"] == known[b"b"]
+
+
+def test_nodes_whose_work_has_moved_are_one_event_and_one_line() -> None:
+    journal = Journal(None, Telemetry())
+    judge = Judge(Rules(30.0, 10.0, forget_rehomed_after=3600.0))
+    old = {b"a": CRASHED, b"b": CRASHED}
+    for now in (1000.0, 1001.0):
+        judge.look(reading_of(old, now))
+    judge.let_go(Leftovers(rehomed=frozenset(old)), 1001.0)
+    changes, view = judge.take()
+    with capture_logs() as logs:
+        journal.see(changes, view)
+    (event,) = journal.page(Query(), 1).events
+    assert (event.subjects, event.after, event.evidence["because"]) == (("a", "b"), "forgotten", WORK_MOVED)
+    assert [(line["event"], line["because"]) for line in logs] == [("2 nodes (a, b) are forgotten", WORK_MOVED)]
 
 
 def test_restart_with_a_clock_that_was_ahead_knows_nothing_of_the_future(start: Start) -> None:

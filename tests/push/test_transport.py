@@ -39,10 +39,10 @@ def test_a_post_is_accepted_and_the_date_of_its_answer_is_told() -> None:
         fake.headers = {"Date": "Wed, 25 Nov 2026 12:00:00 GMT"}
         before = time.monotonic()
         reply = Transport(f"{fake.url}/prefix", HttpConfig()).post([{"labels": {"node_id": "nöde"}}])
-        assert before <= reply.sent <= reply.received <= time.monotonic()
+        assert before <= reply.received <= time.monotonic()
         assert fake.posts == [[{"labels": {"node_id": "nöde"}}]]
         assert fake.heads[0].startswith("POST /prefix/api/v2/alerts HTTP/1.1\r\n")
-        assert reply[3:] == (False, "Wed, 25 Nov 2026 12:00:00 GMT")
+        assert reply[2:] == (False, "Wed, 25 Nov 2026 12:00:00 GMT")
         assert reply.problem == ""
         assert Transport(fake.url, HttpConfig()).get("/api/v2/status") == b""
 
