@@ -21,7 +21,6 @@ def account_of(
         ledger,
         history.since,
         history.listed,
-        0,
         history.dropped,
         history.plan_changes,
         history.plan_changed_at,

@@ -80,9 +80,8 @@ def _account() -> Account:
         ledger = history.note(ledger_of({b"p": b"n"}, ()), 0.0)
     return Account(
         ledger,
-        {},
+        history.since,
         history.listed,
-        0,
         0,
         0,
         0.0,

@@ -197,7 +197,7 @@ def _check_alertmanager(url: str, config: HttpConfig, settings: Settings, *, pag
     subject, own = f"alertmanager {url}", settings.alertmanager
     transport, clocks = Transport(url, config), Clocks(url)
     reply = transport.post([])
-    clocks.observe(reply.date, reply.sent, reply.received)
+    clocks.observe(reply.date, reply.received)
     if reply.problem:
         say(f"{subject}: {reply.problem}")
         return False

@@ -106,7 +106,7 @@ def _portfolio_families(account: Account) -> Iterator[Family]:
     )
     # Two ids may show alike: the first one has a series.
     listed = {
-        (shown_id(each.portfolio.id), shown_id(each.portfolio.node), each.portfolio.state.value): each.since
+        (shown_id(each.id), shown_id(each.node), each.state.value): account.since[each.id]
         for each in reversed(account.listed)
     }
     since = GaugeMetricFamily(

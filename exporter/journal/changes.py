@@ -1,9 +1,7 @@
-"""What the judge and the reads of the fleet show → entries of the journal, and log lines."""
+"""What the judge and the reads of the fleet show → entries of the journal."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
-
-import structlog
 
 from exporter.journal.event import NOWHERE, EventKind
 from exporter.liveness import Change, Kind, State
@@ -20,19 +18,8 @@ STALLED_AFTER: Final = 120.0
 MOST_TEXT: Final = 200
 """Characters of a heartbeat that are kept as evidence."""
 _MOST_NODES: Final = 10
-_DEAD: Final = (State.OFFLINE, State.FORGOTTEN)
-_GOOD: Final = ("answers", "takes writes again")
-_SAID: Final = {
-    "answers": "Redis answers",
-    "takes writes again": "Redis takes writes again",
-    "cannot be read": "Redis cannot be read",
-}
-
 Unix = Callable[[float], float]
 """Returns the Unix time of a monotonic time."""
-
-log = structlog.get_logger(__name__)
-
 
 Group = tuple[EventKind, str | None, str, dict[str, dict[str, Any]], dict[str, Any], float]
 """Like changes: the arguments of ``Journal.add``."""
@@ -52,7 +39,7 @@ def judged(changes: Sequence[Change], unix: Unix, answered: float, alive: Collec
         kind, before, seen = EventKind(change.kind.value), change.before and str(change.before), change.evidence
         name = REDIS if change.kind is Kind.REDIS else shown_id(change.name)
         arrived = change.kind is Kind.NODE and before is None and change.after == State.ONLINE
-        if before == change.after or (arrived and name in alive):
+        if arrived and name in alive:
             continue
         if (change.kind, change.name) in subjects:
             yield from groups.values()
@@ -70,8 +57,6 @@ def _of_node(change: Change, unix: Unix, answered: float) -> dict[str, Any]:
     """Return the evidence that like changes of nodes share."""
     seen, loss = change.evidence, change.loss
     evidence: dict[str, Any] = {"because": change.why, "hash": seen.hashed}
-    if change.after in (State.OFFLINE, State.UNDECIDED):
-        evidence["mass_loss"] = loss is not None
     if loss:
         evidence |= {"loss": shown_id(loss.name), "loss_first": _time(loss.first, unix)}
     if gap := seen.gap:
@@ -133,24 +118,12 @@ def read(
 
 
 def _of_portfolio(portfolio: Portfolio | None, since: float | None) -> dict[str, Any]:
-    evidence: dict[str, Any] = {"since": None if since is None else round(since, 3)}
     if portfolio is None:
-        return evidence | dict.fromkeys(("reason", "node", "loaded_on", "listed_by"))
-    return evidence | {
+        return {}
+    return {
+        "since": None if since is None else round(since, 3),
         "reason": portfolio.reason and portfolio.reason.value,
         "node": None if portfolio.planned is None else shown_id(portfolio.planned),
         "loaded_on": [shown_id(name) for name in portfolio.loaded[:_MOST_NODES]],
         "listed_by": [shown_id(name) for name in portfolio.listed[:_MOST_NODES]],
     }
-
-
-def log_changes(changes: Iterable[Change]) -> None:
-    """Log what happened to Redis, and the nodes that went offline or came back."""
-    for change in changes:
-        if change.kind is Kind.REDIS:
-            said = _SAID.get(change.after, "Redis was at fault: nodes without heartbeat get time to beat")
-            (log.info if change.after in _GOOD else log.error)(said, fault=change.after, error=change.why)
-        elif change.kind is Kind.NODE and change.after == State.OFFLINE:
-            log.warning("a node is offline", node_id=shown_id(change.name), because=change.why)
-        elif change.kind is Kind.NODE and change.after == State.ONLINE and change.before in _DEAD:
-            log.warning("a node is back", node_id=shown_id(change.name))

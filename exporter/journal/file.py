@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from exporter.escaping import printable_json
 from exporter.journal.event import DROPS, LOST, NOWHERE, TAKES, Event, EventKind, event_of
 from exporter.liveness import Change, Evidence, Loss, State
+from exporter.liveness.table import FIRST_LEDGER
 from exporter.portfolios.account import EarlierFault
 from exporter.portfolios.ledger import PortfolioState
 from exporter.settings import Journal
@@ -68,8 +69,8 @@ class Record:
         known = self.last[event.kind]
         for position, subject in enumerate(event.subjects):
             known.pop(subject, None)
-            if event.after not in _ENDS:
-                evidence = event.evidence_at(position)
+            evidence = event.evidence_at(position)
+            if event.after not in _ENDS and evidence.get("because") != FIRST_LEDGER:  # that of the next run decides
                 kept = {key: evidence[key] for key in _KEPT if evidence.get(key) is not None}
                 known[subject] = event.time, event.after, kept
 
@@ -90,9 +91,14 @@ class Record:
         def monotonic(at: float) -> float:
             return now - max(0.0, unix - at)
 
+        nodes = self.last[EventKind.NODE]
+        firsts: dict[str, float] = {}  # the events on two members of a loss may differ: the clocks drift
+        for _, _, evidence in nodes.values():
+            if loss := evidence.get("loss"):
+                firsts[loss] = min(evidence["loss_first"], firsts.get(loss, evidence["loss_first"]))
         changes = []
-        for subject, (at, state, evidence) in self.last[EventKind.NODE].items():
-            name, since = subject.encode(), evidence.get("offline_since", at)
+        for subject, (at, state, evidence) in nodes.items():
+            name, since, loss = subject.encode(), evidence.get("offline_since", at), evidence.get("loss")
             if state not in _DEAD:
                 changes.append(Change(name, None, State.ONLINE, float("-inf"), "an earlier run knew it"))
                 continue
@@ -104,7 +110,7 @@ class Record:
                 why="it was offline in an earlier run of this exporter",
                 died=monotonic(since),
                 exact=evidence.get("offline_since_exact") is True,
-                loss=Loss(evidence["loss"].encode(), monotonic(evidence["loss_first"])) if "loss" in evidence else None,
+                loss=Loss(loss.encode(), monotonic(firsts[loss])) if loss else None,
                 evidence=Evidence(
                     end=monotonic(evidence["deadline"]) if "deadline" in evidence else None,
                     text=evidence["heartbeat"].encode() if "heartbeat" in evidence else None,

@@ -11,10 +11,12 @@ from typing import Any, Final
 import structlog
 from prometheus_client import Counter
 
-from exporter.journal.changes import STALLED_AFTER, judged, log_changes, read
+from exporter.journal.changes import STALLED_AFTER, judged, read
 from exporter.journal.event import DROPS, EACH, LOST, TAKES, Event, EventKind, Page, Query, page_of
 from exporter.journal.file import MOST_EVENTS, JournalFile, Record, read_back
-from exporter.liveness import Change, View
+from exporter.journal.sentences import headline
+from exporter.liveness import Change, State, View
+from exporter.liveness.table import WORK_MOVED
 from exporter.portfolios.account import Account, EarlierFault
 from exporter.portfolios.ledger import Ledger
 from exporter.source.names import shown_id
@@ -26,7 +28,7 @@ TRY_AGAIN: Final = 5.0
 """Seconds between two tries to write a journal that could not be written."""
 EXPORTER: Final = "exporter"
 """The subject of events about the exporter itself."""
-_PREVIOUS: Final = {None: None, "stopped": "ended as it was told to", "started": "ended without a word"}
+_PREVIOUS: Final = {"stopped": "ended as it was told to", "started": "ended without a word"}
 
 log = structlog.get_logger(__name__)
 
@@ -89,8 +91,8 @@ class Journal:
 
     def note_start(self, **evidence: object) -> None:
         """Take the start of the exporter as a change. Its evidence says how the previous run ended."""
-        _, past, _ = self._record.last[EventKind.EXPORTER].get(EXPORTER, (0.0, None, {}))
-        self.note(EventKind.EXPORTER, EXPORTER, past, "started", previous_run=_PREVIOUS.get(past), **evidence)
+        _, past, _ = self._record.last[EventKind.EXPORTER].get(EXPORTER, (0.0, "", {}))
+        self.note(EventKind.EXPORTER, EXPORTER, past or None, "started", previous_run=_PREVIOUS.get(past), **evidence)
 
     def close(self, timeout: float = 1.0) -> None:
         """Write the changes that were told, and end the thread; ``timeout`` in seconds."""
@@ -115,10 +117,9 @@ class Journal:
         return self._record.faults()
 
     def see(self, changes: Sequence[Change], view: View) -> None:
-        """Take the judge's changes, and log the important ones. The watch calls this after each round."""
+        """Take the judge's changes. The watch calls this after each round."""
         for group in judged(changes, self.unix, view.answered, self._record.last[EventKind.NODE]):
             self.add(*group)
-        log_changes(changes)
 
     def see_read(self, account: Account | None, drops: Mapping[bytes, float]) -> None:
         """Take what a read of all nodes shows. The reading thread calls this after each read.
@@ -176,6 +177,10 @@ class Journal:
             event = Event(self._last_id, unix, kind, tuple(rows), before, after, evidence)
             self._record.apply(event)
             self._append(event.line())
+        back = before is not None and after == State.ONLINE
+        moved = (common or {}).get("because") == WORK_MOVED
+        if kind is EventKind.REDIS or after == State.OFFLINE or back or moved:
+            log.warning(headline(event).removesuffix("."), **(common or {}))
         self._count.labels(kind.value).inc()
         self._wake.set()
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from exporter.journal.sentences import REASONS, at, shown, undecided
+from exporter.journal.sentences import REASONS, at, first, shown, undecided
 from exporter.liveness import State
 from exporter.portfolios.ledger import PortfolioState
 from exporter.snapshot.rows import COLUMNS, Row, count, fault_order
@@ -38,7 +38,11 @@ def of_node(row: Row, portfolios: Iterable[Row] | None) -> Iterator[str]:
         for each in portfolios
         if row["node_id"] in (each["planned_node"], *each["loaded_nodes"], *each["listed_nodes"])
     ]
-    yield f"Its portfolios: {_first([each['portfolio_id'] for each in mine])}." if mine else "It has no portfolios."
+    yield (
+        f"Its portfolios: {first([each['portfolio_id'] for each in mine], MOST_PORTFOLIOS)}."
+        if mine
+        else "It has no portfolios."
+    )
     yield from of_portfolios(mine)
 
 
@@ -64,14 +68,9 @@ def of_portfolio(row: Row) -> str:
     because = f": {REASONS.get(row['reason'], shown(row['reason']))}" if row["reason"] else ""
     positions = "" if row["positions"] is None else f" Its open positions: {count(row['positions'])}."
     planned = f" The plan gives it to {shown(row['planned_node'])}." if row["planned_node"] is not None else ""
-    loaded = f" It is loaded on {_first(row['loaded_nodes'])}." if row["loaded_nodes"] else ""
+    loaded = f" It is loaded on {first(row['loaded_nodes'], MOST_PORTFOLIOS)}." if row["loaded_nodes"] else ""
     return f"Portfolio {shown(row['portfolio_id'])} is {row['state']}{since}{because}.{positions}{planned}{loaded}"
 
 
 def _many(portfolios: int) -> str:
     return "1 portfolio" if portfolios == 1 else f"{portfolios} portfolios"
-
-
-def _first(names: Sequence[str]) -> str:
-    left = len(names) - MOST_PORTFOLIOS
-    return ", ".join(map(shown, names[:MOST_PORTFOLIOS])) + (f" and {left} more" if left > 0 else "")

@@ -60,11 +60,6 @@ def at(unix: object) -> str:
         return "an unknown time"
 
 
-def offline_since(unix: object, *, exact: bool) -> str:
-    """Return since when a node is offline; without ``exact`` it may be offline for longer."""
-    return f"It is offline since {at(unix)}{'' if exact else ' at the latest'}."
-
-
 def headline(event: Event, subject: str | None = None) -> str:
     """Return what has changed, as one sentence without its time and its cause.
 
@@ -101,18 +96,19 @@ def _names(event: Event, subject: str | None) -> str:
     if subject is not None or not others:
         alone = shown(event.subjects[0] if subject is None else subject)
         return f"{one} {alone}" + (f", with {others} {many if others > 1 else one.lower()} more," if others else "")
-    return f"{len(event.subjects)} {many} ({_first(event.subjects)})"
+    return f"{len(event.subjects)} {many} ({first(event.subjects)})"
 
 
-def _first(names: Sequence[object]) -> str:
-    more = f" and {len(names) - FIRST} more" if len(names) > FIRST else ""
-    return ", ".join(map(shown, names[:FIRST])) + more
+def first(names: Sequence[object], most: int = FIRST) -> str:
+    """Return the first names of some, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(shown, names[:most])) + more
 
 
 def _alert(event: Event) -> str:
     name = str(event.evidence.get("alertname", event.subjects[0]))
     nodes = [subject for subject in event.subjects if subject != name]
-    return f"he alert {shown(name)}" + (f" for {_first(nodes)}" if nodes else "")
+    return f"he alert {shown(name)}" + (f" for {first(nodes)}" if nodes else "")
 
 
 _HEADLINES: Final[Mapping[tuple[str, str | None, str], str]] = {
@@ -276,7 +272,7 @@ def undecided(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _undecided(cause: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    names, alone = _first([row["node_id"] for row in rows]), len(rows) == 1
+    names, alone = first([row["node_id"] for row in rows]), len(rows) == 1
     subject = f"Node {names} is" if alone else f"{len(rows)} nodes ({names}) are"
     ends = [row["undecided_until"] for row in rows if row.get("undecided_until") is not None]
     until = f" {'It' if alone else 'They'} cannot be called dead before {at(min(ends))}." if ends else ""

@@ -49,6 +49,7 @@ class Chance:
         changed: See the attribute.
 
     Attributes:
+        address: See the argument.
         server: What the Redis said last; None before its first answer.
         at: When it said that; before the first answer, since when that is awaited.
         changed: When an answer first showed that the data may be others. Keys that are missing since then do not show a
@@ -60,7 +61,7 @@ class Chance:
         self.server: Server | None = None
         self.at, self.changed = asked, changed
         self.refused_since: float | None = None
-        self._address, self._grace, self._short, self._cut_off = address, ttl + beat, SHORT * ttl, CUT_OFF * ttl
+        self.address, self._grace, self._short, self._cut_off = address, ttl + beat, SHORT * ttl, CUT_OFF * ttl
         self._gaps: list[Gap] = []  # those after which some node may not have had its chance, the last one at the end
         self._born = NEVER  # when the present run began, if it began while nodes may have been known
         self._risen = NEVER  # when an answer last showed one more refused write
@@ -104,6 +105,10 @@ class Chance:
                 start, end, why = self._gaps[-1]
                 self._gaps[-1] = Gap(start, max(start, min(end, at)), why)
 
+    def leave(self) -> list[Change]:
+        """Return what ends since the Redis holds no keys any more: a refusal that was told."""
+        return [self._change(REFUSED, MOVED, self._refusal)] if self._refusal else []
+
     def gaps(self) -> Sequence[Gap]:
         """Return all gaps: a run of Redis is one until it has lasted."""
         return [*self._gaps, Gap(self._born, self.at, YOUNG)] if self.at - self._born < self._short else self._gaps
@@ -135,7 +140,7 @@ class Chance:
     def _change(self, before: str | None, after: str, gap: Gap | None = None) -> Change:
         server = self.server or Server("", "")
         evidence = Evidence(gap=gap, run_id=server.run_id, role=server.role)
-        return Change(self._address.encode(), before, after, self.at, evidence=evidence, kind=Kind.REDIS)
+        return Change(self.address.encode(), before, after, self.at, evidence=evidence, kind=Kind.REDIS)
 
     def _add(self, start: float, end: float, why: str) -> None:
         """Add a gap; gaps that touch become one."""
@@ -197,6 +202,7 @@ class Chances:
             asked, changed = (at, at) if before else (min(at, self._asked), NEVER)
             known, rest = self.each, (self._ttl, self._beat, asked, changed)
             self.each = {address: known.get(address) or Chance(address, *rest) for address in server.addresses}
+            changes += [change for each in known.values() if each.address not in self.each for change in each.leave()]
         for address, member in server.members.items():
             changes += self.each[address].look(member, at) if address in self.each else []
         return changes

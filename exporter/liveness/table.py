@@ -352,17 +352,19 @@ class Table:
         rules, due = self.rules, sorted(death for death, _ in self.due.values())
         dead = [node for node in self.absent.values() if node.dead]
         told = [Death(node.died, node.end, node.name, told=True) for node in dead if self._counts(node, now)]
-        known, alive = [*due, *told], len(self.living) + len(self.absent) - len(dead)
-        lost = together(known, alive, rules.ttl, rules.thresholds)
-        may_be = together([*known, *self._late(now)], alive, rules.ttl, rules.thresholds)
+        seen = [death for death in due if death.end > NEVER]  # what was never seen alive is part of no loss
+        known, alive = [*seen, *told], len(self.living) + len(self.absent) - len(dead)
+        late = list(self._late(now))
+        lost, may_be = self._lost(known, alive), self._lost([*known, *late], alive)
         for death in due:
             node, (_, since), loss = self.absent[death.name], self.due[death.name], None
-            if death.end > NEVER:  # what was never seen alive is part of no loss
+            if death.end > NEVER:
                 loss = joined(death, self.losses, rules.ttl)
                 if loss is None and death.name in lost:
-                    group = [each for each in due if each.name in lost and 0 <= each.died - death.died <= rules.ttl]
+                    group = [each for each in seen if each.name in lost and 0 <= each.died - death.died <= rules.ttl]
                     loss = named(group, {each.name for each in self.losses})
                     self.losses.add(loss)
+                    lost, may_be = self._lost(known, alive), self._lost([*known, *late], alive)
                     self.log.append(Change(loss.name, None, "lost together", now, loss=loss, kind=Kind.MASS_LOSS))
                 if loss is None and death.name in may_be and now - since < HOLD * rules.beat:
                     node.shown = node.shown._replace(why=HELD)
@@ -370,6 +372,11 @@ class Table:
                     continue
             del self.due[death.name]
             self._declare(node, now, node.shown.why, death.died, loss)
+
+    def _lost(self, deaths: Iterable[Death], alive: int) -> set[bytes]:
+        """Return the nodes whose deaths would be a new mass loss; members of a known one count towards no other."""
+        free = (death for death in deaths if joined(death, self.losses, self.rules.ttl) is None)
+        return together(free, alive, self.rules.ttl, self.rules.thresholds)
 
     def _counts(self, node: _Node, now: float) -> bool:
         """Return whether a death that was told before as one of its own counts towards a mass loss now."""
@@ -418,7 +425,9 @@ class Table:
         return first and len(self.log) > changes
 
     def _let_go(self, node: _Node, now: float, *, first: bool = False) -> None:
-        """Forget a dead node, or show it again."""
+        """Forget a dead node, or show it again. Of a node that cannot be read, plan and lists say nothing."""
+        if node.ttl_ms is None:
+            return
         change = node.shown.change
         why = HASH_ALONE if change.why == FIRST_LEDGER else "it is needed again"
         self._declare(node, now, why, node.died, change.loss, first=first)
@@ -476,7 +485,7 @@ class Table:
     ) -> None:
         """Change a node's state, if it is another one, and append that with its evidence to the log."""
         before, shown = node.shown.change, node.shown
-        name, known = before.name, None if before.at == NEVER else before.after
+        name, known = before.name, None if before.at == NEVER or before.why == FIRST_LEDGER else before.after
         if after is State.GONE:
             self.absent.pop(name, None)
             self.due.pop(name, None)

@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from exporter.liveness import Leftovers, State
 from exporter.portfolios.ledger import FAULTS, ORPHANED_NODE, Ledger, NodeReport, Portfolio, PortfolioState
@@ -11,18 +11,6 @@ from exporter.source.names import shown_id
 
 _TO_CONFIRM: Final = (PortfolioState.UNTRADED, PortfolioState.DUPLICATED)
 """The states that count from the second read in a row: the lists of two nodes are never of one moment."""
-
-
-class ListedPortfolio(NamedTuple):
-    """A portfolio that is listed with the time since which it is in its state.
-
-    Attributes:
-        since: Unix time of the first read that found it in its state.
-        portfolio: The portfolio.
-    """
-
-    since: float
-    portfolio: Portfolio
 
 
 EarlierFault = tuple[str, float]
@@ -37,7 +25,6 @@ class Account:
         ledger: The ledger, in which a portfolio is untraded or duplicated from the second read on that finds it so.
         since: Unix time since which each portfolio at fault is in its state.
         listed: The portfolios that are at fault for longest, the longest first.
-        unlisted: How many more portfolios are at fault.
         dropped: Portfolios that left the plan while no online node had them loaded, since the process started.
         plan_changes: Reads that found another plan than the read before, since the process started.
         plan_changed_at: Unix time of the last of these; None without any.
@@ -52,8 +39,7 @@ class Account:
 
     ledger: Ledger
     since: Mapping[bytes, float]
-    listed: tuple[ListedPortfolio, ...]
-    unlisted: int
+    listed: tuple[Portfolio, ...]
     dropped: int
     plan_changes: int
     plan_changed_at: float | None
@@ -64,6 +50,11 @@ class Account:
     queues: Mapping[bytes, float]
     node_positions: Mapping[bytes, float]
     positions: Mapping[bytes, float]
+
+    @property
+    def unlisted(self) -> int:
+        """How many more portfolios are at fault."""
+        return len(self.since) - len(self.listed)
 
     @property
     def untraded_positions(self) -> float:
@@ -89,7 +80,7 @@ class History:
     def __init__(self, max_listed: int, earlier: Mapping[str, EarlierFault]) -> None:
         self.shown: Ledger | None = None
         self.since: Mapping[bytes, float] = {}
-        self.listed: tuple[ListedPortfolio, ...] = ()
+        self.listed: tuple[Portfolio, ...] = ()
         self.dropped = self.plan_changes = 0
         self.plan_changed_at: float | None = None
         self._max_listed, self._earlier = max_listed, earlier
@@ -116,7 +107,7 @@ class History:
         lasting = self._lasting.items()
         self.since = {name: since for name, (state, since) in lasting if now.abnormal[name].state == state}
         first = heapq.nsmallest(self._max_listed, ((at, name) for name, at in self.since.items()))
-        self.listed = tuple(ListedPortfolio(at, now.abnormal[name]) for at, name in first)
+        self.listed = tuple(now.abnormal[name] for _, name in first)
         return now
 
     def _note_plan(self, before: Ledger | None, found: Ledger, wall: float) -> None:

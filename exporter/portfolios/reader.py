@@ -42,7 +42,6 @@ class PortfolioReader:
     Attributes:
         planned: How many portfolios the plan gives to each node that it names, as it was read last.
         planned_nodes: The nodes among them.
-        must_search: Whether a discovery must show that a component has no workers any more.
     """
 
     def __init__(  # noqa: PLR0913 - its collaborators
@@ -57,7 +56,6 @@ class PortfolioReader:
     ) -> None:
         self.planned: Mapping[bytes, int] = {}
         self.planned_nodes: frozenset[bytes] = frozenset()
-        self.must_search = False
         self._source, self._invalid, self._clock, self._closed = source, invalid, clock, closed or Event()
         self._prefix, self._states = settings.keys.portfolio_prefix.encode(), settings.portfolios.states
         self._history = History(settings.portfolios.max_listed, earlier or {})
@@ -116,7 +114,6 @@ class PortfolioReader:
             ledger=ledger,
             since=history.since,
             listed=history.listed,
-            unlisted=len(history.since) - len(history.listed),
             dropped=history.dropped,
             plan_changes=history.plan_changes,
             plan_changed_at=history.plan_changed_at,
@@ -208,7 +205,6 @@ class PortfolioReader:
                 self._alive_until[component] = now + max(alive) / 1000
             if alive or searched > self._alive_until.get(component, -math.inf):
                 counts[component] = len(alive)
-        self.must_search = len(counts) < len(WORKER_PREFIXES)
         return counts if all(isinstance(ms, int) for ms in left) else None
 
 

@@ -40,14 +40,14 @@ class Pace(NamedTuple):
         refresh: Shortest time between two posts of an alert that lasts.
         fresh: Maximum age of an observation when it is posted: the node may have come back since.
         idle: Time without a post after which an empty one is sent. It shows whether posts are accepted.
-        backoff: First and longest pause after a post that was not accepted. Each pause varies at random by half.
+        backoff: Pause after a post that was not accepted. Each pause varies at random by half.
     """
 
     lasts: float = 120.0
     refresh: float = 3.0
     fresh: float = 2.0
     idle: float = 15.0
-    backoff: tuple[float, float] = 0.25, 1.0
+    backoff: float = 0.5
 
 
 class Alertmanager:
@@ -116,7 +116,6 @@ class Alertmanager:
         self._wake.set()
 
     def _run(self) -> None:
-        backoff, longest = self._pace.backoff
         while not self._closed.is_set():
             self._wake.wait(min(self._pace.idle, self._pace.refresh))
             self._wake.clear()  # before the posts: what is shown during the last one must not wait
@@ -125,11 +124,9 @@ class Alertmanager:
             except Exception as error:  # noqa: BLE001 - the edge of this thread
                 self._failed(error)
                 good = False
-            if good:
-                backoff = self._pace.backoff[0]
-            else:
-                self._closed.wait(backoff * random.uniform(0.5, 1.5))  # noqa: S311 - exporters must not post in step
-                backoff = min(2 * backoff, longest)
+            if not good:
+                pause = self._pace.backoff * random.uniform(0.5, 1.5)  # noqa: S311 - exporters must not post in step
+                self._closed.wait(pause)
                 self._wake.set()
 
     def post_due(self) -> bool:
@@ -183,7 +180,7 @@ class Alertmanager:
         reply = self._transport.post(body)
         self._unanswered = reply.timed_out
         if reply.date is not None:
-            self._clocks.observe(reply.date, reply.sent, reply.received)
+            self._clocks.observe(reply.date, reply.received)
         self._note_result(reply.problem)
         if reply.problem:
             return False
@@ -249,9 +246,8 @@ class Clocks:
         monotonic: Returns monotonic seconds.
 
     Attributes:
-        offset: Seconds by which the last ``Date`` was ahead of our clock. A ``Date`` has whole seconds, and the
-            answer took time: of the offsets that fit, this is the one closest to 0. None before the first answer,
-            and after an answer without a readable ``Date``.
+        offset: Seconds by which the last ``Date`` was ahead of our clock when its answer came; up to a second too low,
+            since a ``Date`` has whole seconds. None before the first answer, and after one without a readable ``Date``.
     """
 
     def __init__(
@@ -263,12 +259,11 @@ class Clocks:
         self._ours_then: float | None = None  # our clock less the monotonic one, at the last answer
         self._warned = False
 
-    def observe(self, date: str | None, sent: float, received: float) -> None:
+    def observe(self, date: str | None, received: float) -> None:
         """Record the ``Date`` of an answer.
 
         Args:
             date: The header's text; None if it is missing.
-            sent: Monotonic time at which the request was sent.
             received: Monotonic time at which the answer was received.
         """
         self._ours_then = ours = self._ours()
@@ -276,7 +271,7 @@ class Clocks:
         self.offset = None
         if unix is not None:
             self._date = unix - received
-            self.offset = max(self._date - ours, min(0.0, unix + 1.0 - sent - ours))
+            self.offset = self._date - ours
         if (problem := self.problem) and not self._warned:
             log.warning("alerts end by Alertmanager's resolve_timeout", url=self._url, because=problem, date=date)
         elif self._warned and not problem:

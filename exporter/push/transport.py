@@ -2,7 +2,7 @@
 
 ``HttpConfig`` is authentication and TLS, with the names of Prometheus's ``<http_config>``
 (https://prometheus.io/docs/prometheus/latest/configuration/configuration/#http_config).
-A file that has changed is read again, since secrets and certificates are rotated.
+Its files are read anew for each post, since secrets and certificates are rotated.
 """
 
 import base64
@@ -12,7 +12,6 @@ import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from functools import lru_cache
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -112,33 +111,21 @@ class HttpConfig(NamedTuple):
         return {}
 
     def context(self) -> ssl.SSLContext:
-        """Return the TLS context; files that have changed are read anew.
+        """Return the TLS context; certificates are read anew.
 
         Raises:
             OSError: A file cannot be read, or holds no certificate.
         """
         tls = self.tls_config
-        files = tls.ca_file, tls.cert_file, tls.key_file
-        return _context(*files, tls.insecure_skip_verify, tuple(path.stat().st_mtime_ns for path in files if path))
-
-
-@lru_cache(maxsize=1)
-def _context(
-    ca_file: Path | None,
-    cert_file: Path | None,
-    key_file: Path | None,
-    insecure: bool,  # noqa: FBT001 - lru_cache has positional keys
-    changed: tuple[int, ...],  # noqa: ARG001 - the files' modification times are part of the cache's key
-) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=ca_file)
-    # Python 3.13 refuses a private CA without a key usage extension, which Alertmanager and Prometheus accept.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if cert_file:
-        context.load_cert_chain(cert_file, key_file)
-    return context
+        context = ssl.create_default_context(cafile=tls.ca_file)
+        # Python 3.13 refuses a private CA without a key usage extension, which Alertmanager and Prometheus accept.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        if tls.insecure_skip_verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if tls.cert_file:
+            context.load_cert_chain(tls.cert_file, tls.key_file)
+        return context
 
 
 def _secret(value: Secret | None, path: Path | None) -> str:
@@ -150,14 +137,12 @@ class Reply(NamedTuple):
 
     Attributes:
         problem: What was wrong, in one line; empty if the post was accepted.
-        sent: Monotonic time at which the post began.
         received: Monotonic time at which the post ended.
         timed_out: Whether no answer came in time. Alertmanager may still read the post, minutes later.
         date: The ``Date`` of the answer, empty if it is missing; None if there was no answer.
     """
 
     problem: str
-    sent: float
     received: float
     timed_out: bool = False
     date: str | None = None
@@ -191,19 +176,19 @@ class Transport:
         try:
             status, date, text = self._ask("POST", ALERTS, json.dumps(alerts, ensure_ascii=False).encode())
         except TimeoutError:
-            reply = Reply(f"no answer within {self._timeout:g} s", sent, self._clock(), timed_out=True)
+            reply = Reply(f"no answer within {self._timeout:g} s", self._clock(), timed_out=True)
             self._timeout = min(2 * self._timeout, self._longest)
             return reply
         except (OSError, HTTPException, ValueError) as error:
             reason = _line(str(error)) or type(error).__name__
             if isinstance(error, ConnectionError | socket.gaierror):
                 reason = f"cannot connect: {error.strerror or error} (is it running there? see --alertmanager.url)"
-            return Reply(reason, sent, self._clock())
+            return Reply(reason, self._clock())
         received = self._clock()
         self._timeout = min(max(2 * (received - sent), self._shortest), self._longest)
         shown = text[:_MOST_SHOWN].decode("utf-8", "replace")
         problem = "" if status == 200 else _line(f"HTTP {status} {shown}")  # noqa: PLR2004
-        return Reply(problem, sent, received, date=date or "")
+        return Reply(problem, received, date=date or "")
 
     def get(self, path: str) -> bytes | None:
         """Return what Alertmanager answers to a GET of a path; None if it does not answer with 200."""

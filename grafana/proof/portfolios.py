@@ -66,7 +66,6 @@ class Ledgers:
             ledger,
             self._history.since,
             self._history.listed,
-            len(self._history.since) - len(self._history.listed),
             self._history.dropped,
             self._history.plan_changes,
             self._history.plan_changed_at,

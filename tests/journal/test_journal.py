@@ -15,8 +15,11 @@ from structlog.testing import capture_logs
 from exporter.journal.event import Event, EventKind, Query
 from exporter.journal.file import JournalFile, read_back
 from exporter.journal.journal import MOST_BYTES, Journal
+from exporter.liveness import Judge, Leftovers, Rules
+from exporter.liveness.table import FIRST_LEDGER, WORK_MOVED
 from exporter.telemetry import Telemetry
 from journal_events import T0, told
+from lab.readings import CRASHED, reading_of
 from lab.servers import wait_for
 
 Start = Callable[..., Journal]
@@ -126,6 +129,36 @@ def test_restart_knows_all_nodes_however_long_the_journal_is(start: Start, path:
     assert second.page(Query(), 1).events[0].evidence["previous_run"] == "ended without a word"
 
 
+def test_restart_knows_one_loss_though_the_clocks_drifted_and_no_node_that_the_first_ledger_decides_on(
+    start: Start,
+) -> None:
+    first = start()
+    die(first, "a", loss="a")
+    own = {"offline_since": T0 + 9, "loss": "a", "loss_first": T0 - 0.999}
+    first.add(EventKind.NODE, "online", "offline", {"b": own})
+    first.note(EventKind.NODE, "old", None, "undecided")
+    first.note(EventKind.NODE, "old", "undecided", "forgotten", because=FIRST_LEDGER)
+    first.close()
+    known = {change.name: change.loss for change in start().earlier_changes()}
+    assert known.keys() == {b"a", b"b"}
+    assert known[b"a"] == known[b"b"]
+
+
+def test_nodes_whose_work_has_moved_are_one_event_and_one_line() -> None:
+    journal = Journal(None, Telemetry())
+    judge = Judge(Rules(30.0, 10.0, forget_rehomed_after=3600.0))
+    old = {b"a": CRASHED, b"b": CRASHED}
+    for now in (1000.0, 1001.0):
+        judge.look(reading_of(old, now))
+    judge.let_go(Leftovers(rehomed=frozenset(old)), 1001.0)
+    changes, view = judge.take()
+    with capture_logs() as logs:
+        journal.see(changes, view)
+    (event,) = journal.page(Query(), 1).events
+    assert (event.subjects, event.after, event.evidence["because"]) == (("a", "b"), "forgotten", WORK_MOVED)
+    assert [(line["event"], line["because"]) for line in logs] == [("2 nodes (a, b) are forgotten", WORK_MOVED)]
+
+
 def test_restart_with_a_clock_that_was_ahead_knows_nothing_of_the_future(start: Start) -> None:
     first = start()
     die(first, "a", loss="a")
@@ -199,6 +232,9 @@ def test_journal_that_cannot_be_written_is_written_when_it_can_and_says_what_was
         wait_for(lambda: journal.problem.startswith(str(path)), "for the problem")
         for number in range(10_002):
             journal.note(EventKind.NODE, "n", None, f"{number}")
+        name = "ginkgo_journal_write_errors_total"
+        tries = metric(journal, name)
+        wait_for(lambda: metric(journal, name) > tries + 1, "for a try that began after the last event")
         path.rmdir()
         wait_for(lambda: path.is_file() and not journal.problem, "for the file")
         wait_for(lambda: lines(path)[-1] == "lost events", "for the event")

@@ -236,6 +236,18 @@ def test_refusal_of_one_primary_is_ended_by_its_own_nodes() -> None:
     assert looks.judge.view().refused_since is None
 
 
+def test_refusal_of_a_primary_ends_when_it_holds_no_keys_any_more() -> None:
+    looks = in_cluster()
+    looks.server = cluster(B=replace(looks.server.members["B"], refused={"MISCONF": 1}))
+    looks.see({}, 1)
+    looks.server = cluster(owners={"a": "A", "b": "C"})
+    looks.see({}, 1)
+    assert [each for each in looks.told(Kind.REDIS) if each[0] == b"B"] == [
+        (b"B", None, "writes refused"),
+        (b"B", "writes refused", "another primary"),
+    ]
+
+
 def test_nodes_whose_slots_move_take_their_gaps_along_and_the_move_is_one_more() -> None:
     looks = in_cluster()
     looks.server = cluster("B")

@@ -198,6 +198,7 @@ def test_first_start_shows_no_old_hash_before_the_first_ledger_and_none_whose_wo
     assert looks.judge.let_go(Leftovers(rehomed=frozenset({A})), looks.now), "states of that read are outdated"
     assert looks.see(old, 1) == [FORGOTTEN, OFFLINE]
     assert not looks.judge.let_go(Leftovers(), looks.now)
+    assert looks.told()[-2:] == [(A, None, "forgotten"), (b"b", None, "offline")]
     assert (A, "undecided", "offline") not in looks.told()
     for rules in ({}, {"forget_rehomed_after": 3600.0}):
         looks = Looks(**rules)
@@ -241,6 +242,18 @@ def test_nodes_of_a_primary_that_cannot_be_read_are_undecided_and_dead_ones_stay
     assert looks.see({A: living(20), b"b": CRASHED}, 1) == [ONLINE, OFFLINE]
     looks.see(both, 1, unread="ab")
     assert looks.see({A: GONE, b"b": GONE}, 1) == [State.GONE, State.GONE]
+
+
+def test_dead_node_whose_primary_cannot_be_read_is_not_forgotten() -> None:
+    looks = Looks(forget_after=100.0)
+    looks.see({A: living(1)})
+    looks.judge.let_go(Leftovers(needed=frozenset({A})), looks.now)
+    looks.see({A: CRASHED}, 1)
+    looks.see({A: GONE}, 101, unread="a")
+    looks.judge.let_go(Leftovers(), looks.now)  # the ledger cannot know that the node is dead
+    assert looks.absent().change.after == OFFLINE
+    looks.see({A: CRASHED}, 1)
+    assert looks.absent().change.after == FORGOTTEN
 
 
 def test_view_counts_and_tells_unix_time() -> None:

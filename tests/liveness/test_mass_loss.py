@@ -240,6 +240,29 @@ def test_what_is_offline_at_the_start_or_lost_alone_before_counts_for_nothing() 
     assert fleet.pages == ([0, 1, 2], [])
 
 
+def test_deaths_that_one_late_look_finds_count_towards_one_loss() -> None:
+    looks = Looks()
+    ends = {b"a": 0.1, b"b": 30.05, b"c": 30.06, b"d": 42.0}
+    for start in (0.0, 15.0):
+        alive = {name: living(end - start) for name, end in ends.items() if start < end < start + TTL}
+        looks.see(alive, start)
+    looks.see({name: CRASHED if name == b"a" else living(end - 30) for name, end in ends.items()}, 15.0)
+    looks.see(dict.fromkeys(ends, CRASHED), 14.0)
+    lost = {change.name: change.loss for change in looks.changes if change.after == State.OFFLINE}
+    assert {name for name, loss in lost.items() if loss} == {b"a", b"b", b"c"}
+    assert lost[b"d"] is None, "three members and a fourth node, which died alone"
+
+
+def test_old_hashes_that_appear_beside_a_death_make_no_loss_of_it() -> None:
+    looks, old = Looks(), {b"%d" % number: CRASHED for number in range(10)}
+    looks.judge.let_go(None, 0)
+    looks.see({b"a": living()})
+    looks.see(old, TTL - 1)
+    looks.see({b"a": CRASHED, **old}, 1)
+    assert looks.judge.view().losses == ()
+    assert looks.absent(b"a").change.after == State.OFFLINE
+
+
 def test_undecided_nodes_die_when_they_are_declared_dead() -> None:
     looks, names = Looks(), [b"%d" % number for number in range(5)]
     looks.see({name: living(TTL - number) for number, name in enumerate(names)})

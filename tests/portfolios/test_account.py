@@ -76,7 +76,7 @@ def test_longest_lasting_faults_are_listed_and_the_rest_only_known() -> None:
     many = ledger({b"a": b"x", b"b": b"x", b"c": b"x", b"z": b"x"}, {})
     told.note(many, 20)
     told.note(many, 30)
-    assert [(fault.since, fault.portfolio.id) for fault in told.listed] == [(10, b"z"), (20, b"a")]
+    assert [(told.since[fault.id], fault.id) for fault in told.listed] == [(10, b"z"), (20, b"a")]
     assert len(told.since) == 4
 
 

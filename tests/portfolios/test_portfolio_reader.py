@@ -202,9 +202,7 @@ def test_workers_are_counted_and_none_is_believed_after_a_search_that_began_afte
     expires = reads.now + 30
     reads.ttls = {}
     assert workers(timer, searched=expires - 1) == {"data_worker": 0, "backtest_worker": 0}
-    assert reads.reader.must_search
     assert workers(searched=expires + 1) == none
-    assert not reads.reader.must_search
     reads.ttls = {timer: None}
     assert workers(timer) is None, "its primary cannot be read"
     account = reads.read(lists, workers=None)

@@ -40,7 +40,7 @@ class Posting(Alertmanager):
             delay=Histogram("delay", "d", registry=self.registry),
             failed=self.errors.append,
             resolve=resolve,
-            pace=Pace(backoff=(0.01, 0.05)),
+            pace=Pace(backoff=0.03),
             clock=self.now,
         )
 

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import socket
 import ssl
 import time
@@ -40,10 +39,10 @@ def test_a_post_is_accepted_and_the_date_of_its_answer_is_told() -> None:
         fake.headers = {"Date": "Wed, 25 Nov 2026 12:00:00 GMT"}
         before = time.monotonic()
         reply = Transport(f"{fake.url}/prefix", HttpConfig()).post([{"labels": {"node_id": "nöde"}}])
-        assert before <= reply.sent <= reply.received <= time.monotonic()
+        assert before <= reply.received <= time.monotonic()
         assert fake.posts == [[{"labels": {"node_id": "nöde"}}]]
         assert fake.heads[0].startswith("POST /prefix/api/v2/alerts HTTP/1.1\r\n")
-        assert reply[3:] == (False, "Wed, 25 Nov 2026 12:00:00 GMT")
+        assert reply[2:] == (False, "Wed, 25 Nov 2026 12:00:00 GMT")
         assert reply.problem == ""
         assert Transport(fake.url, HttpConfig()).get("/api/v2/status") == b""
 
@@ -138,13 +137,13 @@ def test_a_bad_file_is_refused_without_its_secrets(tmp_path: Path) -> None:
         assert "top-secret" not in str(caught.value)
 
 
-def test_a_rotated_certificate_is_loaded_and_an_unchanged_one_is_not(tmp_path: Path, papers: Certificates) -> None:
-    http = config(tmp_path, f"tls_config: {{cert_file: {papers.client_cert}, key_file: {papers.client_key}}}")
-    first = http.context()
-    assert not first.verify_flags & ssl.VERIFY_X509_STRICT  # as Alertmanager and Prometheus check certificates
-    assert http.context() is first
-    os.utime(papers.client_cert, ns=(0, 0))
-    assert http.context() is not first
+def test_certificates_are_read_anew_for_each_post(tmp_path: Path, papers: Certificates) -> None:
+    ca = tmp_path / "rotated.pem"
+    ca.write_bytes(papers.ca.read_bytes())
+    http = config(tmp_path, f"tls_config: {{ca_file: {ca}}}")
+    assert not http.context().verify_flags & ssl.VERIFY_X509_STRICT  # as Alertmanager and Prometheus check certificates
+    ca.unlink()
+    assert "No such file" in refusal("https://localhost:1", http)
     (tmp_path / "ca.pem").write_text("not a certificate")
     broken = config(tmp_path, f"tls_config: {{ca_file: {tmp_path / 'ca.pem'}}}")
     assert refusal("https://localhost:1", broken)
