@@ -183,89 +183,72 @@ def _time(text: str) -> float:
 
 
 _SWITCH: Final = {"action": "store_true"}
-_EXPORTER: Final = ("--exporter.url", {"metavar": "URL", "help": "ask this running exporter [one here, else Redis]"})
+_EXPORTER: Final = ("--exporter.url", "ask this running exporter [one here, else Redis]", {"metavar": "URL"})
 _LISTING: Final = (
-    ("--output", {"choices": ("table", "json", "csv"), "default": "table", "help": "form [table]"}),
+    ("--output", "form [table]", {"choices": ("table", "json", "csv"), "default": "table"}),
     _EXPORTER,
-    ("--watch", {**_SWITCH, "help": "refresh the table in place until Ctrl-C"}),
-    ("--interval", {"type": _time, "default": 2.0, "metavar": "TIME", "help": "between refreshes [2s]"}),
+    ("--watch", "refresh the table in place until Ctrl-C", _SWITCH),
+    ("--interval", "between refreshes [2s]", {"type": _time, "default": 2.0, "metavar": "TIME"}),
 )
-OPTIONS: Final[dict[str, Sequence[tuple[str, dict[str, Any]]]]] = {
-    "check": (
-        (
-            "--page",
-            {**_SWITCH, "help": "also post the alert GinkgoTestPage: the phone of the engineer on call must ring"},
-        ),
-    ),
+OPTIONS: Final[dict[str, Sequence[tuple[str, str, dict[str, Any]]]]] = {
+    "check": (("--page", "also post the alert GinkgoTestPage: the phone of the engineer on call must ring", _SWITCH),),
     "nodes": (
         *_LISTING,
-        ("--state", {"choices": ("online", "offline", "undecided"), "help": "only nodes in this state"}),
+        ("--state", "only nodes in this state", {"choices": ("online", "offline", "undecided")}),
         (
             "--sort",
-            {
-                "choices": COLUMN_NAMES,
-                "metavar": "FIELD",
-                "help": f"{', '.join(COLUMN_NAMES)}: smallest first, unknown last [offline nodes first, then by node]",
-            },
+            f"{', '.join(COLUMN_NAMES)}: smallest first, unknown last [offline nodes first, then by node]",
+            {"choices": COLUMN_NAMES, "metavar": "FIELD"},
         ),
-        ("--reverse", {**_SWITCH, "help": "largest first"}),
-        ("--fail-offline", {**_SWITCH, "help": f"exit {ExitCode.SOME_OFFLINE} when any node is offline"}),
+        ("--reverse", "largest first", _SWITCH),
+        ("--fail-offline", f"exit {ExitCode.SOME_OFFLINE} when any node is offline", _SWITCH),
     ),
     "portfolios": (
         *_LISTING,
         (
             "--state",
-            {
-                "choices": ("traded", "untraded", "misplaced", "duplicated", "unplanned", "unknown"),
-                "help": "only portfolios in this state",
-            },
+            "only portfolios in this state",
+            {"choices": ("traded", "untraded", "misplaced", "duplicated", "unplanned", "unknown")},
         ),
-        ("--fail-untraded", {**_SWITCH, "help": f"exit {ExitCode.FAILURE} when any portfolio is untraded"}),
+        ("--fail-untraded", f"exit {ExitCode.FAILURE} when any portfolio is untraded", _SWITCH),
     ),
     "explain": (
         (
             "subject",
-            {
-                "nargs": "?",
-                "metavar": "NODE|PORTFOLIO|ALERT",
-                "help": "as the table or the page shows it, maybe after node: or portfolio: [all that happened last]",
-            },
+            "as the table or the page shows it, maybe after node: or portfolio: [all that happened last]",
+            {"nargs": "?", "metavar": "NODE|PORTFOLIO|ALERT"},
         ),
         _EXPORTER,
     ),
     "forget": (
-        ("node", {"nargs": "*", "metavar": "NODE", "help": "an offline node, as the table shows it"}),
+        ("node", "an offline node, as the table shows it", {"nargs": "*", "metavar": "NODE"}),
         (
             "--offline-longer-than",
-            {
-                "type": _time,
-                "metavar": "TIME",
-                "help": "instead of names: every node that an exporter calls offline for longer, such as 24h",
-            },
+            "instead of names: every node that an exporter calls offline for longer, such as 24h",
+            {"type": _time, "metavar": "TIME"},
         ),
-        (
-            "--rehomed",
-            {**_SWITCH, "help": "instead of names: every offline node whose portfolios all run on other nodes"},
-        ),
+        ("--rehomed", "instead of names: every offline node whose portfolios all run on other nodes", _SWITCH),
         (
             "--with-portfolios",
-            {**_SWITCH, "help": "delete also the last trace of a portfolio: a hash that alone names it, in no plan"},
+            "delete also the last trace of a portfolio: a hash that alone names it, in no plan",
+            _SWITCH,
         ),
         _EXPORTER,
-        ("--yes", {**_SWITCH, "help": "delete; without this flag nothing is changed"}),
+        ("--yes", "delete; without this flag nothing is changed", _SWITCH),
     ),
     "rules": (
         (
             "--config.file",
-            {"dest": "rules_config", "type": Path, "metavar": "FILE", "help": "settings of the rules, in YAML [none]"},
+            "settings of the rules, in YAML [none]",
+            {"dest": "rules_config", "type": Path, "metavar": "FILE"},
         ),
     ),
 }
-"""The flags that only one command has, as ``argparse`` takes them."""
+"""The flags that only one command has: a name, its help, and what else ``argparse`` takes."""
 
 
 def add_options(parser: argparse.ArgumentParser, command: str) -> None:
     """Give a parser the flags that only this command has."""
     group = parser.add_argument_group(f"Flags of {command} alone")
-    for name, options in OPTIONS.get(command, ()):
-        group.add_argument(name, **options)
+    for name, meaning, options in OPTIONS.get(command, ()):
+        group.add_argument(name, help=meaning, **options)
