@@ -108,7 +108,7 @@ class RunningExporter:
             ) from None
         except (OSError, HTTPException) as error:
             why = getattr(error, "reason", error)
-            text = getattr(why, "verify_message", "") or getattr(why, "strerror", "") or str(why) or type(why).__name__
+            text = getattr(why, "strerror", "") or str(why) or type(why).__name__
             raise ExporterError(f"cannot reach the exporter at {place}: {text} (see --exporter.url)") from None
         except ValueError:
             answer = None

@@ -3,20 +3,17 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
-import psutil
 import pytest
-from demos import Demo, has_ended
+from demos import Demo
 
 from exporter.contract import MASS_LOST, NODE_METRICS, PORTFOLIO_METRICS
-from lab.servers import Process, RedisServer, binary, wait_for
+from lab.servers import RedisServer, binary, wait_for
 
 NODES = [f"demo-node-{number}" for number in range(1, 6)]
 
@@ -94,23 +91,6 @@ def test_server_that_dies_ends_it_with_one_line(demo: Callable[..., Demo]) -> No
     wait_for(lambda: not list(running.temporary.iterdir()))
 
 
-def test_terminal_that_closes_ends_it(tmp_path: Path) -> None:
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
-    command = [sys.executable, "-m", "exporter", "demo"]
-    window = Process(
-        [sys.executable, "-c", f"import pty; pty.spawn({command!r})"],
-        tmp_path / "log",
-        env={**os.environ, "TMPDIR": str(temporary)},
-        stdin=subprocess.DEVNULL,
-    )
-    wait_for(lambda: "online" in window.output(), "for the demo to run")
-    inside = psutil.Process(window.pid).children(recursive=True)
-    window.stop(signal.SIGKILL)
-    wait_for(lambda: all(map(has_ended, inside)), f"for {inside} to end")
-    wait_for(lambda: not list(temporary.iterdir()), "for the folder to go")
-
-
 def test_nodes_alone_write_to_the_redis_given_and_leave_nothing_in_it(
     demo: Callable[..., Demo], tmp_path: Path
 ) -> None:
@@ -128,15 +108,6 @@ def test_nodes_alone_write_to_the_redis_given_and_leave_nothing_in_it(
         assert running.stop() == 0
         assert client.dbsize() == 0
     server.kill()
-
-
-def test_address_that_was_given_and_is_taken_is_one_line(demo: Callable[..., Demo]) -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        running = demo("--web.listen-address", address)
-        assert running.wait() == 2
-        assert f"--web.listen-address: cannot listen on {address}: Address already in use" in running.output()
-        wait_for(lambda: not list(running.temporary.iterdir()))
 
 
 def refusal(*flags: str, program: str = "", path: str = os.environ["PATH"]) -> tuple[int, str]:

@@ -20,6 +20,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
             nodes.enter_context(NodeReporter(client, name, lambda: NodeMetrics(portfolio_count=3, queue_size=15)))
         for name in ("node-7", "node-8"):
             client.hset(metrics_key(name), mapping=FIELDS)
+        client.hset("schedule:plan", mapping=dict.fromkeys(("p1", "p2", "p3"), "node-1"))
         yield server
 
 

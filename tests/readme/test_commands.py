@@ -22,6 +22,7 @@ NOT_HERE = {
     "redis-cli ACL SETUSER ": "other tests run as this user",
     "docker ": "needs a registry of images; tests/image builds the image",
     "prometheus-alertmanager ": "listens on a fixed port; amtool checks its file",
+    "ginkgo-exporter check --page": "tests/commands posts a page to a real Alertmanager",
     r".*--alertmanager\.url": "tests/push and tests/demo post to real Alertmanagers",
 }
 """Commands that are not run here, each with the reason."""
