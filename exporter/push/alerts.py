@@ -17,8 +17,6 @@ REDIS_UNREACHABLE: Final = "GinkgoRedisUnreachable"
 WRITES_REFUSED: Final = "GinkgoRedisWritesRefused"
 PUSHED: Final = (NODE_OFFLINE, MASS_LOSS, REDIS_UNREACHABLE, WRITES_REFUSED)
 
-LONGEST_NODE: Final = 2000
-"""Characters of a node's id in a link; a link with a longer one would be too long for browsers."""
 COUNT: Final = re.compile(r"\s*\{\{- if gt \$value 0\.0 \}\}(.*?)\{\{ end \}\}", re.DOTALL)
 """A part of a text that a pushed alert has only if its value is more than 0."""
 VALUE: Final = "{{ $value }}"
@@ -100,7 +98,7 @@ class AlertTexts:
         filled = {name: filled_in(text, labels, alert.value) for name, text in texts.items()}
         if self._external_url:
             node = quote(labels.get("node_id", ""), safe="")
-            query = f"?node_id={node}" if 0 < len(node) <= LONGEST_NODE else ""
+            query = f"?node_id={node}" if node else ""
             filled["runbook_url"] = f"{self._external_url}/runbooks/{alert.name}{query}"
         return filled
 
