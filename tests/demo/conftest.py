@@ -1,6 +1,5 @@
 """What the tests of the demo share: demos that end with the test."""
 
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,4 +19,4 @@ def demo(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
 
     yield start
     for one in started:
-        one.stop(signal.SIGKILL)
+        one.stop()
