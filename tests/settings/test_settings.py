@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+import threading
 from pathlib import Path
 from typing import Any, Final
 
@@ -196,8 +197,11 @@ def test_flag_overrides_variable_and_variable_the_file(tmp_path: Path, monkeypat
 def test_wrong_settings_are_one_clear_line_each_without_secrets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def opened(*_: object) -> None:
-        pytest.fail("a socket is opened")
+    here, real = threading.get_ident(), socket.socket
+
+    def opened(*options: Any, **named: Any) -> socket.socket:
+        assert threading.get_ident() != here, "a socket is opened"
+        return real(*options, **named)  # for a thread that another test has left
 
     monkeypatch.setattr(socket, "socket", opened)
     cases = [([f"--{name}={text}"], rf"--{name}: ") for line in BAD_VALUES.strip().splitlines()
