@@ -92,7 +92,8 @@ class PlanReader:
         plan = self.plan_of(content)
         if not looked or self._is_refused(looked[0]):
             return Plan(plan)
-        return Plan(plan, self._idle_time.counted(looked[0], server.state, self._clock()))
+        idle = None if looked[0] is None else expected(looked[0], int)
+        return Plan(plan, self._idle_time.counted(idle, server.state, self._clock()))
 
     def close(self) -> None:
         """Close the connection."""

@@ -104,6 +104,9 @@ class Columns:
 
         A heartbeat of which only the TTL or only the value came has expired or was written between the two commands,
         or is no string: it counts as missing, as it was at one of these moments.
+
+        Raises:
+            SourceError: A TTL is no number.
         """
         for position in self.large:
             self.beats[position] = TOO_LARGE
@@ -115,6 +118,8 @@ class Columns:
             errors = (reply for reply in replies if isinstance(reply, Exception) and not is_wrong_type(reply))
             if error := next(errors, None):
                 yield position, error
+            else:
+                expected(ttl, int)
             if ttl == MISSING or type(beat) is not bytes:
                 self.ttl_ms[position], self.beats[position] = MISSING, None
             if type(row) is not list:

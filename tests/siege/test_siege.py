@@ -32,7 +32,7 @@ def test_exporter_holds_through_seconds_of_attacks(tmp_path: Path, monkeypatch: 
     assert [row.split(":")[0] for row, _ in rows] == [f"| {attack.name}" for attack in some]
 
 
-COMMANDS = (b"SCAN", b"INFO", b"HMGET", b"MGET", b"HGETALL", b"CLIENT")
+COMMANDS = (b"SCAN", b"INFO", b"HMGET", b"MGET", b"PTTL", b"HGETALL", b"OBJECT", b"CLIENT")
 REPLIES = st.one_of(
     st.sampled_from(SHAPES),
     st.binary(max_size=30),
