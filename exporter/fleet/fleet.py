@@ -241,13 +241,21 @@ class Fleet:
 
         Returns:
             The parts, the account of the portfolios if there is one, and why it cannot be made.
+
+        Raises:
+            SourceError: Redis could not be read in time, or gave values that are no texts.
         """
         parts: list[Part] = []
         lists: list[bytes | None] = []
         unread: set[int] = set()
         for reading in self._nodes.parts(names.raw, deadline):
             start = len(lists)
-            parts.append(self._maker.part(names, start, reading, self.judge.look(reading)))
+            verdicts = self.judge.look(reading)
+            try:
+                parts.append(self._maker.part(names, start, reading, verdicts))
+            except TypeError:
+                reading.check_fields()  # tells what it means if a value is no text
+                raise
             lists += reading.loaded_lists
             unread.update(start + position for position in reading.unread)
         states = [state for part in parts for state in part.states]

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 from redis import RedisError
 
-from exporter.errors import SourceTooLargeError
+from exporter.errors import SourceError, SourceTooLargeError
 from exporter.source.connection import Link, Pool, linked
 from exporter.source.protocol import expected, pack, plain_error
 from exporter.source.reading import Server
@@ -123,6 +123,8 @@ class PlanReader:
             SourceError: Redis refuses to show the plan, or the key is no hash.
         """
         items = expected(content, list)
+        if not set(map(type, items)) <= {bytes}:
+            raise SourceError("Redis gave a plan that is not made of texts")
         nodes: dict[bytes, bytes] = {}
         plan = {key: nodes.setdefault(node, node) for key, node in zip(items[::2], items[1::2], strict=False)}
         if plan != self._plan:  # a plan that is written anew may come in another order

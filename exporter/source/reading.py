@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from exporter.contract import FIELDS, LOADED_FIELD
+from exporter.errors import SourceError
 
 MISSING: Final = -2
 """PTTL of a key that does not exist (https://redis.io/docs/latest/commands/pttl/)."""
@@ -115,6 +116,11 @@ class Reading:
     def loaded_lists(self) -> Sequence[bytes | None]:
         """What each node's hash holds as its list of loaded portfolios."""
         return self.fields[_LOADED]
+
+    def check_fields(self) -> None:
+        """Raise a SourceError if a value is no text. Nobody asks before a value has caused trouble: it takes time."""
+        if not {type(value) for column in self.fields for value in column} <= {bytes, type(None)}:
+            raise SourceError("Redis gave a value of a hash that is no text")
 
 
 def joined(names: Sequence[bytes], parts: Sequence[Reading]) -> Reading:

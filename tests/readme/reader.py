@@ -129,6 +129,8 @@ class Reader:
         """Run a command until Ctrl-C; lend it with the address at which it serves."""
         address = f"127.0.0.1:{free_port()}"
         environment = {**self.environment, "GINKGO_EXPORTER_WEB_LISTEN_ADDRESS": address}
+        if command.startswith("make"):  # typed in another shell, in which nothing was exported
+            environment.pop("GINKGO_EXPORTER_REDIS_URL", None)
         shell = ["bash", "-c", self.here(command)]
         process = Process(shell, log, cwd=self.folder, env=environment, start_new_session=True)
         try:
