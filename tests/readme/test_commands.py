@@ -79,5 +79,7 @@ def test_servers_of_the_documents_serve_until_ctrl_c(reader: Reader, tmp_path: P
             assert all(get(url + path) for path in ("/", "/api/v1/nodes", "/-/healthy", "/-/ready"))
             if command == "make demo":
                 assert f"{url}/metrics" in process.output()
-                here = f"GINKGO_EXPORTER_WEB_LISTEN_ADDRESS={url.removeprefix('http://')} {FROM_THE_DEMO}"
-                assert "demo-node-2" in reader.types(here)
+                here = (
+                    f"env -u GINKGO_EXPORTER_REDIS_URL GINKGO_EXPORTER_WEB_LISTEN_ADDRESS={url.removeprefix('http://')}"
+                )
+                assert "demo-node-2" in reader.types(f"{here} {FROM_THE_DEMO}")
