@@ -93,6 +93,7 @@ def fresh_logs() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers.copy(), root.level
     yield
+    logging.disable(logging.NOTSET)
     structlog.reset_defaults()
     root.handlers[:] = handlers
     root.setLevel(level)
