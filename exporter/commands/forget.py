@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from typing import Any, Final
@@ -160,13 +160,15 @@ class Hashes:
         self._client, self._sure = client, sure
         self._metrics, self._heartbeat = keys.metrics_prefix.encode(), keys.heartbeat_prefix.encode()
         self._plan = keys.plan.encode()
-        self._traces: Counter[str] = Counter()  # how many of the hashes that stay list a portfolio
+        self._traces = defaultdict[str, set[bytes]](set)  # the nodes whose hashes list a portfolio, and stay
         for start in range(0, len(names), CHUNK):
+            chunk = names[start : start + CHUNK]
             with client.pipeline(transaction=False) as pipeline:
-                for name in names[start : start + CHUNK]:
+                for name in chunk:
                     pipeline.hmget(self._metrics + name, [LOADED_FIELD])
-                for reply in pipeline.execute(raise_on_error=False):
-                    self._traces.update(_listed(reply))
+                for name, reply in zip(chunk, pipeline.execute(raise_on_error=False), strict=True):
+                    for each in _listed(reply):
+                        self._traces[each].add(name)
 
     def forget(self, name: bytes, *, with_portfolios: bool) -> tuple[Collection[str], str]:
         """Delete a node's hash if that node has no heartbeat and no portfolio's last trace would be lost.
@@ -196,7 +198,7 @@ class Hashes:
                 listed, why = self._looked(transaction, heartbeat, metrics)
                 planned = transaction.hmget(self._plan, listed) if listed else []
                 unplanned = [each for each, node in zip(listed, planned, strict=True) if node is None]
-                lost = [each for each in unplanned if self._traces[each] <= 1]
+                lost = [each for each in unplanned if not self._is_elsewhere(transaction, each, name)]
                 if not why and lost and not with_portfolios:
                     why = f"kept: it alone names {_portfolios(lost)}, in no plan; --with-portfolios deletes it"
                 if not why and self._sure:
@@ -210,8 +212,18 @@ class Hashes:
                 raise
             raise SourceError("Redis refuses MULTI to this user (docs/how-to/redis.md lists the rights)") from None
         if not why:
-            self._traces.subtract(listed)
+            for each in listed:
+                self._traces[each].discard(name)
         return lost, why
+
+    def _is_elsewhere(self, transaction: "Pipeline", portfolio: str, name: bytes) -> bool:
+        """Return whether another node's hash still lists a portfolio, and watch that hash."""
+        for other in self._traces[portfolio] - {name}:
+            transaction.watch(self._metrics + other)
+            if portfolio in _listed(transaction.hmget(self._metrics + other, [LOADED_FIELD])):
+                return True
+            self._traces[portfolio].discard(other)
+        return False
 
     @staticmethod
     def _looked(transaction: "Pipeline", heartbeat: bytes, metrics: bytes) -> tuple[list[str], str]:

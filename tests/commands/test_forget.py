@@ -185,6 +185,26 @@ def test_write_at_the_last_moment_cancels_the_deletion(
     assert made(b"gone").forget(b"gone", with_portfolios=True) == ([], NO_HASH)
 
 
+def test_last_trace_is_kept_though_the_other_one_went_a_moment_ago(
+    client: "redis.Redis", made: Callable[..., Hashes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = (b"one", b"two", b"three")
+    for name in names:
+        leave(client, name)
+        client.hset(b"node:metrics:" + name, "loaded_portfolio_ids", '["both"]')
+    here, there = made(*names), made(*names)
+    client.hset("node:metrics:three", "loaded_portfolio_ids", '["other"]')
+    assert here.forget(b"one", with_portfolios=False) == ([], "")
+    lost, why = there.forget(b"two", with_portfolios=False)
+    assert (lost, "it alone names portfolio both" in why) == (["both"], True)
+    leave(client, "one")
+    client.hset("node:metrics:one", "loaded_portfolio_ids", '["both"]')
+    unlink = redis.client.Pipeline.unlink
+    monkeypatch.setattr(redis.client.Pipeline, "unlink", lambda *a: (client.delete("node:metrics:one"), unlink(*a))[1])
+    assert made(*names).forget(b"two", with_portfolios=False)[1] == WROTE
+    assert hashes(client) == {b"two", b"three"}
+
+
 def test_no_key_of_a_living_node_and_no_last_trace_goes_beside_a_living_platform(
     made: Callable[..., Hashes], shared_redis: RedisServer
 ) -> None:
