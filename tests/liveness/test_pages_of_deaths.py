@@ -102,6 +102,7 @@ def test_a_second_mass_loss_pages_though_the_hashes_of_the_first_one_stay(tmp_pa
         nodes.kill(*(f"n{number:02}" for number in range(6, 12)))
         nodes.wait_for_page("GinkgoMassHeartbeatLoss", number=2)
         assert len(set(nodes.about("GinkgoMassHeartbeatLoss"))) == 2
+        time.sleep(TTL)  # a death within a TTL of the loss would join it
         nodes.kill("new00")
         nodes.wait_for_page("GinkgoNodeOffline", "new00")
         nodes.plan("p00", "__ORPHANED__")
