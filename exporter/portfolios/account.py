@@ -136,7 +136,7 @@ def leftovers_of(ledger: Ledger, reports: Iterable[NodeReport]) -> Leftovers:
 
     A list that is missing, broken or empty shows nothing, so its node is never taken for one whose work has moved.
     A node is needed if the plan gives it a portfolio, or if it lists an untraded one that the plan gives to no other
-    known node.
+    known node. The list of a forgotten node proves nothing, as in the ledger.
 
     Args:
         ledger: The ledger.
@@ -147,7 +147,8 @@ def leftovers_of(ledger: Ledger, reports: Iterable[NodeReport]) -> Leftovers:
     untraded = {each.id for each in ledger.abnormal.values() if each.state is PortfolioState.UNTRADED}
     lost = {portfolio for portfolio in untraded if ledger.plan.get(portfolio) not in by_name}
     dead = [node for node in by_name.values() if node.state in (State.OFFLINE, State.FORGOTTEN)]
-    needed = {node.name for node in dead if node.name in planned or not lost.isdisjoint(node.loaded or ())}
+    list_it = {node.name for node in dead if node.state is State.OFFLINE and not lost.isdisjoint(node.loaded or ())}
+    needed = list_it | {node.name for node in dead if node.name in planned}
     rehomed = {node.name for node in dead if planned and node.loaded and ledger.loaded.keys() >= set(node.loaded)}
     return Leftovers(frozenset(needed), frozenset(rehomed - needed))
 

@@ -124,6 +124,8 @@ def test_dead_node_is_rehomed_or_needed_by_plan_and_lists() -> None:
         (moved | {b"r": b"old"}, old, needed),
         (moved | {b"r": b"new"}, old._replace(loaded=(b"p", b"r")), neither),  # untraded, and planned on a known node
         (moved | {b"r": ORPHANED_NODE}, old._replace(loaded=(b"p", b"r")), needed),
+        (moved | {b"r": ORPHANED_NODE}, old._replace(state=State.FORGOTTEN, loaded=(b"p", b"r")), neither),
+        (moved | {b"r": b"old"}, old._replace(state=State.FORGOTTEN), needed),
         ({}, old, neither),
         ({b"p": ORPHANED_NODE}, old, neither),
     ]
