@@ -117,9 +117,9 @@ def test_portfolios_in_a_scrape_and_their_story_in_the_journal(redis_server: Red
     client.hset("schedule:plan", mapping={"p": "a", "q": "a"})
     flags = ("--redis.url", redis_server.url, "--journal.file", str(tmp_path / "j"), "--heartbeat.ttl", "2s")
     with running_exporter(tmp_path, *flags) as exporter:
-        # nobody scrapes: with a journal all nodes are read every half TTL
-        wait_for(lambda: b'"stranger"' not in (tmp_path / "j").read_bytes(), "for the journal")
+        wait_for(lambda: exporter.scrape().get("ginkgo_portfolios", {}).get("traded") == 2, "for both portfolios")
         write(client, b"a", b'["p"]')
+        # nobody scrapes now: with a journal all nodes are read every half TTL
         wait_for(
             lambda: b'"subjects":["q"],"from":"traded","to":"untraded"' in (tmp_path / "j").read_bytes(), "for q", 20
         )
