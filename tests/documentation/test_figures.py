@@ -9,7 +9,7 @@ BENCHMARKS = (ROOT / "docs" / "explanation" / "benchmarks.md").read_text(encodin
 CASES = re.split(r"^([\d,]+ nodes.*):$", BENCHMARKS, flags=re.MULTILINE)
 TABLES = dict(zip(CASES[1::2], CASES[2::2], strict=True))
 BESIDE = "1,000 nodes beside 1,000,000 other keys"
-MEDIAN, BLOCK = 2, 6
+MEDIAN, BLOCK = 2, 7
 """The columns of the whole scrape and of the longest block of Redis, both medians in milliseconds."""
 
 
@@ -31,7 +31,7 @@ FIGURES = {
     "docs/explanation/comparison.md": [
         shown("1,000 nodes", LUA, BLOCK),
         shown("100,000 nodes", LUA, BLOCK),
-        shown("1,000 nodes", PIPELINED),
+        shown("1,000 nodes", "a plain script"),
         shown("1,000 nodes", OURS),
         shown(BESIDE, PIPELINED),
     ],
