@@ -133,9 +133,8 @@ class Answers:
         self._readers.add(reader)
         try:
             async with asyncio.timeout(_READ_WITHIN):
-                await (
-                    handler.flush()
-                )  # tornado copies a block that it sends together with the headers, so they go first
+                # tornado copies a block that it sends together with the headers, so they go first
+                await handler.flush()
                 for block in body if handler.request.method == "GET" else ():
                     handler.write(block)
                     await handler.flush()
