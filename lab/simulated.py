@@ -367,7 +367,7 @@ class SimulatedExporter:
             self._timeline.at(self._timeline.now, self._discover)
         own = (family for family in self.telemetry.registry.collect() if family.name in _OWN)
         families = (*own_families(snapshot, self.fleet.info), *own)
-        return b"".join(exposition(snapshot, families, Format.TEXT, ())).decode()
+        return b"".join(exposition(snapshot, families, Format.TEXT)).decode()
 
     def _pause(self, seconds: float | None = None) -> bool:
         self._timeline.run(self._timeline.now + (seconds or 0.0))

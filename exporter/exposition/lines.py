@@ -5,6 +5,7 @@ value, and one ``replace`` puts in the name of the family. docs/explanation/perf
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from exporter.contract import MASS_LOST, STATUS, STATUSES
@@ -15,12 +16,12 @@ from exporter.source.names import Names
 _NAME: Final = b"\xff"
 """The place of the family's name in a template. UTF-8 has no such byte, so no label contains it."""
 _LABEL: Final = b"\xfe"
-"""The place of the node's label in its status lines."""
+"""The place of the node's label in lines with a second one."""
 _TEMPLATES: Final = 16
 """Templates that are kept for a part. Each belongs to a set of nodes with a value: usually all, or all online ones."""
 
-Lines = Mapping[str, bytes]
-"""The lines of a part by metric name; empty if no node of the part has a value."""
+_SECOND_LABEL: Final = {STATUS.name: b"status", MASS_LOST.name: b"loss"}
+"""The families with a label beside the node's."""
 
 
 class LineWriter:
@@ -30,8 +31,8 @@ class LineWriter:
         self._names = Names()
         self._writers: dict[range, _PartWriter] = {}
 
-    def write(self, part: Part) -> Lines:
-        """Return the lines of a part."""
+    def write(self, part: Part) -> Mapping[str, bytes]:
+        """Return the lines of a part by metric name; empty if no node of the part has a value."""
         if part.names is not self._names:
             self._names, self._writers = part.names, {}
         writer = self._writers.get(part.positions)
@@ -45,18 +46,15 @@ class _PartWriter:
     """Writes the columns of the same nodes, scrape after scrape."""
 
     def __init__(self, ids: Iterable[str]) -> None:
-        self._labels = [b'node_id="%b"' % escaped(node_id).replace(b"%", b"%%") for node_id in ids]
+        self._labels = [b'node_id="%b"' % escaped(node_id) for node_id in ids]
         self._templates: dict[tuple[int, ...], bytes] = {}
-        self._statuses: Values = ()
-        self._status_lines = b""
+        self._kept: dict[str, tuple[Values, bytes]] = {}
 
     def write(self, name: str, texts: Values) -> bytes:
         if not any(texts):
             return b""
-        if name == STATUS.name:
-            return self._written_statuses(texts)
-        if name == MASS_LOST.name:
-            return self._written_losses(texts)
+        if name in _SECOND_LABEL:
+            return self._with_second_label(name, texts)
         missing = () if all(texts) else tuple(position for position, text in enumerate(texts) if text is None)
         lines = self._template(missing) % tuple(filter(None, texts) if missing else texts)
         return lines.replace(_NAME, name.encode())
@@ -69,26 +67,18 @@ class _PartWriter:
                 self._templates.clear()
             left_out = set(missing)
             labels = (label for position, label in enumerate(self._labels) if position not in left_out)
-            template = self._templates[missing] = b"".join(b"%b{%b} %%b\n" % (_NAME, label) for label in labels)
+            lines = (b"%b{%b} %%b\n" % (_NAME, label.replace(b"%", b"%%")) for label in labels)
+            template = self._templates[missing] = b"".join(lines)
         return template
 
-    def _written_statuses(self, statuses: Values) -> bytes:
-        """Return a line for each status that a node may have. The lines are kept while no node's status changes."""
-        if statuses != self._statuses:
-            pairs = zip(self._labels, statuses, strict=True)
-            lines = b"".join([_STATUS_LINES[status].replace(_LABEL, label) for label, status in pairs if status])
-            self._statuses = statuses
-            self._status_lines = lines.replace(b"%%", b"%")  # the labels are escaped for templates
-        return self._status_lines
-
-    def _written_losses(self, losses: Values) -> bytes:
-        name = MASS_LOST.name.encode()
-        pairs = zip(self._labels, losses, strict=True)
-        return b"".join(
-            b'%b{%b,loss="%b"} 1\n' % (name, label.replace(b"%%", b"%"), escaped(loss.decode()))
-            for label, loss in pairs
-            if loss
-        )
+    def _with_second_label(self, name: str, texts: Values) -> bytes:
+        """Return the lines of a family with a second label. They are kept while no node's value changes."""
+        before, lines = self._kept.get(name, ((), b""))
+        if texts != before:
+            pairs = zip(self._labels, texts, strict=True)
+            lines = b"".join([_second_labels(name, text).replace(_LABEL, label) for label, text in pairs if text])
+            self._kept[name] = texts, lines
+        return lines
 
 
 def escaped(text: str) -> bytes:
@@ -96,10 +86,11 @@ def escaped(text: str) -> bytes:
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"').encode()
 
 
-def _status_lines(status: str) -> bytes:
-    name = STATUS.name.encode()
-    return b"".join(b'%b{%b,status="%b"} %d\n' % (name, _LABEL, other.encode(), other == status) for other in STATUSES)
-
-
-_STATUS_LINES: Final = {status.encode(): _status_lines(status) for status in STATUSES}
-"""A node's lines by the status that it reports, with a place for its label."""
+@lru_cache
+def _second_labels(name: str, text: bytes) -> bytes:
+    """Return the lines of a node that has this value, with a place for its label."""
+    label, value = _SECOND_LABEL[name], text.decode()
+    return b"".join(
+        b'%b{%b,%b="%b"} %d\n' % (name.encode(), _LABEL, label, escaped(each), each == value)
+        for each in (STATUSES if name == STATUS.name else (value,))
+    )

@@ -139,7 +139,6 @@ class Fleet:
             self.discovered,
             view.server,
             view.refused_since is not None,
-            self._source.missing_rights(),
             self.settings.nodes.expected,
         )
 

@@ -156,7 +156,6 @@ class ReadInfo(NamedTuple):
         discovered: The last complete discovery; None before the first.
         server: The last known state of Redis; None before Redis first answered.
         writes_refused: Whether Redis refuses writes, as the judge sees it.
-        missing_rights: Commands that Redis refuses to the exporter's user.
         expected: How many nodes there should be; None if the setting is absent.
     """
 
@@ -164,5 +163,4 @@ class ReadInfo(NamedTuple):
     discovered: Discovered | None = None
     server: Server | None = None
     writes_refused: bool = False
-    missing_rights: frozenset[str] = frozenset()
     expected: int | None = None

@@ -263,9 +263,7 @@ class Ready(Handler):
         from exporter.web.api import outage  # noqa: PLC0415 - as above
 
         reason = self.fleet.not_ready and (outage(self.fleet.view()) or self.fleet.not_ready)
-        missing = ", ".join(sorted(self.fleet.info.missing_rights))
-        ready = f"ready, but the Redis user may not run: {missing}" if missing else "ready"
-        self.text(f"not ready: {reason}" if reason else ready, BUSY if reason else OK)
+        self.text(f"not ready: {reason}" if reason else "ready", BUSY if reason else OK)
 
 
 class NotFound(Handler):

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from exporter.exposition.lines import LineWriter
 from exporter.exposition.text import Format, exposition
 from exporter.liveness import State
 from exporter.snapshot.snapshot import Discovered, ReadInfo, Snapshot
-from exporter.source.names import names_of
 from exporter.source.reading import Server
 from fleets import FLEETS, NODE_IDS, Exporter, snapshot_of
 from lab.readings import ALIVE, CRASHED, ENDLESS, GONE, ZOMBIE, Pair
@@ -31,7 +29,6 @@ INFO = ReadInfo(
     0.25,
     Discovered(0.5, 1_767_702_645.0, 2),
     Server("run", "master", refused={"OOM": 3}, last_save_ok=False, memory_used_ratio=0.5),
-    missing_rights=frozenset({"scan"}),
     expected=7,
 )
 FIELDS: Mapping[str, bytes] = {
@@ -99,14 +96,6 @@ def test_series_are_those_of_the_reference(
             is_like_the_reference(snapshot, form)
 
 
-@given(pairs=FLEETS, part=st.integers(1, 3))
-def test_output_does_not_depend_on_the_parts_of_a_reading(pairs: dict[bytes, Pair], part: int) -> None:
-    apart, whole = Exporter(part=part).snapshot(pairs), Exporter(part=len(pairs) + 1).snapshot(pairs)
-    assert len(apart.parts) == max(1, ceil(len(names_of(pairs, 100).raw) / part))
-    assert (apart.ids, apart.states, apart.counts) == (whole.ids, whole.states, whole.counts)
-    assert ours(apart) == ours(whole)
-
-
 @pytest.mark.parametrize(("form", "file"), FORMS)
 def test_output_is_the_golden_file(form: Format, file: str) -> None:
     assert ours(snapshot_of(FLEET), form).decode() == (GOLDEN / file).read_text(encoding="utf-8")
@@ -121,7 +110,6 @@ def test_series_of_portfolios_and_of_the_exporter_are_those_of_the_reference() -
     assert 'ginkgo_node_planned_portfolios{node_id="gamma"} 1.0\n' in text
     assert 'ginkgo_redis_refused_writes_total{error="OOM"} 3.0\n' in text
     assert "# TYPE ginkgo_portfolios_untraded_positions gauge\nginkgo_portfolios_untraded_positions 7.0\n" in text
-    assert 'ginkgo_exporter_missing_rights{command="scan"} 1.0\n' in text
 
 
 @given(loss=NODE_IDS)
