@@ -10,7 +10,6 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pkgutil import resolve_name
 from typing import Final, NamedTuple, NoReturn
 
@@ -18,7 +17,7 @@ from exporter import __revision__, __version__, demo, settings
 from exporter.commands.command_line import (
     ArgumentParser,
     ExitCode,
-    PrintCompletion,
+    add_completion,
     add_options,
     drop_unwritable_output,
     nowhere,
@@ -37,53 +36,46 @@ class _Command(NamedTuple):
     Attributes:
         run: The place of its function, which takes the settings and the parsed flags, and returns an exit code.
         meaning: What it does, in the words of ``--help``.
-        usage: How it is called.
         sections: The sections of the settings whose flags it takes.
-        quiet: Whether it logs only if a flag asks for it: a log line would stand in the middle of a table.
+        usage: What stands behind its name.
     """
 
     run: str
     meaning: str
-    usage: str = "ginkgo-exporter {} [flags]"
     sections: Sequence[str] = Settings._fields
-    quiet: bool = False
+    usage: str = "[flags]"
 
 
 _COMMANDS: Final = {
-    "serve": _Command("exporter.commands.serve:run", "serve metrics; this is the default command"),
+    "serve": _Command(
+        "exporter.commands.serve:run",
+        "serve the metrics of Ginkgo's ExecutionNodes to Prometheus; this is the default command",
+    ),
     "demo": _Command("exporter.cli:run_demo", "simulate nodes on an embedded Valkey, and serve their metrics"),
     "check": _Command("exporter.commands.check:run", "check the configuration, Redis and Alertmanager once"),
-    "nodes": _Command(
-        "exporter.commands.listing:nodes",
-        "show all nodes as a table, JSON or CSV",
-        sections=_READING,
-        quiet=True,
-    ),
+    "nodes": _Command("exporter.commands.listing:run", "show all nodes as a table, JSON or CSV", _READING),
     "portfolios": _Command(
-        "exporter.commands.listing:portfolios",
+        "exporter.commands.listing:run",
         "show all portfolios as a table, JSON or CSV: is each of them traded?",
-        sections=_READING,
-        quiet=True,
+        _READING,
     ),
     "explain": _Command(
         "exporter.commands.explain:run",
         "tell what happened to a node, a portfolio or an alert, and why it was judged so",
-        "ginkgo-exporter {} [NODE|PORTFOLIO|ALERT] [flags]",
-        sections=_READING,
-        quiet=True,
+        _READING,
+        "[NODE|PORTFOLIO|ALERT] [flags]",
     ),
     "forget": _Command(
         "exporter.commands.forget:run",
         "delete what crashed nodes left in Redis",
-        "ginkgo-exporter {0} NODE… [flags]\n       ginkgo-exporter {0} --rehomed | --offline-longer-than TIME [flags]",
-        sections=_READING,
-        quiet=True,
+        _READING,
+        "[NODE…] [flags]",
     ),
     "rules": _Command(
         "exporter.cli:run_rules",
         "print the alert rules for Prometheus, with your links, labels, thresholds and selectors",
-        "ginkgo-exporter {} [--config.file FILE]",
-        sections=(),
+        (),
+        "[--config.file FILE]",
     ),
 }
 
@@ -114,9 +106,10 @@ def _read(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Settings]:
     Raises:
         SettingsError: Flags are unknown, or settings are invalid; a line for each.
     """
-    parser = _parser()
-    arguments, unknown = parser.parse_known_args(argv)
-    errors = parser.unrecognized(unknown)
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser(words.pop(0) if words and words[0] in _COMMANDS else "", words)
+    arguments, unknown = parser.parse_known_args(words)
+    errors = parser.unrecognized(unknown, _COMMANDS)
     try:
         loaded = settings.load(vars(arguments))
     except SettingsError as error:
@@ -129,7 +122,9 @@ def _read(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Settings]:
 def _run(arguments: argparse.Namespace, loaded: Settings) -> int:
     command = _COMMANDS[arguments.command]
     configure_logs(loaded)
-    logging.disable(logging.CRITICAL if command.quiet and "log.level" not in arguments else logging.NOTSET)
+    # A log line would stand in the middle of a table, so commands that read Redis log only if a flag asks for it.
+    is_quiet = command.sections is _READING and "log.level" not in arguments
+    logging.disable(logging.CRITICAL if is_quiet else logging.NOTSET)
     with _hidden("curses"):
         run = resolve_name(command.run)
     if arguments.command != "serve":
@@ -170,37 +165,33 @@ def _fail(reason: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _parser() -> ArgumentParser:
+def _parser(name: str, words: Sequence[str]) -> ArgumentParser:
+    """Return the parser of a command; of the program, which serves, if there is no name.
+
+    Only the program's help and its completion know the other commands: a start does not wait for their flags.
+    """
+    command = _COMMANDS[name or "serve"]
     parser = ArgumentParser(
-        prog="ginkgo-exporter",
-        usage="%(prog)s [COMMAND] [flags]",
-        description="Serve the metrics of Ginkgo's ExecutionNodes to Prometheus.",
+        prog=f"ginkgo-exporter {name}".rstrip(),
+        usage=f"%(prog)s {command.usage if name else '[COMMAND] [flags]'}",
+        description=f"{command.meaning[:1].upper()}{command.meaning[1:]}.",
         epilog="Every setting has an environment variable, such as GINKGO_EXPORTER_REDIS_URL."
         ' Completion for this shell: eval "$(ginkgo-exporter --print-completion bash)"',
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__} ({__revision__})")
-    parser.add_argument(
-        "--print-completion", action=PrintCompletion, help="print a completion script for this shell and exit"
-    )
-    commands = parser.add_subparsers(title="Commands", metavar="COMMAND", prog=parser.prog, parser_class=ArgumentParser)
-    parser.set_defaults(command="serve")
-    for name, command in _COMMANDS.items():
-        text = command.meaning
-        below = commands.add_parser(
-            name,
-            help=text,
-            description=f"{text[:1].upper()}{text[1:]}.",
-            usage=command.usage.format(name),
-            allow_abbrev=False,
-        )
-        below.set_defaults(command=name)
-        below.fill = partial(_fill, below, name)
-    settings.add_flags(parser)
+    parser.set_defaults(command=name or "serve")
+    if not name:
+        parser.add_argument("--version", action="version", version=f"%(prog)s {__version__} ({__revision__})")
+        add_completion(parser)
+    if not name and any(word.startswith(("-h", "--help", "--print-completion")) for word in words):
+        commands = parser.add_subparsers(title="Commands", metavar="COMMAND", parser_class=ArgumentParser)
+        for each, other in _COMMANDS.items():
+            _add_flags(commands.add_parser(each, help=other.meaning), each)
+    _add_flags(parser, name or "serve")
     return parser
 
 
-def _fill(parser: ArgumentParser, name: str) -> None:
+def _add_flags(parser: ArgumentParser, name: str) -> None:
     if name == "demo":
         demo.add_flags(parser)
     add_options(parser, name)

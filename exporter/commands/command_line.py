@@ -5,21 +5,19 @@ It is loaded at each start, so it imports no command.
 
 import argparse
 import os
-import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, NamedTuple, NoReturn, Self, TextIO
+from typing import Any, Final, NamedTuple, NoReturn, TextIO
 
 from exporter.contract import COLUMN_NAMES
 from exporter.errors import SettingsError
 from exporter.settings import nearest, without_passwords
 from exporter.settings.values import duration
-
-_UNKNOWN: Final = "unrecognized arguments: "
 
 
 class ExitCode(IntEnum):
@@ -48,24 +46,15 @@ EXITS: Final = {
 
 
 class Finding(NamedTuple):
-    """What an operator should know: a fact, what follows from it, and what to do. Each is whole sentences.
+    """What an operator should know.
 
     Attributes:
-        fact: What is the case.
-        consequence: What follows from it; empty if the fact says it.
-        remedy: What to do; empty if nothing need be done.
+        text: A fact, what follows from it, and what to do, as far as there is anything: in whole sentences.
         must: Whether something is wrong until it is changed: then ``check`` exits 1.
     """
 
-    fact: str
-    consequence: str = ""
-    remedy: str = ""
+    text: str
     must: bool = False
-
-    @property
-    def sentences(self) -> list[str]:
-        """Fact, consequence and remedy, as far as there are any."""
-        return list(filter(None, (self.fact, self.consequence, self.remedy)))
 
 
 def say(text: str, *, indent: int = 0, file: TextIO | None = None) -> None:
@@ -97,27 +86,7 @@ def drop_unwritable_output() -> None:
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """The parser of the command line, or of one command; it raises a SettingsError instead of printing the usage.
-
-    Attributes:
-        fill: Adds the arguments of a command. It is called when the command is used: eight commands have hundreds of
-            flags, and a start needs the flags of one command.
-    """
-
-    fill: Callable[[], None] | None = None
-
-    def filled(self) -> Self:
-        """Return the parser with all its arguments."""
-        fill, self.fill = self.fill, None
-        if fill:
-            fill()
-        return self
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse arguments, as the base class does."""
-        self.filled()
-        self._given = sys.argv[1:] if args is None else list(args)
-        return super().parse_known_args(args, namespace)
+    """A parser that raises a SettingsError instead of printing the usage."""
 
     def error(self, message: str) -> NoReturn:
         """Raise the error that argparse found.
@@ -125,61 +94,44 @@ class ArgumentParser(argparse.ArgumentParser):
         Raises:
             SettingsError: Always.
         """
-        if message.startswith("argument COMMAND"):
-            # argparse takes the value of a mistyped flag for a command. The message must name the flag.
-            flags = (word.partition("=")[0] for word in self._given if word.startswith("-"))
-            message = next((_UNKNOWN + flag for flag in flags if flag not in self._option_string_actions), message)
         raise SettingsError(self._line(message))
 
-    def unrecognized(self, words: Sequence[str]) -> list[str]:
-        """Return a line for each unknown flag among the words that the parser could not use."""
-        flags: list[list[str]] = []
-        for word in words:
-            if word.startswith("-") or not flags:
-                flags.append([])
-            flags[-1].append(word)
-        return [self._line(f"{_UNKNOWN}{' '.join(flag)}") for flag in flags]
+    def unrecognized(self, words: Sequence[str], commands: Iterable[str]) -> list[str]:
+        """Return a line for each of the words that the parser could not use; an unknown flag's value has none."""
+        known = *self._option_string_actions, *commands
+        return [
+            self._line(f"unrecognized arguments: {word.partition('=')[0]}{nearest(word, known)}")
+            for before, word in pairwise(("", *words))
+            if word.startswith("-") or not before.startswith("-")
+        ]
 
     def _line(self, message: str) -> str:
-        hint = ""
-        if message.startswith(f"{_UNKNOWN}--"):
-            flag = re.split(r"[= ]", message.removeprefix(_UNKNOWN))[0]
-            hint = nearest(flag, self._option_string_actions, "--")
-        return f"{without_passwords(message)}{hint} (see {self.prog} --help)"
+        return f"{without_passwords(message)} (see {self.prog} --help)"
 
 
-class PrintCompletion(argparse.Action):
-    """A flag that prints the completion script of its parser and exits."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options, choices=("bash", "zsh", "tcsh"), default=argparse.SUPPRESS)
-
+class _PrintCompletion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, _: Any, values: Any, __: str | None = None) -> None:
-        """Print the script for the chosen shell."""
         import shtab  # noqa: PLC0415 - serving does not need it
 
-        for action in _actions(parser):
+        commands = next(each for each in parser._actions if isinstance(each, argparse._SubParsersAction))  # noqa: SLF001
+        for action in (each for below in (parser, *commands.choices.values()) for each in below._actions):  # noqa: SLF001
             if len(words := str(action.metavar).split("|")) > 1:
                 action.choices = action.choices or words
             if action.metavar == "FILE":
-                action.complete = shtab.FILE  # type: ignore[attr-defined]
+                action.complete = shtab.FILE
         print(shtab.complete(parser, values))  # noqa: T201
         parser.exit()
 
 
-def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    for action in parser._actions:  # noqa: SLF001 - argparse has no public way to list them
-        yield action
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-            for below in action.choices.values():
-                yield from _actions(below.filled())
-
-
-def _time(text: str) -> float:
-    try:
-        return duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def add_completion(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the flag that prints its completion script for a shell and exits."""
+    parser.add_argument(
+        "--print-completion",
+        action=_PrintCompletion,
+        choices=("bash", "zsh", "tcsh"),
+        default=argparse.SUPPRESS,
+        help="print a completion script for this shell and exit",
+    )
 
 
 _SWITCH: Final = {"action": "store_true"}
@@ -188,7 +140,6 @@ _LISTING: Final = (
     ("--output", "form [table]", {"choices": ("table", "json", "csv"), "default": "table"}),
     _EXPORTER,
     ("--watch", "refresh the table in place until Ctrl-C", _SWITCH),
-    ("--interval", "between refreshes [2s]", {"type": _time, "default": 2.0, "metavar": "TIME"}),
 )
 OPTIONS: Final[dict[str, Sequence[tuple[str, str, dict[str, Any]]]]] = {
     "check": (("--page", "also post the alert GinkgoTestPage: the phone of the engineer on call must ring", _SWITCH),),
@@ -200,7 +151,6 @@ OPTIONS: Final[dict[str, Sequence[tuple[str, str, dict[str, Any]]]]] = {
             f"{', '.join(COLUMN_NAMES)}: smallest first, unknown last [offline nodes first, then by node]",
             {"choices": COLUMN_NAMES, "metavar": "FIELD"},
         ),
-        ("--reverse", "largest first", _SWITCH),
         ("--fail-offline", f"exit {ExitCode.SOME_OFFLINE} when any node is offline", _SWITCH),
     ),
     "portfolios": (
@@ -225,15 +175,15 @@ OPTIONS: Final[dict[str, Sequence[tuple[str, str, dict[str, Any]]]]] = {
         (
             "--offline-longer-than",
             "instead of names: every node that an exporter calls offline for longer, such as 24h",
-            {"type": _time, "metavar": "TIME"},
+            {"type": duration, "metavar": "TIME"},
         ),
         ("--rehomed", "instead of names: every offline node whose portfolios all run on other nodes", _SWITCH),
         (
             "--with-portfolios",
-            "delete also the last trace of a portfolio: a hash that alone names it, in no plan",
+            "delete also hashes that name a portfolio in no plan: they may be its last trace",
             _SWITCH,
         ),
-        _EXPORTER,
+        ("--exporter.url", "the running exporter that --offline-longer-than asks", {"metavar": "URL"}),
         ("--yes", "delete; without this flag nothing is changed", _SWITCH),
     ),
     "rules": (

@@ -1,189 +1,143 @@
 """``ginkgo-exporter explain``: tells what happened to a node, a portfolio or an alert, and why it was judged so."""
 
 import argparse
-from collections.abc import Collection, Mapping, Sequence
-from difflib import get_close_matches
-from typing import Final, NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
 
 from exporter.bundled import alert_severities
 from exporter.commands.asking import NODES, PORTFOLIOS, RedisItself, RunningExporter, asking
-from exporter.commands.command_line import Finding, say
+from exporter.commands.command_line import say
 from exporter.errors import ExporterError, SourceError
+from exporter.escaping import printable
 from exporter.journal import now
 from exporter.journal.event import Event, EventKind
-from exporter.journal.sentences import at, headline, kinds_behind, reasons, shown
+from exporter.journal.sentences import at, headline, kinds_behind, reasons
 from exporter.liveness import State
 from exporter.portfolios.ledger import PortfolioState
-from exporter.settings import Settings
+from exporter.settings import Settings, nearest
 from exporter.snapshot.rows import Row
 
-_MOST: Final = 50
-"""Events that are told."""
-_NOT_POSTED: Final = "No Alertmanager has taken it from this exporter. Prometheus's rules may page."
-_NO_PAGE: Final = {
-    "online": "No page: it is online.",
-    "undecided": "No page: it is not decided that it is dead. A page follows if it has its time to beat and does not.",
-    "gone": "No page: a node that stops gracefully deletes its keys, and is not dead.",
-    "forgotten": "No page any more: the node is forgotten (--nodes.forget-after, --nodes.forget-rehomed-after).",
+_ALERTS: Final[Mapping[str, str]] = {
+    State.OFFLINE: "GinkgoNodeOffline",
+    State.UNDECIDED: "GinkgoNodesUndecided",
+    PortfolioState.UNTRADED: "GinkgoPortfoliosUntraded",
+    PortfolioState.DUPLICATED: "GinkgoPortfolioDuplicated",
+    PortfolioState.MISPLACED: "GinkgoPortfoliosMisplaced",
+    PortfolioState.UNPLANNED: "GinkgoPortfoliosUnplanned",
 }
-
-
-class Facts(NamedTuple):
-    """What is known.
-
-    Attributes:
-        source: The exporter or the Redis that was asked.
-        rows: What is now: the rows of all nodes and of all portfolios by their ids; empty if Redis cannot be read.
-        trouble: Why nothing is known of now, or of what was before; empty if both are known.
-    """
-
-    source: RunningExporter | RedisItself
-    rows: Mapping[EventKind, Mapping[str, Row]]
-    trouble: str
-
-    def events(self, limit: int = _MOST, subject: str = "", kinds: Collection[EventKind] = ()) -> list[Event]:
-        """Return the newest events, the oldest of them first; none if Redis alone was asked."""
-        return [] if isinstance(self.source, RedisItself) else self.source.events(limit, subject, kinds)
-
-    def runbook(self, alert: str) -> str:
-        """Return where to read what to do."""
-        runbooks = self.source.runbooks
-        return f"What to do: {runbooks}/{alert}" if runbooks else f"See the runbook of {alert}."
-
-    def money(self) -> str:
-        """Return the money at risk in all portfolios."""
-        rows = self.rows.get(EventKind.PORTFOLIO)
-        return "" if rows is None else " ".join(now.of_portfolios([*rows.values()])) or "No portfolio is untraded now."
-
-
-class Explanation(NamedTuple):
-    """What is said of one subject.
-
-    Attributes:
-        known: What is known of it now.
-        events: What was seen, the oldest event first.
-        page: What became of its page, sentence by sentence.
-        subject: Its id; None for all that happened.
-    """
-
-    known: Finding
-    events: Sequence[Event]
-    page: Sequence[str] = ()
-    subject: str | None = None
-
-    def say(self) -> None:
-        """Print the explanation."""
-        for sentence in self.known.sentences:
-            say(sentence)
-        say("")
-        say("What was seen, the oldest first:" if self.events else "No event is known of it.")
-        for event in self.events:
-            of = self.subject if self.subject in event.subjects and event.kind is not EventKind.PUSH else None
-            say(f"{at(event.time)}  {headline(event, of)}", indent=2)
-            for sentence in reasons(event, of):
-                say(sentence, indent=4)
-        if self.page:
-            say("")
-            say("Its page:")
-            for sentence in self.page:
-                say(sentence, indent=2)
+"""The alert whose runbook says what to do about a state."""
+_NOT_POSTED: Final = "No Alertmanager has taken it from this exporter. Prometheus's rules may page."
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Print the explanation and return 0.
+    """Print what is known of a subject, or the last events without one, and return 0.
 
     Raises:
-        ExporterError: Nothing can be explained; one line that says why.
+        ExporterError: Nothing is known; one line that says why.
     """
     options = vars(arguments)
     with asking(settings, options["exporter.url"]) as source:
-        _explained(_facts(source), options["subject"]).say()
+        Known(source).tell(options["subject"])
     return 0
 
 
-def _facts(source: RunningExporter | RedisItself) -> Facts:
-    rows, trouble = {}, ""
-    try:
-        rows[EventKind.NODE] = {row["node_id"]: row for row in source.rows(NODES)}
-        rows[EventKind.PORTFOLIO] = {row["portfolio_id"]: row for row in source.rows(PORTFOLIOS)}
-    except SourceError as error:
+class Known:
+    """What an exporter or a Redis knows.
+
+    Args:
+        source: The exporter or the Redis.
+
+    Raises:
+        ExporterError: It cannot be asked.
+    """
+
+    def __init__(self, source: RunningExporter | RedisItself) -> None:
+        self._source = source
+        self._trouble = ""
         if isinstance(source, RedisItself):
-            raise
-        trouble = f"{str(error).rstrip('.')}."
-    if isinstance(source, RedisItself):
-        trouble = (
-            "Redis alone was asked: it does not know what happened before. A running exporter does: --exporter.url."
+            self._trouble = "Redis does not know what happened before. A running exporter does: --exporter.url."
+        self._rows: dict[EventKind, list[Row]] = {}
+        try:
+            self._rows[EventKind.NODE] = source.rows(NODES)
+            self._rows[EventKind.PORTFOLIO] = source.rows(PORTFOLIOS)
+        except SourceError as error:
+            if isinstance(source, RedisItself):
+                raise
+            self._trouble = f"{str(error).rstrip('.')}."
+
+    def tell(self, subject: str | None) -> None:
+        """Print what is known of a node, of a portfolio or of an alert; the last events if the subject is None.
+
+        Raises:
+            ExporterError: Nothing is known of it.
+        """
+        if subject is None:
+            fact = f"These are the last events that {self._source.place} knows."
+            _print((fact, *self._money(), self._trouble), self._events())
+            return
+        of_node, of_portfolio = (
+            self._tells(kind, subject.removeprefix(f"{kind}:")) for kind in (EventKind.NODE, EventKind.PORTFOLIO)
         )
-    return Facts(source, rows, trouble)
+        if of_node or of_portfolio:
+            return
+        if subject not in alert_severities():
+            names = {row[f"{kind}_id"] for kind, rows in self._rows.items() for row in rows}
+            near = nearest(subject, [*alert_severities(), *sorted(names)])
+            raise ExporterError(printable(f"nothing is known of {subject}{near}"))
+        posts = self._events(subject, (EventKind.PUSH,))
+        fact = f"Alert {subject}: {_NOT_POSTED}"
+        if posts:
+            fact = f"The last that is known of the alert {subject}, at {at(posts[-1].time)}: {headline(posts[-1])}"
+        _print((fact, *self._money(), self._runbook(subject)), posts or self._events(kinds=kinds_behind(subject) or ()))
+
+    def _tells(self, kind: EventKind, name: str) -> bool:
+        """Print what is known of a node or a portfolio. Return whether anything is known of it."""
+        events = self._events(name, (kind, EventKind.MASS_LOSS, EventKind.PUSH))
+        changes = [event for event in events if event.kind is kind]
+        row = next((row for row in self._rows.get(kind, ()) if row[f"{kind}_id"] == name), None)
+        if row:
+            is_node = kind is EventKind.NODE
+            facts = [*now.of_node(row, self._rows.get(EventKind.PORTFOLIO))] if is_node else [now.of_portfolio(row)]
+            alert = "GinkgoEventsDropped" if row.get("dropped_recently") else _ALERTS.get(row["state"])
+            facts += [self._runbook(alert)] if alert else []
+        elif changes:
+            facts = [f"{headline(changes[-1], name)} That is known since {at(changes[-1].time)}.", self._trouble]
+        else:
+            return False
+        _print(facts, events, name)
+        if changes and changes[-1].after == State.OFFLINE and all(event.kind is not EventKind.PUSH for event in events):
+            say(f"Its page: {_NOT_POSTED}")
+        return True
+
+    def _events(self, subject: str = "", kinds: Collection[EventKind] = ()) -> list[Event]:
+        """Return the newest events, the oldest of them first; no events if Redis alone was asked."""
+        return [] if isinstance(self._source, RedisItself) else self._source.events(subject, kinds)
+
+    def _runbook(self, alert: str) -> str:
+        """Return where to read what to do."""
+        place = f"{self._source.place}/runbooks/" if isinstance(self._source, RunningExporter) else "the runbook of "
+        return f"What to do: {place}{alert}"
+
+    def _money(self) -> Sequence[str]:
+        """Return the money at risk in all portfolios; nothing if they are not known."""
+        rows = self._rows.get(EventKind.PORTFOLIO)
+        return () if rows is None else [*now.of_portfolios(rows)] or ["No portfolio is untraded now."]
 
 
-def _explained(facts: Facts, subject: str | None) -> Explanation:
-    """Return the explanation of a node, a portfolio or an alert, or of all that happened last."""
-    if subject is None:
-        fact = f"These are the last events that {facts.source.place} knows."
-        return Explanation(Finding(fact, facts.money(), facts.trouble), facts.events())
-    names = {kind: set(facts.rows.get(kind, ())) for kind in (EventKind.NODE, EventKind.PORTFOLIO)}
-    for event in facts.events(1000, kinds=names):
-        names[event.kind].update(event.subjects)
-    found = {
-        kind: name for kind in names for name in (subject.removeprefix(f"{kind}:"), subject) if name in names[kind]
-    }
-    if len(found) > 1:
-        raise ExporterError(f"{shown(subject)} is a node and a portfolio: ask for node:… or portfolio:…")
-    if EventKind.NODE in found:
-        return _of_node(facts, found[EventKind.NODE])
-    if EventKind.PORTFOLIO in found:
-        return _of_portfolio(facts, found[EventKind.PORTFOLIO])
-    if subject in alert_severities():
-        return _of_alert(facts, subject)
-    near = get_close_matches(subject, sorted(set().union(*names.values(), alert_severities())), 3, 0.5)
-    hint = f"; the nearest known names are {', '.join(map(shown, near))}" if near else ""
-    raise ExporterError(f"nothing is known of {shown(subject)}{hint}")
+def _print(sentences: Iterable[str], events: Sequence[Event], subject: str | None = None) -> None:
+    """Print what is known now, and what was seen.
 
-
-def _of_node(facts: Facts, node: str) -> Explanation:
-    own = facts.events(subject=node, kinds=(EventKind.NODE, EventKind.MASS_LOSS, EventKind.PUSH))
-    known = _last(facts, own, node)
-    if row := facts.rows.get(EventKind.NODE, {}).get(node):
-        fact, *others = now.of_node(row, facts.rows[EventKind.PORTFOLIO].values())
-        drops = row.get("dropped_recently")
-        remedy = facts.runbook("GinkgoEventsDropped" if drops else "GinkgoNodeOffline")
-        known = Finding(fact, " ".join(others), remedy if drops or row["state"] != State.ONLINE else "")
-    return Explanation(known, own, _page(node, own), node)
-
-
-def _of_portfolio(facts: Facts, portfolio: str) -> Explanation:
-    own = facts.events(subject=portfolio, kinds=(EventKind.PORTFOLIO,))
-    known = _last(facts, own, portfolio)
-    if row := facts.rows.get(EventKind.PORTFOLIO, {}).get(portfolio):
-        untraded = row["state"] == PortfolioState.UNTRADED
-        known = Finding(now.of_portfolio(row), "", facts.runbook("GinkgoPortfoliosUntraded") if untraded else "")
-    return Explanation(known, own, (), portfolio)
-
-
-def _of_alert(facts: Facts, alert: str) -> Explanation:
-    own = facts.events(subject=alert, kinds=(EventKind.PUSH,))
-    fact = f"Alert {alert}: {_NOT_POSTED}"
-    if own:
-        fact = f"The last that is known of the alert {alert}, at {at(own[-1].time)}: {headline(own[-1])}"
-    events = own or facts.events(10, kinds=kinds_behind(alert) or ())
-    return Explanation(Finding(fact, facts.money(), facts.runbook(alert)), events)
-
-
-def _last(facts: Facts, own: Sequence[Event], subject: str) -> Finding:
-    """Return what is known of a subject of which nothing is known now: its last change."""
-    changes = [event for event in own if event.kind in (EventKind.NODE, EventKind.PORTFOLIO)]
-    if not changes:
-        return Finding(f"No change of {shown(subject)} is known.", facts.trouble)
-    return Finding(f"{headline(changes[-1], subject)} That is known since {at(changes[-1].time)}.", facts.trouble)
-
-
-def _page(node: str, own: Sequence[Event]) -> Sequence[str]:
-    """Return what became of the pages of a node, and why there is none for its state."""
-    posts = [f"{headline(event, node)} That was at {at(event.time)}." for event in own if event.kind is EventKind.PUSH]
-    changes = [event for event in own if event.kind is EventKind.NODE]
-    if not changes:
-        return ()
-    if changes[-1].after != State.OFFLINE:
-        return [_NO_PAGE.get(changes[-1].after, "No page: it is not offline."), *posts]
-    return posts or [_NOT_POSTED]
+    Args:
+        sentences: What is known now; empty ones are left out.
+        events: What was seen, the oldest event first.
+        subject: The node or portfolio of interest; None for all that happened.
+    """
+    for sentence in filter(None, sentences):
+        say(sentence)
+    say("")
+    say("What was seen, the oldest first:" if events else "No event is known of it.")
+    for event in events:
+        of = subject if subject in event.subjects and event.kind is not EventKind.PUSH else None
+        say(f"{at(event.time)}  {headline(event, of)}", indent=2)
+        for sentence in reasons(event, of):
+            say(sentence, indent=4)

@@ -1,6 +1,6 @@
 """``ginkgo-exporter forget``: deletes the hashes of crashed nodes that will not return.
 
-``Hashes`` decides for every mode what may be deleted, and deletes it in one transaction with that decision
+``forget`` decides for every mode whether a hash may be deleted, and deletes it in one transaction with that decision
 (https://redis.io/docs/latest/develop/using-commands/transactions/).
 """
 
@@ -9,15 +9,13 @@ import json
 import os
 import sys
 import time
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
-from typing import Any, Final
+from typing import Any
 
 from redis import Redis, RedisError, ResponseError, WatchError
 from redis.client import Pipeline
 
-from exporter.commands.asking import NODES, RunningExporter, asking
+from exporter.commands.asking import NODES, RunningExporter
 from exporter.commands.command_line import ExitCode, say
 from exporter.contract import LOADED_FIELD
 from exporter.errors import ExporterError, SettingsError, SourceError
@@ -26,21 +24,12 @@ from exporter.fleet import Fleet
 from exporter.journal.sentences import undecided
 from exporter.liveness import State
 from exporter.settings import Keys, Settings
-from exporter.snapshot.rows import Row, duration, rows_of
+from exporter.snapshot.rows import rows_of
 from exporter.snapshot.snapshot import Snapshot
 from exporter.source import open_source
 from exporter.source.names import shown_id
-from exporter.source.protocol import CHUNK, plain_error
+from exporter.source.protocol import plain_error
 from exporter.source.reading import MISSING, NO_EXPIRY
-
-ONLINE: Final = "kept: it is online"
-NEVER_EXPIRES: Final = "kept: its heartbeat never expires; delete that key first if the node is dead"
-NO_HASH: Final = "kept: it left nothing"
-WROTE: Final = "kept: a node wrote to its keys, or the scheduler to the plan, at this moment; try again"
-_BEATS_WATCHED: Final = 1.5
-
-Candidate = tuple[str, bytes | None, str]
-"""A node as it is shown; its id in Redis, or None if it is kept; and why it is kept, or what is known of it."""
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -53,22 +42,30 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     options = vars(arguments)
     if sum(map(bool, (options["node"], options["offline_longer_than"], options["rehomed"]))) != 1:
         raise SettingsError("forget: name nodes, or give --offline-longer-than or --rehomed (and only one of these)")
-    if options["exporter.url"] and not options["offline_longer_than"]:
-        raise SettingsError("--exporter.url: goes with --offline-longer-than")
+    if bool(options["exporter.url"]) != bool(options["offline_longer_than"]):
+        raise SettingsError("forget: --offline-longer-than and --exporter.url go together")
     if settings.redis.mode != "standalone":
         raise SettingsError(
             "forget: --redis.mode must be standalone: with Sentinel, give the master's own address; in a cluster"
             " a node's two keys lie on different servers, and no transaction spans them"
         )
+    reasons = list[str]()
+    done = "deleted" if options["yes"] else "would be deleted"
+    may = {"with_portfolios": options["with_portfolios"], "sure": options["yes"]}
     source = open_source(settings)
     with closing(Fleet(settings, source=source)) as fleet:
         try:
             snapshot = _proven(fleet, settings.heartbeat.beat)
             with source.client(b"") as client:
-                hashes = Hashes(client, settings.keys, fleet.names.raw, sure=options["yes"])
-                return _carry_out(hashes, _candidates(settings, options, snapshot, fleet.names.raw), options)
+                for text, name in _meant(options, snapshot, dict(zip(fleet.names.shown, fleet.names.raw, strict=True))):
+                    why = forget(client, settings.keys, name, **may) if name else "not found in Redis"
+                    say(f"{printable(text)}: {f'kept: {why}' if why else done}")
+                    reasons.append(why)
         except (RedisError, OSError) as error:
             raise plain_error(error) from None
+    kept = sum(map(bool, reasons))
+    say(f"{len(reasons) - kept} {done}, {kept} kept{'' if options['yes'] else ': a dry run; --yes deletes'}")
+    return ExitCode.FAILURE if kept and options["node"] else ExitCode.SUCCESS
 
 
 def _proven(fleet: Fleet, beat: float) -> Snapshot:
@@ -86,7 +83,7 @@ def _proven(fleet: Fleet, beat: float) -> Snapshot:
         raise ExporterError("forget: Redis refuses INFO to this user; grant +info, which tells old data from new")
     if any((server.refused or {}).values()):
         say("Redis has refused writes since it started. Watching whether it still does.", file=sys.stderr)
-        time.sleep(_BEATS_WATCHED * beat)
+        time.sleep(1.5 * beat)
         snapshot = fleet.look()
     if fleet.view().refused_since is not None:
         raise SourceError("Redis refuses writes, so no node can beat and a silent node may live. Nothing is deleted.")
@@ -95,155 +92,88 @@ def _proven(fleet: Fleet, beat: float) -> Snapshot:
     return snapshot
 
 
-def _candidates(
-    settings: Settings, options: dict[str, Any], snapshot: Snapshot, found: Collection[bytes]
-) -> Iterator[Candidate]:
-    """Yield the nodes that the options mean; some of them are kept for a reason that Redis does not know."""
-    if options["node"]:
-        return _named(found, options["node"])
-    if options["offline_longer_than"]:
-        with asking(settings, options["exporter.url"]) as asked:
-            if not isinstance(asked, RunningExporter):
-                raise ExporterError("nobody knows since when nodes are offline: give --exporter.url, or name the nodes")
-            return _offline_for(asked.rows(NODES), found, options["offline_longer_than"])
-    if snapshot.problem:
-        raise SourceError(f"the portfolios cannot be read: {snapshot.problem}")
-    rehomed = sorted(snapshot.account.leftovers.rehomed) if snapshot.account else []
-    return ((shown_id(name), name, ", its portfolios run on other nodes") for name in rehomed)
-
-
-def _named(found: Collection[bytes], texts: list[str]) -> Iterator[Candidate]:
-    for text in texts:
-        exact = os.fsencode(text)
-        alike = [name for name in found if text in (shown_id(name), printable(shown_id(name)))]
-        names = [exact] if exact in found else alike
-        unclear = "kept: the ids of several nodes look alike, so nobody can tell which node this is"
-        why = "" if len(names) == 1 else unclear if names else "not found in Redis"
-        yield text, None if why else names[0], why
-
-
-def _offline_for(rows: Collection[Row], found: Collection[bytes], limit: float) -> Iterator[Candidate]:
-    """Yield the nodes that an exporter calls offline; one that is so for less than ``limit`` seconds is kept."""
-    names = {shown_id(name): name for name in found}
-    for row in rows:
-        node, seconds = row["node_id"], row["offline_seconds"]
-        if row["state"] == State.OFFLINE and node in names and seconds is not None:
-            text = f"offline for {'' if row['offline_since_exact'] else 'at least '}{duration(seconds)}"
-            yield (node, names[node], f", {text}") if seconds > limit else (node, None, f"kept: {text}")
-
-
-def _carry_out(hashes: "Hashes", candidates: Iterator[Candidate], options: dict[str, Any]) -> int:
-    """Delete the hashes that may be deleted, or print which would be, and return the exit code."""
-    counts = Counter[bool]()
-    done = "deleted" if options["yes"] else "would be deleted"
-    for shown, name, text in candidates:
-        lost, why = ((), text) if name is None else hashes.forget(name, with_portfolios=options["with_portfolios"])
-        trace = f", and with it the last trace of {_portfolios(lost)}" if lost else ""
-        say(f"{printable(shown)}: {why or done + text + trace}")
-        counts[bool(why)] += 1
-    nodes = f"{counts[False]} node{'' if counts[False] == 1 else 's'} {done}, {counts[True]} not"
-    say(nodes if options["yes"] else f"Dry run: {nodes}; --yes deletes")
-    return ExitCode.FAILURE if counts[True] and options["node"] else ExitCode.SUCCESS
-
-
-class Hashes:
-    """The hashes of nodes in one Redis.
+def _meant(options: dict[str, Any], snapshot: Snapshot, found: dict[str, bytes]) -> list[tuple[str, bytes | None]]:
+    """Return the nodes that the options mean: each as text, and its id in Redis; None if it is not there.
 
     Args:
-        client: A client of that Redis.
-        keys: The names of its keys.
-        names: All nodes.
-        sure: Whether hashes are deleted; if not, it is only decided.
+        options: The options.
+        snapshot: All nodes.
+        found: Their ids as text, and in Redis.
+
+    Raises:
+        ExporterError: The exporter, or the plan, cannot be read.
     """
-
-    def __init__(self, client: "Redis", keys: Keys, names: Sequence[bytes], *, sure: bool) -> None:
-        self._client, self._sure = client, sure
-        self._metrics, self._heartbeat = keys.metrics_prefix.encode(), keys.heartbeat_prefix.encode()
-        self._plan = keys.plan.encode()
-        self._traces = defaultdict[str, set[bytes]](set)  # the nodes whose hashes list a portfolio, and stay
-        for start in range(0, len(names), CHUNK):
-            chunk = names[start : start + CHUNK]
-            with client.pipeline(transaction=False) as pipeline:
-                for name in chunk:
-                    pipeline.hmget(self._metrics + name, [LOADED_FIELD])
-                for name, reply in zip(chunk, pipeline.execute(raise_on_error=False), strict=True):
-                    for each in _listed(reply):
-                        self._traces[each].add(name)
-
-    def forget(self, name: bytes, *, with_portfolios: bool) -> tuple[Collection[str], str]:
-        """Delete a node's hash if that node has no heartbeat and no portfolio's last trace would be lost.
-
-        All keys that decide are watched, so a write to one of them cancels the deletion.
-
-        Args:
-            name: The node.
-            with_portfolios: Whether a portfolio's last trace may be lost.
-
-        Returns:
-            The portfolios whose last trace is in the hash, and why the hash is kept; empty if it is not.
-
-        Raises:
-            RedisError: Redis did not answer, or refused a command; then the hash is kept.
-        """
-        heartbeat, metrics = self._heartbeat + name, self._metrics + name
-        listed: list[str] = []
-        lost: list[str] = []
-        try:
-            with self._client.pipeline() as transaction:
-                # redis-py sends a transaction in one write. Without the right to MULTI, UNLINK would run alone.
-                transaction.watch(heartbeat)
-                transaction.multi()
-                transaction.execute()
-                transaction.watch(heartbeat, metrics, self._plan)
-                listed, why = self._looked(transaction, heartbeat, metrics)
-                planned = transaction.hmget(self._plan, listed) if listed else []
-                unplanned = [each for each, node in zip(listed, planned, strict=True) if node is None]
-                lost = [each for each in unplanned if not self._is_elsewhere(transaction, each, name)]
-                if not why and lost and not with_portfolios:
-                    why = f"kept: it alone names {_portfolios(lost)}, in no plan; --with-portfolios deletes it"
-                if not why and self._sure:
-                    transaction.multi()
-                    transaction.unlink(metrics)
-                    transaction.execute()
-        except WatchError:
-            why = WROTE
-        except ResponseError as error:
-            if "without MULTI" not in str(error):
-                raise
-            raise SourceError("Redis refuses MULTI to this user (docs/how-to/redis.md lists the rights)") from None
-        if not why:
-            for each in listed:
-                self._traces[each].discard(name)
-        return lost, why
-
-    def _is_elsewhere(self, transaction: "Pipeline", portfolio: str, name: bytes) -> bool:
-        """Return whether another node's hash still lists a portfolio, and watch that hash."""
-        for other in self._traces[portfolio] - {name}:
-            transaction.watch(self._metrics + other)
-            if portfolio in _listed(transaction.hmget(self._metrics + other, [LOADED_FIELD])):
-                return True
-            self._traces[portfolio].discard(other)
-        return False
-
-    @staticmethod
-    def _looked(transaction: "Pipeline", heartbeat: bytes, metrics: bytes) -> tuple[list[str], str]:
-        """Return the portfolios that a hash lists, and why it must not be deleted; empty if it may be."""
-        ttl: Any = transaction.pttl(heartbeat)
-        if ttl != MISSING:
-            return [], NEVER_EXPIRES if ttl == NO_EXPIRY else ONLINE
-        if not transaction.exists(metrics):
-            return [], NO_HASH
-        return _listed(transaction.hmget(metrics, [LOADED_FIELD])), ""
+    if options["rehomed"]:
+        if snapshot.problem:
+            raise SourceError(f"the portfolios cannot be read: {snapshot.problem}")
+        return [
+            (shown_id(name), name) for name in sorted(snapshot.account.leftovers.rehomed if snapshot.account else ())
+        ]
+    texts, limit = options["node"], options["offline_longer_than"]
+    if limit:
+        rows = RunningExporter(options["exporter.url"]).rows(NODES)
+        dead = [row for row in rows if row["state"] == State.OFFLINE and (row["offline_seconds"] or 0) > limit]
+        texts = [row["node_id"] for row in dead]
+    known = {printable(text): name for text, name in found.items()} | found
+    return [(text, known.get(shown_id(os.fsencode(text)))) for text in texts]
 
 
-def _listed(reply: object) -> list[str]:
-    """Return the portfolios that a reply with a node's list names; none if it does not list them, or not readably."""
+def forget(client: "Redis", keys: Keys, name: bytes, *, with_portfolios: bool, sure: bool) -> str:
+    """Delete a node's hash if that node has no heartbeat, and no plan lacks a portfolio that the hash names.
+
+    The hash may be the last trace of such a portfolio. All keys that decide are watched, so a write to one of them
+    cancels the deletion.
+
+    Args:
+        client: A client of the Redis.
+        keys: The names of its keys.
+        name: The node.
+        with_portfolios: Whether the hash may name portfolios in no plan.
+        sure: Whether the hash is deleted; if not, it is only decided.
+
+    Returns:
+        Why the hash is kept; empty if it is not.
+
+    Raises:
+        SourceError: Redis refuses transactions; the hash is kept.
+        RedisError: Redis did not answer, or refused a command; the hash is kept.
+    """
+    heartbeat, metrics = keys.heartbeat_prefix.encode() + name, keys.metrics_prefix.encode() + name
     try:
-        ids = json.loads(reply[0] or b"[]") if isinstance(reply, list) else []
-        return sorted({each for each in ids if isinstance(each, str)})
+        with client.pipeline() as transaction:
+            # redis-py sends a transaction in one write. Without the right to MULTI, UNLINK would run alone.
+            transaction.watch(heartbeat)
+            transaction.multi()
+            transaction.execute()
+            transaction.watch(heartbeat, metrics, keys.plan)
+            ttl: Any = transaction.pttl(heartbeat)
+            if ttl != MISSING:
+                endless = "its heartbeat never expires; delete that key first if the node is dead"
+                return endless if ttl == NO_EXPIRY else "it is online"
+            if not transaction.exists(metrics):
+                return "it left nothing"
+            unplanned = _unplanned(transaction, metrics, keys.plan)
+            if unplanned and not with_portfolios:
+                return f"it names portfolios in no plan: {unplanned}; --with-portfolios deletes it"
+            if sure:
+                transaction.multi()
+                transaction.unlink(metrics)
+                transaction.execute()
+    except WatchError:
+        return "a node wrote to its keys, or the scheduler to the plan, at this moment; try again"
+    except ResponseError as error:
+        if "without MULTI" not in str(error):
+            raise
+        raise SourceError("Redis refuses MULTI to this user (docs/how-to/redis.md lists the rights)") from None
+    return ""
+
+
+def _unplanned(transaction: "Pipeline", metrics: bytes, plan: str) -> str:
+    """Return the portfolios that a hash names and the plan does not; empty if it names no portfolios, or unreadably."""
+    reply: Any = transaction.hmget(metrics, [LOADED_FIELD])
+    try:
+        listed = sorted({each for each in json.loads(reply[0] or b"[]") if isinstance(each, str)})
     except (ValueError, TypeError):
-        return []
-
-
-def _portfolios(ids: Collection[str]) -> str:
-    return f"portfolio{'' if len(ids) == 1 else 's'} {', '.join(map(printable, ids))}"
+        return ""
+    planned: Any = transaction.hmget(plan, listed) if listed else []
+    return ", ".join(printable(each) for each, node in zip(listed, planned, strict=True) if node is None)

@@ -24,7 +24,6 @@ from typing import Final
 _FIRST_PROCESS: Final = Path("/proc/1/cmdline")
 _FLAG: Final = re.compile(rb"\0--web\.listen-address[=\0]([^\0]+)")
 _VARIABLE: Final = "GINKGO_EXPORTER_WEB_LISTEN_ADDRESS"
-_EVERYWHERE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - not an address to bind
 _TIMEOUT: Final = 3.0
 """Seconds that one answer may take."""
 _PAUSE: Final = 0.5
@@ -51,11 +50,13 @@ def fault(url: str) -> str | None:
 
 
 def own_address(command_line: bytes) -> str:
-    """Return host and port of the exporter whose arguments ``/proc/PID/cmdline`` gives."""
+    """Return host and port of the exporter whose arguments ``/proc/PID/cmdline`` gives.
+
+    Linux connects to this machine if the host is ``0.0.0.0`` or ``[::]``.
+    """
     flag = _FLAG.search(command_line)
     address = flag[1].decode(errors="replace") if flag else os.environ.get(_VARIABLE, ":19121")
-    host, _, port = address.rpartition(":")
-    return f"{_EVERYWHERE.get(host, host)}:{port}"
+    return f"127.0.0.1{address}" if address.startswith(":") else address
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

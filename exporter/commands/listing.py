@@ -2,12 +2,11 @@
 
 import argparse
 import csv
-import io
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from operator import itemgetter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from rich.cells import cell_len
@@ -33,12 +32,11 @@ from exporter.snapshot.rows import (
     Row,
     count,
     moment,
-    offline_first,
 )
 
 _GAP: Final = 2
-_UNLIMITED: Final = 10_000
-"""Width of the table in a pipe: no line must fit anything there."""
+_PAUSE: Final = 2.0
+"""Seconds between two refreshes of ``--watch``."""
 
 
 class Kind(NamedTuple):
@@ -48,7 +46,7 @@ class Kind(NamedTuple):
         name: Its name in the exporter's API.
         keys: The keys of a row in JSON and CSV, in their order.
         columns: The columns of the table.
-        omitted_first: The columns that a narrow terminal omits, in this order.
+        omitted_first: The columns that a narrow terminal omits, in this order; never the state and the id.
         styles: The colour of each state, in the order of the summary.
         bad: The state that ``--fail-…`` asks for.
         code: The exit code then.
@@ -99,7 +97,7 @@ _PORTFOLIOS: Final = Kind(
     PORTFOLIOS,
     PORTFOLIO_KEYS,
     _PORTFOLIO_COLUMNS,
-    ("listed", "since", "loaded", "reason"),
+    ("listed", "since", "loaded", "planned", "reason", "positions"),
     {PortfolioState.TRADED: "green", **dict.fromkeys(FAULTS, "bold red"), PortfolioState.UNKNOWN: "yellow"},
     PortfolioState.UNTRADED,
     ExitCode.FAILURE,
@@ -107,34 +105,32 @@ _PORTFOLIOS: Final = Kind(
 )
 
 
-def nodes(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Show the nodes and return the exit code."""
-    return _show(_NODES, settings, vars(arguments))
+def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Show the nodes, or the portfolios, and return the exit code.
 
-
-def portfolios(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Show the portfolios and return the exit code."""
-    return _show(_PORTFOLIOS, settings, vars(arguments))
-
-
-def _show(kind: Kind, settings: Settings, options: dict[str, Any]) -> int:
+    Raises:
+        SettingsError: The arguments do not fit together.
+        ExporterError: Redis or an exporter cannot be asked.
+    """
+    options = vars(arguments)
+    kind = _NODES if options["command"] == NODES else _PORTFOLIOS
     form, watch = options["output"], options["watch"]
     if watch and form != "table":
         raise SettingsError("--watch: shows a table that is read again and again; leave out --output")
     # In a pipe no line must fit a width.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
     with asking(settings, options["exporter.url"], quiet=form == "table", watch=watch) as source:
         if watch:
-            _watch(console, options["interval"], lambda: _table(kind, source.rows(kind.name), source, options, console))
+            _watch(console, lambda: _table(kind, source.rows(kind.name), source, options, console))
             return ExitCode.SUCCESS
         rows = source.rows(kind.name)
         if form == "json":
             values = [{key: row.get(key) for key in kind.keys} for row in chosen(rows, options)]
             print(printable_json({"redis_up": True, kind.name: values}))  # noqa: T201
         elif form == "csv":
-            print(csv_of(kind.keys, chosen(rows, options)))  # noqa: T201
+            _write_csv(kind.keys, chosen(rows, options))
         elif rows:
-            console.print(_table(kind, rows, source, options, console))
+            console.print(_table(kind, rows, source, options, console), crop=False)
     if not rows:
         missing = kind.missing.format(metrics=settings.keys.metrics_prefix, heartbeat=settings.keys.heartbeat_prefix)
         say(f"No {kind.name}: {source.place} {missing}", file=sys.stderr)
@@ -142,50 +138,40 @@ def _show(kind: Kind, settings: Settings, options: dict[str, Any]) -> int:
     return kind.code if fails and any(row["state"] == kind.bad for row in rows) else ExitCode.SUCCESS
 
 
-def _watch(console: Console, interval: float, table: Callable[[], RenderableType]) -> None:
-    """Show what ``table`` returns, again and again until Ctrl-C; ``interval`` in seconds."""
-    with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
-        try:
-            while True:
-                try:
-                    shown = table()
-                except ExporterError as error:
-                    # The values of an earlier read are not shown: an operator would take them for current ones.
-                    shown = Group(Text(str(error), "bold red"), Text("trying again; Ctrl-C ends", "dim"))
-                if console.is_terminal:
-                    live.update(shown, refresh=True)
-                else:
-                    console.print(shown)
-                time.sleep(interval)
-        except KeyboardInterrupt:
-            pass
+def _watch(console: Console, table: Callable[[], RenderableType]) -> None:
+    """Show what ``table`` returns, again and again until Ctrl-C."""
+    with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live, suppress(KeyboardInterrupt):
+        while True:
+            try:
+                shown = table()
+            except ExporterError as error:
+                # The values of an earlier read are not shown: an operator would take them for current ones.
+                shown = Text(f"{error}\ntrying again; Ctrl-C ends", "bold red")
+            if console.is_terminal:
+                live.update(shown, refresh=True)
+            else:
+                console.print(shown)
+            time.sleep(_PAUSE)
 
 
-def chosen(rows: Sequence[Row], options: dict[str, Any]) -> list[Row]:
+def chosen(rows: Sequence[Row], options: dict[str, Any]) -> Sequence[Row]:
     """Return the rows to show in their order. Rows whose sort value is unknown come last."""
     some = [row for row in rows if options["state"] in (None, row["state"])]
-    if "sort" not in options:  # portfolios, which come in their order
-        return some
-    if options["sort"] is None:
-        return sorted(some, key=offline_first, reverse=options["reverse"])
-    key = next(column.key for column in COLUMNS if column.name == options["sort"])
-    known = [row for row in some if row.get(key) is not None]
-    unknown = [row for row in some if row.get(key) is None]
-    return sorted(known, key=itemgetter(key), reverse=options["reverse"]) + unknown
+    key = next((column.key for column in COLUMNS if column.name == options.get("sort")), "")
+    order = lambda row: (row.get(key) is None, row.get(key) or 0, row["node_id"])  # noqa: E731
+    return sorted(some, key=order) if key else some
 
 
-def csv_of(keys: Sequence[str], rows: Sequence[Row]) -> str:
-    """Return a line of headings and a line for each row (RFC 4180, but lines end as in Unix).
+def _write_csv(keys: Sequence[str], rows: Sequence[Row]) -> None:
+    """Print a line of headings and a line for each row (RFC 4180, but lines end as in Unix).
 
     The cell of an unknown value is empty.
     """
-    output = io.StringIO()
-    writer = csv.writer(output, lineterminator="\n")
+    writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(keys)
     for row in rows:
         values = [" ".join(value) if isinstance(value, list) else value for value in map(row.get, keys)]
         writer.writerow([cell(value) if isinstance(value, str) else value for value in values])
-    return output.getvalue().rstrip("\n")
 
 
 def _table(
@@ -199,38 +185,33 @@ def _table(
             summary.append(f"{counts[state]} {state}  ", style)
     summary.append(f"{source.place} at {moment(time.time())} UTC", "dim")
     shown = chosen(rows, options)
-    parts = [summary, *([_fitting(kind, shown, console.width)] if shown else [])]
-    if kind is _NODES:
-        parts += [Text(sentence, "yellow") for sentence in undecided(rows)]
-    if kind is _NODES and not source.remembers and counts[State.OFFLINE]:
-        parts.append(Text("Redis does not store when a node went offline. A running exporter may know: --exporter.url"))
-    return Group(*parts)
+    remarks = undecided(rows) if kind is _NODES else []
+    parts = _fitting(kind, shown, console.width) if shown else ()
+    return Group(summary, *parts, *(Text(each, "yellow") for each in remarks))
 
 
-def _fitting(kind: Kind, rows: Sequence[Row], width: int) -> RenderableType:
-    """Return rows as a table without the columns that do not fit; if ids are too long for it, as a list."""
-    columns = [column for column in kind.columns if any(row.get(column.key) not in (None, []) for row in rows)]
-    cells = {column: [column.text(row) for row in rows] for column in columns}
-    widths = {c: max(cell_len(c.short or c.title), *map(cell_len, texts)) + _GAP for c, texts in cells.items()}
+def _fitting(kind: Kind, rows: Sequence[Row], width: int) -> Iterator[RenderableType]:
+    """Yield rows as a table without the columns that do not fit, and which these are."""
+    columns = {c.name: c for c in kind.columns if any(row.get(c.key) not in (None, []) for row in rows)}
+    texts = {name: [column.text(row) for row in rows] for name, column in columns.items()}
+    titles = {name: column.short or column.title for name, column in columns.items()}
+    widths = {name: max(map(cell_len, (titles[name], *texts[name]))) + _GAP for name in columns}
+    omitted = []
     for name in kind.omitted_first:
-        if sum(widths.values()) - _GAP <= width:
-            break
-        widths = {column: size for column, size in widths.items() if column.name != name}
-    if sum(widths.values()) - _GAP > width:
-        return Text("\n").join(_listed(kind, columns, row) for row in rows)
-    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold underline")
-    for column in widths:
-        table.add_column(column.short or column.title, justify="right" if column.number else "left", no_wrap=True)
-    for number, row in enumerate(rows):
-        state, style = kind.styles[row["state"]], "red" if row["state"] == State.OFFLINE else ""
-        texts = [Text(cells[column][number], state if column.name == "state" else style) for column in widths]
-        table.add_row(*texts)
-    return table
-
-
-def _listed(kind: Kind, columns: Sequence[Column], row: Row) -> Text:
-    """Return a row as lines: its state and its id, and below them what else is known of it."""
-    state, name, *others = columns
-    text = Text(f"{state.text(row)}  {name.text(row)}", kind.styles[row["state"]])
-    known = (f"\n  {column.title}: {column.text(row)}" for column in others if row.get(column.key) not in (None, []))
-    return text.append("".join(known), "default")
+        if name in widths and sum(widths.values()) - _GAP > width:
+            omitted.append(columns[name].title)
+            del widths[name]
+    table = Table(
+        box=None,
+        padding=(0, _GAP, 0, 0),
+        pad_edge=False,
+        header_style="bold underline",
+        width=sum(widths.values()) - _GAP,
+    )
+    for name in widths:
+        table.add_column(titles[name], justify="right" if columns[name].number else "left", no_wrap=True)
+    for state, *others in zip(*(texts[name] for name in widths), strict=True):
+        table.add_row(Text(state, kind.styles[state]), *map(Text, others))
+    yield table
+    if omitted:
+        yield Text(f"A wider terminal and --output json also show: {', '.join(omitted)}.", "dim")

@@ -11,7 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -174,7 +174,7 @@ class Transport:
         """Send alerts, and return the result. An empty list shows whether Alertmanager accepts posts."""
         sent = self._clock()
         try:
-            status, date, text = self._ask("POST", ALERTS, json.dumps(alerts, ensure_ascii=False).encode())
+            status, date, text = self._post(json.dumps(alerts, ensure_ascii=False).encode())
         except TimeoutError:
             reply = Reply(f"no answer within {self._timeout:g} s", self._clock(), timed_out=True)
             self._timeout = min(2 * self._timeout, self._longest)
@@ -190,14 +190,7 @@ class Transport:
         problem = "" if status == 200 else _line(f"HTTP {status} {shown}")  # noqa: PLR2004
         return Reply(problem, received, date=date or "")
 
-    def get(self, path: str) -> bytes | None:
-        """Return what Alertmanager answers to a GET of a path; None if it does not answer with 200."""
-        with suppress(OSError, HTTPException, ValueError):
-            status, _, text = self._ask("GET", path, None)
-            return text if status == 200 else None  # noqa: PLR2004
-        return None
-
-    def _ask(self, method: str, path: str, body: bytes | None) -> tuple[int, str | None, bytes]:
+    def _post(self, body: bytes) -> tuple[int, str | None, bytes]:
         """Return the status, the ``Date`` and the text of an answer."""
         host, port = self._address.hostname or "", self._address.port
         headers = {"Content-Type": "application/json", "Connection": "close", **self._config.headers()}
@@ -209,7 +202,7 @@ class Transport:
         with closing(connection):
             connection.connect()
             connection.sock.settimeout(self._timeout)
-            connection.request(method, self._address.path + path, body, headers)
+            connection.request("POST", self._address.path + ALERTS, body, headers)
             answer = connection.getresponse()
             return answer.status, answer.headers.get("Date"), answer.read(_MOST_READ)
 

@@ -1,6 +1,6 @@
 """A snapshot as rows for people and programs: the rows and columns of table, page and JSON, and the texts of values."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -188,11 +188,6 @@ def portfolio_row(portfolio: Portfolio, account: Account) -> Row:
 def portfolio_rows(account: Account) -> Iterator[Row]:
     """Yield all portfolios, sorted by id."""
     return (portfolio_row(portfolio, account) for portfolio in account.ledger.portfolios())
-
-
-def faults_first(rows: Iterable[Row]) -> list[Row]:
-    """Return portfolios in the order of ``fault_order``."""
-    return sorted(rows, key=fault_order)
 
 
 def fault_order(row: Row) -> tuple[int, float, str]:

@@ -13,7 +13,7 @@ import redis
 from rights import ACL_RIGHTS
 from said import Say
 
-from exporter.commands.forget import NEVER_EXPIRES, NO_HASH, ONLINE, WROTE, Hashes
+from exporter.commands.forget import forget
 from exporter.demo.platform import Node, Platform
 from exporter.settings import Keys
 from lab.nodes import beat
@@ -48,56 +48,48 @@ def test_what_was_named_is_deleted_with_yes_alone_and_the_rest_says_why_not(
     client.set("heartbeat:node:endless", "now")
     client.set("ginkgo_func_cache_1", "x")
     names = ("a", r"a\x1b[31m\n", r"\xff\xfe", "alive", "endless", "unheard-of", "--heartbeat.ttl", "10m")
-    kept = [f"alive: {ONLINE}", f"endless: {NEVER_EXPIRES}", "unheard-of: not found in Redis"]
+    kept = [
+        "alive: kept: it is online",
+        "endless: kept: its heartbeat never expires; delete that key first if the node is dead",
+        "unheard-of: kept: not found in Redis",
+    ]
     code, lines = forgets(*names)
-    assert (code, lines[3:]) == (1, [*kept, "Dry run: 3 nodes would be deleted, 3 not; --yes deletes"])
+    assert (code, lines[3:]) == (1, [*kept, "3 would be deleted, 3 kept: a dry run; --yes deletes"])
     assert lines[:2] == ["a: would be deleted", r"a\x1b[31m\n: would be deleted"]
     assert len(hashes(client)) == 6
-    assert forgets(*names, "--yes")[1][3:] == [*kept, "3 nodes deleted, 3 not"]
+    assert forgets(*names, "--yes")[1][3:] == [*kept, "3 deleted, 3 kept"]
     assert hashes(client) == {b"b", b"alive", b"endless"}
     assert client.exists("ginkgo_func_cache_1", "heartbeat:node:alive") == 2
-    assert forgets("b", "--yes") == (0, ["b: deleted", "1 node deleted, 0 not"])
+    assert forgets("b", "--yes") == (0, ["b: deleted", "1 deleted, 0 kept"])
 
 
-def test_last_trace_of_a_portfolio_is_kept_in_every_mode_and_named(
+def test_hash_that_names_a_portfolio_in_no_plan_is_kept_in_every_mode(
     forgets: Forgets, client: "redis.Redis", tmp_path: Path, shared_redis: RedisServer
 ) -> None:
-    def make() -> None:
-        client.flushall()
-        client.hset("schedule:plan", mapping={"p1": "living", "moved": "living"})
-        beat(client, "living", loaded_portfolio_ids='["p1", "moved"]')
-        for name, ids in (("alone", ["lost", "p1"]), ("one", ["both"]), ("two", ["both"]), ("moved", ["moved"])):
-            leave(client, name)
-            client.hset(f"node:metrics:{name}", "loaded_portfolio_ids", json.dumps(ids))
-
-    def why(*ids: str) -> str:
-        portfolios = f"portfolio{'s' if len(ids) > 1 else ''} {', '.join(ids)}"
-        return f"kept: it alone names {portfolios}, in no plan; --with-portfolios deletes it"
-
-    make()
-    names = ("alone", "one", "two", "moved")
+    client.hset("schedule:plan", mapping={"p1": "living", "moved": "living"})
+    beat(client, "living", loaded_portfolio_ids='["p1", "moved"]')
+    dead = {"alone": ["lost", "p1"], "one": ["both"], "two": ["both"], "moved": ["moved"], "z": ["p1"]}
+    for name, ids in dead.items():
+        leave(client, name)
+        client.hset(f"node:metrics:{name}", "loaded_portfolio_ids", json.dumps(ids))
+    why = "kept: it names portfolios in no plan: {}; --with-portfolios deletes it"
+    kept = [f"alone: {why.format('lost')}", f"one: {why.format('both')}", f"two: {why.format('both')}"]
     for yes, said in ((), "would be deleted"), (("--yes",), "deleted"):
-        code, lines = forgets(*names, *yes)
-        assert code == 1
-        assert lines[:4] == [f"alone: {why('lost')}", f"one: {said}", f"two: {why('both')}", f"moved: {said}"]
-    assert hashes(client) == {b"living", b"alone", b"two"}
-    make()
+        code, lines = forgets("alone", "one", "two", "moved", *yes)
+        assert (code, lines[:4]) == (1, [*kept, f"moved: {said}"])
     with running_exporter(tmp_path, "--redis.url", shared_redis.url, "--nodes.forget-rehomed-after", "off") as exporter:
         exporter.scrape()
-        longer = ("--offline-longer-than", "1ms", "--exporter.url", exporter.url, "--yes")
-        code, lines = forgets(*longer)
-        assert (code, f"alone: {why('lost')}" in lines) == (0, True)
-        assert sum("deleted, offline for at least" in line for line in lines) == 2
-    assert len(hashes(client)) == 3
-    make()
-    assert forgets("--rehomed", "--yes") == (
-        0,
-        ["moved: deleted, its portfolios run on other nodes", "1 node deleted, 0 not"],
-    )
-    assert forgets("alone", "--with-portfolios", "--yes") == (
-        0,
-        ["alone: deleted, and with it the last trace of portfolio lost", "1 node deleted, 0 not"],
-    )
+        code, lines = forgets("--offline-longer-than", "1ms", "--exporter.url", exporter.url)
+        assert (code, lines) == (
+            0,
+            [*kept, "z: would be deleted", "1 would be deleted, 3 kept: a dry run; --yes deletes"],
+        )
+        assert forgets("--offline-longer-than", "1h", "--exporter.url", exporter.url, "--yes")[1] == [
+            "0 deleted, 0 kept"
+        ]
+    assert forgets("--rehomed", "--yes") == (0, ["z: deleted", "1 deleted, 0 kept"])
+    assert hashes(client) == {b"living", b"alone", b"one", b"two"}
+    assert forgets("alone", "--with-portfolios", "--yes") == (0, ["alone: deleted", "1 deleted, 0 kept"])
     client.hset("schedule:plan", "both", "__ORPHANED__")  # the plan names it again
     assert forgets("one", "two", "--yes")[0] == 0
 
@@ -160,14 +152,11 @@ def test_user_without_a_right_deletes_nothing_and_is_told_which(say: Say, redis_
         assert hashes(client) == set()
 
 
-@pytest.fixture
-def made(client: "redis.Redis") -> Callable[..., Hashes]:
-    return lambda *names, sure=True: Hashes(client, Keys(), names, sure=sure)
+def forgotten(client: "redis.Redis", name: bytes) -> str:
+    return forget(client, Keys(), name, with_portfolios=False, sure=True)
 
 
-def test_write_at_the_last_moment_cancels_the_deletion(
-    client: "redis.Redis", made: Callable[..., Hashes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_write_at_the_last_moment_cancels_the_deletion(client: "redis.Redis", monkeypatch: pytest.MonkeyPatch) -> None:
     writes: dict[str, Callable[[], Any]] = {
         "a beat": lambda: client.set("heartbeat:node:n", "now", px=30_000),
         "a start": lambda: client.hset("node:metrics:n", "total_events", "0"),
@@ -179,34 +168,14 @@ def test_write_at_the_last_moment_cancels_the_deletion(
         client.hset("schedule:plan", mapping={"p1": "a", "p2": "a", "p3": "a"})
         unlink = redis.client.Pipeline.unlink
         monkeypatch.setattr(redis.client.Pipeline, "unlink", lambda *a, w=write, u=unlink: (w(), u(*a))[1])
-        assert made(b"n").forget(b"n", with_portfolios=False)[1] == WROTE, what
+        assert "at this moment; try again" in forgotten(client, b"n"), what
         monkeypatch.undo()
         assert hashes(client) == {b"n"}, what
-    assert made(b"gone").forget(b"gone", with_portfolios=True) == ([], NO_HASH)
-
-
-def test_last_trace_is_kept_though_the_other_one_went_a_moment_ago(
-    client: "redis.Redis", made: Callable[..., Hashes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = (b"one", b"two", b"three")
-    for name in names:
-        leave(client, name)
-        client.hset(b"node:metrics:" + name, "loaded_portfolio_ids", '["both"]')
-    here, there = made(*names), made(*names)
-    client.hset("node:metrics:three", "loaded_portfolio_ids", '["other"]')
-    assert here.forget(b"one", with_portfolios=False) == ([], "")
-    lost, why = there.forget(b"two", with_portfolios=False)
-    assert (lost, "it alone names portfolio both" in why) == (["both"], True)
-    leave(client, "one")
-    client.hset("node:metrics:one", "loaded_portfolio_ids", '["both"]')
-    unlink = redis.client.Pipeline.unlink
-    monkeypatch.setattr(redis.client.Pipeline, "unlink", lambda *a: (client.delete("node:metrics:one"), unlink(*a))[1])
-    assert made(*names).forget(b"two", with_portfolios=False)[1] == WROTE
-    assert hashes(client) == {b"two", b"three"}
+    assert forgotten(client, b"gone") == "it left nothing"
 
 
 def test_no_key_of_a_living_node_and_no_last_trace_goes_beside_a_living_platform(
-    made: Callable[..., Hashes], shared_redis: RedisServer
+    client: "redis.Redis", shared_redis: RedisServer
 ) -> None:
     """Nodes crash and start while ``forget`` runs on all of them, and a scheduler rewrites the plan."""
     over, wrong = Event(), []
@@ -234,7 +203,7 @@ def test_no_key_of_a_living_node_and_no_last_trace_goes_beside_a_living_platform
     deleted = turns = 0
     ends = time.monotonic() + PATIENCE
     while (deleted < 10 or turns < 400) and time.monotonic() < ends:
-        deleted += not made(*names).forget(names[turns % 5], with_portfolios=False)[1]
+        deleted += not forgotten(client, names[turns % 5])
         turns += 1
     over.set()
     platform.join()
@@ -246,7 +215,8 @@ def test_what_does_not_fit_is_one_line_before_anything_is_opened(say: Say) -> No
     for words, reason in (
         ((), "name nodes, or give"),
         (("n", "--rehomed"), "only one of these"),
-        (("n", "--exporter.url", "http://h:1"), "goes with --offline-longer-than"),
+        (("n", "--exporter.url", "http://h:1"), "go together"),
+        (("--offline-longer-than", "1h"), "go together"),
         (("n", "--redis.mode", "cluster"), "must be standalone"),
     ):
         done = say("forget", *words)
