@@ -100,8 +100,8 @@ class ArgumentParser(argparse.ArgumentParser):
         """Return a line for each of the words that the parser could not use; an unknown flag's value has none."""
         known = *self._option_string_actions, *commands
         return [
-            self._line(f"unrecognized arguments: {word.partition('=')[0]}{nearest(word, known)}")
-            for before, word in pairwise(("", *words))
+            self._line(f"unrecognized arguments: {word}{nearest(word, known)}")
+            for before, word in pairwise(("", *(without_passwords(word).partition("=")[0] for word in words)))
             if word.startswith("-") or not before.startswith("-")
         ]
 

