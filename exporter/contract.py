@@ -4,6 +4,8 @@ Reader, exposition, page, table, API and documentation all take their names, typ
 nodes is one line in ``NUMBERS``.
 """
 
+import math
+import re
 from typing import Final, Literal, NamedTuple
 
 STATUSES: Final = ("RUNNING", "PAUSED", "STOPPED")
@@ -13,6 +15,9 @@ STATUS_FIELD: Final = "status"
 
 LOADED_FIELD: Final = "loaded_portfolio_ids"
 """The field that lists the portfolios that a node has loaded. It is never a label: its length has no bound."""
+
+STATE_FIELD: Final = "portfolio_state"
+"""Stands for the numbers in the state of a portfolio where invalid values are counted."""
 
 WORKER_PREFIXES: Final = {
     "task_timer": "heartbeat:task_timer:",
@@ -189,19 +194,22 @@ QUEUE_SIZE_MAX: Final = Metric(
     "ginkgo_node_queue_size_max",
     "gauge",
     "The fullest queue among the portfolios that an online node has loaded (field queue_size of their states).",
-    field="portfolio_queue_size",
 )
 POSITIONS: Final = Metric(
     "ginkgo_node_positions",
     "gauge",
     "Positions of the portfolios that an online node has loaded (field position_count of their states).",
-    field="position_count",
 )
 PORTFOLIO_METRICS: Final = (PLANNED_PORTFOLIOS, QUEUE_SIZE_MAX, POSITIONS)
 """The per-node families that exist only where a plan or a loaded list exists, in the order they are exported."""
 
-PORTFOLIO_FIELDS: Final = tuple(metric.field for metric in PORTFOLIO_METRICS if metric.field)
-"""The fields of portfolios' states whose invalid values are counted, as the count names them."""
-
 FIELDS: Final = (*(metric.field for metric in NUMBERS if metric.field), STATUS_FIELD, LOADED_FIELD)
 """The hash fields that are read, in the order of a reading's columns."""
+
+_NUMBER: Final = re.compile(rb"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+
+
+def parse_number(text: bytes) -> float | None:
+    """Return the number that a text means; None if the text is no ASCII decimal, infinite or negative."""
+    number = float(text) if _NUMBER.fullmatch(text) else -1.0
+    return number if 0 <= number < math.inf else None

@@ -11,10 +11,10 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
 from exporter import __revision__, __version__
-from exporter.contract import FIELDS, PORTFOLIO_FIELDS
+from exporter.contract import FIELDS, STATE_FIELD
 from exporter.logs import LEFT_OUT, LINES
 
-_FIELDS: Final = (*FIELDS, *PORTFOLIO_FIELDS, "heartbeat", "node_id")
+_FIELDS: Final = (*FIELDS, STATE_FIELD, "heartbeat", "node_id")
 BUDGETS: Final = ("answers", "connections", "discovery", "passwords", "replies")
 """The budgets that bound the effect of other programs' input; ``SECURITY.md`` describes each of them."""
 _TELL_AGAIN: Final = 60.0

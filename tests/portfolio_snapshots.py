@@ -1,9 +1,8 @@
 """Accounts of portfolios for the tests, without a Redis."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from exporter.liveness import Leftovers, State
+from exporter.liveness import State
 from exporter.portfolios.account import Account, History
 from exporter.portfolios.ledger import NodeReport, ledger_of
 from portfolio_example import LISTS, PLAN, STATES
@@ -15,22 +14,16 @@ def account_of(
     plan: Mapping[bytes, bytes], nodes: Sequence[NodeReport], positions: Mapping[bytes, float] | None = None
 ) -> Account:
     """Return what is known of this plan and these nodes; each fault lasts since ``SINCE``."""
-    history = History(100, {})
-    ledger = history.note(ledger_of(plan, nodes), SINCE)
-    return Account(
-        ledger,
-        history.since,
-        history.listed,
-        history.dropped,
-        history.plan_changes,
-        history.plan_changed_at,
-        Leftovers(frozenset(), frozenset()),
-        Counter(plan.values()),
-        12.0,
-        {"task_timer": 1, "data_worker": 0, "backtest_worker": 0},
-        {b"alpha": 9.0},
-        {b"alpha": 2.0, b"beta": 0.0},
-        positions or {},
+    return (
+        History(100, {})
+        .note(ledger_of(plan, nodes), SINCE)
+        ._replace(
+            idle=12.0,
+            workers={"task_timer": 1, "data_worker": 0, "backtest_worker": 0},
+            queues={b"alpha": 9.0},
+            node_positions={b"alpha": 2.0, b"beta": 0.0},
+            positions=positions or {},
+        )
     )
 
 

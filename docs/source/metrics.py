@@ -9,7 +9,6 @@ from prometheus_client.metrics_core import Metric as MetricFamily
 from exporter.contract import NODE_METRICS, PORTFOLIO_METRICS, WORKER_PREFIXES
 from exporter.exposition.families import own_families
 from exporter.fleet import Fleet
-from exporter.liveness import Leftovers
 from exporter.portfolios.account import Account, History
 from exporter.portfolios.ledger import ledger_of
 from exporter.push.bridge import Bridge
@@ -74,22 +73,5 @@ def _own_families() -> Iterator[MetricFamily]:
 
 
 def _account() -> Account:
-    history = History(1, {})
-    history.note(ledger_of({}, ()), 0.0)
-    for _ in range(2):  # a fault counts from the second read on that finds it
-        ledger = history.note(ledger_of({b"p": b"n"}, ()), 0.0)
-    return Account(
-        ledger,
-        history.since,
-        history.listed,
-        0,
-        0,
-        0.0,
-        Leftovers(frozenset(), frozenset()),
-        {},
-        0.0,
-        dict.fromkeys(WORKER_PREFIXES, 0),
-        {},
-        {},
-        {},
-    )
+    account = History(1, {}).note(ledger_of({b"p": b"n"}, ()), 0.0)
+    return account._replace(plan_changed_at=0.0, idle=0.0, workers=dict.fromkeys(WORKER_PREFIXES, 0))

@@ -7,6 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 
 from exporter.portfolios.account import Account
+from exporter.portfolios.ledger import PortfolioState, Reason
 from exporter.snapshot.snapshot import ReadInfo, Snapshot
 from exporter.source.names import shown_id
 from exporter.source.reading import REFUSALS
@@ -87,10 +88,18 @@ def _redis_families(info: ReadInfo) -> Iterator[Family]:
 
 def _portfolio_families(account: Account) -> Iterator[Family]:
     """Yield the families of the ledger, of the plan and of the workers."""
-    ledger = account.ledger
-    yield _counts("ginkgo_portfolios", "Portfolios by state (plan and loaded lists).", "state", ledger.counts)
+    counts = account.ledger.counts
     yield _counts(
-        "ginkgo_portfolios_untraded", "Portfolios that no online node has loaded, by reason.", "reason", ledger.reasons
+        "ginkgo_portfolios",
+        "Portfolios by state (plan and loaded lists).",
+        "state",
+        {state: counts[state] for state in PortfolioState},
+    )
+    yield _counts(
+        "ginkgo_portfolios_untraded",
+        "Portfolios that no online node has loaded, by reason.",
+        "reason",
+        {reason: counts[reason] for reason in Reason},
     )
     yield from _gauge(
         "ginkgo_portfolios_untraded_positions",
@@ -112,7 +121,7 @@ def _portfolio_families(account: Account) -> Iterator[Family]:
     yield from _gauge(
         "ginkgo_portfolio_faults_unlisted",
         "Portfolios at fault that have no series of their own, since there are more than --portfolios.max-listed.",
-        account.unlisted,
+        len(account.since) - len(account.listed),
     )
     yield CounterMetricFamily(
         "ginkgo_portfolios_dropped",

@@ -1,7 +1,7 @@
 """The names of all nodes, discovered in the background: which nodes a scrape reads."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Event, Thread
 from typing import Final
 
@@ -41,7 +41,6 @@ class Discovery:
         workers: The keys of the workers' heartbeats; None before the first discovery.
         planned: The nodes that the scheduler's plan names.
         last: The last complete discovery; None before the first.
-        began: When that began, in monotonic seconds.
         error: Why the last attempt failed; empty if it succeeded.
     """
 
@@ -57,9 +56,9 @@ class Discovery:
     ) -> None:
         self.names = Names()
         self.workers: frozenset[bytes] | None = None
-        self.planned: frozenset[bytes] = frozenset()
+        self.planned: Mapping[bytes, int] = {}
         self.last: Discovered | None = None
-        self.error, self.began = "", float("-inf")
+        self.error, self._workers = "", frozenset[bytes]()
         self._known: frozenset[bytes] = frozenset()
         self._timeout, self._interval = settings.redis.timeout, settings.discovery.interval
         self._max_nodes = settings.collector.max_nodes
@@ -97,10 +96,10 @@ class Discovery:
         """The reason why no names are known, in one line; empty if names were discovered once."""
         return "" if self.last else self.error or "node names are not discovered yet"
 
-    def expect(self, planned: frozenset[bytes]) -> None:
+    def expect(self, planned: Mapping[bytes, int]) -> None:
         """Keep the nodes known that the plan names; if nobody has looked for the keys of some, look for them now."""
         if planned is not self.planned:
-            if not planned <= self.planned.union(self.names.raw):
+            if not planned.keys() <= self.planned.keys() | frozenset(self.names.raw):
                 self.wake()
             self.planned = planned
 
@@ -116,12 +115,14 @@ class Discovery:
         # If Redis has lost its data, the judge must know it before names that were not found count as gone.
         self._judge.look(self._reader.read((), self._clock() + self._timeout))
         # A node stays known until a read shows that it has left: a scan may miss a node that restarts.
-        known = found.names | self._judge.names() | self.planned
-        self.workers = found.workers if found.complete else found.workers | (self.workers or frozenset())
+        known = found.names.union(self._judge.names(), self.planned)
+        # A worker stays known for one search more: one that began before its end may not have met its successor.
+        before = self._workers
+        self._workers = found.workers if found.complete else found.workers | before
+        self.workers = found.workers | before
         if known != self._known:
             self._replace_names(known)
         self._judge.keep(self.names.raw, found.names, start)
-        self.began = start
         self.last = Discovered(self._clock() - start, time.time(), self.names.over_limit)
         self.error = ""
         return pause_after(found.busy, self._interval)

@@ -58,14 +58,7 @@ class Fleet:
         self._clock, self._closed, self._timeout = clock, Event(), settings.redis.timeout
         source = self._source = source or open_source(settings, telemetry.spent)
         self._nodes = source.reader()
-        self._portfolios = PortfolioReader(
-            settings,
-            source,
-            telemetry.invalid,
-            earlier=self.journal.earlier_faults(),
-            clock=clock,
-            closed=self._closed,
-        )
+        self._portfolios = PortfolioReader(settings, source, telemetry.invalid, self.journal.earlier_faults())
         self._maker = SnapshotMaker(
             beats, telemetry.invalid, LineWriter().write, stale_gauges=settings.collector.stale_gauges
         )
@@ -204,7 +197,7 @@ class Fleet:
         """
         self._discovery.discover()
         snapshot = self.read_here()
-        if not self._discovery.planned <= frozenset(self.names.raw):
+        if not self._discovery.planned.keys() <= frozenset(self.names.raw):
             self._discovery.discover()  # the plan names nodes whose keys nobody has looked for
             snapshot = self.read_here()
         return snapshot
@@ -231,7 +224,7 @@ class Fleet:
         snapshot = self._maker.snapshot(names, parts, account, problem)
         drops = {name: rising.dropped.rise for name, rising in snapshot.rising.items() if rising.dropped}
         self.journal.see_read(account, drops)
-        self._discovery.expect(self._portfolios.planned_nodes)
+        self._discovery.expect(self._portfolios.planned)
         self.last_known = snapshot.wall, snapshot.counts
         return snapshot
 
@@ -259,8 +252,8 @@ class Fleet:
             unread.update(start + position for position in reading.unread)
         states = [state for part in parts for state in part.states]
         workers = None if self.view().excused else self._discovery.workers
-        found = self._discovery.began, parts[-1].wall, deadline
+        found = names.raw, states, lists, frozenset(unread), workers
         try:
-            return parts, self._portfolios.read(names.raw, states, lists, frozenset(unread), workers, *found), ""
+            return parts, self._portfolios.read(*found, parts[-1].wall, deadline), ""
         except SourceError as error:
             return parts, None, str(error)

@@ -1,12 +1,13 @@
 """The ledger: a pure function of the plan, the loaded lists and the states of nodes to one state for each portfolio."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Final, NamedTuple
 
-from exporter.liveness import State
+from exporter.liveness import Leftovers, State
 
 ORPHANED_NODE: Final = b"__ORPHANED__"
 """The value in the plan by which the scheduler says that it found no node for a portfolio."""
@@ -77,10 +78,10 @@ class Portfolio(NamedTuple):
     @property
     def node(self) -> bytes:
         """The planned node; without one the first by name that has it loaded or lists it; else an empty name."""
-        return next((name for name in (self.planned, *self.loaded, *self.listed) if name is not None), b"")
+        return (*filter(None, (self.planned, *self.loaded, *self.listed)), b"")[0]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Ledger:
     """The state of every portfolio at one read. The same object stands for the same states.
 
@@ -88,55 +89,61 @@ class Ledger:
 
     Attributes:
         plan: The node of each planned portfolio, as the plan has it.
-        loaded: An online node for each portfolio that such nodes have loaded: the first by name.
-        listed: The offline and undecided nodes whose lists name a portfolio, for each such portfolio.
-        abnormal: Every portfolio that is not traded.
-        counts: How many portfolios there are in each state; 0 rather than missing.
-        reasons: How many portfolios are untraded for each reason; 0 rather than missing.
+        loaded: The online nodes that have a portfolio loaded, sorted by name, for each such portfolio.
+        listed: The offline and undecided nodes whose lists name a portfolio, likewise.
+        abnormal: Every portfolio that is not traded, or that this read is the first to find at fault. All other planned
+            portfolios are traded.
+        nodes: All known nodes.
     """
 
     plan: Mapping[bytes, bytes]
-    loaded: Mapping[bytes, bytes]
+    loaded: Mapping[bytes, tuple[bytes, ...]]
     listed: Mapping[bytes, tuple[bytes, ...]]
     abnormal: Mapping[bytes, Portfolio]
-    counts: Mapping[PortfolioState, int]
-    reasons: Mapping[Reason, int]
+    nodes: Sequence[NodeReport] = ()
 
-    @classmethod
-    def of(
-        cls,
-        plan: Mapping[bytes, bytes],
-        loaded: Mapping[bytes, bytes],
-        listed: Mapping[bytes, tuple[bytes, ...]],
-        abnormal: Mapping[bytes, Portfolio],
-    ) -> "Ledger":
-        """Return a ledger with its counts; a planned portfolio that is not in ``abnormal`` is traded."""
-        counts = Counter(portfolio.state for portfolio in abnormal.values())
-        counts[PortfolioState.TRADED] = len(plan) - len(plan.keys() & abnormal.keys())
-        reasons = Counter(portfolio.reason for portfolio in abnormal.values())
-        return cls(
-            plan,
-            loaded,
-            listed,
-            abnormal,
-            counts={state: counts[state] for state in PortfolioState},
-            reasons={reason: reasons[reason] for reason in Reason},
-        )
+    @cached_property
+    def counts(self) -> Mapping[object, int]:
+        """How many portfolios there are in each ``PortfolioState``, and untraded for each ``Reason``."""
+        portfolios = self.abnormal.values()
+        counts = Counter[object](what for each in portfolios for what in (each.state, each.reason))
+        counts[PortfolioState.TRADED] += len(self.plan.keys() - self.abnormal.keys())
+        return counts
+
+    @cached_property
+    def planned(self) -> Mapping[bytes, int]:
+        """How many portfolios the plan gives to each node that it names."""
+        return Counter(node for node in self.plan.values() if node not in (b"", ORPHANED_NODE))
+
+    @cached_property
+    def leftovers(self) -> Leftovers:
+        """Which dead nodes may be forgotten since their work has moved, and which must not.
+
+        A list that is missing, broken or empty shows nothing, so its node is never taken for one whose work has moved.
+        A node is needed if the plan gives it a portfolio, or if it lists an untraded one. The list of a forgotten node
+        proves nothing, as in the ledger.
+        """
+        untraded = {each.id for each in self.abnormal.values() if each.state is PortfolioState.UNTRADED}
+        needed, rehomed = set(), set()
+        for name, state, loaded in self.nodes:
+            if state in (State.OFFLINE, State.FORGOTTEN):
+                lists = set(loaded or ())
+                if name in self.planned or (state is State.OFFLINE and lists & untraded):
+                    needed.add(name)
+                elif self.planned and lists and lists <= self.loaded.keys():
+                    rehomed.add(name)
+        return Leftovers(frozenset(needed), frozenset(rehomed))
 
     def get(self, portfolio: bytes) -> Portfolio | None:
         """Return a portfolio; None if no plan and no list names it."""
-        if found := self.abnormal.get(portfolio):
-            return found
-        node = self.plan.get(portfolio)
-        if node is None:
-            return None
+        if portfolio in self.abnormal or portfolio not in self.plan:
+            return self.abnormal.get(portfolio)
+        node = self.plan[portfolio]
         return Portfolio(portfolio, PortfolioState.TRADED, None, node, (node,), self.listed.get(portfolio, ()))
 
     def portfolios(self) -> Iterator[Portfolio]:
         """Yield all portfolios, sorted by id."""
-        for portfolio in sorted(self.plan.keys() | self.abnormal.keys()):
-            if found := self.get(portfolio):
-                yield found
+        return filter(None, map(self.get, sorted(self.plan.keys() | self.abnormal.keys())))
 
 
 def ledger_of(plan: Mapping[bytes, bytes], nodes: Iterable[NodeReport]) -> Ledger:
@@ -148,87 +155,55 @@ def ledger_of(plan: Mapping[bytes, bytes], nodes: Iterable[NodeReport]) -> Ledge
         plan: The node of each planned portfolio; a node that is not in ``nodes`` is taken for offline.
         nodes: All known nodes, in any order.
     """
-    by_name = {node.name: node for node in nodes}
-    loaded, several = _loaded(by_name.values())
-    listed = _listed(by_name.values())
-    undecided = {
-        portfolio for node in by_name.values() if node.state is State.UNDECIDED for portfolio in node.loaded or ()
-    }
-
-    def judged(portfolio: bytes, planned: bytes | None) -> Portfolio:
-        holders = several.get(portfolio) or ((loaded[portfolio],) if portfolio in loaded else ())
+    by_name = {node.name: node for node in sorted(nodes)}
+    loaded = _naming(by_name.values(), State.ONLINE)
+    listed = _naming(by_name.values(), State.OFFLINE, State.UNDECIDED)
+    odd = [portfolio for portfolio, node in plan.items() if loaded.get(portfolio) != (node,)]
+    odd += (loaded.keys() | listed.keys()) - plan.keys()
+    abnormal = {}
+    for portfolio in odd:
+        planned, holders, others = plan.get(portfolio), loaded.get(portfolio, ()), listed.get(portfolio, ())
+        state, reason = _state(planned, holders, others, by_name)
         node = None if planned == ORPHANED_NODE else planned
-        state, reason = _state(planned, holders, by_name, may_be_loaded=portfolio in undecided)
-        return Portfolio(portfolio, state, reason, node, holders, listed.get(portfolio, ()))
-
-    abnormal = {
-        portfolio: judged(portfolio, planned)
-        for portfolio, planned in plan.items()
-        if loaded.get(portfolio) != planned or portfolio in several or planned == ORPHANED_NODE
-    }
-    for portfolio in (loaded.keys() | listed.keys()) - plan.keys():
-        abnormal[portfolio] = judged(portfolio, None)
-    return Ledger.of(plan, loaded, listed, abnormal)
+        abnormal[portfolio] = Portfolio(portfolio, state, reason, node, holders, others)
+    return Ledger(plan, loaded, listed, abnormal, list(by_name.values()))
 
 
-def _state(
-    planned: bytes | None, holders: tuple[bytes, ...], nodes: Mapping[bytes, NodeReport], *, may_be_loaded: bool
+def _state(  # noqa: PLR0911 - one for each case of the contract's table
+    planned: bytes | None, loaded: tuple[bytes, ...], listed: tuple[bytes, ...], nodes: Mapping[bytes, NodeReport]
 ) -> tuple[PortfolioState, Reason | None]:
-    """Return a portfolio's state, and the reason if it is untraded.
+    """Return the state of a portfolio that is not traded as planned, and the reason if it is untraded.
 
     Args:
         planned: What the plan says of it; None if it says nothing.
-        holders: The online nodes that have it loaded.
+        loaded: The online nodes that have it loaded.
+        listed: The other nodes whose last list names it.
         nodes: All known nodes.
-        may_be_loaded: Whether the last list of an undecided node names it.
     """
-    if len(holders) > 1:
+    if len(loaded) > 1:
         return PortfolioState.DUPLICATED, None
-    if holders and planned in (None, ORPHANED_NODE):
-        return PortfolioState.UNPLANNED, None
-    if holders:
-        return (PortfolioState.TRADED if holders[0] == planned else PortfolioState.MISPLACED), None
-    # The undecided node may live, and trade it.
-    reason = None if may_be_loaded else _reason(planned, nodes)
-    return (PortfolioState.UNTRADED if reason else PortfolioState.UNKNOWN), reason
-
-
-def _reason(planned: bytes | None, nodes: Mapping[bytes, NodeReport]) -> Reason | None:
-    """Return why a portfolio that no list shows as loaded is untraded; None if it may be traded all the same."""
+    if loaded:
+        return (PortfolioState.UNPLANNED if planned in (None, ORPHANED_NODE) else PortfolioState.MISPLACED), None
+    if any(nodes[name].state is State.UNDECIDED for name in listed):
+        return PortfolioState.UNKNOWN, None  # the undecided node may live, and trade it
     if planned is None:
-        return Reason.DROPPED
+        return PortfolioState.UNTRADED, Reason.DROPPED
     if planned == ORPHANED_NODE:
-        return Reason.ORPHANED
-    node = nodes.get(planned)
-    match node and node.state:
-        case State.UNDECIDED:
-            return None
-        case State.ONLINE:
-            return Reason.UNDELIVERED if node and node.loaded is not None else None
-    return Reason.NODE_OFFLINE
+        return PortfolioState.UNTRADED, Reason.ORPHANED
+    _, state, says = nodes.get(planned, (planned, State.GONE, None))
+    if state is State.ONLINE and says is not None:
+        return PortfolioState.UNTRADED, Reason.UNDELIVERED
+    if state in (State.ONLINE, State.UNDECIDED):
+        return PortfolioState.UNKNOWN, None
+    return PortfolioState.UNTRADED, Reason.NODE_OFFLINE
 
 
-def _loaded(nodes: Iterable[NodeReport]) -> tuple[dict[bytes, bytes], dict[bytes, tuple[bytes, ...]]]:
-    """Return the first online node by name for each portfolio loaded; and all such nodes where there are several."""
-    first: dict[bytes, bytes] = {}
-    several: dict[bytes, tuple[bytes, ...]] = {}
+def _naming(nodes: Iterable[NodeReport], *states: State) -> dict[bytes, tuple[bytes, ...]]:
+    """Return, for each portfolio, the nodes in these states whose lists name it, in their order."""
+    naming: dict[bytes, tuple[bytes, ...]] = {}
     for node in nodes:
-        if node.state is State.ONLINE and node.loaded:
-            name = node.name
-            for portfolio in node.loaded:
-                other = first.setdefault(portfolio, name)
-                if other != name:
-                    several[portfolio] = (*several.get(portfolio, (other,)), name)
-    several = {portfolio: tuple(sorted(names)) for portfolio, names in several.items()}
-    first.update((portfolio, names[0]) for portfolio, names in several.items())
-    return first, several
-
-
-def _listed(nodes: Iterable[NodeReport]) -> dict[bytes, tuple[bytes, ...]]:
-    """Return, for each portfolio, the offline and undecided nodes whose last list names it, sorted."""
-    names: dict[bytes, list[bytes]] = {}
-    for node in nodes:
-        if node.state in (State.OFFLINE, State.UNDECIDED):
+        if node.state in states:
+            alone = (node.name,)
             for portfolio in node.loaded or ():
-                names.setdefault(portfolio, []).append(node.name)
-    return {portfolio: tuple(sorted(some)) for portfolio, some in names.items()}
+                naming[portfolio] = naming[portfolio] + alone if portfolio in naming else alone
+    return naming

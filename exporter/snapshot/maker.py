@@ -174,7 +174,9 @@ class SnapshotMaker:
         if ledger is not account.ledger or known is not names:
             texts: Memo[int] = Memo(format_number)
             pairs = zip(names.raw, states, strict=True)
-            planned = [texts[account.planned.get(name, 0)] if state in EXPORTED else None for name, state in pairs]
+            planned = [
+                texts[account.ledger.planned.get(name, 0)] if state in EXPORTED else None for name, state in pairs
+            ]
             self._planned = account.ledger, names, planned
         columns = {
             PLANNED_PORTFOLIOS.name: planned,

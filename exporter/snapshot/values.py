@@ -7,7 +7,6 @@ see docs/explanation/performance.md.
 """
 
 import math
-import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Final, TypeVar, cast
@@ -15,11 +14,10 @@ from typing import Final, TypeVar, cast
 import structlog
 from prometheus_client.utils import floatToGoString
 
-from exporter.contract import STATUSES, Metric
+from exporter.contract import STATUSES, Metric, parse_number
 from exporter.source.names import shown_id
 from exporter.source.reading import Reading
 
-_NUMBER: Final = re.compile(rb"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _MAX_LENGTH: Final = 64
 """Bytes. A longer text is neither exported as it is nor kept in memory; a number of this length is finite."""
 _LENGTHS: Final = frozenset(range(1, _MAX_LENGTH + 1))
@@ -54,14 +52,6 @@ def _invalid(raw: Values, texts: Values) -> list[int]:
     if all(texts):
         return []
     return [position for position, text in enumerate(texts) if text is None and raw[position] is not None]
-
-
-def parse_number(text: bytes) -> float | None:
-    """Return the number that a text means; None if the text is not a number, infinite or negative."""
-    if not _NUMBER.fullmatch(text):
-        return None
-    number = float(text)
-    return number if math.isfinite(number) and number >= 0 else None
 
 
 def format_number(number: float) -> bytes:

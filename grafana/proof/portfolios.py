@@ -1,12 +1,11 @@
 """The simulated nodes' portfolios: the plan, the nodes' lists, and what the exporter's own code makes of them."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from exporter.liveness import Leftovers, State
+from exporter.liveness import State
 from exporter.portfolios.account import Account, History
 from exporter.portfolios.ledger import NodeReport, PortfolioState, ledger_of
 from exporter.source.names import Names
@@ -59,23 +58,16 @@ class Ledgers:
             return None
         loaded = [None if text is None else [each.encode() for each in json.loads(text)] for text in lists]
         reports = [NodeReport(*node) for node in zip(names.raw, states, loaded, strict=True)]
-        ledger = self._history.note(ledger_of(plan, reports), END - LENGTH + now)
+        account = self._history.note(ledger_of(plan, reports), END - LENGTH + now)
         online = [name for name, state in zip(names.raw, states, strict=True) if state is State.ONLINE]
         writing = [(name, self._lives[name]) for name in online if not self._lives[name].old]
-        return Account(
-            ledger,
-            self._history.since,
-            self._history.listed,
-            self._history.dropped,
-            self._history.plan_changes,
-            self._history.plan_changed_at,
-            Leftovers(),
-            Counter(plan.values()),
-            now % _LOOP,
-            _WORKERS,
-            {name: min(1000, int(1.4 * life.queue(now))) for name, life in writing},
-            {name: 3 + life.number % 4 for name, life in writing},
-            {each.id: 4 for each in ledger.abnormal.values() if each.state is PortfolioState.UNTRADED},
+        faults = account.ledger.abnormal.values()
+        return account._replace(
+            idle=now % _LOOP,
+            workers=_WORKERS,
+            queues={name: min(1000, int(1.4 * life.queue(now))) for name, life in writing},
+            node_positions={name: 3 + life.number % 4 for name, life in writing},
+            positions={each.id: 4 for each in faults if each.state is PortfolioState.UNTRADED},
         )
 
     def _planned(self, now: float) -> Iterator[tuple[bytes, bytes]]:

@@ -198,6 +198,9 @@ def test_names_and_workers_stay_known_while_a_server_cannot_be_scanned() -> None
     world.scanned = lambda: setattr(world, "pairs", pairs)
     assert states(fleet) == {"a": State.ONLINE}
     assert fleet._discovery.workers == {b"w"}
+    world.complete = True
+    known = [fleet._discovery.discover() and fleet._discovery.workers for _ in range(2)]
+    assert known == [{b"w"}, set()], "a scan that began before the worker's end may have missed its successor"
 
 
 def test_too_many_nodes_are_logged_once_and_only_the_first_by_name_are_read() -> None:

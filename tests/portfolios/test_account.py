@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from exporter.liveness import Leftovers, State
-from exporter.portfolios.account import History, leftovers_of
+from exporter.portfolios.account import Account, History
 from exporter.portfolios.ledger import FAULTS, ORPHANED_NODE, Ledger, NodeReport, PortfolioState, ledger_of
 
 Loaded = Mapping[bytes, tuple[bytes, ...]]
@@ -16,9 +16,10 @@ def ledger(plan: Mapping[bytes, bytes], lists: Loaded, *undecided: bytes) -> Led
     return ledger_of(plan, nodes)
 
 
-def shown(found: Ledger) -> dict[bytes, str]:
+def shown(account: Account) -> dict[bytes, str]:
     """Return the states of all portfolios that are not traded."""
-    return {name: each.state.value for name, each in found.abnormal.items()}
+    found = account.ledger.abnormal
+    return {name: each.state.value for name, each in found.items() if each.state is not PortfolioState.TRADED}
 
 
 def history(most: int = 100, earlier: Mapping[str, tuple[str, float]] | None = None) -> History:
@@ -30,16 +31,17 @@ def test_what_is_new_counts_from_the_second_read_in_a_row_and_lasts_since_the_fi
     good, bad = ledger(plan, {b"a": (b"p", b"q"), b"b": ()}), ledger(plan, {b"a": (), b"b": (b"q",)})
     twice = ledger(plan, {b"a": (b"p", b"q"), b"b": (b"p",)})
     assert shown(told.note(good, 10)) == {}
-    assert shown(told.note(bad, 20)) == {b"q": "misplaced"}
-    assert told.shown
-    assert (told.shown.counts[PortfolioState.TRADED], told.since) == (1, {b"q": 20})
+    account = told.note(bad, 20)
+    assert (shown(account), account.since) == ({b"q": "misplaced"}, {b"q": 20})
+    assert account.ledger.counts[PortfolioState.TRADED] == 1
     assert shown(told.note(good, 30)) == {}, "found once: p has moved while the lists were read"
     told.note(bad, 40)
-    assert shown(told.note(bad, 50)) == {b"p": "untraded", b"q": "misplaced"}, "the same ledger confirms itself"
-    assert told.since == {b"p": 40, b"q": 40}
+    account = told.note(bad, 50)
+    assert shown(account) == {b"p": "untraded", b"q": "misplaced"}, "the same ledger confirms itself"
+    assert account.since == {b"p": 40, b"q": 40}
     assert shown(told.note(twice, 60)) == {b"p": "untraded"}
-    assert shown(told.note(ledger(plan, {b"a": (b"p", b"q"), b"b": (b"p",)}), 70)) == {b"p": "duplicated"}
-    assert told.since == {b"p": 60}
+    account = told.note(ledger(plan, {b"a": (b"p", b"q"), b"b": (b"p",)}), 70)
+    assert (shown(account), account.since) == ({b"p": "duplicated"}, {b"p": 60})
 
 
 def test_what_was_not_known_before_is_unknown_for_one_read_but_for_the_first_ledger() -> None:
@@ -47,65 +49,62 @@ def test_what_was_not_known_before_is_unknown_for_one_read_but_for_the_first_led
     assert shown(told.note(ledger(plan, {b"a": ()}), 10)) == {b"p": "untraded"}
     both = ledger({**plan, b"new": b"a"}, {b"a": ()})
     assert shown(told.note(both, 20)) == {b"p": "untraded", b"new": "unknown"}
-    assert shown(told.note(both, 30)) == {b"p": "untraded", b"new": "untraded"}
-    assert told.since == {b"p": 10, b"new": 20}
+    account = told.note(both, 30)
+    assert (shown(account), account.since) == ({b"p": "untraded", b"new": "untraded"}, {b"p": 10, b"new": 20})
 
 
 def test_since_goes_through_other_reasons_unknown_states_and_restarts() -> None:
     told, plan = history(), {b"p": b"a"}
-    told.note(ledger(plan, {b"a": ()}), 10)
-    told.note(ledger({b"p": b"b"}, {b"a": ()}), 20)
-    assert told.since == {b"p": 10}, "another reason is no other state"
-    told.note(ledger(plan, {b"a": ()}, b"a"), 30)
-    assert (told.since, told.listed) == ({}, ())
-    told.note(ledger(plan, {b"a": ()}), 40)
-    told.note(ledger(plan, {b"a": ()}), 50)
-    assert told.since == {b"p": 10}
-    earlier = {"p": ("untraded", 10), "q": ("untraded", 10), "r": ("untraded", 900)}
-    again = history(earlier=earlier)
-    again.note(ledger({b"p": b"a", b"r": b"a"}, {b"a": (b"q",)}, b"a"), 60)
-    again.note(ledger({b"p": b"a", b"r": b"a"}, {b"a": (b"q",)}), 70)
-    again.note(ledger({b"p": b"a", b"r": b"a"}, {b"a": (b"q",)}), 80)
-    assert again.since == {b"p": 10, b"q": 70, b"r": 60}, "q has another fault, and no fault begins after it was read"
+    found = [
+        told.note(each, 10 * number)
+        for number, each in enumerate(
+            (
+                ledger(plan, {b"a": ()}),
+                ledger({b"p": b"b"}, {b"a": ()}),
+                ledger(plan, {b"a": ()}, b"a"),
+                ledger(plan, {b"a": ()}),
+                ledger(plan, {b"a": ()}),
+            ),
+            1,
+        )
+    ]
+    assert [account.since for account in found] == [{b"p": 10}, {b"p": 10}, {}, {}, {b"p": 10}]
+    assert found[2].listed == ()
+    again = history(earlier={"p": ("untraded", 10), "q": ("untraded", 10), "r": ("untraded", 900)})
+    plan = {b"p": b"a", b"r": b"a"}
+    again.note(ledger(plan, {b"a": (b"q",)}, b"a"), 60)
+    again.note(ledger(plan, {b"a": (b"q",)}), 70)
+    since = again.note(ledger(plan, {b"a": (b"q",)}), 80).since
+    assert since == {b"p": 10, b"q": 70, b"r": 60}, "q has another fault, and no fault begins after it was read"
 
 
 def test_longest_lasting_faults_are_listed_and_the_rest_only_known() -> None:
     assert set(PortfolioState) - set(FAULTS) == {PortfolioState.TRADED, PortfolioState.UNKNOWN}
-    told = history(2)
-    told.note(ledger({b"z": b"x"}, {}), 10)
-    many = ledger({b"a": b"x", b"b": b"x", b"c": b"x", b"z": b"x"}, {})
-    told.note(many, 20)
-    told.note(many, 30)
-    assert [(told.since[fault.id], fault.id) for fault in told.listed] == [(10, b"z"), (20, b"a")]
-    assert len(told.since) == 4
+    told, plan = history(2), {b"z": b"x"}
+    told.note(ledger(plan, {}), 10)
+    for at in (20, 30):
+        account = told.note(ledger(plan | {b"a": b"x", b"b": b"x", b"c": b"x"}, {}), at)
+    assert [(account.since[fault.id], fault.id) for fault in account.listed] == [(10, b"z"), (20, b"a")]
+    assert len(account.since) == 4
 
 
 def test_another_plan_is_a_change_and_the_first_one_is_none() -> None:
-    told, seen = history(), []
+    told = history()
     plans = ({b"p": b"a", b"q": b"a"}, {b"q": b"a", b"p": b"a"}, {b"q": b"a", b"p": b"b"}, {})
-    for at, plan in enumerate(plans):
-        told.note(ledger(plan, {b"a": ()}), at)
-        seen.append((told.plan_changes, told.plan_changed_at))
-    assert seen == [(0, None), (0, None), (1, 2), (2, 3)]
+    seen = [told.note(ledger(plan, {b"a": ()}), at) for at, plan in enumerate(plans)]
+    assert [(each.plan_changes, each.plan_changed_at) for each in seen] == [(0, None), (0, None), (1, 2), (2, 3)]
 
 
 def test_portfolio_is_dropped_if_two_reads_find_it_in_no_plan_and_on_no_node_that_may_live() -> None:
     told = history()
     plan = {b"loaded": b"a", b"nowhere": b"a", b"maybe": b"b", b"stays": b"a", b"returns": b"a"}
     lists = {b"a": (b"loaded",), b"b": (b"maybe",)}
-    for found, dropped in (
-        (ledger(plan, lists, b"b"), 0),
-        (ledger({b"stays": b"a"}, lists, b"b"), 0),
-        (ledger({b"stays": b"a", b"returns": b"a"}, lists, b"b"), 1),
-        (ledger({b"returns": b"a"}, lists, b"b"), 1),
-    ):
-        told.note(found, 10)
-        assert told.dropped == dropped
-    assert told.shown
-    told.note(told.shown, 20)
-    assert told.dropped == 2, "the same ledger confirms it, once"
-    told.note(told.shown, 30)
-    assert told.dropped == 2
+    found = [
+        ledger(each, lists, b"b")
+        for each in (plan, {b"stays": b"a"}, {b"stays": b"a", b"returns": b"a"}, {b"returns": b"a"})
+    ]
+    dropped = [told.note(each, 10).dropped for each in (*found, found[-1], found[-1])]
+    assert dropped == [0, 0, 1, 1, 2, 2], "the same ledger confirms it, once"
 
 
 def test_dead_node_is_rehomed_or_needed_by_plan_and_lists() -> None:
@@ -122,12 +121,11 @@ def test_dead_node_is_rehomed_or_needed_by_plan_and_lists() -> None:
         (moved, old._replace(state=State.UNDECIDED), neither),
         (moved, old._replace(loaded=(b"p", b"dropped")), needed),
         (moved | {b"r": b"old"}, old, needed),
-        (moved | {b"r": b"new"}, old._replace(loaded=(b"p", b"r")), neither),  # untraded, and planned on a known node
         (moved | {b"r": ORPHANED_NODE}, old._replace(loaded=(b"p", b"r")), needed),
         (moved | {b"r": ORPHANED_NODE}, old._replace(state=State.FORGOTTEN, loaded=(b"p", b"r")), neither),
         (moved | {b"r": b"old"}, old._replace(state=State.FORGOTTEN), needed),
         ({}, old, neither),
         ({b"p": ORPHANED_NODE}, old, neither),
     ]
-    found = [leftovers_of(ledger_of(plan, [new, node]), [new, node]) for plan, node, _ in cases]
+    found = [ledger_of(plan, [new, node]).leftovers for plan, node, _ in cases]
     assert found == [expected for *_, expected in cases]

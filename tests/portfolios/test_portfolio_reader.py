@@ -35,8 +35,8 @@ class Reads:
         self.ttls: dict[bytes, Any] = {}
         self.asked, self.invalid = Counter[str](), Counter[str]()
         settings = load({name.replace("_", ".", 1).replace("_", "-"): text for name, text in flags.items()})
-        reader: Any = PortfolioReader
-        self.reader: PortfolioReader = reader(settings, self, self.count, clock=lambda: self.now)
+        source: Any = self
+        self.reader = PortfolioReader(settings, source, self.count, {})
 
     def count(self, field: str, ids: Sequence[str]) -> None:
         self.invalid[field] += len(ids)
@@ -64,12 +64,11 @@ class Reads:
         states: Sequence[State] = (),
         unread: Sequence[int] = (),
         workers: Sequence[bytes] | None = (),
-        searched: float = 0.0,
     ) -> Account | None:
         names, raw = tuple(lists), list(lists.values())
         states = states or [ONLINE] * len(names)
         self.now += 15
-        return self.reader.read(names, states, raw, frozenset(unread), workers, searched, self.now + 1e9, self.now + 5)
+        return self.reader.read(names, states, raw, frozenset(unread), workers, self.now + 1e9, self.now + 5)
 
 
 def shown(account: Account | None) -> dict[bytes, tuple[str, str | None]]:
@@ -86,8 +85,7 @@ def test_example_has_every_state_and_reason_and_is_made_once() -> None:
     assert accounts[2]
     assert accounts[0].ledger is accounts[2].ledger
     assert reads.invalid == {"loaded_portfolio_ids": 3}, "the list of zeta, at each read"
-    assert accounts[0].planned == {b"alpha": 2, b"beta": 3, b"gamma": 1, b"__ORPHANED__": 2, b"delta": 1, b"zeta": 1}
-    assert reads.reader.planned_nodes == {b"alpha", b"beta", b"gamma", b"delta", b"zeta"}
+    assert reads.reader.planned == {b"alpha": 2, b"beta": 3, b"gamma": 1, b"delta": 1, b"zeta": 1}
     assert accounts[0].idle == 12
 
 
@@ -155,18 +153,18 @@ def test_queues_and_positions_count_for_the_node_that_has_the_portfolio_and_for_
     reads = Reads()
     reads.plans = [{b"p1": b"a", b"p2": b"a", b"p3": b"b", b"lost": b"dead", b"poor": b"dead"}]
     reads.hashes = {
-        b"p1": [b"7", b"3", b"a"],
-        b"p2": [b"950", b"2", b"a"],
-        b"p3": [b"5", b"1", b"dead"],  # written by another node
-        b"lost": [b"9", b"14", b"dead"],
-        b"poor": [b"x", b"-1", None],
+        b"p1": [b"a", b"7", b"3"],
+        b"p2": [b"a", b"950", b"2"],
+        b"p3": [b"dead", b"5", b"1"],  # written by another node
+        b"lost": [b"dead", b"9", b"14"],
+        b"poor": [b"dead", b"x", b"1"],
     }
     lists = {b"a": b'["p1", "p2"]', b"b": b'["p3"]', b"dead": b'["lost"]'}
     account = reads.read(lists, [ONLINE, ONLINE, OFFLINE])
     assert account
     assert (account.queues, account.node_positions) == ({b"a": 950}, {b"a": 5})
     assert (account.positions, account.untraded_positions) == ({b"lost": 14}, 14)
-    assert reads.invalid == {"portfolio_queue_size": 1, "position_count": 1}
+    assert reads.invalid == {"portfolio_state": 1}
     reads.hashes = {b"p1": ResponseError("wrong type"), b"p2": None, b"lost": None}
     account = reads.read(lists, [ONLINE, ONLINE, OFFLINE])
     assert account
@@ -181,28 +179,27 @@ def test_too_many_loaded_portfolios_are_not_read_and_untraded_ones_are() -> None
     reads = Reads()
     ids = [f"p{number}" for number in range(MOST_LOADED + 1)]
     reads.plans = [{b"lost": b"dead"}]
-    reads.hashes = {b"lost": [b"1", b"2", b"dead"]}
+    reads.hashes = {b"lost": [b"dead", b"1", b"2"]}
     account = reads.read({b"a": str(ids).replace("'", '"').encode(), b"dead": None}, [ONLINE, OFFLINE])
     assert account
     assert (reads.asked["keys"], account.untraded_positions) == (1, 2)
 
 
-def test_workers_are_counted_and_none_is_believed_after_a_search_that_began_after_the_last_one_ended() -> None:
+def test_workers_are_counted_and_none_is_believed_when_discovery_no_longer_knows_one() -> None:
     reads, lists = Reads(), {b"a": b"[]"}
     timer, data = b"heartbeat:task_timer:t", b"heartbeat:data_worker:d"
     none = {"task_timer": 0, "data_worker": 0, "backtest_worker": 0}
 
-    def workers(*keys: bytes, searched: float = 0.0) -> Any:
-        account = reads.read(lists, workers=keys, searched=searched)
+    def workers(*keys: bytes) -> Any:
+        account = reads.read(lists, workers=keys)
         return account and account.workers
 
     assert workers() == none
-    reads.ttls = {timer: 30_000, data: -1}
-    assert workers(timer, data) == none | {"task_timer": 1}
-    expires = reads.now + 30
-    reads.ttls = {}
-    assert workers(timer, searched=expires - 1) == {"data_worker": 0, "backtest_worker": 0}
-    assert workers(searched=expires + 1) == none
+    reads.ttls = {timer: 30_000, data: 10}
+    assert workers(timer, data) == none | {"task_timer": 1, "data_worker": 1}
+    reads.ttls = {data: 10}
+    assert workers(timer, timer + b"2", data) == {"data_worker": 1, "backtest_worker": 0}
+    assert workers(data) == none | {"data_worker": 1}
     reads.ttls = {timer: None}
     assert workers(timer) is None, "its primary cannot be read"
     account = reads.read(lists, workers=None)
