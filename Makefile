@@ -6,8 +6,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-STACK := $(shell command -v prometheus >/dev/null && \
-	{ command -v alertmanager || command -v prometheus-alertmanager; } >/dev/null && echo --stack)
 ACTIONLINT := 1.2.2
 CHECKOV := 3.3.30
 COSMIC_RAY := 8.7.0
@@ -20,8 +18,8 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-demo: $(VENV)/demo ## run simulated nodes and the exporter, with Prometheus and Alertmanager if they are installed
-	@$(BIN)/python -m exporter demo $(STACK) $(ARGS)
+demo: $(VENV)/demo ## run simulated nodes and the exporter
+	@$(BIN)/python -m exporter demo $(ARGS)
 
 test: $(VENV)/test core-servers ## run the core of the tests; on Debian as root, install the servers that they need
 	$(PYTEST) --tier core $(ARGS)

@@ -197,6 +197,7 @@ class Scheduler(Platform):
 
     Attributes:
         deployed: New portfolios, which the next look places.
+        schedules: Whether it looks at the plan.
         moves_all: Whether it places every portfolio anew at each look.
         unheard: Nodes that its messages do not reach.
     """
@@ -205,7 +206,7 @@ class Scheduler(Platform):
         nodes = list(world.nodes.values())
         super().__init__(world.client, nodes[::-1] if backwards else nodes, lambda: world.timeline.now)
         self.deployed = set[str]()
-        self.moves_all, self.unheard = False, set[str]()
+        self.schedules, self.moves_all, self.unheard = True, False, set[str]()
         self._world, self._backwards = world, backwards
         self.next_look = world.timeline.now + self._dice.uniform(15, LOOP[1])
 

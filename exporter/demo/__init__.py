@@ -1,7 +1,7 @@
 """``ginkgo-exporter demo``: runs a simulated platform, an embedded Valkey and the exporter in one command.
 
 Read ``stage`` first: it starts all parts, lets the story of ``story`` happen, and stops the parts. ``platform`` has the
-nodes, their scheduler and Valkey's disk.
+nodes, their scheduler and Valkey's disk. ``receiver`` shows Alertmanager's notifications in compose.yaml.
 """
 
 import argparse
@@ -20,19 +20,12 @@ Serving = Callable[[Settings], AbstractAsyncContextManager[tuple["Fleet", "Serve
 
 FAST = 10.0
 """How many times as fast the demo runs with ``--fast``."""
-_MOST_NODES = 1000
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that only the demo has to a parser."""
     group = parser.add_argument_group("Demo")
-    group.add_argument(
-        "--nodes", type=_count, default=5, metavar="COUNT", help="number of simulated nodes [%(default)s]"
-    )
     group.add_argument("--no-exporter", action="store_true", help="simulate the nodes only; an exporter runs elsewhere")
-    group.add_argument(
-        "--stack", action="store_true", help="also run Prometheus and Alertmanager, and show their notifications"
-    )
     group.add_argument(
         "--fast", action="store_true", help=f"shorten all times to 1/{FAST:g}, heartbeats and their TTL included"
     )
@@ -48,16 +41,10 @@ def run(settings: Settings, arguments: argparse.Namespace, serving: Serving) -> 
         serving: Starts the exporter.
 
     Raises:
-        ExporterError: A package or program is missing, or a part of the demo failed.
+        ExporterError: A package is missing, or a part of the demo failed.
     """
     import asyncio  # noqa: PLC0415 - --help reads this module too
 
     from exporter.demo.stage import perform  # noqa: PLC0415 - as above
 
     return asyncio.run(perform(settings, arguments, serving))
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MOST_NODES:
-        raise argparse.ArgumentTypeError(f"not a number from 1 to {_MOST_NODES}")
-    return int(text)

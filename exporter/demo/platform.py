@@ -1,4 +1,4 @@
-"""The simulated platform: nodes that beat, their scheduler, workers, and Redis's disk.
+"""The simulated platform: nodes that beat, their scheduler, and Redis's disk.
 
 All of it happens in ``Platform.step``, by plain Redis commands one after the other. So a caller can drive the platform
 by a clock of its own, and can see each write by passing a client that records it.
@@ -41,7 +41,8 @@ def assigned(
     before: Mapping[str, str],
     counts: Mapping[str, int],
     portfolios: Collection[str],
-    stays: Callable[[str], bool] = lambda _: False,
+    *,
+    stays: bool = False,
 ) -> dict[str, str]:
     """Return the plan that the platform's scheduler makes of the last plan.
 
@@ -60,7 +61,7 @@ def assigned(
         if room[node] > 0:
             plan[portfolio] = node
             room[node] -= 1
-        elif portfolio in before and stays(portfolio):
+        elif portfolio in before and stays:
             plan[portfolio] = before[portfolio]
     return plan
 
@@ -205,7 +206,7 @@ class Disk:
 
 
 class Platform:
-    """Nodes, their scheduler and other components in one Redis. Not thread-safe but for ``todo``.
+    """Nodes and their scheduler in one Redis. Not thread-safe but for ``todo``.
 
     The scheduler takes each node with a heartbeat for healthy, and rewrites the plan by ``DEL``, then ``HSET``. A
     portfolio that finds no room drops out of the plan. Without any healthy node all portfolios are orphaned. The
@@ -213,7 +214,7 @@ class Platform:
 
     Args:
         redis: The client of all reads and writes.
-        nodes: The nodes, which share their names of keys and their TTL. What they have loaded is the first plan.
+        nodes: The nodes, which share their names of keys. What they have loaded is the first plan.
         clock: Returns the platform's time in seconds.
         tell: Takes each line that the platform has to say.
 
@@ -222,10 +223,8 @@ class Platform:
         nodes: The nodes by id.
         portfolios: All portfolios that exist.
         todo: What happens at the next step, before all else.
-        schedules: Whether the scheduler looks at the plan.
         stays: Whether a portfolio that finds no room stays on its dead node.
-        next_look: The time of the scheduler's next look.
-        workers: The other components that beat, such as ``task_timer:a``.
+        next_look: The time of the scheduler's next look; infinity if it never looks.
     """
 
     def __init__(
@@ -238,12 +237,10 @@ class Platform:
         self.nodes = {node.node_id: node for node in nodes}
         self.portfolios = {portfolio for node in nodes for portfolio in node.loaded}
         self.todo: deque[Callable[[], object]] = deque()
-        self.schedules, self.stays, self.next_look = True, False, LOOP[0]
-        self.workers: set[str] = set()
+        self.stays, self.next_look = False, LOOP[0]
         self.redis, self.clock, self._tell = redis, clock, tell
-        self._keys, self._ttl = nodes[0].keys, nodes[0].ttl
+        self._keys = nodes[0].keys
         self._dice = random.Random(1)  # noqa: S311 - each run is alike
-        self._workers_due = 0.0
 
     def begin(self) -> None:
         """Write the plan, and let all nodes beat.
@@ -269,7 +266,7 @@ class Platform:
         states = [f"{self._keys.portfolio_prefix}{portfolio}:state" for portfolio in self.portfolios]
         nodes = [key for node in self.nodes.values() for key in node.own_keys]
         with suppress(RedisError):
-            self.redis.delete(self._keys.plan, *states, *nodes, *(f"heartbeat:{worker}" for worker in self.workers))
+            self.redis.delete(self._keys.plan, *states, *nodes)
 
     def step(self) -> None:
         """Do what is due now. A beat that Redis refuses is lost; the next beats follow all the same."""
@@ -281,12 +278,7 @@ class Platform:
                 if node.alive and node.due <= now:
                     node.due = max(node.due + BEAT, now)
                     node.beat(self.redis, now)
-            if self._workers_due <= now:
-                self._workers_due = now + BEAT
-                for worker in self.workers:
-                    said = json.dumps({"timestamp": datetime.now(UTC).isoformat()})
-                    self.redis.set(f"heartbeat:{worker}", said, px=round(self._ttl * 1000))
-        if self.schedules and self.next_look <= now:
+        if self.next_look <= now:
             self.next_look = now + self._dice.uniform(*LOOP)
             try:
                 self.look()
@@ -299,7 +291,7 @@ class Platform:
         for name in self.nodes:
             if self.redis.exists(self._keys.heartbeat_prefix + name):
                 counts[name] = int(self.redis.hget(self._keys.metrics_prefix + name, "portfolio_count") or 0)
-        plan = assigned(before, counts, self.portfolios, lambda _: self.stays)
+        plan = assigned(before, counts, self.portfolios, stays=self.stays)
         if plan != before:
             self._write(plan)
             moves = [

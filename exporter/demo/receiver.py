@@ -1,6 +1,6 @@
-"""The receiver of Alertmanager's notifications, in the demo and in compose.yaml: it tells each change as it arrives.
+"""The receiver of Alertmanager's notifications in compose.yaml: it prints each change as it arrives.
 
-``GET /`` shows the last changes as a page. ``python -m exporter.demo.receiver`` runs it alone.
+``GET /`` shows the last changes as a page. ``python -m exporter.demo.receiver`` runs it.
 """
 
 import asyncio
@@ -9,10 +9,9 @@ import signal
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
-from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
 from tornado.template import Template
 from tornado.web import Application, RequestHandler
 
@@ -41,37 +40,32 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem
 )
 
 
-class Receiver:
-    """A server that tells each change of an alert, and keeps the last ones. It listens until ``close``.
+def application(tell: Callable[[str], None]) -> Application:
+    """Return the server. Alertmanager posts to the path of its receiver's name, such as ``/pager``.
 
     Args:
-        host: Its address.
-        port: Its port; 0 for a free one.
         tell: Takes a line for each change.
-
-    Attributes:
-        port: Its port. The name of an Alertmanager receiver must follow the address, such as ``/pager``.
-        kept: The time (UTC), the line and the runbook of each change, the newest first.
     """
+    parts = {"tell": tell, "kept": deque(maxlen=_KEPT), "last": {}}
+    return Application([("/([a-z-]*)", _Handler, parts)], log_function=lambda _: None)
 
-    def __init__(self, host: str, port: int, tell: Callable[[str], None]) -> None:
-        self.kept: deque[tuple[str, str, str]] = deque(maxlen=_KEPT)
-        self._tell = tell
-        self._last: dict[tuple[str, str], str] = {}
-        routes: list[Any] = [("/([a-z-]*)", _Handler, {"receiver": self})]
-        self._http = HTTPServer(Application(routes, log_function=lambda _: None), max_body_size=_MAX_BODY)
-        sockets = bind_sockets(port, host)
-        self._http.add_sockets(sockets)
-        self.port: int = sockets[0].getsockname()[1]
 
-    def take(self, name: str, notification: dict[str, Any]) -> None:
+class _Handler(RequestHandler):
+    def initialize(
+        self, tell: Callable[[str], None], kept: deque[tuple[str, str, str]], last: dict[tuple[str, str], str]
+    ) -> None:
+        self._tell, self._kept, self._last = tell, kept, last
+
+    def get(self, _: str) -> None:
+        self.set_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+        self.write(_PAGE.generate(pages=self._kept))
+
+    def post(self, name: str) -> None:
         """Tell and keep each alert whose state is new for a receiver.
 
-        Args:
-            name: Name of the receiver.
-            notification: The body that Alertmanager posts: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
+        The body is described in https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
         """
-        for alert in notification["alerts"]:
+        for alert in json.loads(self.request.body)["alerts"]:
             key, state = (name, alert["fingerprint"]), alert["status"]
             if self._last.get(key) != state:
                 self._last[key] = state
@@ -79,25 +73,8 @@ class Receiver:
                 what = f"{labels['alertname']} ({labels.get('severity', 'no severity')}): {annotations.get('summary')}"
                 line, runbook = f"{name} is told: {state.upper()} {what}", annotations.get("runbook_url", "")
                 link = runbook if runbook.startswith(("http://", "https://")) else ""
-                self.kept.appendleft((f"{datetime.now(UTC):%H:%M:%S}", line, link))
+                self._kept.appendleft((f"{datetime.now(UTC):%H:%M:%S}", line, link))
                 self._tell(line)
-
-    async def close(self) -> None:
-        """Stop listening."""
-        self._http.stop()
-        await self._http.close_all_connections()
-
-
-class _Handler(RequestHandler):
-    def initialize(self, receiver: Receiver) -> None:
-        self._receiver = receiver
-
-    def get(self, _: str) -> None:
-        self.set_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-        self.write(_PAGE.generate(pages=self._receiver.kept))
-
-    def post(self, name: str) -> None:
-        self._receiver.take(name, json.loads(self.request.body))
 
 
 async def main() -> None:
@@ -105,9 +82,8 @@ async def main() -> None:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    receiver = Receiver("", 8080, lambda line: print(line, flush=True))  # noqa: T201
+    application(partial(print, flush=True)).listen(8080, max_body_size=_MAX_BODY)
     await ended.wait()
-    await receiver.close()
 
 
 if __name__ == "__main__":

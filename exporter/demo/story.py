@@ -4,19 +4,18 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from exporter.demo.platform import BEAT, Disk, Platform
+from exporter.demo.platform import BEAT, Disk, Node, Platform
 from exporter.errors import SourceError
 from exporter.fleet import Fleet
 from exporter.journal.event import EventKind, Query
 from exporter.journal.sentences import headline
 
 ROUND: Final = 600.0
-"""Seconds after which the story starts again. The next nodes then have its roles."""
+"""Seconds after which the story starts again."""
 _LOOK: Final = 1.0
 """Seconds of the demo's time between two looks at what the exporter sees."""
 _SEEN: Final = frozenset((EventKind.NODE, EventKind.PORTFOLIO, EventKind.REDIS, EventKind.MASS_LOSS))
@@ -29,20 +28,15 @@ class Clock:
     """The demo's time in seconds since its start; ``speed`` of them pass in one real second. It heads each line."""
 
     def __init__(self, speed: float) -> None:
-        self.speed = speed
-        self._start = time.monotonic()
-
-    def restart(self) -> None:
-        """Set the clock to 0."""
-        self._start = time.monotonic()
+        self._speed, self._start = speed, time.monotonic()
 
     def now(self) -> float:
         """Return the demo's time."""
-        return (time.monotonic() - self._start) * self.speed
+        return (time.monotonic() - self._start) * self._speed
 
     async def until(self, seconds: float) -> None:
         """Wait until a point in the demo's time."""
-        await asyncio.sleep(max(0.0, seconds - self.now()) / self.speed)
+        await asyncio.sleep(max(0.0, seconds - self.now()) / self._speed)
 
     def tell(self, text: str) -> None:
         """Print a text with the demo's time. Further lines are indented under the first."""
@@ -50,23 +44,26 @@ class Clock:
         print(f"[{minutes:2}:{seconds:02}] " + text.replace("\n", "\n        "), flush=True)  # noqa: T201
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
+class Scene(NamedTuple):
     """One event of the story.
 
     Attributes:
         at: Seconds after the start of the round.
-        role: Number of the node that it happens to; None for the disk. In each round another node has the role.
+        node: The node that it happens to; empty for the disk.
         act: What happens, in a step of the platform.
-        text: The printed text. ``{node}`` stands for the node's id.
-        look: Regular expression that finds the event in the metrics. ``{node}`` as above.
+        text: The printed text.
+        look: Regular expression that finds the event in the metrics.
     """
 
     at: float
-    role: int | None
-    act: Callable[[Platform, Any], None]
+    node: str
+    act: Callable[[Platform, Any], object]
     text: str
     look: str
+
+
+def _start(platform: Platform, node: Node) -> None:
+    node.start(platform.redis, platform.clock())
 
 
 def _free(platform: Platform, disk: Disk) -> None:
@@ -77,70 +74,63 @@ def _free(platform: Platform, disk: Disk) -> None:
 
 STORY: Final = (
     Scene(
-        at=12,
-        role=1,
-        act=lambda _, node: node.crash(),
-        text="{node} crashes: it stops beating, and its metrics stay in Redis.\n"
+        12,
+        "demo-node-2",
+        lambda _, node: node.crash(),
+        "demo-node-2 crashes: it stops beating, and its metrics stay in Redis.\n"
         "Within 30 s its heartbeat expires. From then on it is offline, and its portfolios are untraded.\n"
         "The scheduler looks every 31 to 36 s. It moves them, and their new nodes load them with the next beat.",
-        look="ginkgo_node_up.*{node}|ginkgo_portfolio",
+        "ginkgo_node_up.*demo-node-2|ginkgo_portfolio",
     ),
     Scene(
-        at=95,
-        role=1,
-        act=lambda platform, node: node.start(platform.redis, platform.clock()),
-        text="{node} starts again under the same id, its counters from 0, and without portfolios.\n"
+        95,
+        "demo-node-2",
+        _start,
+        "demo-node-2 starts again under the same id, its counters from 0, and without portfolios.\n"
         "The next scrape shows it online.",
-        look="ginkgo_node_(up|planned).*{node}",
+        "ginkgo_node_(up|planned).*demo-node-2",
     ),
     Scene(
-        at=105,
-        role=2,
-        act=lambda _, node: node.flood(on=True),
-        text="{node} is flooded: its queues fill up, then it pushes back and drops.\n"
-        "Its next beats, 10 s apart, show it. A Prometheus as young as this demo's cannot\n"
-        "tell new drops from old ones yet: with --stack, their page comes minutes later.",
-        look="ginkgo_node_(queue|back|drop).*{node}",
+        105,
+        "demo-node-3",
+        lambda _, node: node.flood(on=True),
+        "demo-node-3 is flooded: its queues fill up, then it pushes back and drops.\n"
+        "Its next beats, 10 s apart, show it.",
+        "ginkgo_node_(queue|back|drop).*demo-node-3",
     ),
     Scene(
-        at=130,
-        role=2,
-        act=lambda _, node: node.flood(on=False),
-        text="{node}: the flood is over. Its queues drain for about a minute.",
-        look="ginkgo_node_(queue|back|drop).*{node}",
+        130,
+        "demo-node-3",
+        lambda _, node: node.flood(on=False),
+        "demo-node-3: the flood is over. Its queues drain for about a minute.",
+        "ginkgo_node_(queue|back|drop).*demo-node-3",
     ),
     Scene(
-        at=145,
-        role=3,
-        act=lambda platform, node: node.stop(platform.redis),
-        text="{node} stops gracefully: it deletes its keys.\n"
+        145,
+        "demo-node-4",
+        lambda platform, node: node.stop(platform.redis),
+        "demo-node-4 stops gracefully: it deletes its keys.\n"
         "The next scrape has no series of this node. It is gone, not offline.\n"
         "Its portfolios wait for the scheduler all the same.",
-        look="ginkgo_node_up|ginkgo_nodes|ginkgo_portfolio",
+        "ginkgo_node_up|ginkgo_nodes|ginkgo_portfolio",
     ),
+    Scene(220, "demo-node-4", _start, "demo-node-4 is back from its stop.", "ginkgo_node_up|ginkgo_nodes"),
     Scene(
-        at=220,
-        role=3,
-        act=lambda platform, node: node.start(platform.redis, platform.clock()),
-        text="{node} is back from its stop.",
-        look="ginkgo_node_up|ginkgo_nodes",
-    ),
-    Scene(
-        at=235,
-        role=None,
-        act=lambda _, disk: disk.fill(),
-        text="The disk of Redis is full: it cannot save its snapshot, and refuses all writes from now on.\n"
+        235,
+        "",
+        lambda _, disk: disk.fill(),
+        "The disk of Redis is full: it cannot save its snapshot, and refuses all writes from now on.\n"
         "No node can beat, and within 30 s all heartbeats expire, though every node lives.\n"
         "The exporter sees that Redis refuses writes: the nodes are undecided, and nobody is called dead.",
-        look="ginkgo_redis_(writes|last_save)|ginkgo_nodes|ginkgo_portfolios",
+        "ginkgo_redis_(writes|last_save)|ginkgo_nodes|ginkgo_portfolios",
     ),
     Scene(
-        at=300,
-        role=None,
-        act=_free,
-        text="The disk has room again: Redis takes writes, and the nodes beat within 10 s.\n"
+        300,
+        "",
+        _free,
+        "The disk has room again: Redis takes writes, and the nodes beat within 10 s.\n"
         "The story starts again ten minutes after its start.",
-        look="ginkgo_redis_(writes|last_save)|ginkgo_nodes|ginkgo_portfolios",
+        "ginkgo_redis_(writes|last_save)|ginkgo_nodes|ginkgo_portfolios",
     ),
 )
 
@@ -154,16 +144,12 @@ async def play(platform: Platform, disk: Disk | None, clock: Clock, metrics: str
         clock: The demo's time.
         metrics: Address of the exporter's metrics; empty if there is no exporter.
     """
-    nodes = list(platform.nodes.values())
     for turn in count():
         for scene in STORY:
-            target = disk if scene.role is None else nodes[(scene.role + turn) % len(nodes)]
-            if target is None:
-                continue
-            await clock.until(turn * ROUND + scene.at)
-            look = f"\ncurl -s {metrics} | grep -E '{scene.look}'" if metrics else ""
-            clock.tell((scene.text + look).format(node=getattr(target, "node_id", "")))
-            platform.todo.append(partial(scene.act, platform, target))
+            if target := platform.nodes.get(scene.node) or disk:
+                await clock.until(turn * ROUND + scene.at)
+                clock.tell(scene.text + (f"\ncurl -s {metrics} | grep -E '{scene.look}'" if metrics else ""))
+                platform.todo.append(partial(scene.act, platform, target))
 
 
 async def live(platform: Platform) -> None:

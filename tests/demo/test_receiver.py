@@ -2,17 +2,12 @@
 
 import asyncio
 import json
-import subprocess
-from pathlib import Path
 
-import pytest
-import yaml
 from tornado.httpclient import AsyncHTTPClient
+from tornado.httpserver import HTTPServer
+from tornado.testing import bind_unused_port
 
-from exporter.bundled import bundled
-from exporter.demo.programs import ROUTES, routed_to
-from exporter.demo.receiver import Receiver
-from lab.servers import binary
+from exporter.demo.receiver import application
 
 
 def notification(status: str, *nodes: str, **annotations: str) -> str:
@@ -35,13 +30,15 @@ def received(*posts: tuple[str, str]) -> tuple[list[str], str]:
     lines: list[str] = []
 
     async def ask() -> str:
-        receiver, client = Receiver("127.0.0.1", 0, lines.append), AsyncHTTPClient(force_instance=True)
-        url = f"http://127.0.0.1:{receiver.port}"
+        server, client = HTTPServer(application(lines.append)), AsyncHTTPClient(force_instance=True)
+        socket, port = bind_unused_port()
+        server.add_socket(socket)
+        url = f"http://127.0.0.1:{port}"
         for name, body in posts:
             await client.fetch(f"{url}/{name}", method="POST", body=body)
         page = await client.fetch(url)
         client.close()
-        await receiver.close()
+        server.stop()
         return page.body.decode()
 
     page = asyncio.run(ask())
@@ -68,17 +65,3 @@ def test_texts_of_an_alert_are_escaped_and_only_addresses_of_the_web_are_links()
     assert "javascript:" not in page
     _, page = received(("a", notification("firing", "a", runbook_url="https://a.example/r")))
     assert '<a href="https://a.example/r">a is told: FIRING GinkgoNodeOffline' in page
-
-
-@pytest.mark.server("amtool")
-def test_routes_are_those_of_the_example_and_lead_to_the_demo_alone(tmp_path: Path) -> None:
-    example, ours = yaml.safe_load(bundled(ROUTES).read_text()), routed_to("http://127.0.0.1:1")
-    assert (ours["route"], ours["inhibit_rules"]) == (example["route"], example["inhibit_rules"])
-    assert [one["name"] for one in ours["receivers"]] == [one["name"] for one in example["receivers"]]
-    assert "example.org" not in yaml.safe_dump(ours)
-    for receiver in ours["receivers"]:
-        assert set(receiver) == {"name", "webhook_configs"}
-        assert receiver["webhook_configs"][0]["url"] == f"http://127.0.0.1:1/{receiver['name']}"
-    file = tmp_path / "alertmanager.yml"
-    file.write_text(yaml.safe_dump(ours))
-    subprocess.run([binary("amtool"), "check-config", file], check=True)

@@ -1,5 +1,6 @@
 """An installation whose time runs ten times as fast: Redis, simulated nodes, and exporters that push."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ class Installed:
         ]
         start = time.monotonic()
         self._platform = Platform(redis.client(), nodes, lambda: SPEED * (time.monotonic() - start))
-        self._platform.schedules = False
+        self._platform.next_look = math.inf
         self.nodes = self._platform.nodes
         self._platform.begin()
         for node in nodes:  # nodes do not beat in step
