@@ -6,8 +6,7 @@ from exporter.alerting_rules.rules import CHANGES, LINKS, SETTINGS, template, us
 def rule_settings_table() -> str:
     """Return all settings of the rules as a Markdown table."""
     lines = ["| setting | default | meaning |", "|---|---|---|"]
-    own = {name: setting for name, setting in SETTINGS.items() if name not in ("links", "alerts")}
-    for prefix, settings in (("", own), ("links.", LINKS), ("alerts.ALERT.", CHANGES)):
+    for prefix, settings in (("", SETTINGS), ("links.", LINKS), ("alerts.ALERT.", CHANGES)):
         for name, setting in settings.items():
             default = f"`{setting.default}`" if setting.default else "none"
             lines.append(f"| `{prefix}{name}` | {default} | {setting.meaning.replace('|', chr(92) + '|')} |")
