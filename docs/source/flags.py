@@ -3,12 +3,11 @@
 import argparse
 from collections.abc import Iterator
 from functools import cache
-from itertools import groupby
 from typing import Any, Final
 
 from exporter import demo
 from exporter.commands.command_line import OPTIONS, add_options
-from exporter.settings import Setting, all_settings, switch
+from exporter.settings import Setting, Settings, all_settings, switch
 
 COMMANDS: Final = (*OPTIONS, "demo")
 """The commands with flags of their own."""
@@ -16,8 +15,7 @@ COMMANDS: Final = (*OPTIONS, "demo")
 
 def flags_table() -> str:
     """Return all settings as Markdown: a heading and a table for each section."""
-    sections = groupby(all_settings(), lambda setting: setting.title)
-    return "\n\n".join(_section(title, list(settings)) for title, settings in sections)
+    return "\n\n".join(_section(str(section.__doc__).rstrip("."), section.rows()) for section in Settings())
 
 
 def options_table() -> str:
@@ -38,7 +36,7 @@ def flag_names() -> frozenset[str]:
 
 
 def _section(title: str, settings: list[Setting[Any]]) -> str:
-    lines = [f"### {title or 'Configuration file'}", "", "| flag | variable | default | meaning |", "|---|---|---|---|"]
+    lines = [f"### {title}", "", "| flag | variable | default | meaning |", "|---|---|---|---|"]
     for setting in settings:
         default = setting.default if setting.default in ("none", "off", "on") else f"`{setting.default}`"
         text = setting.meaning

@@ -1,22 +1,19 @@
-"""Flags, environment and file become one frozen, checked ``Settings`` object.
+"""Flags, environment and file become one checked ``Settings`` object.
 
 No other package reads the environment. Read ``model`` first: it is the table of all settings.
 """
 
 from exporter.settings.model import (
-    Alertmanager,
     Heartbeat,
     Journal,
     Keys,
     Log,
-    MassLoss,
     Redis,
     Section,
     Setting,
     Settings,
     all_settings,
     optional,
-    several,
 )
 from exporter.settings.sources import add_flags, load, nearest, sections_of, unknown_variables, without_passwords
 from exporter.settings.values import (
@@ -31,13 +28,11 @@ from exporter.settings.values import (
 )
 
 __all__ = [
-    "Alertmanager",
     "Heartbeat",
     "Journal",
     "Keys",
     "ListenAddress",
     "Log",
-    "MassLoss",
     "Redis",
     "Secret",
     "Section",
@@ -54,7 +49,6 @@ __all__ = [
     "parse_duration",
     "parse_size",
     "sections_of",
-    "several",
     "switch",
     "unknown_variables",
     "without_passwords",

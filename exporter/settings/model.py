@@ -7,22 +7,25 @@ from this table too.
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import tzinfo
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar, Final, Generic, Literal, NamedTuple, NoReturn, Self, TypeVar, cast
+from typing import Any, ClassVar, Final, Generic, NamedTuple, Self, TypeVar, cast
 
 from exporter.settings import values
 from exporter.settings.values import require
 
 _T = TypeVar("_T")
-_BEATS: Final = 3
 ENV_PREFIX: Final = "GINKGO_EXPORTER_"
 
 
 class Setting(Generic[_T]):
     """A row of the table, and the attribute of a section that holds the value.
+
+    Attributes:
+        field: The attribute's name.
+        flag: Its flag, such as ``--redis.password-file``.
+        variable: Its environment variable, such as ``GINKGO_EXPORTER_REDIS_PASSWORD_FILE``.
 
     Args:
         parse: Returns the checked value of a text, or raises a ValueError.
@@ -35,7 +38,7 @@ class Setting(Generic[_T]):
 
     def __init__(  # noqa: PLR0913
         self,
-        parse: Callable[[str], Any],
+        parse: Callable[[str], _T],
         default: str,
         meaning: str,
         *,
@@ -44,48 +47,38 @@ class Setting(Generic[_T]):
         repeatable: bool = False,
     ) -> None:
         self.parse, self.default, self.meaning = parse, default, meaning
-        self.choices, self.repeatable = choices, repeatable
-        self.name = name
+        self.name, self.choices, self.repeatable = name, choices, repeatable
 
     def __set_name__(self, section: "type[Section]", field: str) -> None:
         words = re.sub("(?<=[a-z])(?=[A-Z])", section.joint, section.__name__).lower()
-        self.field, self.title = field, str(section.__doc__).rstrip(".")
-        self.name = f"{words}.{(self.name or field).replace('_', section.joint)}"
+        self.field, self.name = field, f"{words}.{(self.name or field).replace('_', section.joint)}"
+        self.flag, self.variable = f"--{self.name}", ENV_PREFIX + re.sub("[.-]", "_", self.name).upper()
         unset = () if self.repeatable else None
-        self._value = unset if self.default == "none" else self.checked([self.default])
+        self._value = unset if self.default == "none" else self.checked([self.default], "", [])
 
     def __get__(self, section: "Section | None", _: type) -> _T:
         """Return the value of the default, which a section has unless it holds another."""
         return cast("_T", self._value)
 
-    @property
-    def flag(self) -> str:
-        """Its flag, such as ``--redis.password-file``."""
-        return f"--{self.name}"
-
-    @property
-    def variable(self) -> str:
-        """Its environment variable, such as ``GINKGO_EXPORTER_REDIS_PASSWORD_FILE``."""
-        return ENV_PREFIX + re.sub("[.-]", "_", self.name).upper()
-
-    def checked(self, texts: Sequence[str]) -> Any:
+    def checked(self, texts: Sequence[str], place: str, errors: list[str]) -> Any:
         """Return the value of the given texts.
 
-        Raises:
-            ValueError: Texts are invalid; each argument is a reason.
+        Args:
+            texts: The texts, at least one.
+            place: Where they were given.
+            errors: A line is appended for each mistake; then the value is not to be used.
         """
-        require("" not in texts, "must not be empty; leave it out for the default")
-        require(self.repeatable or len(texts) == 1, f"takes one value, and {len(texts)} are given")
-        parsed, reasons = [], list[str]()
+        parsed = []
+        if len(texts) > 1 and not self.repeatable:
+            errors.append(f"{place}: takes one value, and {len(texts)} are given")
         for text in texts:
             try:
+                require(text, "must not be empty; leave it out for the default")
                 require(text in self.choices or not self.choices, f"must be one of {', '.join(self.choices)}")
                 parsed.append(self.parse(text))
             except ValueError as error:
-                reasons.append(f"{error}{f' (value {len(parsed) + len(reasons) + 1})' if len(texts) > 1 else ''}")
-        if reasons:
-            raise ValueError(*reasons)
-        return tuple(parsed) if self.repeatable else parsed[0]
+                errors.append(f"{place}: {error}")
+        return tuple(parsed) if self.repeatable else parsed[:1] and parsed[0]
 
 
 def optional(parse: Callable[[str], _T], meaning: str, *, name: str = "") -> Setting[_T | None]:
@@ -95,11 +88,11 @@ def optional(parse: Callable[[str], _T], meaning: str, *, name: str = "") -> Set
 
 def several(parse: Callable[[str], _T], default: str, meaning: str) -> Setting[tuple[_T, ...]]:
     """Return a setting that may be given several times."""
-    return Setting(parse, default, meaning, repeatable=True)
+    return Setting[Any](parse, default, meaning, repeatable=True)
 
 
 class Section(SimpleNamespace):
-    """A frozen section of the settings. It holds checked values; a setting without one has its default.
+    """A section of the settings. It holds checked values; a setting without one has its default.
 
     Attributes:
         joint: What joins the words of the settings' names.
@@ -121,9 +114,6 @@ class Section(SimpleNamespace):
         """Return the section with some checked values replaced."""
         return type(self)(**{**vars(self), **checked})
 
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is frozen")
-
 
 class Config(Section):
     """Configuration file."""
@@ -139,52 +129,48 @@ class Redis(Section):
         "redis://localhost:6379/0",
         "redis://, rediss:// or unix:// address; repeat it to give Sentinel or Cluster seeds",
     )
-    mode = Setting[Literal["standalone", "sentinel", "cluster"]](
-        str, "standalone", "kind of server at the address", choices=("standalone", "sentinel", "cluster")
-    )
+    mode = Setting(str, "standalone", "kind of server at the address", choices=("standalone", "sentinel", "cluster"))
     sentinel_master = optional(str, "name of the master that Sentinel watches")
     username = optional(str, "ACL user")
     password_file = optional(values.existing_file, "file with the password; read again at every connect")
     tls_ca_file = optional(values.existing_file, "CA certificates for Redis's certificate")
     tls_cert_file = optional(values.existing_file, "certificate to show to Redis")
     tls_key_file = optional(values.existing_file, "key of that certificate")
-    timeout = Setting[float](partial(values.duration, most="1d"), "5s", "time limit of one whole read")
+    timeout = Setting(partial(values.duration, most="1d"), "5s", "time limit of one whole read")
 
 
 class Keys(Section):
     """Names of the platform's keys."""
 
-    metrics_prefix = Setting[str](str, "node:metrics:", "prefix of the hashes' names")
-    heartbeat_prefix = Setting[str](str, "heartbeat:node:", "prefix of the heartbeats' names")
-    plan = Setting[str](str, "schedule:plan", "the scheduler's plan")
-    portfolio_prefix = Setting[str](str, "portfolio:", "prefix of the names of portfolios' states")
+    metrics_prefix = Setting(str, "node:metrics:", "prefix of the hashes' names")
+    heartbeat_prefix = Setting(str, "heartbeat:node:", "prefix of the heartbeats' names")
+    plan = Setting(str, "schedule:plan", "the scheduler's plan")
+    portfolio_prefix = Setting(str, "portfolio:", "prefix of the names of portfolios' states")
 
 
 class Heartbeat(Section):
     """Heartbeats."""
 
-    ttl = Setting[float](values.duration, "30s", "time to live that nodes give their heartbeat")
-    timezone = Setting[tzinfo](values.time_zone, "UTC", "time zone of heartbeats that name none")
+    ttl = Setting(values.duration, "30s", "time to live that nodes give their heartbeat")
+    timezone = Setting(values.time_zone, "UTC", "time zone of heartbeats that name none")
 
     @property
     def beat(self) -> float:
         """Seconds between two beats: a third of the TTL, as on the platform."""
-        return self.ttl / _BEATS
+        return self.ttl / 3
 
 
 class Discovery(Section):
     """Discovery of node names."""
 
-    interval = Setting[float](values.duration, "10s", "time between two searches for names; longer on a large keyspace")
+    interval = Setting(values.duration, "10s", "time between two searches for names; longer on a large keyspace")
 
 
 class Nodes(Section):
     """Expected nodes, and nodes to forget."""
 
-    forget_after = Setting[float | None](
-        values.duration_or_off, "off", "leave out nodes that are offline for longer, such as 24h"
-    )
-    forget_rehomed_after = Setting[float | None](
+    forget_after = Setting(values.duration_or_off, "off", "leave out nodes that are offline for longer, such as 24h")
+    forget_rehomed_after = Setting(
         values.duration_or_off,
         "1h",
         "leave out nodes that are offline for longer and whose portfolios all run on other nodes",
@@ -195,27 +181,27 @@ class Nodes(Section):
 class MassLoss(Section):
     """Mass loss: how many nodes must die together to be one page."""
 
-    nodes = Setting[int](values.whole, "3", "minimum number of nodes, if they also exceed the ratio")
-    ratio = Setting[float](values.share, "0.25", "share of the nodes online or undecided before")
-    many = Setting[int](values.whole, "10", "number of nodes that is enough whatever their share")
+    nodes = Setting(values.whole, "3", "minimum number of nodes, if they also exceed the ratio")
+    ratio = Setting(values.share, "0.25", "share of the nodes online or undecided before")
+    many = Setting(values.whole, "10", "number of nodes that is enough whatever their share")
 
 
 class Portfolios(Section):
     """Portfolios: what is read and exported."""
 
-    max_listed = Setting[int](
+    max_listed = Setting(
         partial(values.whole, least=0),
         "100",
         "portfolios at fault that have a series of their own, the longest-lasting first",
     )
-    states = Setting[bool](values.switch, "on", "read the queue and the positions of each loaded portfolio")
+    states = Setting(values.switch, "on", "read the queue and the positions of each loaded portfolio")
 
 
 class Collector(Section):
     """Exported metrics of each node."""
 
-    stale_gauges = Setting[bool](values.switch, "off", "export the last gauges of offline nodes too")
-    max_nodes = Setting[int](values.whole, "100000", "maximum number of exported nodes, the first by name")
+    stale_gauges = Setting(values.switch, "off", "export the last gauges of offline nodes too")
+    max_nodes = Setting(values.whole, "100000", "maximum number of exported nodes, the first by name")
 
 
 class Alertmanager(Section):
@@ -231,7 +217,7 @@ class Alertmanager(Section):
     rules_file = optional(
         values.existing_file, "the rules that Prometheus uses, for pushed labels and texts; else the bundled ones"
     )
-    sole_writer = Setting[bool](values.switch, "off", "no other program sends these alerts: resolve them at once")
+    sole_writer = Setting(values.switch, "off", "no other program sends these alerts: resolve them at once")
 
     @property
     def labels(self) -> dict[str, str]:
@@ -244,16 +230,16 @@ class Journal(Section):
     """Journal of events."""
 
     file = optional(Path, "also write events to this file, as JSON lines; a start reads the last ones back")
-    max_size = Setting[int](values.parse_size, "10MB", "size of one file; three are kept")
+    max_size = Setting(values.parse_size, "10MB", "size of one file; three are kept")
 
 
 class Web(Section):
     """HTTP server."""
 
-    listen_address = Setting[values.ListenAddress](values.listen_address, ":19121", "address to serve on")
+    listen_address = Setting(values.listen_address, ":19121", "address to serve on")
     external_url = optional(values.http_url, "how people reach this exporter: pushed alerts link to its own runbooks")
-    telemetry_path = Setting[str](values.url_path, "/metrics", "path of the metrics")
-    max_connections = Setting[int](
+    telemetry_path = Setting(values.url_path, "/metrics", "path of the metrics")
+    max_connections = Setting(
         values.whole, "128", "connections that are served at a time; slow and silent readers make room for others"
     )
     config_file = optional(
@@ -264,10 +250,8 @@ class Web(Section):
 class Log(Section):
     """Logging."""
 
-    level = Setting[Literal["debug", "info", "warning", "error"]](
-        str, "info", "minimum severity that is logged", choices=("debug", "info", "warning", "error")
-    )
-    format = Setting[Literal["logfmt", "json"]](str, "logfmt", "format of a log line", choices=("logfmt", "json"))
+    level = Setting(str, "info", "minimum severity that is logged", choices=("debug", "info", "warning", "error"))
+    format = Setting(str, "logfmt", "format of a log line", choices=("logfmt", "json"))
 
 
 class Settings(NamedTuple):

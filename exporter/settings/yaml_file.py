@@ -25,16 +25,11 @@ def read_yaml(path: Path) -> Any:
         with existing_file(str(path)).open(encoding="utf-8") as file:
             return yaml.load(file, _Texts)  # noqa: S506 - makes only texts
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        problem = re.sub(
-            r"'[^' ]*\w[^' ]*'", "…", error.problem or "not YAML"
-        )  # the name of an alias may be a password
-        raise ValueError(f"{place}{problem}") from None
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        # The name of an alias may be a password.
+        problem = re.sub(r"'[^' ]*\w[^' ]*'", "…", error.problem or "not YAML")
+        raise ValueError(f"{problem}, {str(error.problem_mark).strip()}") from None
+    except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(" ".join(str(error).split())) from None
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
 
 
 class _Texts(yaml.BaseLoader):
@@ -46,12 +41,9 @@ class _Texts(yaml.BaseLoader):
         Raises:
             ValueError: A key stands in it twice.
         """
-        lines: dict[str, int] = {}
-        for key, _ in node.value:
-            line, name = key.start_mark.line + 1, str(key.value)
-            if name in lines:
-                raise ValueError(f"the key {name!r} stands in line {lines[name]} and again in line {line}")
-            lines[name] = line
+        keys = [str(key.value) for key, _ in node.value]
+        if twice := {key for key in keys if keys.count(key) > 1}:
+            raise ValueError(f"{min(twice)}: stands twice in one mapping")
         return super().construct_mapping(node, deep)
 
 
