@@ -22,7 +22,7 @@ from exporter.source import Source, open_source
 from exporter.source.names import names_of, shown_id
 from exporter.source.reading import MISSING, Reading
 from exporter.source.server import missing_right
-from exporter.web.config import WebConfig, tls_context
+from exporter.web import config
 
 TEST_PAGE: Final = "GinkgoTestPage"
 """The alert that ``--page`` posts."""
@@ -63,7 +63,7 @@ def read_files(settings: Settings) -> None:
     for read in (
         lambda: HttpConfig.load(settings.alertmanager.config_file),
         lambda: load_rules(settings.alertmanager.rules_file, PUSHED),
-        lambda: [tls_context(tls) for tls in [WebConfig.load(settings.web.config_file).tls_server_config] if tls],
+        lambda: config.load(settings.web.config_file),
     ):
         try:
             read()

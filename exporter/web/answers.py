@@ -5,10 +5,10 @@ Before a body is made, the clients that read slowest are disconnected until the 
 
 import asyncio
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Final, NamedTuple
-from weakref import WeakKeyDictionary
 
 from isal import isal_zlib
 from tornado.iostream import IOStream, StreamClosedError
@@ -29,8 +29,6 @@ _READ_WITHIN: Final = 30.0
 """Seconds that a client has to read an answer."""
 _BLOCK: Final = 256 * 1024
 """Bytes of a body that are written at a time. All clients share the blocks of a body."""
-_IN_LOOP: Final = 16 * 2**20
-"""Bytes that are compressed in the event loop, in 15 ms at most; another thread would cost a small scrape more."""
 _GZIP_LEVEL: Final = 0
 """isal's fastest level. It shrinks a body to a tenth, in a tenth of the time that the read takes."""
 _GZIP_FORMAT: Final = 16 + isal_zlib.MAX_WBITS
@@ -56,7 +54,7 @@ class Wanted(NamedTuple):
 
 
 class _Reader:
-    """A client that is reading a body."""
+    """A client that is reading a body, or that waits for one and reads nothing."""
 
     def __init__(self, stream: IOStream, body: Body, began: float) -> None:
         self.stream, self.body, self.began, self.taken = stream, body, began, 0
@@ -85,11 +83,9 @@ class Answers:
     ) -> None:
         self._request, self._spent, self._least, self._clock = request, spent, limit, clock
         self._readers: set[_Reader] = set()
-        self._waiters: set[_Reader] = set()  # those that wait for a body beside whole scrapes
-        # A body has many megabytes, so it is not kept longer than the snapshot that it was made of.
-        self._made: WeakKeyDictionary[Snapshot, dict[Hashable, asyncio.Task[Body]]] = WeakKeyDictionary()
+        self._making: dict[Hashable, asyncio.Task[Body]] = {}
         self._one_at_a_time = asyncio.Lock()
-        self._turns: dict[Hashable, asyncio.Task[Body]] = {}  # the bodies beside whole scrapes that are being made
+        self._rest_until = 0.0
         self._scrape = 0
 
     @property
@@ -106,44 +102,40 @@ class Answers:
             read_within: Seconds to wait for a read of Redis. With 0 nothing is read.
             within: Seconds to wait in all.
         """
+        key = wanted.key, round(read_within)
+        if key not in self._making:
+            if not wanted.whole and len(self._making) >= MOST_WAITING:
+                self._spent("a request was answered with 503")
+                return None
+            self._making[key] = asyncio.create_task(self._make(key, wanted, read_within))
         waiter = _Reader(stream, (), self._clock())
         if not wanted.whole:
-            self._waiters.add(waiter)
+            self._readers.add(waiter)
         try:
             async with asyncio.timeout(within):
-                if wanted.whole:
-                    return await self._whole(wanted, read_within)
-                key = wanted.key, round(read_within)
-                if key not in self._turns and len(self._turns) >= MOST_WAITING:
-                    self._spent("a request was answered with 503")
-                    return None
-                if key not in self._turns:
-                    task = self._turns[key] = asyncio.create_task(self._make_in_turn(wanted, read_within))
-                    task.add_done_callback(lambda done: self._end_turn(key, done))
-                return await asyncio.shield(self._turns[key])
+                return await asyncio.shield(self._making[key])
         except TimeoutError:
             self._spent("an answer was not made in time")
             return None
         finally:
-            self._waiters.discard(waiter)
+            self._readers.discard(waiter)
 
     async def send(self, handler: RequestHandler, stream: IOStream, body: Body) -> None:
-        """Send a body after the headers. A client that does not read it in time is disconnected."""
+        """Send a body with the headers. A client that does not read it in time is disconnected."""
         reader = _Reader(stream, body, self._clock())
         self._readers.add(reader)
+        handler.set_header("Content-Length", str(sum(map(len, body))))
         try:
             async with asyncio.timeout(_READ_WITHIN):
-                # tornado copies a block that it sends together with the headers, so they go first
-                await handler.flush()
-                for block in body if handler.request.method == "GET" else ():
+                if len(body) > 1:  # tornado copies a block that it sends together with the headers
+                    await handler.flush()
+                for block in body:
                     handler.write(block)
                     await handler.flush()
                     reader.taken += len(block)
                 await handler.finish()
-        except TimeoutError:
+        except (TimeoutError, StreamClosedError):  # the client reads too slowly, or has gone
             stream.close()
-        except StreamClosedError:
-            pass  # the client has gone
         finally:
             self._readers.discard(reader)
 
@@ -153,84 +145,56 @@ class Answers:
         A client that waits for a body beside whole scrapes reads nothing, too.
         """
         now = self._clock()
-        open_now = (each for each in self._readers | self._waiters if not each.stream.closed())
+        open_now = (each for each in self._readers if not each.stream.closed())
         slowest = min(open_now, key=lambda reader: reader.rate(now), default=None)
         return slowest.stream if slowest and slowest.rate(now) < SLOW else None
 
-    async def _snapshot(self, limit: float) -> Snapshot | None:
-        """Return a snapshot; None if Redis cannot be read in time. A waiter that leaves does not cancel the read."""
-        read = asyncio.wrap_future(self._request())
-        read.add_done_callback(lambda done: done.cancelled() or done.exception())  # the waiter may be gone
+    async def _make(self, key: Hashable, wanted: Wanted, read_within: float) -> Body:
+        """Make a body: whole scrapes at once, others one at a time in a thread, which rests as long as it worked."""
         try:
-            async with asyncio.timeout(limit):
-                return await asyncio.shield(read)
-        except (SourceError, TimeoutError):
-            return None
-
-    async def _whole(self, wanted: Wanted, read_within: float) -> Body:
-        snapshot = await self._snapshot(read_within)
-        made = {} if snapshot is None else self._made.setdefault(snapshot, {})
-        if wanted.key not in made:
-            task = made[wanted.key] = asyncio.create_task(self._make_whole(wanted, snapshot))
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # all waiters may be gone
-        del snapshot
-        return await asyncio.shield(made[wanted.key])
-
-    async def _make_whole(self, wanted: Wanted, snapshot: Snapshot | None) -> Body:
-        self._make_room()
-        pieces = list(wanted.make(snapshot))
-        size = sum(map(len, pieces))
-        if wanted.gzip:
-            return _compressed(pieces) if size <= _IN_LOOP else await asyncio.to_thread(_compressed, pieces)
-        self._scrape = size
-        return list(_blocks(pieces))
-
-    async def _make_in_turn(self, wanted: Wanted, read_within: float) -> Body:
-        """Make a body in a thread. The next one waits for as long as this one took: scrapes have half of the time."""
-        snapshot = await self._snapshot(read_within) if read_within else None
-        took = 0.0
-        await self._one_at_a_time.acquire()
-        try:
-            self._make_room()
-            body, took = await asyncio.to_thread(_timed, wanted, snapshot)
+            snapshot = None
+            if read_within:
+                with suppress(TimeoutError):
+                    snapshot = await asyncio.wait_for(asyncio.shield(self._snapshot()), read_within)
+            if wanted.whole:
+                self._make_room()
+                body = _body(wanted, snapshot)
+                self._scrape = max(self._scrape, sum(map(len, body)))
+                return body
+            async with self._one_at_a_time:
+                await asyncio.sleep(self._rest_until - self._clock())
+                self._make_room()
+                start = self._clock()
+                body = await asyncio.to_thread(_body, wanted, snapshot)
+                self._rest_until = 2 * self._clock() - start
+                return body
         finally:
-            asyncio.get_running_loop().call_later(took, self._one_at_a_time.release)
-        return body
+            del self._making[key]
 
-    def _end_turn(self, key: Hashable, done: "asyncio.Task[Body]") -> None:
-        del self._turns[key]
-        if not done.cancelled():
-            done.exception()  # all waiters may be gone
+    async def _snapshot(self) -> Snapshot | None:
+        """Return a snapshot; None if Redis cannot be read."""
+        with suppress(SourceError):
+            return await asyncio.wrap_future(self._request())
+        return None
 
     def _make_room(self) -> None:
         now = self._clock()
-        while self._readers and self.sending > max(self._least, 2 * self._scrape):
-            slowest = min(self._readers, key=lambda reader: reader.rate(now))
+        while self.sending > max(self._least, 2 * self._scrape):
+            slowest = min((each for each in self._readers if each.body), key=lambda reader: reader.rate(now))
             self._readers.discard(slowest)
             slowest.stream.close()
             self._spent("a client that reads too slowly was disconnected")
 
 
-def _timed(wanted: Wanted, snapshot: Snapshot | None) -> tuple[Body, float]:
-    """Return a body, and the CPU seconds that it took."""
-    start = time.thread_time()
+def _body(wanted: Wanted, snapshot: Snapshot | None) -> Body:
     pieces = wanted.make(snapshot)
-    return _compressed(pieces) if wanted.gzip else list(_blocks(pieces)), time.thread_time() - start
-
-
-def _compressed(pieces: Iterable[bytes]) -> Body:
-    compressor = isal_zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP_FORMAT)
-    return list(_blocks([*map(compressor.compress, pieces), compressor.flush()]))
-
-
-def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the pieces joined to blocks of at least ``_BLOCK`` bytes, short of the last one."""
-    block: list[bytes] = []
-    size = 0
+    if wanted.gzip:
+        compressor = isal_zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP_FORMAT)
+        pieces = [*map(compressor.compress, pieces), compressor.flush()]
+    blocks, block = [], bytearray()
     for piece in pieces:
-        block.append(piece)
-        size += len(piece)
-        if size >= _BLOCK:
-            yield b"".join(block)
-            block, size = [], 0
-    yield b"".join(block)
+        block += piece
+        if len(block) >= _BLOCK:
+            blocks.append(bytes(block))
+            block.clear()
+    return [*blocks, bytes(block)]

@@ -13,7 +13,7 @@ larger blocks back at once."""
 
 def set_malloc_options() -> None:
     """Set the options of glibc's malloc, before threads start. Other C libraries have no such options."""
-    with suppress(AttributeError, OSError, TypeError):
+    with suppress(AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
         for option, value in _OPTIONS.items():
             mallopt(option, value)
@@ -21,5 +21,5 @@ def set_malloc_options() -> None:
 
 def give_back() -> None:
     """Have glibc's malloc give back what is free. Other C libraries have no such function."""
-    with suppress(AttributeError, OSError, TypeError):
+    with suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -5,12 +5,10 @@ apart. A state is also written as a word wherever it is shown. Text needs more c
 a darker shade for text on a light ground and a lighter shade for text on a dark ground.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Hue:
+class Hue(NamedTuple):
     """One hue in three shades, each as `#rrggbb`.
 
     Attributes:

@@ -26,30 +26,22 @@ MOST_EVENTS: Final = 5
 """Events that stand on top of a runbook."""
 _STYLE: Final = source("runbook.css")
 HEADERS: Final = headers(_STYLE)
-_NAME: Final = re.compile(r"[A-Za-z0-9]+")
-_PROMQL: Final = "promql"
 _MARK: Final = re.compile(r"^<!-- /?[a-z-]+ -->\n", re.MULTILINE)
 _COMMON: Final = "README"
 """The page that says how to prepare the shell; each runbook's page has it folded up."""
 
 
 @cache
-def alerts() -> dict[str, str]:
-    """Return the severity of each alert that has a runbook, sorted by name."""
-    return {name: severity for name, severity in alert_severities().items() if _markdown(name) is not None}
-
-
-@cache
 def index() -> bytes:
     """Return the list of all runbooks as HTML."""
-    return generate("runbooks.html", style=_STYLE, alerts=list(alerts().items()), shell=_shell())
+    return generate("runbooks.html", style=_STYLE, alerts=alert_severities().items(), shell=_shell())
 
 
 def runbook(name: str, node_id: str, fleet: Fleet, snapshot: Snapshot | None) -> bytes:
     """Return a runbook as HTML.
 
     Args:
-        name: The alert, one of ``alerts``.
+        name: The alert, one of ``alert_severities``.
         node_id: The node to fill in; empty for none.
         fleet: Knows what happened.
         snapshot: The nodes; None if Redis could not be read in time.
@@ -62,25 +54,18 @@ def runbook(name: str, node_id: str, fleet: Fleet, snapshot: Snapshot | None) ->
         typed=node_id if node_id.isprintable() else "",  # no field can hold a control character
         known=known(name, node_id, fleet, snapshot),
         shell=_shell(),
-        body=_html(_markdown(name) or "", node_id),
+        body=_html(_markdown(name), node_id),
     )
 
 
-@cache
-def _markdown(name: str) -> str | None:
-    if not _NAME.fullmatch(name):
-        return None
-    try:
-        text = bundled(f"alerts/runbooks/{name}.md").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    return _MARK.sub("", text)
+def _markdown(name: str) -> str:
+    return _MARK.sub("", bundled(f"alerts/runbooks/{name}.md").read_text(encoding="utf-8"))
 
 
 @cache
 def _shell() -> str:
     """Return the common page without its title, as HTML."""
-    _, _, sections = (_markdown(_COMMON) or "").partition("\n## ")
+    _, _, sections = _markdown(_COMMON).partition("\n## ")
     return _html(f"## {sections}", "")
 
 
@@ -96,8 +81,7 @@ def _html(text: str, node_id: str) -> str:
 def _fill_in(token: Token, node_id: str) -> None:
     if token.type == "link_open":
         token.attrSet("href", _target(str(token.attrGet("href")), node_id))
-        token.attrSet("rel", "noreferrer")
-    elif token.type == "fence" and token.info.strip() != _PROMQL:
+    elif token.type == "fence" and token.info.strip() != "promql":
         token.content = with_node(token.content, node_id)
     elif token.type == "fence" and node_id:
         token.content = in_promql(token.content, node_id)
@@ -111,7 +95,7 @@ def _target(href: str, node_id: str) -> str:
     name = page.removesuffix(".md")
     if name == _COMMON:
         return f"#{anchor}"
-    if _markdown(name) is not None:
+    if name in alert_severities():
         return f"./{name}" + (f"?node_id={quote(node_id)}" if node_id else "")
     return href if "://" in href else f"{__repository__}/blob/main/alerts/{href.removeprefix('../')}"
 

@@ -23,7 +23,7 @@ from exporter.fleet import Fleet
 from exporter.push.transport import HttpConfig
 from exporter.settings import all_settings, load
 from exporter.snapshot.rows import rows_of
-from exporter.web.config import WebConfig
+from exporter.web import config
 from fleets import NODE_IDS, STATUS_TEXTS, TIMES, VALUES
 from lab.nodes import beat, heartbeat_key, metrics_key
 from lab.servers import PATIENCE, Exporter, RedisServer, running_exporter
@@ -61,7 +61,7 @@ def test_any_configuration_file_is_loaded_or_refused_in_clear_lines(
 ) -> None:
     file = tmp_path_factory.getbasetemp() / "fuzz.yml"
     file.write_bytes(content)
-    loaders = (lambda path: load({"config.file": str(path)}), WebConfig.load, HttpConfig.load)
+    loaders = (lambda path: load({"config.file": str(path)}), config.load, HttpConfig.load)
     for loader in loaders:
         with contextlib.suppress(SettingsError):
             loader(file)  # any other error fails the test

@@ -9,13 +9,14 @@ from typing import Any
 
 import helm_python
 import pytest
+import trustme
 import yaml
 from reader import DOCUMENTS, Block, Reader, blocks
 
 from exporter.alerting_rules.rules import rules_text
 from exporter.push.transport import HttpConfig
 from exporter.settings import Settings, load
-from exporter.web.config import WebConfig
+from exporter.web import config
 from lab.servers import binary
 from packages import ROOT
 
@@ -62,7 +63,12 @@ def check_configuration(page: str, block: Block, folder: Path) -> None:
     elif "receivers" in keys:
         subprocess.run([binary("amtool"), "check-config", file], check=True)
     elif "basic_auth_users" in keys:
-        assert WebConfig.load(file).basic_auth_users
+        certificate = trustme.CA().issue_cert("localhost")
+        certificate.private_key_pem.write_to_path(folder / "server.key")
+        certificate.cert_chain_pems[0].write_to_path(folder / "server.crt")
+        tls, users = config.load(file)
+        assert tls
+        assert users
     elif "basic_auth" in keys:
         assert HttpConfig.load(file).basic_auth
     else:

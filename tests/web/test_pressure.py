@@ -162,19 +162,6 @@ def status(client: socket.socket) -> int:
     return 0
 
 
-def test_scrapes_at_once_share_a_read_of_redis(server: RedisServer, exporter: Exporter) -> None:
-    with server.client() as client, ExitStack() as stack:
-        client.config_resetstat()
-        scrapers = silent(exporter, stack)
-        for scraper in scrapers:
-            scraper.sendall(REQUEST)
-        for scraper in scrapers:
-            response = http.client.HTTPResponse(scraper)
-            response.begin()
-            assert is_whole(response.read())
-        assert client.info("commandstats")["cmdstat_hmget"]["calls"] <= 5 * NODES
-
-
 def test_client_that_sends_a_megabyte_of_headers_is_turned_away(exporter: Exporter) -> None:
     answered = b""
     with connected(exporter) as client, suppress(OSError):  # tornado closes the connection without a word

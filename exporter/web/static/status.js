@@ -1,5 +1,5 @@
 "use strict";
-// Keeps the page current: it asks for the main part that the address names, and changes what is different in it.
+// Keeps the page current: it asks for the page that the address names, and changes what is different in its main part.
 (() => {
   const REFRESH = 5000;
   const TYPING = 250;
@@ -39,7 +39,7 @@
 
   const refresh = async () => {
     const address = location.search;
-    const answer = await fetch(`./${address || "?"}&part=main`, { cache: "no-store" });
+    const answer = await fetch(`./${address}`, { cache: "no-store" });
     if (!answer.ok) throw new Error(`it answers ${answer.status}`);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("page");
     if (address !== location.search) return; // the reader wants something else meanwhile
