@@ -58,8 +58,9 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
             snapshot = _proven(fleet, settings.heartbeat.beat)
             with source.client(b"") as client:
                 for text, name in _meant(options, snapshot, dict(zip(fleet.names.shown, fleet.names.raw, strict=True))):
-                    why = forget(client, settings.keys, name, **may) if name else "not found in Redis"
-                    say(f"{printable(text)}: {f'kept: {why}' if why else done}")
+                    why, lost = forget(client, settings.keys, name, **may) if name else ("not found in Redis", "")
+                    trace = f", and with it what may be the last trace of {lost}" if lost else ""
+                    say(f"{printable(text)}: {f'kept: {why}' if why else done + trace}")
                     reasons.append(why)
         except (RedisError, OSError) as error:
             raise plain_error(error) from None
@@ -118,7 +119,7 @@ def _meant(options: dict[str, Any], snapshot: Snapshot, found: dict[str, bytes])
     return [(text, known.get(shown_id(os.fsencode(text)))) for text in texts]
 
 
-def forget(client: "Redis", keys: Keys, name: bytes, *, with_portfolios: bool, sure: bool) -> str:
+def forget(client: "Redis", keys: Keys, name: bytes, *, with_portfolios: bool, sure: bool) -> tuple[str, str]:
     """Delete a node's hash if that node has no heartbeat, and no plan lacks a portfolio that the hash names.
 
     The hash may be the last trace of such a portfolio. All keys that decide are watched, so a write to one of them
@@ -132,7 +133,7 @@ def forget(client: "Redis", keys: Keys, name: bytes, *, with_portfolios: bool, s
         sure: Whether the hash is deleted; if not, it is only decided.
 
     Returns:
-        Why the hash is kept; empty if it is not.
+        Why the hash is kept, empty if it is not; and the portfolios in no plan that it names.
 
     Raises:
         SourceError: Redis refuses transactions; the hash is kept.
@@ -149,23 +150,23 @@ def forget(client: "Redis", keys: Keys, name: bytes, *, with_portfolios: bool, s
             ttl: Any = transaction.pttl(heartbeat)
             if ttl != MISSING:
                 endless = "its heartbeat never expires; delete that key first if the node is dead"
-                return endless if ttl == NO_EXPIRY else "it is online"
+                return endless if ttl == NO_EXPIRY else "it is online", ""
             if not transaction.exists(metrics):
-                return "it left nothing"
+                return "it left nothing", ""
             unplanned = _unplanned(transaction, metrics, keys.plan)
             if unplanned and not with_portfolios:
-                return f"it names portfolios in no plan: {unplanned}; --with-portfolios deletes it"
+                return f"it names portfolios in no plan: {unplanned}; --with-portfolios deletes it", unplanned
             if sure:
                 transaction.multi()
                 transaction.unlink(metrics)
                 transaction.execute()
     except WatchError:
-        return "a node wrote to its keys, or the scheduler to the plan, at this moment; try again"
+        return "a node wrote to its keys, or the scheduler to the plan, at this moment; try again", ""
     except ResponseError as error:
         if "without MULTI" not in str(error):
             raise
         raise SourceError("Redis refuses MULTI to this user (docs/how-to/redis.md lists the rights)") from None
-    return ""
+    return "", unplanned
 
 
 def _unplanned(transaction: "Pipeline", metrics: bytes, plan: str) -> str:

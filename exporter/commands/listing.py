@@ -50,7 +50,6 @@ class Kind(NamedTuple):
         styles: The colour of each state, in the order of the summary.
         bad: The state that ``--fail-…`` asks for.
         code: The exit code then.
-        missing: Why there may be no row.
     """
 
     name: str
@@ -60,7 +59,6 @@ class Kind(NamedTuple):
     styles: dict[str, str]
     bad: str
     code: ExitCode
-    missing: str
 
 
 def _text(value: str | Sequence[str], _: Row) -> str:
@@ -91,7 +89,6 @@ _NODES: Final = Kind(
     {State.ONLINE: "green", State.OFFLINE: "bold red", State.UNDECIDED: "yellow"},
     State.OFFLINE,
     ExitCode.SOME_OFFLINE,
-    "has no key that begins with {metrics} or {heartbeat}",
 )
 _PORTFOLIOS: Final = Kind(
     PORTFOLIOS,
@@ -101,7 +98,6 @@ _PORTFOLIOS: Final = Kind(
     {PortfolioState.TRADED: "green", **dict.fromkeys(FAULTS, "bold red"), PortfolioState.UNKNOWN: "yellow"},
     PortfolioState.UNTRADED,
     ExitCode.FAILURE,
-    "has no plan, and no node says what it has loaded",
 )
 
 
@@ -132,8 +128,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         elif rows:
             console.print(_table(kind, rows, source, options, console), crop=False)
     if not rows:
-        missing = kind.missing.format(metrics=settings.keys.metrics_prefix, heartbeat=settings.keys.heartbeat_prefix)
-        say(f"No {kind.name}: {source.place} {missing}", file=sys.stderr)
+        say(f"No {kind.name} at {source.place}. ginkgo-exporter check looks for the reason.", file=sys.stderr)
     fails = options.get("fail_offline") or options.get("fail_untraded")
     return kind.code if fails and any(row["state"] == kind.bad for row in rows) else ExitCode.SUCCESS
 
@@ -158,8 +153,9 @@ def chosen(rows: Sequence[Row], options: dict[str, Any]) -> Sequence[Row]:
     """Return the rows to show in their order. Rows whose sort value is unknown come last."""
     some = [row for row in rows if options["state"] in (None, row["state"])]
     key = next((column.key for column in COLUMNS if column.name == options.get("sort")), "")
-    order = lambda row: (row.get(key) is None, row.get(key) or 0, row["node_id"])  # noqa: E731
-    return sorted(some, key=order) if key else some
+    if not key:
+        return some
+    return sorted(some, key=lambda row: (row.get(key) is None, row.get(key) or 0, row["node_id"]))
 
 
 def _write_csv(keys: Sequence[str], rows: Sequence[Row]) -> None:
@@ -191,7 +187,7 @@ def _table(
 
 
 def _fitting(kind: Kind, rows: Sequence[Row], width: int) -> Iterator[RenderableType]:
-    """Yield rows as a table without the columns that do not fit, and which these are."""
+    """Yield rows as a table without the columns that do not fit, and a line that names these columns."""
     columns = {c.name: c for c in kind.columns if any(row.get(c.key) not in (None, []) for row in rows)}
     texts = {name: [column.text(row) for row in rows] for name, column in columns.items()}
     titles = {name: column.short or column.title for name, column in columns.items()}

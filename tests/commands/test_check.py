@@ -46,18 +46,6 @@ def test_good_installation_is_good_and_says_what_it_saw(check: Check) -> None:
     assert "must be changed" not in text
 
 
-def test_wrong_files_are_all_named_before_anything_is_opened(check: Check, tmp_path: Path) -> None:
-    for name in ("a", "b", "c"):
-        (tmp_path / name).write_text("nonsense: [1]\n")
-    files = {"--alertmanager.config-file": "a", "--alertmanager.rules-file": "b", "--web.config.file": "c"}
-    flags = [word for flag, name in files.items() for word in (flag, str(tmp_path / name))]
-    code, text = check(*flags, "--alertmanager.url", "http://127.0.0.1:1")
-    assert code == 2
-    assert all(flag in text for flag in files)
-    code, text = check("--page")
-    assert (code, "there is no --alertmanager.url" in text) == (2, True)
-
-
 def test_what_is_wrong_with_keys_is_told_with_its_remedy(check: Check, client: "redis.Redis") -> None:
     leave(client, "old")
     code, text = check()
@@ -69,6 +57,8 @@ def test_what_is_wrong_with_keys_is_told_with_its_remedy(check: Check, client: "
         assert (code, text.count("No key begins with"), f"No key begins with {prefix}." in text) == (0, 1, True), text
     code, text = check(url=f"redis://127.0.0.1:{free_port()}")
     assert (code, "cannot connect to Redis" in text) == (1, True)
+    code, text = check("--page")
+    assert (code, "there is no --alertmanager.url" in text) == (2, True)
 
 
 def test_rights_that_are_missing_are_told_but_not_while_redis_saves(check: Check, redis_server: RedisServer) -> None:
