@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from enum import IntEnum
 from itertools import pairwise
 from pathlib import Path
@@ -96,11 +96,12 @@ class ArgumentParser(argparse.ArgumentParser):
         """
         raise SettingsError(self._line(message))
 
-    def unrecognized(self, words: Sequence[str], commands: Iterable[str]) -> list[str]:
+    def unrecognized(self, words: Sequence[str], commands: Collection[str]) -> list[str]:
         """Return a line for each of the words that the parser could not use; an unknown flag's value has none."""
         known = *self._option_string_actions, *commands
+        first = "; a command stands before its flags"
         return [
-            self._line(f"unrecognized arguments: {word}{nearest(word, known)}")
+            self._line(f"unrecognized arguments: {word}{first if word in commands else nearest(word, known)}")
             for before, word in pairwise(("", *(without_passwords(word).partition("=")[0] for word in words)))
             if word.startswith("-") or not before.startswith("-")
         ]

@@ -140,6 +140,7 @@ BAD_FLAGS: Final = f"""\
 --redis.urll redis://u:{SECRET}@h | unrecognized arguments: .*; the nearest known name is --redis.url
 redis://u:{SECRET}@h | unrecognized arguments: redis://…@h
 redis://u:{SECRET}=@h | unrecognized arguments: redis://…@h
+--log.level=info nodes | unrecognized arguments: nodes; a command stands before its flags
 nodse | unrecognized arguments: nodse; the nearest known name is nodes"""
 
 
