@@ -1,7 +1,6 @@
 """A newcomer gets help that fits the terminal, completion, and errors of one line that say what to do."""
 
 import gc
-import logging
 import os
 import shutil
 import socket
@@ -13,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import structlog
 
 from exporter.cli import main
 from lab.nodes import beat
@@ -36,8 +34,6 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
     """Run a command in this process; return its exit code and its outputs."""
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
 
     def run(*arguments: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:
@@ -48,9 +44,6 @@ def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
     with warnings.catch_warnings():  # a command leaves it to the end of its process to close what failed
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
-    root.handlers, root.level = before
-    logging.disable(logging.NOTSET)
-    structlog.reset_defaults()
 
 
 def test_help_fits_80_columns_and_names_the_commands_first(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -13,15 +12,6 @@ from exporter.logs import LINES, LONGEST, RepeatLimit
 from exporter.settings import Log
 
 HOSTILE = "a\x1b[2J\nts=feigned\u202e\x9b"
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
 
 
 def test_lines_of_the_exporter_and_of_libraries_are_escaped_and_shortened(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ import re
 from functools import cache
 from typing import Any, Final
 
-from alert_rules import Tests, alerts, cut_down_to, needed_by
+from alert_rules import alerts, cut_down_to, needed_by
 from story import STORIES, Labels, Story
 
 INTERVALS: Final = (15, 30)
@@ -132,8 +132,3 @@ def story_test(alert: str, title: str, interval: int) -> str:
     order = sorted(tested, key=lambda group: not any(rule.get("alert") == alert for rule in group["rules"]))
     written = PromtoolFile(Story(alert, **STORIES[alert][title]), alerts()[alert], interval)
     return json.dumps(written.document(title, [group["name"] for group in order]))
-
-
-def story_tests(alert: str, interval: int = INTERVALS[0]) -> Tests:
-    """Return all stories about an alert as files of unit tests."""
-    return {f"{title}.yml": story_test(alert, title, interval) for title in STORIES.get(alert, ())}

@@ -11,8 +11,7 @@ import yaml
 from alert_rules import ALERTS, alerts, severities
 
 from lab.monitoring import Alertmanager, Labels, Webhook, ask
-from lab.nodes import beat
-from lab.servers import RedisServer, running_exporter, wait_for
+from lab.servers import wait_for
 
 EXAMPLE = ALERTS / "alertmanager.example.yml"
 AT_ANY_TIME = {
@@ -131,23 +130,6 @@ def test_an_alert_holds_back_nothing_of_another_node_or_another_installation(ale
     assert _inhibited(alertmanager).isdisjoint("abcd")
 
 
-@pytest.mark.server("prometheus-alertmanager")
-def test_of_two_exporters_one_that_is_down_or_blind_hides_no_death_that_the_other_pushes(
-    alertmanager: Alertmanager, webhook: Webhook, redis_server: RedisServer, tmp_path: Path
-) -> None:
-    # The alerts about an exporter that cannot be scraped and cannot read Redis.
-    cluster = "two exporters"
-    of_the_other = ("GinkgoExporterDown", "GinkgoExporterDegraded", "GinkgoRedisUnreachable", "GinkgoMassHeartbeatLoss")
-    alertmanager.post([_labels(name, cluster=cluster, which="source") for name in of_the_other])
-    flags = ("--redis.url", redis_server.url, "--heartbeat.ttl", "2s", "--discovery.interval", "500ms")
-    push = ("--alertmanager.url", f"http://127.0.0.1:{alertmanager.port}", "--alertmanager.label", f"cluster={cluster}")
-    with redis_server.client() as client:
-        for node in ("n1", "n2", "n3", "n4", "n5"):
-            beat(client, node, ttl=60 if node != "n1" else 2)
-        with running_exporter(tmp_path, *flags, *push):
-            wait_for(lambda: _told_of(webhook, cluster, "n1"), "for the dead node to be told")
-
-
 def _unhurried(webhook: Webhook, *intervals: dict[str, Any]) -> dict[str, Any]:
     """Return the example with other time intervals, without waits; all its receivers send to the webhook."""
     config = _config()
@@ -168,11 +150,6 @@ def _told(webhook: Webhook, names: Collection[str]) -> set[str]:
         for alert in webhook.messages("firing")
         if alert["labels"].get("which") == "target" and alert["labels"]["alertname"] in names
     }
-
-
-def _told_of(webhook: Webhook, cluster: str, node_id: str) -> bool:
-    told = webhook.messages("firing", "GinkgoNodeOffline", node_id)
-    return any(alert["labels"]["cluster"] == cluster for alert in told)
 
 
 def _inhibited(alertmanager: Alertmanager) -> set[str]:

@@ -22,7 +22,6 @@ from alert_rules import (
     severities,
     unit_tests,
 )
-from mutations import mutants
 from runbook_files import all_blocks
 
 CONTRACT = {
@@ -80,15 +79,6 @@ def test_promtool_finds_nothing_to_lint_and_the_unit_tests_pass(tmp_path: Path) 
     for name in sorted({path.name.partition(".")[0] for path in UNIT_TESTS.iterdir()}):
         needed = set(recordings()) if name == "recordings" else {name} | needed_by(alerts()[name])
         assert first_failure(unit_tests(name), cut_down_to(needed), tmp_path / name) == ""
-
-
-@pytest.mark.server("promtool")
-def test_a_recording_broken_in_one_way_of_each_kind_is_noticed(tmp_path: Path) -> None:
-    for name in (name for name in recordings() if ":rate5m" in name or "node_portfolios:" in name):
-        broken = {mutant.kind: mutant for mutant in mutants(recordings()[name])}
-        for kind, mutant in broken.items():
-            tested = cut_down_to(set(recordings()), mutant.rule)
-            assert first_failure(unit_tests("recordings"), tested, tmp_path / name / kind), mutant.title
 
 
 def test_alerts_and_severities_match_the_contract_and_the_readme() -> None:

@@ -20,7 +20,6 @@ TOOLS = (
 )
 RECORD = 'printf "%s\\0" "${FUNCNAME[0]}" "$@" "END" >>"$RECORD"'
 PATIENCE = 60.0
-MEGABYTE = 1_000_000
 WRITTEN = {"portfolios.txt"}
 """What commands of runbooks write into the current folder."""
 
@@ -67,13 +66,6 @@ def test_each_tool_gets_the_id_whole_and_nothing_else_runs(tmp_path: Path) -> No
         names = {True: ('node_id="harmless"', f'node_id="{matched}"'), False: ("harmless", node_id)}
         expected = [[word.replace(*names[word.startswith("node_id=")]) for word in call] for call in harmless]
         assert called(node_id, str(number)) == expected, node_id
-
-
-def test_an_id_of_a_megabyte_is_whole_and_runs_nothing(tmp_path: Path) -> None:
-    text = 'it\'s "$(touch pwned)" `touch pwned`\n\x1b[31m'
-    node_id = (text * (MEGABYTE // len(text) + 1))[:MEGABYTE]
-    (call,) = calls(tmp_path, [with_node("redis-cli GET heartbeat:node:NODE", node_id)])
-    assert call == ["redis-cli", "GET", f"heartbeat:node:{node_id}"]
 
 
 def test_a_terminals_shell_runs_nothing_either(tmp_path: Path) -> None:

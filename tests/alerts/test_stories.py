@@ -1,17 +1,10 @@
-"""Each alert on a simulated fleet fires when it should, stays silent otherwise, and ends.
+"""Each alert on a simulated fleet fires when it should, stays silent otherwise, and ends."""
 
-The stories also notice faults: each rule is broken on purpose, and then they must fail. Both are in one file, so
-that one process tells each story once.
-"""
-
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from alert_rules import alerts, cut_down_to, first_failure, left_open, name_of, needed_by, recordings, unit_tests
-from mutations import HARMLESS, Mutant, mutants
-from promtool_file import INTERVALS, story_test, story_tests
+from alert_rules import alerts, cut_down_to, first_failure, left_open, needed_by
+from promtool_file import INTERVALS, story_test
 from story import STORIES, Story
 
 KINDS = [(interval, opened) for interval in INTERVALS for opened in (False, True)]
@@ -57,47 +50,3 @@ def test_each_alert_has_a_story_in_which_it_fires_one_in_which_it_ends_and_one_i
         assert any(False in fires for fires in told), f"{alert} has no story in which it ends"
         assert [] in told, f"{alert} has no story in which it stays silent"
         assert any(story.says for story in stories), f"{alert} has no story that tells its texts"
-
-
-def broken_rules(alert: str) -> Iterator[Mutant]:
-    """Yield broken copies of an alert and of each recording that it reads, each broken in one way."""
-    known = alerts() | recordings()
-    for name in (alert, *sorted(needed_by(known[alert]))):
-        yield from (mutant for mutant in mutants(known[name]) if mutant.title not in HARMLESS)
-
-
-def unnoticed(alert: str, broken: list[Mutant], folder: Path) -> list[str]:
-    """Run the alert's stories and unit tests on each broken rule; return the broken rules that pass."""
-    needed = {alert} | needed_by(alerts()[alert])
-    tests = story_tests(alert) | unit_tests(alert)
-
-    def run(job: tuple[int, Mutant]) -> str | None:
-        number, mutant = job
-        said = first_failure(tests, cut_down_to(needed, mutant.rule), folder / str(number))
-        assert "parse error" not in said, f"{mutant.title}: {said}"
-        return None if said else mutant.title
-
-    with ThreadPoolExecutor(2) as pool:
-        return [title for title in pool.map(run, enumerate(broken)) if title]
-
-
-def test_every_harmless_change_belongs_to_a_present_rule() -> None:
-    titles = {mutant.title for rule in (alerts() | recordings()).values() for mutant in mutants(rule)}
-    assert titles >= HARMLESS
-
-
-@pytest.mark.parametrize("alert", alerts())
-@pytest.mark.server("promtool")
-def test_a_rule_broken_in_one_way_of_each_kind_is_noticed(alert: str, tmp_path: Path) -> None:
-    own = [mutant for mutant in broken_rules(alert) if name_of(mutant.rule) == alert]
-    one_of_each = {mutant.kind: mutant for mutant in own if mutant.kind != "duration"}
-    assert one_of_each
-    assert unnoticed(alert, list(one_of_each.values()), tmp_path) == []
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("alert", alerts())
-@pytest.mark.server("promtool")
-def test_a_rule_broken_in_any_way_is_noticed(alert: str, tmp_path: Path) -> None:
-    assert unnoticed(alert, list(broken_rules(alert)), tmp_path) == []

@@ -163,14 +163,6 @@ def test_fleet_counts_nothing_while_redis_cannot_be_read(installations: Promethe
         assert named(f"Ginkgo / Fleet: {stat}").run(installations, cluster="hong-kong") == []
 
 
-def test_number_of_drops_is_unknown_while_redis_cannot_be_read(installations: Prometheus) -> None:
-    number = next(one for one in EXPRESSIONS if one.where == "Events dropped A" and one.kind == "instant")
-    lossless = number.text.replace("dropped_events_total{", 'dropped_events_total{node_id!="node-2", ')
-    lossless = fill(lossless, cluster="hong-kong")
-    assert installations.instant(lossless) == []
-    assert installations.instant(lossless, at=END - 15 * 60)[0]["value"][1] == "0"
-
-
 def test_fleet_says_that_redis_cannot_be_read(installations: Prometheus) -> None:
     assert named("Ginkgo / Fleet: Redis A").run(installations, cluster="hong-kong") == []
     (since,) = named("Ginkgo / Fleet: Redis B").run(installations, cluster="hong-kong")
@@ -213,20 +205,6 @@ def test_table_leaves_out_the_node_that_stopped_gracefully(eight_nodes: Promethe
             assert STOPPED not in by_node(expression.run(eight_nodes)), expression
 
 
-def test_offline_node_has_no_queue_in_the_table(eight_nodes: Prometheus) -> None:
-    assert CRASHED not in by_node(column("Ginkgo / Fleet", "Nodes", "Queue").run(eight_nodes))
-
-
-def test_timeline_changes_when_the_heartbeat_expires(eight_nodes: Prometheus) -> None:
-    matrix = named("Ginkgo / Fleet: Alive A").run(eight_nodes)
-    series = next(one for one in matrix if one["metric"]["node_id"] == CRASHED)
-    first_down = min(at for at, up in series["values"] if up == "0")
-    crashed = next(life for life in lives_of_eight() if life.node_id == CRASHED)
-    expires = END - LENGTH + crashed.last_beat(LENGTH) + 30
-    assert expires <= first_down <= expires + 2 * STEP  # when the second exporter has seen it, too
-    assert all(up == "0" for at, up in series["values"] if at >= first_down)
-
-
 def test_drops_are_counted_once_and_in_full(eight_nodes: Prometheus) -> None:
     (lost,) = next(found for found in EXPRESSIONS if found.where == "Events dropped A" and found.kind == "instant").run(
         eight_nodes
@@ -245,27 +223,6 @@ def test_restart_is_marked_where_counters_began_anew(eight_nodes: Prometheus) ->
     assert max(marked) <= restarted + 2 * 60
 
 
-def test_firing_alerts_name_the_crashed_node_and_the_time(eight_nodes: Prometheus) -> None:
-    firing = {
-        alert["metric"]["alertname"]: alert for alert in named("Ginkgo / Fleet: Firing alerts A").run(eight_nodes)
-    }
-    assert firing.keys() == {
-        *("GinkgoEventsDropped", "GinkgoNodeOffline"),  # drops are told for a quarter of an hour more
-        *("GinkgoNodePaused", "GinkgoPortfoliosUnplanned", "GinkgoPortfoliosUntraded"),
-    }
-    alert = firing["GinkgoNodeOffline"]
-    assert alert["metric"]["node_id"] == CRASHED
-    assert END - 12 * 60 <= float(alert["value"][1]) / 1000 <= END - 11 * 60
-
-
-def test_fleet_says_first_that_not_everything_is_traded(eight_nodes: Prometheus) -> None:
-    first, second = FLEET["panels"][:2]
-    assert (first["title"], second["title"]) == ("Is everything all right?", "Is everything traded?")
-    (answer,) = named("Ginkgo / Fleet: Is everything traded? A").run(eight_nodes)
-    (untraded,) = named("Ginkgo / Fleet: Untraded A").run(eight_nodes)
-    assert answer["value"][1] == untraded["value"][1] == "1"
-
-
 def test_table_of_faults_shows_since_when_and_on_which_node(eight_nodes: Prometheus) -> None:
     found = {
         (sample["metric"]["portfolio_id"], sample["metric"]["node_id"], sample["metric"]["state"]): sample["value"][1]
@@ -277,14 +234,6 @@ def test_table_of_faults_shows_since_when_and_on_which_node(eight_nodes: Prometh
     }
     assert 11 * 60 <= float(found[f"{CRASHED}-p1", CRASHED, WORST_FAULT]) <= 12 * 60
     assert 29 * 60 <= float(found["node-1-p2", "node-1", "unplanned"]) <= 30 * 60
-
-
-def test_table_of_nodes_shows_planned_beside_loaded(eight_nodes: Prometheus) -> None:
-    planned = by_node(column("Ginkgo / Fleet", "Nodes", "Planned").run(eight_nodes))
-    loaded = by_node(column("Ginkgo / Fleet", "Nodes", "Loaded").run(eight_nodes))
-    assert planned[CRASHED] == 1
-    assert CRASHED not in loaded
-    assert {node for node in loaded if loaded[node] != planned[node]} == {"node-1"}
 
 
 def test_node_that_misses_a_planned_portfolio_is_marked(installations: Prometheus) -> None:

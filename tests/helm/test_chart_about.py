@@ -109,19 +109,6 @@ def test_passwords_are_only_in_secrets_and_files() -> None:
     assert "url" not in config_of(made)["redis"]
 
 
-def test_every_file_that_the_configuration_names_is_mounted() -> None:
-    for name, values in CI.items():
-        made = render(values)
-        config, container = config_of(made), container_of(made)
-        named = [v for k, v in config["redis"].items() if k.endswith("-file")]
-        named += [config[section].get(key) for section, key in (("alertmanager", "config-file"),) if section in config]
-        named.append(config["web"].get("config", {}).get("file"))
-        mounts = {m["mountPath"]: m["name"] for m in container["volumeMounts"]}
-        volumes = {v["name"] for v in pod_of(made)["volumes"]}
-        assert {mounts[path.rpartition("/")[0]] for path in named if path} <= volumes, name
-        assert all(m["readOnly"] for m in container["volumeMounts"] if m["mountPath"].startswith("/etc")), name
-
-
 def test_a_changed_configuration_rolls_the_pods() -> None:
     def annotations(values: Object) -> Object:
         found: Object = one(render(values), "Deployment")["spec"]["template"]["metadata"]["annotations"]

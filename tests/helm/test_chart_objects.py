@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 import helm_python
-import pytest
-from chart import CHART, CI, OLDEST, ROOT, Object, chart, config_of, container_of, one, pod_of, render, valid, validate
+from chart import CHART, CI, ROOT, Object, chart, config_of, container_of, one, pod_of, render, valid
 
 EVERYTHING: Object = {
     "alertmanager": {"urls": ["http://a"]},
@@ -39,26 +38,6 @@ def test_each_values_file_lints_strictly_and_its_objects_are_valid_and_find_each
                 selector = found["spec"].get("selector") or found["spec"]["podSelector"]
                 selectors.append(selector["matchLabels"])
         assert all(selector.items() <= pod.items() for selector in selectors), name
-
-
-def test_the_validators_notice_a_misspelt_field() -> None:
-    made = render(EVERYTHING | {"journal": JOURNAL})
-    for kind, where, name in (
-        ("Deployment", ("spec", "template", "spec"), "enableServiceLink"),
-        ("Service", ("spec",), "publishNotReadyAddreses"),
-        ("ServiceMonitor", ("spec", "endpoints", 0), "scrape_timeout"),
-        ("PrometheusRule", ("spec", "groups", 0), "intervall"),
-        ("HTTPRoute", ("spec", "rules", 0, "backendRefs", 0), "prt"),
-        ("Ingress", ("spec", "rules", 0, "http"), "path"),
-        ("PersistentVolumeClaim", ("spec",), "storageClass"),
-    ):
-        inner = found = one(made, kind)
-        validate(found, OLDEST)
-        for step in where:
-            inner = inner[step]  # type: ignore[index]
-        inner[name] = "10s"
-        with pytest.raises(Exception, match=f"(?i){name}"):
-            validate(found, OLDEST)
 
 
 def test_the_pods_pass_the_restricted_pod_security_standard_and_no_crd_is_needed_by_default() -> None:
@@ -350,15 +329,6 @@ def test_extra_manifests_may_use_templates() -> None:
     ]
     made = render({"extraManifests": manifests}, name="other")
     assert {"other-a", "other-ginkgo-exporter-b"} <= {o["metadata"]["name"] for o in made}
-
-
-def test_the_defaults_suffice_for_the_first_rows_of_the_table_of_memory() -> None:
-    readme = (CHART / "README.md").read_text(encoding="utf-8")
-    _, _, *lines = readme.partition("<!-- memory -->\n")[2].partition("<!-- /memory -->")[0].splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    resources = container_of(valid({}))["resources"]
-    assert [row[2:] for row in rows[:2]] == [[resources["requests"]["memory"], resources["limits"]["memory"]]] * 2
-    assert all(float(row[1].split()[0]) < float(row[2].removesuffix("Mi")) for row in rows)
 
 
 def test_a_new_version_of_the_chart_alone_restarts_no_pod() -> None:

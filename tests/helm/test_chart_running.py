@@ -19,7 +19,6 @@ import yaml
 from chart import CHART, CI, Object, container_of, one, pod_of, render, secret_of
 
 from exporter import settings
-from lab.monitoring import Alertmanager
 from lab.nodes import beat
 from lab.servers import PATIENCE, Process, free_port, running_redis, wait_for
 
@@ -315,54 +314,3 @@ def test_the_rendered_pod_reads_a_redis_with_tls_and_an_acl_user_and_serves_http
             status, text = fetch(metrics, context, "prometheus:hunter2")
     assert (refused, status) == (401, 200)
     assert 'ginkgo_node_up{node_id="node-1"} 1' in text
-
-
-@pytest.mark.server("prometheus-alertmanager")
-def test_the_rendered_pod_pushes_the_labels_of_the_values(tmp_path: Path) -> None:
-    """tests/helm/test_chart_alerts.py checks that the rule has the same labels."""
-    alertmanager = Alertmanager(tmp_path, {"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]})
-    address = f"http://127.0.0.1:{alertmanager.port}"
-    values = {
-        "containerPort": free_port(),
-        "config": {"heartbeat": {"ttl": "2s"}},
-        "serviceMonitor": {"enabled": True},
-        "alertmanager": {"urls": [address], "labels": {"cluster": "tokyo"}},
-        "alerts": {
-            "labels": {"team": "trading"},
-            "pushed": {"severity": "warning", "labels": {"channel": "nodes"}},
-        },
-    }
-    try:
-        with running_redis(tmp_path / "redis") as server:
-            with server.client() as client:
-                beat(client, "node-1", ttl=2)
-            made = render(values | {"redis": {"url": server.url}}, name="other")
-            with started(Pod(made, {}, tmp_path / "pod"), tmp_path):
-                pushed = wait_for(alertmanager.alerts, "for the alert")
-    finally:
-        alertmanager.stop()
-
-    assert [alert["labels"] for alert in pushed] == [
-        {
-            "alertname": "GinkgoNodeOffline",
-            "node_id": "node-1",
-            "job": "ginkgo-exporter",
-            "namespace": "trading",
-            "service": "other-ginkgo-exporter",
-            "cluster": "tokyo",
-            "team": "trading",
-            "channel": "nodes",
-            "severity": "warning",
-        }
-    ]
-
-
-def test_a_setting_that_the_exporter_refuses_ends_the_process(tmp_path: Path) -> None:
-    """The tests above can fail: an unknown name in the configuration ends the process."""
-    made = render({"containerPort": free_port()})
-    config = secret_of(made)["config.yaml"].replace(b"url:", b"adress:")
-    one(made, "Secret")["data"]["config.yaml"] = base64.b64encode(config).decode()
-    pod = Pod(made, {}, tmp_path / "pod")
-    process = Process(pod.command, tmp_path / "pod.log", env=pod.environment | {"PATH": os.environ["PATH"]})
-    assert process.wait(PATIENCE) == 2
-    assert "redis.adress" in process.output()

@@ -8,7 +8,7 @@ from typing import Any
 import helm_python
 import pytest
 import yaml
-from chart import CHART, CI, Object, texts
+from chart import CHART, Object, texts
 
 SCHEMA: Object = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 VALUES: Object = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
@@ -75,10 +75,3 @@ def test_every_closed_mapping_refuses_unknown_keys() -> None:
 
     # An environment variable is an object of Kubernetes, which may have more keys.
     assert list(open_mappings(SCHEMA)) == ["/properties/extraEnv/items"]
-
-
-def test_values_of_every_kind_are_in_a_ci_file() -> None:
-    # The templates pass these values on and do not decide by them, so no file of ci/ needs them.
-    plain = {"livenessProbe", "readinessProbe", "startupProbe", "resources", "podSecurityContext"}
-    plain |= {"securityContext", "fullnameOverride", "terminationGracePeriodSeconds"}
-    assert set(VALUES) - set().union(*CI.values()) == plain
