@@ -14,7 +14,7 @@ from exporter.commands.command_line import ExitCode, Finding, say
 from exporter.errors import SettingsError, SourceError
 from exporter.journal.sentences import shown
 from exporter.push.alertmanager import Clocks
-from exporter.push.alerts import PUSHED, load_rules
+from exporter.push.alerts import load_rules
 from exporter.push.transport import HttpConfig, Transport
 from exporter.settings import Settings, unknown_variables
 from exporter.snapshot.rows import duration
@@ -62,7 +62,7 @@ def read_files(settings: Settings) -> None:
     errors: list[str] = []
     for read in (
         lambda: HttpConfig.load(settings.alertmanager.config_file),
-        lambda: load_rules(settings.alertmanager.rules_file, PUSHED),
+        lambda: load_rules(settings.alertmanager.rules_file),
         lambda: config.load(settings.web.config_file),
     ):
         try:
@@ -160,13 +160,13 @@ def _check_alertmanager(url: str, config: HttpConfig, settings: Settings, *, pag
     """Post nothing, or a test page, to an Alertmanager."""
     subject, transport, clocks = f"alertmanager {url}", Transport(url, config), Clocks(url)
     reply = transport.post([])
-    clocks.observe(reply.date, reply.received)
+    clocks.observe(reply.date, time.monotonic())
     if reply.problem:
         say(f"{subject}: {reply.problem}")
         return False
     say(f"{subject}: good, it took an empty post")
     if page:
-        alert = test_page(settings, clocks.firing(time.monotonic() - _PAGE_LASTS, time.monotonic() + _PAGE_LASTS))
+        alert = test_page(settings, clocks.times(time.monotonic() - _PAGE_LASTS, time.monotonic() + _PAGE_LASTS))
         if problem := transport.post([alert]).problem:
             say(f"{subject}: it did not take the alert {TEST_PAGE}: {problem}")
             return False

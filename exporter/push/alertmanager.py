@@ -6,11 +6,10 @@ if the exporter is the sole writer of its alerts. Otherwise the post would also 
 alert that Prometheus writes.
 """
 
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from email.utils import mktime_tz, parsedate_tz
 from threading import Event, Thread
 from typing import Any, Final, NamedTuple
 
@@ -21,13 +20,10 @@ from exporter.journal.event import EventKind
 from exporter.journal.journal import Journal
 from exporter.push.alerts import Alert, AlertTexts, Key
 from exporter.push.transport import Transport
+from exporter.telemetry import Telemetry
 
-BATCH: Final = 256
-"""Largest number of alerts in one post."""
 TOLERANCE: Final = 60.0
 """Largest difference of two clocks that agree, in seconds."""
-_SET: Final = 1.0
-"""Largest drift of our clock from the monotonic clock since the last answer, in seconds: more shows a clock change."""
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +36,7 @@ class Pace(NamedTuple):
         refresh: Shortest time between two posts of an alert that lasts.
         fresh: Maximum age of an observation when it is posted: the node may have come back since.
         idle: Time without a post after which an empty one is sent. It shows whether posts are accepted.
-        backoff: Pause after a post that was not accepted. Each pause varies at random by half.
+        backoff: Pause after a post that was not accepted.
     """
 
     lasts: float = 120.0
@@ -50,53 +46,57 @@ class Pace(NamedTuple):
     backoff: float = 0.5
 
 
+PACE: Final = Pace()
+
+
+class Shared(NamedTuple):
+    """What the clients of all Alertmanagers share.
+
+    Attributes:
+        texts: Labels and annotations of alerts.
+        journal: Is told of the first post of each alert, of its end, and whether posts are accepted.
+        telemetry: Counts unexpected errors, after which the threads go on.
+        posts: Counts posts.
+        posts_failed: Counts posts that were not accepted.
+        delay: Measures the time from the end of a heartbeat to the first accepted post about it.
+        resolve: Whether the end of an alert is posted.
+        pace: The times of posts.
+        clock: Returns monotonic seconds.
+    """
+
+    texts: AlertTexts
+    journal: Journal
+    telemetry: Telemetry
+    posts: Counter
+    posts_failed: Counter
+    delay: Histogram
+    resolve: bool = False
+    pace: Pace = PACE
+    clock: Callable[[], float] = time.monotonic
+
+
 class Alertmanager:
     """Posts to one Alertmanager, in a thread of its own. Only that thread changes the state, but for what is shown.
 
     Args:
-        url: Its address.
-        texts: Labels and annotations of alerts.
         transport: Sends the posts.
         clocks: The clocks of the posted times.
-        journal: Is told of the first post of each alert, of its end, and whether posts are accepted.
-        posts: Counts posts by Alertmanager and result.
-        delay: Measures the time from the end of a heartbeat to the first accepted post about it.
-        failed: Called with an unexpected error, after which the thread goes on.
-        resolve: Whether the end of an alert is posted.
-        pace: The times of posts.
-        clock: Returns monotonic seconds.
+        shared: The other parts.
 
     Attributes:
         url: Its address.
         last_accepted: Monotonic time of the last post that was accepted.
-        problem: Why the last post was not accepted, in one line; empty if it was accepted, None before the first.
-        failing_since: Monotonic time since which posts are not accepted; None if they are.
+        problem: Why the last post was not accepted, in one line; empty if it was accepted.
     """
 
-    def __init__(  # noqa: PLR0913 - its parts, passed in
-        self,
-        url: str,
-        texts: AlertTexts,
-        transport: Transport,
-        clocks: "Clocks",
-        *,
-        journal: Journal,
-        posts: Counter,
-        delay: Histogram,
-        failed: Callable[[Exception], None],
-        resolve: bool = False,
-        pace: Pace | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.url, self.last_accepted = url, float("-inf")
-        self.problem: str | None = None
-        self.failing_since: float | None = None
-        self._texts, self._transport, self._clocks, self._journal = texts, transport, clocks, journal
-        self._posts, self._delay, self._failed, self._resolve = posts, delay, failed, resolve
-        self._pace, self._clock = pace or Pace(), clock
+    def __init__(self, transport: Transport, clocks: "Clocks", shared: Shared) -> None:
+        self.url, self.last_accepted, self.problem = transport.url, float("-inf"), ""
+        self._transport, self._clocks, self._shared = transport, clocks, shared
+        self._posts, self._posts_failed = shared.posts.labels(self.url), shared.posts_failed.labels(self.url)
         self._alerts: Mapping[Key, Alert] = {}
         self._taken: dict[Key, tuple[Alert, float]] = {}  # what was accepted last of each alert, and when
         self._tried = float("-inf")
+        self._state: str | None = None
         self._unanswered = False  # the last post timed out
         self._wake, self._closed = Event(), Event()
         self._thread = Thread(target=self._run, name="push", daemon=True)
@@ -117,108 +117,89 @@ class Alertmanager:
 
     def _run(self) -> None:
         while not self._closed.is_set():
-            self._wake.wait(min(self._pace.idle, self._pace.refresh))
+            self._wake.wait(self._shared.pace.refresh)
             self._wake.clear()  # before the posts: what is shown during the last one must not wait
             try:
                 good = self.post_due()
             except Exception as error:  # noqa: BLE001 - the edge of this thread
-                self._failed(error)
+                self._shared.telemetry.fault("push", error)
                 good = False
             if not good:
-                pause = self._pace.backoff * random.uniform(0.5, 1.5)  # noqa: S311 - exporters must not post in step
-                self._closed.wait(pause)
+                self._closed.wait(self._shared.pace.backoff)
                 self._wake.set()
 
     def post_due(self) -> bool:
-        """Post what is due, batch by batch; return False at the first batch that is not accepted.
+        """Post what is due, or nothing if nothing was posted for long; return whether it was accepted.
 
-        An empty post comes first if Alertmanager's clock is unknown, or if the last post
-        timed out. A hanging Alertmanager may read all earlier posts when it continues, so
-        these should hold few alerts. If the empty post fails, the alerts are posted anyway:
-        an answer that is late or cut off does not show whether Alertmanager takes alerts.
+        An empty post comes first if the last post timed out. A hanging Alertmanager may read all earlier posts when it
+        continues, so these should hold few alerts. If the empty post fails, the alerts are posted anyway: an answer
+        that is late or cut off does not show whether Alertmanager takes alerts.
         """
-        good, nothing = True, not any(self._due())
-        if nothing and self._clock() - self._tried < self._pace.idle:
-            return True
-        if nothing or self._unanswered or (self._clocks.doubtful and self.failing_since is None):
-            good = self._post((), ())
-            self._unanswered = False
-        while any(due := self._due()) and not self._closed.is_set():
-            if not (good := self._post(*due)):
-                break
-        return good
+        good, idle = True, self._shared.clock() - self._tried >= self._shared.pace.idle
+        if self._unanswered or (idle and not self._due()):
+            good, self._unanswered = self._post(()), False
+        due = self._due()
+        return self._post(due) if due else good
 
-    def _due(self) -> tuple[Sequence[Alert], Sequence[Alert]]:
-        """Return the next post: new alerts before those that were posted earlier, and alerts that have ended.
+    def _due(self) -> Sequence[Alert]:
+        """Return the alerts to be posted: new ones, those that last, and those that have ended.
 
         Alerts from old observations are left out.
         """
-        now, shown = self._clock(), self._alerts
-        ended = [alert for key, (alert, _) in self._taken.items() if key not in shown]
-        if not self._resolve:
-            ended = self._forget(ended)
-        fresh = (alert for alert in shown.values() if now - alert.seen <= self._pace.fresh)
-        due = [alert for alert in fresh if self._is_new(alert) or now - self._taken[alert.key][1] >= self._pace.refresh]
-        due.sort(key=lambda alert: not self._is_new(alert))
-        return due[: BATCH - len(ended[:BATCH])], ended[:BATCH]
+        now, shown, pace = self._shared.clock(), self._alerts, self._shared.pace
+        ended = [alert._replace(over=True) for key, (alert, _) in self._taken.items() if key not in shown]
+        if not self._shared.resolve:
+            self._forget(ended)
+            ended = []
+        fresh = [alert for alert in shown.values() if now - alert.seen <= pace.fresh]
+        due = [alert for alert in fresh if self._is_new(alert) or now - self._taken[alert.key][1] >= pace.refresh]
+        return due + ended
 
     def _is_new(self, alert: Alert) -> bool:
-        before, _ = self._taken.get(alert.key, (None, None))
-        return before is None or before.since != alert.since
+        return alert.key not in self._taken or self._taken[alert.key][0].since != alert.since
 
-    def _forget(self, ended: Sequence[Alert]) -> list[Alert]:
-        """Tell the journal of alerts that are no longer posted; no one is left."""
+    def _forget(self, ended: Sequence[Alert]) -> None:
+        """Tell the journal of alerts that are no longer posted."""
         for alert in ended:
             del self._taken[alert.key]
-        self._tell(ended, "taken", "ended", {"resolved": self._resolve})
-        return []
+        self._tell(ended, "taken", "ended")
 
-    def _post(self, alerts: Sequence[Alert], ended: Sequence[Alert]) -> bool:
-        now = self._tried = self._clock()
-        body = [self._body(alert, self._clocks.firing(alert.starts, now + self._pace.lasts)) for alert in alerts]
-        body += [self._body(alert, self._clocks.ended(alert.starts, now)) for alert in ended]
-        reply = self._transport.post(body)
+    def _post(self, alerts: Sequence[Alert]) -> bool:
+        now = self._tried = self._shared.clock()
+        reply = self._transport.post([self._body(alert, now) for alert in alerts])
         self._unanswered = reply.timed_out
         if reply.date is not None:
-            self._clocks.observe(reply.date, reply.received)
+            self._clocks.observe(reply.date, self._shared.clock())
         self._note_result(reply.problem)
         if reply.problem:
             return False
-        self.last_accepted = self._clock()
+        self.last_accepted = self._shared.clock()
         new = [alert for alert in alerts if self._is_new(alert)]
         for alert in new:
             if alert.exact:
-                self._delay.observe(self.last_accepted - alert.since)
-        self._tell(new, None, "taken", {"alertmanager": self.url})
+                self._shared.delay.observe(self.last_accepted - alert.since)
+        self._tell(new, None, "taken")
         self._taken.update((alert.key, (alert, self.last_accepted)) for alert in alerts)
-        self._forget(ended)
+        self._forget([alert for alert in alerts if alert.over])
         return True
 
     def _note_result(self, problem: str) -> None:
-        """Count a post; log, and tell the journal, that posts are no longer accepted, or are accepted again."""
-        self._posts.labels(self.url, "error" if problem else "ok").inc()
-        before, self.problem = self.problem, problem
-        if before is not None and bool(problem) == bool(before):
-            return
-        self.failing_since = self._tried if problem else None
-        state = None if before is None else "refused" if before else "active"
-        evidence = {"error": problem} if problem else {}
-        after = "refused" if problem else "active"
-        self._journal.note(EventKind.PUSH, self.url, state, after, alertmanager=self.url, **evidence)
-        if problem:
-            log.error("Alertmanager takes no posts", url=self.url, error=problem)
-        elif before:
-            log.info("Alertmanager takes posts again", url=self.url)
+        """Count a post, and tell the journal that posts are no longer accepted, or are accepted again."""
+        self._posts.inc()
+        self._posts_failed.inc(bool(problem))
+        before, self._state, self.problem = self._state, "refused" if problem else "active", problem
+        if self._state != before:
+            self._shared.journal.note(EventKind.PUSH, self.url, before, self._state, because=problem)
 
-    def _tell(self, alerts: Sequence[Alert], before: str | None, after: str, evidence: Mapping[str, Any]) -> None:
-        """Tell the journal of alerts: an event for those of each name, about the alert and its nodes."""
-        for name in dict.fromkeys(alert.name for alert in alerts):
-            subjects = [name, *(alert.subject for alert in alerts if alert.name == name and alert.subject)]
-            rows = {subject: {"alertname": name, **evidence} for subject in subjects}
-            self._journal.add(EventKind.PUSH, before, after, rows)
+    def _tell(self, alerts: Sequence[Alert], before: str | None, after: str) -> None:
+        """Tell the journal of alerts: an event about their names, nodes and mass losses."""
+        rows: dict[str, dict[str, Any]] = {text: {} for alert in alerts for text in alert.key if text}
+        self._shared.journal.add(EventKind.PUSH, before, after, rows, {"alertmanager": self.url})
 
-    def _body(self, alert: Alert, times: Mapping[str, str]) -> dict[str, Any]:
-        return {"labels": self._texts.labels(alert), "annotations": self._texts.annotations(alert), **times}
+    def _body(self, alert: Alert, now: float) -> dict[str, Any]:
+        texts, ends = self._shared.texts, now if alert.over else now + self._shared.pace.lasts
+        times = self._clocks.times(alert.starts, ends, over=alert.over)
+        return {"labels": texts.labels(alert), "annotations": texts.annotations(alert), **times}
 
 
 class Clocks:
@@ -244,19 +225,14 @@ class Clocks:
         url: The Alertmanager, for the log.
         wall: Returns Unix time.
         monotonic: Returns monotonic seconds.
-
-    Attributes:
-        offset: Seconds by which the last ``Date`` was ahead of our clock when its answer came; up to a second too low,
-            since a ``Date`` has whole seconds. None before the first answer, and after one without a readable ``Date``.
     """
 
     def __init__(
         self, url: str, *, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self.offset: float | None = None
-        self._url, self._unix, self._monotonic = url, wall, monotonic
-        self._date = 0.0  # the earliest that Alertmanager's clock may be, less the monotonic one
-        self._ours_then: float | None = None  # our clock less the monotonic one, at the last answer
+        self._url, self._wall, self._monotonic = url, wall, monotonic
+        # Its clock less the monotonic one, by the last answer: up to a second too low, since a Date has whole seconds.
+        self._date: float | None = None
         self._warned = False
 
     def observe(self, date: str | None, received: float) -> None:
@@ -266,61 +242,36 @@ class Clocks:
             date: The header's text; None if it is missing.
             received: Monotonic time at which the answer was received.
         """
-        self._ours_then = ours = self._ours()
         unix = _parsed(date)
-        self.offset = None
-        if unix is not None:
-            self._date = unix - received
-            self.offset = self._date - ours
-        if (problem := self.problem) and not self._warned:
-            log.warning("alerts end by Alertmanager's resolve_timeout", url=self._url, because=problem, date=date)
-        elif self._warned and not problem:
-            log.info("Alertmanager's clock and ours agree again", url=self._url)
-        self._warned = bool(problem)
+        self._date = None if unix is None else unix - received
+        *_, agree = self._clocks()
+        if not agree and not self._warned:
+            log.warning("alerts end by resolve_timeout: Date and our clock are not the same", url=self._url, date=date)
+        self._warned = not agree
 
-    @property
-    def problem(self) -> str:
-        """What is wrong with the two clocks, in one line; empty if they agree."""
-        if self.offset is None:
-            return "its answers have no readable Date"
-        if abs(self.offset) <= TOLERANCE:
-            return ""
-        where = "ahead of" if self.offset > 0 else "behind"
-        return f"the Date of its answers is {abs(self.offset):.0f} s {where} this machine's clock"
+    def times(self, starts: float, ends: float, *, over: bool = False) -> dict[str, str]:
+        """Return ``startsAt`` and ``endsAt`` of an alert: without ``endsAt`` if it lasts and the clocks do not agree.
 
-    @property
-    def doubtful(self) -> bool:
-        """Whether the last ``Date`` is useless now: no answer came yet, our clock was changed, or the machine slept."""
-        return self._ours_then is None or abs(self._ours() - self._ours_then) > _SET
-
-    def firing(self, starts: float, ends: float) -> dict[str, str]:
-        """Return ``startsAt`` and, if the two clocks agree, ``endsAt`` of an alert that lasts."""
-        clocks = self._usable()
-        times = {"startsAt": _rfc3339(starts + min(clocks))}
-        if len(clocks) > 1 and not self.problem:
-            times["endsAt"] = _rfc3339(ends + max(clocks))
+        If it is over, both are in the past by every clock.
+        """
+        earlier, later, agree = self._clocks()
+        times = {"startsAt": _rfc3339(starts + earlier)}
+        if over or agree:
+            times["endsAt"] = _rfc3339(ends + (earlier if over else later))
         return times
 
-    def ended(self, starts: float, now: float) -> dict[str, str]:
-        """Return ``startsAt`` and ``endsAt`` of an alert that is over: both are in the past by every clock."""
-        clock = min(self._usable())
-        return {"startsAt": _rfc3339(starts + clock), "endsAt": _rfc3339(now + clock)}
-
-    def _ours(self) -> float:
-        return self._unix() - self._monotonic()
-
-    def _usable(self) -> list[float]:
-        """Return the usable clocks, each less the monotonic one."""
-        known = self.offset is not None and not self.doubtful
-        return [self._ours(), self._date] if known else [self._ours()]
+    def _clocks(self) -> tuple[float, float, bool]:
+        """Return the earlier and the later clock, each less the monotonic one, and whether they agree."""
+        ours = self._wall() - self._monotonic()
+        date = ours if self._date is None else self._date
+        return min(ours, date), max(ours, date), self._date is not None and abs(ours - date) <= TOLERANCE
 
 
 def _parsed(date: str | None) -> float | None:
     """Return the Unix time of a ``Date``; None if it is no date, or one before 1970."""
     try:
-        moment = parsedate_to_datetime(date or "")
-        unix = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, OverflowError):
+        unix = mktime_tz(parsedate_tz(date or "") or ())  # type: ignore[arg-type]
+    except (ValueError, IndexError, OverflowError):
         return None
     return unix if unix >= 0 else None
 

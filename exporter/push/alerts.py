@@ -1,9 +1,9 @@
 """The alerts that are pushed, with the labels and annotations of the Prometheus rules of the same name."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from exporter.bundled import RULES, bundled
@@ -40,6 +40,7 @@ class Alert(NamedTuple):
         seen: The latest moment of which it is known to be true.
         exact: Whether ``since`` is the end of a heartbeat.
         value: The value that the alert's rule would have: how many portfolios the plan gives to the node.
+        over: Whether it has ended.
     """
 
     name: str
@@ -49,23 +50,12 @@ class Alert(NamedTuple):
     seen: float
     exact: bool = False
     value: int = 0
+    over: bool = False
 
     @property
     def key(self) -> Key:
         """What identifies the alert."""
         return self.name, self.subject
-
-
-class Rule(NamedTuple):
-    """The texts of an alert's rule.
-
-    Attributes:
-        labels: Labels, without templates.
-        annotations: Annotations; their only templates are those that ``filled_in`` knows.
-    """
-
-    labels: Mapping[str, str]
-    annotations: Mapping[str, str]
 
 
 class AlertTexts:
@@ -84,21 +74,19 @@ class AlertTexts:
         self, labels: Mapping[str, str], rules_file: Path | None = None, external_url: str | None = None
     ) -> None:
         self._labels, self._external_url = dict(labels), external_url
-        self._rules = load_rules(rules_file, PUSHED)
+        self._rules = load_rules(rules_file)
 
     def labels(self, alert: Alert) -> dict[str, str]:
         """Return the label set that Prometheus would give to an alert."""
         about = {"loss" if alert.name == MASS_LOSS else "node_id": alert.subject} if alert.subject else {}
-        return {"alertname": alert.name, **self._rules[alert.name].labels, **self._labels, **about}
+        return {"alertname": alert.name, **self._rules[alert.name][0], **self._labels, **about}
 
     def annotations(self, alert: Alert) -> dict[str, str]:
         """Return an alert's annotations, with the rule's templates filled in."""
-        labels = self.labels(alert)
-        texts = self._rules[alert.name].annotations
+        labels, texts = self.labels(alert), self._rules[alert.name][1]
         filled = {name: filled_in(text, labels, alert.value) for name, text in texts.items()}
         if self._external_url:
-            node = quote(labels.get("node_id", ""), safe="")
-            query = f"?node_id={node}" if node else ""
+            query = f"?node_id={quote(alert.subject, safe='')}" if alert.name == NODE_OFFLINE else ""
             filled["runbook_url"] = f"{self._external_url}/runbooks/{alert.name}{query}"
         return filled
 
@@ -115,32 +103,28 @@ def filled_in(text: str, labels: Mapping[str, str], value: int) -> str:
     return LABEL.sub(lambda match: labels.get(match[1], ""), counted)
 
 
-def load_rules(path: Path | None, wanted: Collection[str]) -> dict[str, Rule]:
-    """Return the rules of some alerts.
+def load_rules(path: Path | None) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
+    """Return the labels and the annotations of the pushed alerts' rules.
 
     Args:
         path: A rules file, or a PrometheusRule object; None for the bundled rules.
-        wanted: Names of the alerts.
 
     Raises:
         SettingsError: The file cannot be used for these alerts; its text is one line with the reason.
     """
+    found = {}
     try:
         content = read_yaml(path or bundled(RULES))
         rules = [rule for group in content.get("spec", content)["groups"] for rule in group["rules"]]
-        found = {rule["alert"]: _rule(rule) for rule in rules if rule.get("alert") in wanted}
-        missing = sorted(set(wanted) - found.keys())
-        require(not missing, f"it has no alert {', '.join(missing)}")
+        given = {rule["alert"]: rule for rule in rules if "alert" in rule}
+        for name in PUSHED:
+            labels, annotations = (dict(given[name].get(part) or {}) for part in ("labels", "annotations"))
+            found[name] = labels, annotations
+            texts = labels | {key: filled_in(text, {}, 1) for key, text in annotations.items()}
+            require("{{" not in "".join(texts.values()), f"{name}: a pushed alert can't fill in one of its templates")
     except (AttributeError, KeyError, TypeError):
-        raise SettingsError("--alertmanager.rules-file: it is not a file of Prometheus rules") from None
+        reason = f"it is not a file of Prometheus rules with {', '.join(PUSHED)}"
+        raise SettingsError(f"--alertmanager.rules-file: {reason}") from None
     except ValueError as error:
         raise SettingsError(f"--alertmanager.rules-file: {error}") from None
     return found
-
-
-def _rule(rule: Mapping[str, Any]) -> Rule:
-    labels, annotations = dict(rule.get("labels") or {}), dict(rule.get("annotations") or {})
-    texts = {**labels, **{key: filled_in(text, {}, 1) for key, text in annotations.items()}}
-    for key, text in texts.items():
-        require("{{" not in text, f"{rule['alert']}: {key}: a pushed alert can't fill in this template")
-    return Rule(labels, annotations)

@@ -9,26 +9,23 @@ import base64
 import json
 import socket
 import ssl
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from exporter.errors import SettingsError
-from exporter.settings import Secret, Section, Setting, existing_file, optional, sections_of, switch
+from exporter.settings import Section, Setting, existing_file, optional, sections_of
 from exporter.settings.values import require
 from exporter.settings.yaml_file import read_yaml
 
-CONNECT: Final = 2.0
-"""Timeout of a TCP connection, in seconds. With TLS the handshake counts too, so the request's timeout is used."""
 TIMEOUTS: Final = (5.0, 80.0)
 """The shortest and the longest timeout of a request, in seconds.
 
-A request that times out doubles the timeout of the next one, up to the longest. An answer
-sets the timeout to twice the time that the answer took. So a lost connection costs 5 s if
+A request that times out doubles the timeout of the next one, and an answer halves it. So a lost connection costs 5 s if
 Alertmanager answers quickly, and an Alertmanager that needs 30 s still gets its posts.
 """
 ALERTS: Final = "/api/v2/alerts"
@@ -42,16 +39,13 @@ class BasicAuth(Section):
 
     joint = "_"
     username: Setting[str | None] = optional(str, "user name")
-    password: Setting[Secret | None] = optional(Secret, "password")
     password_file: Setting[Path | None] = optional(existing_file, "file with the password")
 
 
 class Authorization(Section):
-    """A token."""
+    """A bearer token."""
 
     joint = "_"
-    type: Setting[str] = Setting(str, "Bearer", "type of the token")
-    credentials: Setting[Secret | None] = optional(Secret, "token")
     credentials_file: Setting[Path | None] = optional(existing_file, "file with the token")
 
 
@@ -62,7 +56,6 @@ class TlsConfig(Section):
     ca_file: Setting[Path | None] = optional(existing_file, "authorities to trust")
     cert_file: Setting[Path | None] = optional(existing_file, "certificate to present")
     key_file: Setting[Path | None] = optional(existing_file, "its key")
-    insecure_skip_verify: Setting[bool] = Setting(switch, "false", "trust any certificate")
 
 
 class HttpConfig(NamedTuple):
@@ -81,34 +74,27 @@ class HttpConfig(NamedTuple):
         """
         try:
             config = sections_of(read_yaml(path) if path else None, cls)
-            config.check()
+            basic, token, tls = (section.given for section in config)
+            require(not (basic and token), "give one of basic_auth and authorization")
+            require(len(basic) != 1, "basic_auth: username goes with password_file")
+            require(len(tls & {"cert_file", "key_file"}) != 1, "tls_config: cert_file goes with key_file")
         except ValueError as error:
             raise SettingsError("\n".join(f"--alertmanager.config-file: {line}" for line in error.args)) from None
         return config
 
-    def check(self) -> None:
-        """Raise a ValueError if what is given does not fit together."""
-        basic, token, tls = (section.given for section in self)
-        require(not (basic and token), "give one of basic_auth and authorization")
-        require(not basic or "username" in basic, "basic_auth.username: is missing")
-        for name, given, secret in (("basic_auth", basic, "password"), ("authorization", token, "credentials")):
-            one = len(given & {secret, f"{secret}_file"}) == 1
-            require(not given or one, f"{name}: give one of {secret} and {secret}_file")
-        require(len(tls & {"cert_file", "key_file"}) != 1, "tls_config: cert_file goes with key_file")
-
     def headers(self) -> Mapping[str, str]:
-        """Return the headers that authenticate; secrets in files are read anew.
+        """Return the headers that authenticate; the secret is read anew.
 
         Raises:
-            OSError: A file cannot be read.
+            OSError: The file cannot be read.
         """
-        basic, token = self.basic_auth, self.authorization
-        if basic.username is not None:
-            pair = f"{basic.username}:{_secret(basic.password, basic.password_file)}".encode()
-            return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
-        if token.given:
-            return {"Authorization": f"{token.type} {_secret(token.credentials, token.credentials_file)}"}
-        return {}
+        path = self.basic_auth.password_file or self.authorization.credentials_file
+        if path is None:
+            return {}
+        kind, secret = "Bearer", path.read_text(encoding="utf-8").strip()
+        if self.basic_auth.given:
+            kind, secret = "Basic", base64.b64encode(f"{self.basic_auth.username}:{secret}".encode()).decode()
+        return {"Authorization": f"{kind} {secret}"}
 
     def context(self) -> ssl.SSLContext:
         """Return the TLS context; certificates are read anew.
@@ -120,16 +106,9 @@ class HttpConfig(NamedTuple):
         context = ssl.create_default_context(cafile=tls.ca_file)
         # Python 3.13 refuses a private CA without a key usage extension, which Alertmanager and Prometheus accept.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        if tls.insecure_skip_verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
         if tls.cert_file:
             context.load_cert_chain(tls.cert_file, tls.key_file)
         return context
-
-
-def _secret(value: Secret | None, path: Path | None) -> str:
-    return value.get_secret_value() if value else path.read_text(encoding="utf-8").strip() if path else ""
 
 
 class Reply(NamedTuple):
@@ -137,13 +116,11 @@ class Reply(NamedTuple):
 
     Attributes:
         problem: What was wrong, in one line; empty if the post was accepted.
-        received: Monotonic time at which the post ended.
         timed_out: Whether no answer came in time. Alertmanager may still read the post, minutes later.
         date: The ``Date`` of the answer, empty if it is missing; None if there was no answer.
     """
 
     problem: str
-    received: float
     timed_out: bool = False
     date: str | None = None
 
@@ -155,56 +132,44 @@ class Transport:
         url: Its address, with the path prefix if it has one.
         config: Authentication and TLS.
         timeouts: See ``TIMEOUTS``.
-        clock: Returns monotonic seconds.
+
+    Attributes:
+        url: See above.
     """
 
-    def __init__(
-        self,
-        url: str,
-        config: HttpConfig,
-        *,
-        timeouts: tuple[float, float] = TIMEOUTS,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._address, self._config, self._clock = urlsplit(url), config, clock
+    def __init__(self, url: str, config: HttpConfig, *, timeouts: tuple[float, float] = TIMEOUTS) -> None:
+        self.url, self._address, self._config = url, urlsplit(url), config
         self._shortest, self._longest = timeouts
         self._timeout = self._shortest
 
     def post(self, alerts: Sequence[Mapping[str, Any]]) -> Reply:
         """Send alerts, and return the result. An empty list shows whether Alertmanager accepts posts."""
-        sent = self._clock()
         try:
             status, date, text = self._post(json.dumps(alerts, ensure_ascii=False).encode())
         except TimeoutError:
-            reply = Reply(f"no answer within {self._timeout:g} s", self._clock(), timed_out=True)
+            reply = Reply(f"no answer within {self._timeout:g} s", timed_out=True)
             self._timeout = min(2 * self._timeout, self._longest)
             return reply
         except (OSError, HTTPException, ValueError) as error:
             reason = _line(str(error)) or type(error).__name__
             if isinstance(error, ConnectionError | socket.gaierror):
                 reason = f"cannot connect: {error.strerror or error} (is it running there? see --alertmanager.url)"
-            return Reply(reason, self._clock())
-        received = self._clock()
-        self._timeout = min(max(2 * (received - sent), self._shortest), self._longest)
+            return Reply(reason)
+        self._timeout = max(self._timeout / 2, self._shortest)
         shown = text[:_MOST_SHOWN].decode("utf-8", "replace")
-        problem = "" if status == 200 else _line(f"HTTP {status} {shown}")  # noqa: PLR2004
-        return Reply(problem, received, date=date or "")
+        return Reply("" if status == HTTPStatus.OK else _line(f"HTTP {status} {shown}"), date=date)
 
-    def _post(self, body: bytes) -> tuple[int, str | None, bytes]:
+    def _post(self, body: bytes) -> tuple[int, str, bytes]:
         """Return the status, the ``Date`` and the text of an answer."""
         host, port = self._address.hostname or "", self._address.port
         headers = {"Content-Type": "application/json", "Connection": "close", **self._config.headers()}
+        connection = HTTPConnection(host, port, timeout=self._timeout)
         if self._address.scheme == "https":
-            context = self._config.context()
-            connection: HTTPConnection = HTTPSConnection(host, port, timeout=self._timeout, context=context)
-        else:
-            connection = HTTPConnection(host, port, timeout=min(CONNECT, self._timeout))
+            connection = HTTPSConnection(host, port, timeout=self._timeout, context=self._config.context())
         with closing(connection):
-            connection.connect()
-            connection.sock.settimeout(self._timeout)
             connection.request("POST", self._address.path + ALERTS, body, headers)
             answer = connection.getresponse()
-            return answer.status, answer.headers.get("Date"), answer.read(_MOST_READ)
+            return answer.status, answer.headers.get("Date", ""), answer.read(_MOST_READ)
 
 
 def _line(text: str) -> str:

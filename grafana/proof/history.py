@@ -185,10 +185,9 @@ def _around(story: Story, instance: str, at: float, offline: int) -> Iterator[st
     yield f"process_open_fds {14 + at % 4:.0f}"
     yield "ginkgo_bridge_active 1"
     yield f'ginkgo_bridge_alerts{{alertname="GinkgoNodeOffline"}} {offline}'
-    for result, period in (("ok", 15), ("error", 900)):
-        where = f'alertmanager="http://alertmanager:9093",result="{result}"'
-        posts = 0 if result == "error" and not story.flaws else (at + BEFORE) // period
-        yield f"ginkgo_bridge_posts_total{{{where}}} {posts:.0f}"
+    for name, period in (("posts", 15), ("posts_failed", 900)):
+        posts = 0 if name == "posts_failed" and not story.flaws else (at + BEFORE) // period
+        yield f'ginkgo_bridge_{name}_total{{alertmanager="http://alertmanager:9093"}} {posts:.0f}'
     for bound, share in (("0.05", 0.6), ("0.1", 0.9), ("0.25", 1.0), ("+Inf", 1.0)):
         yield f'ginkgo_bridge_detection_delay_seconds_bucket{{le="{bound}"}} {share * 10 * offline:.0f}'
     yield f"ginkgo_bridge_detection_delay_seconds_count {10 * offline}"

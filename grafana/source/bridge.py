@@ -46,10 +46,12 @@ def posts() -> timeseries.Panel:
     """Return the posts to Alertmanager."""
     return lines(
         "Posts",
-        "Posts per second by Alertmanager and result. If no alert fires, the exporter posts an empty list every 15 s.",
+        "Posts per second by Alertmanager, and those that failed. If no alert fires, the exporter posts an empty list"
+        " every 15 s.",
+        Query(total(counter_rate("ginkgo_bridge_posts_total"), "alertmanager"), f"all {{{{alertmanager}}}}{HERE}"),
         Query(
-            total(counter_rate("ginkgo_bridge_posts_total"), "alertmanager", "result"),
-            f"{{{{result}}}} {{{{alertmanager}}}}{HERE}",
+            total(counter_rate("ginkgo_bridge_posts_failed_total"), "alertmanager"),
+            f"failed {{{{alertmanager}}}}{HERE}",
         ),
         unit="cps",
         absent="Push is off, or nothing is known",

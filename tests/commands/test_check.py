@@ -142,9 +142,8 @@ def test_page_goes_with_tls_and_basic_auth(check: Check, tmp_path: Path) -> None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificates.pair("127.0.0.1"))
     file = tmp_path / "alertmanager.yml"
-    file.write_text(
-        f"basic_auth: {{username: a, password: b}}\ntls_config: {{ca_file: {certificates.ca}}}\n", encoding="utf-8"
-    )
+    auth = f"basic_auth: {{username: a, password_file: {certificates.ca}}}"
+    file.write_text(f"{auth}\ntls_config: {{ca_file: {certificates.ca}}}\n", encoding="utf-8")
     with FakeAlertmanager(context) as fake:
         flags = ("--alertmanager.url", fake.url, "--alertmanager.config-file", str(file), "--page")
         assert check(*flags)[0] == 0

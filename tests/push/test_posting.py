@@ -3,12 +3,11 @@
 import time
 from datetime import datetime
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from structlog.testing import capture_logs
+from prometheus_client import Counter, Histogram
 
 from exporter.journal.event import EventKind, Query
 from exporter.journal.journal import Journal
-from exporter.push.alertmanager import BATCH, Alertmanager, Clocks, Pace
+from exporter.push.alertmanager import Alertmanager, Clocks, Pace, Shared
 from exporter.push.alerts import NODE_OFFLINE, Alert, AlertTexts
 from exporter.push.transport import HttpConfig, Transport
 from exporter.telemetry import Telemetry
@@ -27,21 +26,16 @@ class Posting(Alertmanager):
     def __init__(self, fake: FakeAlertmanager, *, resolve: bool = False, timeout: float = 5.0) -> None:
         self.skipped = self.off = 0.0
         self._start, wall = time.monotonic(), time.time()
-        self.errors: list[Exception] = []
         self.shown: dict[str, Alert] = {}
-        self.journal, self.registry = Journal(None, Telemetry()), CollectorRegistry()
+        telemetry = Telemetry()
+        self.journal, self.value = Journal(None, telemetry), telemetry.registry.get_sample_value
+        posts, failed = (Counter(name, "p", ("url",), registry=telemetry.registry) for name in ("posts", "failed"))
+        delay = Histogram("delay", "d", registry=telemetry.registry)
+        pace = Pace(backoff=0.03)
         super().__init__(
-            fake.url,
-            AlertTexts({}),
-            Transport(fake.url, HttpConfig(), timeouts=(timeout, timeout), clock=self.now),
+            Transport(fake.url, HttpConfig(), timeouts=(timeout, timeout)),
             Clocks(fake.url, wall=lambda: wall + self.skipped + self.off, monotonic=self.now),
-            journal=self.journal,
-            posts=Counter("posts", "p", ("url", "result"), registry=self.registry),
-            delay=Histogram("delay", "d", registry=self.registry),
-            failed=self.errors.append,
-            resolve=resolve,
-            pace=Pace(backoff=0.03),
-            clock=self.now,
+            Shared(AlertTexts({}), self.journal, telemetry, posts, failed, delay, resolve, pace, self.now),
         )
 
     def now(self) -> float:
@@ -96,12 +90,12 @@ def test_an_alert_begins_at_the_last_heartbeat_ends_two_minutes_on_and_is_posted
             client.skipped += 2
     # Date is cut to the second: an alert never starts too late, and too early by less than two.
     assert before - 40 < unix(fake.posts[1][0]["startsAt"]) < before - 29
+    assert "endsAt" not in fake.posts[0][0], "Alertmanager's clock is not known yet"
     assert abs(unix(fake.posts[1][0]["endsAt"]) - before - 120) < 20
-    assert sizes(fake) == [0, 1, 1, 1]
+    assert sizes(fake) == [1, 1, 1]
     assert client.told() == [("active", (client.url,)), ("taken", (NODE_OFFLINE, "a"))], "once, not for each post"
-    value = client.registry.get_sample_value
-    assert value("delay_count") == 1
-    assert value("posts_total", {"url": client.url, "result": "ok"}) == 4
+    assert client.value("delay_count") == 1
+    assert client.value("posts_total", {"url": client.url}) == 3
 
 
 def test_a_clock_that_was_set_is_noticed_before_the_next_alert_is_posted() -> None:
@@ -112,26 +106,21 @@ def test_a_clock_that_was_set_is_noticed_before_the_next_alert_is_posted() -> No
         client.off = 3600.0
         client.die("a")
         assert client.post_due()
-        assert sizes(fake) == [0, 0, 1]
+        assert sizes(fake) == [0, 1]
+        assert "endsAt" not in fake.last("a"), "the two clocks do not agree now"
+        assert unix(fake.last("a")["startsAt"]) < time.time()
 
 
-def test_batches_are_bounded_and_a_new_death_goes_before_the_refresh_of_old_ones() -> None:
+def test_a_node_that_was_back_and_died_again_is_a_new_death() -> None:
     with FakeAlertmanager() as fake:
         client = Posting(fake)
-        old = [f"n{number}" for number in range(2 * BATCH)]
-        client.die(*old)
+        client.die("old", "again")
         assert client.post_due()
-        assert sizes(fake) == [0, BATCH, BATCH]
-        client.skipped += 4
-        client.die(*old, "new")
+        client.live("again")
+        client.skipped += 1
+        client.die("again")
         assert client.post_due()
-        assert sizes(fake)[-3:] == [BATCH, BATCH, 1]
-        assert fake.sent()[2 * BATCH] == "new"
-        client.skipped += 4
-        client.live("n7")
-        client.die(*old)
-        assert client.post_due()
-        assert fake.sent()[-2 * BATCH] == "n7", "a node that was back and died again is a new death"
+        assert fake.sent() == ["old", "again", "again"]
 
 
 def test_what_is_not_fresh_is_not_sent_until_it_is_seen_again() -> None:
@@ -147,7 +136,7 @@ def test_what_is_not_fresh_is_not_sent_until_it_is_seen_again() -> None:
 
 
 def test_what_ends_while_posts_fail_is_never_sent_again() -> None:
-    with FakeAlertmanager() as fake, capture_logs() as logs:
+    with FakeAlertmanager() as fake:
         client = Posting(fake)
         assert client.post_due()
         fake.status, fake.text = 503, b"no,\n for a reason"
@@ -155,21 +144,11 @@ def test_what_ends_while_posts_fail_is_never_sent_again() -> None:
         for _ in range(2):
             assert not client.post_due()
         assert client.problem == "HTTP 503 no, for a reason"
-        assert client.failing_since is not None
         client.live("ended")
         fake.status = 200
         assert client.post_due()
-        assert (client.problem, client.failing_since) == ("", None)
+        assert client.problem == ""
     assert fake.sent() == ["ended", "lasting", "ended", "lasting", "lasting"]
-    assert logs == [
-        {
-            "event": "Alertmanager takes no posts",
-            "log_level": "error",
-            "url": fake.url,
-            "error": "HTTP 503 no, for a reason",
-        },
-        {"event": "Alertmanager takes posts again", "log_level": "info", "url": fake.url},
-    ]
     assert [after for after, _ in client.told()] == ["active", "refused", "active", "taken"]
 
 
@@ -188,20 +167,11 @@ def test_every_other_post_to_one_that_hangs_is_empty() -> None:
         assert client.post_due()
 
 
-def test_alerts_are_posted_although_no_empty_post_was_ever_answered() -> None:
-    with FakeAlertmanager() as fake:
-        fake.slow = 1.0
-        client = Posting(fake, timeout=0.4)
-        client.die("a")
-        assert not client.post_due()
-        assert sizes(fake) == [0, 1]
-        assert "endsAt" not in fake.last("a"), "Alertmanager's clock is unknown"
-
-
 def test_an_end_is_posted_by_the_sole_writer_only() -> None:
     for resolve in (False, True):
         with FakeAlertmanager() as fake:
             client = Posting(fake, resolve=resolve)
+            assert client.post_due()
             client.die("ended", "lasting")
             assert client.post_due()
             client.live("ended")
@@ -232,4 +202,4 @@ def test_the_thread_posts_what_is_shown_tries_again_and_is_not_held_up_by_anothe
         for each in (client, beside):
             each._thread.join(timeout=10)
             assert not each._thread.is_alive()
-            assert not each.errors
+            assert not each.value("ginkgo_exporter_internal_errors_total", {"part": "push"})

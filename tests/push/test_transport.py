@@ -37,12 +37,10 @@ def refusal(url: str, http: HttpConfig) -> str:
 def test_a_post_is_accepted_and_the_date_of_its_answer_is_told() -> None:
     with FakeAlertmanager() as fake:
         fake.headers = {"Date": "Wed, 25 Nov 2026 12:00:00 GMT"}
-        before = time.monotonic()
         reply = Transport(f"{fake.url}/prefix", HttpConfig()).post([{"labels": {"node_id": "nöde"}}])
-        assert before <= reply.received <= time.monotonic()
         assert fake.posts == [[{"labels": {"node_id": "nöde"}}]]
         assert fake.heads[0].startswith("POST /prefix/api/v2/alerts HTTP/1.1\r\n")
-        assert reply[2:] == (False, "Wed, 25 Nov 2026 12:00:00 GMT")
+        assert reply[1:] == (False, "Wed, 25 Nov 2026 12:00:00 GMT")
         assert reply.problem == ""
 
 
@@ -74,7 +72,7 @@ def test_a_server_that_is_not_there_not_known_or_not_http_is_said_in_one_line() 
             assert ("\n" in reply.problem, reply.date, reply.timed_out) == (False, None, url == full)
 
 
-def test_each_timeout_doubles_the_next_one_and_an_answer_sets_it() -> None:
+def test_each_timeout_doubles_the_next_one_and_an_answer_halves_it() -> None:
     with FakeAlertmanager() as fake:
         way = Transport(fake.url, HttpConfig(), timeouts=(0.1, 0.4))
         fake.hangs = True
@@ -82,50 +80,44 @@ def test_each_timeout_doubles_the_next_one_and_an_answer_sets_it() -> None:
             start = time.monotonic()
             assert way.post([]).timed_out
             assert timeout <= time.monotonic() - start < timeout + 0.2
-        fake.hangs, fake.slow = False, 0.15
-        assert way.post([]).date
-        assert 0.3 <= way._timeout < 0.4, "twice the time of the answer"
-        fake.slow = 0.0
-        assert way.post([]).date
-        assert way._timeout == 0.1
+        fake.hangs = False
+        for timeout in (0.2, 0.1, 0.1):
+            assert way.post([]).date
+            assert way._timeout == timeout
 
 
-def test_passwords_and_tokens_are_sent_and_those_in_files_are_read_anew(tmp_path: Path) -> None:
+def test_passwords_and_tokens_are_read_anew_from_files(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
+    secret.write_text("old\n")
+    assert config(tmp_path, "").headers() == {}
     for text, sent in (
-        ("", None),
-        ("basic_auth: {username: bridge, password: 'sécret:1'}", "bridge:sécret:1"),
-        ("authorization: {credentials: abc}", "Bearer abc"),
-        ("authorization: {type: Token, credentials: abc}", "Token abc"),
-        (f"authorization: {{credentials_file: {secret}}}", "Bearer old"),
-        (f"basic_auth: {{username: u, password_file: {secret}}}", "u:old"),
+        (f"authorization: {{credentials_file: {secret}}}", "Bearer {}"),
+        (f"basic_auth: {{username: u, password_file: {secret}}}", "u:{}"),
     ):
+        for password in ("old", "sécret:1"):
+            secret.write_text(f"{password}\n")
+            http = config(tmp_path, text)
+            told = http.headers()["Authorization"]
+            assert (base64.b64decode(told[6:]).decode() if told.startswith("Basic ") else told) == sent.format(password)
+        secret.unlink()
+        with FakeAlertmanager() as fake:
+            assert "No such file" in refusal(fake.url, http), "an error of that post"
         secret.write_text("old\n")
-        http = config(tmp_path, text)
-        told = http.headers().get("Authorization")
-        assert (base64.b64decode(told[6:]).decode() if told and told.startswith("Basic ") else told) == sent
-        assert "sécret" not in repr(http)
-        if str(secret) in text:
-            secret.write_text("new\n")
-            assert http.headers()["Authorization"] != told
-            secret.unlink()
-            with FakeAlertmanager() as fake:
-                assert "No such file" in refusal(fake.url, http), "an error of that post"
 
 
 def test_a_bad_file_is_refused_without_its_secrets(tmp_path: Path) -> None:
     for text, reason in (
-        ("basic_auth: {username: u}", "basic_auth: give one of password and password_file"),
-        ("basic_auth: {username: u, password: abc, password_file: /etc/passwd}", "basic_auth: give one of password"),
-        ("basic_auth: {password: abc}", "basic_auth.username: is missing"),
-        ("authorization: {type: Bearer}", "authorization: give one of credentials"),
-        ("basic_auth: {username: u, password: abc}\nauthorization: {credentials: c}", "give one of basic_auth and"),
+        ("basic_auth: {username: u}", "basic_auth: username goes with password_file"),
+        ("basic_auth: {password_file: /etc/passwd}", "basic_auth: username goes with password_file"),
+        ("basic_auth: {username: u, password: abc}", "basic_auth.password: unknown"),
+        (
+            "basic_auth: {username: u, password_file: /etc/passwd}\nauthorization: {credentials_file: /etc/passwd}",
+            "give one of basic_auth and",
+        ),
         ("basic_auth: {username: u, password_file: /nowhere}", "basic_auth.password_file: no such file"),
         ("tls_config: {cert_file: /etc/passwd}", "tls_config: cert_file goes with key_file"),
-        ("tls_confg: {}", "tls_confg: unknown"),
         ("bearer_token: abc", "bearer_token: unknown"),
         ("a: [", ""),
-        ("- abc", ""),
         ("abc", ""),
     ):
         with pytest.raises(SettingsError) as caught:
@@ -164,7 +156,7 @@ def test_a_real_alertmanager_is_posted_to_over_tls_with_certificate_password_and
 
         def start(self) -> None:
             with pytest.MonkeyPatch.context() as patch:
-                http = config(tmp_path, "tls_config: {insecure_skip_verify: true}")
+                http = config(tmp_path, f"tls_config: {{ca_file: {papers.ca}}}")
                 patch.setattr(
                     "lab.monitoring.ask", lambda port, _: "401" in refusal(f"https://localhost:{port}/alerting", http)
                 )
@@ -173,13 +165,16 @@ def test_a_real_alertmanager_is_posted_to_over_tls_with_certificate_password_and
     server = Secured(tmp_path / "am", one_receiver("http://127.0.0.1:1", 1, 1), *flags)
     url, text = (
         f"https://localhost:{server.port}/alerting",
-        "tls_config: {ca_file: %s%s}\nbasic_auth: {username: bridge, password: %s}",
+        "tls_config: {ca_file: %s%s}\nbasic_auth: {username: bridge, password_file: %s}",
     )
+    right, wrong = tmp_path / "right", tmp_path / "wrong"
+    for file in (right, wrong):
+        file.write_text(file.name)
     try:
-        plain = config(tmp_path, text % (papers.ca, "", "right"))
+        plain = config(tmp_path, text % (papers.ca, "", right))
         pair = f", cert_file: {papers.client_cert}, key_file: {papers.client_key}"
-        assert refusal(url, plain) == refusal(url, config(tmp_path, text % (papers.ca, pair, "right"))) == ""
-        assert refusal(url, config(tmp_path, text % (papers.ca, "", "wrong"))) == "HTTP 401 Unauthorized"
+        assert refusal(url, plain) == refusal(url, config(tmp_path, text % (papers.ca, pair, right))) == ""
+        assert refusal(url, config(tmp_path, text % (papers.ca, "", wrong))) == "HTTP 401 Unauthorized"
         assert refusal(url.removesuffix("/alerting"), plain).startswith("HTTP 404")
         assert "CERTIFICATE_VERIFY_FAILED" in refusal(url, plain._replace(tls_config=HttpConfig().tls_config))
         assert "certificate is not valid for '127.0.0.1'" in refusal(url.replace("localhost", "127.0.0.1"), plain)
