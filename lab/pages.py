@@ -202,7 +202,7 @@ class Events:
             faults = [fault for fault in self._oracle.chance.faults if not fault.readable]
             well = at > self._started + slack and not any(fault.meets(at - slack, at + slack) for fault in faults)
             if event["to"] == "cannot be read" and well:
-                yield f"an event says that Redis cannot be read ({event['evidence'].get('error')}), and it is well"
+                yield f"an event says that Redis cannot be read ({event['evidence'].get('because')}), and it is well"
         for name, at in self._dead.items():
             if self._started + 60 > asked and at + slack < asked and name not in told:
                 self._dead[name] = asked + 3600  # it is told once

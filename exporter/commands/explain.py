@@ -9,9 +9,8 @@ from exporter.commands.asking import NODES, PORTFOLIOS, RedisItself, RunningExpo
 from exporter.commands.command_line import say
 from exporter.errors import ExporterError, SourceError
 from exporter.escaping import printable
-from exporter.journal import now
 from exporter.journal.event import Event, EventKind
-from exporter.journal.sentences import at, headline, kinds_behind, reasons
+from exporter.journal.sentences import at, headline, of_node, of_portfolio, of_portfolios, reasons
 from exporter.liveness import State
 from exporter.portfolios.ledger import PortfolioState
 from exporter.settings import Settings, nearest
@@ -75,10 +74,10 @@ class Known:
             fact = f"These are the last events that {self._source.place} knows."
             _print((fact, *self._money(), self._trouble), self._events())
             return
-        of_node, of_portfolio = (
+        node, portfolio = (
             self._tells(kind, subject.removeprefix(f"{kind}:")) for kind in (EventKind.NODE, EventKind.PORTFOLIO)
         )
-        if of_node or of_portfolio:
+        if node or portfolio:
             return
         if subject not in alert_severities():
             names = {row[f"{kind}_id"] for kind, rows in self._rows.items() for row in rows}
@@ -88,7 +87,7 @@ class Known:
         fact = f"Alert {subject}: {_NOT_POSTED}"
         if posts:
             fact = f"The last that is known of the alert {subject}, at {at(posts[-1].time)}: {headline(posts[-1])}"
-        _print((fact, *self._money(), self._runbook(subject)), posts or self._events(kinds=kinds_behind(subject) or ()))
+        _print((fact, *self._money(), self._runbook(subject)), posts or self._events())
 
     def _tells(self, kind: EventKind, name: str) -> bool:
         """Print what is known of a node or a portfolio. Return whether anything is known of it."""
@@ -97,7 +96,7 @@ class Known:
         row = next((row for row in self._rows.get(kind, ()) if row[f"{kind}_id"] == name), None)
         if row:
             is_node = kind is EventKind.NODE
-            facts = [*now.of_node(row, self._rows.get(EventKind.PORTFOLIO))] if is_node else [now.of_portfolio(row)]
+            facts = [*of_node(row, self._rows.get(EventKind.PORTFOLIO))] if is_node else [of_portfolio(row)]
             alert = "GinkgoEventsDropped" if row.get("dropped_recently") else _ALERTS.get(row["state"])
             facts += [self._runbook(alert)] if alert else []
         elif changes:
@@ -121,7 +120,7 @@ class Known:
     def _money(self) -> Sequence[str]:
         """Return the money at risk in all portfolios; nothing if they are not known."""
         rows = self._rows.get(EventKind.PORTFOLIO)
-        return () if rows is None else [*now.of_portfolios(rows)] or ["No portfolio is untraded now."]
+        return () if rows is None else [*of_portfolios(rows)] or ["No portfolio is untraded now."]
 
 
 def _print(sentences: Iterable[str], events: Sequence[Event], subject: str | None = None) -> None:

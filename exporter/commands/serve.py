@@ -16,12 +16,12 @@ from typing import Final
 import structlog
 from prometheus_client import disable_created_metrics
 
-from exporter import __revision__, __version__, settings
+from exporter import __version__, settings
 from exporter.errors import SettingsError
 from exporter.fleet import Fleet
 from exporter.journal.event import EventKind
 from exporter.journal.file import JournalFile
-from exporter.journal.journal import EXPORTER, Journal
+from exporter.journal.journal import Journal
 from exporter.settings import Settings
 from exporter.telemetry import Telemetry
 from exporter.web.memory import set_malloc_options
@@ -75,7 +75,8 @@ async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
     for hint in settings.unknown_variables():
         log.warning("an environment variable looks like a setting, but is not one", hint=hint)
     telemetry = Telemetry()
-    journal = Journal(JournalFile.of(loaded.journal), telemetry)
+    file = JournalFile(loaded.journal.file, loaded.journal.max_size) if loaded.journal.file else None
+    journal = Journal(file, telemetry)
     fleet = Fleet(loaded, telemetry, journal=journal)
     bridge = None
     if loaded.alertmanager.url:
@@ -84,7 +85,7 @@ async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
         bridge = Bridge(fleet)
     server = Server(fleet, bridge)
     server.listen()
-    journal.note_start(version=__version__, revision=__revision__, alertmanagers=list(loaded.alertmanager.url))
+    journal.note(EventKind.EXPORTER, EventKind.EXPORTER, None, "started", version=__version__)
     with fleet:
         if bridge:
             bridge.start()
@@ -95,7 +96,7 @@ async def serving(loaded: Settings) -> AsyncIterator[tuple[Fleet, Server]]:
             yield fleet, server
         finally:
             log.info("stopping")
-            journal.note(EventKind.EXPORTER, EXPORTER, "started", "stopped")
+            journal.note(EventKind.EXPORTER, EventKind.EXPORTER, "started", "stopped")
             if bridge:
                 bridge.stop()
             await server.stop()

@@ -58,7 +58,7 @@ class Fleet:
         self._clock, self._closed, self._timeout = clock, Event(), settings.redis.timeout
         source = self._source = source or open_source(settings, telemetry.spent)
         self._nodes = source.reader()
-        self._portfolios = PortfolioReader(settings, source, telemetry.invalid, self.journal.earlier_faults())
+        self._portfolios = PortfolioReader(settings, source, telemetry.invalid, self.journal.record.faults())
         self._maker = SnapshotMaker(
             beats, telemetry.invalid, LineWriter().write, stale_gauges=settings.collector.stale_gauges
         )
@@ -80,7 +80,7 @@ class Fleet:
         self._lock = Lock()  # for the next attribute, the current read
         self._current: Future[Snapshot] | None = None
         self.attend(self._hear_of_redis, full=False)
-        self.attend(self.journal.see, full=self.journal.has_file)
+        self.attend(self.journal.see, full=self.journal.file is not None)
 
     def start(self) -> Self:
         """Start the threads."""
@@ -222,8 +222,8 @@ class Fleet:
             self._duration = self._clock() - start
         self.judge.succeeded(READ, self._clock())
         snapshot = self._maker.snapshot(names, parts, account, problem)
-        drops = {name: rising.dropped.rise for name, rising in snapshot.rising.items() if rising.dropped}
-        self.journal.see_read(account, drops)
+        if account:
+            self.journal.see_read(account)
         self._discovery.expect(self._portfolios.planned)
         self.last_known = snapshot.wall, snapshot.counts
         return snapshot

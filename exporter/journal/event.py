@@ -1,22 +1,16 @@
 """An event: the same change of one or more subjects at one moment, with the evidence for it."""
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from exporter.escaping import printable_json
 
 EACH: Final = "each"
-"""The key of evidence that differs between subjects. Each key below it lists one value for each subject."""
-TAKES, DROPS = "takes events", "drops events"
-"""What a node does with its events."""
+"""The key of evidence that differs between subjects. Below it stands the evidence of each subject, by its id."""
 NOWHERE: Final = "in no plan and on no list"
 """The state of a portfolio that the ledger knows no longer."""
-LOST: Final = "lost events"
-"""What the exporter did if its journal lacks events."""
 _KEYS: Final = ("id", "time", "kind", "subjects", "from", "to", "evidence")
 
 
@@ -54,15 +48,10 @@ class Event(NamedTuple):
     after: str
     evidence: Mapping[str, Any]
 
-    def evidence_of(self, subject: str) -> dict[str, Any]:
-        """Return the evidence on one subject; only the common evidence if the event does not name the subject."""
-        return self.evidence_at(self.subjects.index(subject) if subject in self.subjects else None)
-
-    def evidence_at(self, position: int | None) -> dict[str, Any]:
-        """Return the evidence on the subject at this position of ``subjects``; None for the common evidence alone."""
-        each = {} if position is None else self.evidence.get(EACH, {})
-        common = {key: value for key, value in self.evidence.items() if key != EACH}
-        return common | {key: values[position] for key, values in each.items()}
+    def evidence_of(self, subject: str | None) -> dict[str, Any]:
+        """Return the evidence on one subject; None for the evidence that all subjects share."""
+        own: dict[str, Any] = self.evidence.get(EACH, {}).get(subject, {})
+        return {key: value for key, value in self.evidence.items() if key != EACH} | own
 
     def to_json(self) -> dict[str, Any]:
         """Return the event as ``/api/v1/events`` gives it."""
@@ -80,13 +69,11 @@ def event_of(value: Any) -> Event:
         ValueError: The value is not an event.
     """
     try:
-        number, time, kind, subjects, before, after, evidence = (value[key] for key in _KEYS)
-        event = Event(int(number), float(time), EventKind(kind), tuple(subjects), before, str(after), dict(evidence))
-        rows = [event.evidence_at(position) for position in range(len(subjects))]
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        number, time, kind, (one, *more), before, after, evidence = (value[key] for key in _KEYS)
+        event = Event(int(number), float(time), EventKind(kind), (one, *more), before, str(after), dict(evidence))
+        event.evidence_of(one)
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise ValueError("not an event") from None
-    if not rows or not all(isinstance(subject, str) for subject in subjects):
-        raise ValueError("not an event")
     return event
 
 
@@ -117,12 +104,6 @@ class Query(NamedTuple):
             and (self.subjects is None or not self.subjects.isdisjoint(event.subjects))
         )
 
-    def found(self, lines: Iterable[bytes]) -> Iterator[Event]:
-        """Yield the wanted events of some lines, without parsing the lines that name no wanted subject."""
-        names = [printable_json(subject).encode() for subject in self.subjects or ()]
-        likely = (line for line in lines if not names or any(name in line for name in names))
-        return filter(self.accepts, (event_of(json.loads(line)) for line in likely))
-
 
 class Page(NamedTuple):
     """Some events, newest first.
@@ -136,12 +117,6 @@ class Page(NamedTuple):
     next: int | None
 
 
-def page_of(events: Iterable[Event], limit: int) -> Page:
-    """Return the first events, at most ``limit``, of events that come newest first."""
-    some = list(islice(events, limit + 1))
-    return Page(some[:limit], some[limit - 1].id if len(some) > limit else None)
-
-
 def parse_time(text: str) -> float:
     """Return the Unix time of ``1767702645``, ``1767702645.5`` or ``2026-01-06T12:30:45Z``; without a zone it is UTC.
 
@@ -149,10 +124,7 @@ def parse_time(text: str) -> float:
         ValueError: The text is not such a moment.
     """
     try:
-        moment = datetime.fromisoformat(text) if "-" in text[1:] else datetime.fromtimestamp(float(text), UTC)
-        unix = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        moment = datetime.fromisoformat(text) if "-" in text else datetime.fromtimestamp(float(text), UTC)
     except (ValueError, OverflowError, OSError):
-        unix = -1.0
-    if unix < 0:
-        raise ValueError("not a time such as 2026-01-06T12:30:45Z or 1767702645")
-    return unix
+        raise ValueError("not a time such as 2026-01-06T12:30:45Z or 1767702645") from None
+    return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()

@@ -1,9 +1,11 @@
 """The journal: one log of changes, in memory and in a file; what was known at the end of the last run."""
 
+import json
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
+from logging import INFO, WARNING
 from threading import Event as Signal
 from threading import Lock, Thread
 from typing import Any, Final
@@ -11,24 +13,34 @@ from typing import Any, Final
 import structlog
 from prometheus_client import Counter
 
-from exporter.journal.changes import STALLED_AFTER, judged, read
-from exporter.journal.event import DROPS, EACH, LOST, TAKES, Event, EventKind, Page, Query, page_of
+from exporter.journal.changes import judged, read
+from exporter.journal.event import EACH, NOWHERE, Event, EventKind, Page, Query, event_of
 from exporter.journal.file import MOST_EVENTS, JournalFile, Record, read_back
 from exporter.journal.sentences import headline
 from exporter.liveness import Change, State, View
-from exporter.liveness.table import WORK_MOVED
-from exporter.portfolios.account import Account, EarlierFault
-from exporter.portfolios.ledger import Ledger
-from exporter.source.names import shown_id
+from exporter.portfolios.account import Account
+from exporter.portfolios.ledger import Ledger, PortfolioState
 from exporter.telemetry import Telemetry
 
 MOST_BYTES: Final = 16 * 2**20
 """Largest size of the lines in memory. If ids are very many or very long, fewer events are kept."""
 TRY_AGAIN: Final = 5.0
 """Seconds between two tries to write a journal that could not be written."""
-EXPORTER: Final = "exporter"
-"""The subject of events about the exporter itself."""
-_PREVIOUS: Final = {"stopped": "ended as it was told to", "started": "ended without a word"}
+LOOKS, STALLED = "looks at the plan", "stalled"
+"""What the scheduler does."""
+STALLED_AFTER: Final = 120.0
+"""Seconds without a look at the plan after which the scheduler is stalled, as for GinkgoSchedulerStalled."""
+_CALM: Final = (
+    State.ONLINE,
+    State.GONE,
+    State.UNDECIDED,
+    PortfolioState.TRADED,
+    NOWHERE,
+    "started",
+    "stopped",
+    "active",
+)
+"""The states about which a log line is no warning."""
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +58,8 @@ class Journal:
         monotonic: Returns the seconds of the clock that the changes' times come from.
 
     Attributes:
+        file: The file.
+        record: What is known.
         problem: Why the file cannot be written, in one line; empty if it can be written, or if there is no file.
     """
 
@@ -56,16 +70,13 @@ class Journal:
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.problem = ""
-        self._file, self._telemetry, self._wall, self._monotonic = file, telemetry, wall, monotonic
-        self._lock = Lock()
-        self._lines: deque[bytes] = deque(maxlen=MOST_EVENTS)
+        self.file, self._telemetry, self._wall, self._monotonic = file, telemetry, wall, monotonic
+        self.problem, self.record, self._lock = "", Record(), Lock()
+        self._lines: deque[bytes] = deque()
         self._bytes = self._last_id = 0
         self._end = self._written = 0  # numbers of lines: the next one, and the next one to be written
-        self._record = Record()
         self._ledger: Ledger | None = None
         self._stalled = False
-        self._dropping: frozenset[bytes] = frozenset()
         self._wake, self._closed = Signal(), Signal()
         self._thread = Thread(target=self._run, name="journal", daemon=True)
         registry = telemetry.registry
@@ -80,19 +91,9 @@ class Journal:
         if file:
             self._read_back(file)
 
-    @property
-    def has_file(self) -> bool:
-        """Whether events are to be written to a file."""
-        return self._file is not None
-
     def start(self) -> None:
         """Begin to write."""
         self._thread.start()
-
-    def note_start(self, **evidence: object) -> None:
-        """Take the start of the exporter as a change. Its evidence says how the previous run ended."""
-        _, past, _ = self._record.last[EventKind.EXPORTER].get(EXPORTER, (0.0, "", {}))
-        self.note(EventKind.EXPORTER, EXPORTER, past or None, "started", previous_run=_PREVIOUS.get(past), **evidence)
 
     def close(self, timeout: float = 1.0) -> None:
         """Write the changes that were told, and end the thread; ``timeout`` in seconds."""
@@ -100,9 +101,9 @@ class Journal:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(timeout)
-        if self._file and not self._thread.is_alive():
-            self._write(self._file)
-            self._file.close()
+        if self.file and not self._thread.is_alive():
+            self._write(self.file)
+            self.file.close()
 
     def unix(self, at: float) -> float:
         """Return the Unix time of a monotonic time."""
@@ -110,41 +111,27 @@ class Journal:
 
     def earlier_changes(self) -> list[Change]:
         """Return the last change of each node that is known: for the judge, at the start."""
-        return self._record.changes(self._monotonic(), self._wall())
-
-    def earlier_faults(self) -> Mapping[str, EarlierFault]:
-        """Return the faults of portfolios that are known, by id: for the ledger, at the start."""
-        return self._record.faults()
+        return self.record.changes(self._monotonic(), self._wall())
 
     def see(self, changes: Sequence[Change], view: View) -> None:
         """Take the judge's changes. The watch calls this after each round."""
-        for group in judged(changes, self.unix, view.answered, self._record.last[EventKind.NODE]):
+        for group in judged(changes, self.unix, view.answered, self.record.nodes):
             self.add(*group)
 
-    def see_read(self, account: Account | None, drops: Mapping[bytes, float]) -> None:
-        """Take what a read of all nodes shows. The reading thread calls this after each read.
-
-        Args:
-            account: The portfolios; None without plan and lists.
-            drops: How many events each node has dropped in its burst of drops; the others dropped none lately.
-        """
-        if account and account.ledger is not self._ledger:
+    def see_read(self, account: Account) -> None:
+        """Take what a read of all nodes shows of the portfolios. The reading thread calls this after each read."""
+        if account.ledger is not self._ledger:
             before, self._ledger = self._ledger, account.ledger
-            for (old, new), rows in read(before, account, {} if before else self._record.faults()).items():
-                self.add(EventKind.PORTFOLIO, old, new, rows)
-        idle = account.idle if account else None
-        if idle is not None and (idle > STALLED_AFTER) != self._stalled:
+            for group in read(before, account, {} if before else self.record.faults()):
+                self.add(*group)
+        if account.idle is not None and (account.idle > STALLED_AFTER) != self._stalled:
             self._stalled = not self._stalled
-            states = ("looks at the plan", "stalled") if self._stalled else ("stalled", "looks at the plan again")
-            self.note(EventKind.SCHEDULER, "scheduler", *states, idle_seconds=round(idle, 3))
-        began, ended = drops.keys() - self._dropping, self._dropping - drops.keys()
-        self._dropping = frozenset(drops)
-        self.add(EventKind.NODE, TAKES, DROPS, {shown_id(name): {"dropped": drops[name]} for name in sorted(began)})
-        self.add(EventKind.NODE, DROPS, TAKES, {shown_id(name): {} for name in sorted(ended)})
+            states = (LOOKS, STALLED) if self._stalled else (STALLED, LOOKS)
+            self.note(EventKind.SCHEDULER, EventKind.SCHEDULER, *states, idle_seconds=round(account.idle, 3))
 
     def note(self, kind: EventKind, subject: str, before: str | None, after: str, **evidence: object) -> None:
         """Take a change of one subject that was found now."""
-        self.add(kind, before, after, {subject: evidence})
+        self.add(kind, before, after, {subject: {}}, evidence)
 
     def add(  # noqa: PLR0913, PLR0917 - the parts of an event
         self,
@@ -167,20 +154,15 @@ class Journal:
         """
         if not rows:
             return
-        columns = {key: [own[key] for own in rows.values()] for key in next(iter(rows.values()))}
-        alike = {key: values[0] for key, values in columns.items() if values.count(values[0]) == len(values)}
-        each = {key: values for key, values in columns.items() if key not in alike}
-        evidence = {**(common or {}), **alike, **({EACH: each} if each else {})}
+        own = next(iter(rows.values())) if len(rows) == 1 or not any(rows.values()) else {EACH: rows}
+        common = common or {}
         with self._lock:
             unix = round(self.unix(self._monotonic() if at is None else at), 3)
             self._last_id = max(self._last_id + 1, int(unix * 1e6))
-            event = Event(self._last_id, unix, kind, tuple(rows), before, after, evidence)
-            self._record.apply(event)
+            event = Event(self._last_id, unix, kind, tuple(rows), before, after, {**common, **own})
+            self.record.apply(event)
             self._append(event.line())
-        back = before is not None and after == State.ONLINE
-        moved = (common or {}).get("because") == WORK_MOVED
-        if kind is EventKind.REDIS or after == State.OFFLINE or back or moved:
-            log.warning(headline(event).removesuffix("."), **(common or {}))
+        log.log(INFO if after in _CALM else WARNING, headline(event).removesuffix("."), **common)
         self._count.labels(kind.value).inc()
         self._wake.set()
 
@@ -188,15 +170,15 @@ class Journal:
         """Return the newest events that a query accepts, at most ``limit``."""
         with self._lock:
             lines = tuple(self._lines)
-        return page_of(query.found(reversed(lines)), limit)
+        events = map(event_of, map(json.loads, reversed(lines)))
+        some = list(islice(filter(query.accepts, events), limit + 1))
+        return Page(some[:limit], some[limit - 1].id if len(some) > limit else None)
 
     def _append(self, line: bytes) -> None:
-        if len(self._lines) == MOST_EVENTS:
-            self._bytes -= len(self._lines[0])
         self._lines.append(line)
         self._end += 1
         self._bytes += len(line)
-        while self._bytes > MOST_BYTES and len(self._lines) > 1:
+        while len(self._lines) > MOST_EVENTS or (self._bytes > MOST_BYTES and len(self._lines) > 1):
             self._bytes -= len(self._lines.popleft())
 
     def _read_back(self, file: JournalFile) -> None:
@@ -208,17 +190,17 @@ class Journal:
         for event in past.events:
             self._append(event.line())
             self._last_id = max(self._last_id, event.id)
-        self._written, self._record = self._end, past.record
+        self._written, self.record = self._end, past.record
         if past.unreadable:
             self._errors.inc(past.unreadable)
             log.warning("the journal has lines that cannot be read", file=str(file.path), lines=past.unreadable)
 
     def _run(self) -> None:
-        while self._file and not self._closed.is_set():
-            self._wake.wait(TRY_AGAIN if self.problem else None)
+        while self.file and not self._closed.is_set():
+            self._wake.wait(TRY_AGAIN)
             self._wake.clear()
             try:
-                self._write(self._file)
+                self._write(self.file)
             except Exception as error:  # noqa: BLE001 - the edge of this thread
                 self._telemetry.fault("journal", error)
             if self.problem:
@@ -242,18 +224,16 @@ class Journal:
             log.info("the journal is written again", file=str(file.path))
             self.problem = ""
         if lost:
-            log.error("events were lost while the journal could not be written", file=str(file.path), events=lost)
-            self.note(EventKind.EXPORTER, EXPORTER, None, LOST, events=lost)
+            self.note(EventKind.EXPORTER, EventKind.EXPORTER, None, "lost events", lost_events=lost)
 
     def _checkpoint(self) -> bytes:
         with self._lock:
-            return self._record.line()
+            return self.record.line()
 
     def _fail(self, file: JournalFile, error: OSError) -> None:
         """Count and log a failure to write the file, or to read it back."""
         self._errors.inc()
-        held = isinstance(error, BlockingIOError)
-        reason = "another process writes it" if held else error.strerror or repr(error)
+        reason = error.strerror or str(error)
         if not self.problem:
             log.error(
                 "the journal is not written: the exporter runs without its file", file=str(file.path), error=reason

@@ -1,36 +1,27 @@
-"""Events, and what is now, in plain sentences: page, table, JSON, log and ``explain`` say the same in the same words.
+"""Events, and the rows of nodes and portfolios, in plain sentences: page, table, log and ``explain`` say the same.
 
-A sentence is made from JSON values, so events of another process have sentences too. Texts from outside are
+A sentence is made from JSON values, so events and rows of another process have sentences too. Texts from outside are
 escaped: an id can neither move a cursor nor imitate a line.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from exporter.escaping import printable
-from exporter.journal.event import Event, EventKind
+from exporter.journal.event import Event
 from exporter.liveness import State
+from exporter.portfolios.ledger import PortfolioState
+from exporter.snapshot.rows import Row, count, fault_order
 
 FIRST: Final = 3
 """Most subjects that a sentence names."""
-_MOST: Final = 5
-"""Most causes that are named."""
+MOST_PORTFOLIOS: Final = 5
+"""Portfolios that are named."""
 _LONGEST: Final = 200
-_KINDS: Final[Mapping[str, str]] = {
-    "GinkgoRedis": "redis",
-    "GinkgoNode": "node mass_loss redis",
-    "GinkgoAllNodes": "node mass_loss redis",
-    "GinkgoMass": "node mass_loss redis",
-    "GinkgoEvents": "node",
-    "GinkgoPortfolio": "portfolio scheduler node",
-    "GinkgoPlan": "portfolio scheduler redis",
-    "GinkgoScheduler": "portfolio scheduler",
-    "GinkgoExporter": "exporter redis push",
-    "GinkgoPush": "exporter push",
-}
-"""The kinds of events that explain an alert, by the beginning of its name. Any other alert may have any cause."""
+_TIMES: Final = ("deadline", "since", "until")
+"""The ends of the keys of Unix times."""
 REASONS: Final[Mapping[str, str]] = {
     "node_offline": "its planned node is offline or unknown",
     "orphaned": "the scheduler found no node for it",
@@ -38,12 +29,38 @@ REASONS: Final[Mapping[str, str]] = {
     "dropped": "no plan names it any more",
 }
 """The reasons for which a portfolio is untraded."""
-
-
-def kinds_behind(alert: str) -> frozenset[EventKind] | None:
-    """Return the kinds of events that may explain an alert; None if any kind may."""
-    kinds = next((kinds for start, kinds in _KINDS.items() if alert.startswith(start)), None)
-    return None if kinds is None else frozenset(map(EventKind, kinds.split()))
+_FACTS: Final[Mapping[str, str]] = {
+    "because": "The reason",
+    "reason": "The reason",
+    "undecided_because": "The reason",
+    "undecided_until": "It cannot be called dead before",
+    "pttl": "The PTTL of its heartbeat",
+    "deadline": "Its last heartbeat was to end at",
+    "heartbeat": "The last heartbeat said",
+    "hash": "Its metrics hash was there",
+    "offline_since": "It is offline since",
+    "loss": "It has no page of its own, as a member of the mass loss",
+    "fault": "Redis's last fault",
+    "fault_since": "That fault began at",
+    "fault_until": "That fault ended at",
+    "since": "It began at",
+    "positions": "Its open positions",
+    "planned_node": "The plan gives it to",
+    "loaded_nodes": "It is loaded on",
+    "listed_nodes": "It is on the last list of",
+    "dropped_recently": "Events that it dropped",
+    "dropped_since": "The drops began at",
+    "backpressure_recently": "Times that its full queues pushed back",
+    "backpressure_since": "The backpressure began at",
+    "idle_seconds": "Seconds since the scheduler looked at the plan",
+    "redis": "The address",
+    "redis_run_id": "Redis's run",
+    "redis_role": "Redis's role",
+    "alertmanager": "Alertmanager",
+    "version": "The version",
+    "lost_events": "Events of the journal that were lost",
+}
+"""The words for each fact in the evidence of an event, or in a row."""
 
 
 def shown(text: object) -> str:
@@ -60,171 +77,100 @@ def at(unix: object) -> str:
         return "an unknown time"
 
 
-def headline(event: Event, subject: str | None = None) -> str:
-    """Return what has changed, as one sentence without its time and its cause.
-
-    Args:
-        event: The event.
-        subject: The subject that is of interest; None for all of them.
-    """
-    several = subject is None and len(event.subjects) > 1
-    kind, before, after, evidence = event.kind.value, event.before, event.after, event.evidence
-    if before == after:
-        after = "still"
-    elif event.kind is EventKind.NODE and after == State.GONE and "deleted" in str(evidence.get("because")):
-        after = "stopped"
-    reason = str(event.evidence_of(event.subjects[0]).get("reason"))
-    tries = (kind, before, after), (kind, "*", after), (kind, before, "*"), (kind, "*" if before else None, "*")
-    template = next((_HEADLINES[key] for key in tries if key in _HEADLINES), "The {kind} {after}.")
-    return template.format(
-        names=_names(event, subject),
-        first=shown(event.subjects[0]),
-        be="are" if several else "is",
-        was="they were" if several else "it was",
-        before=shown(before),
-        after=shown(event.after),
-        kind=kind,
-        place=f"Alertmanager {shown(evidence.get('alertmanager', ''))}",
-        alert=_alert(event),
-        reason="for other reasons" if several else REASONS.get(reason, "for another reason"),
-    )
-
-
-def _names(event: Event, subject: str | None) -> str:
-    one, many = ("Portfolio", "portfolios") if event.kind is EventKind.PORTFOLIO else ("Node", "nodes")
-    others = len(event.subjects) - 1
-    if subject is not None or not others:
-        alone = shown(event.subjects[0] if subject is None else subject)
-        return f"{one} {alone}" + (f", with {others} {many if others > 1 else one.lower()} more," if others else "")
-    return f"{len(event.subjects)} {many} ({first(event.subjects)})"
-
-
 def first(names: Sequence[object], most: int = FIRST) -> str:
     """Return the first names of some, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(shown, names[:most])) + more
 
 
-def _alert(event: Event) -> str:
-    name = str(event.evidence.get("alertname", event.subjects[0]))
-    nodes = [subject for subject in event.subjects if subject != name]
-    return f"he alert {shown(name)}" + (f" for {first(nodes)}" if nodes else "")
-
-
-_HEADLINES: Final[Mapping[tuple[str, str | None, str], str]] = {
-    ("node", "offline", "online"): "{names} {be} back online.",
-    ("node", "forgotten", "online"): "{names} {be} back online.",
-    ("node", "undecided", "online"): "{names} {be} online after all.",
-    ("node", "*", "stopped"): "{names} stopped.",
-    ("node", "*", "drops events"): "{names} {be} dropping events.",
-    ("node", "*", "takes events"): "{names} {be} dropping no events any more.",
-    ("node", "*", "*"): "{names} {be} {after}.",
-    ("node", None, "*"): "{names} {be} {after}.",
-    ("portfolio", "*", "still"): "{names} {be} still {after}: {reason}.",
-    ("portfolio", "*", "*"): "{names} {be} {after}; {was} {before} before.",
-    ("portfolio", None, "*"): "{names} {be} {after}.",
-    ("mass_loss", "*", "over"): "The mass loss that is named {first} is over.",
-    ("mass_loss", None, "*"): "Nodes were lost together: the mass loss is named {first}.",
-    ("redis", "*", "cannot be read"): "Redis cannot be read.",
-    ("redis", "*", "answers"): "Redis answers again.",
-    ("redis", "*", "takes writes again"): "Redis takes writes again.",
-    ("redis", None, "*"): "Redis: {after}.",
-    ("redis", "*", "*"): "Redis: {after}.",
-    ("push", "*", "taken"): "{place} took t{alert}.",
-    ("push", "*", "ended"): "T{alert} is no longer pushed.",
-    ("push", "*", "refused"): "{place} takes no posts.",
-    ("push", None, "active"): "{place} takes posts.",
-    ("push", "refused", "active"): "{place} takes posts again.",
-}
-"""The sentence for a kind, an old and a new state; ``*`` stands for any."""
-
-
-def reasons(event: Event, subject: str | None = None) -> list[str]:
-    """Return why it was judged so, sentence by sentence.
+def headline(event: Event, subject: str | None = None) -> str:
+    """Return what has changed, without its time and its cause.
 
     Args:
         event: The event.
-        subject: The subject that is of interest; None for what holds for all of them.
+        subject: The subject to be named first.
     """
-    several = subject is None and len(event.subjects) > 1
-    evidence = event.evidence_of("" if several else subject or event.subjects[0])
-    words = defaultdict(lambda: "unknown", {key: _word(key, value) for key, value in evidence.items()})
-    words["each"] = ", for each of them" if several else ""
-    words["exact"] = "" if evidence.get("offline_since_exact") is True else " at the latest"
-    said = [template.format_map(words) for fact, template in _SAID.items() if _holds(fact, evidence)]
-    if event.after in (State.OFFLINE, State.UNDECIDED) and not evidence.get("fault"):
-        said.append("Redis had no fault that may explain it.")
-    return said
+    names = first(sorted(event.subjects, key=lambda name: name != subject))
+    about = "" if names == event.kind else f" {names}"
+    before = f" (before: {shown(event.before)})" if event.before else ""
+    return f"{event.kind.capitalize().replace('_', ' ')}{about}: {shown(event.after)}{before}."
 
 
-def _holds(fact: str, evidence: Mapping[str, Any]) -> bool:
-    key, equals, value = fact.partition("=")
-    return str(evidence.get(key)) == value if equals else bool(evidence.get(key))
+def reasons(event: Event, subject: str | None = None) -> list[str]:
+    """Return why it was judged so, fact by fact: for one subject, or for all of them if it is None."""
+    return facts(event.evidence_of(subject))
 
 
-def _word(key: str, value: object) -> str:
-    if value is None:
-        return "now"
-    if key in _TIMES:
+def facts(values: Mapping[str, Any]) -> list[str]:
+    """Return the facts in the evidence of an event, or in a row."""
+    known = [(key, label) for key, label in _FACTS.items() if values.get(key) not in (None, "", [])]
+    return [f"{label}: {_text(key, values[key])}." for key, label in known]
+
+
+def _text(key: str, value: object) -> str:
+    if key.endswith(_TIMES):
         return at(value)
-    return ", ".join(map(shown, value)) if isinstance(value, list) else REASONS.get(str(value), shown(value))
+    return first(value) if isinstance(value, list) else REASONS.get(str(value), shown(value))
 
 
-_TIMES: Final = ("deadline", "offline_since", "fault_since", "fault_until", "since")
-_SAID: Final[Mapping[str, str]] = {
-    "because": "The reason{each}: {because}.",
-    "heartbeat_ttl_seconds=-1": "The heartbeat had no expiry (PTTL -1), so it proves no life.",
-    "heartbeat_ttl_seconds=0": "The node had no heartbeat.",
-    "deadline": "Its last heartbeat was to end at {deadline}.",
-    "heartbeat": 'The last heartbeat said "{heartbeat}".',
-    "hash=True": "Its metrics hash was there.",
-    "hash=False": "Its metrics hash was missing.",
-    "offline_since": "It is offline since {offline_since}{exact}.",
-    "loss": "It is a member of the mass loss {loss}, so it has no page of its own.",
-    "fault": "Redis's last fault was: {fault}, from {fault_since} until {fault_until}.",
-    "reason": "The reason: {reason}.",
-    "node": "The plan gives it to node {node}.",
-    "loaded_on": "It is loaded on {loaded_on}.",
-    "listed_by": "The last list of {listed_by} names it.",
-    "dropped": "It has dropped {dropped} events since this began.",
-    "idle_seconds": "It looked at the plan {idle_seconds} s before.",
-    "error": "The error: {error}.",
-    "since": "It began at {since}.",
-    "redis_run_id": "Redis's run: {redis_run_id}, a {redis_role}.",
-    "resolved=True": "Its end was posted.",
-    "previous_run": "Its previous run {previous_run}.",
-    "version": "Version {version}.",
-    "events": "Events of the journal that were lost: {events}.",
-}
-"""The sentence for each fact in the evidence: a key that has a value, or that has the value behind ``=``."""
+# --- what is now -----------------------------------------------------------------------------
 
 
-def redis_unreadable(since: float | None, error: str) -> str:
-    """Return that Redis cannot be read, since when and why, as one sentence.
+def of_node(row: Row, portfolios: Iterable[Row] | None) -> Iterator[str]:
+    """Yield what is known of a node and of its portfolios.
 
     Args:
-        since: Unix time since which it cannot be read; None if that is unknown.
-        error: Why, in one line; empty if that is unknown.
+        row: The node, of ``exporter.snapshot.rows`` or of the JSON of another exporter.
+        portfolios: All portfolios; None if they are unknown.
     """
-    when = "" if since is None else f" since {at(since)}"
-    return f"Redis cannot be read{when}{f': {shown(error)}' if error else ''}."
+    yield f"Node {shown(row['node_id'])} is {row['state']} now."
+    yield from facts(row)
+    places = [({each["planned_node"], *each["loaded_nodes"], *each["listed_nodes"]}, each) for each in portfolios or ()]
+    if mine := [each for nodes, each in places if row["node_id"] in nodes]:
+        yield f"Its portfolios: {first([each['portfolio_id'] for each in mine], MOST_PORTFOLIOS)}."
+        yield from of_portfolios(mine)
+
+
+def of_portfolios(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield how much money is at risk in some portfolios, and which of them are at fault."""
+    counts = Counter(row["state"] for row in rows)
+    if counts:
+        yield f"Portfolios: {', '.join(f'{number} {state}' for state, number in counts.items())}."
+    if counts[PortfolioState.UNTRADED]:
+        positions = [row["positions"] for row in rows if row["state"] == PortfolioState.UNTRADED]
+        known = count(sum(filter(None, positions)))
+        yield f"Open positions that no node manages: {'at least ' if None in positions else ''}{known}."
+    faults = [row for row in rows if row["state"] not in (PortfolioState.TRADED, PortfolioState.UNKNOWN)]
+    yield from map(of_portfolio, sorted(faults, key=fault_order)[:MOST_PORTFOLIOS])
+
+
+def of_portfolio(row: Row) -> str:
+    """Return what is known of a portfolio."""
+    return " ".join([f"Portfolio {shown(row['portfolio_id'])} is {row['state']}.", *facts(row)])
+
+
+def undecided(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each reason for which some of the rows are undecided."""
+    causes: dict[object, list[str]] = {}
+    for row in rows:
+        if row["state"] == State.UNDECIDED:
+            causes.setdefault(row.get("undecided_because"), []).append(row["node_id"])
+    return [f"Undecided nodes: {first(names)}. The reason: {shown(cause)}." for cause, names in causes.items()]
 
 
 def redis_away(since: float | None, error: str, known_at: float | None, counts: Mapping[State, int]) -> str:
-    """Return sentences on an outage of Redis: its start and cause, the last known states, and the alerts to expect.
+    """Return sentences on an outage of Redis: its start and cause, and the last known states.
 
     Args:
         since: Unix time since which it cannot be read; None if that is unknown.
-        error: Why, in one line; empty if that is unknown.
+        error: Why, in one line.
         known_at: Unix time of the last read; None if there was none.
         counts: How many nodes there were in each state at that time.
     """
-    known = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no nodes"
+    when = "" if since is None else f" since {at(since)}: {shown(error)}"
+    known = ", ".join(f"{number} {state}" for state, number in counts.items() if number) or "no nodes"
     last = "" if known_at is None else f" The last that was known is old, of {at(known_at)}: {known}."
-    return (
-        f"{redis_unreadable(since, error)} So nothing is known of the nodes now.{last}"
-        " No node is called dead for this; GinkgoRedisUnreachable pages when it lasts for a minute."
-    )
+    return f"Redis cannot be read{when}. Nothing is known of the nodes now, and no node is called dead for this.{last}"
 
 
 def writes_refused(since: float, errors: Mapping[str, int]) -> str:
@@ -234,46 +180,8 @@ def writes_refused(since: float, errors: Mapping[str, int]) -> str:
         since: Unix time since which it does.
         errors: The refused writes by error, since Redis started.
     """
-    counted = ", ".join(f"{shown(error)} {count}" for error, count in errors.items() if count)
+    counted = ", ".join(f"{shown(error)} {number}" for error, number in errors.items() if number)
     return (
         f"Redis refuses writes since {at(since)}{f' ({counted})' if counted else ''}, so no node can beat."
         " No node is called dead for this; GinkgoRedisWritesRefused pages."
     )
-
-
-def alertmanager_refuses(url: str, since: float, problem: str) -> str:
-    """Return sentences on an Alertmanager that takes no posts.
-
-    Args:
-        url: Its address.
-        since: Unix time since which it takes none.
-        problem: Why, in one line.
-    """
-    return (
-        f"Alertmanager {shown(url)} takes no posts since {at(since)}: {shown(problem)}."
-        " Its alerts are posted again until it takes them."
-    )
-
-
-def undecided(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return sentences on the undecided nodes among some rows: which, for which reason, and until when.
-
-    Args:
-        rows: Rows of ``exporter.snapshot.rows``, or of the JSON of another exporter.
-    """
-    causes: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        if row["state"] == State.UNDECIDED:
-            causes.setdefault(str(row.get("undecided_because") or "the reason is unknown"), []).append(row)
-    largest = sorted(causes.items(), key=lambda item: -len(item[1]))
-    left = sum(len(nodes) for _, nodes in largest[_MOST:])
-    more = [f"{left} more nodes are undecided for other reasons."] if left else []
-    return [_undecided(cause, nodes) for cause, nodes in largest[:_MOST]] + more
-
-
-def _undecided(cause: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    names, alone = first([row["node_id"] for row in rows]), len(rows) == 1
-    subject = f"Node {names} is" if alone else f"{len(rows)} nodes ({names}) are"
-    ends = [row["undecided_until"] for row in rows if row.get("undecided_until") is not None]
-    until = f" {'It' if alone else 'They'} cannot be called dead before {at(min(ends))}." if ends else ""
-    return f"{subject} undecided: {shown(cause)}.{until}"

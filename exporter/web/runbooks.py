@@ -13,9 +13,8 @@ from exporter import __repository__
 from exporter.bundled import alert_severities, bundled
 from exporter.escaping import printable
 from exporter.fleet import Fleet
-from exporter.journal import now
 from exporter.journal.event import Query
-from exporter.journal.sentences import at, headline, kinds_behind, reasons, shown
+from exporter.journal.sentences import at, headline, of_node, of_portfolios, reasons, shown
 from exporter.snapshot.rows import portfolio_rows, rows_of
 from exporter.snapshot.snapshot import Snapshot
 from exporter.web.api import refusal, trouble
@@ -52,7 +51,7 @@ def runbook(name: str, node_id: str, fleet: Fleet, snapshot: Snapshot | None) ->
         name=name,
         node_id=printable(node_id),
         typed=node_id if node_id.isprintable() else "",  # no field can hold a control character
-        known=known(name, node_id, fleet, snapshot),
+        known=known(node_id, fleet, snapshot),
         shell=_shell(),
         body=_html(_markdown(name), node_id),
     )
@@ -103,11 +102,10 @@ def _target(href: str, node_id: str) -> str:
 # --- what is known now -----------------------------------------------------------------------
 
 
-def known(alert: str, node_id: str, fleet: Fleet, snapshot: Snapshot | None) -> list[str]:
-    """Return what is known of a node now, and the last changes that explain an alert, sentence by sentence.
+def known(node_id: str, fleet: Fleet, snapshot: Snapshot | None) -> list[str]:
+    """Return what is known of a node now, and its last changes, sentence by sentence.
 
     Args:
-        alert: The alert that is to be explained.
         node_id: The node; empty for all of them.
         fleet: Knows what happened.
         snapshot: The nodes; None if Redis could not be read in time.
@@ -115,7 +113,7 @@ def known(alert: str, node_id: str, fleet: Fleet, snapshot: Snapshot | None) -> 
     said = [*_now(node_id, snapshot)] if snapshot else [trouble(fleet)]
     if refused := refusal(fleet.view()):
         said.append(refused)
-    query = Query(subjects=frozenset({node_id})) if node_id else Query(kinds=kinds_behind(alert))
+    query = Query(subjects=frozenset({node_id}) if node_id else None)
     for event in fleet.journal.page(query, MOST_EVENTS).events:
         subject = node_id if node_id in event.subjects else None
         said.append(" ".join([f"{at(event.time)}:", headline(event, subject), *reasons(event, subject)[:1]]))
@@ -128,8 +126,8 @@ def _now(node_id: str, snapshot: Snapshot) -> Iterator[str]:
         counts = ", ".join(f"{number} {state}" for state, number in snapshot.counts.items() if number)
         yield f"Nodes now: {counts or 'none is known'}."
         yield from dropping(snapshot)
-        yield from now.of_portfolios(portfolios or ())
+        yield from of_portfolios(portfolios or ())
     elif row := next(rows_of(snapshot, lambda shown_as, _: shown_as == node_id), None):
-        yield from now.of_node(row, portfolios)
+        yield from of_node(row, portfolios)
     else:
         yield f"Redis holds nothing of node {shown(node_id)} now."

@@ -34,23 +34,22 @@ def exporter(client: "redis.Redis", shared_redis: RedisServer, tmp_path: Path) -
 
 def test_node_portfolio_and_alert_are_explained_with_the_money_at_risk(say: Say, exporter: Exporter) -> None:
     asked = ("--exporter.url", exporter.url)
-    wait_for(lambda: "took the alert" in say("explain", "n2", *asked).out, "for the event")
+    wait_for(lambda: "Push GinkgoNodeOffline, n2: taken." in say("explain", "n2", *asked).out, "for the event")
     node = say("explain", "n2", *asked).out
     first, _, rest = node.partition("\n\n")
-    assert first.startswith("Node n2 is offline for ")
-    assert re.search(r"is offline for \d+s \(since [\d: -]+\)\.", first)
+    assert re.match(r"Node n2 is offline now\.\nIt is offline since: [\d: -]+UTC\.", first)
     assert "Its portfolios: p2, p3." in first
-    assert "No node manages 2 portfolios with 14 open positions." in first
+    assert "Open positions that no node manages: 14." in first
     assert f"What to do: {exporter.url}/runbooks/GinkgoNodeOffline" in first
     assert "What was seen, the oldest first:\n  20" in rest
-    assert "took the alert GinkgoNodeOffline for n2" in rest
+    assert "Push GinkgoNodeOffline, n2: taken." in rest
     assert "Its page" not in rest
     portfolio = say("explain", "portfolio:p2", *asked).out
-    assert portfolio.startswith("Portfolio p2 is untraded since ")
-    assert ": its planned node is offline or unknown. Its open positions: 5. The plan gives it to n2." in portfolio
+    assert portfolio.startswith("Portfolio p2 is untraded. The reason: its planned node is offline or unknown.")
+    assert "Its open positions: 5. The plan gives it to: n2." in portfolio
     alert = say("explain", "GinkgoNodeOffline", *asked).out
-    assert "took the alert GinkgoNodeOffline for n2" in alert
-    assert "14 open positions" in alert
+    assert "Push GinkgoNodeOffline, n2: taken." in alert
+    assert "Open positions that no node manages: 14." in alert
     never = say("explain", "GinkgoEventsDropped", *asked).out
     assert "Alert GinkgoEventsDropped: No Alertmanager has taken it from this exporter." in never
     everything = say("explain", *asked)
@@ -67,9 +66,9 @@ def test_flood_is_told_with_its_numbers(
     with running_exporter(tmp_path, "--redis.url", shared_redis.url) as exporter:
         exporter.scrape()
         beat(client, "n1", dropped_events="56", backpressure_count="60")
-        wait_for(lambda: "It drops events: 56 since " in say("explain", "n1", "--exporter.url", exporter.url).out)
+        wait_for(lambda: "Events that it dropped: 56." in say("explain", "n1", "--exporter.url", exporter.url).out)
         said = say("explain", "n1", "--exporter.url", exporter.url).out
-        assert "Its full queues push back: 60 times since " in said
+        assert "Times that its full queues pushed back: 60." in said
         assert f"What to do: {exporter.url}/runbooks/GinkgoEventsDropped" in said
         table = say("nodes", "--exporter.url", exporter.url).out
         assert "56 (+56)" in table
@@ -81,7 +80,7 @@ def test_redis_alone_says_what_is_now(say: Say, client: "redis.Redis", shared_re
     client.hset("node:metrics:dead", "loaded_portfolio_ids", '["p1"]')
     done = say("explain", "dead", "--redis.url", shared_redis.url)
     assert done.out.startswith("Node dead is offline now.")
-    assert "No node manages 1 portfolio with at least 0 open positions." in done.out
+    assert "Open positions that no node manages: at least 0." in done.out
     assert "No event is known of it." in done.out
     everything = say("explain", "--redis.url", shared_redis.url).out
     assert "Redis does not know what happened before" in everything

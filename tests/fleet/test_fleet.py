@@ -261,7 +261,7 @@ def test_a_journal_with_a_file_watches_deadlines_and_remembers_what_was_offline(
 
     def fleet(world: World) -> Fleet:
         telemetry = Telemetry()
-        return Fleet(settings, telemetry, world, journal=Journal(JournalFile.of(settings.journal), telemetry))
+        return Fleet(settings, telemetry, world, journal=Journal(JournalFile(tmp_path / "journal", 1 << 20), telemetry))
 
     world = World({b"a": Pair(ttl=0.2)}, at=time.monotonic())
     with fleet(world) as first:

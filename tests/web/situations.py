@@ -87,7 +87,7 @@ class Course:
         self._plan(_PORTFOLIOS)
         self._beat()
         self._fake.status = 503
-        self._shows("takes no posts since", "HTTP 503")
+        self._shows("takes no posts: ", "HTTP 503")
 
     def _loss(self) -> None:
         self._fake.status = 200
@@ -116,7 +116,7 @@ class Course:
                 self._client.set("x", "y")
             except redis.ResponseError:
                 page = self._page()
-                return "Redis refuses writes since" in page and "2 nodes (exec-hk-1, exec-hk-2) are undecided" in page
+                return "Redis refuses writes since" in page and "Undecided nodes: exec-hk-1, exec-hk-2." in page
             return False
 
         wait_for(refuses, "for refused writes on the page")

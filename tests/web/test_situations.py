@@ -183,9 +183,14 @@ def test_each_situation_is_told_at_a_glance(visits: dict[str, Visit]) -> None:
     wanted = {
         "empty": ("0 offline, 0 online", "No nodes"),
         "well": ("0 offline, 5 online", "Redis answers", "8 traded", "No portfolio is at fault"),
-        "dead": ("1 offline, 4 online", "GinkgoNodeOffline", "node_id=exec-sg-1", "Node exec-sg-1 is offline."),
+        "dead": (
+            "1 offline, 4 online",
+            "GinkgoNodeOffline",
+            "node_id=exec-sg-1",
+            "Node exec-sg-1: offline (before: online).",
+        ),
         "untraded": ("1 offline, 4 online", "3 untraded", "node offline", "orphaned"),
-        "alertmanager": ("1 offline, 4 online", "takes no posts since", "HTTP 503", "posted again until"),
+        "alertmanager": ("1 offline, 4 online", "takes no posts: HTTP 503"),
         "loss": ("6 offline, 5 online", "GinkgoMassHeartbeatLoss"),
         "refused": (
             "0 offline, 3 online",
@@ -193,7 +198,7 @@ def test_each_situation_is_told_at_a_glance(visits: dict[str, Visit]) -> None:
             "Redis answers, and refuses writes",
             "Redis refuses writes since",
         ),
-        "away": ("Redis cannot be read", "nothing is known of the nodes now", "The last that was known is old, of"),
+        "away": ("Redis cannot be read", "Nothing is known of the nodes now", "The last that was known is old, of"),
     }
     for name, (title, *texts) in wanted.items():
         assert visits[name].title == f"{title} · ginkgo-exporter"
