@@ -127,6 +127,8 @@ def test_redis_that_refuses_writes_and_undecided_nodes_prove_nobody_dead(say: Sa
             leave(client, "silent")
         server.kill()
         server.start()
+        with server.client() as client:
+            wait_for(lambda: not client.info("persistence")["loading"])
         done = say("forget", "--redis.url", server.url, "silent", "--yes")
         assert done.code == 1
         assert "Undecided nodes: silent." in done.err
