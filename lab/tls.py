@@ -36,7 +36,14 @@ class Certificates:
         issued.private_key_pem.write_to_path(key)
         return cert, key
 
-    def server(self, host: str) -> list[str]:
-        """Return the options with which a Redis has a certificate for this host."""
+    def server(self, port: int, host: str = "127.0.0.1", clients: str = "no") -> list[str]:
+        """Return the options with which a Redis speaks TLS on a port, and to its primary.
+
+        Args:
+            port: The port.
+            host: The name in its certificate.
+            clients: Whether its clients need certificates: "yes", "no" or "optional".
+        """
         cert, key = self.pair(host)
-        return ["--tls-cert-file", str(cert), "--tls-key-file", str(key), "--tls-ca-cert-file", str(self.ca)]
+        files = ("--tls-cert-file", str(cert), "--tls-key-file", str(key), "--tls-ca-cert-file", str(self.ca))
+        return ["--tls-port", str(port), "--tls-replication", "yes", "--tls-auth-clients", clients, *files]

@@ -6,9 +6,8 @@ that is known are spans, and the exporter has the benefit of each doubt.
 
 import math
 import time
-from bisect import bisect
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
 from typing import Any, Final
@@ -91,24 +90,21 @@ class Recorder:
 
     Attributes:
         keys: The writes, by the key's name.
-        refused: The times of request and reply of each write that Redis refused.
-        taken: The time of each heartbeat that Redis took.
-        looked: When the plan was surely read last, and when it may have been read last.
+        refusals: The spans from the first to the last of refused writes that came one soon after the other.
+        blocked: Parts of these spans in which Redis took no beat, which may end a refusal for the exporter.
+        beaten: Whether Redis took a beat after the last refused write.
     """
 
     def __init__(self, client: "Redis") -> None:
         self.keys: defaultdict[str, Key] = defaultdict(Key)
-        self.refused: deque[Span] = deque(maxlen=2000)
-        self.taken: deque[float] = deque(maxlen=2000)
-        self._client, self._lock = client, Lock()
-        self.hget, self.exists = client.hget, client.exists
-
-    def hgetall(self, name: str) -> Any:
-        return self._client.hgetall(name)
+        self.refusals: deque[Span] = deque(maxlen=200)
+        self.blocked: deque[Span] = deque(maxlen=200)
+        self._client, self._lock, self.beaten = client, Lock(), False
+        self.hget, self.hgetall, self.exists = client.hget, client.hgetall, client.exists
 
     def set(self, name: str, value: str, px: int) -> None:
         self._write(name, value, lambda: self._client.set(name, value, px=px))
-        self.taken.append(time.monotonic())
+        self.beaten = True
 
     def hset(self, name: str, mapping: Mapping[Any, Any]) -> None:
         before = self.keys[name].writes[-1].value or {}
@@ -129,10 +125,20 @@ class Recorder:
             except ResponseError as error:
                 writes.remove(write)
                 if str(error).startswith(_REFUSALS):
-                    self.refused.append((write.begun, time.monotonic()))
+                    self.refuse(write.begun, time.monotonic())
                 raise
             finally:
                 write.ended = time.monotonic()
+
+    def refuse(self, begun: float, ended: float) -> None:
+        """Note a refused write."""
+        for spans, joins in ((self.refusals, True), (self.blocked, not self.beaten)):
+            if joins and spans and begun - spans[-1][1] <= 0.8 * QUIET:
+                begun_first, _ = spans[-1]
+                spans[-1] = begun_first, ended
+            else:
+                spans.append((begun, ended))
+        self.beaten = False
 
     def lose(self, begun: float) -> Callable[[], None]:
         """Note that Redis has lost all keys, and return a function to call when Redis is back.
@@ -165,37 +171,26 @@ class Fault:
     """One fault that was made. Times are in monotonic seconds.
 
     Attributes:
-        kind: Name of the fault.
         since: First moment at which the exporter may notice the fault.
         down_from: Moment from which on nodes surely had no chance to beat, or the exporter surely could not see them.
         down_until: Moment until which this surely lasted.
         until: Moment from which on the fault is surely over.
-        restart: Whether Redis came back as another run.
-        flush: Whether Redis deleted all data.
+        loses: Whether Redis may have lost data that no node deleted: it is another run, or deleted all data.
         readable: Whether Redis can be read all the while.
         paused: Whether Redis says that writes are paused.
-        suspended: Whether the exporter was suspended, and Redis was well.
     """
 
-    kind: str
     since: float
     down_from: float = math.inf
     down_until: float = -math.inf
     until: float = math.inf
-    restart: bool = False
-    flush: bool = False
+    loses: bool = False
     readable: bool = False
     paused: bool = False
-    suspended: bool = False
 
     def meets(self, since: float, until: float) -> bool:
         """Return whether it may have lasted at a moment of a span."""
         return self.since <= until and since <= self.until
-
-    @property
-    def loses(self) -> bool:
-        """Whether Redis may have lost data that no node deleted."""
-        return self.restart or self.flush
 
     @property
     def extends(self) -> bool:
@@ -249,13 +244,13 @@ class Lateness:
 
 
 class Chance:
-    """Calculates how much chance the nodes had to beat, at least and at most.
+    """Calculates how much chance the nodes had to beat.
 
     Chance is time in which Redis could be read and took writes. A span that surely gave no chance is one that the
     exporter must know of. A span that possibly gave no chance is one that the exporter may take for a fault.
 
     Args:
-        recorder: The refused writes show when Redis refused writes.
+        recorder: Knows when Redis refused writes.
         lateness: How late the machine lets the exporter run; None if it is never late.
 
     Attributes:
@@ -265,21 +260,11 @@ class Chance:
     def __init__(self, recorder: Recorder, lateness: Lateness | None = None) -> None:
         self.faults: list[Fault] = []
         self._recorder, self._lateness = recorder, lateness
-        self._last_refused: Span | None = None
-        self._spans: tuple[list[Span], list[Span]] = [], []
 
     @property
     def slack(self) -> float:
         """Seconds that the exporter may need to notice a change."""
         return self._lateness.slack if self._lateness else USUAL_SLACK
-
-    def least(self, since: float, until: float) -> float:
-        """Return the seconds of chance that there were at least."""
-        return max(0.0, until - since - covered(self.possible(), since, until))
-
-    def most(self, since: float, until: float) -> float:
-        """Return the seconds of chance that there were at most."""
-        return until - since - covered(self.sure(), since, until)
 
     def may_be_over(self, beat: Write, since: float, until: float) -> bool:
         """Return whether the chance of a node may have been over at any moment of a span.
@@ -292,14 +277,15 @@ class Chance:
             since: Begin of the span.
             until: End of the span.
         """
+        sure = self.sure()
         for beaten in (beat.begun, beat.ended):
-            faults = [(start, stop) for start, stop in self.sure() if start < until and stop > beaten]
+            faults = [(start, stop) for start, stop in sure if start < until and stop > beaten]
             moments = [(until, bool(faults))]  # and the last moment before each fault
             for start, _ in faults:
                 if since <= start:
                     moments.append((start + 2 * TOLERANCE, any(first < start for first, _ in faults)))
             for moment, faulted in moments:
-                chance = self.most(beaten, moment) if faulted else math.inf
+                chance = moment - beaten - covered(sure, beaten, moment) if faulted else math.inf
                 if moment >= beaten + TTL - TOLERANCE and chance >= GRACE - TOLERANCE - self.slack:
                     return True
         return False
@@ -307,57 +293,34 @@ class Chance:
     def sure(self) -> list[Span]:
         """Return the spans in which nodes surely had no chance, and the exporter knows it."""
         spans = [(fault.down_from, fault.down_until) for fault in self.faults if fault.extends]
-        refused = [(start, stop) for start, stop in self._joined()[1] if stop - start > QUIET + PROBE]
-        return [(start, stop) for start, stop in spans if start < stop] + refused
+        blocked = [(start, stop) for start, stop in tuple(self._recorder.blocked) if stop - start > QUIET + PROBE]
+        return [(start, stop) for start, stop in spans if start < stop] + blocked
 
     def possible(self) -> list[Span]:
         """Return the spans in which the exporter may think that nodes had no chance."""
         early = PROBE + self.slack
-        spans = [(start - early, stop + QUIET + early) for start, stop in self.refusals()]
+        spans = [(start - early, stop + QUIET + early) for start, stop in tuple(self._recorder.refusals)]
         for fault in self.faults:
             if fault.extends or fault.readable or fault.until - fault.since > UNREADABLE - early:
                 # The exporter sees deleted data when it looks at a node that is gone: at its deadline at the latest.
-                late = TTL if fault.flush else QUIET if fault.readable else 0.0
+                late = 0.0 if not fault.readable else TTL if fault.loses else QUIET
                 spans.append((fault.since - early, fault.until + late + early))
         return spans
 
-    def refusals(self) -> list[Span]:
-        """Return the spans from the first to the last of refused writes that came one soon after the other."""
-        return self._joined()[0]
-
-    def _joined(self) -> tuple[list[Span], list[Span]]:
-        """Return these spans, and their parts in which Redis took no beat, which may end a refusal for the exporter."""
-        refused = tuple(self._recorder.refused)
-        if refused and refused[-1] != self._last_refused:
-            self._last_refused = refused[-1]
-            self._spans = _join(refused, ()), _join(refused, tuple(self._recorder.taken))
-        return self._spans
-
-    def unreadable(self, since: float, until: float, *, surely: bool) -> float:
-        """Return for how many seconds of a span the exporter could not read Redis, at least or at most."""
-        faults = [fault for fault in self.faults if not fault.readable]
-        if surely:
-            return covered(((f.down_from, f.down_until) for f in faults if not f.suspended), since, until)
-        late = 2 * PROBE + self.slack
-        return covered(((f.since - late, f.until + late) for f in faults), since, until)
-
     def troubled(self, since: float, until: float) -> bool:
         """Return whether a fault may have lasted at a moment of a span."""
-        return any(start <= until and since <= stop for start, stop in self.possible()) or any(
-            fault.meets(since, until) for fault in self.faults
-        )
+        spans = [*self.possible(), *((fault.since, fault.until) for fault in self.faults)]
+        return any(start <= until and since <= stop for start, stop in spans)
+
+    def unreadable(self, since: float, until: float) -> float:
+        """Return for how many seconds of a span the exporter could not read Redis at most."""
+        late = 2 * PROBE + self.slack
+        return covered(((f.since - late, f.until + late) for f in self.faults if not f.readable), since, until)
+
+    def refused(self, since: float) -> bool:
+        """Return whether Redis may have refused a write since a moment."""
+        return any(stop > since for _, stop in tuple(self._recorder.refusals))
 
     def tidy(self, now: float) -> None:
         """Drop old faults."""
         self.faults = [fault for fault in self.faults if fault.until > now - _REMEMBERED]
-
-
-def _join(refused: Iterable[Span], taken: Sequence[float]) -> list[Span]:
-    """Join refused writes that came one soon after the other, unless a beat was taken in between."""
-    spans: list[Span] = []
-    for begun, ended in refused:
-        if spans and begun - spans[-1][1] <= 0.8 * QUIET and bisect(taken, spans[-1][1]) == bisect(taken, begun):
-            spans[-1] = spans[-1][0], ended
-        else:
-            spans.append((begun, ended))
-    return spans

@@ -114,7 +114,6 @@ def test_heartbeat_that_lives_longer_than_the_setting_must_be_changed() -> None:
 def alertmanager(tmp_path: Path) -> Iterator[tuple[Alertmanager, Webhook]]:
     with Webhook() as webhook:
         running = Alertmanager(tmp_path / "alertmanager", one_receiver(webhook.url, 1, 1))
-        running.start()
         yield running, webhook
         running.stop()
 
@@ -127,10 +126,10 @@ def test_page_arrives_at_once_with_the_users_name_and_one_dead_alertmanager_is_n
     dead = f"http://127.0.0.1:{free_port()}"
     code, text = check("--page", "--alertmanager.url", running.url, "--alertmanager.label", "cluster=a")
     wait_for(lambda: webhook.notices, "for the page", 5)
-    labels = webhook.notices[0].labels
+    labels = webhook.notices[0].alert["labels"]
     assert (labels["alertname"], labels["severity"], labels["cluster"]) == ("GinkgoTestPage", "critical", "a")
     assert f"it took the alert GinkgoTestPage, test_id {labels['test_id']}" in text
-    assert "@" in webhook.notices[0].annotations["summary"]
+    assert "@" in webhook.notices[0].alert["annotations"]["summary"]
     assert code == 0
     code, text = check("--page", "--alertmanager.url", running.url, "--alertmanager.url", dead)
     assert (code, f"alertmanager {dead}: cannot connect" in text) == (1, True)

@@ -23,7 +23,7 @@ def exporting(folder: Path, *flags: str) -> Iterator[Exporter]:
     """Lend an exporter that may be killed."""
     exporter = Exporter(folder, *flags)
     try:
-        wait_for(exporter.is_ready, f"for the exporter: {exporter.log}")
+        wait_for(exporter.answers, f"for the exporter: {exporter.log}")
         yield exporter
     finally:
         exporter.kill()

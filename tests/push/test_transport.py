@@ -154,13 +154,9 @@ def test_a_real_alertmanager_is_posted_to_over_tls_with_certificate_password_and
     class Secured(Alertmanager):
         """An Alertmanager that is asked for its readiness over TLS only."""
 
-        def start(self) -> None:
-            with pytest.MonkeyPatch.context() as patch:
-                http = config(tmp_path, f"tls_config: {{ca_file: {papers.ca}}}")
-                patch.setattr(
-                    "lab.monitoring.ask", lambda port, _: "401" in refusal(f"https://localhost:{port}/alerting", http)
-                )
-                super().start()
+        def answers(self) -> bool:
+            http = config(tmp_path, f"tls_config: {{ca_file: {papers.ca}}}")
+            return "401" in refusal(f"https://localhost:{self.port}/alerting", http)
 
     server = Secured(tmp_path / "am", one_receiver("http://127.0.0.1:1", 1, 1), *flags)
     url, text = (

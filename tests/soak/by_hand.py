@@ -1,29 +1,20 @@
-"""One node whose writes are noted by hand, and what the soak's judges say of answers, pages and events about it."""
+"""One node whose writes are noted by hand, and what the soak's judges say of answers and pages about it."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
+from exporter.contract import COUNTERS, HEARTBEAT_TTL, LAST_HEARTBEAT
 from exporter.push.alerts import NODE_OFFLINE
 from lab.monitoring import Notice
+from lab.nodes import FIELDS
 from lab.oracle import OFFLINE, ONLINE, Answer, Oracle, shown
-from lab.pages import Events, Pages
+from lab.pages import Pages
 from lab.platform import RandomNode
-from lab.truth import PLAN, TTL, Chance, Fault, Recorder, Write
+from lab.truth import TTL, Chance, Fault, Recorder, Write
 
-FIELDS = {
-    "portfolio_count": "3",
-    "queue_size": "15",
-    "cpu_usage": "50",
-    "memory_usage": "1",
-    "total_events": "100",
-    "backpressure_count": "1",
-    "dropped_events": "0",
-    "status": "RUNNING",
-    "loaded_portfolio_ids": "[]",
-}
-COUNTERS = ("events", "backpressure", "dropped_events")
+COUNTS = {metric.name for metric in COUNTERS}
 GONE = None
 
 
@@ -32,12 +23,12 @@ class Truth:
 
     def __init__(self, *names: str) -> None:
         self.nodes = {name: RandomNode(name) for name in names or ("a",)}
-        self.recorder = Recorder(SimpleNamespace(hget=None, exists=None))  # type: ignore[arg-type] # nobody reads
+        self.recorder = Recorder(Mock())
         self.chance = Chance(self.recorder)
         self.oracle = Oracle(self.nodes, self.recorder, self.chance)
         self.now = 100.0
         self.notices: list[Notice] = []
-        self.pages, self.events = Pages(self.oracle, lambda: self.now), Events(self.oracle, behind=0.0)
+        self.pages = Pages(self.oracle, lambda: self.now)
 
     def write(self, key: str, value: Any, at: float, *, lost: bool = False) -> None:
         self.recorder.keys[key].writes.append(Write(value, at, at + 0.001, sure=True, lost=lost))
@@ -54,31 +45,22 @@ class Truth:
 
     def fault(self, since: float, until: float, **kinds: bool) -> None:
         down = (since, until) if not kinds.get("readable") else ()
-        self.chance.faults.append(Fault("fault", since, *down, until=until, **kinds))
+        self.chance.faults.append(Fault(since, *down, until=until, **kinds))
 
     def wrong(self, at: float, state: str | None, without: Iterable[str] = (), **values: Any) -> list[str]:
         """Return what is wrong with an answer in which the first node is in that state."""
         heartbeat = self.recorder.keys[self.nodes["a"].own_keys[0]]
         beats = [write for write in heartbeat.writes if write.value and write.begun <= at]
-        given = {key: value for key, value in shown(FIELDS).items() if state == ONLINE or key in COUNTERS}
-        given["heartbeat_ttl_seconds"] = max(0.0, beats[-1].ended + TTL - at) if beats and state == ONLINE else 0
-        given["last_heartbeat"] = datetime.fromisoformat(beats[-1].value).timestamp() if beats else None
-        given = {key: value for key, value in (given | values).items() if key not in without}
-        return list(self.oracle.judge(Answer("JSON", at, at + 0.01, {"a": state} if state else {}, {"a": given})))
-
-    def ledger(self, at: float, faults: dict[str, tuple[str, str, float]], **states: str) -> list[str]:
-        """Return what is wrong with the ledger of a scrape."""
-        answer = Answer("scrape", at, at + 0.01, states, faults=faults)
-        return [wrong for wrong in self.oracle.judge(answer) if wrong.startswith("portfolio")]
-
-    def plan(self, at: float, **plan: str) -> None:
-        self.write(PLAN, plan, at)
+        given = {name: value for name, value in shown(FIELDS).items() if state == ONLINE or name in COUNTS}
+        given[HEARTBEAT_TTL.name] = max(0.0, beats[-1].ended + TTL - at) if beats and state == ONLINE else 0
+        given[LAST_HEARTBEAT.name] = datetime.fromisoformat(beats[-1].value).timestamp() if beats else None
+        given |= {f"ginkgo_node_{name}": value for name, value in values.items()}
+        given = {name: value for name, value in given.items() if name not in without}
+        return list(self.oracle.judge(Answer(at, at + 0.01, {"a": state} if state else {}, {"a": given})))
 
     def say(self, at: float, state: str, *, member: bool = False) -> None:
         """Have a scrape say what the node is."""
-        answer = Answer("scrape", at, at + 0.01, {"a": state}, lost=frozenset({"a"} if member else ()))
-        self.pages.saw(answer)
-        self.events.saw(answer)
+        self.pages.saw(Answer(at, at + 0.01, {"a": state}, lost=frozenset({"a"} if member else ())))
 
     def page(self, at: float, name: str = NODE_OFFLINE, status: str = "firing") -> list[str]:
         """Have a notification come, and return what is wrong with the pages."""

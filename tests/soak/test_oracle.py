@@ -3,10 +3,11 @@
 import math
 from typing import Any
 
-from by_hand import COUNTERS, GONE, Truth, seen_online
+import pytest
+from by_hand import COUNTS, GONE, Truth, seen_online
 
-from lab.oracle import OFFLINE, ONLINE, UNDECIDED, Answer, of_json, of_scrape
-from lab.truth import TTL, Chance, Recorder, Write, covered
+from lab.oracle import OFFLINE, ONLINE, UNDECIDED, Answer, answer_of
+from lab.truth import Write, covered
 
 
 def test_node_is_online_for_a_ttl_after_its_beat_and_then_offline() -> None:
@@ -38,8 +39,8 @@ def test_node_that_stopped_is_gone_and_one_that_beats_is_online() -> None:
 
 
 def test_value_that_was_not_written_last_is_wrong() -> None:
-    wrong: list[dict[str, Any]] = [{"queue_size": 16}, {"events": 99}, {"status": None}, {"portfolios": None}]
-    wrong += [{"heartbeat_ttl_seconds": 2.9}, {"heartbeat_ttl_seconds": 0}, {"last_heartbeat": 1}]
+    wrong: list[dict[str, Any]] = [{"queue_size": 16}, {"events_total": 99}, {"status": None}, {"portfolios": None}]
+    wrong += [{"heartbeat_ttl_seconds": 2.9}, {"heartbeat_ttl_seconds": 0}, {"last_heartbeat_timestamp_seconds": 1}]
     assert not [values for values in wrong if not seen_online().wrong(101.5, ONLINE, **values)]
     assert seen_online().wrong(103.5, OFFLINE, queue_size=15), "the gauge of a dead node"
 
@@ -55,78 +56,75 @@ def test_new_node_may_be_found_late_but_not_very_late() -> None:
 def test_counter_that_goes_back_is_wrong_without_another_life() -> None:
     truth = seen_online()
     truth.beat(101, total_events="50")
-    assert truth.wrong(101.1, ONLINE, events=50) == ["'a': events went back from 100.0 to 50"]
+    assert truth.wrong(101.1, ONLINE, events_total=50) == ["'a': ginkgo_node_events_total went back from 15000.0 to 50"]
     truth.nodes["a"].births.append(101.5)
     truth.beat(102, total_events="7")
-    assert not truth.wrong(102.1, ONLINE, events=7)
+    assert not truth.wrong(102.1, ONLINE, events_total=7)
 
 
 def test_node_whose_data_were_lost_is_no_false_death_and_may_die_later() -> None:
     truth = seen_online()
-    truth.fault(101, 101.01, flush=True, readable=True)
+    truth.fault(101, 101.01, loses=True, readable=True)
     truth.stop(101, lost=True)
-    assert truth.wrong(101.5, OFFLINE, COUNTERS)
-    assert not truth.wrong(105, OFFLINE, COUNTERS)
+    assert truth.wrong(101.5, OFFLINE, COUNTS)
+    assert not truth.wrong(105, OFFLINE, COUNTS)
 
 
 def test_beat_that_was_lost_at_once_need_not_have_been_seen() -> None:
     truth = seen_online()
     truth.beat(101.5)
     truth.stop(101.51, lost=True)
-    truth.fault(101.51, 101.53, flush=True, readable=True)
-    assert not truth.wrong(104.3, OFFLINE, COUNTERS)
+    truth.fault(101.51, 101.53, loses=True, readable=True)
+    assert not truth.wrong(104.3, OFFLINE, COUNTS)
+
+
+def test_dead_node_whose_new_beats_were_lost_soon_after_them_may_stay_dead() -> None:
+    truth = seen_online()
+    assert not truth.wrong(103.5, OFFLINE)
+    truth.beat(110)
+    truth.beat(110.02)
+    truth.stop(110.05, lost=True)
+    truth.fault(110.05, 110.06, loses=True, readable=True)
+    assert not truth.wrong(110.5, OFFLINE, COUNTS)
+    assert not truth.wrong(111, OFFLINE, COUNTS)
 
 
 def test_stop_before_a_restart_may_be_taken_for_lost_data() -> None:
     truth = seen_online()
     truth.stop(100.2)
-    truth.fault(100.3, 100.5, restart=True)
-    assert truth.wrong(102, OFFLINE, COUNTERS)
-    assert not truth.wrong(105.5, OFFLINE, COUNTERS)
+    truth.fault(100.3, 100.5, loses=True)
+    assert truth.wrong(102, OFFLINE, COUNTS)
+    assert not truth.wrong(105.5, OFFLINE, COUNTS)
 
 
 def test_chance_of_a_node_adds_up_over_crashes_of_redis() -> None:
     for at, right in ((108.5, False), (110.6, True)):
         truth = seen_online()
         for down, up in ((100.5, 104.5), (106, 108)):
-            truth.fault(down, up, restart=True)
+            truth.fault(down, up, loses=True)
         assert (not truth.wrong(at, OFFLINE)) is right, at
 
 
 def test_redis_that_is_well_must_be_read_and_one_that_is_down_cannot_be() -> None:
     truth = seen_online()
-    unreadable = Answer("scrape", 110, 110.01, None)
+    unreadable = Answer(110, 110.01, None)
     assert list(truth.oracle.judge(unreadable))
     truth.fault(109.5, math.inf)
     assert not list(truth.oracle.judge(unreadable))
     assert truth.wrong(110.1, ONLINE)
 
 
-def test_ledger_about_which_nothing_has_changed_is_judged() -> None:
-    for state, right in (("", "traded"), ("misplaced", "b"), ("unplanned", ""), ("duplicated", "a")):
-        truth = Truth("a", "b")
-        truth.plan(90, **({"p": right if right in ("a", "b") else "a"} if state != "unplanned" else {}))
-        for second in range(90, 111):
-            truth.beat(second, "a", loaded_portfolio_ids='["p"]')
-            truth.beat(second, "b", loaded_portfolio_ids='["p"]' if state == "duplicated" else "[]")
-        fault = {"p": (state, "a", 1095.0)} if state else {}
-        assert not truth.ledger(110, fault, a=ONLINE, b=ONLINE), state
-        assert truth.ledger(110.2, {"p": ("untraded", "a", 1095.0)}, a=ONLINE, b=ONLINE), state
-        if state:
-            assert not truth.ledger(110.3, fault, a=ONLINE, b=ONLINE)
-            assert truth.ledger(110.4, {"p": (state, "a", 1099.0)}, a=ONLINE, b=ONLINE), "its begin has moved"
-
-
 def test_refused_writes_give_no_chance_until_a_beat_is_taken() -> None:
-    recorder = Truth().recorder
-    chance = Chance(recorder)
-    recorder.refused += [(100 + i / 2, 100.1 + i / 2) for i in range(20)]
-    assert chance.refusals() == [(100, 109.6)]
-    assert round(chance.most(99, 110), 3) == 1.4
-    assert not chance.may_be_over(Write("beat", 99, 99.1), 99, 110)
-    recorder.taken.append(104.3)
-    recorder.refused.append((110.0, 110.1))
-    assert chance.most(99, 110.1) > 11.1 - 10.1 + 0.3, "a beat in between"
+    truth = Truth()
+    for number in range(20):
+        truth.recorder.refuse(100 + number / 2, 100.1 + number / 2)
+    assert [*truth.recorder.refusals] == truth.chance.sure() == [(100, 109.6)]
+    assert not truth.chance.may_be_over(Write("beat", 99, 99.1), 99, 110)
+    truth.recorder.refuse(110.6, 110.7)
+    truth.recorder.beaten = True
+    truth.recorder.refuse(111.5, 111.6)
+    assert [*truth.recorder.refusals] == [(100, 111.6)]
+    assert [*truth.recorder.blocked] == [(100, 110.7), (111.5, 111.6)]
 
 
 def test_possible_values_are_those_between_the_last_sure_write_and_the_end() -> None:
@@ -137,10 +135,13 @@ def test_possible_values_are_those_between_the_last_sure_write_and_the_end() -> 
     assert covered([(0, 2), (1, 3), (5, 9)], 1, 6) == 3
 
 
-def test_scrape_and_json_become_the_same_answer() -> None:
-    text = 'ginkgo_redis_up 1\nginkgo_node_up{node_id="a"} 1\nginkgo_node_queue_size{node_id="a"} 3\n'
-    row = '{"redis_up": true, "nodes": [{"node_id": "a", "state": "online", "queue_size": 3}]}'
-    scrape, api = of_scrape(1, 2, text), of_json(1, 2, row)
-    assert (scrape.states, scrape.values) == (api.states, api.values) == ({"a": ONLINE}, {"a": {"queue_size": 3}})
-    assert TTL == 3
-    assert isinstance(Truth().recorder, Recorder)
+def test_scrape_becomes_an_answer_and_one_that_contradicts_itself_is_wrong() -> None:
+    text = b'ginkgo_redis_up 1\nginkgo_node_up{node_id="a"} 1\nginkgo_node_queue_size{node_id="a"} 3\n'
+    counted = b"".join(b'ginkgo_nodes{state="%b"} %d\n' % pair for pair in ((b"online", 1), (b"offline", 0)))
+    whole = text + counted + b'ginkgo_nodes{state="undecided"} 0\n'
+    answer = answer_of(1, 2, whole)
+    assert (answer.states, answer.values) == ({"a": ONLINE}, {"a": {"ginkgo_node_queue_size": 3}})
+    broken = b'ginkgo_exporter_internal_errors_total{part="read"} 1\n'
+    for wrong in (text + counted, whole.replace(b"redis_up 1", b"redis_up 0"), whole + broken):
+        with pytest.raises(ValueError, match="ginkgo_"):
+            answer_of(1, 2, wrong)

@@ -133,7 +133,7 @@ def test_tls_is_checked_and_connects_at_the_first_try_every_time(
         ("127.0.0.1", "yes", False, ca),
     ):
         port = free_port()
-        tls = ("--tls-port", str(port), "--tls-auth-clients", wants, *certificates.server(host))
+        tls = certificates.server(port, host, wants)
         with running_redis(tmp_path / "redis", program, *tls) as server, server.client() as client:
             beat(client, "a", 600)
             url = f"rediss://127.0.0.1:{port}/0"
