@@ -4,7 +4,7 @@ It answers redis-py in the same process (``client``), a socket (``serve``), and 
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from socket import socket
@@ -16,10 +16,9 @@ from redis.exceptions import ResponseError
 
 Twist = Callable[[list[bytes], bytes], bytes]
 """Given a command and the honest reply to it, returns the reply that is sent."""
-_WRITES: Final = frozenset((b"SET", b"SETEX", b"HSET", b"DEL", b"UNLINK", b"PEXPIRE"))
+_WRITES: Final = frozenset((b"SET", b"HSET", b"DEL"))
 _REFUSED: Final = {"MISCONF": "MISCONF errors saving", "OOM": "OOM used memory", "NOREPLICAS": "NOREPLICAS few"}
 OK: Final = b"OK"
-WRONG_TYPE: Final = "WRONGTYPE Operation against a key holding the wrong kind of value"
 
 
 class FakeRedis:
@@ -31,8 +30,10 @@ class FakeRedis:
     Attributes:
         down: Whether it does not answer.
         refusing: The error with which it refuses writes, such as ``MISCONF``; empty while it takes them.
-        info: More lines of ``INFO``, by their names.
+        refused: The writes that it refused since it started, by error.
         saving: Whether a child process saves a snapshot: then no look at a key is recorded.
+        run, started, restored: Its run's number and begin, and whether it began with data.
+        memory: The used share of its memory; None without a limit.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,12 +42,10 @@ class FakeRedis:
         self._ends: dict[bytes, float] = {}
         self._looked: dict[bytes, float] = {}
         self._dump: tuple[dict[bytes, Any], dict[bytes, float]] = {}, {}
-        self.run, self._started = 1, clock() - 86_400
+        self.run, self.started, self.restored = 1, clock() - 86_400, False
         self.down, self.refusing, self.saving = False, "", False
-        self.info: dict[str, Any] = {}
+        self.memory: float | None = None
         self.refused = dict.fromkeys(_REFUSED, 0)
-
-    # --- faults ----------------------------------------------------------------------------
 
     def save(self) -> None:
         """Take a snapshot, which a later restart can restore."""
@@ -57,11 +56,8 @@ class FakeRedis:
         if data != "kept":
             keys, ends = self._dump if data == "saved" else ({}, {})
             self._keys, self._ends = dict(keys), dict(ends)
-        self.run, self._started, self.down = self.run + 1, self._clock(), False
+        self.run, self.started, self.restored, self.down = self.run + 1, self._clock(), data != "lost", False
         self.refused = dict.fromkeys(_REFUSED, 0)
-        self.info["loading_keys"] = int(data != "lost")
-
-    # --- commands --------------------------------------------------------------------------
 
     def client(self) -> "redis.Redis":
         """Return a redis-py client without a connection."""
@@ -80,30 +76,22 @@ class FakeRedis:
             return ResponseError(_REFUSED[self.refusing])
         if looks and not self.saving and len(words) > 1 and name != b"OBJECT":
             self._looked[words[1]] = self._clock()
-        try:
-            return self._run(name, *words[1:])
-        except (AttributeError, TypeError):
-            return ResponseError(WRONG_TYPE)
+        return self._run(name, *words[1:])
 
     def _run(self, name: bytes, *words: bytes) -> Any:  # noqa: C901, PLR0911, PLR0912 - one case for each command
         match [name, *words]:
             case [b"SET", key, value, unit, time_left]:
-                self._keys[key], unit = value, unit.upper()
-                self._ends[key] = self._clock() + int(time_left) / (1 if unit == b"EX" else 1000)
+                self._keys[key] = value
+                self._ends[key] = self._clock() + int(time_left) / (1 if unit.upper() == b"EX" else 1000)
             case [b"HSET", key, *pairs]:
-                there = self._get(key, {})
-                self._keys[key] = there | dict(zip(pairs[::2], pairs[1::2], strict=True))
+                self._keys[key] = self._get(key, {}) | dict(zip(pairs[::2], pairs[1::2], strict=True))
                 return len(pairs) // 2
             case [b"DEL", *keys]:
                 for key in keys:
                     self._ends.pop(key, None)
                 return sum(self._keys.pop(key, None) is not None for key in keys)
-            case [b"PEXPIRE", key, milliseconds]:
-                self._ends[key] = self._clock() + int(milliseconds) / 1000
-            case [b"GET", key]:
-                return None if (value := self._get(key)) is None else value + b""  # a hash is a TypeError
             case [b"MGET", *keys]:
-                return [value if isinstance(value := self._get(key), bytes) else None for key in keys]
+                return [self._get(key) for key in keys]
             case [b"HGETALL", key]:
                 return [word for pair in self._get(key, {}).items() for word in pair]
             case [b"HGET", key, field]:
@@ -136,35 +124,27 @@ class FakeRedis:
         return self._keys.get(key, default)
 
     def _info(self) -> str:
-        lines: Mapping[str, Any] = {
+        lines: dict[str, Any] = {
             "redis_version": "8.0.0",
             "redis_mode": "standalone",
             "run_id": f"run-{self.run}",
-            "uptime_in_seconds": int(self._clock() - self._started),
+            "uptime_in_seconds": int(self._clock() - self.started),
             "role": "master",
             "loading": 0,
-            "rdb_bgsave_in_progress": int(self.saving),
-            "rdb_last_bgsave_status": "err" if self.refusing == "MISCONF" else "ok",
             **{f"errorstat_{error}": f"count={count}" for error, count in self.refused.items() if count},
-            **self.info,
         }
         return "# Server\r\n" + "".join(f"{name}:{value}\r\n" for name, value in lines.items())
-
-    # --- over a socket ---------------------------------------------------------------------
 
     def serve(self, connection: socket, twist: Twist = lambda _, reply: reply) -> None:
         """Answer a connection until it ends; ``twist`` may change each reply."""
         reader = hiredis.Reader()
         with suppress(hiredis.ProtocolError):  # something else than a command came, such as a TLS handshake
-            self._serve(connection, reader, twist)
-
-    def _serve(self, connection: socket, reader: hiredis.Reader, twist: Twist) -> None:
-        while not self.down and (received := connection.recv(1 << 16)):
-            reader.feed(received)
-            replies = []
-            while words := reader.gets():
-                replies.append(twist(words, packed(self.execute(*words))))
-            connection.sendall(b"".join(replies))
+            while not self.down and (received := connection.recv(1 << 16)):
+                reader.feed(received)
+                replies = []
+                while words := reader.gets():
+                    replies.append(twist(words, packed(self.execute(*words))))
+                connection.sendall(b"".join(replies))
 
 
 def packed(reply: Any) -> bytes:

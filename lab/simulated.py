@@ -17,7 +17,7 @@ from typing import Any, Final
 import hiredis
 from redis import RedisError
 
-from exporter.contract import FIELDS, LOADED_FIELD, WORKER_PREFIXES
+from exporter.contract import LOADED_FIELD, WORKER_PREFIXES
 from exporter.demo.platform import LOOP, TTL, Node, Platform
 from exporter.errors import SourceError
 from exporter.exposition.families import own_families
@@ -31,9 +31,8 @@ from exporter.source.plan import IdleTime, Plan
 from exporter.source.reading import MISSING, Reading, Server
 from exporter.telemetry import Telemetry
 from lab.fake_redis import FakeRedis
+from lab.readings import WALL, Pair, reading_of
 
-WALL: Final = 1_767_702_645.0
-"""Unix time at 0 s: 2026-01-06T12:30:45Z."""
 WARM_UP: Final = 120.0
 """Seconds for which nodes and exporters run before the first scrape."""
 OLD: Final = 12_000, 40, 7
@@ -110,7 +109,7 @@ class StoryNode(Node):
     def begin(self, *, fresh: bool = True) -> None:
         """Begin to beat; with ``fresh`` the counters start from 0, and the keys of an earlier life are deleted."""
         if fresh:
-            self._delete()
+            self.end()
             self.counters, self.loaded = [0.0, 0.0, 0.0], ()
         self._life += 1
         self.alive, self.status, self._last = True, "RUNNING", self.world.timeline.now
@@ -119,33 +118,13 @@ class StoryNode(Node):
     def end(self) -> None:
         """Stop gracefully: both keys are deleted."""
         self.alive = False
-        self._delete()
-
-    def die(self) -> None:
-        """Crash: no key is deleted."""
-        self.alive = False
-
-    def take(self, portfolio: str) -> None:
-        """Load a portfolio that nobody gave to it."""
-        self.loaded = (*self.loaded, portfolio)
-
-    def give_up(self, portfolio: str) -> None:
-        """Unload a portfolio."""
-        self.loaded = tuple(each for each in self.loaded if each != portfolio)
-
-    def drop(self, events: int) -> None:
-        """Drop events now."""
-        self.counters[1] += events
-        self.counters[2] += events
+        self.world.tries(lambda: self.world.client.delete(*self.own_keys))
 
     def change_load(self, **changes: float) -> None:
         """Change the node's self."""
         self._pass(self.world.timeline.now)
         for name, value in changes.items():
             setattr(self, name, value)
-
-    def _delete(self) -> None:
-        self.world.tries(lambda: self.world.client.delete(*self.own_keys))
 
     def _beat_on(self, life: int) -> None:
         now = self.world.timeline.now
@@ -169,16 +148,18 @@ class StoryNode(Node):
     def fields(self) -> dict[Any, Any]:
         """Return the fields of its hash."""
         queues: list[float] = [self._queue(place) for place in range(len(self.loaded))] or [self.queue]
-        texts = {
-            "portfolio_count": str(len(self.loaded) if self.lists else self.portfolios),
-            "queue_size": str(int(sum(queues) / len(queues))),
-            "cpu_usage": "0.0",
-            "memory_usage": "0",
+        events, backpressure, drops = map(int, self.counters)
+        values = {
+            "portfolio_count": len(self.loaded) if self.lists else self.portfolios,
+            "queue_size": int(sum(queues) / len(queues)),
+            "cpu_usage": 0.0,
+            "memory_usage": 0,
+            "total_events": events,
+            "backpressure_count": backpressure,
+            "dropped_events": drops,
             "status": self.status,
         }
-        names = ("total_events", "backpressure_count", "dropped_events")
-        texts |= {name: str(int(number)) for name, number in zip(names, self.counters, strict=True)}
-        return texts | ({LOADED_FIELD: json.dumps(self.loaded)} if self.lists else {})
+        return values | ({LOADED_FIELD: json.dumps(self.loaded)} if self.lists else {})
 
     def state(self, place: int) -> dict[Any, Any]:
         """Return the state of a portfolio: each has two open positions."""
@@ -259,34 +240,33 @@ class SimulatedSource:
             raise SourceError("the simulated Redis is down")
         return self._redis.execute(*words, looks=False)
 
+    def _hash(self, key: bytes) -> dict[bytes, bytes]:
+        words = self._ask(b"HGETALL", key)
+        return dict(zip(words[::2], words[1::2], strict=True))
+
+    def _server(self) -> Server:
+        self._ask(b"PING")
+        redis = self._redis
+        return Server(
+            f"run-{redis.run}",
+            "master",
+            uptime=self._clock() - redis.started,
+            restored=redis.restored,
+            refused=dict(redis.refused),
+            last_save_ok=redis.refusing != "MISCONF",
+            memory_used_ratio=redis.memory,
+            saving=redis.saving,
+        )
+
+    def _pair(self, name: bytes) -> Pair:
+        ttl_ms, fields = self._ask(b"PTTL", _HEARTBEAT + name), self._hash(_METRICS + name)
+        beat = datetime.fromtimestamp(WALL + self._clock() + ttl_ms / 1000 - TTL, UTC).isoformat().encode()
+        held = {field.decode(): value for field, value in fields.items()}
+        return Pair(None if ttl_ms == MISSING else ttl_ms / 1000, held or None, beat)
+
     def read(self, names: Sequence[bytes], deadline: float) -> Reading:  # noqa: ARG002 - it answers at once
         """Return a reading of some nodes."""
-        now, fields = self._clock(), [field.encode() for field in FIELDS]
-        info = dict(line.split(":", 1) for line in self._ask(b"INFO").decode().split("\r\n") if ":" in line)
-        ttl_ms = [self._ask(b"PTTL", _HEARTBEAT + name) for name in names]
-        rows = [self._ask(b"HMGET", _METRICS + name, *fields) for name in names]
-        beats = [datetime.fromtimestamp(WALL + now + ttl / 1000 - TTL, UTC).isoformat().encode() for ttl in ttl_ms]
-        ratio = self._redis.info.get("memory_used_ratio")
-        return Reading(
-            asked=now,
-            at=now,
-            wall=WALL + now,
-            server=Server(
-                info["run_id"],
-                "master",
-                uptime=float(info["uptime_in_seconds"]),
-                restored=bool(self._redis.info.get("loading_keys")),
-                refused=dict(self._redis.refused),
-                last_save_ok=info["rdb_last_bgsave_status"] == "ok",
-                memory_used_ratio=None if ratio is None else float(ratio),
-                saving=self._redis.saving,
-            ),
-            names=names,
-            fields=tuple(zip(*rows, strict=True)) or ((),) * len(FIELDS),
-            ttl_ms=ttl_ms,
-            beats=[None if ttl == MISSING else beat for ttl, beat in zip(ttl_ms, beats, strict=True)],
-            without_hash=frozenset(i for i, name in enumerate(names) if not self._ask(b"EXISTS", _METRICS + name)),
-        )
+        return reading_of({name: self._pair(name) for name in names}, self._clock(), self._server(), names)
 
     def parts(self, names: Sequence[bytes], deadline: float) -> Iterator[Reading]:
         yield self.read(names, deadline)
@@ -295,17 +275,12 @@ class SimulatedSource:
         """Return the names of all nodes that have keys."""
         self._ask(b"PING")
         keys, workers = self._redis.keys(), tuple(prefix.encode() for prefix in WORKER_PREFIXES.values())
-        nodes = (_METRICS, _HEARTBEAT)
-        names = {key.removeprefix(prefix) for key in keys for prefix in nodes if key.startswith(prefix)}
+        names = {
+            key.removeprefix(prefix) for key in keys for prefix in (_METRICS, _HEARTBEAT) if key.startswith(prefix)
+        }
         return Found(frozenset(names), 0.01, workers=frozenset(key for key in keys if key.startswith(workers)))
 
-    def gather(
-        self,
-        keys: Sequence[bytes],
-        request: Callable[[bytes], bytes],
-        each: int,
-        deadline: float,  # noqa: ARG002
-    ) -> Gathered:
+    def gather(self, keys: Sequence[bytes], request: Callable[[bytes], bytes], each: int, deadline: float) -> Gathered:  # noqa: ARG002
         """Return the replies about each key."""
         reader, replies = hiredis.Reader(), list[tuple[Any, ...] | None]()
         for key in keys:
@@ -315,9 +290,8 @@ class SimulatedSource:
 
     def plan(self, deadline: float) -> Plan:  # noqa: ARG002
         """Return the plan, and for how long nobody but the exporter has looked at it."""
-        words, looked = self._ask(b"HGETALL", _PLAN), self._ask(b"OBJECT", b"IDLETIME", _PLAN)
-        server = Server("", "master", saving=self._redis.saving)
-        return Plan(dict(zip(words[::2], words[1::2], strict=True)), self._idle.counted(looked, server, self._clock()))
+        plan, looked = self._hash(_PLAN), self._ask(b"OBJECT", b"IDLETIME", _PLAN)
+        return Plan(plan, self._idle.counted(looked, self._server(), self._clock()))
 
     def missing_rights(self) -> frozenset[str]:
         return frozenset()

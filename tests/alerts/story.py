@@ -58,7 +58,7 @@ def reaches(*, on: bool) -> Do:
 
 
 def redis_memory(world: World, ratio: float | str) -> None:
-    world.redis.info["memory_used_ratio"] = None if ratio == "none" else ratio
+    world.redis.memory = None if ratio == "none" else float(ratio)
 
 
 def first_scheduler(*, on: bool) -> Do:
@@ -84,12 +84,26 @@ def loses_its_hash(world: World, *names: str) -> None:
         world.client.delete(f"node:metrics:{name}")
 
 
+def drop(world: World, name: str, events: float) -> None:
+    counters = world.node(name).counters
+    counters[1:] = [count + events for count in counters[1:]]
+
+
+def takes(world: World, name: str, portfolio: str) -> None:
+    world.node(name).loaded += (portfolio,)
+
+
+def gives_up(world: World, name: str, portfolio: str) -> None:
+    node = world.node(name)
+    node.loaded = tuple(each for each in node.loaded if each != portfolio)
+
+
 def unheard(change: Callable[[set[str], tuple[str, ...]], None]) -> Do:
     return lambda world, *names: [change(each.unheard, names) for each in world.schedulers]
 
 
 DEEDS: Final[dict[str, tuple[Do, Do | None]]] = {
-    "crash": (nodes(StoryNode.die), None),
+    "crash": (sets("alive", value=False), None),
     "stop": (nodes(StoryNode.end), None),
     "start": (nodes(StoryNode.begin), None),
     "restart": (nodes(StoryNode.end), nodes(StoryNode.begin)),
@@ -99,10 +113,10 @@ DEEDS: Final[dict[str, tuple[Do, Do | None]]] = {
     "loses_its_hash": (loses_its_hash, None),
     "writes_its_hash_again": (sets("writes_metrics", True), None),
     "cut_off": (sets("reaches_redis", False), sets("reaches_redis", True)),
-    "drop": (lambda world, name, events: world.node(name).drop(int(events)), None),
+    "drop": (drop, None),
     "load": (nodes(StoryNode.change_load), None),
-    "takes": (lambda world, node, portfolio: world.node(node).take(portfolio), None),
-    "gives_up": (lambda world, node, portfolio: world.node(node).give_up(portfolio), None),
+    "takes": (takes, None),
+    "gives_up": (gives_up, None),
     "redis_hangs": (redis("down", True), redis("down", False)),
     "redis_restarts": (redis("down", True), lambda world, data="kept": world.redis.restart(data=data)),
     "redis_saves": (lambda world: world.redis.save(), None),
