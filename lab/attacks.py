@@ -14,8 +14,6 @@ from typing import Final
 
 import redis
 
-from lab.fake_redis import Twist, packed
-
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -55,7 +53,6 @@ class Field:
 
 Attacker = Callable[[Field], None]
 NODES: Final = 20_000
-_FEW: Final = 2000  # nodes of a fake Redis, which is slower than a real one
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +62,7 @@ class Attack:
     Attributes:
         name: Its name on the command line.
         what: What the attackers do, for the table.
-        run: Attacks, in a process of its own, until the field's time is over; None if Redis or Alertmanager does it.
-        twist: What a fake Redis makes of its replies during the attack; None for a real Redis.
+        run: Attacks, in a process of its own, until the field's time is over; None if Alertmanager does it.
         nodes: Nodes of the fleet.
         users: Whether the exporter asks for a password.
         pieces: What an Alertmanager answers each post with; None for a sound one.
@@ -75,7 +71,6 @@ class Attack:
     name: str
     what: str
     run: Attacker | None = None
-    twist: Twist | None = None
     nodes: int = NODES
     users: bool = False
     pieces: Callable[[], Iterable[bytes]] | None = None
@@ -214,35 +209,6 @@ def _wrong_types(field: Field) -> None:
             pipe.execute()
 
 
-# --- replies of a hostile Redis ------------------------------------------------------------
-
-SHAPES: Final = (
-    *(b":1\r\n", b"+OK\r\n", b"$-1\r\n", b"*-1\r\n", b"*0\r\n", b"_\r\n", b"#t\r\n", b",nan\r\n", b"-ERR no\r\n"),
-    *(b"*2\r\n:1\r\n:2\r\n", b"*9\r\n" + b"*0\r\n" * 9, b"~1\r\n:1\r\n", b"%1\r\n+a\r\n:1\r\n", b"=5\r\ntxt:a\r\n"),
-    *(b">1\r\n+a\r\n", b"*1\r\n" * 12 + b":1\r\n", b"*9\r\n" + b"-ERR no\r\n" * 9, b"!3\r\nERR\r\n"),
-    *(b"*1000\r\n" + b":7\r\n" * 1000, b"(123456789012345678901234567890\r\n"),
-)
-"""Replies of every type of RESP2 and RESP3. A command gets them in place of the type that it asks for."""
-
-
-def shapes(*commands: bytes) -> Twist:
-    """Return a twist that answers these commands with each shape in turn, each for a second."""
-    return lambda words, reply: SHAPES[int(time.monotonic()) % len(SHAPES)] if words[0].upper() in commands else reply
-
-
-def endless_scan() -> Twist:
-    """Return a twist whose SCAN never ends, and names 1,000 new nodes each time."""
-    numbers = itertools.count(1)
-
-    def twist(words: list[bytes], reply: bytes) -> bytes:
-        if words[0].upper() != b"SCAN":
-            return reply
-        number = next(numbers)
-        return packed([b"%d" % number, [b"node:metrics:endless-%d-%d" % (number, i) for i in range(1000)]])
-
-    return twist
-
-
 # --- answers of a hostile Alertmanager -----------------------------------------------------
 
 
@@ -256,19 +222,19 @@ def _large_header() -> Iterator[bytes]:
 _ALL, _REQUESTS = itertools.cycle, (request("/", _END), request("/api/v1/nodes", _END))
 ATTACKS: Final = (
     Attack("pages-unread", "300 clients ask for JSON and page and do not read", clients(300, _ALL((_JSON, _PAGE)))),
+    Attack("scrapes-unread", "500 clients scrape and do not read", clients(500, _ALL((request("/metrics"),)))),
     Attack("gzip-unread", "500 clients ask for a compressed scrape and do not read", clients(500, _ALL((_GZIP,)))),
     Attack("filters", "450 scrapes, each with another filter, are not read", clients(450, _filters())),
     Attack("drip", "200 clients scrape and read 1 KiB/s", clients(200, _ALL((request("/metrics"),)), reads=1024)),
     Attack("pipelined", "50 clients ask for JSON without end", clients(50, _ALL((_JSON * 20_000,)), pause=0.02)),
     Attack("silent", "600 connections say nothing", clients(600, _ALL((b"",)), pause=0.2)),
     Attack("crawl", "400 clients send a header a byte at a time", clients(400, _ALL((_PAGE,)), piece=1, pause=0.2)),
+    Attack("half-sent", "300 clients send half of a request", clients(300, _ALL((_PAGE[:20],)))),
     Attack("reload", "40 clients reload page and JSON", flood(40, _ALL(_REQUESTS))),
     Attack("guesses", "120 connections guess passwords", flood(120, iter(_guess, b"")), users=True),
     Attack("malformed", "malformed requests", flood(4, _ALL(_MALFORMED))),
     Attack("large-value", "a hash field of 100 MB", _large_value),
     Attack("new-nodes", "1,000 new nodes a second with unreadable fields", _new_nodes),
     Attack("wrong-types", "2,500 nodes whose keys change their types", _wrong_types),
-    Attack("shapes", "Redis answers with other types", twist=shapes(b"HMGET", b"PTTL", b"MGET", b"INFO"), nodes=_FEW),
-    Attack("endless-scan", "SCAN never ends and names new nodes", twist=endless_scan(), nodes=_FEW),
     Attack("large-header", "Alertmanager answers with a header of 20 MB", pieces=_large_header),
 )

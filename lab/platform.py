@@ -2,22 +2,21 @@
 
 import json
 import random
-import socket
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Any, Final, Self
 
-import hiredis
+from redis import Redis
 
 from exporter.contract import COUNTERS, GAUGES, LOADED_FIELD, STATUS_FIELD, STATUSES
 from exporter.demo.platform import TTL, Node, Platform
 
-AT_ONCE: Final = 1000
-"""Commands that are sent before their replies are received."""
+AT_ONCE: Final = 500
+"""Nodes whose beats are sent before the replies are received."""
 
 
 @dataclass
@@ -67,7 +66,7 @@ def stepping(platform: Platform) -> Iterator[None]:
 
 
 class ManyNodes:
-    """Nodes that beat at once, over one connection.
+    """Nodes that beat at once.
 
     Args:
         port: Redis's port.
@@ -80,8 +79,8 @@ class ManyNodes:
     """
 
     def __init__(self, port: int, count: int, portfolios: int = 0, ttl: float = TTL) -> None:
-        dice = random.Random(count)  # noqa: S311 - the same load in each run
-        self.nodes = [
+        self._client, dice = Redis(port=port), random.Random(count)  # noqa: S311 - the same load in each run
+        self._nodes = [
             RandomNode(
                 f"execution-node-{number:06}",
                 number,
@@ -92,42 +91,23 @@ class ManyNodes:
             )
             for number in range(count)
         ]
-        self.names = [node.node_id.encode() for node in self.nodes]
-        self._socket = socket.create_connection(("127.0.0.1", port))
-        self._waiting: list[bytes] = []
-        for node in self.nodes if portfolios else ():
-            self.hset("schedule:plan", dict.fromkeys(node.loaded, node.node_id))
+        self.names = [node.node_id.encode() for node in self._nodes]
+        if portfolios:
+            plan: dict[Any, Any] = {portfolio: node.node_id for node in self._nodes for portfolio in node.loaded}
+            self._client.hset("schedule:plan", mapping=plan)
         self.beat()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._socket.close()
+        self._client.close()
 
     def beat(self) -> None:
         """Let all nodes beat, and wait until Redis has it."""
         now = time.monotonic()
-        for node in self.nodes:
-            node.beat(self, now)  # type: ignore[arg-type] # the two commands below are all that it needs
-        self._flush()
-
-    def set(self, name: str, value: str, px: int) -> None:
-        """Write a text that expires; like all writes here, it is sent with the others."""
-        self._send("SET", name, value, "PX", px)
-
-    def hset(self, name: str, mapping: Mapping[str, str]) -> None:
-        """Write a hash."""
-        self._send("HSET", name, *(word for pair in mapping.items() for word in pair))
-
-    def _send(self, *words: str | int) -> None:
-        self._waiting.append(hiredis.pack_command(words))  # type: ignore[arg-type] # it takes numbers, too
-        if len(self._waiting) >= AT_ONCE:
-            self._flush()
-
-    def _flush(self) -> None:
-        self._socket.sendall(b"".join(self._waiting))
-        replies = 0
-        while replies < len(self._waiting):
-            replies += self._socket.recv(1 << 16).count(b"\n")  # each reply is one line
-        self._waiting.clear()
+        for start in range(0, len(self._nodes), AT_ONCE):
+            pipeline = self._client.pipeline(transaction=False)
+            for node in self._nodes[start : start + AT_ONCE]:
+                node.beat(pipeline, now)
+            pipeline.execute()

@@ -4,6 +4,7 @@ import random
 import select
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,8 +24,7 @@ class Fault:
     Attributes:
         delay: Seconds before each piece of a reply is passed on.
         piece: Bytes that are passed on at once.
-        cut_within: Each connection ends at a random byte of its replies, below this number; 0 for never.
-        corrupt_within: One byte in this number of bytes of the replies has its highest bit turned; 0 for no byte.
+        cut_within: Each connection ends at a random byte of its replies, below this number.
         refuses: New connections are reset at once, and open connections at their next byte.
         swallows: No byte is passed on, in either direction.
         turn: Changes each piece of a reply before all other faults.
@@ -32,8 +32,7 @@ class Fault:
 
     delay: float = 0.0
     piece: int = 65536
-    cut_within: int = 0
-    corrupt_within: int = 0
+    cut_within: int = sys.maxsize
     refuses: bool = False
     swallows: bool = False
     turn: Callable[[bytes], bytes] = bytes
@@ -56,7 +55,6 @@ class Proxy:
     def __init__(self, target: int) -> None:
         self.target, self.fault = target, NONE
         self._sockets: set[socket.socket] = set()
-        self._random = random.Random(1)  # noqa: S311 - the same faults in every run
         self._serving = fake_server(self._carry)
         self.port = self._serving.__enter__()
 
@@ -73,33 +71,24 @@ class Proxy:
                 self._sockets -= {near, far}
 
     def _exchange(self, near: socket.socket, far: socket.socket) -> None:
-        seen, left, sound = NONE, 0, 0
+        seen, left = NONE, sys.maxsize
         while True:
             for source in select.select((near, far), (), ())[0]:
                 data, fault = source.recv(65536), self.fault
                 if fault is not seen:
-                    seen, left, sound = fault, self._drawn(fault.cut_within), self._drawn(fault.corrupt_within)
+                    seen, left = fault, random.randrange(fault.cut_within)  # noqa: S311
                 if not data or fault.refuses:
                     return
                 if source is near and not fault.swallows:
                     far.sendall(data)
-                if source is near or fault.swallows:
-                    continue
-                reply = bytearray(fault.turn(data))
-                while fault.corrupt_within and sound < len(reply):
-                    reply[sound] ^= 0x80
-                    sound += 1 + self._drawn(fault.corrupt_within)
-                sound -= len(reply)
+                reply = b"" if source is near or fault.swallows else fault.turn(data)
                 for start in range(0, len(reply), fault.piece):
                     time.sleep(fault.delay)
-                    piece = reply[start : start + fault.piece]
-                    near.sendall(piece[:left] if fault.cut_within else piece)
+                    piece = reply[start : start + fault.piece][:left]
+                    near.sendall(piece)
                     left -= len(piece)
-                    if fault.cut_within and left <= 0:
+                    if not left:
                         return
-
-    def _drawn(self, below: int) -> int:
-        return self._random.randrange(below) if below else 0
 
     def cut(self) -> None:
         """Cut all connections."""

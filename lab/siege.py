@@ -24,8 +24,7 @@ import bcrypt
 
 from lab.attacks import ATTACKS, Attack, Field
 from lab.bench import head
-from lab.fake_redis import FakeRedis
-from lab.fakes import FakeAlertmanager, fake_server
+from lab.fakes import FakeAlertmanager
 from lab.platform import ManyNodes
 from lab.servers import Exporter, RedisServer, wait_for
 
@@ -87,7 +86,6 @@ class Stand:
         stack: Ends all of them.
 
     Attributes:
-        hostile: Set while Redis and Alertmanager are hostile.
         seen: How often each kind of scrape was seen.
         slowest: Seconds of the slowest scrape.
     """
@@ -95,43 +93,20 @@ class Stand:
     def __init__(self, attack: Attack, folder: Path, group: Group | None, stack: ExitStack) -> None:
         self._attack, self._group = attack, group
         self.seen, self.slowest = Counter[str](), 0.0
-        self.hostile = multiprocessing.Event()
-        self.redis_port = self._fake_redis(stack) if attack.twist else self._real_redis(folder, stack)
+        self.redis = RedisServer(folder / "redis", "redis-server")
+        stack.callback(self.redis.kill)
+        stack.enter_context(ManyNodes(self.redis.port, attack.nodes, ttl=TTL))
         self.alertmanager = stack.enter_context(FakeAlertmanager())
         pair = b64encode(f"prometheus:{PASSWORD}".encode()).decode()
         self._headers = {"Authorization": f"Basic {pair}"}
         hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(10)).decode()
         web = {"basic_auth_users": {"prometheus": hashed}} if attack.users else {}
         (folder / "web.yml").write_text(json.dumps(web), encoding="utf-8")
-        urls = (f"--redis.url=redis://127.0.0.1:{self.redis_port}/0", f"--alertmanager.url={self.alertmanager.url}")
+        urls = (f"--redis.url={self.redis.url}", f"--alertmanager.url={self.alertmanager.url}")
         flags = (*urls, "--heartbeat.ttl=1h", f"--web.config.file={folder / 'web.yml'}")
         self.exporter = _Held(folder / "exporter", group, *flags)
         stack.callback(self.exporter.kill)
         wait_for(lambda: self.scrape() == "whole", "for a whole scrape")
-
-    def _real_redis(self, folder: Path, stack: ExitStack) -> int:
-        redis = RedisServer(folder / "redis", "redis-server")
-        stack.callback(redis.kill)
-        stack.enter_context(ManyNodes(redis.port, self._attack.nodes, ttl=TTL))
-        return redis.port
-
-    def _fake_redis(self, stack: ExitStack) -> int:
-        """Start a fake Redis in a process of its own, and return its port."""
-        near, far = multiprocessing.Pipe()
-        process = multiprocessing.get_context("fork").Process(target=self._serve_fake, args=(far,), daemon=True)
-        process.start()
-        stack.callback(process.kill)
-        return int(near.recv())
-
-    def _serve_fake(self, far: "multiprocessing.connection.Connection[int, int]") -> None:
-        fake, twist = FakeRedis(), self._attack.twist
-        assert twist
-        with fake_server(
-            lambda near: fake.serve(near, lambda w, r: twist(w, r) if self.hostile.is_set() else r)
-        ) as port:
-            ManyNodes(port, self._attack.nodes, ttl=TTL)
-            far.send(port)
-            signal.pause()
 
     def memory(self) -> int:
         """Return the bytes that the exporter uses, with the kernel's part if there is a group."""
@@ -143,14 +118,14 @@ class Stand:
         return answer.body if answer.status == 200 else b"HTTP %d" % answer.status
 
     def scrape(self) -> str:
-        """Scrape once, and return what was seen: ``whole``, ``Redis down``, or what was wrong."""
+        """Scrape once, and return what was seen: ``whole``, or what was wrong."""
         try:
             body = self.get("/metrics")
         except (OSError, HTTPException) as error:
             return type(error).__name__
         if len(_ONLINE.findall(body)) == self._attack.nodes:
             return "whole"
-        return "Redis down" if b"\nginkgo_redis_up 0" in body else f"{body[-50:]!r}"
+        return f"{body[-50:]!r}"
 
     def scrape_until(self, over: Event) -> None:
         """Scrape once a second, and take note of what was seen."""
@@ -194,9 +169,9 @@ def besiege(attack: Attack, seconds: float, limit: int, folder: Path) -> tuple[s
             "memory": peak > limit,
             "memory stays": back is None,
             "log": lines > LINES * max(1.0, seconds / 60),
-            "wrong answers": bool(stand.seen.keys() - {"whole", "Redis down" if attack.twist else "whole"}),
+            "wrong answers": bool(stand.seen.keys() - {"whole"}),
             "slow": stand.slowest > SLOWEST,
-            "pages": bool(pages - ({"GinkgoRedisUnreachable"} if attack.twist else set())),
+            "pages": bool(pages),
             "busy afterwards": busy > BUSY_AFTERWARDS,
         }
         failures = [name for name, failed in checks.items() if failed]
@@ -210,17 +185,15 @@ def besiege(attack: Attack, seconds: float, limit: int, folder: Path) -> tuple[s
 
 def _attack(attack: Attack, stand: Stand, seconds: float) -> int:
     """Attack, with a scraper beside it, and return the most bytes that the exporter used."""
-    target, over, peak = Field(stand.exporter.port, stand.redis_port, time.monotonic() + seconds), Event(), 0
+    target, over, peak = Field(stand.exporter.port, stand.redis.port, time.monotonic() + seconds), Event(), 0
     scraper = Thread(target=stand.scrape_until, args=(over,), daemon=True)
     attacker = multiprocessing.get_context("fork").Process(target=_run, args=(attack, target), daemon=True)
-    stand.hostile.set()
     stand.alertmanager.pieces = attack.pieces
     attacker.start()
     scraper.start()
     while target.left and stand.exporter.alive:
         time.sleep(0.05)
         peak = max(peak, stand.memory())
-    stand.hostile.clear()
     stand.alertmanager.pieces = None
     attacker.kill()
     attacker.join()

@@ -27,7 +27,7 @@ from lab.oracle import DISCOVERY, OFFLINE, ONLINE, READ_TIMEOUT, Answer, Oracle,
 from lab.pages import Pages
 from lab.platform import RandomNode, stepping
 from lab.servers import Exporter, RedisServer, wait_for
-from lab.truth import GRACE, HOLD, TTL, UNREADABLE, Chance, Fault, Lateness, Recorder, Span
+from lab.truth import GRACE, HOLD, TTL, UNREADABLE, Chance, Fault, Recorder, Span
 
 SPEED: Final = 30 / TTL
 NAMES: Final = (
@@ -195,8 +195,6 @@ class Soak:
 
     def __init__(self, folder: Path, seed: int, server: str, stack: ExitStack) -> None:
         self._dice, self._folder = random.Random(seed), folder  # noqa: S311 - no secret
-        self._lateness = Lateness()
-        stack.callback(self._lateness.close)
         self._redis = FaultyRedis(folder / "redis", server)
         older, dice = frozenset({STATUS_FIELD, LOADED_FIELD}), random.Random(seed)  # noqa: S311
         self._nodes = {
@@ -211,7 +209,7 @@ class Soak:
         self._webhook = stack.enter_context(Webhook())
         self._alertmanager = Alertmanager(folder / "alertmanager", one_receiver(self._webhook.url, 0.0, 0.2))
         stack.callback(self._alertmanager.kill)
-        self._chance = Chance(recorder, self._lateness)
+        self._chance = Chance(recorder)
         self._oracle = Oracle(self._nodes, recorder, self._chance)
         self._pages = Pages(self._oracle)
         self._counts: dict[str, Counter[str]] = {name: Counter() for name in ("states", "acts", "faults")}
@@ -240,7 +238,7 @@ class Soak:
             for turn, due in turns.items():
                 if time.monotonic() >= due:
                     turns[turn] = turn() + time.monotonic()
-            time.sleep(0.01)
+            self._chance.sleep(0.01)
             now = time.monotonic()
         self._judge_pages()
 
@@ -251,7 +249,7 @@ class Soak:
 
     def report(self) -> Iterator[str]:
         """Yield the lines of the report."""
-        yield f"lasted {time.monotonic() - self._began:,.0f} s; latest wake-up of a thread {self._lateness.worst:.2f} s"
+        yield f"lasted {time.monotonic() - self._began:,.0f} s"
         for name, counter in {**self._counts, "pages": self._pages.counts}.items():
             yield f"\n{name}"
             yield from (f"  {what:<48}{count:>8,}" for what, count in sorted(counter.items()))

@@ -9,7 +9,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from threading import Event, Lock, Thread
+from threading import Lock
 from typing import Any, Final
 
 from redis import Redis, ResponseError
@@ -209,40 +209,6 @@ def covered(spans: Iterable[Span], since: float, until: float) -> float:
     return total
 
 
-class Lateness:
-    """Measures how late a thread wakes up after a short sleep: how late this machine lets the exporter run.
-
-    Attributes:
-        worst: The latest wake-up so far, in seconds.
-    """
-
-    def __init__(self) -> None:
-        self.worst = 0.0
-        self._late: deque[Span] = deque(maxlen=5000)
-        self._over = Event()
-        self._thread = Thread(target=self._measure, name="lateness", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._over.set()
-
-    @property
-    def slack(self) -> float:
-        """Seconds that the exporter, with its several threads and steps, may need longer than on an idle machine."""
-        since = time.monotonic() - 15
-        return USUAL_SLACK + 3 * max((late for at, late in tuple(self._late) if at > since), default=0.0)
-
-    def _measure(self) -> None:
-        step = 0.02
-        while not self._over.is_set():
-            before = time.monotonic()
-            self._over.wait(step)
-            late = time.monotonic() - before - step
-            self.worst = max(self.worst, late)
-            if late > step / 2:
-                self._late.append((time.monotonic(), late))
-
-
 class Chance:
     """Calculates how much chance the nodes had to beat.
 
@@ -251,20 +217,23 @@ class Chance:
 
     Args:
         recorder: Knows when Redis refused writes.
-        lateness: How late the machine lets the exporter run; None if it is never late.
 
     Attributes:
         faults: All faults that may still matter, the latest last.
+        slack: Seconds that the exporter may need to notice a change.
     """
 
-    def __init__(self, recorder: Recorder, lateness: Lateness | None = None) -> None:
+    def __init__(self, recorder: Recorder) -> None:
         self.faults: list[Fault] = []
-        self._recorder, self._lateness = recorder, lateness
+        self.slack, self._recorder, self._late = USUAL_SLACK, recorder, deque[Span](maxlen=2000)
 
-    @property
-    def slack(self) -> float:
-        """Seconds that the exporter may need to notice a change."""
-        return self._lateness.slack if self._lateness else USUAL_SLACK
+    def sleep(self, seconds: float) -> None:
+        """Sleep, and take note of how late the machine wakes a thread; the exporter has several, with many steps."""
+        before = time.monotonic()
+        time.sleep(seconds)
+        now = time.monotonic()
+        self._late.append((now, now - before - seconds))
+        self.slack = USUAL_SLACK + 3 * max(late for at, late in self._late if at > now - 15)
 
     def may_be_over(self, beat: Write, since: float, until: float) -> bool:
         """Return whether the chance of a node may have been over at any moment of a span.

@@ -1,5 +1,6 @@
 """Faults of Redis and of the network to it: no scrape is late or wrong meanwhile, and all is well afterwards."""
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -94,6 +95,14 @@ def password_changed(scene: Scene) -> Iterator[None]:
     scene.password_file.write_text("second")
 
 
+def corrupted(reply: bytes) -> bytes:
+    """Turn the highest bit of one byte in 4,000."""
+    turned = bytearray(reply)
+    for place in range(random.randrange(4000), len(reply), 4000):  # noqa: S311
+        turned[place] ^= 0x80
+    return bytes(turned)
+
+
 def on_the_way(fault: Fault) -> Break:
     @contextmanager
     def apply(scene: Scene) -> Iterator[None]:
@@ -116,7 +125,7 @@ FAULTS: Final[dict[str, tuple[Break, Seen]]] = {
     "replies delayed": (on_the_way(Fault(delay=0.1)), "up"),
     "replies delayed beyond the timeout": (on_the_way(Fault(delay=2.5)), "down"),
     "replies cut": (on_the_way(Fault(cut_within=40_000)), "now and then"),  # a look is 7,000 bytes
-    "replies corrupted": (on_the_way(Fault(corrupt_within=4000)), "now and then"),
+    "replies corrupted": (on_the_way(Fault(turn=corrupted)), "now and then"),
     "replies trickling": (on_the_way(Fault(delay=0.002, piece=50)), "up"),
 }
 

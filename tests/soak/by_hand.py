@@ -1,11 +1,10 @@
 """One node whose writes are noted by hand, and what the soak's judges say of answers and pages about it."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import Mock
 
-from exporter.contract import COUNTERS, HEARTBEAT_TTL, LAST_HEARTBEAT
+from exporter.contract import COUNTERS, HEARTBEAT_TTL
 from exporter.push.alerts import NODE_OFFLINE
 from lab.monitoring import Notice
 from lab.nodes import FIELDS
@@ -35,7 +34,7 @@ class Truth:
 
     def beat(self, at: float, name: str = "a", **changed: str) -> None:
         heartbeat, metrics = self.nodes[name].own_keys
-        self.write(heartbeat, datetime.fromtimestamp(1000 + at, UTC).isoformat(), at)
+        self.write(heartbeat, "a beat", at)
         self.write(metrics, {**FIELDS, **changed}, at)
 
     def stop(self, at: float, *, lost: bool = False) -> None:
@@ -53,7 +52,6 @@ class Truth:
         beats = [write for write in heartbeat.writes if write.value and write.begun <= at]
         given = {name: value for name, value in shown(FIELDS).items() if state == ONLINE or name in COUNTS}
         given[HEARTBEAT_TTL.name] = max(0.0, beats[-1].ended + TTL - at) if beats and state == ONLINE else 0
-        given[LAST_HEARTBEAT.name] = datetime.fromisoformat(beats[-1].value).timestamp() if beats else None
         given |= {f"ginkgo_node_{name}": value for name, value in values.items()}
         given = {name: value for name, value in given.items() if name not in without}
         return list(self.oracle.judge(Answer(at, at + 0.01, {"a": state} if state else {}, {"a": given})))
