@@ -9,16 +9,13 @@ run ``python -m lab bench --trees . ../without``. The first tree is the referenc
 
 import argparse
 import os
-import platform
 import random
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Final
@@ -43,11 +40,6 @@ class Redis(RedisServer):
         self.control = self.client()
         for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
             os.sched_setaffinity(int(thread.name), _CORES[:1])
-
-    def calls(self) -> Counter[str]:
-        """Return how often it ran each command."""
-        statistics = self.control.info("commandstats")
-        return Counter({name.removeprefix("cmdstat_"): int(each["calls"]) for name, each in statistics.items()})
 
 
 @dataclass
@@ -166,8 +158,6 @@ def head(*columns: str) -> str:
 
 def tables(arguments: argparse.Namespace, folder: Path) -> Iterator[str]:
     """Measure each number of nodes, and yield the lines of all tables."""
-    python, day = f"Python {platform.python_version()}", datetime.now(UTC).date().isoformat()
-    yield f"{day}, {len(_CORES)} cores, {platform.platform()}, {python}"
     for nodes in arguments.nodes:
         with ExitStack() as stack:
             stand = Stand(folder, stack, nodes, arguments.portfolios, arguments.others)

@@ -4,10 +4,10 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from http.client import HTTPConnection
 from pathlib import Path
 from socket import socket
 from typing import Any, Self
+from urllib.request import Request, urlopen
 
 import yaml
 
@@ -19,19 +19,12 @@ Labels = dict[str, str]
 
 def ask(port: int, path: str, body: Any = None) -> Any:
     """Return the answer of a server on the loopback interface; None without an answer of status 200."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    data = None if body is None else json.dumps(body).encode()
+    request = Request(f"http://127.0.0.1:{port}{path}", data, {"Content-Type": "application/json"})
     try:
-        if body is None:
-            connection.request("GET", path)
-        else:
-            connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        text = response.read().decode()
+        with urlopen(request, timeout=10) as reply:  # noqa: S310
+            text = reply.read().decode()
     except OSError:
-        return None
-    finally:
-        connection.close()
-    if response.status != 200:
         return None
     return json.loads(text) if text.startswith(("{", "[")) else text or "OK"
 
@@ -88,10 +81,6 @@ class Prometheus(_Server):
 
     def __init__(self, folder: Path, config: Mapping[str, Any], *flags: str) -> None:
         super().__init__(folder, "prometheus", config, f"--storage.tsdb.path={folder / 'prometheus'}", *flags)
-
-    def rule_groups(self) -> list[dict[str, Any]]:
-        """Return the rule groups, each with the duration of its last evaluation."""
-        return list(ask(self.port, "/api/v1/rules")["data"]["groups"])
 
     def value(self, query: str) -> float | None:
         """Return the value of a query that has one result, None without a result."""

@@ -86,8 +86,6 @@ class Memory:
         alive: Whether the exporter has seen the node online, and not gone since.
         member: Whether the exporter has called it a member of a mass loss since it was online last.
         offline_at: Time of the first answer that calls the node offline; None if the exporter has seen a beat since.
-        values: The values in the last answer with the node.
-        since: Time of the request for that answer.
         beats: The last beats that the exporter surely has seen.
         deadline: Until when the exporter may take the heartbeat to live, by the TTL in its answer.
         asked: Time of the request for the last answer.
@@ -96,8 +94,6 @@ class Memory:
     alive: bool = False
     member: bool = False
     offline_at: float | None = None
-    values: Mapping[str, Any] = field(default_factory=dict)
-    since: float = -math.inf
     beats: deque[Write] = field(default_factory=lambda: deque([NEVER], maxlen=60))
     deadline: float = -math.inf
     asked: float = math.inf
@@ -183,12 +179,10 @@ class Oracle:
 
     def told(self, name: str, until: float) -> str:
         """Return a node's last writes and the faults, in seconds before a moment."""
-        words = []
-        for write in [write for write in tuple(self.heartbeat(name).writes) if write.begun <= until][-3:]:
-            kind = "beat" if write.value else "lost" if write.lost else "deleted"
-            words.append(f"{kind} {until - write.begun:.3f}-{until - write.ended:.3f}{'' if write.sure else '?'}")
+        writes = [write for write in tuple(self.heartbeat(name).writes) if write.begun <= until][-3:]
+        words = [f"{write.value or write.lost} {until - write.begun:.3f}-{until - write.ended:.3f}" for write in writes]
         spans = [f"{until - start:.2f}-{until - stop:.2f}" for start, stop in self.chance.sure() if stop > until - 20]
-        return f"{', '.join(words)}; no chance {' '.join(spans) or 'never'}"
+        return f"beats {words}; no chance {spans}"
 
     def _judge_node(self, answer: Answer, states: Mapping[str, str], name: str, since: float) -> Iterator[str]:
         memory, state, until = self._memories[name], states.get(name, GONE), answer.until
@@ -198,11 +192,6 @@ class Oracle:
         values = answer.values.get(name, {})
         if state != GONE:
             yield from self._judge_values(name, state, values, since, until)
-            if not any(at > memory.since for at in self.nodes[name].births):
-                for key in _COUNTERS:
-                    if values.get(key, math.inf) < memory.values.get(key, 0.0):
-                        yield f"{key} went back from {memory.values[key]} to {values[key]}"
-            memory.values, memory.since = values, since
         memory.member, memory.asked = state != ONLINE and (memory.member or name in answer.lost), since
         if state == ONLINE:
             memory.alive, memory.offline_at = True, None

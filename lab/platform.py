@@ -26,13 +26,11 @@ class RandomNode(Node):
     Attributes:
         dice: Decides the values.
         leaves_out: Fields that it does not write, such as those that older nodes do not know.
-        births: When its counters began at 0, in monotonic seconds.
         counters: The values of its counters.
     """
 
     dice: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311 - the same load in each run
     leaves_out: frozenset[str] = frozenset()
-    births: list[float] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
 
     def fields(self) -> dict[Any, Any]:

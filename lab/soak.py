@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,22 +43,16 @@ CRASH_LOOP: Final = "killed again and again"
 _SOON: Final = 0.05
 
 
-class Mode(StrEnum):
-    """What a node does now."""
-
-    GONE = "gone"
-    STARTING = "starting"
-    LIVING = "living"
-    CRASHED = "crashed"
-    STOPPING = "stopping"
+GONE, STARTING, LIVING, CRASHED, STOPPING = "gone", "starting", "living", "crashed", "stopping"
+"""What a node does now: its mode."""
 
 
 ACTS: Final = {
-    "start": (Mode.GONE, Mode.STARTING, 4),
-    "stop": (Mode.LIVING, Mode.STOPPING, 1),
-    "crash": (Mode.LIVING, Mode.CRASHED, 2),
-    "start again": (Mode.CRASHED, Mode.STARTING, 2),
-    "go on": (Mode.CRASHED, Mode.LIVING, 1),
+    "start": (GONE, STARTING, 4),
+    "stop": (LIVING, STOPPING, 1),
+    "crash": (LIVING, CRASHED, 2),
+    "start again": (CRASHED, STARTING, 2),
+    "go on": (CRASHED, LIVING, 1),
 }
 """Changes of a node: its mode before, its mode afterwards, and the weight of the change among all changes."""
 
@@ -68,25 +61,24 @@ ACTS: Final = {
 class SoakNode(RandomNode):
     """A node that starts and stops at its next beat that Redis takes, and tries again at the one after that."""
 
-    mode: Mode = Mode.GONE
+    mode: str = GONE
 
     def act(self, act: str) -> None:
         """Change what the node does."""
         self.mode, self.due = ACTS[act][1], 0.0
-        self.alive = self.mode is not Mode.CRASHED
+        self.alive = self.mode is not CRASHED
 
     def beat(self, redis: Any, now: float) -> None:
         """Do what the mode says."""
         heartbeat, metrics = self.own_keys
-        if self.mode is Mode.STOPPING:
+        if self.mode is STOPPING:
             redis.delete(heartbeat, metrics)
-            self.mode, self.alive, self.loaded = Mode.GONE, False, ()
+            self.mode, self.alive, self.loaded = GONE, False, ()
             return
-        if self.mode is Mode.STARTING:
+        if self.mode is STARTING:
             redis.delete(metrics, heartbeat)
-            self.births.append(time.monotonic())
             self.counters.clear()
-            self.mode, self.loaded = Mode.LIVING, ()
+            self.mode, self.loaded = LIVING, ()
         super().beat(redis, now)
 
 
@@ -105,8 +97,8 @@ class FaultyRedis(RedisServer):
         faults: Of each fault its begin, its end, the least and the most seconds between them, and what it is besides.
     """
 
-    def __init__(self, folder: Path, program: str) -> None:
-        super().__init__(folder, program, "--appendonly", "yes", "--appendfsync", "no")
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, "redis-server", "--appendonly", "yes", "--appendfsync", "no")
         control = self.control = self.client(socket_timeout=60)
         self.recorder = Recorder(self.client(retry=Retry(NoBackoff(), 0), socket_timeout=None))
         self._back: Step = lambda: None
@@ -124,9 +116,6 @@ class FaultyRedis(RedisServer):
             "writes refused, snapshot failed": (self._fail_to_save, self._save, (LONG,), ("readable",)),
             "all data deleted": (self._flush, self.answers, (AT_ONCE,), ("readable", "loses")),
         }
-        if "paused_actions" in control.info("clients"):  # Redis 8.0 does not tell of pauses
-            pause, unpause = (lambda: control.client_pause(60_000, all=False)), control.client_unpause
-            self.faults["writes paused"] = pause, unpause, (LONG,), ("readable", "paused")
 
     def course(self, kind: str, fault: Fault, dice: random.Random) -> Course:
         """Make a fault. In a crash loop Redis's runs are too short for the nodes to beat."""
@@ -189,13 +178,12 @@ class Soak:
     Args:
         folder: For the servers' data.
         seed: Decides what happens. The exact times depend on the machine.
-        server: Program of the Redis.
         stack: Ends all processes.
     """
 
-    def __init__(self, folder: Path, seed: int, server: str, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, seed: int, stack: ExitStack) -> None:
         self._dice, self._folder = random.Random(seed), folder  # noqa: S311 - no secret
-        self._redis = FaultyRedis(folder / "redis", server)
+        self._redis = FaultyRedis(folder / "redis")
         older, dice = frozenset({STATUS_FIELD, LOADED_FIELD}), random.Random(seed)  # noqa: S311
         self._nodes = {
             name: SoakNode(name, number, ttl=TTL, dice=dice, leaves_out=frozenset() if number % 3 else older)
@@ -296,19 +284,19 @@ class Soak:
             self._counts["acts"][act] += 1
         return self._dice.uniform(0.3, 2.0)
 
-    def _in_mode(self, *modes: Mode) -> list[str]:
+    def _in_mode(self, *modes: str) -> list[str]:
         return [name for name, node in self._nodes.items() if node.mode in modes]
 
     def _seen_online(self) -> list[str]:
         """Return the living nodes that the last scrape shows online."""
-        return [name for name in self._in_mode(Mode.LIVING) if (self._last.states or {}).get(name) == ONLINE]
+        return [name for name in self._in_mode(LIVING) if (self._last.states or {}).get(name) == ONLINE]
 
     # --- faults ----------------------------------------------------------------------------
 
     def _fail(self) -> float:
         """Continue the fault under way, or begin another one; return the seconds until its next step."""
         if not self._failing:
-            if time.monotonic() >= self._end or self._in_mode(Mode.STARTING, Mode.STOPPING):
+            if time.monotonic() >= self._end or self._in_mode(STARTING, STOPPING):
                 return _SOON
             if not self._pending:
                 self._pending = [*self._redis.faults, *self._incidents]
@@ -372,7 +360,7 @@ class Soak:
         """Kill half of the nodes at once, and check that the exporter sees one mass loss."""
         self._calm = True
         yield GRACE + HOLD + UNREADABLE
-        known, living = self._seen_online(), self._in_mode(Mode.LIVING)
+        known, living = self._seen_online(), self._in_mode(LIVING)
         killed = self._dice.sample(known, min(len(known), max(3, math.ceil(len(living) / 2))))
         for name in killed:
             self._nodes[name].act("crash")
@@ -388,14 +376,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=60, help="how long [%(default)s]")
     seed = random.SystemRandom().randrange(10**6)
     parser.add_argument("--seed", type=int, default=seed, help="decides what happens [random]")
-    parser.add_argument("--server", default="redis-server", help="program of the Redis [%(default)s]")
 
 
 def run(arguments: argparse.Namespace, folder: Path, stack: ExitStack) -> bool:
     """Run the soak, print its report, and return whether the exporter was never wrong."""
-    soak = Soak(folder, arguments.seed, arguments.server, stack)
+    soak = Soak(folder, arguments.seed, stack)
     try:
         soak.run(arguments.minutes * 60)
     finally:
-        print(f"soak, seed {arguments.seed}, {arguments.server}", *soak.report(), sep="\n", flush=True)  # noqa: T201
+        print(f"soak, seed {arguments.seed}", *soak.report(), sep="\n", flush=True)  # noqa: T201
     return not soak.wrong

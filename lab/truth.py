@@ -177,7 +177,6 @@ class Fault:
         until: Moment from which on the fault is surely over.
         loses: Whether Redis may have lost data that no node deleted: it is another run, or deleted all data.
         readable: Whether Redis can be read all the while.
-        paused: Whether Redis says that writes are paused.
     """
 
     since: float
@@ -186,7 +185,6 @@ class Fault:
     until: float = math.inf
     loses: bool = False
     readable: bool = False
-    paused: bool = False
 
     def meets(self, since: float, until: float) -> bool:
         """Return whether it may have lasted at a moment of a span."""
@@ -195,7 +193,7 @@ class Fault:
     @property
     def extends(self) -> bool:
         """Whether nodes must get time to beat because of it."""
-        return self.loses or self.paused or self.down_until - self.down_from > UNREADABLE
+        return self.loses or self.down_until - self.down_from > UNREADABLE
 
 
 def covered(spans: Iterable[Span], since: float, until: float) -> float:

@@ -128,7 +128,6 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 
 
 def test_crashed_node_is_reported_once_with_the_right_labels(story: Story) -> None:
-    wait_for(story.prometheus.rule_groups, "for rules")
     wait_for(lambda: _up(story, "a") == "1", "for the first scrape", PATIENCE)
     story.fleet.crash("a")
     story.hears("firing", "GinkgoNodeOffline", "a")

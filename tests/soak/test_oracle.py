@@ -52,15 +52,6 @@ def test_new_node_may_be_found_late_but_not_very_late() -> None:
     assert truth.wrong(111.5, GONE)
 
 
-def test_counter_that_goes_back_is_wrong_without_another_life() -> None:
-    truth = seen_online()
-    truth.beat(101, total_events="50")
-    assert truth.wrong(101.1, ONLINE, events_total=50) == ["'a': ginkgo_node_events_total went back from 15000.0 to 50"]
-    truth.nodes["a"].births.append(101.5)
-    truth.beat(102, total_events="7")
-    assert not truth.wrong(102.1, ONLINE, events_total=7)
-
-
 def test_node_whose_data_were_lost_is_no_false_death_and_may_die_later() -> None:
     truth = seen_online()
     truth.fault(101, 101.01, loses=True, readable=True)
