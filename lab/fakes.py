@@ -44,23 +44,6 @@ def request_from(lines: IO[bytes]) -> tuple[str, bytes] | None:
     return (head, lines.read(length)) if " HTTP/" in head else None
 
 
-@contextmanager
-def answering(*statuses: int, context: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[str]]]:
-    """Answer requests with these statuses, the last one again and again; yield the address and the asked paths."""
-    left, asked = list(statuses), list[str]()
-
-    def answer(near: socket.socket) -> None:
-        secured = context.wrap_socket(near, server_side=True) if context else near
-        with secured as connection, connection.makefile("rb") as lines:
-            while got := request_from(lines):
-                asked.append(got[0].split()[1])
-                status = HTTPStatus(left.pop(0) if len(left) > 1 else left[0])
-                connection.sendall(f"HTTP/1.1 {status} {status.phrase}\r\nContent-Length: 0\r\n\r\n".encode())
-
-    with fake_server(answer) as port:
-        yield f"{'https' if context else 'http'}://127.0.0.1:{port}", asked
-
-
 class FakeAlertmanager:
     """An Alertmanager that keeps what it is sent, and answers as it is told.
 
@@ -137,6 +120,6 @@ class FakeAlertmanager:
         date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
         headers = {"Date": date, "Content-Length": str(len(self.text)), **self.headers}
         told = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if value)
-        answer = f"HTTP/1.1 {self.status} Told\r\n{told}\r\n".encode() + self.text
+        answer = f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}\r\n{told}\r\n".encode() + self.text
         connection.sendall(answer[:-5] if self.cuts else answer)
         return not self.cuts

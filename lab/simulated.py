@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count, groupby
-from types import MappingProxyType
 from typing import Any, Final
 
 import hiredis
@@ -298,20 +297,24 @@ class SimulatedSource:
 
 
 class SimulatedExporter:
-    """One exporter: it looks at Redis, discovers names and answers scrapes.
+    """One exporter, which looks at Redis and discovers names; and its samples in promtool's notation.
 
     Args:
         world: Where it runs.
+        labels: The labels that Prometheus adds to its series.
         settings: Its settings.
 
     Attributes:
         running, discovers: Whether the process runs; whether it looks for names.
+        found: Whether Prometheus finds it.
     """
 
-    def __init__(self, world: "World", settings: Mapping[str, Any]) -> None:
+    def __init__(self, world: "World", labels: Mapping[str, str], settings: Mapping[str, Any]) -> None:
         self._world, self._timeline, self._settings = world, world.timeline, load(settings)
+        self._labels = ", ".join(f'{name}="{value}"' for name, value in {"job": JOB, **labels}.items())
+        self._columns: dict[str, list[str]] = {}
         self.source = SimulatedSource(world.redis, lambda: self._timeline.now)
-        self.running = self.discovers = True
+        self.running = self.discovers = self.found = True
         self._timeline.every(1.0, self._timeline.now, self._look)
         self._timeline.every(10.0, self._timeline.now, self._discover)
         self.start()
@@ -330,7 +333,7 @@ class SimulatedExporter:
         self.fleet._watch._request = lambda: None
         self._discover()
 
-    def scrape(self) -> str | None:
+    def _scrape(self) -> str | None:
         """Return the metrics that it exports now; None if it is down."""
         if not self.running:
             return None
@@ -363,27 +366,9 @@ class SimulatedExporter:
                 discovery.last = discovery.last and discovery.last._replace(timestamp=self._timeline.now)
             discovery._tried.set()
 
-
-class Target:
-    """One scraped exporter, and its samples in promtool's notation.
-
-    Args:
-        exporter: The exporter.
-        labels: The labels that Prometheus adds to its series.
-
-    Attributes:
-        found: Whether service discovery finds it.
-    """
-
-    def __init__(self, exporter: SimulatedExporter, labels: Mapping[str, str]) -> None:
-        self.exporter, self.found = exporter, True
-        self._labels = ", ".join(f'{name}="{value}"' for name, value in {"job": JOB, **labels}.items())
-        self.scrapes = 0
-        self._columns: dict[str, list[str]] = {}
-
     def store(self, *, away: bool) -> None:
         """Store the answer of a scrape; nothing while Prometheus is away."""
-        body = self.exporter.scrape() if self.found and not away else None
+        body = self._scrape() if self.found and not away else None
         samples = {} if not self.found else {"up": "0" if body is None else "1"}
         for line in (body or "").splitlines():
             if line and line[0] != "#":
@@ -394,8 +379,7 @@ class Target:
             gone = "_" if away or column[-1] in ("_", "stale") else "stale"
             column.append("_" if away else samples.get(name, gone))
         for name in samples.keys() - self._columns.keys() if not away else ():
-            self._columns[name] = ["_"] * self.scrapes + [samples[name]]
-        self.scrapes += 1
+            self._columns[name] = ["_"] * self._world.scrapes + [samples[name]]
 
     def series(self) -> Iterator[dict[str, str]]:
         """Yield all samples as promtool's ``input_series``."""
@@ -419,18 +403,20 @@ class World:
         settings: Settings of the exporters.
 
     Attributes:
+        exporters: The exporters by the names of their present targets.
         prometheus_away: Whether Prometheus scrapes nothing.
+        scrapes: Number of scrapes so far.
     """
 
     def __init__(  # noqa: PLR0913 - a declaration in keywords
         self,
         nodes: int,
-        portfolios: int = 0,
+        portfolios: int,
         *,
-        exporters: Sequence[str] = ("a",),
-        interval: float = 15.0,
-        labels: Mapping[str, str] = MappingProxyType({}),
-        settings: Mapping[str, Any] = MappingProxyType({}),
+        exporters: Sequence[str],
+        interval: float,
+        labels: Mapping[str, str],
+        settings: Mapping[str, Any],
     ) -> None:
         self._labels, self._settings = labels, settings
         self.timeline = Timeline(-WARM_UP)
@@ -452,8 +438,9 @@ class World:
             self.workers |= {"heartbeat:task_timer:t1", "heartbeat:data_worker:d1", "heartbeat:data_worker:d2"}
         self.timeline.every(1.0, self.timeline.now, self._tick)
         self.timeline.every(10.0, self.timeline.now, self._beat_workers)
-        self.exporters: dict[str, Target] = {}
-        self._past: list[Target] = []
+        self.exporters: dict[str, SimulatedExporter] = {}
+        self._targets: list[SimulatedExporter] = []
+        self.scrapes = 0
         for name in exporters:
             self._add(name)
         self.timeline.every(interval, 0.0, self._scrape, last=True)
@@ -492,27 +479,27 @@ class World:
     def move(self, name: str, to: str) -> None:
         """Let an exporter start again with another ``instance``; its old target is gone."""
         target = self.exporters.pop(name)
-        target.exporter.running = target.found = False
-        self._past.append(target)
+        target.running = target.found = False
         self._add(to)
 
     def run(self, until: float) -> list[dict[str, str]]:
         """Run the installation, and return the samples that Prometheus stored."""
         self.timeline.run(until)
-        return [series for target in (*self._past, *self.exporters.values()) for series in target.series()]
+        return [series for target in self._targets for series in target.series()]
 
     def _add(self, name: str) -> None:
-        target = Target(SimulatedExporter(self, self._settings), {**self._labels, "instance": f"{name}:19121"})
-        target.scrapes = max((each.scrapes for each in (*self._past, *self.exporters.values())), default=0)
-        self.exporters[name] = target
+        labels = {**self._labels, "instance": f"{name}:19121"}
+        self.exporters[name] = SimulatedExporter(self, labels, self._settings)
+        self._targets.append(self.exporters[name])
 
     def _beat_workers(self) -> None:
         for key in self.workers:
             self.tries(lambda key=key: self.client.set(key, "{}", px=round(TTL * 1000)))  # type: ignore[misc]
 
     def _scrape(self) -> None:
-        for target in (*self._past, *self.exporters.values()):
+        for target in self._targets:
             target.store(away=self.prometheus_away)
+        self.scrapes += 1
 
 
 Deed = Callable[[World], object]

@@ -46,7 +46,7 @@ def redis(attribute: str, value: object) -> Do:
 
 
 def exporter(do: Callable[[SimulatedExporter], object]) -> Do:
-    return lambda world, name="a": do(world.exporters[name].exporter)
+    return lambda world, name="a": do(world.exporters[name])
 
 
 def runs(attribute: str, *, on: bool) -> Do:

@@ -2,13 +2,14 @@
 
 import ssl
 from pathlib import Path
+from threading import Timer
 
 import pytest
 import trustme
 
 from exporter.commands import healthcheck
 from exporter.commands.healthcheck import fault, main, own_address
-from lab.fakes import answering
+from lab.fakes import FakeAlertmanager
 
 PROGRAM = b"/opt/ginkgo-exporter/bin/python\0/opt/ginkgo-exporter/bin/ginkgo-exporter\0"
 
@@ -31,22 +32,23 @@ def test_exporter_that_answers_is_healthy_also_with_tls_or_a_password(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("elsewhere").configure_cert(context)
     for served in (None, context):
-        with answering(200, context=served) as (url, asked):
+        with FakeAlertmanager(served) as fake:
             command_line = tmp_path / "cmdline"
-            command_line.write_bytes(PROGRAM + f"--web.listen-address={url.rpartition('/')[2]}".encode())
+            command_line.write_bytes(PROGRAM + f"--web.listen-address=127.0.0.1:{fake.port}".encode())
             monkeypatch.setattr(healthcheck, "_FIRST_PROCESS", command_line)
             assert main([]) == 0
-            assert "/-/healthy" in asked
-    with answering(401) as (url, _):
-        assert fault(f"{url}/metrics") is None
+            assert "GET /-/healthy " in "".join(fake.heads)
+    with FakeAlertmanager() as fake:
+        fake.status = 401
+        assert fault(f"{fake.url}/metrics") is None
 
 
 def test_fault_is_named_and_an_address_has_time_to_answer(capsys: pytest.CaptureFixture[str]) -> None:
-    with answering(503, 200) as (url, asked):
-        assert main(["--seconds=30", f"{url}/-/ready"]) == 0
-        assert asked == ["/-/ready", "/-/ready"]
-    with answering(503) as (url, _):
+    with FakeAlertmanager() as fake:
+        fake.status, url = 503, fake.url
         assert main([f"{url}/-/ready"]) == 1
+        Timer(1, lambda: setattr(fake, "status", 200)).start()
+        assert main(["--seconds=30", f"{url}/-/ready"]) == 0
     assert main([f"{url}/-/ready"]) == 1
     refused, unreachable = capsys.readouterr().out.splitlines()
     assert refused == f"{url}/-/ready: 503 Service Unavailable"

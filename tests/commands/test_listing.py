@@ -14,7 +14,7 @@ import pytest
 import redis
 from said import Say
 
-from lab.fakes import answering
+from lab.fakes import FakeAlertmanager
 from lab.nodes import beat
 from lab.servers import Exporter, RedisServer, free_port, running_exporter, wait_for
 from leftovers import leave
@@ -132,10 +132,10 @@ def test_exporter_that_does_not_answer_well_is_one_line(say: Say) -> None:
         assert done.err.count("\n") == 1
         return done.err
 
-    with answering(401) as (fake, _):
-        assert "answers 401 Unauthorized (give them as http://USER:PASSWORD@…)" in err(fake)
-    with answering(200) as (fake, _):
-        assert "is not a ginkgo-exporter" in err(fake)
+    with FakeAlertmanager() as fake:
+        assert "is not a ginkgo-exporter" in err(fake.url)
+        fake.status = 401
+        assert "answers 401 Unauthorized (give them as http://USER:PASSWORD@…)" in err(fake.url)
     secret = err(f"http://user:s3cret@127.0.0.1:{free_port()}")
     assert "the server at http://127.0.0.1:" in secret
     assert "s3cret" not in secret
