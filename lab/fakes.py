@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from http import HTTPStatus
+from http.client import responses
 from typing import IO, Any, Self
 
 
@@ -120,6 +120,6 @@ class FakeAlertmanager:
         date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
         headers = {"Date": date, "Content-Length": str(len(self.text)), **self.headers}
         told = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if value)
-        answer = f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}\r\n{told}\r\n".encode() + self.text
+        answer = f"HTTP/1.1 {self.status} {responses.get(self.status, 'Told')}\r\n{told}\r\n".encode() + self.text
         connection.sendall(answer[:-5] if self.cuts else answer)
         return not self.cuts
