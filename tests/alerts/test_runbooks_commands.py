@@ -16,6 +16,7 @@ from lab.monitoring import ask
 from lab.servers import Process, wait_for
 
 pytestmark = [
+    pytest.mark.rest,
     pytest.mark.server("prometheus"),
     pytest.mark.server("prometheus-alertmanager"),
     pytest.mark.server("redis-server"),
