@@ -26,8 +26,6 @@ _FLAG: Final = re.compile(rb"\0--web\.listen-address[=\0]([^\0]+)")
 _VARIABLE: Final = "GINKGO_EXPORTER_WEB_LISTEN_ADDRESS"
 _TIMEOUT: Final = 3.0
 """Seconds that one answer may take."""
-_PAUSE: Final = 0.5
-"""Seconds between two attempts."""
 _PASSWORD_WANTED: Final = 401
 
 
@@ -75,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if time.monotonic() >= deadline:
             sys.stdout.write(f"{faults[0]}\n")
             return 1
-        time.sleep(_PAUSE)
+        time.sleep(0.5)
 
 
 if __name__ == "__main__":

@@ -35,8 +35,6 @@ from exporter.snapshot.rows import (
 )
 
 _GAP: Final = 2
-_PAUSE: Final = 2.0
-"""Seconds between two refreshes of ``--watch``."""
 
 
 class Kind(NamedTuple):
@@ -134,7 +132,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _watch(console: Console, table: Callable[[], RenderableType]) -> None:
-    """Show what ``table`` returns, again and again until Ctrl-C."""
+    """Show what ``table`` returns, every two seconds until Ctrl-C."""
     with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live, suppress(KeyboardInterrupt):
         while True:
             try:
@@ -146,7 +144,7 @@ def _watch(console: Console, table: Callable[[], RenderableType]) -> None:
                 live.update(shown, refresh=True)
             else:
                 console.print(shown)
-            time.sleep(_PAUSE)
+            time.sleep(2)
 
 
 def chosen(rows: Sequence[Row], options: dict[str, Any]) -> Sequence[Row]:
