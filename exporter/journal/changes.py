@@ -1,10 +1,11 @@
 """What the judge and the reads of the fleet show → entries of the journal."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from exporter.journal.event import NOWHERE, EventKind
+from exporter.journal.file import Known
 from exporter.liveness import Change, Kind, State
 from exporter.portfolios.account import Account, EarlierFault
 from exporter.portfolios.ledger import Ledger
@@ -22,25 +23,27 @@ Group = tuple[EventKind, str | None, str, dict[str, dict[str, Any]], dict[str, A
 """Like changes: the arguments of ``Journal.add``."""
 
 
-def judged(changes: Sequence[Change], unix: Unix, answered: float, alive: Collection[str]) -> Iterable[Group]:
+def judged(changes: Sequence[Change], unix: Unix, answered: float, nodes: Mapping[str, Known]) -> Iterable[Group]:
     """Return the judge's changes: like ones together, and those of each subject in their order.
 
     Args:
         changes: The changes, the oldest first.
         unix: Returns the Unix time of a monotonic time.
         answered: When Redis answered last, in monotonic seconds: a gap that reaches until then lasts.
-        alive: The nodes that are known to be alive: that an exporter sees them after its start is no change.
+        nodes: The last change of each node, which the judge may not know after a start of the exporter.
     """
     groups: dict[object, Group] = {}
     turns = Counter[tuple[Kind, bytes]]()
     for change in changes:
         name = EventKind.REDIS if change.kind is Kind.REDIS else shown_id(change.name)
-        if change.kind is Kind.NODE and change.before is None and change.after == State.ONLINE and name in alive:
+        known = nodes.get(name) if change.kind is Kind.NODE and change.before is None else None
+        before = known[1] if known else change.before
+        if before == change.after:
             continue
         turns[change.kind, change.name] += 1
         common = _common(change, unix, answered)
-        like = turns[change.kind, change.name], change.kind, change.before, change.after, tuple(common.items())
-        group: Group = EventKind(change.kind.value), change.before, change.after, {}, common, change.at
+        like = turns[change.kind, change.name], change.kind, before, change.after, tuple(common.items())
+        group: Group = EventKind(change.kind.value), before, change.after, {}, common, change.at
         groups.setdefault(like, group)[3][name] = _own(change, unix)
     return groups.values()
 
@@ -91,12 +94,11 @@ def read(before: Ledger | None, account: Account, known: Mapping[str, EarlierFau
         account: The next one.
         known: The faults before the first ledger, by id as text.
     """
-    ledger = account.ledger
-    names = ledger.abnormal.keys() | {name.encode() for name in known}
-    if before:
-        names |= before.abnormal.keys() | (before.plan.keys() ^ ledger.plan.keys())
+    ledger, last_plan = account.ledger, before.plan if before else account.ledger.plan
+    last_faults = before.abnormal if before else {name.encode(): None for name in known}
+    names = ledger.abnormal.keys() | last_faults.keys() | (last_plan.keys() ^ ledger.plan.keys())
     groups: dict[object, Group] = {}
-    for name in names:
+    for name in sorted(names):
         last, now = before.get(name) if before else None, ledger.get(name)
         old = last.state if last else known.get(shown_id(name), (None,))[0]
         new = now.state if now else NOWHERE

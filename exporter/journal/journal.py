@@ -127,7 +127,7 @@ class Journal:
         if account.idle is not None and (account.idle > STALLED_AFTER) != self._stalled:
             self._stalled = not self._stalled
             states = (LOOKS, STALLED) if self._stalled else (STALLED, LOOKS)
-            self.note(EventKind.SCHEDULER, EventKind.SCHEDULER, *states, idle_seconds=round(account.idle, 3))
+            self.note(EventKind.SCHEDULER, "scheduler", *states, idle_seconds=round(account.idle, 3))
 
     def note(self, kind: EventKind, subject: str, before: str | None, after: str, **evidence: object) -> None:
         """Take a change of one subject that was found now."""
@@ -139,7 +139,7 @@ class Journal:
         before: str | None,
         after: str,
         rows: Mapping[str, Mapping[str, Any]],
-        common: Mapping[str, Any] | None = None,
+        common: Mapping[str, Any],
         at: float | None = None,
     ) -> None:
         """Take the same change of some subjects as one event. Without subjects nothing happens.
@@ -149,13 +149,12 @@ class Journal:
             before: The old state; None if it is unknown.
             after: The new state.
             rows: The evidence on each subject alone, as JSON values; all have the same keys.
-            common: The evidence that they share, as JSON values; None for none.
+            common: The evidence that they share, as JSON values.
             at: Monotonic time at which the change was seen; None for now.
         """
         if not rows:
             return
-        own = next(iter(rows.values())) if len(rows) == 1 or not any(rows.values()) else {EACH: rows}
-        common = common or {}
+        own = {EACH: rows} if len(rows) > 1 and any(rows.values()) else next(iter(rows.values()))
         with self._lock:
             unix = round(self.unix(self._monotonic() if at is None else at), 3)
             self._last_id = max(self._last_id + 1, int(unix * 1e6))
@@ -170,8 +169,7 @@ class Journal:
         """Return the newest events that a query accepts, at most ``limit``."""
         with self._lock:
             lines = tuple(self._lines)
-        events = map(event_of, map(json.loads, reversed(lines)))
-        some = list(islice(filter(query.accepts, events), limit + 1))
+        some = list(islice(filter(query.accepts, map(event_of, map(json.loads, reversed(lines)))), limit + 1))
         return Page(some[:limit], some[limit - 1].id if len(some) > limit else None)
 
     def _append(self, line: bytes) -> None:

@@ -20,8 +20,8 @@ def test_like_changes_are_one_event_with_the_evidence_of_each_subject() -> None:
     journal = Journal(None, Telemetry())
     rows = {"a": {"deadline": 1, "heartbeat": "x"}, "b": {"deadline": 2, "heartbeat": "x"}}
     journal.add(EventKind.NODE, None, "offline", rows, {"hash": True})
-    journal.add(EventKind.NODE, None, "offline", {"c": {"deadline": 1}})
-    journal.add(EventKind.NODE, None, "offline", {})
+    journal.add(EventKind.NODE, None, "offline", {"c": {"deadline": 1}}, {})
+    journal.add(EventKind.NODE, None, "offline", {}, {})
     alone, burst = journal.page(Query(), 10).events
     assert burst.subjects == ("a", "b")
     assert burst.evidence == {"hash": True, EACH: rows}

@@ -19,7 +19,7 @@ from exporter.liveness import Judge, Leftovers, Rules
 from exporter.liveness.table import FIRST_LEDGER, WORK_MOVED
 from exporter.telemetry import Telemetry
 from journal_events import T0, told
-from lab.readings import CRASHED, reading_of
+from lab.readings import ALIVE, CRASHED, reading_of
 from lab.servers import wait_for
 
 Start = Callable[..., Journal]
@@ -76,7 +76,7 @@ def die(journal: Journal, *nodes: str, loss: str | None = None) -> None:
 def test_event_is_there_at_once_counted_by_kind_and_has_the_time_of_the_look() -> None:
     journal = Journal(None, Telemetry(), wall=lambda: 5000.0, monotonic=lambda: 100.0)
     journal.note(EventKind.REDIS, "redis", None, "answers", role="master")
-    journal.add(EventKind.NODE, None, "online", {"n": {}}, at=40.0)
+    journal.add(EventKind.NODE, None, "online", {"n": {}}, {}, at=40.0)
     later, first = journal.page(Query(), 10).events
     assert (first.subjects, first.after, first.evidence) == (("redis",), "answers", {"role": "master"})
     assert (first.time, later.time) == (5000, 4940)
@@ -142,7 +142,7 @@ def test_restart_knows_one_loss_though_the_clocks_drifted_and_no_node_that_the_f
     first = start()
     die(first, "a", loss="a")
     own = {"offline_since": T0 + 9, "loss": "a", "loss_first": T0 - 0.999}
-    first.add(EventKind.NODE, "online", "offline", {"b": own})
+    first.add(EventKind.NODE, "online", "offline", {"b": own}, {})
     first.note(EventKind.NODE, "old", None, "undecided")
     first.note(EventKind.NODE, "old", "undecided", "forgotten", because=FIRST_LEDGER)
     first.close()
@@ -298,3 +298,26 @@ def test_kill_loses_at_most_the_last_tenth_of_a_second_and_leaves_a_readable_fil
     assert numbers == list(range(numbers[0], numbers[-1] + 1))
     assert [number for number, at in said if at < killed - 0.5 and number > numbers[-1]] == []
     assert back.unreadable <= 1
+
+
+def test_restart_tells_what_changed_while_no_exporter_ran_and_nothing_else(start: Start) -> None:
+    first = start()
+    first.add(EventKind.NODE, None, "online", {"same": {}, "died": {}}, {})
+    die(first, "back")
+    first.close()
+    second = start()
+    judge = Judge(Rules(30.0, 10.0), second.earlier_changes())
+    for now in (1000.0, 1001.0, 1041.0):
+        judge.look(reading_of({b"same": ALIVE, b"back": ALIVE, b"died": CRASHED}, now))
+        second.see(*judge.take())
+    events = second.page(Query(kinds=frozenset([EventKind.NODE])), 10).events
+    assert sorted((event.subjects, event.before, event.after) for event in events[:-2]) == [
+        (("back",), "offline", "online"),
+        (("died",), "online", "undecided"),
+        (("died",), "undecided", "offline"),
+    ]
+    assert {name: state for name, (_, state, _) in second.record.nodes.items()} == {
+        "same": "online",
+        "back": "online",
+        "died": "offline",
+    }

@@ -101,7 +101,7 @@ def test_page_keeps_itself_current_in_the_same_rows(
     assert runbook == "./runbooks/GinkgoNodeOffline?node_id=node-2"
     wait_for(lambda: "Node node-1 drops events: 58 since" in text(browser, "#notices"))
     assert browser.find_element(By.CSS_SELECTOR, "tr.drops").text.split()[1] == "node-1"
-    assert "Node node-2 is offline." in text(browser, "#events")
+    assert "Node node-2: offline" in text(browser, "#events")
 
 
 def test_nodes_are_sorted_and_filtered_by_mouse_and_keyboard(
@@ -156,7 +156,7 @@ def test_page_says_what_it_does_not_know(
     redis_server.pause()
     wait_for(lambda: "Redis cannot be read" in text(chrome, "#counts"))
     assert table(chrome) == []
-    assert "nothing is known" in text(chrome, "#trouble")
+    assert "Nothing is known" in text(chrome, "#trouble")
     assert "online" not in text(chrome, "#counts")
     redis_server.resume()
     wait_for(lambda: order(chrome) == ["node-1"])
