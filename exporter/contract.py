@@ -174,11 +174,10 @@ NUMBERS: Final = (
 GAUGES: Final = tuple(metric for metric in NUMBERS if metric.kind == "gauge")
 COUNTERS: Final = tuple(metric for metric in NUMBERS if metric.kind == "counter")
 
-_RATE: Final = {EVENTS: "events/s "}
 COLUMN_NAMES: Final = (
     *("state", "node", "heartbeat", "since"),
-    *"".join(f"{_RATE.get(metric, '')}{metric.title.lower()} " for metric in NUMBERS).split(),
-    "status",
+    *(metric.title.lower() for metric in NUMBERS if metric.title),
+    *("events/s", "status"),
 )
 """The columns of page and table, by which nodes can be sorted. ``exporter.snapshot.rows`` fills them."""
 

@@ -34,7 +34,7 @@ def exposition(
         form: The text format.
         wanted: The names of the families to write, or of one of their samples; empty for all families.
     """
-    parts = snapshot.all_parts if snapshot else ()
+    parts = snapshot.parts if snapshot else ()
     for metric in (*NODE_METRICS, *PORTFOLIO_METRICS):
         if wanted and wanted.isdisjoint((metric.name, metric.family)):
             continue

@@ -1,11 +1,15 @@
 """Makes a snapshot of readings, of the judge's verdicts and of the account of the portfolios."""
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
+import structlog
+
 from exporter.contract import (
+    BACKPRESSURE,
+    DROPPED,
+    EVENTS,
     FIELDS,
     GAUGES,
     HEARTBEAT_TTL,
@@ -16,23 +20,21 @@ from exporter.contract import (
     POSITIONS,
     QUEUE_SIZE_MAX,
     STATUS,
-    STATUS_FIELD,
     UP,
+    Metric,
 )
 from exporter.liveness import State, Verdicts
 from exporter.portfolios.account import Account
 from exporter.settings import Heartbeat
-from exporter.snapshot.rates import Rates
-from exporter.snapshot.snapshot import COUNTED, EXPORTED, Part, Snapshot
+from exporter.snapshot.rates import APART, Bursts, Earlier
+from exporter.snapshot.snapshot import EXPORTED, Part, Snapshot
 from exporter.snapshot.values import (
     HeartbeatTimes,
     Memo,
-    NumberParser,
     Values,
     format_number,
-    hint_at_clocks,
     known_statuses,
-    removed,
+    number_parser,
     replaced,
 )
 from exporter.source.names import Names, shown_id
@@ -41,7 +43,11 @@ from exporter.source.reading import MISSING, NO_EXPIRY, Reading
 Invalid = Callable[[str, Collection[str]], None]
 """Called with a field, and the ids as text of the nodes whose value of this field is invalid."""
 
-_UP: Final = {State.ONLINE: b"1", State.OFFLINE: b"0", State.UNDECIDED: None}
+_UP: Final = {State.ONLINE: b"1", State.OFFLINE: b"0"}
+TOLERANCE: Final = 60.0
+"""Seconds by which the time that a node writes may be off without a hint in the log."""
+
+log = structlog.get_logger(__name__)
 
 
 class SnapshotMaker:
@@ -63,13 +69,14 @@ class SnapshotMaker:
         stale_gauges: bool = False,
     ) -> None:
         self._ttl, self._invalid, self._write, self._stale_gauges = heartbeat.ttl, invalid, write, stale_gauges
-        self._clocks_checked: Names | None = None
-        self._hinted = False
+        self._names, self._hinted = Names(), False
         self._times = HeartbeatTimes(heartbeat.timezone)
-        self._numbers = {metric.field or "": NumberParser(metric) for metric in NUMBERS}
-        self._ttls: Memo[int] = Memo(_ttl_text)
-        self._rates = Rates()
-        self._planned: tuple[object, Names, Values] = None, Names(), ()
+        self._parsers: dict[Metric, Callable[[Values], Values]] = {metric: number_parser(metric) for metric in NUMBERS}
+        self._parsers |= {LAST_HEARTBEAT: self._times.parse, STATUS: known_statuses}
+        self._ttls = Memo(_ttl_text)
+        self._numbers = Memo(lambda number: None if number is None else format_number(number))
+        self._drops, self._backpressure = Bursts(), Bursts()
+        self._earlier = self._latest = Earlier()
 
     def part(self, names: Names, start: int, reading: Reading, verdicts: Verdicts) -> Part:
         """Return the states, the values and the lines of one part of a reading.
@@ -82,25 +89,12 @@ class SnapshotMaker:
         """
         states, absent = verdicts
         columns = self._columns(reading)
-        if names is not self._clocks_checked and not self._hinted:
-            self._hinted = hint_at_clocks(reading, columns[LAST_HEARTBEAT.name], self._ttl)
-        columns[UP.name] = [b"1"] * len(states)
-        columns[MASS_LOST.name] = [None] * len(states)
+        if names is not self._names and not self._hinted:
+            self._hinted = _hint_at_clocks(reading, columns[LAST_HEARTBEAT.name], self._ttl)
         if absent:
-            self._apply_verdicts(columns, reading, verdicts)
-        counts = Counter(states[position] for position in absent)
-        counts[State.ONLINE] += len(states) - len(absent)
-        part = Part(
-            names,
-            range(start, start + len(states)),
-            states,
-            columns,
-            {state: counts[state] for state in COUNTED},
-            absent,
-            reading.at,
-            reading.wall,
-            complete=not reading.unread,
-        )
+            columns = self._judged(columns, reading, verdicts)
+        positions = range(start, start + len(states))
+        part = Part(names, positions, states, columns, absent, reading.at, reading.wall, not reading.unread)
         return part._replace(lines=self._write(part))
 
     def snapshot(
@@ -114,82 +108,100 @@ class SnapshotMaker:
             account: What is known of the portfolios; None without plan and lists, or if these could not be read.
             problem: Why these could not be read, in one line; empty if they could.
         """
-        self._clocks_checked = names
+        self._names = names
         if names.ambiguous:
             self._invalid("node_id", [""] * names.ambiguous)
-        self._rates.note(
-            names.raw,
-            lambda metric: list(chain.from_iterable(part.columns[metric.name] for part in parts)),
-            parts[-1].wall,
+
+        def column(metric: Metric) -> Values:
+            return list(chain.from_iterable(part.columns[metric.name] for part in parts))
+
+        wall = parts[-1].wall
+        if abs(wall - self._latest.wall) >= APART:
+            self._earlier = self._latest
+            self._latest = Earlier(wall, names.shown, column(EVENTS))
+        return Snapshot(
+            [self._totals(names, parts, account), *parts] if account else parts,
+            account,
+            problem,
+            self._drops.note(names.shown, column(DROPPED), wall),
+            self._backpressure.note(names.shown, column(BACKPRESSURE), wall),
+            self._earlier,
+            self._ttl,
         )
-        totals = self._totals(names, parts, account) if account else None
-        return Snapshot(parts, account, problem, totals, self._rates.rising, self._rates.earlier, self._ttl)
 
     def _columns(self, reading: Reading) -> dict[str, Values]:
         """Return the values of a reading as texts, for nodes in any state; report the invalid values."""
-        columns: dict[str, Values] = {HEARTBEAT_TTL.name: list(map(self._ttls.__getitem__, reading.ttl_ms))}
-        invalid: dict[str, Sequence[int]] = {}
-        columns[LAST_HEARTBEAT.name], invalid["heartbeat"] = self._times.parse(reading.beats)
-        fields = dict(zip(FIELDS, reading.fields, strict=True))
-        for metric in NUMBERS:
-            field = metric.field or ""
-            columns[metric.name], invalid[field] = self._numbers[field].parse(fields[field])
-        columns[STATUS.name], invalid[STATUS_FIELD] = known_statuses(fields[STATUS_FIELD])
-        for field, positions in invalid.items():
-            if positions:
-                self._invalid(field, [shown_id(reading.names[position]) for position in positions])
+        columns: dict[str, Values] = {
+            UP.name: [b"1"] * len(reading.names),
+            MASS_LOST.name: [None] * len(reading.names),
+            HEARTBEAT_TTL.name: list(map(self._ttls.__getitem__, reading.ttl_ms)),
+        }
+        fields = dict(zip(FIELDS, reading.fields, strict=True)) | {"heartbeat": reading.beats}
+        for metric, parse in self._parsers.items():
+            field = metric.field or "heartbeat"
+            raw = fields[field]
+            texts = columns[metric.name] = parse(raw)
+            if texts.count(None) > raw.count(None):
+                values = zip(reading.names, raw, texts, strict=True)
+                self._invalid(field, [shown_id(name) for name, old, new in values if old is not None and new is None])
         return columns
 
-    def _apply_verdicts(self, columns: dict[str, Values], reading: Reading, verdicts: Verdicts) -> None:
-        """Change the columns of nodes without heartbeat: for example, an offline node has no gauges."""
+    def _judged(self, columns: dict[str, Values], reading: Reading, verdicts: Verdicts) -> dict[str, Values]:
+        """Return the columns with what the verdicts change: for example, an offline node has no gauges."""
         states, absent = verdicts
-        losses = {
-            position: shown_id(node.change.loss.name).encode() for position, node in absent.items() if node.change.loss
+        hidden = dict.fromkeys(p for p in absent if states[p] not in EXPORTED or p in reading.unread)
+        offline = dict.fromkeys(p for p in absent if states[p] is not State.ONLINE)
+        changed: dict[str, dict[int, bytes | None]] = {
+            **dict.fromkeys((metric.name for metric in (*GAUGES, STATUS)), hidden if self._stale_gauges else offline),
+            UP.name: {p: _UP.get(states[p]) for p in absent},
+            MASS_LOST.name: {
+                p: shown_id(node.change.loss.name).encode() for p, node in absent.items() if node.change.loss
+            },
+            # A node that has no heartbeat now keeps the time of its last one.
+            LAST_HEARTBEAT.name: {
+                p: self._times.parse_one(node.text)
+                for p, node in absent.items()
+                if node.text is not None and reading.beats[p] is None
+            },
         }
-        columns[MASS_LOST.name] = replaced(columns[MASS_LOST.name], losses)
-        columns[UP.name] = replaced(columns[UP.name], {position: _UP.get(states[position]) for position in absent})
-        columns[LAST_HEARTBEAT.name] = self._with_remembered(columns[LAST_HEARTBEAT.name], reading, verdicts)
-        if not self._stale_gauges:
-            not_online = [position for position in absent if states[position] is not State.ONLINE]
-            for metric in (*GAUGES, STATUS):
-                columns[metric.name] = removed(columns[metric.name], not_online)
-        unread = reading.unread
-        if hidden := [position for position in absent if states[position] not in EXPORTED or position in unread]:
-            columns.update((name, removed(texts, hidden)) for name, texts in columns.items())
-
-    def _with_remembered(self, texts: Values, reading: Reading, verdicts: Verdicts) -> Values:
-        """Fill in the last known heartbeats of nodes that have no heartbeat now."""
-        remembered: dict[int, bytes | None] = {}
-        for position, node in verdicts.absent.items():
-            if reading.beats[position] is None and node.text is not None:
-                remembered[position] = self._times.parse_one(node.text)
-                if remembered[position] is None:
-                    self._invalid("heartbeat", [shown_id(reading.names[position])])
-        return replaced(texts, remembered)
+        return {name: replaced(texts, changed.get(name, {}) | hidden) for name, texts in columns.items()}
 
     def _totals(self, names: Names, parts: Sequence[Part], account: Account) -> Part:
         """Return the part of all nodes whose columns are what is exported of their portfolios."""
-        states = [state for part in parts for state in part.states]
-        ledger, known, planned = self._planned
-        if ledger is not account.ledger or known is not names:
-            texts: Memo[int] = Memo(format_number)
-            pairs = zip(names.raw, states, strict=True)
-            planned = [
-                texts[account.ledger.planned.get(name, 0)] if state in EXPORTED else None for name, state in pairs
-            ]
-            self._planned = account.ledger, names, planned
+        hidden = (part.positions[p] for part in parts for p in part.absent if part.states[p] not in EXPORTED)
+        not_exported = dict.fromkeys(names.raw[position] for position in hidden)
+        planned = {**dict.fromkeys(names.raw, 0), **account.ledger.planned, **not_exported}
         columns = {
-            PLANNED_PORTFOLIOS.name: planned,
-            QUEUE_SIZE_MAX.name: _numbers(names.raw, account.queues),
-            POSITIONS.name: _numbers(names.raw, account.node_positions),
+            metric.name: list(map(self._numbers.__getitem__, map(numbers.get, names.raw)))
+            for metric, numbers in (
+                (PLANNED_PORTFOLIOS, planned),
+                (QUEUE_SIZE_MAX, account.queues),
+                (POSITIONS, account.node_positions),
+            )
         }
-        part = Part(names, range(len(states)), states, columns, {})
+        part = Part(names, range(len(names.raw)), (), columns)
         return part._replace(lines=self._write(part))
-
-
-def _numbers(names: Sequence[bytes], numbers: Mapping[bytes, float]) -> Values:
-    return [None if number is None else format_number(number) for number in map(numbers.get, names)]
 
 
 def _ttl_text(ms: int) -> bytes:
     return {MISSING: b"0", NO_EXPIRY: b"-1"}.get(ms) or format_number(ms / 1000)
+
+
+def _hint_at_clocks(reading: Reading, written: Values, ttl: float) -> bool:
+    """Log a hint about the first node that writes a time that is far off. Return whether there is one.
+
+    Args:
+        reading: The nodes and the TTLs of their heartbeats.
+        written: The Unix time that each node wrote; None if it is missing.
+        ttl: Seconds that a heartbeat lives, by the settings.
+    """
+    for name, ms, text in zip(reading.names, reading.ttl_ms, written, strict=True):
+        off = float(text) - (reading.wall - ttl + ms / 1000) if ms > 0 and text else 0.0
+        if abs(off) > TOLERANCE:
+            log.warning(
+                "a node writes a time that is far off: see its clock, --heartbeat.timezone and --heartbeat.ttl",
+                node_id=shown_id(name),
+                seconds_off=round(off),
+            )
+            return True
+    return False

@@ -1,14 +1,15 @@
 """The nodes of one read, with their states and parsed values; a snapshot knows no connection and no HTTP."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import compress
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Final, NamedTuple, TypeVar
 
 from exporter.contract import Metric
 from exporter.liveness import Absent, State
 from exporter.portfolios.account import Account
-from exporter.snapshot.rates import Earlier, Rising
+from exporter.snapshot.rates import Burst, Earlier
 from exporter.snapshot.values import Values
 from exporter.source.names import Names
 from exporter.source.reading import Server
@@ -30,7 +31,6 @@ class Part(NamedTuple):
         states: The states of this part's nodes.
         columns: By metric name, each node's value as text, None if the node has no value. For ``STATUS`` the status
             that the node reports, for ``MASS_LOST`` the name of the loss.
-        counts: How many nodes there are in each of the ``COUNTED`` states.
         absent: What the judge knows of the nodes without a heartbeat, by their positions in this part.
         at: Monotonic time of the read.
         wall: Unix time of the read.
@@ -42,16 +42,11 @@ class Part(NamedTuple):
     positions: range
     states: Sequence[State]
     columns: Mapping[str, Values]
-    counts: Mapping[State, int]
     absent: Mapping[int, Absent] = {}
     at: float = 0.0
     wall: float = 0.0
     complete: bool = True
     lines: Mapping[str, bytes] = {}
-
-    def exported(self, values: Iterable[T]) -> Iterator[T]:
-        """Yield the values of the nodes that have series, given one value for each node of this part."""
-        return compress(values, map(EXPORTED.__contains__, self.states))
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -59,27 +54,23 @@ class Snapshot:
     """The nodes of one read that have series, sorted by id.
 
     Attributes:
-        parts: The nodes, part by part; at least one part.
+        parts: The nodes, part by part; at least one part. A part before them may have columns of all nodes that are
+            made from the account, and states of no node.
         account: What is known of the portfolios; None without plan and lists, or if these could not be read.
         problem: Why these could not be read, in one line; empty if they could.
-        totals: All nodes as one part, whose columns are what is exported of their portfolios; None without an account.
-        rising: The nodes that dropped events or met backpressure lately, as Redis holds their ids.
-        earlier: What an earlier read found, for rates; None before there was one.
+        dropping: The nodes that dropped events lately, by their ids as text.
+        pushing_back: The nodes that met backpressure lately.
+        earlier: A read that is a minute or two older, for rates; without names before there was one.
         ttl: Seconds that a heartbeat lives, by the settings.
     """
 
     parts: Sequence[Part]
-    account: Account | None = None
-    problem: str = ""
-    totals: Part | None = None
-    rising: Mapping[bytes, Rising] = field(default_factory=dict)
-    earlier: Earlier | None = None
-    ttl: float = 30.0
-
-    @property
-    def all_parts(self) -> Sequence[Part]:
-        """The parts, and the totals."""
-        return (*self.parts, self.totals) if self.totals else self.parts
+    account: Account | None
+    problem: str
+    dropping: Mapping[str, Burst]
+    pushing_back: Mapping[str, Burst]
+    earlier: Earlier
+    ttl: float
 
     @property
     def wall(self) -> float:
@@ -94,44 +85,37 @@ class Snapshot:
     @property
     def ids(self) -> list[str]:
         """The nodes' ids as text."""
-        return self._of_each(lambda part: map(part.names.shown.__getitem__, part.positions))
-
-    @property
-    def raw_ids(self) -> list[bytes]:
-        """The nodes' ids as bytes in Redis."""
-        return self._of_each(lambda part: map(part.names.raw.__getitem__, part.positions))
+        return self._exported(self.parts[-1].names.shown)
 
     @property
     def states(self) -> list[State]:
         """The nodes' states, each one of ``EXPORTED``."""
-        return self._of_each(lambda part: part.states)
+        return self._exported(state for part in self.parts for state in part.states)
 
     @property
     def counts(self) -> dict[State, int]:
         """How many nodes there are in each of the ``COUNTED`` states."""
-        return {state: sum(part.counts[state] for part in self.parts) for state in COUNTED}
+        counts = Counter(chain.from_iterable(part.states for part in self.parts))
+        return {state: counts[state] for state in COUNTED}
 
     @property
-    def absent(self) -> dict[bytes, Absent]:
-        """What the judge knows of the nodes without a heartbeat, by their ids as Redis holds them."""
-        return {
-            part.names.raw[part.positions.start + position]: absent
-            for part in self.parts
-            for position, absent in part.absent.items()
-        }
+    def absent(self) -> dict[str, Absent]:
+        """What the judge knows of the nodes without a heartbeat, by their ids as text."""
+        parts = self.parts
+        return {part.names.shown[part.positions[p]]: node for part in parts for p, node in part.absent.items()}
 
     def texts(self, metric: Metric) -> list[bytes | None]:
         """Return a metric's value as text for each node; None if the node has no value."""
-        parts = [part for part in self.all_parts if metric.name in part.columns]
-        return [text for part in parts for text in part.exported(part.columns[metric.name])]
+        return self._exported(text for part in self.parts for text in part.columns.get(metric.name, ()))
 
     def unix(self, at: float | None) -> float | None:
         """Return the Unix time of a monotonic time; None for None."""
-        last = self.parts[-1]
-        return None if at is None else round(last.wall - last.at + at, 3)
+        return None if at is None else round(self.wall - self.parts[-1].at + at, 3)
 
-    def _of_each(self, values: Callable[[Part], Iterable[T]]) -> list[T]:
-        return [value for part in self.parts for value in part.exported(values(part))]
+    def _exported(self, values: Iterable[T]) -> list[T]:
+        """Return the values of the nodes that have series, given one value for each node of the reading."""
+        states = chain.from_iterable(part.states for part in self.parts)
+        return [value for value, state in zip(values, states, strict=False) if state in EXPORTED]
 
 
 class Discovered(NamedTuple):

@@ -33,7 +33,6 @@ from exporter.snapshot.rows import (
     rows_of,
 )
 from exporter.snapshot.snapshot import COUNTED, EXPORTED, Snapshot
-from exporter.source.names import shown_id
 from exporter.web.api import Arguments, Listing, listing, refusal, trouble
 from exporter.web.handlers import PushStatus
 from exporter.web.palette import style
@@ -185,7 +184,7 @@ def _notices(snapshot: Snapshot | None) -> list[str]:
 
 def dropping(snapshot: Snapshot) -> list[str]:
     """Return a sentence on the nodes that dropped events in the last five minutes, if there are any."""
-    found = {shown_id(name): rise.dropped for name, rise in snapshot.rising.items() if rise.dropped}
+    found = snapshot.dropping
     if not found:
         return []
     names = sorted(found, key=lambda name: -found[name].rise)

@@ -114,9 +114,11 @@ def test_series_of_portfolios_and_of_the_exporter_are_those_of_the_reference() -
 
 @given(loss=NODE_IDS)
 def test_members_of_a_mass_loss_carry_its_name(loss: bytes) -> None:
-    part = snapshot_of({b'"100%"': CRASHED, b"b": ALIVE}).parts[0]
+    whole = snapshot_of({b'"100%"': CRASHED, b"b": ALIVE})
+    part = whole.parts[0]
     columns = {MASS_LOST.name: [loss.decode("utf-8", "backslashreplace").encode(), None]}
-    snapshot = Snapshot([part._replace(columns=columns, lines=LineWriter().write(part._replace(columns=columns)))])
+    part = part._replace(columns=columns, lines=LineWriter().write(part._replace(columns=columns)))
+    snapshot = replace(whole, parts=[part])
     (family,) = parse_text(ours(snapshot).decode())
     assert [sample.labels for sample in family.samples] == [
         {"node_id": '"100%"', "loss": loss.decode("utf-8", "backslashreplace")}
