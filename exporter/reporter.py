@@ -22,8 +22,8 @@ This module is for the nodes of the platform. It needs redis-py, which each node
 
 The way in which the block ends decides what the platform sees:
 
-- A graceful stop deletes both keys. It is the end of the block, ``KeyboardInterrupt`` (Ctrl-C), ``SystemExit``,
-  ``asyncio.CancelledError`` (Ctrl-C under ``asyncio.run``) and ``GeneratorExit``.
+- A graceful stop deletes both keys. It is the end of the block, ``KeyboardInterrupt`` (Ctrl-C), ``SystemExit`` and
+  ``asyncio.CancelledError`` (Ctrl-C under ``asyncio.run``).
 - A crash deletes nothing, and the heartbeat expires. It is any other exception that leaves the block, SIGKILL, SIGTERM
   without a handler, and an interpreter that ends within the block.
 
@@ -36,17 +36,14 @@ import json
 import logging
 import signal
 import sys
-import time
 from asyncio import CancelledError
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Event, Lock, Thread
-from types import FrameType, TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal, NamedTuple, Self
 
 import psutil
-from redis import Redis, RedisError
+from redis import Redis
 from redis.cluster import RedisCluster
 
 from exporter.contract import MEGABYTE
@@ -57,16 +54,13 @@ BEAT: Final = 10.0
 """Seconds from one beat to the next."""
 TTL: Final = 30.0
 """Seconds that a heartbeat lives."""
-_HALT: Final = 1.0
-"""Seconds that a halt waits for a write that is under way."""
-_REQUESTS: Final = (KeyboardInterrupt, SystemExit, CancelledError, GeneratorExit)
+_REQUESTS: Final = (KeyboardInterrupt, SystemExit, CancelledError)
 """Exceptions by which a program or a task is asked to end."""
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class PortfolioMetrics:
+class PortfolioMetrics(NamedTuple):
     """What one loaded portfolio is doing.
 
     Attributes:
@@ -79,23 +73,17 @@ class PortfolioMetrics:
     position_count: int = 0
     status: str = "RUNNING"
 
-    def fields(self, node_id: str | bytes) -> dict[str, str | bytes]:
+    def fields(self, node_id: str) -> dict[str, str]:
         """Return the fields of the portfolio's hash.
 
         Args:
             node_id: The node that has the portfolio loaded. The hash outlives the node, so it names the node.
         """
-        return {
-            "status": self.status,
-            "queue_size": str(self.queue_size),
-            "buffer_size": "0",  # a constant on the platform too
-            "position_count": str(self.position_count),
-            "node_id": node_id,
-        }
+        numbers = {name: str(value) for name, value in self._asdict().items()}
+        return {**numbers, "buffer_size": "0", "node_id": node_id}  # the size is a constant on the platform too
 
 
-@dataclass(frozen=True, slots=True)
-class NodeMetrics:
+class NodeMetrics(NamedTuple):
     """What a node is doing.
 
     Attributes:
@@ -125,19 +113,10 @@ class NodeMetrics:
 
     def fields(self) -> dict[str, str]:
         """Return the fields of the node's hash as text, without the fields that are None."""
-        listed = None if self.loaded_portfolio_ids is None else json.dumps(list(self.loaded_portfolio_ids))
-        fields = {
-            "portfolio_count": self.portfolio_count,
-            "queue_size": self.queue_size,
-            "total_events": self.total_events,
-            "backpressure_count": self.backpressure_count,
-            "dropped_events": self.dropped_events,
-            "status": self.status,
-            "loaded_portfolio_ids": listed,
-            "cpu_usage": None if self.cpu_usage is None else f"{self.cpu_usage:.1f}",
-            "memory_usage": None if self.memory_usage is None else f"{self.memory_usage:.1f}",
-        }
-        return {name: str(value) for name, value in fields.items() if value is not None}
+        ids = self.loaded_portfolio_ids
+        values = self._asdict() | {"loaded_portfolio_ids": None if ids is None else json.dumps(list(ids))}
+        del values["portfolio_states"]
+        return {name: str(value) for name, value in values.items() if value is not None}
 
 
 class NodeReporter:
@@ -148,39 +127,32 @@ class NodeReporter:
     ``interval`` seconds, in the same order. The portfolios' hashes are never deleted: another node may write them by
     then.
 
-    An error never reaches the node. It is logged once, and the next beat tries again. A forked child has no thread that
-    beats, so start the reporter after the fork.
+    An error never reaches the node. It is logged once, and the next beat tries again. A forked child does not beat.
 
     Args:
         redis: The node's client. A write that Redis does not answer delays the next beat by the client's timeout times
             its number of attempts. Set a timeout and few retries.
-        node_id: The node's id: any text or bytes, but not empty.
+        node_id: The node's id: any text, but not empty.
         measure: Called in the reporter's thread at every beat, after the heartbeat is written. If it raises, the node
             beats on, and its hash has only the CPU use and the memory of the process. Old values would be false.
             Without a hash, a crash would look like a graceful stop. If it hangs, the heartbeat expires, and the node is
             offline.
         interval: Seconds from one beat to the next.
         ttl: Seconds that a heartbeat lives.
-        heartbeat_prefix: Prefix of the heartbeats' keys.
-        metrics_prefix: Prefix of the hashes' keys.
-        portfolio_prefix: Prefix of the keys of the portfolios' hashes.
 
     Raises:
         TypeError: The client is one of ``redis.asyncio``.
         ValueError: The id is empty, or the heartbeat would expire between two beats.
     """
 
-    def __init__(  # noqa: PLR0913 - a node has that many parts; those with a default go by name
+    def __init__(
         self,
         redis: "Redis | RedisCluster",
-        node_id: str | bytes,
+        node_id: str,
         measure: Callable[[], NodeMetrics],
         *,
         interval: float = BEAT,
         ttl: float = TTL,
-        heartbeat_prefix: str = "heartbeat:node:",
-        metrics_prefix: str = "node:metrics:",
-        portfolio_prefix: str = "portfolio:",
     ) -> None:
         if inspect.iscoroutinefunction(getattr(redis, "execute_command", None)):
             raise TypeError("pass a redis.Redis or redis.RedisCluster: a redis.asyncio client cannot beat in a thread")
@@ -189,21 +161,15 @@ class NodeReporter:
                 "a node's id must not be empty, and the interval must be positive and shorter than the TTL"
             )
         self.node_id = node_id
-        raw_id = node_id.encode() if isinstance(node_id, str) else node_id
         self._redis, self._measure = redis, measure
         self._interval, self._ttl_ms = interval, round(ttl * 1000)
-        self._heartbeat_key = heartbeat_prefix.encode() + raw_id
-        self._metrics_key = metrics_prefix.encode() + raw_id
-        self._portfolio_prefix = portfolio_prefix
+        self._heartbeat_key, self._metrics_key = f"heartbeat:node:{node_id}", f"node:metrics:{node_id}"
         self._process = psutil.Process()
         self._thread = Thread(target=self._live, name="node-reporter", daemon=True)
-        self._ended = Event()  # stop and halt set it: no beat is written after that
+        self._ended = Event()  # no beat is written after it is set
         self._writing = Lock()  # held during each write, so that no beat comes after the deletion
-        self._crashed = self._deleted = False
+        self._fresh = self._deleted = False  # whether the keys of an earlier life, and those of this one, are deleted
         self._reason = "no answer in time"  # why the deletion failed
-        # Only the reporter's thread uses the next attributes.
-        self._fresh = False  # whether the keys of an earlier life are deleted
-        self._written: set[str] = set()  # fields that the hash may hold
         self._failing: set[str] = set()  # what fails and is logged
 
     def start(self) -> Self:
@@ -225,7 +191,7 @@ class NodeReporter:
             Whether the keys are deleted. If not, the node will look crashed.
         """
         self._ended.set()
-        if not self._crashed and not self._deleted and not sys.is_finalizing():
+        if not self._deleted:
             # The reporter's thread may hang in measure(), and Redis must not make the caller hang.
             deletion = Thread(target=self._end, daemon=True)
             deletion.start()
@@ -235,26 +201,13 @@ class NodeReporter:
             log.warning(message, self.node_id, self._reason)
         return self._deleted
 
-    def halt(self) -> None:
-        """End the beats and delete no key, as a crash does.
+    __enter__ = start
 
-        This returns within a second. A write that Redis has not answered by then may still take effect.
-        """
-        self._crashed = True
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Stop gracefully if the block ends normally or the exception asks for an end. Else end the beats only."""
         self._ended.set()
-        if self._writing.acquire(timeout=_HALT):
-            self._writing.release()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Stop gracefully if the block ends normally or the exception asks for an end. Else this is a crash."""
-        unasked = error.split(_REQUESTS)[1] if isinstance(error, BaseExceptionGroup) else error
-        if unasked is None or isinstance(unasked, _REQUESTS):
+        if error is None or isinstance(error, _REQUESTS):
             self.stop()
-        else:
-            self.halt()
 
     def _end(self) -> None:
         try:
@@ -265,56 +218,49 @@ class NodeReporter:
             self._reason = str(error)
 
     def _live(self) -> None:
-        due = time.monotonic()
-        while not self._ended.wait(max(0.0, due - time.monotonic())):
+        while not self._ended.is_set():
             try:
                 self._beat()
                 self._note("the report to Redis", None)
             except Exception as error:  # noqa: BLE001 - the edge of this thread: an error here must not end the node
                 self._note("the report to Redis", error)
-            due = max(due + self._interval, time.monotonic())
+            self._ended.wait(self._interval)
 
     def _beat(self) -> None:
         with self._writing:
             if not self._ended.is_set():
-                self._write_heartbeat()
+                if not self._fresh:
+                    self._delete()
+                    self._fresh = True
+                now = datetime.now(UTC).isoformat(timespec="microseconds")
+                self._redis.set(self._heartbeat_key, now, px=self._ttl_ms)
         memory = self._process.memory_info().rss / MEGABYTE
         fields = {"cpu_usage": f"{self._process.cpu_percent():.1f}", "memory_usage": f"{memory:.1f}"}
-        states: Mapping[str, PortfolioMetrics] = {}
+        measured = NodeMetrics()
         try:
             measured = self._measure()
             fields |= measured.fields()
-            states = measured.portfolio_states or {}
             self._note("measure()", None)
         except BaseException as error:  # noqa: BLE001 - not even the result of a cancelled task may end the beats
             self._note("measure()", error)
         with self._writing:
             if not self._ended.is_set():
-                self._write_hashes(fields, states)
+                self._write_hashes(fields, measured.portfolio_states or {})
 
     def _note(self, what: str, failure: BaseException | None) -> None:
         """Log the first failure of a series, and the first success after it."""
-        if not self._ended.is_set() and bool(failure) != (what in self._failing):
+        if bool(failure) != (what in self._failing):
             self._failing ^= {what}
             outcome = f"failed, the next beat tries again: {failure}" if failure else "works again"
-            trace = None if isinstance(failure, RedisError | OSError) else failure
             level = logging.WARNING if failure else logging.INFO
-            log.log(level, "node %r: %s %s", self.node_id, what, outcome, exc_info=trace)
-
-    def _write_heartbeat(self) -> None:
-        if not self._fresh:
-            self._delete()
-            self._fresh = True
-        self._redis.set(self._heartbeat_key, datetime.now(UTC).isoformat(timespec="microseconds"), px=self._ttl_ms)
+            log.log(level, "node %r: %s %s", self.node_id, what, outcome, exc_info=failure)
 
     def _write_hashes(self, fields: Mapping[str, str], states: Mapping[str, PortfolioMetrics]) -> None:
         with self._redis.pipeline(transaction=False) as pipeline:
-            if gone := self._written - fields.keys():
-                pipeline.hdel(self._metrics_key, *gone)
-            self._written |= fields.keys()
+            pipeline.hdel(self._metrics_key, *set(NodeMetrics._fields).difference(fields))
             pipeline.hset(self._metrics_key, mapping=fields)  # type: ignore[arg-type] # dict is invariant
             for portfolio, state in states.items():
-                key = f"{self._portfolio_prefix}{portfolio}:state"
+                key = f"portfolio:{portfolio}:state"
                 pipeline.hset(key, mapping=state.fields(self.node_id))  # type: ignore[arg-type] # dict is invariant
             pipeline.execute()
 
@@ -326,15 +272,9 @@ class NodeReporter:
 def stop_on_sigterm() -> None:
     """Make SIGTERM raise ``SystemExit(0)`` in the main thread, so that a reporter's block ends gracefully.
 
-    Without a handler, SIGTERM kills Python at once. If Python is process 1 of a container, SIGTERM does nothing. A
-    second SIGTERM is ignored: it would interrupt the shutdown that is under way.
+    Without a handler, SIGTERM kills Python at once. If Python is process 1 of a container, SIGTERM does nothing.
 
     Raises:
         ValueError: The caller is not the main thread.
     """
-    signal.signal(signal.SIGTERM, _exit)
-
-
-def _exit(number: int, _: FrameType | None) -> None:
-    signal.signal(number, lambda *_: None)  # SIG_IGN would be inherited by programs that the shutdown starts
-    raise SystemExit(0)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -21,11 +21,11 @@ def busy() -> NodeMetrics:
     return BUSY
 
 
-def fields(client: "redis.Redis", node_id: str | bytes = "n1") -> dict[bytes, bytes]:
+def fields(client: "redis.Redis", node_id: str = "n1") -> dict[bytes, bytes]:
     return client.hgetall(metrics_key(node_id))
 
 
-def heartbeat(client: "redis.Redis", node_id: str | bytes = "n1") -> bytes | None:
+def heartbeat(client: "redis.Redis", node_id: str = "n1") -> bytes | None:
     return client.get(heartbeat_key(node_id))
 
 

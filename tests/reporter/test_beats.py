@@ -80,11 +80,11 @@ def test_start_deletes_what_an_earlier_life_left_and_every_beat_writes_the_heart
 
 
 def test_any_id_that_is_not_empty_will_do_and_impossible_arguments_are_refused(client: "redis.Redis") -> None:
-    for node_id in (b"\xff\xfe", 'a "b"\n:c', "节点"):
+    for node_id in ('a "b"\n:c', "节点"):
         with NodeReporter(client, node_id, busy):
             wait_for(lambda node_id=node_id: fields(client, node_id) and heartbeat(client, node_id))  # type: ignore[misc]
     assert client.dbsize() == 0
-    for name, interval, ttl in (("", 10, 30), (b"", 10, 30), ("n", 0, 30), ("n", 30, 30), ("n", -1, 30)):
+    for name, interval, ttl in (("", 10, 30), ("n", 0, 30), ("n", 30, 30), ("n", -1, 30)):
         with pytest.raises(ValueError, match="must"):
             NodeReporter(client, name, busy, interval=interval, ttl=ttl)
     for kind in (redis.asyncio.Redis, redis.asyncio.RedisCluster):
@@ -100,21 +100,25 @@ def test_outage_of_redis_is_logged_once_survived_and_its_end_seen(
 ) -> None:
     """The node starts while Redis hangs, and still deletes what an earlier life left; later Redis is killed."""
     caplog.set_level(logging.INFO, logger="exporter.reporter")
+
+    def said(text: str) -> int:
+        return sum(text in record.getMessage() for record in caplog.records)
+
     client = redis_server.client(retry=None, socket_timeout=0.2)
     with redis_server.client() as other, client:
         beat(other, "n1", old_field="1")
         redis_server.pause()
         with NodeReporter(client, "n1", busy, interval=0.05, ttl=5):
-            wait_for(lambda: caplog.text.count("the report to Redis failed") == 1)
+            wait_for(lambda: said("the report to Redis failed") == 1)
             redis_server.resume()
             wait_for(lambda: b"old_field" not in fields(other), "for what an earlier life left to go")
             wait_for(lambda: fields(other))
             redis_server.kill()
-            wait_for(lambda: caplog.text.count("the report to Redis failed") == 2)
+            wait_for(lambda: said("the report to Redis failed") == 2)
             time.sleep(0.5)  # ten beats that fail
             redis_server.start()
-            wait_for(lambda: caplog.text.count("the report to Redis works again") == 2)
-            assert caplog.text.count("failed") == 2
+            wait_for(lambda: said("the report to Redis works again") == 2)
+            assert len(caplog.records) == 4
             assert fields(client)
         assert client.dbsize() == 0
 
@@ -140,7 +144,7 @@ def test_node_that_measures_itself_is_believed_and_fields_that_it_no_longer_has_
     said = [NodeMetrics(cpu_usage=12.34, memory_usage=512, status="PAUSED", loaded_portfolio_ids=())]
     with NodeReporter(client, "n1", lambda: said[-1], interval=0.05, ttl=5):
         written = wait_for(lambda: fields(client))
-        assert (written[b"cpu_usage"], written[b"memory_usage"]) == (b"12.3", b"512.0")
+        assert (written[b"cpu_usage"], written[b"memory_usage"]) == (b"12.34", b"512")
         assert (written[b"status"], written[b"loaded_portfolio_ids"]) == (b"PAUSED", b"[]")
         said.append(NodeMetrics(queue_size=7))
         wait_for(lambda: fields(client)[b"queue_size"] == b"7")
