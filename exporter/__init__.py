@@ -18,41 +18,6 @@ from pathlib import Path as _Path
 __version__ = "0.2.0"
 __repository__ = "https://github.com/ginkgo-trading/ginkgo-exporter"
 
-
-def revision_of(package: _Path) -> str:
-    """Return the commit of a package: of its build, or of its checkout with ``+checkout`` behind it; else "unknown".
-
-    Args:
-        package: The folder of the package. A build writes the commit into its file ``REVISION``.
-    """
-    try:
-        built = package / "REVISION"
-        if built.is_file():
-            return built.read_text(encoding="ascii").strip()
-        if (package.parent / "helm" / "ginkgo-exporter").is_dir():  # no other project's checkout
-            return f"{_checked_out(package.parent / '.git')}+checkout"
-    except (OSError, ValueError, StopIteration):
-        pass
-    return "unknown"
-
-
-def _checked_out(git: _Path) -> str:
-    """Return the commit of ``HEAD``, without the program git, which a machine may lack.
-
-    An old Python runs this too, before ``__main__`` can refuse it.
-    """
-    if git.is_file():  # a worktree: the file names its folder
-        git = git.parent / git.read_text(encoding="utf-8").partition("gitdir: ")[2].strip()
-    head = (git / "HEAD").read_text(encoding="ascii").strip()
-    name = head.partition("ref: ")[2]
-    if not name:
-        return head
-    shared = git / "commondir"
-    common = git / shared.read_text(encoding="utf-8").strip() if shared.is_file() else git
-    if (common / name).is_file():
-        return (common / name).read_text(encoding="ascii").strip()
-    packed = (common / "packed-refs").read_text(encoding="utf-8").splitlines()
-    return next(line.partition(" ")[0] for line in packed if line.endswith(f" {name}"))
-
-
-__revision__ = revision_of(_Path(__file__).parent)
+_built = _Path(__file__).parent / "REVISION"
+__revision__ = _built.read_text(encoding="ascii").strip() if _built.is_file() else "unknown"
+"""The commit of which an image or a wheel was built; a checkout does not know its own."""

@@ -8,8 +8,8 @@ import gc
 import io
 import logging
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pkgutil import resolve_name
 from typing import Final, NamedTuple, NoReturn
 
@@ -125,8 +125,7 @@ def _run(arguments: argparse.Namespace, loaded: Settings) -> int:
     # A log line would stand in the middle of a table, so commands that read Redis log only if a flag asks for it.
     is_quiet = command.sections is _READING and "log.level" not in arguments
     logging.disable(logging.CRITICAL if is_quiet else logging.NOTSET)
-    with _hidden("curses"):
-        run = resolve_name(command.run)
+    run = resolve_name(command.run)
     if arguments.command != "serve":
         gc.enable()  # `serve` enables it when its parts are there: what is imported is no garbage
     code: int = run(loaded, arguments)
@@ -135,27 +134,19 @@ def _run(arguments: argparse.Namespace, loaded: Settings) -> int:
 
 
 def configure_logs(loaded: Settings) -> None:
-    """Configure the logs, whose libraries are imported now."""
-    with _hidden("rich"):
-        from exporter import logs
-    logs.configure(loaded.log)
+    """Configure the logs, whose libraries are imported now.
 
-
-@contextmanager
-def _hidden(package: str) -> Iterator[None]:
-    """Hide a package from imports in the block, unless it is loaded already.
-
-    structlog imports rich, and tornado imports curses, to colour log lines that the exporter does not write. rich would
-    take 4 MiB, and as long as Redis's client.
+    structlog imports rich to colour log lines that the exporter does not write. That would take 4 MiB, and as long as
+    Redis's client, so rich is hidden meanwhile.
     """
-    if package in sys.modules:
-        yield
-        return
-    sys.modules[package] = None  # type: ignore[assignment] # an import of it now fails
-    try:
-        yield
-    finally:
-        del sys.modules[package]
+    hides = "rich" not in sys.modules
+    if hides:
+        sys.modules["rich"] = None  # type: ignore[assignment] # an import of it now fails
+    from exporter import logs
+
+    if hides:
+        del sys.modules["rich"]
+    logs.configure(loaded.log)
 
 
 def _fail(reason: str, code: int) -> NoReturn:

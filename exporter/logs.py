@@ -4,22 +4,18 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, MutableMapping
+from typing import Any, Final
 
 import prometheus_client
 import structlog
 
-from exporter.escaping import printable, printable_json
+from exporter.escaping import printable
 from exporter.settings import Log
-
-if TYPE_CHECKING:
-    from structlog.typing import EventDict, Processor, WrappedLogger
 
 LINES: Final = 40
 """Lines of one event in a minute, at level info and above."""
-LONGEST: Final = 4000
+LONGEST: Final = 10_000
 """Characters of one value in a line."""
 MINUTE: Final = 60.0
 LEFT_OUT: Final = prometheus_client.Counter(
@@ -32,18 +28,14 @@ log = structlog.get_logger(__name__)
 
 def configure(settings: Log) -> None:
     """Set up logging for the process; log lines of libraries get the same form."""
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+    shared = (
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         structlog.processors.format_exc_info,
-        _shorten_values,
-    ]
+        _safe,
+    )
+    json = structlog.processors.JSONRenderer()
     logfmt = structlog.processors.LogfmtRenderer(key_order=["ts", "level", "event"], bool_as_flag=False)
-    renderers: dict[str, list[Processor]] = {
-        "json": [structlog.processors.JSONRenderer(_json)],
-        "logfmt": [_escape_values, logfmt],
-    }
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -57,7 +49,10 @@ def configure(settings: Log) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers[settings.format]],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                json if settings.format == "json" else logfmt,
+            ],
         )
     )
     logging.raiseExceptions = False  # without this line, a full disk under the log file prints tracebacks
@@ -69,9 +64,9 @@ def configure(settings: Log) -> None:
 
 
 class RepeatLimit(logging.Filter):
-    """Lets an event pass ``LINES`` times a minute; the next line after the minute tells how many were left out.
+    """Lets an event pass ``LINES`` times a minute; one line tells that others like it are left out.
 
-    An event is what a line says without its values. Lines at level debug always pass. Its state has one lock.
+    An event is what a line says without its values. Lines at level debug always pass.
 
     Args:
         clock: Returns monotonic seconds.
@@ -79,8 +74,7 @@ class RepeatLimit(logging.Filter):
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._clock, self._lock = clock, Lock()
-        self._began = clock()
+        self._clock, self._began = clock, clock()
         self._seen: Counter[str] = Counter()
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -88,33 +82,20 @@ class RepeatLimit(logging.Filter):
         if record.levelno < logging.INFO:
             return True
         event = str(record.msg.get("event") if isinstance(record.msg, dict) else record.msg)[:200]
-        before: Counter[str] = Counter()
-        with self._lock:
-            if self._clock() - self._began >= MINUTE:
-                before, self._seen, self._began = self._seen, Counter(), self._clock()
-            self._seen[event] += 1
-            passes = self._seen[event] <= LINES
-        for like, count in before.items():
-            if count > LINES:
-                log.warning("log lines were left out", like=like, count=count - LINES)
-        if not passes:
+        if self._clock() - self._began >= MINUTE:
+            self._seen, self._began = Counter(), self._clock()
+        count = self._seen[event] = self._seen[event] + 1
+        if count == LINES + 1:
+            log.warning("log lines are left out until the end of the minute", like=event)
+        if count > LINES:
             LEFT_OUT.inc()
-        return passes
+        return count <= LINES
 
 
-def shortened(text: str) -> str:
-    """Return a value as it is logged: its beginning, and how much is left out."""
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text) - LONGEST} characters more)"
-
-
-def _shorten_values(_: "WrappedLogger", __: str, event: "EventDict") -> "EventDict":
-    whole = ("exception", "where")  # the exporter's own texts
-    return {k: shortened(v) if isinstance(v, str) and k not in whole else v for k, v in event.items()}
-
-
-def _json(value: object, **options: Any) -> str:
-    return printable_json(value, default=options.get("default"))
-
-
-def _escape_values(_: "WrappedLogger", __: str, event: "EventDict") -> "EventDict":
-    return {key: printable(value) if isinstance(value, str) else value for key, value in event.items()}
+def _safe(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Cut long values, and escape characters that a terminal would obey or hide."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            rest = len(value) - LONGEST
+            event[key] = printable(value[:LONGEST]) + (f"… ({rest} characters more)" if rest > 0 else "")
+    return event

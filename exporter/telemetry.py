@@ -4,7 +4,6 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Collection
-from threading import Lock
 from typing import Final
 
 import structlog
@@ -21,9 +20,7 @@ _TELL_AGAIN: Final = 60.0
 """Seconds between two log lines about the same budget."""
 PARTS: Final = ("discovery", "journal", "push", "request", "watch")
 REMEMBERED: Final = 100_000
-"""Invalid values that are remembered in a period, by field and node, some 65 bytes each; two periods are in memory."""
-PERIOD: Final = 3600.0
-"""Seconds. A value that was valid, or missing, for a whole period is logged again when it is invalid."""
+"""Invalid values that are remembered, by field and node, some 65 bytes each. Others are counted and not logged."""
 
 log = structlog.get_logger(__name__)
 
@@ -73,12 +70,9 @@ class Telemetry:
             registry=self.registry,
         )
         self._clock = clock
-        self._told: dict[str, float] = {}
-        self._logged: set[tuple[str, str]] = set()  # the internal errors; the number of places in the code bounds them
-        self._lock = Lock()  # of the values that are remembered
-        self._recent: set[int] = set()  # hashes: an id may have any length, and a collision costs no more than a line
-        self._before: set[int] = set()
-        self._period_began = clock()
+        self._told: dict[str, float] = {}  # when each budget was last told
+        self._faulty: set[str] = set()  # where internal errors were; the number of places in the code bounds them
+        self._known: set[int] = set()  # hashes: an id may have any length, and a collision costs no more than a line
 
     def _counter(self, name: str, meaning: str, label: str, values: Collection[str]) -> Counter:
         """Return a counter that is 0 for each value of its label from the start."""
@@ -88,28 +82,18 @@ class Telemetry:
         return counter
 
     def invalid(self, field: str, node_ids: Collection[str]) -> None:
-        """Count invalid values, and log each node and field once, however many scrapes find it invalid.
+        """Count invalid values, and log each node and field once, ``LINES`` of them at a time.
 
         Args:
             field: The field of the values: a field of the contract, ``heartbeat`` or ``node_id``.
             node_ids: The nodes' ids as text; one item for each value.
         """
         self._invalid.labels(field).inc(len(node_ids))
-        with self._lock:
-            if self._clock() - self._period_began >= PERIOD:
-                self._before, self._recent, self._period_began = self._recent, set(), self._clock()
-            new = [node_id for node_id in node_ids if self._is_new(hash((field, node_id)))]
-        for node_id in new[:LINES]:
-            log.warning("invalid value dropped", field=field, node_id=node_id)
-        if len(new) > LINES:
-            log.warning("more invalid values dropped", field=field, not_logged=len(new) - LINES)
-
-    def _is_new(self, pair: int) -> bool:
-        """Remember a pair of field and node; one that does not fit into the memory is never new."""
-        if pair in self._recent or len(self._recent) >= REMEMBERED:
-            return False
-        self._recent.add(pair)
-        return pair not in self._before
+        new = {hash((field, node_id)): node_id for node_id in node_ids}
+        for pair in [pair for pair in new if pair not in self._known][:LINES]:
+            if len(self._known) < REMEMBERED:
+                self._known.add(pair)
+                log.warning("invalid value dropped", field=field, node_id=new[pair])
 
     def spent(self, budget: str, effect: str) -> None:
         """Count that a budget was spent; log it once a minute at most.
@@ -132,7 +116,7 @@ class Telemetry:
             error: The error.
         """
         self._faults.labels(part).inc()
-        kind = part, "".join(traceback.format_tb(error.__traceback__))
-        if kind not in self._logged:
-            self._logged.add(kind)
-            log.error("internal error", part=part, error=repr(error), where=kind[1])
+        where = "".join(traceback.format_tb(error.__traceback__))
+        if where not in self._faulty:
+            self._faulty.add(where)
+            log.error("internal error", part=part, error=repr(error), where=where)

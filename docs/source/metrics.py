@@ -13,7 +13,6 @@ from exporter.portfolios.account import Account, History
 from exporter.portfolios.ledger import ledger_of
 from exporter.push.bridge import Bridge
 from exporter.settings import load
-from exporter.snapshot.rates import Earlier
 from exporter.snapshot.snapshot import Discovered, Part, ReadInfo, Snapshot
 from exporter.source.names import Names
 from exporter.source.reading import Server
@@ -63,7 +62,7 @@ def _metrics() -> Iterator[tuple[str, str, list[str], str]]:
 
 
 def _own_families() -> Iterator[MetricFamily]:
-    nobody = Snapshot([Part(Names(), range(0), (), {})], _account(), "", {}, {}, Earlier(), 30.0)
+    nobody = Snapshot([Part(Names(), range(0), (), {})], _account(), "", {}, {}, (0.0, {}), 30.0)
     server = Server("run", "master", refused={}, last_save_ok=True, memory_used_ratio=0.5)
     yield from own_families(nobody, ReadInfo(0.0, Discovered(0.0, 0.0, 0), server, expected=1))
     fleet = Fleet(load({"alertmanager.url": ["http://alertmanager:9093"]}))

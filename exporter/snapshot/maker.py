@@ -76,7 +76,8 @@ class SnapshotMaker:
         self._ttls = Memo(_ttl_text)
         self._numbers = Memo(lambda number: None if number is None else format_number(number))
         self._drops, self._backpressure = Bursts(), Bursts()
-        self._earlier = self._latest = Earlier()
+        self._earlier: Earlier = float("-inf"), {}
+        self._latest = self._earlier
 
     def part(self, names: Names, start: int, reading: Reading, verdicts: Verdicts) -> Part:
         """Return the states, the values and the lines of one part of a reading.
@@ -116,9 +117,8 @@ class SnapshotMaker:
             return list(chain.from_iterable(part.columns[metric.name] for part in parts))
 
         wall = parts[-1].wall
-        if abs(wall - self._latest.wall) >= APART:
-            self._earlier = self._latest
-            self._latest = Earlier(wall, names.shown, column(EVENTS))
+        if abs(wall - self._latest[0]) >= APART:
+            self._earlier, self._latest = self._latest, (wall, dict(zip(names.shown, column(EVENTS), strict=True)))
         return Snapshot(
             [self._totals(names, parts, account), *parts] if account else parts,
             account,

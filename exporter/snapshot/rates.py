@@ -25,18 +25,8 @@ class Burst(NamedTuple):
     rise: int
 
 
-class Earlier(NamedTuple):
-    """What an earlier read found; each column has one item for each node.
-
-    Attributes:
-        wall: Unix time of the read.
-        names: The nodes' ids as text.
-        events: The events that they took.
-    """
-
-    wall: float = float("-inf")
-    names: Sequence[str] = ()
-    events: Values = ()
+Earlier = tuple[float, Mapping[str, bytes | None]]
+"""The Unix time of an earlier read, and the events that each node had taken by then, by its id as text."""
 
 
 class Bursts:

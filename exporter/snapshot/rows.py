@@ -44,8 +44,7 @@ def rows_of(snapshot: Snapshot, wanted: Callable[[str, State], bool] | None = No
         snapshot: The nodes.
         wanted: Returns whether a node is wanted, given its id and its state; None for all nodes.
     """
-    absent, earlier = snapshot.absent, snapshot.earlier
-    before = dict(zip(earlier.names, earlier.events, strict=True))
+    absent, (earlier, events) = snapshot.absent, snapshot.earlier
     nodes = zip(snapshot.ids, snapshot.states, *map(snapshot.texts, _LISTED), strict=True)
     for shown, state, *texts in nodes:
         if wanted and not wanted(shown, state):
@@ -55,11 +54,12 @@ def rows_of(snapshot: Snapshot, wanted: Callable[[str, State], bool] | None = No
             row |= _judged(snapshot, state, absent[shown])
         elif left := row["heartbeat_ttl_seconds"]:
             row["heartbeat_age_seconds"] = round(max(0.0, snapshot.ttl - left), 3)
-            more = (row["events"] or 0) - float(before.get(shown) or "nan")
-            row["events_per_second"] = round(more / (snapshot.wall - earlier.wall), 3) if more >= 0 else None
-        for name, bursts in (("dropped", snapshot.dropping), ("backpressure", snapshot.pushing_back)):
-            if burst := bursts.get(shown):
-                row |= {f"{name}_recently": burst.rise, f"{name}_since": burst.since}
+            more = (row["events"] or 0) - float(events.get(shown) or "nan")
+            row["events_per_second"] = round(more / (snapshot.wall - earlier), 3) if more >= 0 else None
+        if burst := snapshot.dropping.get(shown):
+            row["dropped_since"], _, row["dropped_recently"] = burst
+        if burst := snapshot.pushing_back.get(shown):
+            row["backpressure_since"], _, row["backpressure_recently"] = burst
         yield row
 
 

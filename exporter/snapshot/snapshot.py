@@ -60,7 +60,7 @@ class Snapshot:
         problem: Why these could not be read, in one line; empty if they could.
         dropping: The nodes that dropped events lately, by their ids as text.
         pushing_back: The nodes that met backpressure lately.
-        earlier: A read that is a minute or two older, for rates; without names before there was one.
+        earlier: A read that is a minute or two older, for rates; without nodes before there was one.
         ttl: Seconds that a heartbeat lives, by the settings.
     """
 

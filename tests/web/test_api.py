@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 from unittest.mock import Mock
@@ -94,7 +95,7 @@ def test_without_redis_the_answer_says_why(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(api, "trouble", lambda _: "Redis is away.")
     for name in ("nodes", "portfolios"):
         assert asked(name, None, limit=1) == {"redis_up": False, name: [], "next": None, "trouble": "Redis is away."}
-    answer = asked("portfolios", Snapshot(snapshot_of({}).parts, problem="no right"))
+    answer = asked("portfolios", replace(snapshot_of({}), problem="no right"))
     assert (answer["redis_up"], answer["portfolios"]) == (False, [])
     assert answer["trouble"] == "The portfolios cannot be read: no right."
     assert asked("portfolios", snapshot_of({})) == {"redis_up": True, "portfolios": []}
