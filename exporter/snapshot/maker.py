@@ -169,8 +169,8 @@ class SnapshotMaker:
     def _totals(self, names: Names, parts: Sequence[Part], account: Account) -> Part:
         """Return the part of all nodes whose columns are what is exported of their portfolios."""
         hidden = (part.positions[p] for part in parts for p in part.absent if part.states[p] not in EXPORTED)
-        not_exported = dict.fromkeys(names.raw[position] for position in hidden)
-        planned = {**dict.fromkeys(names.raw, 0), **account.ledger.planned, **not_exported}
+        nothing = dict.fromkeys(map(names.raw.__getitem__, hidden))
+        planned = {**dict.fromkeys(names.raw, 0), **account.ledger.planned, **nothing}
         columns = {
             metric.name: list(map(self._numbers.__getitem__, map(numbers.get, names.raw)))
             for metric, numbers in (

@@ -92,10 +92,6 @@ def are_whole_numbers(raw: Values) -> bool:
 class HeartbeatTimes:
     """Parses times in ISO 8601: naive ones in the given zone, others by their offset."""
 
-    _DATE: Final = len("2026-01-06")
-    _TENS: Final = len("2026-01-06T12:30:4")
-    _MICROS: Final = len("2026-01-06T12:30:45.123456")
-
     def __init__(self, zone: tzinfo) -> None:
         self._zone = zone
 
@@ -115,13 +111,14 @@ class HeartbeatTimes:
         time. So the part before that digit, such as ``2026-01-06T12:30:4``, is replaced in all lines at once by the
         first digits of the Unix time. A check of the result then shows whether each line is a time.
         """
-        end = raw[0][self._MICROS :] + b"\n" if raw else b""
+        # 26, 18 and 10 are the lengths of 2026-01-06T12:30:45.123456, of 2026-01-06T12:30:4 and of 2026-01-06.
+        end = raw[0][26:] + b"\n" if raw else b""
         lines = b"\n".join([*raw, b""])
-        if len(lines) != len(raw) * (self._MICROS + len(end)):
+        if len(lines) != len(raw) * (26 + len(end)):
             return ()
         lines = lines.replace(end, b"\n")
-        while (start := lines.find(b"T") - self._DATE) >= 0:
-            tens = lines[start : start + self._TENS]
+        while (start := lines.find(b"T") - 10) >= 0:
+            tens = lines[start : start + 18]
             unix = None if b"." in tens else self._unix(tens + b"0" + end[:-1])
             if unix is None or unix % 10:
                 return ()
