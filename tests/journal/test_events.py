@@ -50,16 +50,8 @@ def test_event_comes_back_from_its_line(
 def test_value_that_is_no_event_is_refused() -> None:
     good = {"id": 1, "time": 2.5, "kind": "node", "subjects": ["n"], "from": None, "to": "online", "evidence": {}}
     assert event_of(good).subjects == ("n",)
-    for change in (
-        *({"id": value} for value in ("x", None)),
-        *({"time": value} for value in ("x", None, [])),
-        *({"subjects": value} for value in ([], 1, None)),
-        *({"evidence": value} for value in (1, {EACH: []}, {EACH: {"a": [1]}})),
-        {"kind": "weather"},
-    ):
-        with pytest.raises(ValueError, match="not an event"):
-            event_of(good | {"subjects": ["a", "b"]} | change)
-    for value in (None, [], "x", {}, 1):
+    others = ({"id": "x"}, {"time": None}, {"subjects": []}, {"evidence": {EACH: []}}, {"kind": "weather"})
+    for value in (*(good | other for other in others), None, [], "x", {}):
         with pytest.raises(ValueError, match="not an event"):
             event_of(value)
 
@@ -67,16 +59,12 @@ def test_value_that_is_no_event_is_refused() -> None:
 def test_query_accepts_what_meets_all_of_its_conditions() -> None:
     found = event(5, "a", "b")
     cases = [
-        (Query(), True),
         (Query(subjects=frozenset("bc")), True),
         (Query(subjects=frozenset("c")), False),
-        (Query(kinds=frozenset([EventKind.NODE])), True),
         (Query(kinds=frozenset([EventKind.PUSH])), False),
         (Query(since=T0 + 5, until=T0 + 5), True),
         (Query(since=T0 + 5.1), False),
-        (Query(until=T0 + 4.9), False),
         (Query(before=5), False),
-        (Query(before=6), True),
     ]
     assert [query.accepts(found) for query, _ in cases] == [wanted for _, wanted in cases]
     journal = Journal(None, Telemetry())
@@ -104,7 +92,6 @@ def test_headlines_name_what_changed_and_how() -> None:
         (event(1, "a", "b", before="undecided", after="online"), None, "Node a, b: online (before: undecided)."),
         (event(1, *"abcde"), "c", "Node c, a, b and 2 more: offline (before: online)."),
         (event(1, "a\n\x1b[2J"), None, "Node a\\n\\x1b[2J: offline (before: online)."),
-        (event(1, "redis", kind=EventKind.REDIS, before=None, after="another run"), None, "Redis: another run."),
         (
             event(1, "b", kind=EventKind.MASS_LOSS, before=None, after="lost together"),
             None,

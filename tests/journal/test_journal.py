@@ -98,21 +98,6 @@ def test_memory_is_bounded_in_events_and_bytes_and_holds_no_event_objects() -> N
     assert told(journal)[-1] == (("n39",), "online")
 
 
-def test_events_are_written_and_read_back_in_order(start: Start, path: Path) -> None:
-    first = start()
-    begin(first)
-    first.note(EventKind.EXPORTER, "exporter", "started", "stopped")
-    first.close()
-    second = start()
-    begin(second)
-    assert [after for _, after in told(second)] == ["started", "stopped", "started"]
-    ids = [event.id for event in second.page(Query(), 10).events]
-    assert ids == sorted(ids, reverse=True)
-    wait_for(lambda: lines(path) == ["started", "stopped", "started"], "for the file")
-    gc.collect()
-    assert sum(isinstance(each, Event) for each in gc.get_objects()) < 100
-
-
 def test_restart_knows_all_nodes_however_long_the_journal_is(start: Start, path: Path) -> None:
     first = start(200_000)
     die(first, "old", "bé", loss="old")
@@ -126,6 +111,10 @@ def test_restart_knows_all_nodes_however_long_the_journal_is(start: Start, path:
     first.close()
     assert not any(b'"subjects":["old"' in part.read_bytes() for part in path.parent.glob("journal.jsonl*"))
     second = start(200_000)
+    gc.collect()
+    assert sum(isinstance(each, Event) for each in gc.get_objects()) < 100
+    ids = [event.id for event in second.page(Query(), 10_000).events]
+    assert ids == sorted(ids, reverse=True)
     known = {change.name: change for change in second.earlier_changes()}
     assert {name: str(change.after) for name, change in known.items()} == {
         b"old": "offline",

@@ -119,15 +119,3 @@ def test_faults_of_redis_page_themselves_and_no_living_node(tmp_path: Path) -> N
         assert told(fake) == {REFUSED}
         installation.crash("node-1")
         wait_for(lambda: told(fake) == {REFUSED, "node-1"}, "for a page after it")
-
-
-def test_five_hundred_deaths_are_posted_at_once_and_as_one_loss(tmp_path: Path) -> None:
-    names = [f"n{number:03}" for number in range(500)]
-    with installed(tmp_path, *names) as installation, FakeAlertmanager() as fake, installation.pushing(fake.url):
-        first = min(installation.crash(name) for name in names[:1])
-        installation.crash(*names)
-        wait_for(lambda: told(fake), "for the page")
-        assert time.monotonic() - first < 3.0
-        time.sleep(TTL / 10)
-        assert len(told(fake)) == 1
-        assert next(iter(told(fake))).startswith(LOSS)

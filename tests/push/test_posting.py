@@ -77,7 +77,6 @@ def test_an_empty_post_comes_at_once_and_whenever_nothing_was_posted_for_15_s() 
             client.skipped += seconds
             assert client.post_due()
         assert sizes(fake) == [0, 0, 0]
-        assert client.now() - client.last_accepted < 10
 
 
 def test_an_alert_begins_at_the_last_heartbeat_ends_two_minutes_on_and_is_posted_again() -> None:
