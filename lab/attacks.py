@@ -192,23 +192,6 @@ def _new_nodes(field: Field) -> None:
             pipe.execute()
 
 
-def _wrong_types(field: Field) -> None:
-    """Turn the keys of 2,500 nodes into lists and hashes, and back; they stay online until their beat has ended."""
-    with redis.Redis(port=field.redis_port) as client:
-        for number in field.rounds(0.2):
-            pipe = client.pipeline(transaction=True)
-            for i in range(2500):
-                name = f"execution-node-{i:06}"
-                pipe.delete(f"heartbeat:node:{name}", f"node:metrics:{name}")
-                if (number + i) % 2:
-                    pipe.rpush(f"node:metrics:{name}", "x")
-                    pipe.hset(f"heartbeat:node:{name}", "a", "b")
-                else:
-                    pipe.hset(f"node:metrics:{name}", "queue_size", "1")
-                    pipe.set(f"heartbeat:node:{name}", "2026-01-06T12:30:45", ex=3600)
-            pipe.execute()
-
-
 # --- answers of a hostile Alertmanager -----------------------------------------------------
 
 
@@ -235,6 +218,5 @@ ATTACKS: Final = (
     Attack("malformed", "malformed requests", flood(4, _ALL(_MALFORMED))),
     Attack("large-value", "a hash field of 100 MB", _large_value),
     Attack("new-nodes", "1,000 new nodes a second with unreadable fields", _new_nodes),
-    Attack("wrong-types", "2,500 nodes whose keys change their types", _wrong_types),
     Attack("large-header", "Alertmanager answers with a header of 20 MB", pieces=_large_header),
 )

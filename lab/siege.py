@@ -37,9 +37,6 @@ LINES: Final = 60
 MORE: Final = 30 * 2**20
 """Bytes above the memory before the attack that count as back."""
 BACK_WITHIN: Final = 60.0
-BUSY_AFTERWARDS: Final = 0.3
-"""Share of a core that the exporter may use in the seconds after the attack, in which nobody asks it for anything."""
-_REST: Final = 3.0
 _V1, _V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
 _ONLINE: Final = re.compile(rb'^ginkgo_node_up\{node_id="execution-node-\d+"\} 1$', re.MULTILINE)
 
@@ -160,9 +157,6 @@ def besiege(attack: Attack, seconds: float, limit: int, folder: Path) -> tuple[s
         peak = _attack(attack, stand, seconds)
         lines = stand.exporter.output().count("\n") - lines
         back = _back_within(stand, before)
-        since, used = time.monotonic(), stand.exporter.cpu_seconds
-        time.sleep(_REST)
-        busy = (stand.exporter.cpu_seconds - used) / (time.monotonic() - since)
         pages = {alert["labels"]["alertname"] for post in stand.alertmanager.posts for alert in post}
         checks = {
             "killed": not stand.exporter.alive,
@@ -172,7 +166,6 @@ def besiege(attack: Attack, seconds: float, limit: int, folder: Path) -> tuple[s
             "wrong answers": bool(stand.seen.keys() - {"whole"}),
             "slow": stand.slowest > SLOWEST,
             "pages": bool(pages),
-            "busy afterwards": busy > BUSY_AFTERWARDS,
         }
         failures = [name for name, failed in checks.items() if failed]
         cells = (

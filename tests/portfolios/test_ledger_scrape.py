@@ -12,9 +12,8 @@ from exporter.fleet import Fleet
 from exporter.liveness import State
 from exporter.portfolios.account import Account
 from exporter.settings import load
-from lab.clusters import RunningCluster
+from lab.clusters import RunningCluster, Watched
 from lab.nodes import beat
-from lab.sentinels import Watched
 from lab.servers import RedisServer, running_exporter, wait_for
 from portfolio_example import EXPECTED, PLAN, RAW_LISTS, STATES
 

@@ -16,9 +16,9 @@ from exporter.errors import SourceError
 from exporter.settings import load
 from exporter.source import Reader, Source, open_source, server
 from exporter.source.reading import Reading
+from lab.clusters import Watched
 from lab.fakes import fake_server
 from lab.nodes import beat
-from lab.sentinels import Watched
 from lab.servers import RedisServer, free_port, running_exporter, running_redis, wait_for
 from lab.tls import Certificates
 
