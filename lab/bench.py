@@ -101,16 +101,6 @@ def _packed(commands: Sequence[tuple[bytes, ...]]) -> bytes:
     return b"".join(map(hiredis.pack_command, [*commands, (b"ECHO", _MARK)]))  # type: ignore[arg-type] # its stub is narrow
 
 
-class Redis(RedisServer):
-    """A Redis on a core of its own, which measures what it does."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, "redis-server", "--enable-debug-command", "local")
-        self.control = self.client()
-        for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), _CORES[:1])
-
-
 @dataclass
 class Way:
     """One way to scrape, and its measurements; each list has one value for each round, in seconds.
@@ -155,10 +145,13 @@ class Stand:
         self._folder, self._stack = folder, stack
         os.sched_setaffinity(0, _CORES[1:] or _CORES)
         stack.callback(os.sched_setaffinity, 0, _CORES)
-        self.redis = Redis(self._new_folder())
+        self.redis = RedisServer(self._new_folder(), "redis-server", "--enable-debug-command", "local")
         stack.callback(self.redis.kill)
+        for thread in Path(f"/proc/{self.redis.process.pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), _CORES[:1])
+        self.control = self.redis.client()
         if others:
-            self.redis.control.execute_command("DEBUG", "POPULATE", others, "ginkgo_func_cache_", 100)
+            self.control.execute_command("DEBUG", "POPULATE", others, "ginkgo_func_cache_", 100)
         self.nodes = stack.enter_context(ManyNodes(self.redis.port, nodes, portfolios))
         floor = Floor(self.redis.port, self.nodes.names)
         stack.callback(floor.close)
@@ -209,12 +202,12 @@ class Stand:
         for _ in range(rounds):
             for way in random.sample(self.ways, len(self.ways)):
                 self.nodes.beat()
-                self.redis.control.config_resetstat()
+                self.control.config_resetstat()
                 before, start = way.program.cpu_seconds if way.program else 0.0, time.perf_counter()
                 way.scraper.scrape()
                 way.seconds.append(time.perf_counter() - start)
                 way.cpu.append((way.program.cpu_seconds if way.program else 0.0) - before)
-                way.blocks.append(float(self.redis.control.info("debug")["eventloop_duration_max"]) / 1e6)
+                way.blocks.append(float(self.control.info("debug")["eventloop_duration_max"]) / 1e6)
         yield head(*_COLUMNS)
         for way in self.ways:
             yield way.line(*self.ways[:2])

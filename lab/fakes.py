@@ -6,7 +6,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from http.client import responses
 from typing import IO, Any, Self
 
@@ -44,14 +44,35 @@ def request_from(lines: IO[bytes]) -> tuple[str, bytes] | None:
     return (head, lines.read(length)) if " HTTP/" in head else None
 
 
-class FakeAlertmanager:
+class Listening(ExitStack):
+    """A server that listens until a block ends, and serves each connection in a thread of its own.
+
+    Attributes:
+        port, url: Its address.
+    """
+
+    scheme, port = "http", 0
+
+    def __enter__(self) -> Self:
+        self.port = self.enter_context(fake_server(self.answer))
+        return self
+
+    def answer(self, near: socket.socket) -> None:
+        """Serve a connection."""
+        raise NotImplementedError
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://127.0.0.1:{self.port}"
+
+
+class FakeAlertmanager(Listening):
     """An Alertmanager that keeps what it is sent, and answers as it is told.
 
     Args:
         context: For TLS; None for plain HTTP.
 
     Attributes:
-        url, port: Its address.
         posts: The alerts of each post.
         heads: The head of each request, as it came.
         status, headers, text: What it answers with. A header ``Date`` with a text takes the place of the right time.
@@ -63,7 +84,9 @@ class FakeAlertmanager:
     """
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self._context = context
+        super().__init__()
+        self._context, self.scheme = context, "https" if context else "http"
+        self.callback(setattr, self, "hangs", False)
         self.posts: list[list[dict[str, Any]]] = []
         self.heads: list[str] = []
         self.status, self.text, self.slow = 200, b"", 0.0
@@ -71,16 +94,6 @@ class FakeAlertmanager:
         self.pieces: Callable[[], Iterable[bytes]] | None = None
         self.hangs = self.cuts = False
         self.connections = 0
-        self._serving = fake_server(self._answer)
-
-    def __enter__(self) -> Self:
-        self.port = self._serving.__enter__()
-        self.url = f"{'https' if self._context else 'http'}://127.0.0.1:{self.port}"
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.hangs = False
-        self._serving.__exit__(None, None, None)
 
     def sent(self) -> list[str]:
         """Return the names and nodes of all alerts, one post after another."""
@@ -91,7 +104,7 @@ class FakeAlertmanager:
         """Return a node's alert of the last post that has it."""
         return next(alert for post in self.posts[::-1] for alert in post if alert["labels"].get("node_id") == node_id)
 
-    def _answer(self, near: socket.socket) -> None:
+    def answer(self, near: socket.socket) -> None:
         self.connections += 1
         try:
             secured = self._context.wrap_socket(near, server_side=True) if self._context else near

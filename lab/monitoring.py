@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
-from typing import Any, Self
+from typing import Any
 from urllib.request import Request, urlopen
 
 import yaml
 
-from lab.fakes import fake_server, request_from
+from lab.fakes import Listening, request_from
 from lab.servers import Server, binary, free_port, wait_for
 
 Labels = dict[str, str]
@@ -112,31 +112,24 @@ class Notice:
         return self.alert["labels"]["alertname"], self.alert["labels"].get("node_id", "")
 
 
-class Webhook:
+class Webhook(Listening):
     """Receives Alertmanager's notifications from its creation to its end, and keeps them.
 
     Attributes:
         notices: All of them, in the order of their arrival.
-        url: Its address.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.notices: list[Notice] = []
-        self._serving = fake_server(self._take)
 
-    def __enter__(self) -> Self:
-        self.url = f"http://127.0.0.1:{self._serving.__enter__()}/"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._serving.__exit__(None, None, None)
-
-    def _take(self, connection: socket) -> None:
-        with connection.makefile("rb") as lines:
+    def answer(self, near: socket) -> None:
+        """Take the notifications of a connection."""
+        with near.makefile("rb") as lines:
             while got := request_from(lines):
                 now = time.monotonic()
                 self.notices += [Notice(now, alert) for alert in json.loads(got[1])["alerts"]]
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                near.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
     def messages(self, status: str, alertname: str = "", node_id: str = "") -> list[dict[str, Any]]:
         """Return the received alerts with a status; an empty name or node means any."""

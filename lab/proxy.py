@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
-from lab.fakes import fake_server
+from lab.fakes import Listening
 
 RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER on, with 0 s: closing such a connection resets it."""
@@ -43,22 +43,22 @@ REFUSES: Final = Fault(refuses=True)
 SWALLOWS: Final = Fault(swallows=True)
 
 
-class Proxy:
-    """Carries connections to a port of this machine from its creation until ``close``.
+class Proxy(Listening):
+    """Carries connections to a port of this machine until the block ends.
 
     Attributes:
         target: Port of the real server.
         fault: The present fault.
-        port: Port of the proxy.
     """
 
     def __init__(self, target: int) -> None:
+        super().__init__()
         self.target, self.fault = target, NONE
         self._sockets: set[socket.socket] = set()
-        self._serving = fake_server(self._carry)
-        self.port = self._serving.__enter__()
+        self.callback(self.cut)
 
-    def _carry(self, near: socket.socket) -> None:
+    def answer(self, near: socket.socket) -> None:
+        """Carry a connection."""
         near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # pieces stay pieces
         if self.fault.refuses:
             near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -95,13 +95,3 @@ class Proxy:
         for one in list(self._sockets):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._serving.__exit__(None, None, None)
-        self.cut()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -28,7 +28,7 @@ def test_a_million_other_keys_make_redis_work_no_more(tmp_path: Path) -> None:
     with ExitStack() as stack:
         stand = bench.Stand(tmp_path, stack, 200, others=20_000)
         stand.add_exporter("ours")
-        stand.redis.control.config_resetstat()
+        stand.control.config_resetstat()
         stand.ways[1].scraper.scrape()
-        calls = stand.redis.control.info("commandstats")
+        calls = stand.control.info("commandstats")
         assert calls["cmdstat_hmget"]["calls"] == calls["cmdstat_pttl"]["calls"] == 200
