@@ -37,20 +37,13 @@ _HEADROOM: Final = 1.6
 _FLOOD: Final = 4.0
 
 
-def assigned(
-    before: Mapping[str, str],
-    counts: Mapping[str, int],
-    portfolios: Collection[str],
-    *,
-    stays: bool = False,
-) -> dict[str, str]:
+def assigned(before: Mapping[str, str], counts: Mapping[str, int], portfolios: Collection[str]) -> dict[str, str]:
     """Return the plan that the platform's scheduler makes of the last plan.
 
     Args:
         before: The last plan: the node of each portfolio.
         counts: How many portfolios each healthy node has.
         portfolios: All portfolios that exist.
-        stays: Whether a portfolio that finds no room stays on its dead node instead of dropping out of the plan.
     """
     if not counts:
         return dict.fromkeys(sorted(portfolios), ORPHANED)
@@ -61,8 +54,6 @@ def assigned(
         if room[node] > 0:
             plan[portfolio] = node
             room[node] -= 1
-        elif portfolio in before and stays:
-            plan[portfolio] = before[portfolio]
     return plan
 
 
@@ -223,7 +214,6 @@ class Platform:
         nodes: The nodes by id.
         portfolios: All portfolios that exist.
         todo: What happens at the next step, before all else.
-        stays: Whether a portfolio that finds no room stays on its dead node.
         next_look: The time of the scheduler's next look; infinity if it never looks.
     """
 
@@ -237,7 +227,7 @@ class Platform:
         self.nodes = {node.node_id: node for node in nodes}
         self.portfolios = {portfolio for node in nodes for portfolio in node.loaded}
         self.todo: deque[Callable[[], object]] = deque()
-        self.stays, self.next_look = False, LOOP[0]
+        self.next_look = LOOP[0]
         self.redis, self.clock, self._tell = redis, clock, tell
         self._keys = nodes[0].keys
         self._dice = random.Random(1)  # noqa: S311 - each run is alike
@@ -291,7 +281,7 @@ class Platform:
         for name in self.nodes:
             if self.redis.exists(self._keys.heartbeat_prefix + name):
                 counts[name] = int(self.redis.hget(self._keys.metrics_prefix + name, "portfolio_count") or 0)
-        plan = assigned(before, counts, self.portfolios, stays=self.stays)
+        plan = assigned(before, counts, self.portfolios)
         if plan != before:
             self._write(plan)
             moves = [

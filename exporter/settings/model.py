@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar, Final, Generic, NamedTuple, Self, TypeVar, cast
+from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar, cast
 
 from exporter.settings import values
 from exporter.settings.values import require
@@ -109,10 +109,6 @@ class Section(SimpleNamespace):
     def given(self) -> frozenset[str]:
         """The names of the settings that are not left to their defaults."""
         return frozenset(vars(self))
-
-    def with_values(self, **checked: object) -> Self:
-        """Return the section with some checked values replaced."""
-        return type(self)(**{**vars(self), **checked})
 
 
 class Config(Section):

@@ -76,15 +76,11 @@ def needed_by(rule: Rule) -> set[str]:
     return found
 
 
-def cut_down_to(names: set[str], changed: Rule | None = None) -> Groups:
-    """Return the groups with only the named rules, one of them replaced by its changed form."""
+def cut_down_to(names: set[str]) -> Groups:
+    """Return the groups with only the named rules."""
     kept = []
     for group in groups():
-        rules = [
-            changed if changed is not None and name_of(rule) == name_of(changed) else deepcopy(rule)
-            for rule in group["rules"]
-            if name_of(rule) in names
-        ]
+        rules = [deepcopy(rule) for rule in group["rules"] if name_of(rule) in names]
         kept += [{**group, "rules": rules}] if rules else []
     return kept
 

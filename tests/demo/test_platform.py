@@ -21,7 +21,6 @@ def test_plan_follows_from_the_last_plan_as_on_the_platform() -> None:
         ("deleted", {"p": "a", "q": "a"}, {"a": 2}, "q", {"q": "a"}),
     ):
         assert assigned(before, counts, portfolios) == plan, what
-    assert assigned({"p": "x"}, {"a": LIMIT}, "p", stays=True) == {"p": "x"}
 
 
 class World:
