@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -138,8 +138,9 @@ SETTINGS: Final = {
 _NUMBER: Final = Setting(_number, None, "a threshold")
 
 
+@cache
 def template() -> dict[str, Any]:
-    """Return the template: the ``thresholds`` by alert and name, and the ``groups`` of rules."""
+    """Return the template: the ``thresholds`` by alert and name, and the ``groups`` of rules. Do not change it."""
     content: dict[str, Any] = yaml.safe_load(bundled(TEMPLATE).read_text(encoding="utf-8"))
     return content
 
