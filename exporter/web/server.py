@@ -70,7 +70,8 @@ class LimitedServer(HTTPServer):
             closed = longest if since[longest] < time.monotonic() - _GRACE else self._slow()
             if closed is None:
                 self._spent("a new client was answered with 503")
-                stream.write(_BUSY)
+                if not self.ssl_options:  # a handshake costs more than a refusal may
+                    stream.write(_BUSY)
                 stream.close()
                 return
             self._spent("a connection that was silent or read too slowly was closed for a new one")
