@@ -49,7 +49,7 @@ class Part(NamedTuple):
     lines: Mapping[str, bytes] = {}
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """The nodes of one read that have series, sorted by id.
 

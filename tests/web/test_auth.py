@@ -273,7 +273,7 @@ def test_invalid_file_is_rejected_in_lines_that_name_the_place(tmp_path: Path) -
         f"{tls}, client_auth_type: RequestClientCert}}": "client_auth_type: must be one of NoClientCert",
         f"{tls}, min_version: SSL3}}": "tls_server_config.min_version: must be one of TLS12",
         f"{tls}, cipher_suites: [TLS_RSA]}}": "tls_server_config.cipher_suites: unknown setting",
-        "http_server_config: {http2: true}": "http_server_config: unknown setting",
+        "http_server_config: {http2: true}": "http_server_config.http2: unknown setting",
         "- a": "must hold settings",
         "a: [": "line",
     }
