@@ -25,7 +25,6 @@ from exporter.fleet import Fleet
 from exporter.journal.journal import Journal
 from exporter.settings import load
 from exporter.source.discovery import Found
-from exporter.source.gather import Gathered
 from exporter.source.plan import IdleTime, Plan
 from exporter.source.reading import MISSING, Reading, Server
 from exporter.telemetry import Telemetry
@@ -279,21 +278,17 @@ class SimulatedSource:
         }
         return Found(frozenset(names), 0.01, workers=frozenset(key for key in keys if key.startswith(workers)))
 
-    def gather(self, keys: Sequence[bytes], request: Callable[[bytes], bytes], each: int, deadline: float) -> Gathered:  # noqa: ARG002
-        """Return the replies about each key."""
-        reader, replies = hiredis.Reader(), list[tuple[Any, ...] | None]()
+    def gather(self, keys: Sequence[bytes], command: Callable[[bytes], bytes], deadline: float) -> list[Any]:  # noqa: ARG002
+        """Return the reply about each key."""
+        reader = hiredis.Reader()
         for key in keys:
-            reader.feed(request(key))
-            replies.append(tuple(self._ask(*reader.gets()) for _ in range(each)))
-        return Gathered(replies, {}, {})
+            reader.feed(command(key))
+        return [self._ask(*reader.gets()) for _ in keys]
 
     def plan(self, deadline: float) -> Plan:  # noqa: ARG002
         """Return the plan, and for how long nobody but the exporter has looked at it."""
         plan, looked = self._hash(_PLAN), self._ask(b"OBJECT", b"IDLETIME", _PLAN)
         return Plan(plan, self._idle.counted(looked, self._server(), self._clock()))
-
-    def missing_rights(self) -> frozenset[str]:
-        return frozenset()
 
 
 class SimulatedExporter:

@@ -7,7 +7,6 @@ from exporter.errors import SourceError
 from exporter.fleet import Fleet
 from exporter.liveness import State
 from exporter.source.discovery import Found
-from exporter.source.gather import Gathered
 from exporter.source.plan import Plan
 from exporter.source.reading import Reading, Server
 from fleets import parts_of
@@ -17,14 +16,11 @@ from lab.readings import GONE, Pair, reading_of
 class WithoutKeys:
     """What simulated Redis servers share: they have no connections, and nothing beside the nodes."""
 
-    def gather(self, keys: Sequence[bytes], *_: object) -> Gathered:
-        return Gathered([None] * len(keys), {"": SourceError("nothing to ask")}, {})
+    def gather(self, keys: Sequence[bytes], *_: object) -> list[SourceError]:
+        return [SourceError("nothing to ask")] * len(keys)
 
     def plan(self, deadline: float) -> Plan:  # noqa: ARG002
         raise SourceError("nothing to ask")
-
-    def missing_rights(self) -> frozenset[str]:
-        return frozenset()
 
 
 @dataclass

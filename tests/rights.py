@@ -2,7 +2,7 @@
 
 from typing import Final
 
-NODE_RIGHTS: Final = ["+info", "+scan", "+hmget", "+pttl", "+mget", "+exists"]
+NODE_RIGHTS: Final = ["+info", "+scan", "+hmget", "+pttl", "+get", "+exists"]
 """The commands that read nodes."""
 PORTFOLIO_RIGHTS: Final = ["+hgetall", "+object|idletime", "+client|no-touch"]
 """The commands that read the plan beside these."""
@@ -25,5 +25,5 @@ ACL_RIGHTS: Final = [
     *PORTFOLIO_KEYS,
 ]
 """All rights of the exporter's user, as in the documentation."""
-CLUSTER_RIGHTS: Final = [*ACL_RIGHTS, "+get", "+cluster|slots", "+asking"]
+CLUSTER_RIGHTS: Final = [*ACL_RIGHTS, "+cluster|slots", "+asking"]
 """All rights of the exporter's user on a cluster."""

@@ -21,7 +21,6 @@ from exporter.snapshot.rows import duration
 from exporter.source import Source, open_source
 from exporter.source.names import names_of, shown_id
 from exporter.source.reading import MISSING, Reading
-from exporter.source.server import missing_right
 from exporter.web import config
 
 TEST_PAGE: Final = "GinkgoTestPage"
@@ -103,8 +102,13 @@ def _redis_findings(source: Source, settings: Settings, reading: Reading) -> Ite
             " holds. Start it, or let a replica take over.",
             must=True,
         )
-    for command in sorted(source.missing_rights()):
-        yield Finding(f"{missing_right(command)}.", must=True)
+    if not server.info_allowed:
+        yield Finding(
+            "Redis refuses INFO to the exporter's user. Restarts, failovers and refused writes of Redis cannot be seen, so"
+            " living nodes may be called dead. Grant +info to the user of --redis.username (docs/how-to/redis.md lists all"
+            " rights).",
+            must=True,
+        )
     if server.evicts:
         yield Finding(
             "Redis deletes keys when its memory is full (maxmemory-policy). A heartbeat that it deletes makes a living"

@@ -56,7 +56,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     with closing(Fleet(settings, source=source)) as fleet:
         try:
             snapshot = _proven(fleet, settings.heartbeat.beat)
-            with source.client(b"") as client:
+            with source.client() as client:
                 for text, name in _meant(options, snapshot, dict(zip(fleet.names.shown, fleet.names.raw, strict=True))):
                     why, lost = forget(client, settings.keys, name, **may) if name else ("not found in Redis", "")
                     trace = f", and with it what may be the last trace of {lost}" if lost else ""

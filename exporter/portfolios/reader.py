@@ -137,10 +137,10 @@ class PortfolioReader:
         wanted = {name: each.loaded for name, each in abnormal if each.state is PortfolioState.UNTRADED}
         wanted |= ledger.loaded if len(ledger.loaded) <= MOST_LOADED else {}
         keys = [b"%b%b:state" % (self._prefix, portfolio) for portfolio in wanted if self._states]
-        replies = self._source.gather(keys, lambda key: pack(b"HMGET", key, *_FIELDS), 1, deadline).replies
+        replies = self._source.gather(keys, lambda key: pack(b"HMGET", key, *_FIELDS), deadline)
         for (portfolio, nodes), reply in zip(wanted.items(), replies, strict=False):
             match reply:
-                case ([bytes() as node, size, number],):
+                case [bytes() as node, size, number]:
                     queue, count = parse_number(size or b"0"), parse_number(number or b"")
                     if queue is None or count is None:
                         self._invalid(STATE_FIELD, [shown_id(portfolio)])
@@ -157,16 +157,12 @@ class PortfolioReader:
         A component of which all known heartbeats have ended is left out until discovery has dropped these keys: a
         worker that was started anew has another key.
         """
-        replies = self._source.gather(keys, lambda key: pack(b"PTTL", key), 1, deadline).replies
-        if not all(reply and isinstance(reply[0], int) for reply in replies):
+        replies = self._source.gather(keys, lambda key: pack(b"PTTL", key), deadline)
+        if not all(isinstance(reply, int) for reply in replies):
             return None
         counts = {}
         for component, prefix in WORKER_PREFIXES.items():
-            alive = [
-                reply[0] > 0
-                for key, reply in zip(keys, replies, strict=True)
-                if reply and key.startswith(prefix.encode())
-            ]
+            alive = [ms > 0 for key, ms in zip(keys, replies, strict=True) if key.startswith(prefix.encode())]
             if any(alive) or not alive:
                 counts[component] = sum(alive)
         return counts

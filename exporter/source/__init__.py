@@ -2,28 +2,26 @@
 
 In: the settings. Out: the names of the nodes, ``Reading`` objects, which hold the nodes' values and the state of Redis,
 and the replies about other keys. Read ``Source`` first, then ``gather``: everything is asked through ``exchange`` and
-``gather``.
+``Inquiry``.
 """
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from redis import ConnectionPool, Redis
 
-from exporter.errors import SourceError, SourceTooLargeError
+from exporter.errors import SourceError
 from exporter.settings import Settings
 from exporter.source.discovery import Found, Scan, Spent
-from exporter.source.gather import Gathered, Question, gather
-from exporter.source.plan import MOST_BYTES, Plan, PlanReader
-from exporter.source.protocol import KeyNames, hmget, pack
-from exporter.source.reader import LargeNodes, Reader, StandaloneReader
-from exporter.source.server import Master, OneServer, Rights
+from exporter.source.gather import Inquiry, Question
+from exporter.source.plan import Plan, PlanReader
+from exporter.source.protocol import KeyNames
+from exporter.source.reader import Omissions, Reader
+from exporter.source.server import Master, OneServer
 
 if TYPE_CHECKING:
-    from exporter.source.cluster import Cluster
+    from exporter.source.gather import Servers
 
 __all__ = ["Reader", "Source", "open_source"]
 
@@ -36,12 +34,11 @@ def open_source(settings: Settings, spent: Spent = lambda *_: None) -> "Source":
         spent: Told of budgets that are spent.
     """
     mode, redis = settings.redis.mode, settings.redis
-    if mode == "cluster":  # only this mode needs these
-        from exporter.source.cluster import Cluster  # noqa: PLC0415
-        from exporter.source.cluster_reader import ClusterReader  # noqa: PLC0415
+    if mode == "cluster":
+        from exporter.source.cluster import Cluster  # noqa: PLC0415 - only this mode needs it
 
-        return Source(settings, Cluster(redis), ClusterReader, spent)
-    return Source(settings, Master(redis) if mode == "sentinel" else OneServer(redis), StandaloneReader, spent)
+        return Source(settings, Cluster(redis), spent)
+    return Source(settings, Master(redis) if mode == "sentinel" else OneServer(redis), spent)
 
 
 class Source:
@@ -50,54 +47,47 @@ class Source:
     Args:
         settings: The names of the keys, and how many nodes may be exported.
         servers: Its servers.
-        reader: Makes readers of nodes.
         spent: Told of budgets that are spent.
     """
 
-    def __init__(
-        self, settings: Settings, servers: "OneServer | Cluster", reader: Callable[..., Reader], spent: Spent
-    ) -> None:
-        self._servers, self._new_reader = servers, reader
-        self._keys = KeyNames.of(settings.keys)
+    def __init__(self, settings: Settings, servers: "Servers", spent: Spent) -> None:
+        self._servers = servers
+        self._keys = KeyNames(settings.keys.metrics_prefix.encode(), settings.keys.heartbeat_prefix.encode())
         self._plan_key = settings.keys.plan.encode()
-        self._rights, self._large = Rights(), LargeNodes(spent)
-        self._scan = Scan(self._keys, settings.collector.max_nodes, self._rights, spent)
+        self._omissions = Omissions(spent)
+        self._scan = Scan(self._keys, settings.collector.max_nodes, spent)
         self._plan = PlanReader(self._plan_key)
-        self._timeout = settings.redis.timeout
 
     def reader(self) -> Reader:
         """Return a new reader of nodes; only one thread at a time may use it."""
-        return self._new_reader(self._servers, self._keys, self._rights, self._large)
+        return Reader(self._servers, self._keys, self._omissions)
 
-    def gather(self, keys: Sequence[bytes], request: Callable[[bytes], bytes], each: int, deadline: float) -> Gathered:
-        """Ask the same of each key, wherever it is.
+    def gather(self, keys: Sequence[bytes], command: Callable[[bytes], bytes], deadline: float) -> list[Any]:
+        """Return the reply to a command about each key, wherever it is; an exception in the place of a missing reply.
 
         Args:
             keys: The keys.
-            request: Returns the packed commands about a key.
-            each: The number of replies about a key.
+            command: Returns the packed command about a key.
             deadline: Monotonic seconds.
         """
-        with suppress(SourceError):  # then no key has a known server
-            self._servers.know(deadline)
-        return gather(Question(self._servers, keys, request, each), deadline)
+        try:
+            topology = self._servers.know(deadline)
+        except SourceError as error:
+            return [error] * len(keys)
+        question = Question(topology.places(keys), list(map(command, keys)))
+        (replies,) = Inquiry(self._servers, deadline).stream([question])
+        return replies
 
     def plan(self, deadline: float) -> Plan:
         """Return the scheduler's plan; the deadline is in monotonic seconds. Only one thread at a time may call this.
 
         Raises:
-            SourceError: The server of the plan could not be read, or refuses to show it.
-            SourceTooLargeError: The plan is too large to be read.
+            SourceError: The server of the plan could not be read, or refuses to show it, or it is too large.
         """
         if isinstance(self._servers, OneServer):
             return self._plan.read(self._servers, deadline)
-        self._servers.know(deadline)
-        question = Question(self._servers, (self._plan_key,), lambda _: self._plan.request, 1)
-        gathered = gather(question, deadline, MOST_BYTES)
-        (replies,) = gathered.replies
-        if replies is None:
-            raise next(iter(gathered.errors.values()), SourceError("the plan is on its way to another primary"))
-        return Plan(self._plan.plan_of(replies[0]))
+        (content,) = self.gather((self._plan_key,), lambda _: self._plan.request, deadline)
+        return Plan(self._plan.plan_of(content))
 
     def discover(self, timeout: float) -> Found:
         """Return the names of all nodes that have keys on a server that could be scanned.
@@ -110,18 +100,21 @@ class Source:
         Raises:
             SourceError: No server could be scanned.
         """
-        if self._large.names:
-            self._try_large_nodes(timeout)
+        if large := sorted(self._omissions.large):
+            self._omissions.large = frozenset()  # this read finds those that are still too large
+            self.reader().read(large, time.monotonic() + timeout)
         scans: list[Found] = []
-        errors: dict[str, SourceError] = {}
-        for address in self._servers.addresses(time.monotonic() + timeout):
+        errors: list[SourceError] = []
+        self._servers.doubt()
+        for address in self._servers.know(time.monotonic() + timeout).addresses:
             try:
-                scans.append(self._scan.run(self._servers.pool(address, time.monotonic() + timeout), address, timeout))
+                scans.append(self._scan.run(self._servers.pool(address), timeout))
+                self._servers.note(address, None)
             except SourceError as error:
-                errors[address] = error
-            self._servers.note(address, errors.get(address))
+                errors.append(error)
+                self._servers.note(address, error)
         if not scans:
-            raise next(iter(errors.values()))
+            raise errors[0]
         return Found(
             names=frozenset[bytes]().union(*(scan.names for scan in scans)),
             busy=max(scan.busy for scan in scans),
@@ -129,31 +122,13 @@ class Source:
             workers=frozenset[bytes]().union(*(scan.workers for scan in scans)),
         )
 
-    def _try_large_nodes(self, timeout: float) -> None:
-        """Find the nodes whose values were too large and have a usual size now."""
-        names = sorted(self._large.names)
-        still = set[bytes]()
-        for prefix, request in ((self._keys.metrics, hmget), (self._keys.heartbeat, partial(pack, b"MGET"))):
-            gathered = self.gather([prefix + name for name in names], request, 1, time.monotonic() + timeout)
-            for name, some in zip(names, gathered.replies, strict=True):
-                if not some or isinstance(some[0], SourceTooLargeError):
-                    still.add(name)
-        self._large.names &= still
-
-    def client(self, key: bytes) -> Redis:
-        """Return a client of redis-py for the server that holds a key; the caller closes it.
+    def client(self) -> Redis:
+        """Return a client of redis-py for the only server; the caller closes it.
 
         Raises:
-            SourceError: The server is not known.
+            SourceError: There are several servers, or Sentinel names none.
         """
-        deadline = time.monotonic() + self._timeout
-        self._servers.know(deadline)
-        pool = self._servers.pool(self._servers.holder(key), deadline)
-        return Redis(connection_pool=ConnectionPool(**pool.options))
-
-    def missing_rights(self) -> frozenset[str]:
-        """Return the commands that at least one server refuses to the exporter's user, in lower case."""
-        return self._rights.missing()
+        return Redis(connection_pool=ConnectionPool(**self._servers.pool("").options))
 
     def close(self) -> None:
         """Close all connections."""

@@ -6,7 +6,6 @@ redis-py connects and does the handshake. Then the exporter sends and receives o
 This is the only file that uses a private part of redis-py: the socket of a connection.
 """
 
-import re
 import ssl
 import time
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from socket import SHUT_RDWR, socket
-from threading import Lock
 from typing import Any, Final
 
 import hiredis
@@ -26,20 +24,16 @@ from redis.retry import Retry
 
 from exporter.errors import SourceError, SourceTimeoutError, SourceTooLargeError
 from exporter.settings import Redis
-from exporter.source.protocol import FAILURES, plain_error
+from exporter.source.protocol import FAILURES, TLS_HINT, plain_error
 
-MOST_BYTES: Final = 4 * 2**20
-"""Bytes of the replies to one request. The replies about 500 nodes usually have 100 KiB."""
+MOST_BYTES: Final = 8 * 2**20
+"""Bytes of the replies to one request: of a plan of 100,000 portfolios. Those about 500 nodes usually have 100 KiB."""
 
 LONGEST_STEP: Final = 4.0
 """Seconds for each step of a connect, at most: nothing can interrupt it when the exporter ends, which takes 5 s."""
-_HANDSHAKE: Final = 1024
-"""Bytes that redis-py takes in at once: it reads nothing but the replies to a handshake."""
-_FIRST_READ: Final = 16_384
-"""Bytes that a connection takes in at once, until so many have come. Most connections never need more."""
-_LARGEST_READ: Final = 262_144
+_READ: Final = 65_536
+"""Bytes that a connection takes in at once."""
 _NOTHING: Final = object()
-_TLS_HINT: Final = " (rediss:// is for a port that speaks TLS, redis:// for one that does not: see --redis.url)"
 
 
 class FileCredentials(CredentialProvider):
@@ -50,15 +44,8 @@ class FileCredentials(CredentialProvider):
         self._password_file = password_file
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """Return the arguments of AUTH, in the form that redis-py expects.
-
-        Raises:
-            SourceError: The file is not valid UTF-8.
-        """
-        try:
-            password = self._password_file.read_text(encoding="utf-8").rstrip("\r\n")
-        except UnicodeDecodeError:
-            raise SourceError(f"--redis.password-file: {self._password_file} is no text in UTF-8") from None
+        """Return the arguments of AUTH, in the form that redis-py expects; a password is text in UTF-8."""
+        password = self._password_file.read_text(encoding="utf-8").rstrip("\r\n")
         return (self._username, password) if self._username else (password,)
 
 
@@ -68,17 +55,14 @@ def shared_options(redis: Redis) -> dict[str, Any]:
         "protocol": 2,
         "socket_timeout": redis.timeout,
         "socket_connect_timeout": redis.timeout,
-        "socket_read_size": _HANDSHAKE,
+        "socket_read_size": 1024,  # redis-py reads nothing but the replies to a handshake
         "retry": Retry(NoBackoff(), 0),
         "driver_info": None,  # the user would need one more right, for CLIENT SETINFO
     }
     if redis.url[0].get_secret_value().startswith("rediss://"):
-        files = {
-            "ssl_ca_certs": redis.tls_ca_file,
-            "ssl_certfile": redis.tls_cert_file,
-            "ssl_keyfile": redis.tls_key_file,
-        }
-        options |= {name: str(path) for name, path in files.items() if path}
+        paths = redis.tls_ca_file, redis.tls_cert_file, redis.tls_key_file
+        names = "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"
+        options |= {name: str(path) for name, path in zip(names, paths, strict=True) if path}
         # Python 3.13 refuses a private CA without a key usage extension, which Redis and Prometheus accept.
         options["ssl_exclude_verify_flags"] = [ssl.VERIFY_X509_STRICT]
     return options
@@ -109,38 +93,30 @@ class Link:
 
     def __init__(self, options: dict[str, Any], deadline: float) -> None:
         self.deadline = deadline
-        self._connection = _connected(options, until(deadline))
+        self._connection = _connected(until(deadline), **options)
         self._socket: socket = self._connection._sock  # type: ignore[assignment] # noqa: SLF001 - redis-py has no public name for the socket
         self._reader = hiredis.Reader(
             protocolError=InvalidResponse, replyError=DefaultParser.parse_error, notEnoughData=_NOTHING
         )
-        self._buffer = bytearray(_FIRST_READ)
-        self._answered = False
+        self._buffer = bytearray(_READ)
+        self._hint = f" {TLS_HINT}"
 
     def send(self, request: bytes) -> None:
         """Send packed commands."""
         self._socket.settimeout(until(self.deadline))
-        try:
+        with suppress(ConnectionError, ssl.SSLError):  # what can be received tells why Redis ended the connection
             self._socket.sendall(request)
-        except TimeoutError:
-            raise
-        except OSError:
-            pass  # what can be received tells why Redis ended the connection
 
-    def receive(self, count: int, most: int = MOST_BYTES) -> list[Any]:
+    def receive(self, count: int) -> list[Any]:
         """Return the next ``count`` replies; an error reply is an exception in the list.
 
-        Args:
-            count: How many replies there are.
-            most: Bytes that all of them may have.
-
         Raises:
-            SourceTooLargeError: The replies have more bytes.
+            SourceTooLargeError: The replies have more than ``MOST_BYTES``.
             SourceError: Redis ended the connection.
             RedisError, OSError: The connection broke, or what came is no reply, or the deadline has passed.
         """
         replies: list[Any] = []
-        gets, left = self._reader.gets, most
+        gets, left = self._reader.gets, MOST_BYTES
         while True:
             try:
                 replies += islice(iter(gets, _NOTHING), count - len(replies))
@@ -150,27 +126,21 @@ class Link:
             if len(replies) == count:
                 return replies
             self._socket.settimeout(until(self.deadline))
-            left -= self._take_in()
-            if left < 0:
-                raise SourceTooLargeError(f"Redis: a reply has more than {most >> 20} MiB")
-
-    def _take_in(self) -> int:
-        try:
-            size = self._socket.recv_into(self._buffer)
-        except ConnectionError:
             size = 0
-        if not size:
-            raise SourceError(f"Redis ended the connection{'' if self._answered else _TLS_HINT}")
-        self._answered = True
-        self._reader.feed(self._buffer, 0, size)  # type: ignore[arg-type] # any buffer will do
-        if size == len(self._buffer) < _LARGEST_READ:
-            self._buffer = bytearray(_LARGEST_READ)
-        return size
+            with suppress(ConnectionError):
+                size = self._socket.recv_into(self._buffer)
+            if not size:
+                raise SourceError(f"Redis ended the connection{self._hint}")
+            self._hint = ""
+            self._reader.feed(self._buffer, 0, size)  # type: ignore[arg-type] # any buffer will do
+            left -= size
+            if left < 0:
+                raise SourceTooLargeError(f"a value in Redis is larger than {MOST_BYTES >> 20} MiB")
 
-    def ask(self, request: bytes, count: int, most: int = MOST_BYTES) -> list[Any]:
+    def ask(self, request: bytes, count: int) -> list[Any]:
         """Send packed commands and return their ``count`` replies."""
         self.send(request)
-        return self.receive(count, most)
+        return self.receive(count)
 
     @property
     def is_fit(self) -> bool:
@@ -194,33 +164,25 @@ class Link:
         self._connection.disconnect()
 
 
-def _connected(options: dict[str, Any], seconds: float) -> Connection:
+def _connected(seconds: float, connection_class: type[Connection] = Connection, **options: Any) -> Connection:
     """Return an open connection, after the handshake; ``seconds`` limit each of its steps."""
     step = min(seconds, LONGEST_STEP)
-    times = {"socket_timeout": step, "socket_connect_timeout": step}
-    kind = options.get("connection_class", Connection)
-    connection = kind(**{name: value for name, value in (options | times).items() if name != "connection_class"})
+    connection = connection_class(**options | {"socket_timeout": step, "socket_connect_timeout": step})
     try:
         connection.connect()
-    except BaseException as error:
+    except (*FAILURES, ValueError, OverflowError) as error:  # sockets raise the last two for an invalid host or port
         connection.disconnect()
-        if isinstance(error, ValueError | OverflowError):  # sockets raise these for an invalid host name or port
-            raise SourceError(f"cannot connect to Redis: {error}") from None
-        if isinstance(error, FAILURES):
-            raise _explained(plain_error(error), isinstance(connection, SSLConnection)) from None
-        raise
-    return connection  # type: ignore[no-any-return]
-
-
-def _explained(error: SourceError, with_tls: bool) -> SourceError:  # noqa: FBT001
-    """Add what TLS on one side only would look like: silence, or an end before the first reply."""
-    is_silent = with_tls and isinstance(error, SourceTimeoutError)
-    has_ended = re.search("closed by server|_ssl.c", str(error))
-    return type(error)(f"{error}{_TLS_HINT}") if is_silent or has_ended else error
+        plain = plain_error(error)
+        if connection_class is SSLConnection and isinstance(plain, SourceTimeoutError):  # a port without TLS waits, too
+            plain = SourceTimeoutError(f"{plain} {TLS_HINT}")
+        raise plain from None
+    return connection
 
 
 class Pool:
-    """Connections to one server. Each connection is lent to one thread at a time. One lock guards the state.
+    """Connections to one server. Each connection is lent to one thread at a time.
+
+    The state needs no lock: each change of it is one atomic operation.
 
     Args:
         options: Options of redis-py; no connection is made yet.
@@ -228,73 +190,52 @@ class Pool:
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.options = options
-        self._lock = Lock()
         self._idle: list[Link] = []
         self._lent: set[Link] = set()
         self._is_closed = False
 
-    def take(self, deadline: float) -> Link:
-        """Lend an idle connection, or a new one.
+    @contextmanager
+    def lent(self, deadline: float) -> Iterator[Link]:
+        """Lend a connection until the block ends; the deadline is in monotonic seconds.
+
+        A connection to whose requests not all replies were received is closed: the next request would take the late
+        replies for its own.
 
         Raises:
-            RedisError, OSError, SourceError: The server cannot be reached before the deadline (monotonic seconds).
+            SourceError: The server cannot be reached, or an error of redis-py or of the socket in the block, as one
+                line.
         """
-        with self._lock:
-            idle, self._idle = self._idle, self._idle[:-1]
-            link = idle[-1] if idle else None
-        if link is None:
-            link = Link(self.options, deadline)
-        elif not link.is_fit:
-            link.close()
-            return self.take(deadline)
-        link.deadline = deadline
-        with self._lock:
+        link, sound = None, False
+        try:
+            link = self._fit_one() or Link(self.options, deadline)
+            link.deadline = deadline
             self._lent.add(link)
-        return link
+            yield link
+            sound = not self._is_closed
+        except FAILURES as error:
+            raise plain_error(error) from error
+        finally:
+            if link:
+                self._lent.discard(link)
+                if sound:
+                    self._idle.append(link)
+                else:
+                    link.close()
 
-    def give_back(self, link: Link, *, sound: bool) -> None:
-        """Take a connection back.
-
-        Args:
-            link: A connection that was lent.
-            sound: Whether all replies to its requests were received. If not, the connection is closed: the next
-                request would take the late replies for its own.
-        """
-        with self._lock:
-            self._lent.discard(link)
-            if sound and not self._is_closed:
-                self._idle.append(link)
-                return
-        link.close()
+    def _fit_one(self) -> Link | None:
+        with suppress(IndexError):  # then no connection is idle
+            while not (link := self._idle.pop()).is_fit:
+                link.close()
+            return link
+        return None
 
     def close(self) -> None:
         """Close all connections, for good; the users of those that are lent stop waiting."""
-        with self._lock:
-            self._is_closed = True
-            idle, self._idle = self._idle, []
-            for link in self._lent:
-                link.shut_down()
-        for link in idle:
-            link.close()
-
-
-@contextmanager
-def linked(pool: Pool, deadline: float) -> Iterator[Link]:
-    """Lend a connection of a pool until the block ends; the deadline is in monotonic seconds.
-
-    Raises:
-        SourceError: An error of redis-py or of the socket in the block, as one line.
-    """
-    link, sound = None, False
-    try:
-        link = pool.take(deadline)
-        yield link
-        sound = True
-    except FAILURES as error:
-        raise plain_error(error) from error
-    finally:
-        if link is not None:
-            pool.give_back(link, sound=sound)
+        self._is_closed = True
+        for link in tuple(self._lent):
+            link.shut_down()
+        while self._idle:
+            self._idle.pop().close()
 
 
 def until(deadline: float) -> float:

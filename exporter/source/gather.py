@@ -1,18 +1,19 @@
-"""The one way in which Redis is asked: packed requests to each server that holds the keys, replies for each key.
+"""The one way in which Redis is asked: packed commands to each server that holds the keys, a reply for each command.
 
-``exchange`` asks one server: it sends one request ahead, so that Redis works while replies are parsed. ``gather`` runs
-it over all servers at the same time, and follows the redirections of a cluster once.
+``exchange`` asks one server: it sends one request ahead, so that Redis works while replies are parsed. ``Inquiry`` runs
+it over all servers at the same time, and follows the redirections of a cluster once. A reply that could not be had is
+an exception in its place.
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from redis.exceptions import AskError, BusyLoadingError, ClusterDownError, MovedError
+from redis.crc import key_slot
+from redis.exceptions import AskError, MovedError
 
 from exporter.errors import SourceError, SourceTooLargeError
-from exporter.source.connection import MOST_BYTES, Pool, linked
-from exporter.source.protocol import CHUNK, commands_of, pack, plain_error
+from exporter.source.protocol import commands_of, pack
 
 if TYPE_CHECKING:
     from exporter.source.cluster import Cluster
@@ -20,230 +21,182 @@ if TYPE_CHECKING:
 
     Servers: TypeAlias = OneServer | Cluster
 
-Until = Callable[[], float]
-"""Returns until when to wait for a server, in monotonic seconds."""
-
-T = TypeVar("T")
-
-PARTS: Final = 8
-"""Requests into which one is divided whose replies are too large."""
-NO_ERRORS: Final[Mapping[str, SourceError]] = {}
 _ASKING: Final = pack(b"ASKING")
-_NOT_SERVED: Final = frozenset((AskError, MovedError, BusyLoadingError, ClusterDownError))
-"""The errors with which a server says that it does not serve a key now."""
+_REDIRECTIONS: Final = frozenset((AskError, MovedError))
 
 
-Exchange = Generator[list[Any], None, None]
+class Topology(NamedTuple):
+    """Which server holds which key.
 
-
-class Request(NamedTuple):
-    """Packed commands, and the number of their replies."""
-
-    packed: bytes
-    replies: int
-
-
-def exchange(pool: Pool, until: Until, requests: Sequence[Request], most: int = MOST_BYTES) -> Exchange:
-    """Yield once when the first request is sent, and then the replies to each request.
-
-    Args:
-        pool: Connections to the server.
-        until: The time that the server has.
-        requests: At least one.
-        most: Bytes that the replies to one request may have.
-
-    Raises:
-        SourceTooLargeError: The next replies have more bytes.
-        SourceError: The server cannot be asked.
+    Attributes:
+        addresses: The servers.
+        slots: The address of each slot's primary in a cluster; empty if there is one server, which holds all keys.
     """
-    with linked(pool, until()) as link:
-        link.send(requests[0].packed)
-        yield []
-        for request, after in zip_longest(requests, requests[1:]):
-            link.deadline = until()
-            if after:
-                link.send(after.packed)
-            yield link.receive(request.replies, most)
+
+    addresses: tuple[str, ...] = ("",)
+    slots: tuple[str, ...] = ()
+
+    def holder(self, key: bytes) -> str:
+        """Return the address of the server that holds a key."""
+        return self.slots[key_slot(key)] if self.slots else ""
+
+    def places(self, keys: Sequence[bytes]) -> Mapping[str, Sequence[int]]:
+        """Return the positions of the keys that each server holds."""
+        if not self.slots:
+            return {"": range(len(keys))}
+        places: dict[str, list[int]] = {}
+        for position, key in enumerate(keys):
+            places.setdefault(self.slots[key_slot(key)], []).append(position)
+        return places
 
 
 class Batch(NamedTuple):
-    """A request about some of a question's keys.
+    """A request to one server: packed commands, and the position of each one's reply in the question's replies."""
 
-    Attributes:
-        request: The request.
-        positions: The keys; empty for a request about the server itself.
-        asking: Whether the slot of the keys is on its way to the server.
-    """
-
-    request: Request
-    positions: Sequence[int] = ()
-    asking: bool = False
+    packed: bytes
+    positions: Sequence[int]
 
 
 class Question:
-    """The same commands about each of some keys, packed for the servers that hold the keys.
+    """Commands, packed for the servers that they are for. Whoever asks the same again may keep it.
+
+    Args:
+        places: The positions of the commands for each server, by its address.
+        commands: The packed commands.
+
+    Attributes:
+        size: The number of commands.
+        batches: The request to each server, by its address.
+    """
+
+    def __init__(self, places: Mapping[str, Sequence[int]], commands: Sequence[bytes]) -> None:
+        self.size = len(commands)
+        self.batches = {
+            address: Batch(b"".join(commands[position] for position in positions), positions)
+            for address, positions in places.items()
+            if positions
+        }
+
+    @classmethod
+    def to_each(cls, addresses: Sequence[str], *commands: bytes) -> "Question":
+        """Return a question that asks each server the same; the replies come in the order of the addresses."""
+        count = len(commands)
+        places = {address: range(i * count, (i + 1) * count) for i, address in enumerate(addresses)}
+        return cls(places, commands * len(addresses))
+
+
+def exchange(servers: "Servers", address: str, batches: Iterable[Batch], deadline: float) -> Iterator[list[Any]]:
+    """Yield once when the first request is sent, and then the replies to each request.
+
+    A request whose replies are too large is halved. A reply that is too large by itself is a ``SourceTooLargeError``.
 
     Args:
         servers: The servers.
-        keys: The keys.
-        request: Returns the packed commands about a key.
-        each: The number of replies about a key.
-        first: A request about each server itself, which is sent first; None for no such request.
+        address: The server that is asked.
+        batches: The requests, at least one.
+        deadline: Monotonic seconds.
 
-    Attributes:
-        batches: The requests to each server, by its address.
+    Raises:
+        SourceError: The server cannot be asked.
     """
-
-    def __init__(
-        self,
-        servers: "Servers",
-        keys: Sequence[bytes],
-        request: Callable[[bytes], bytes],
-        each: int,
-        first: bytes | None = None,
-    ) -> None:
-        self.servers, self.keys, self.each, self._request = servers, keys, each, request
-        opening = [] if first is None else [Batch(Request(first, 1))]
-        self.batches = {address: opening + self.batches_of(mine) for address, mine in servers.places(keys).items()}
-
-    def batches_of(self, positions: Sequence[int], *, asking: bool = False) -> list[Batch]:
-        """Return requests about some of the keys; with ``asking`` to a server to which their slot is on its way."""
-        return [
-            self._batch(positions[start : start + CHUNK], asking=asking) for start in range(0, len(positions), CHUNK)
-        ]
-
-    def divided(self, batch: Batch) -> list[Batch]:
-        """Return the same commands in several requests."""
-        return [self._batch(part, asking=batch.asking) for part in parts_of(batch.positions)]
-
-    def _batch(self, positions: Sequence[int], *, asking: bool) -> Batch:
-        requests = [self._request(self.keys[position]) for position in positions]
-        if asking:  # each command needs its own ASKING
-            requests = [_ASKING + command for request in requests for command in commands_of(request)]
-        return Batch(Request(b"".join(requests), self.each * len(positions) * (1 + asking)), positions, asking)
+    left, has_begun = deque(batches), False
+    while left:
+        try:
+            with servers.pool(address).lent(servers.limit(address, deadline)) as link:
+                link.send(left[0].packed)
+                if not has_begun:
+                    has_begun = True
+                    yield []
+                while left:
+                    link.deadline = servers.limit(address, deadline)
+                    if len(left) > 1:
+                        link.send(left[1].packed)
+                    replies = link.receive(len(left[0].positions))
+                    left.popleft()
+                    yield replies
+        except SourceTooLargeError as error:
+            commands = list(commands_of(left.popleft().packed))
+            half = len(commands) // 2
+            halves = [Batch(b"".join(some), range(len(some))) for some in (commands[:half], commands[half:])]
+            replies_of_both = exchange(servers, address, halves, deadline) if half else [[error]]
+            yield [reply for replies in replies_of_both for reply in replies]
 
 
-def parts_of(whole: Sequence[T]) -> list[Sequence[T]]:
-    """Divide what is too large together; few steps lead to a single key, since Redis copies a large value in each."""
-    step = -(-len(whole) // PARTS)
-    return [whole[start : start + step] for start in range(0, len(whole), step)]
-
-
-class Gathered(NamedTuple):
-    """What all servers replied.
-
-    Attributes:
-        replies: The replies about each key; an error reply, such as a missing right, is an exception in its place, and
-            so is a ``SourceTooLargeError`` where a key has too many bytes. None if the key's server cannot be read.
-        errors: Why a server cannot be read, by its address.
-        first: The reply of each server to the request about itself.
-    """
-
-    replies: list[tuple[Any, ...] | None]
-    errors: dict[str, SourceError]
-    first: dict[str, Any]
-
-
-def gather(
-    question: Question, deadline: float, most: int = MOST_BYTES, failed: Mapping[str, SourceError] = NO_ERRORS
-) -> Gathered:
-    """Ask all servers at the same time. Whatever happens to one server costs the keys of this server only.
+class Inquiry:
+    """What is asked until one deadline. A server that fails is not asked any more, and costs its own keys only.
 
     Args:
-        question: The question.
+        servers: The servers.
         deadline: Monotonic seconds.
-        most: Bytes that the replies to one request may have.
-        failed: Servers that are not asked any more, and why.
+
+    Attributes:
+        errors: Why servers cannot be read, by their addresses.
     """
-    gathering = _Gathering(question, deadline, most)
-    asked = {address: some for address, some in question.batches.items() if some and address not in failed}
-    gathering.ask(asked)
-    gathering.follow()
-    for address in asked:
-        question.servers.note(address, gathering.gathered.errors.get(address))
-    gathering.gathered.errors.update(failed)
-    return gathering.gathered
 
+    def __init__(self, servers: "Servers", deadline: float) -> None:
+        self.errors: dict[str, SourceError] = {}
+        self._servers, self._deadline = servers, deadline
 
-class _Gathering:
-    def __init__(self, question: Question, deadline: float, most: int) -> None:
-        self._question, self._servers, self._deadline, self._most = question, question.servers, deadline, most
-        self._redirected: dict[tuple[str, bool], list[int]] = {}
-        self.gathered = Gathered([None] * len(question.keys), {}, {})
+    def fail(self, address: str, error: SourceError) -> None:
+        """Record that a server cannot be read, and why: the first reason counts."""
+        if address not in self.errors:
+            self.errors[address] = error
+            self._servers.note(address, error)
 
-    def ask(self, batches: Mapping[str, list[Batch]]) -> None:
-        """Send each server its first request, silent servers last; then receive from each, silent servers first."""
-        order = sorted(batches, key=self._servers.silent.__contains__)
-        limits = {address: self._servers.limit(address, self._deadline) for address in order}
-        talks = {address: self._begun(address, limits[address], batches[address]) for address in order}
-        for address in reversed(order):
-            self._receive(address, limits[address], talks[address], batches[address])
+    def stream(self, questions: Sequence[Question]) -> Generator[list[Any], None, None]:
+        """Yield the replies to each question as they come, each in the place of its command."""
+        for found, question in zip(self._replies(questions), questions, strict=False):
+            if self._servers.redirects and not _REDIRECTIONS.isdisjoint(map(type, found)):
+                self._follow(question, found)
+            yield found
 
-    def _begun(self, address: str, until: Until, batches: Sequence[Batch]) -> Iterator[list[Any]]:
-        """Return an exchange whose first request was sent; it has no replies if the server cannot be asked."""
-        if not batches:
-            return iter(())
-        try:
-            pool = self._servers.pool(address, self._deadline)
-            talk = exchange(pool, until, [batch.request for batch in batches], self._most)
-            next(talk)
-        except SourceError as error:
-            self.gathered.errors[address] = error
-            return iter(())
-        return talk
-
-    def _receive(self, address: str, until: Until, talk: Iterator[list[Any]], batches: list[Batch]) -> None:
-        """Take all replies of a server. A request whose replies are too large is divided, for the next time too."""
-        done = 0
-        while done < len(batches):
-            try:
-                for replies in talk:
-                    self._take(address, batches[done], replies)
-                    done += 1
-            except SourceTooLargeError as error:
-                batch = batches[done]
-                if len(batch.positions) > 1:
-                    batches[done : done + 1] = self._question.divided(batch)
+    def _replies(self, questions: Sequence[Question]) -> Iterator[list[Any]]:
+        """Send each server its first request, failing servers last; then receive from each, failing servers first."""
+        failing = self._servers.failing.__contains__
+        asked = {address for question in questions for address in question.batches}
+        talks: dict[str, Iterator[list[Any]]] = {}
+        for address in sorted(asked - self.errors.keys(), key=failing):
+            batches = [question.batches[address] for question in questions if address in question.batches]
+            talks[address] = exchange(self._servers, address, batches, self._deadline)
+            self._next(address, talks, 0)
+        for question in questions:
+            found = [None] * question.size
+            for address in sorted(question.batches, key=failing, reverse=True):
+                positions = question.batches[address].positions
+                replies = self._next(address, talks, len(positions))
+                if len(positions) == question.size:
+                    found = replies
                 else:
-                    self._take(address, batch, [error] * batch.request.replies)
-                    done += 1
-                talk = self._begun(address, until, batches[done:])
+                    for position, reply in zip(positions, replies, strict=True):
+                        found[position] = reply
+            yield found
+        for address in talks:
+            self._next(address, talks, 0)  # this gives the connection back
+            if address not in self.errors:
+                self._servers.note(address, None)
+
+    def _next(self, address: str, talks: Mapping[str, Iterator[list[Any]]], count: int) -> list[Any]:
+        """Return a server's next replies: ``count`` errors if it cannot be read."""
+        if address not in self.errors:
+            try:
+                return next(talks[address], [])
             except SourceError as error:
-                self.gathered.errors[address] = error
-                return
-            else:
-                return
+                self.fail(address, error)
+        return [self.errors[address]] * count
 
-    def _take(self, address: str, batch: Batch, replies: list[Any]) -> None:
-        if not batch.positions:
-            (self.gathered.first[address],) = replies
-            return
-        if batch.asking:
-            replies = replies[1::2]  # the others are the replies to ASKING
-        found, each = self.gathered.replies, self._question.each
-        for position, some in zip(batch.positions, zip(*[iter(replies)] * each, strict=True), strict=True):
-            found[position] = some
-        if not _NOT_SERVED.isdisjoint(map(type, replies)):
-            for position in batch.positions:
-                self._drop_not_served(address, position)
-
-    def _drop_not_served(self, address: str, position: int) -> None:
-        """Take back the replies about a key that the server does not serve; remember where the key is."""
-        error = next((reply for reply in self.gathered.replies[position] or () if type(reply) in _NOT_SERVED), None)
-        if error is None:
-            return
-        self.gathered.replies[position] = None
-        if isinstance(error, AskError):  # MovedError is one too
-            host = error.host or address.rpartition(":")[0]  # a missing host means the one that was asked
-            place = f"{host}:{error.port}", isinstance(error, MovedError)
-            self._redirected.setdefault(place, []).append(position)
-        elif "Hash slot not served" not in str(error):  # else the server still serves its other slots
-            self.gathered.errors[address] = plain_error(error)
-
-    def follow(self) -> None:
+    def _follow(self, question: Question, found: list[Any]) -> None:
         """Ask for redirected keys once more, where they are now."""
-        places, self._redirected = self._redirected, {}
-        if moved_to := next((address for address, has_moved in places if has_moved), None):
-            self._servers.moved(moved_to, self._deadline)  # once, however many keys have moved
-        for (address, has_moved), positions in places.items():
-            self.ask({address: self._question.batches_of(positions, asking=not has_moved)})
+        redirected: list[int] = []
+        places: dict[str, list[int]] = {}
+        commands: list[bytes] = []
+        for asked, batch in question.batches.items():
+            for position, command in zip(batch.positions, commands_of(batch.packed), strict=True):
+                if isinstance(error := found[position], AskError):
+                    host = error.host or asked.rpartition(":")[0]  # a missing host means the one that was asked
+                    places.setdefault(f"{host}:{error.port}", []).extend((len(commands), len(commands) + 1))
+                    commands += _ASKING, command
+                    redirected.append(position)
+        self._servers.doubt()
+        (replies,) = self._replies([Question(places, commands)])
+        for position, reply in zip(redirected, replies[1::2], strict=True):
+            found[position] = reply

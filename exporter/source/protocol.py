@@ -5,12 +5,10 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from redis import RedisError
-from redis.exceptions import AskError, AuthenticationError, BusyLoadingError, NoPermissionError
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from exporter.contract import FIELDS
 from exporter.errors import SourceError, SourceTimeoutError
-from exporter.settings import Keys
 
 FAILURES: Final = (RedisError, OSError)
 """The errors that redis-py and sockets raise."""
@@ -36,24 +34,17 @@ def commands_of(packed: bytes) -> Iterator[bytes]:
         start = position
 
 
-_FIELD_WORDS: Final = pack(*(field.encode() for field in FIELDS)).split(b"\r\n", 1)[1]
-_HMGET: Final = b"*%d\r\n$5\r\nHMGET\r\n$%%d\r\n%%b\r\n%b" % (2 + len(FIELDS), _FIELD_WORDS)
-_PTTL: Final = b"*2\r\n$4\r\nPTTL\r\n$%d\r\n%b\r\n"
+_FIELDS: Final = tuple(field.encode() for field in FIELDS)
 
 
 def hmget(key: bytes) -> bytes:
     """Return the command that reads the known fields of a node's hash."""
-    return _HMGET % (len(key), key)
+    return pack(b"HMGET", key, *_FIELDS)
 
 
 def hmget_nothing(key: bytes) -> bytes:
     """Return a command with the reply of ``hmget`` for a hash without known fields, however large its values are."""
-    return pack(b"HMGET", key, *[b""] * len(FIELDS))
-
-
-def pttl(key: bytes) -> bytes:
-    """Return the command that reads the TTL of a key."""
-    return _PTTL % (len(key), key)
+    return pack(b"HMGET", key, *[b""] * len(_FIELDS))
 
 
 class KeyNames(NamedTuple):
@@ -61,11 +52,6 @@ class KeyNames(NamedTuple):
 
     metrics: bytes
     heartbeat: bytes
-
-    @classmethod
-    def of(cls, keys: Keys) -> "KeyNames":
-        """Return the key names that the settings give."""
-        return cls(keys.metrics_prefix.encode(), keys.heartbeat_prefix.encode())
 
 
 def expected(reply: Any, kind: type) -> Any:
@@ -76,7 +62,7 @@ def expected(reply: Any, kind: type) -> Any:
     """
     if type(reply) is kind:
         return reply
-    if isinstance(reply, RedisError):
+    if isinstance(reply, Exception):
         raise plain_error(reply)
     raise SourceError(f"Redis gave an answer of an unexpected kind: {type(reply).__name__}")
 
@@ -86,41 +72,41 @@ def is_wrong_type(reply: Any) -> bool:
     return isinstance(reply, RedisError) and str(reply).startswith("WRONGTYPE")
 
 
-_NOT_CONNECTED: Final = re.compile(r"Error -?\d+ connecting to (.+?)\. (.+?)\.")
-_NOT_TRUSTED: Final = re.compile(r"certificate verify failed: (.+?)\.? \(_ssl")
-_FORMS: Final = {
-    AuthenticationError: "Redis refused the user or the password: {} (see --redis.username, --redis.password-file)",
-    AskError: "what answers is part of a Redis Cluster: see --redis.mode",
-    NoPermissionError: "Redis: {} (docs/how-to/redis.md lists the rights)",
-}
-_HINTS: Final = {
+TLS_HINT: Final = "(rediss:// is for a port that speaks TLS, redis:// for one that does not: see --redis.url)"
+_MEANINGS: Final = {
+    r"certificate verify failed: (.+?)\.? \(_ssl": (
+        "Redis's certificate is not trusted: {} (see --redis.tls-ca-file, and the host in --redis.url)"
+    ),
+    "CERTIFICATE_REQUIRED": "Redis requires a client certificate: see --redis.tls-cert-file",
+    r"Error -?\d+ connecting to (.+?)\. (.+?)\.": (
+        "cannot connect to Redis at {}: {} (is it running there? see --redis.url)"
+    ),
+    "^MasterNotFoundError: No master found for (.+?)( : |$)": (
+        "no Sentinel names a master {} (see --redis.url and --redis.sentinel-master)"
+    ),
+    r"^\w+: (.*(closed by server|_ssl\.c).*)": "{} " + TLS_HINT,
+    "^UnicodeDecodeError": "--redis.password-file is no text in UTF-8",
+    "^BusyLoadingError": "Redis is loading its data",
+    "^(Ask|Moved)Error": "what answers is part of a Redis Cluster: see --redis.mode",
     "unknown command 'SENTINEL'": "what answers is no Sentinel: see --redis.mode",
     "cluster support disabled": "what answers is no cluster: see --redis.mode",
-    "don't hash to the same slot": "what answers is part of a Redis Cluster: see --redis.mode",
-    "DB index is out of range": "see the number at the end of --redis.url",
-    "CERTIFICATE_REQUIRED": "Redis requires a client certificate: see --redis.tls-cert-file",
+    "(DB index is out of range)": "Redis: {} (see the number at the end of --redis.url)",
+    r"^Authentication\w+: (.*)": (
+        "Redis refused the user or the password: {} (see --redis.username, --redis.password-file)"
+    ),
+    "^NoPermissionError: (.*)": "Redis: {} (docs/how-to/redis.md lists the rights)",
+    "(Protocol error.*)": "what answers does not speak Redis's protocol (see --redis.url): {}",
+    r"^(?:\w+: )?(.*)": "Redis: {}",
 }
+"""What an error means, by a regular expression that finds it; the first one counts."""
 
 
-def plain_error(error: Exception) -> SourceError:  # noqa: PLR0911 - one for each kind
+def plain_error(error: Exception) -> SourceError:
     """Return an error of redis-py or of a socket as one line without secrets."""
+    if isinstance(error, SourceError):
+        return error
     if isinstance(error, RedisTimeout | TimeoutError):
         return SourceTimeoutError("Redis did not answer in time")
-    if isinstance(error, BusyLoadingError):
-        return SourceError("Redis is loading its data")
-    text = " ".join(str(error).split()) or type(error).__name__
-    if hint := next((hint for part, hint in _HINTS.items() if part in text), ""):
-        text = f"{text.partition(', with args')[0]} ({hint})"
-    if distrust := _NOT_TRUSTED.search(text):
-        return SourceError(
-            f"Redis's certificate is not trusted: {distrust[1]} (see --redis.tls-ca-file, and the host in --redis.url)"
-        )
-    if refused := _NOT_CONNECTED.fullmatch(text):
-        where, why = refused.groups()
-        return SourceError(f"cannot connect to Redis at {where}: {why} (is it running there? see --redis.url)")
-    if text.startswith("Protocol error"):
-        return SourceError(f"what answers does not speak Redis's protocol (see --redis.url): {text}")
-    for kind, form in _FORMS.items():
-        if isinstance(error, kind):
-            return SourceError(form.format(text.partition(" : <")[0]))
-    return SourceError(text if isinstance(error, OSError) else f"Redis: {text}")
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    found = ((re.search(pattern, text), meaning) for pattern, meaning in _MEANINGS.items())
+    return next(SourceError(meaning.format(*match.groups())) for match, meaning in found if match)

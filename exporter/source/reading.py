@@ -1,8 +1,8 @@
 """What Redis held at one moment, before any judgement: the values of some nodes, and the state of the servers."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from exporter.contract import FIELDS, LOADED_FIELD
 from exporter.errors import SourceError
@@ -16,14 +16,8 @@ TOO_LARGE: Final = b"(too large)"
 
 _LOADED: Final = FIELDS.index(LOADED_FIELD)
 
-T = TypeVar("T")
-
-
 REFUSALS: Final = ("MISCONF", "OOM", "NOREPLICAS")
 """The errors with which Redis refuses the writes of all clients: ``errorstat_*`` in INFO, Redis 6.2 and newer."""
-
-RIGHTS: Final = ("info", "scan")
-"""The commands for which the exporter reports that Redis refuses them to its user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +30,6 @@ class Server:
     """Seconds since the server started."""
     restored: bool = False
     """Whether the server loaded, or may have loaded, data of an earlier run when it started."""
-    evicted: int = 0
-    """Keys that the server evicted since it started."""
     refused: Mapping[str, int] | None = None
     """Writes that the server refused since it started, by error (one of ``REFUSALS``); None before Redis 6.2."""
     blocked: bool = False
@@ -121,33 +113,3 @@ class Reading:
         """Raise a SourceError if a value is no text. Nobody asks before a value has caused trouble: it takes time."""
         if not {type(value) for column in self.fields for value in column} <= {bytes, type(None)}:
             raise SourceError("Redis gave a value of a hash that is no text")
-
-
-def joined(names: Sequence[bytes], parts: Sequence[Reading]) -> Reading:
-    """Return one reading made of its parts; its times of the end are those of the last part."""
-    if len(parts) == 1:
-        return replace(parts[0], names=names)
-    without_hash: set[int] = set()
-    unread: set[int] = set()
-    start = 0
-    for part in parts:
-        without_hash.update(start + position for position in part.without_hash)
-        unread.update(start + position for position in part.unread)
-        start += len(part.names)
-    return replace(
-        parts[-1],
-        asked=parts[0].asked,
-        names=names,
-        fields=tuple(map(_concatenated, zip(*(part.fields for part in parts), strict=True))),
-        ttl_ms=_concatenated(part.ttl_ms for part in parts),
-        beats=_concatenated(part.beats for part in parts),
-        without_hash=frozenset(without_hash),
-        unread=frozenset(unread),
-    )
-
-
-def _concatenated(columns: Iterable[Sequence[T]]) -> list[T]:
-    whole: list[T] = []
-    for column in columns:
-        whole += column
-    return whole

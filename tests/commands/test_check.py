@@ -69,7 +69,7 @@ def test_rights_that_are_missing_are_told_but_not_while_redis_saves(check: Check
         client.hset("schedule:plan", "p1", "n1")
         for missing, code, expected in (
             ("+info", 1, "Redis refuses INFO"),
-            ("+scan", 1, "SCAN"),
+            ("+scan", 1, "'scan' command"),
             ("+hgetall", 0, "The plan cannot be read"),
             ("+object|idletime", 0, "does not say how long ago the scheduler looked"),
         ):

@@ -12,7 +12,6 @@ from exporter.liveness import State
 from exporter.portfolios.account import Account
 from exporter.portfolios.reader import MOST_LOADED, PortfolioReader, parse_loaded
 from exporter.settings import load
-from exporter.source.gather import Gathered
 from exporter.source.plan import Plan
 from portfolio_example import EXPECTED, PLAN, RAW_LISTS, STATES
 
@@ -49,14 +48,13 @@ class Reads:
             raise SourceError("no plan")
         return Plan(plan, 12.0)
 
-    def gather(self, keys: Sequence[bytes], request: Callable[[bytes], bytes], each: int, deadline: float) -> Gathered:
-        assert (each, deadline) == (1, self.now + 5)
+    def gather(self, keys: Sequence[bytes], command: Callable[[bytes], bytes], deadline: float) -> list[Any]:
+        assert deadline == self.now + 5
         self.asked["keys"] += len(keys)
-        replies: list[Any] = []
-        for key in keys:
-            found = self.ttls.get(key, -2) if b"PTTL" in request(key) else self.hashes.get(key[10:-6], [None] * 3)
-            replies.append(None if found is None else (found,))
-        return Gathered(replies, {}, {})
+        return [
+            self.ttls.get(key, -2) if b"PTTL" in command(key) else self.hashes.get(key[10:-6], [None] * 3)
+            for key in keys
+        ]
 
     def read(
         self,

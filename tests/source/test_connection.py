@@ -17,7 +17,7 @@ from rights import ACL_RIGHTS, NODE_KEYS, NODE_RIGHTS
 from exporter.errors import SettingsError, SourceError
 from exporter.settings import load
 from exporter.source import Source
-from exporter.source.connection import Pool, linked, options_of
+from exporter.source.connection import Pool, options_of
 from exporter.source.protocol import pack
 from lab.fakes import fake_server
 from lab.nodes import beat
@@ -97,7 +97,7 @@ def test_user_password_and_database_are_taken_from_settings_or_url(
     assert living(opened(f"redis://{address}", redis_username="exporter", redis_password_file=str(file))) == [b"in-0"]
     assert living(opened(f"redis://exporter@{address}/0", redis_password_file=str(file))) == [b"in-0"]
     file.write_bytes(b"\xff")
-    with pytest.raises(SourceError, match=r"--redis.password-file: .* is no text in UTF-8"):
+    with pytest.raises(SourceError, match=r"--redis.password-file is no text in UTF-8"):
         living(opened(f"redis://exporter@{address}/0", redis_password_file=str(file)))
 
 
@@ -195,7 +195,7 @@ def test_read_of_a_host_that_does_not_answer_ends_at_its_deadline(host: Host, st
         source = opened(*urls, redis_mode=mode, redis_timeout="600ms", **given)
         for ask in (lambda: source.reader().read([b"a"], time.monotonic() + 0.6), lambda: source.discover(0.6)):  # noqa: B023
             start = time.monotonic()
-            with pytest.raises(SourceError, match=r"did not answer in time|No master found"):
+            with pytest.raises(SourceError, match=r"did not answer in time|no Sentinel names a master"):
                 ask()
             assert time.monotonic() - start < 0.6 + LATE, (scheme, mode)
 
@@ -214,7 +214,7 @@ def test_host_or_port_that_cannot_be_is_reported_in_one_line(opened: Open) -> No
 def test_closing_a_pool_ends_the_waiting_of_its_users(shared_redis: RedisServer) -> None:
     pool, start = pool_of(shared_redis.url), time.monotonic()
     threading.Timer(0.2, pool.close).start()
-    with pytest.raises(SourceError), linked(pool, time.monotonic() + 30) as link:
+    with pytest.raises(SourceError), pool.lent(time.monotonic() + 30) as link:
         link.ask(pack(b"BLPOP", b"nothing", b"30"), 1)
     assert time.monotonic() - start < 10
 

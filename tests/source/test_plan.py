@@ -10,12 +10,11 @@ import pytest
 import redis
 from conftest import Open
 from redis.crc import key_slot
-from structlog.testing import capture_logs
 
-from exporter.errors import SourceError, SourceTooLargeError
+from exporter.errors import SourceError
 from exporter.source import Source
-from exporter.source import plan as plans
-from exporter.source.plan import MOST_BYTES, IdleTime
+from exporter.source.connection import MOST_BYTES
+from exporter.source.plan import IdleTime
 from exporter.source.reading import Server
 from lab.nodes import beat
 from lab.proxy import NONE, SWALLOWS, Proxy
@@ -66,19 +65,18 @@ def test_plan_is_what_the_hash_holds(source: Source, platform: "redis.Redis") ->
 
 
 def test_plan_that_is_too_large_or_no_hash_costs_the_ledger_and_not_the_scrape(
-    platform: "redis.Redis", redis_server: RedisServer, source: Source, opened: Open, monkeypatch: pytest.MonkeyPatch
+    platform: "redis.Redis", source: Source
 ) -> None:
     platform.hset(KEY, mapping={b"p%d" % number: b"x" * 1_000_000 for number in range(MOST_BYTES // 1_000_000 + 1)})
     for _ in range(2):
-        with pytest.raises(SourceTooLargeError, match="the plan is larger than 16 MiB"):
+        with pytest.raises(SourceError, match="larger than 8 MiB"):
             plan(source)
     assert source.reader().read((), time.monotonic() + 5).server.role == "master"
     platform.delete(KEY)
-    monkeypatch.setattr(plans, "ASK_AGAIN", 0.0)
-    assert plan(opened(redis_server.url)) == {}
+    assert plan(source) == {}
     platform.set(KEY, "no hash")
     with pytest.raises(SourceError, match="WRONGTYPE"):
-        plan(source := opened(redis_server.url))
+        plan(source)
     platform.delete(KEY)
     assert plan(source) == {}
 
@@ -101,21 +99,16 @@ def test_idle_time_is_the_scheduler_s_and_not_the_exporter_s(
 
 
 def test_idle_time_is_unknown_where_redis_cannot_tell(
-    source: Source, platform: "redis.Redis", redis_server: RedisServer, opened: Open, monkeypatch: pytest.MonkeyPatch
+    source: Source, platform: "redis.Redis", redis_server: RedisServer, opened: Open
 ) -> None:
-    monkeypatch.setattr(plans, "ASK_AGAIN", 0.5)
     platform.hset(KEY, mapping=PLAN)
     platform.config_set("maxmemory-policy", "allkeys-lfu")
-    with capture_logs() as logs:
-        assert [idle(source) for _ in range(3)] == [None] * 3
-        assert [line["event"] for line in logs] == ["how long ago the scheduler looked at the plan is unknown"]
+    assert [idle(source) for _ in range(3)] == [None] * 3
     platform.config_set("maxmemory-policy", "noeviction")
-    wait_for(lambda: idle(source) is not None, "for the server to be asked again")
+    assert idle(source) is not None
     platform.execute_command("ACL", "SETUSER", "less", "on", "nopass", "~*", "+@all", "-client|no-touch")
-    with capture_logs() as logs:
-        less = opened(redis_server.url, redis_username="less")
-        assert (idle(less), plan(less)) == (None, PLAN)
-        assert [line["log_level"] for line in logs] == ["warning"]
+    less = opened(redis_server.url, redis_username="less")
+    assert (idle(less), plan(less)) == (None, PLAN)
 
 
 def test_saves_of_redis_do_not_hide_a_scheduler_that_stands_still() -> None:
