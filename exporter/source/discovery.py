@@ -19,7 +19,7 @@ WORKERS: Final = tuple(prefix.encode() for prefix in WORKER_PREFIXES.values())
 """What the keys of workers' heartbeats begin with."""
 LONGEST_NAME: Final = 16 * 2**10
 """Bytes of a node's id: each of its series holds the id."""
-SPARE: Final = 4
+SPARE: Final = 2
 """Times the number of nodes that may be exported that a scan finds before it ends."""
 
 Spent = Callable[[str, str], None]

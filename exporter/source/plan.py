@@ -72,9 +72,8 @@ class PlanReader:
             request = self.request + (self._look if self._may_look else b"")
             content, *looked = link.ask(request, 1 + self._may_look)
         plan = self.plan_of(content)
-        if not looked or isinstance(looked[0], Exception):
-            return Plan(plan)
-        return Plan(plan, self._idle_time.counted(looked[0], server.state, time.monotonic()))
+        idle = looked[0] if looked and type(looked[0]) is int else None
+        return Plan(plan, self._idle_time.counted(idle, server.state, time.monotonic()))
 
     def close(self) -> None:
         """Close the connection."""

@@ -38,7 +38,7 @@ SHAPES = (
     *(b"*1000\r\n" + b":7\r\n" * 1000, b"(123456789012345678901234567890\r\n"),
 )
 """Replies of every type of RESP2 and RESP3. A command gets them in place of the type that it asks for."""
-COMMANDS = (b"SCAN", b"INFO", b"HMGET", b"MGET", b"PTTL", b"HGETALL", b"OBJECT", b"CLIENT")
+COMMANDS = (b"SCAN", b"INFO", b"HMGET", b"GET", b"PTTL", b"HGETALL", b"OBJECT", b"CLIENT")
 REPLIES = st.one_of(
     st.sampled_from(SHAPES),
     st.binary(max_size=30),

@@ -14,7 +14,7 @@ import redis.connection
 from conftest import Open
 from rights import ACL_RIGHTS, NODE_KEYS, NODE_RIGHTS
 
-from exporter.errors import SettingsError, SourceError
+from exporter.errors import SourceError
 from exporter.settings import load
 from exporter.source import Source
 from exporter.source.connection import Pool, options_of
@@ -198,14 +198,6 @@ def test_read_of_a_host_that_does_not_answer_ends_at_its_deadline(host: Host, st
             with pytest.raises(SourceError, match=r"did not answer in time|no Sentinel names a master"):
                 ask()
             assert time.monotonic() - start < 0.6 + LATE, (scheme, mode)
-
-
-def test_host_or_port_that_cannot_be_is_reported_in_one_line(opened: Open) -> None:
-    for host in ("no-such-host.invalid", f"127.0.0.1:{free_port()}"):
-        with pytest.raises(SourceError, match="cannot connect to Redis"):
-            opened(f"redis://{host}").discover(2)
-    with pytest.raises(SettingsError, match="not an address"):
-        load({"redis.url": ["redis://a\0b:6379"]})
 
 
 # --- pools -----------------------------------------------------------------------------------------

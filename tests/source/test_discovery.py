@@ -7,7 +7,7 @@ from threading import Timer
 import pytest
 from conftest import Open
 
-from exporter.source.discovery import COUNT, LONGEST_NAME, PAGE, SHARE, pause_after
+from exporter.source.discovery import COUNT, LONGEST_NAME, SHARE, pause_after
 from lab.nodes import beat
 from lab.proxy import Fault, Proxy
 from lab.servers import RedisServer, running_redis
@@ -45,19 +45,6 @@ def test_discovery_uses_at_most_two_percent_of_redis() -> None:
         pause = pause_after(busy, interval=10)
         assert busy / (busy + pause) <= SHARE
         assert pause >= 10
-
-
-def test_scan_of_few_keys_costs_redis_one_command(redis_server: RedisServer, opened: Open) -> None:
-    source = opened(redis_server.url)
-    with redis_server.client() as client:
-        beat(client, "node-1")
-        source.discover(30)
-        client.config_resetstat()
-        busy = source.discover(30).busy
-        statistics = client.info("commandstats")
-    assert statistics.pop("cmdstat_scan")["calls"] == 1
-    assert set(statistics) == {"cmdstat_config|resetstat"}
-    assert 0 < busy <= PAGE
 
 
 def test_delays_and_hangs_do_not_count_as_time_of_redis(redis_server: RedisServer, opened: Open) -> None:

@@ -48,20 +48,6 @@ def try_to_read(reader: Reader) -> Reading | None:
     return None
 
 
-def test_failover_is_followed(watched: Watched, reader: Reader) -> None:
-    with watched.first.client() as client:
-        beat(client, "node-1")
-    before = read(reader)
-    assert (before.server.role, before.ttl_ms[0] > 0) == ("master", True)
-    watched.first.kill()
-    wait_for(watched.promoted, "for the failover")
-    with watched.second.client() as client:
-        beat(client, "node-1")
-    after = wait_for(lambda: try_to_read(reader), "for the new master")
-    assert (after.server.role, after.ttl_ms[0] > 0) == ("master", True)
-    assert after.server.run_id != before.server.run_id
-
-
 def test_isolated_master_is_left_once_sentinel_names_another_and_a_dead_sentinel_changes_nothing(
     watched: Watched, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:

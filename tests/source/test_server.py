@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import redis
+from conftest import Open
 from rights import ACL_RIGHTS
 from structlog.testing import capture_logs
 
 from exporter.errors import SourceError
-from exporter.settings import load
-from exporter.source import Reader, open_source
+from exporter.source import Reader
 from exporter.source.reading import Server
 from exporter.source.server import server_of
 from lab.fake_redis import FakeRedis
@@ -21,8 +21,6 @@ from lab.servers import RedisServer, running_redis, wait_for
 
 REDIS = pytest.param("redis-server", marks=pytest.mark.server("redis-server"))
 VALKEY = pytest.param("valkey-server", marks=pytest.mark.server("valkey-server"))
-
-LOOKS = 100
 
 INFO = b"# Server\r\nrun_id:abc\r\nrole:master\r\nuptime_in_seconds:12\r\nloading:0\r\n"
 
@@ -38,10 +36,8 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServ
 
 
 @pytest.fixture
-def reader(server: RedisServer) -> Iterator[Reader]:
-    source = open_source(load({"redis.url": [server.url]}))
-    yield source.reader()
-    source.close()
+def reader(server: RedisServer, opened: Open) -> Reader:
+    return opened(server.url).reader()
 
 
 def test_state_of_a_healthy_server_is_read_in_full(server: RedisServer, reader: Reader) -> None:
@@ -75,18 +71,14 @@ def test_writes_refused_for_a_failed_snapshot_are_counted(server: RedisServer, r
 def test_writes_refused_for_lack_of_memory_or_of_replicas_are_counted(server: RedisServer, reader: Reader) -> None:
     with server.client() as client:
         client.config_set("maxmemory-policy", "noeviction")
-        client.config_set("maxmemory", 1)
-        with pytest.raises(redis.ResponseError, match="used memory"):
-            client.set("key", "value")
-        full = seen(reader)
-        client.config_set("maxmemory", 0)
-        client.config_set("min-replicas-to-write", 1)
-        with pytest.raises(redis.ResponseError, match="NOREPLICAS"):
-            client.set("key", "value")
-    assert full.refused == {"MISCONF": 0, "OOM": 1, "NOREPLICAS": 0}
-    assert full.memory_used_ratio
-    assert full.memory_used_ratio > 1
-    assert seen(reader).refused == {"MISCONF": 0, "OOM": 1, "NOREPLICAS": 1}
+        for limit, replicas, error in ((1, 0, "used memory"), (0, 1, "NOREPLICAS")):
+            client.config_set("maxmemory", limit)
+            client.config_set("min-replicas-to-write", replicas)
+            with pytest.raises(redis.ResponseError, match=error):
+                client.set("key", "value")
+            told = seen(reader)
+            assert told.refused == {"MISCONF": 0, "OOM": 1, "NOREPLICAS": replicas}
+            assert ((told.memory_used_ratio or 0) > 1) == bool(limit)
 
 
 def test_flushes_and_swaps_are_counted_and_an_eviction_policy_is_seen(server: RedisServer, reader: Reader) -> None:
@@ -101,28 +93,21 @@ def test_flushes_and_swaps_are_counted_and_an_eviction_policy_is_seen(server: Re
 
 
 @pytest.mark.server("valkey-server")
-@pytest.mark.parametrize("kind", [b"WRITE", b"ALL"])
-def test_valkey_reports_paused_writes(tmp_path: Path, kind: bytes) -> None:
+def test_valkey_reports_paused_writes(tmp_path: Path, opened: Open) -> None:
     with running_redis(tmp_path / "redis", "valkey-server") as server, server.client() as client:
-        source = open_source(load({"redis.url": [server.url]}))
-        reader = source.reader()
-        assert not seen(reader).paused
-        client.execute_command("CLIENT", "PAUSE", 300 if kind == b"ALL" else 60_000, kind)
-        if kind == b"WRITE":
-            assert seen(reader).paused
-        client.execute_command("CLIENT", "UNPAUSE")
-        assert not seen(reader).paused
-        source.close()
+        reader = opened(server.url).reader()
+        for command, paused in (("PING",), False), (("CLIENT", "PAUSE", 60_000, "WRITE"), True):
+            client.execute_command(*command)
+            assert seen(reader).paused == paused
 
 
 @pytest.mark.server("redis-server")
-def test_replica_reports_how_long_its_master_has_been_silent(tmp_path: Path) -> None:
+def test_replica_reports_how_long_its_master_has_been_silent(tmp_path: Path, opened: Open) -> None:
     with (
         running_redis(tmp_path / "master", "redis-server", "--repl-diskless-sync-delay", "0") as master,
         running_redis(tmp_path / "replica", "redis-server", "--replicaof", f"127.0.0.1 {master.port}") as replica,
     ):
-        source = open_source(load({"redis.url": [replica.url]}))
-        reader = source.reader()
+        reader = opened(replica.url).reader()
         with replica.client() as client:
             wait_for(lambda: client.info("replication")["master_link_status"] == "up", "for the data")
         assert seen(reader).role == "slave"
@@ -132,22 +117,19 @@ def test_replica_reports_how_long_its_master_has_been_silent(tmp_path: Path) -> 
         finally:
             master.resume()
         wait_for(lambda: seen(reader).silence < 2, "for the master to be heard again")
-        source.close()
 
 
 # --- servers that cannot be started here, by the text of their INFO ------------------------------
 
 
-def test_server_before_redis_7_is_asked_for_one_section_at_a_time() -> None:
+def test_server_before_redis_7_is_asked_for_one_section_at_a_time(opened: Open) -> None:
     def refuse_several_sections(words: list[bytes], honest: bytes) -> bytes:
         return b"-ERR syntax error\r\n" if words[0] == b"INFO" and len(words) > 2 else honest
 
     fake = FakeRedis()
     beat(fake.client(), "a", 20)
     with fake_server(lambda near: fake.serve(near, refuse_several_sections)) as port:
-        source = open_source(load({"redis.url": [f"redis://127.0.0.1:{port}"]}))
-        reading = source.reader().read([b"a"], time.monotonic() + 5)
-        source.close()
+        reading = opened(f"redis://127.0.0.1:{port}").reader().read([b"a"], time.monotonic() + 5)
     assert (reading.server.run_id, reading.ttl_ms[0] > 15_000) == ("run-1", True)
 
 
@@ -158,30 +140,18 @@ def test_each_line_of_info_is_taken_for_what_it_means() -> None:
     assert server_of(INFO + b"server_mode:standalone\r\n").standalone, "of Valkey"
     assert not server_of(INFO + b"redis_mode:cluster\r\n").standalone
     assert not server_of(INFO).standalone, "only a server that says so"
-    assert [server_of(INFO + b"paused_actions:%b\r\n" % kind).paused for kind in (b"write", b"all", b"none")] == [
-        1,
-        1,
-        0,
-    ]
+    for kind in (b"write", b"all", b"none"):
+        assert server_of(INFO + b"paused_actions:%b\r\n" % kind).paused == (kind != b"none")
     old = server_of(INFO + b"rdb_last_bgsave_status:err\r\n# Commandstats\r\ncmdstat_get:calls=1,usec=2\r\n")
     assert (old.refused, old.last_save_ok, old.memory_used_ratio, old.flushes) == (None, False, None, 0)
     assert old.blocked, "a server that does not count refused writes may refuse them after a failed snapshot"
     lines = b"# Errorstats\r\nerrorstat_MISCONF:count=7\r\nerrorstat_ERRORSTATS_DISABLED:count=1\r\n"
     assert server_of(INFO + lines).refused is None
-    replica = INFO.replace(b"role:master", b"role:slave") + b"master_link_status:up\r\n"
-    silences = [(replica, b"-1", 0), (replica, b"13", 13), (INFO, b"13", 0)]
-    assert [server_of(info + b"master_last_io_seconds_ago:%b\r\n" % text).silence for info, text, _ in silences] == [
-        silence for *_, silence in silences
-    ]
 
 
 def test_garbled_info_and_info_of_a_loading_server_raise_a_source_error() -> None:
-    lines = (
-        *(b"run_id:ab\xe3", b"role:m\xe1ster", b"uptime_in_seconds:1\xb2"),
-        *(b"loading:1", b"maxmemory:\xb1", b"used_memory:x\r\nmaxmemory:1", b"cmdstat_flushall:x"),
-        *(b"role:slave\r\nmaster_last_io_seconds_ago:\xb1", b"master_link_status:down"),
-        *(b"# Errorstats\r\nerrorstat_OOM:cou\xeet=1", b"# Errorstats\r\nerrorstat_OOM:count="),
-    )
+    lines = (b"run_id:ab\xe3", b"uptime_in_seconds:1\xb2", b"loading:1", b"maxmemory:\xb1", b"cmdstat_flushall:x")
+    lines += (b"master_link_status:down", b"# Errorstats\r\nerrorstat_OOM:count=", b"# Errorstats\r\nerrorstat_OOM:c=1")
     for reply in (*(INFO + line + b"\r\n" for line in lines), 1, None, "text", redis.ResponseError("odd"), [b"a"]):
         with pytest.raises(SourceError):
             server_of(reply)
@@ -190,7 +160,7 @@ def test_garbled_info_and_info_of_a_loading_server_raise_a_source_error() -> Non
 # --- a user without rights -------------------------------------------------------------------------
 
 
-def test_missing_right_is_reported_while_it_is_missing_and_logged_once(client: "redis.Redis") -> None:
+def test_missing_right_is_reported_while_it_is_missing_and_logged_once(client: "redis.Redis", opened: Open) -> None:
     beat(client, "a", 600)
     port = client.connection_pool.connection_kwargs["port"]
 
@@ -199,7 +169,7 @@ def test_missing_right_is_reported_while_it_is_missing_and_logged_once(client: "
         client.execute_command("ACL", "SETUSER", "less", "reset", "on", ">sesame", *rights)
 
     grant("+info", "+scan")
-    source = open_source(load({"redis.url": [f"redis://less:sesame@127.0.0.1:{port}/0"]}))
+    source = opened(f"redis://less:sesame@127.0.0.1:{port}/0")
     reader = source.reader()
     with capture_logs() as logs:
         for _ in range(3):
@@ -212,5 +182,4 @@ def test_missing_right_is_reported_while_it_is_missing_and_logged_once(client: "
     client.client_kill_filter(_type="normal", skipme=True)
     assert reader.read([b"a"], time.monotonic() + 5).server.run_id
     assert source.discover(5).names == {b"a"}
-    source.close()
     client.execute_command("ACL", "DELUSER", "less")
