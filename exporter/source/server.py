@@ -9,7 +9,7 @@ from typing import Any, Final
 from redis import ConnectionPool, Redis
 from redis.connection import parse_url
 from redis.exceptions import BusyLoadingError, NoPermissionError
-from redis.sentinel import Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from exporter.errors import SourceError
 from exporter.settings import Redis as RedisSettings
@@ -201,11 +201,13 @@ class Master(OneServer):
 
     def _not_found(self, error: Exception) -> SourceError:
         """Return why no Sentinel names a master; redis-py does not tell how the Sentinels failed, so one is asked."""
-        try:
-            self._sentinel.sentinels[0].sentinel_masters()
-        except FAILURES as cause:
-            return plain_error(cause)
-        return plain_error(error)
+        plain = plain_error(error)
+        if isinstance(error, MasterNotFoundError):
+            try:
+                self._sentinel.sentinels[0].sentinel_masters()
+            except FAILURES as cause:
+                return SourceError(f"{plain}: {plain_error(cause)}")
+        return plain
 
     def note(self, address: str, error: SourceError | None) -> None:  # noqa: ARG002 - a single master
         """After an error ask Sentinel at once, and first another one: it may be cut off from the others."""
