@@ -104,9 +104,9 @@ def _redis_findings(source: Source, settings: Settings, reading: Reading) -> Ite
         )
     if not server.info_allowed:
         yield Finding(
-            "Redis refuses INFO to the exporter's user. Restarts, failovers and refused writes of Redis cannot be seen, so"
-            " living nodes may be called dead. Grant +info to the user of --redis.username (docs/how-to/redis.md lists all"
-            " rights).",
+            "Redis refuses INFO to the exporter's user. Restarts, failovers and refused writes of Redis cannot be seen,"
+            " so living nodes may be called dead. Grant +info to the user of --redis.username (docs/how-to/redis.md"
+            " lists all rights).",
             must=True,
         )
     if server.evicts:
