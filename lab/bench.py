@@ -94,7 +94,7 @@ def _request(names: Sequence[bytes]) -> bytes:
     """Return the commands that read some nodes."""
     fields, beats = [field.encode() for field in FIELDS], [b"heartbeat:node:" + name for name in names]
     commands = [(b"HMGET", b"node:metrics:" + name, *fields) for name in names]
-    return _packed([*commands, *((b"PTTL", beat) for beat in beats), (b"MGET", *beats)])
+    return _packed([*commands, *((b"PTTL", beat) for beat in beats), *((b"GET", beat) for beat in beats)])
 
 
 def _packed(commands: Sequence[tuple[bytes, ...]]) -> bytes:
