@@ -222,6 +222,7 @@ class Fleet:
             self._duration = self._clock() - start
         self.judge.succeeded(READ, self._clock())
         snapshot = self._maker.snapshot(names, parts, account, problem)
+        self.journal.see_drops(snapshot.dropping)
         if account:
             self.journal.see_read(account)
         self._discovery.expect(self._portfolios.planned)

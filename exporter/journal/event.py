@@ -11,6 +11,8 @@ EACH: Final = "each"
 """The key of evidence that differs between subjects. Below it stands the evidence of each subject, by its id."""
 NOWHERE: Final = "in no plan and on no list"
 """The state of a portfolio that the ledger knows no longer."""
+DROPS, DROPS_NO_MORE = "dropping events", "no longer dropping events"
+"""What is told of an online node beside its states."""
 _KEYS: Final = ("id", "time", "kind", "subjects", "from", "to", "evidence")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from exporter.escaping import printable_json
-from exporter.journal.event import NOWHERE, Event, EventKind, event_of
+from exporter.journal.event import DROPS, DROPS_NO_MORE, NOWHERE, Event, EventKind, event_of
 from exporter.liveness import Change, Evidence, Loss, State
 from exporter.liveness.table import FIRST_LEDGER
 from exporter.portfolios.account import EarlierFault
@@ -62,7 +62,7 @@ class Record:
     def apply(self, event: Event) -> None:
         """Take note of an event."""
         known = {EventKind.NODE: self.nodes, EventKind.PORTFOLIO: self.portfolios}.get(event.kind)
-        if known is None or event.after == PortfolioState.UNKNOWN:
+        if known is None or event.after in (PortfolioState.UNKNOWN, DROPS, DROPS_NO_MORE):
             return
         for subject in event.subjects:
             known.pop(subject, None)

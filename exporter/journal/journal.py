@@ -14,12 +14,13 @@ import structlog
 from prometheus_client import Counter
 
 from exporter.journal.changes import judged, read
-from exporter.journal.event import EACH, NOWHERE, Event, EventKind, Page, Query, event_of
+from exporter.journal.event import DROPS, DROPS_NO_MORE, EACH, NOWHERE, Event, EventKind, Page, Query, event_of
 from exporter.journal.file import MOST_EVENTS, JournalFile, Record, read_back
 from exporter.journal.sentences import headline
 from exporter.liveness import Change, State, View
 from exporter.portfolios.account import Account
 from exporter.portfolios.ledger import Ledger, PortfolioState
+from exporter.snapshot.rates import Burst
 from exporter.telemetry import Telemetry
 
 MOST_BYTES: Final = 16 * 2**20
@@ -36,6 +37,7 @@ _CALM: Final = (
     State.UNDECIDED,
     PortfolioState.TRADED,
     NOWHERE,
+    DROPS_NO_MORE,
     "started",
     "stopped",
     "active",
@@ -77,6 +79,7 @@ class Journal:
         self._end = self._written = 0  # numbers of lines: the next one, and the next one to be written
         self._ledger: Ledger | None = None
         self._stalled = False
+        self._dropping: Mapping[str, Burst] = {}
         self._wake, self._closed = Signal(), Signal()
         self._thread = Thread(target=self._run, name="journal", daemon=True)
         registry = telemetry.registry
@@ -117,6 +120,13 @@ class Journal:
         """Take the judge's changes. The watch calls this after each round."""
         for group in judged(changes, self.unix, view.answered, self.record.nodes):
             self.add(*group)
+
+    def see_drops(self, dropping: Mapping[str, Burst]) -> None:
+        """Take the nodes that dropped events lately, by their ids as text, after each read of all nodes."""
+        before, self._dropping = self._dropping.keys(), dropping
+        began = {name: {"dropped_recently": dropping[name].rise} for name in sorted(dropping.keys() - before)}
+        self.add(EventKind.NODE, None, DROPS, began, {})
+        self.add(EventKind.NODE, None, DROPS_NO_MORE, {name: {} for name in sorted(before - dropping.keys())}, {})
 
     def see_read(self, account: Account) -> None:
         """Take what a read of all nodes shows of the portfolios. The reading thread calls this after each read."""

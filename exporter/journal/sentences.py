@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from exporter.escaping import printable
-from exporter.journal.event import Event
+from exporter.journal.event import Event, EventKind
 from exporter.liveness import State
 from exporter.portfolios.ledger import PortfolioState
 from exporter.snapshot.rows import Row, count, fault_order
@@ -61,6 +61,23 @@ _FACTS: Final[Mapping[str, str]] = {
     "lost_events": "Events of the journal that were lost",
 }
 """The words for each fact in the evidence of an event, or in a row."""
+_HEADLINES: Final[Mapping[tuple[str, str | None], str]] = {
+    ("node", None): "Node{s} {names} {is} {after}",
+    ("portfolio", None): "Portfolio{s} {names} {is} {after}",
+    ("mass_loss", "lost together"): "Nodes were lost together: the mass loss is named {names}",
+    ("mass_loss", "over"): "The mass loss {names} is over",
+    ("redis", "cannot be read"): "Redis cannot be read",
+    ("redis", "answers"): "Redis answers again",
+    ("redis", "takes writes again"): "Redis takes writes again",
+    ("redis", None): "Redis has a fault: {after}",
+    ("scheduler", None): "The scheduler {after}",
+    ("exporter", None): "The exporter {after}",
+    ("push", "taken"): "Alertmanager took the alert {names}",
+    ("push", "ended"): "The alert {names} is no longer pushed",
+    ("push", "active"): "Alertmanager {names} takes posts",
+    ("push", "refused"): "Alertmanager {names} takes no posts",
+}
+"""The sentence for a kind of event and its new state; None stands for any other state."""
 
 
 def shown(text: object) -> str:
@@ -90,10 +107,13 @@ def headline(event: Event, subject: str | None = None) -> str:
         event: The event.
         subject: The subject to be named first.
     """
+    kind, after, several = event.kind.value, shown(event.after), len(event.subjects) > 1
+    template = _HEADLINES.get((kind, event.after)) or _HEADLINES.get((kind, None), "{kind} {names}: {after}")
+    before = f"; {'they were' if several else 'it was'} {shown(event.before)} before"
+    changed = event.before and event.kind in (EventKind.NODE, EventKind.PORTFOLIO)
     names = first(sorted(event.subjects, key=lambda name: name != subject))
-    about = "" if names == event.kind else f" {names}"
-    before = f" (before: {shown(event.before)})" if event.before else ""
-    return f"{event.kind.capitalize().replace('_', ' ')}{about}: {shown(event.after)}{before}."
+    words = {"kind": kind.capitalize(), "s": "s"[:several], "is": "are" if several else "is"}
+    return f"{template.format(names=names, after=after, **words)}{before if changed else ''}."
 
 
 def reasons(event: Event, subject: str | None = None) -> list[str]:

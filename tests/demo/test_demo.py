@@ -31,13 +31,13 @@ def test_story_shows_in_the_metrics_and_is_told(demo: Callable[..., Demo]) -> No
     for text in (
         f"curl -s http://127.0.0.1:{running.port}/metrics",
         "demo-node-2 crashes",
-        "the exporter sees: Node demo-node-2: offline (before: online).",
+        "the exporter sees: Node demo-node-2 is offline; it was online before.",
         "untraded",
         "the scheduler moves portfolio-2-1 to",
-        "the exporter sees: Node demo-node-2: online (before: offline).",
+        "the exporter sees: Node demo-node-2 is online; it was offline before.",
         "demo-node-3 is flooded",
         "demo-node-4 stops gracefully",
-        "the exporter sees: Node demo-node-4: gone (before: online).",
+        "the exporter sees: Node demo-node-4 is gone; it was online before.",
     ):
         running.tells(text)
     runbooks = urllib.request.urlopen(f"http://127.0.0.1:{running.port}/runbooks/").read()
@@ -48,7 +48,7 @@ def test_story_shows_in_the_metrics_and_is_told(demo: Callable[..., Demo]) -> No
 def test_full_disk_makes_nobody_dead(demo: Callable[..., Demo]) -> None:
     running = demo("--fast")
     story = running.tells(
-        "The disk of Redis is full", "The disk has room again", "online (before: undecided)", "are traded"
+        "The disk of Redis is full", "The disk has room again", "online; they were undecided before", "are traded"
     )
     story = running.output().partition("The disk of Redis is full")[2]
     for text in ("demo-node-1", "undecided", "unknown", "the scheduler cannot rewrite the plan: Redis says MISCONF"):

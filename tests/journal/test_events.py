@@ -88,16 +88,20 @@ def test_time_is_unix_seconds_or_iso() -> None:
 def test_headlines_name_what_changed_and_how() -> None:
     push = {"kind": EventKind.PUSH, "before": None, "after": "taken"}
     cases: list[tuple[Event, str | None, str]] = [
-        (event(1, "a", before=None, after="online"), None, "Node a: online."),
-        (event(1, "a", "b", before="undecided", after="online"), None, "Node a, b: online (before: undecided)."),
-        (event(1, *"abcde"), "c", "Node c, a, b and 2 more: offline (before: online)."),
-        (event(1, "a\n\x1b[2J"), None, "Node a\\n\\x1b[2J: offline (before: online)."),
+        (event(1, "a", before=None, after="online"), None, "Node a is online."),
+        (
+            event(1, "a", "b", before="undecided", after="online"),
+            None,
+            "Nodes a, b are online; they were undecided before.",
+        ),
+        (event(1, *"abcde"), "c", "Nodes c, a, b and 2 more are offline; they were online before."),
+        (event(1, "a\n\x1b[2J"), None, "Node a\\n\\x1b[2J is offline; it was online before."),
         (
             event(1, "b", kind=EventKind.MASS_LOSS, before=None, after="lost together"),
             None,
-            "Mass loss b: lost together.",
+            "Nodes were lost together: the mass loss is named b.",
         ),
-        (event(1, "GinkgoNodeOffline", "a", **push), None, "Push GinkgoNodeOffline, a: taken."),
+        (event(1, "GinkgoNodeOffline", "a", **push), None, "Alertmanager took the alert GinkgoNodeOffline, a."),
     ]
     assert [headline(each, subject) for each, subject, _ in cases] == [said for *_, said in cases]
 

@@ -15,8 +15,10 @@ from structlog.testing import capture_logs
 from exporter.journal.event import Event, EventKind, Query
 from exporter.journal.file import JournalFile, read_back
 from exporter.journal.journal import MOST_BYTES, Journal
+from exporter.journal.sentences import headline
 from exporter.liveness import Judge, Leftovers, Rules
 from exporter.liveness.table import FIRST_LEDGER, WORK_MOVED
+from exporter.snapshot.rates import Burst
 from exporter.telemetry import Telemetry
 from journal_events import T0, told
 from lab.readings import ALIVE, CRASHED, reading_of
@@ -140,6 +142,19 @@ def test_restart_knows_one_loss_though_the_clocks_drifted_and_no_node_that_the_f
     assert known[b"a"] == known[b"b"]
 
 
+def test_drops_are_told_when_they_begin_and_end_and_change_no_state() -> None:
+    journal = Journal(None, Telemetry())
+    journal.note(EventKind.NODE, "a", None, "online")
+    for dropping in ({"a": Burst(0, 0, 7)}, {"a": Burst(0, 10, 9)}, {}):
+        journal.see_drops(dropping)
+    told = [(headline(event), event.evidence) for event in reversed(journal.page(Query(), 9).events)]
+    assert told[1:] == [
+        ("Node a is dropping events.", {"dropped_recently": 7}),
+        ("Node a is no longer dropping events.", {}),
+    ]
+    assert [known[1] for known in journal.record.nodes.values()] == ["online"]
+
+
 def test_nodes_whose_work_has_moved_are_one_event_and_one_line() -> None:
     journal = Journal(None, Telemetry())
     judge = Judge(Rules(30.0, 10.0, forget_rehomed_after=3600.0))
@@ -153,7 +168,7 @@ def test_nodes_whose_work_has_moved_are_one_event_and_one_line() -> None:
     (event,) = journal.page(Query(), 1).events
     assert (event.subjects, event.after, event.evidence["because"]) == (("a", "b"), "forgotten", WORK_MOVED)
     (line,) = [line for line in logs if line["because"] == WORK_MOVED]
-    assert line["event"] == "Node a, b: forgotten"
+    assert line["event"] == "Nodes a, b are forgotten"
 
 
 def test_restart_with_a_clock_that_was_ahead_knows_nothing_of_the_future(start: Start) -> None:

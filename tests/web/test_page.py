@@ -101,7 +101,7 @@ def test_page_keeps_itself_current_in_the_same_rows(
     assert runbook == "./runbooks/GinkgoNodeOffline?node_id=node-2"
     wait_for(lambda: "Node node-1 drops events: 58 since" in text(browser, "#notices"))
     assert browser.find_element(By.CSS_SELECTOR, "tr.drops").text.split()[1] == "node-1"
-    assert "Node node-2: offline" in text(browser, "#events")
+    assert "Node node-2 is offline" in text(browser, "#events")
 
 
 def test_nodes_are_sorted_and_filtered_by_mouse_and_keyboard(

@@ -103,9 +103,9 @@ def test_what_is_known_of_the_node_stands_on_top() -> None:
     snapshot = snapshot_of({b"n1": CRASHED, b"n2": ALIVE})
     said = known("n1", snapshot, journal)
     assert said.startswith("Node n1 is offline now. It is offline since: 2026-01-06 12:30:45 UTC.")
-    assert said.endswith("Node n1: offline (before: online). The reason: its heartbeat ended.")
+    assert said.endswith("Node n1 is offline; it was online before. The reason: its heartbeat ended.")
     assert "Scheduler" not in said
-    assert "Scheduler: stalled." in known("", snapshot, journal)
+    assert "The scheduler stalled." in known("", snapshot, journal)
     assert known("n2", snapshot) == "Node n2 is online now."
     assert known("n3", snapshot) == "Redis holds nothing of node n3 now."
     assert known("n1", None).startswith("Redis cannot be read")

@@ -187,7 +187,7 @@ def test_each_situation_is_told_at_a_glance(visits: dict[str, Visit]) -> None:
             "1 offline, 4 online",
             "GinkgoNodeOffline",
             "node_id=exec-sg-1",
-            "Node exec-sg-1: offline (before: online).",
+            "Node exec-sg-1 is offline; it was online before.",
         ),
         "untraded": ("1 offline, 4 online", "3 untraded", "node offline", "orphaned"),
         "alertmanager": ("1 offline, 4 online", "takes no posts: HTTP 503"),
