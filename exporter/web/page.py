@@ -21,6 +21,7 @@ from exporter.fleet import Fleet
 from exporter.journal.event import Query
 from exporter.journal.sentences import at, first, headline, reasons, undecided
 from exporter.liveness import State
+from exporter.portfolios.ledger import PortfolioState
 from exporter.snapshot.rows import (
     COLUMNS,
     NODE_KEYS,
@@ -42,7 +43,13 @@ MOST_ROWS: Final = 500
 MOST_EVENTS: Final = 20
 """Events that are shown."""
 _TEXTS: Final = SimpleNamespace(
-    count=count, moment=moment, printable=printable, headline=headline, reasons=reasons, fault_order=fault_order
+    count=count,
+    moment=moment,
+    printable=printable,
+    headline=headline,
+    reasons=reasons,
+    fault_order=fault_order,
+    portfolio_states=PortfolioState,
 )
 """What the template makes texts with."""
 _COLUMNS: Final = tuple(column for column in COLUMNS if column.name != "events")

@@ -180,6 +180,8 @@ def test_faults_of_portfolios_are_shown_with_their_open_positions(
 
     wait_for(lambda: "14</b> open positions untraded" in exporter.get("/").text)
     opened(browser, exporter, 1)
+    counts = exporter.get("/").text.partition('id="portfolio-counts"')[2].partition("</p>")[0]
+    assert re.findall(r"<b>(\d+)</b> (\w+)", counts) == [("1", "traded"), ("1", "untraded"), ("14", "open")]
     assert shown() == ["lost"]
     beat(own_client, "a", ttl=600, loaded_portfolio_ids='["good", "lost"]')
     own_client.hset("schedule:plan", "lost", "a")
