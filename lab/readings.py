@@ -49,7 +49,7 @@ def reading_of(
         asked=at,
         at=at,
         wall=WALL + at,
-        server=server,
+        server=replace(server),  # each reading asks anew
         names=names,
         fields=tuple(zip(*rows, strict=True)) or ((),) * len(FIELDS),
         ttl_ms=[pairs[name].ttl_ms for name in names],

@@ -333,10 +333,10 @@ class SimulatedExporter:
         if not self.running:
             return None
         snapshot = None
-        if self.fleet.discovered:
+        if self.fleet.discovery.last:
             with suppress(SourceError):
                 snapshot = self.fleet.read_here()
-        if self.fleet._discovery._woken.is_set():
+        if self.fleet.discovery._rung.is_set():
             self._timeline.at(self._timeline.now, self._discover)
         own = (family for family in self.telemetry.registry.collect() if family.name in _OWN)
         families = (*own_families(snapshot, self.fleet.info), *own)
@@ -353,8 +353,8 @@ class SimulatedExporter:
 
     def _discover(self) -> None:
         if self.running and self.discovers:
-            discovery = self.fleet._discovery
-            discovery._woken.clear()
+            discovery = self.fleet.discovery
+            discovery._rung.clear()
             with suppress(SourceError):
                 discovery.discover()
                 # promtool's time begins at 0

@@ -85,7 +85,7 @@ class Exporter:
         forget_after: float | None = None,
         part: int = 2,
     ) -> None:
-        self._judge = Judge(Rules(30, 10, forget_after))
+        self._judge = Judge(Rules(30, forget_after))
         self._maker = SnapshotMaker(Heartbeat(), invalid, LineWriter().write, stale_gauges=stale_gauges)
         self._part = part
         self._names = Names()
@@ -97,7 +97,7 @@ class Exporter:
         names, parts = self._names, []
         for reading in parts_of(reading_of(pairs, at, names=names.raw), self._part):
             before = at - 2 * LOOK_AGAIN
-            self._judge.look(replace(reading, asked=before, at=before))
+            self._judge.look(replace(reading, asked=before, at=before, server=replace(reading.server)))
             verdicts = self._judge.look(reading)
             parts.append(self._maker.part(names, sum(len(part.states) for part in parts), reading, verdicts))
         return self._maker.snapshot(names, parts, account)

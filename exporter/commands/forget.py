@@ -57,7 +57,9 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         try:
             snapshot = _proven(fleet, settings.heartbeat.beat)
             with source.client() as client:
-                for text, name in _meant(options, snapshot, dict(zip(fleet.names.shown, fleet.names.raw, strict=True))):
+                for text, name in _meant(
+                    options, snapshot, dict(zip(fleet.discovery.names.shown, fleet.discovery.names.raw, strict=True))
+                ):
                     why, lost = forget(client, settings.keys, name, **may) if name else ("not found in Redis", "")
                     trace = f", and with it what may be the last trace of {lost}" if lost else ""
                     say(f"{printable(text)}: {f'kept: {why}' if why else done + trace}")

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event, Lock
-from typing import Final, Self
+from typing import Self
 
 from exporter.errors import SourceError, SourceTimeoutError
 from exporter.exposition.lines import LineWriter
@@ -12,18 +12,15 @@ from exporter.fleet.discovery import Discovery
 from exporter.fleet.watch import PROBED, READ, Attendant, Watch
 from exporter.journal.journal import Journal
 from exporter.liveness import Change, Judge, Kind, Rules, State, Thresholds, View
-from exporter.liveness.chance import CANNOT_BE_READ, CUT, PAUSED, REFUSED, TAKES_WRITES
+from exporter.liveness.chance import CANNOT_BE_READ
 from exporter.portfolios.account import Account
 from exporter.portfolios.reader import PortfolioReader
 from exporter.settings import Settings
 from exporter.snapshot.maker import SnapshotMaker
-from exporter.snapshot.snapshot import Discovered, Part, ReadInfo, Snapshot
+from exporter.snapshot.snapshot import Part, ReadInfo, Snapshot
 from exporter.source import Source, open_source
 from exporter.source.names import Names
 from exporter.telemetry import Telemetry
-
-_WITHOUT_NEW_NAMES: Final = (REFUSED, PAUSED, CUT, TAKES_WRITES, CANNOT_BE_READ)
-"""Changes of Redis after which no new node can have written its keys. They may come every second."""
 
 
 class Fleet:
@@ -36,6 +33,7 @@ class Fleet:
     Attributes:
         settings, telemetry, journal: What the caller passed, or new ones.
         judge: Decides which nodes are alive.
+        discovery: Keeps the names of the nodes.
         last_known: Unix time of the last read of all nodes that succeeded, None before the first; and how many nodes
             it found in each state.
     """
@@ -53,8 +51,8 @@ class Fleet:
         self.last_known: tuple[float | None, Mapping[State, int]] = None, {}
         beats, nodes, loss = settings.heartbeat, settings.nodes, settings.mass_loss
         thresholds = Thresholds(loss.nodes, loss.ratio, loss.many)
-        rules = Rules(beats.ttl, beats.beat, nodes.forget_after, nodes.forget_rehomed_after, thresholds)
-        self.judge = Judge(rules, self.journal.earlier_changes(), epoch=time.time() - clock())
+        rules = Rules(beats.ttl, nodes.forget_after, nodes.forget_rehomed_after, thresholds)
+        self.judge = Judge(rules, self.journal.earlier_changes())
         self._clock, self._closed, self._timeout = clock, Event(), settings.redis.timeout
         source = self._source = source or open_source(settings, telemetry.spent)
         self._nodes = source.reader()
@@ -62,18 +60,9 @@ class Fleet:
         self._maker = SnapshotMaker(
             beats, telemetry.invalid, LineWriter().write, stale_gauges=settings.collector.stale_gauges
         )
-        self._discovery = Discovery(
-            settings=settings, source=source, judge=self.judge, telemetry=telemetry, closed=self._closed, clock=clock
-        )
-        self._watch = Watch(
-            self.judge,
-            source.reader(),
-            self.request,
-            telemetry=telemetry,
-            closed=self._closed,
-            timeout=self._timeout,
-            clock=clock,
-        )
+        shared = telemetry, self._closed, clock
+        self.discovery = Discovery(settings, source, self.judge, *shared)
+        self._watch = Watch(self.judge, source.reader(), self.request, self._timeout, *shared)
         self.judge.wake = self._watch.wake
         self._duration: float | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="reader")
@@ -85,14 +74,14 @@ class Fleet:
     def start(self) -> Self:
         """Start the threads."""
         self.journal.start()
-        self._discovery.start()
+        self.discovery.start()
         self._watch.start()
         return self
 
     def close(self) -> None:
         """Stop all threads and close all connections; a current read fails."""
         self._closed.set()
-        self._discovery.wake()
+        self.discovery.wake()
         self._watch.wake()
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._source.close()
@@ -109,19 +98,9 @@ class Fleet:
     @property
     def not_ready(self) -> str:
         """The reason why the fleet cannot be read, in one line; empty if names were discovered and Redis answers."""
-        pace = self.judge.pace()
-        asked = "" if pace.answered > float("-inf") else "Redis was not asked yet"
-        return pace.errors.get(PROBED) or self._discovery.not_ready or asked
-
-    @property
-    def names(self) -> Names:
-        """The nodes known now."""
-        return self._discovery.names
-
-    @property
-    def discovered(self) -> Discovered | None:
-        """The last complete discovery; None before the first."""
-        return self._discovery.last
+        view = self.view()
+        asked = "" if view.server else "Redis was not asked yet"
+        return view.errors.get(PROBED) or self.discovery.not_ready or asked
 
     @property
     def info(self) -> ReadInfo:
@@ -129,7 +108,7 @@ class Fleet:
         view = self.view()
         return ReadInfo(
             self._duration,
-            self.discovered,
+            self.discovery.last,
             view.server,
             view.refused_since is not None,
             self.settings.nodes.expected,
@@ -138,10 +117,6 @@ class Fleet:
     def view(self) -> View:
         """Return what the judge knows of nodes and Redis, at one moment."""
         return self.judge.view()
-
-    def planned_portfolios(self, name: bytes) -> int:
-        """Return how many portfolios the plan gave to a node at the last read of all nodes; 0 without a plan."""
-        return self._portfolios.planned.get(name, 0)
 
     def attend(self, attendant: Attendant, *, full: bool = True) -> None:
         """Call ``attendant`` with all changes from now on, before the earlier ones; see ``watch.Attendant``.
@@ -154,25 +129,23 @@ class Fleet:
         self._watch.full = self._watch.full or full
 
     def _hear_of_redis(self, changes: Sequence[Change], _: View) -> None:
-        """Look for names after the changes of Redis that may have brought new ones."""
-        if any(change.kind is Kind.REDIS and change.after not in _WITHOUT_NEW_NAMES for change in changes):
-            self._discovery.wake()
+        """Look for names after each change of Redis that may have brought new ones."""
+        if any(change.kind is Kind.REDIS and change.after != CANNOT_BE_READ for change in changes):
+            self.discovery.wake()
 
     # --- reads of all nodes -----------------------------------------------------------------------
 
     def request(self) -> "Future[Snapshot]":
         """Return the current read, or begin one; the exception of a failed read is a SourceError."""
         with self._lock:
-            if self._current and not self._current.done():
-                return self._current
-            current = self._current = self._executor.submit(self.read_here)
-        current.add_done_callback(self._let_go)
-        return current
+            self._current = self._current or self._executor.submit(self._read_shared)
+            return self._current
 
-    def _let_go(self, done: "Future[Snapshot]") -> None:
-        """Drop the reference to a finished read, so that its snapshot does not stay in memory during the next read."""
-        with self._lock:
-            if self._current is done:
+    def _read_shared(self) -> Snapshot:
+        try:
+            return self.read_here()
+        finally:  # the snapshot must not stay in memory during the next read
+            with self._lock:
                 self._current = None
 
     def read(self, timeout: float | None = None) -> Snapshot:
@@ -195,12 +168,8 @@ class Fleet:
         Raises:
             SourceError: Redis could not be scanned or read.
         """
-        self._discovery.discover()
-        snapshot = self.read_here()
-        if not self._discovery.planned.keys() <= frozenset(self.names.raw):
-            self._discovery.discover()  # the plan names nodes whose keys nobody has looked for
-            snapshot = self.read_here()
-        return snapshot
+        self.discovery.discover()
+        return self.read_here()
 
     def read_here(self) -> Snapshot:
         """Read all nodes in the caller's thread, one at a time, and return the snapshot.
@@ -210,7 +179,7 @@ class Fleet:
         """
         start = self._watch.read_at = self._clock()
         try:
-            names = self._discovery.wait()
+            names = self.discovery.wait()
             parts, account, problem = self._parts(names, start + self._timeout)
             if not problem and self.judge.let_go(account.leftovers if account else None, parts[-1].at):
                 # The first ledger has decided on old hashes.
@@ -225,7 +194,7 @@ class Fleet:
         self.journal.see_drops(snapshot.dropping)
         if account:
             self.journal.see_read(account)
-        self._discovery.expect(self._portfolios.planned)
+        self.discovery.expect(self._portfolios.planned)
         self.last_known = snapshot.wall, snapshot.counts
         return snapshot
 
@@ -252,7 +221,7 @@ class Fleet:
             lists += reading.loaded_lists
             unread.update(start + position for position in reading.unread)
         states = [state for part in parts for state in part.states]
-        workers = None if self.view().excused else self._discovery.workers
+        workers = self.discovery.workers if self.view().calm else None
         found = names.raw, states, lists, frozenset(unread), workers
         try:
             return parts, self._portfolios.read(*found, parts[-1].wall, deadline), ""

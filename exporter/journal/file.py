@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 from exporter.escaping import printable_json
 from exporter.journal.event import DROPS, DROPS_NO_MORE, NOWHERE, Event, EventKind, event_of
 from exporter.liveness import Change, Evidence, Loss, State
-from exporter.liveness.table import FIRST_LEDGER
 from exporter.portfolios.account import EarlierFault
 from exporter.portfolios.ledger import PortfolioState
 
@@ -62,12 +61,14 @@ class Record:
     def apply(self, event: Event) -> None:
         """Take note of an event."""
         known = {EventKind.NODE: self.nodes, EventKind.PORTFOLIO: self.portfolios}.get(event.kind)
-        if known is None or event.after in (PortfolioState.UNKNOWN, DROPS, DROPS_NO_MORE):
+        # Of an old hash that was found before the first ledger, the next run decides anew.
+        old = event.before is None and event.after == State.UNDECIDED
+        if known is None or old or event.after in (PortfolioState.UNKNOWN, DROPS, DROPS_NO_MORE):
             return
         for subject in event.subjects:
             known.pop(subject, None)
             evidence = event.evidence_of(subject)
-            if event.after not in _ENDS and evidence.get("because") != FIRST_LEDGER:  # that of the next run decides
+            if event.after not in _ENDS:
                 known[subject] = event.time, event.after, {key: evidence[key] for key in _KEPT if key in evidence}
 
     def faults(self) -> dict[str, EarlierFault]:

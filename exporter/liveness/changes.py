@@ -1,7 +1,7 @@
 """What the judge tells others: the change log with its evidence, and a view of all that is not as it should be.
 
 Journal, alerts, log lines and what a restart restores are folds of the log. All values are immutable, and all times are
-monotonic seconds; ``View.unix`` converts them.
+monotonic seconds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,8 +55,8 @@ class Evidence(NamedTuple):
         text: What the last heartbeat said.
         end: When that heartbeat ended, or will.
         gap: The last time without chance that may excuse the node; of a change of Redis, the time that is over with it.
-        run_id: The run of the Redis that holds the heartbeat.
-        role: The role of that Redis.
+        run_id: The run of Redis; in a cluster, of all primaries.
+        role: The role of Redis.
     """
 
     ttl_ms: int | None = None
@@ -143,40 +143,29 @@ class View(NamedTuple):
     Attributes:
         absent: The nodes that do not beat, by name.
         counts: How many nodes are in each state.
-        losses: The mass losses that have members, the earliest first.
+        losses: The mass losses that have members.
         server: What Redis said last; None before its first answer.
         answered: When it said that.
-        answers: When the Redis of each address answered last.
         refused_since: Since when a Redis is taken to refuse writes; None while all take them.
-        excused: Whether a gap may still excuse a missing heartbeat.
-        calm: Whether all of Redis answers, no gap counts, and no node is undecided.
+        refusal_since: The same for the refusal that was told, which outlasts short pauses.
+        calm: Whether all of Redis gave the last answer, no gap counts, and no node is undecided.
         outage: The time in which Redis cannot be read, if it lasts.
-        outages: The begin and the end of each latest time in which Redis could not be read, that one included.
-        epoch: Unix time at the monotonic time 0.
+        errors: Why the last operation of each kind failed that did; empty if Redis can be read.
+        outages: The begin and the end of each latest time in which Redis could not be read, that of now included.
     """
 
     absent: Mapping[bytes, Absent]
-    counts: Mapping[State, int]
+    counts: Mapping[str, int]
     losses: Sequence[Loss]
     server: Server | None
     answered: float
-    answers: Mapping[str, float]
     refused_since: float | None
-    excused: bool
+    refusal_since: float | None
     calm: bool
     outage: Outage | None
+    errors: Mapping[str, str]
     outages: Sequence[tuple[float, float]]
-    epoch: float
-
-    def heard(self, name: bytes) -> float:
-        """Return when all Redis that hold a node's keys have last answered."""
-        holders = self.server.holders(name) if self.server else ()
-        return min((self.answers.get(address, NEVER) for address in holders), default=NEVER)
 
     def unreadable(self, now: float) -> float:
         """Return for how many of the last ``WINDOW`` seconds Redis could not be read."""
         return sum(max(0.0, min(end, now) - max(start, now - WINDOW)) for start, end in self.outages)
-
-    def unix(self, at: float) -> float:
-        """Return the Unix time of a monotonic time."""
-        return round(self.epoch + at, 3)

@@ -1,157 +1,437 @@
 """The one judge of which nodes are alive, shared by scrapes, the page, the table and the push.
 
 A crash leaves the hash, and the heartbeat expires. A graceful stop deletes both keys. A fault of Redis can take either
-key from a living node, so a fault alone never makes a node dead. The judge holds the lock; the rules are in ``table``.
+key from a living node, so a fault alone never makes a node dead.
+
+Each known node is in exactly one place: it beats (living), or it does not (absent). One rule on looks: readings
+overlap, so a look counts for a node only if it began after the last one that counted ended. All times are monotonic
+seconds.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
-from threading import Lock
-from types import MappingProxyType
-from typing import Final, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from threading import RLock
+from typing import Final
+from weakref import WeakValueDictionary
 
-from exporter.liveness.chance import Outages
-from exporter.liveness.changes import NEVER, Change, State, Verdicts, View
-from exporter.liveness.table import LATE, Leftovers, Rules, Table
-from exporter.source.reading import Reading
+from exporter.liveness.chance import ANSWERS, CANNOT_BE_READ, GRACE, Chances, chance
+from exporter.liveness.changes import NEVER, Absent, Change, Evidence, Gap, Kind, Outage, State, Verdicts, View
+from exporter.liveness.mass_loss import Death, Loss, joined, named, together
+from exporter.liveness.table import Batch, Leftovers, Node, Rules
+from exporter.source.reading import MISSING, NO_EXPIRY, Reading, Server
 
+LOOK_AGAIN: Final = 0.02
+"""Seconds until the second look at a node that was never seen alive, or whose heartbeat has no expiry."""
+REMEMBER_LOST: Final = 3600.0
+"""Seconds for which a node is remembered after Redis lost its keys."""
+LATE: Final = 0.4
+"""Remaining life of a heartbeat, as a share of a TTL, below which its node is late."""
+HOLD: Final = 0.5
+"""Longest time for which a death is held back, as a share of a TTL: a beat and a half."""
 MOST_WAITING: Final = 1000
-"""Largest number of undecided nodes in one look, so that it is short: the others come with the next one."""
+"""Largest number of nodes without a heartbeat in one look, so that it is short: others wait for a read of all."""
+MOST_OUTAGES: Final = 500
+"""Number of outages that are remembered: more than fit into ``WINDOW``."""
 AHEAD: Final = 1.0
 """Seconds before a deadline from which on the late nodes are read: at the deadline it is known which of them beat."""
+REFRESH: Final = 3.0
+"""Seconds after which an offline node is looked at again: an alert about a node that is back must not be posted."""
 
-
-class Pace(NamedTuple):
-    """What decides when to look next. Times are monotonic seconds.
-
-    Attributes:
-        answered: When Redis answered last.
-        calm: Whether all is well: see ``View``.
-        errors: Why the last operation of each kind failed that did.
-        due: When the next node may be dead.
-    """
-
-    answered: float
-    calm: bool
-    errors: Mapping[str, str]
-    due: float
+BEATS, ENDED = "its heartbeat lives", "its heartbeat ended"
+HELD: Final = "its death may be part of a mass loss"
+SECOND_LOOK, FIRST_LEDGER = "a second look decides", "the first ledger decides"
+WORK_MOVED: Final = "its work has moved"
 
 
 class Judge:
-    """Decides each node's state. It has no clock: each look carries its time, in monotonic seconds.
+    """Decides each node's state. It has no clock: each look carries its time.
 
     Args:
         rules: The settings.
         earlier: The changes of nodes in an earlier run of the exporter, the oldest first; the last one counts.
-        epoch: Unix time at the monotonic time 0, until a reading tells it.
 
     Attributes:
         rules: The settings.
         wake: Called after a look or a failure that has changed anything, without the lock.
     """
 
-    def __init__(self, rules: Rules, earlier: Iterable[Change] = (), epoch: float = 0.0) -> None:
+    def __init__(self, rules: Rules, earlier: Iterable[Change] = ()) -> None:
         self.rules = rules
         self.wake: Callable[[], object] = lambda: None
-        self._lock, self._table = Lock(), Table(rules, earlier)
-        self._outages, self._epoch = Outages(), epoch
+        self._lock = RLock()
+        self._log: list[Change] = []  # the changes that nobody has taken yet
+        self._chances = Chances(rules.ttl, self._log)
+        self._errors: dict[str, str] = {}  # why the last operation of each kind failed that did
+        self._outages = [(NEVER, NEVER)]  # when they began and ended; one that lasts has no end
+        self._living: dict[bytes, tuple[Batch, int]] = {}  # the batch of each node, and its position there
+        self._absent: dict[bytes, Node] = {}
+        self._shown: Mapping[bytes, Absent] | None = (
+            None  # what others may know of the absent nodes, until that changes
+        )
+        self._due: dict[bytes, Death] = {}  # those that are held back
+        self._losses: set[Loss] = set()  # those that have members
+        self._leftovers: Leftovers | None = None  # None before the first ledger
+        self._earlier = {change.name: change for change in earlier}
+        # By the identity of the names, which a batch keeps alive. A batch that no node is in is garbage-collected.
+        self._batches: WeakValueDictionary[int, Batch] = WeakValueDictionary()
 
-    def look(self, reading: Reading) -> Verdicts:
-        """Record a look at some nodes, or at none, and return their states."""
-        with self._lock:
-            self._epoch = reading.wall - reading.at
-            verdicts, changed = self._table.look(reading), bool(self._table.log)
-        if changed:
-            self.wake()
-        return verdicts
+    # --- what others tell -------------------------------------------------------------------------
 
     def failed(self, what: str, error: str, began: float) -> None:
         """Record that an operation of a kind, which began at ``began``, could not read Redis."""
         with self._lock:
-            self._table.log += self._outages.failed(what, error, began)
+            # A first answer long after that shows a silence.
+            self._chances.asked = min(self._chances.asked, began)
+            if not self._errors:
+                # An operation of the last outage may fail late: its seconds count already.
+                began = max(began, self._outages[-1][1])
+                self._outages = [*self._outages[-MOST_OUTAGES:], (began, -NEVER)]
+                self._log.append(Change(b"", ANSWERS, CANNOT_BE_READ, began, error, kind=Kind.REDIS))
+            self._errors[what] = error
         self.wake()
 
     def succeeded(self, what: str, at: float) -> None:
         """Record that an operation of this kind could read Redis at ``at``."""
         with self._lock:
-            self._table.log += self._outages.succeeded(what, at)
+            if self._errors.pop(what, None) is None or self._errors:
+                return
+            *past, (began, _) = self._outages
+            self._outages = [*past, (began, at)]
+            evidence = Evidence(gap=Gap(began, at, CANNOT_BE_READ))
+            self._log.append(Change(b"", CANNOT_BE_READ, ANSWERS, at, evidence=evidence, kind=Kind.REDIS))
+
+    def find(self, names: Collection[bytes], since: float) -> None:
+        """Record that a scan, which began at ``since``, found keys of these nodes: their data are not lost."""
+        with self._lock:
+            for name, node in self._absent.items():
+                if name in names:
+                    node.seen = max(node.seen, since)
 
     def let_go(self, leftovers: Leftovers | None, at: float) -> bool:
-        """Record what plan and lists say of dead nodes; see ``Table.let_go``."""
-        with self._lock:
-            return self._table.let_go(leftovers, at)
+        """Record what plan and lists say of dead nodes; forget those that may be, and show those that are needed again.
 
-    def keep(self, names: Collection[bytes], found: Collection[bytes], since: float) -> None:
-        """Record which nodes are read from now on, and which ones a scan found; see ``Table.keep``."""
+        Args:
+            leftovers: What they say; None if there is neither, so that what they said before still counts.
+            at: When that was read.
+
+        Returns:
+            Whether this is the first ledger, and the next look at nodes that do not beat may decide otherwise.
+        """
         with self._lock:
-            self._table.keep(names, found, since)
+            first = self._leftovers is None
+            known = self._leftovers = leftovers or self._leftovers or Leftovers()
+            after, moved_after = self.rules.forget_after, self.rules.forget_rehomed_after
+            for node in self._absent.values():
+                name, died, loss = node.change.name, node.change.died or at, node.change.loss
+                if node.ttl_ms is None or not (node.dead or node.why == FIRST_LEDGER):
+                    continue  # plan and lists say nothing of a node that cannot be read
+                at_once = loss or (first and node.new)
+                moved = moved_after is not None and name in known.rehomed and (at_once or at - died > moved_after)
+                old = after is not None and at - died > after
+                if name not in known.needed and (moved or old or node.state is State.FORGOTTEN):
+                    why = WORK_MOVED if moved else "it is offline for longer than --nodes.forget-after"
+                    self._change(node, State.FORGOTTEN, at, why, died)
+                elif node.dead:
+                    self._change(node, State.OFFLINE, at, "it is needed again", died, loss)
+            return first and bool(self._absent)
+
+    # --- what others ask --------------------------------------------------------------------------
 
     def names(self) -> set[bytes]:
         """Return all known nodes: a whole read asks for them, and for what discovery found."""
         with self._lock:
-            return self._table.names()
+            return self._living.keys() | self._absent.keys()
 
-    def due(self, now: float, *, deadlines: bool, offline: bool) -> list[bytes]:
-        """Return the nodes to read now, when Redis is asked: a first answer long after that shows a silence.
+    def due(self, now: float, *, full: bool) -> Sequence[bytes]:
+        """Return the nodes to read now.
 
-        These are the nodes that do not beat and are not dead, as many as one look may read; if a death is near, also
-        all that are late, since it depends on them whether it is held back.
+        These are the nodes that do not beat and are not dead, as many as one look may read.
 
         Args:
             now: The time.
-            deadlines: Whether to return the nodes whose heartbeats should have ended, too.
-            offline: Whether to return the nodes that are offline, too.
+            full: Whether to return the nodes that are offline, too; and if a death is near, all that are late, since it
+                depends on them whether it is held back.
         """
         with self._lock:
-            table, absent = self._table, self._table.absent.items()
-            table.chances.ask(now)
-            waiting = sorted((node.shown.looked, name) for name, node in absent if not node.dead)
-            names = [name for _, name in waiting[:MOST_WAITING]]
-            names += [name for name, node in absent if offline and node.state is State.OFFLINE]
-            near = table.due or (deadlines and any(table.ending(now + AHEAD)))
-            by = now + LATE * self.rules.ttl if near else now if deadlines else NEVER
-            return names + [death.name for death in table.ending(by)]
+            old = now - REFRESH if full else NEVER
+            names = [
+                name
+                for name, node in self._absent.items()
+                if not node.dead or (node.looked <= old and node.state is State.OFFLINE)
+            ][:MOST_WAITING]
+            if self._due or (full and any(self._ending(now + AHEAD))):
+                names += [death.name for death in self._ending(now + LATE * self.rules.ttl)]
+            return names
 
-    def pace(self, by: float = NEVER) -> Pace:
-        """Return what decides when to look next, as far as that is not after ``by``."""
+    def next_end(self, by: float) -> float:
+        """Return when the next node may be dead, as far as that is not after ``by``."""
         with self._lock:
-            table = self._table
-            until = [node.shown.until for node in table.absent.values() if node.shown.until is not None]
-            due = min((*(death.end for death in table.ending(by)), *until), default=-NEVER)
-            return Pace(table.chances.at, self._calm, dict(self._outages.errors), due)
-
-    def view(self) -> View:
-        """Return all that others need to know, at one moment."""
-        with self._lock:
-            return self._view()
+            return min((death.died for death in self._late(by)), default=-NEVER)
 
     def take(self) -> tuple[list[Change], View]:
         """Return the changes since the last call, and the view that holds them all. There is one caller: the watch."""
         with self._lock:
-            changes, self._table.log = self._table.log, []
-            return changes, self._view()
+            changes = self._log.copy()
+            self._log.clear()
+            return changes, self.view()
 
-    @property
-    def _calm(self) -> bool:
-        undecided = (node for node in self._table.absent.values() if node.state is State.UNDECIDED)
-        return self._table.chances.calm and not any(undecided)
+    def view(self) -> View:
+        """Return all that others need to know, at one moment."""
+        with self._lock:
+            chances, absent = self._chances, self._absent
+            if self._shown is None:
+                self._shown = {name: node.shown for name, node in absent.items()}
+            counts = Counter(node.change.after for node in absent.values())
+            counts[State.ONLINE] += len(self._living)
+            refusals = [each.refusal_since for each in chances.each.values() if each.refusal_since is not None]
+            return View(
+                self._shown,
+                counts,
+                tuple(self._losses),
+                chances.server,
+                chances.at,
+                min(chances.refused, default=None),
+                min(refusals, default=None),
+                chances.calm and not counts[State.UNDECIDED],
+                Outage(self._outages[-1][0], next(iter(self._errors.values()))) if self._errors else None,
+                self._errors.copy(),
+                self._outages,
+            )
 
-    def _view(self) -> View:
-        table, chances = self._table, self._table.chances
-        counts = Counter(node.state for node in table.absent.values())
-        counts[State.ONLINE] += len(table.living)
-        refused = (each.refused_since for each in chances.each.values() if each.refused_since is not None)
-        return View(
-            MappingProxyType({name: node.shown for name, node in table.absent.items()}),
-            MappingProxyType({state: counts[state] for state in State if state is not State.GONE}),
-            tuple(sorted(table.losses, key=lambda loss: (loss.first, loss.name))),
-            chances.server,
-            chances.at,
-            MappingProxyType({address: each.at for address, each in chances.each.items() if each.server}),
-            min(refused, default=None),
-            chances.excused,
-            self._calm,
-            self._outages.now,
-            self._outages.all,
-            self._epoch,
+    # --- looks ------------------------------------------------------------------------------------
+
+    def look(self, reading: Reading) -> Verdicts:
+        """Record a look at some nodes, or at none, and return their states."""
+        with self._lock:
+            self._chances.look(reading.server, reading.at, self.names)
+            self._end_refusals(reading)
+            names, missing, least = reading.names, set(reading.unread), min(reading.ttl_ms, default=1)
+            if least <= 0:
+                missing.update(position for position, ms in enumerate(reading.ttl_ms) if ms <= 0)
+                least = min((ms for ms in reading.ttl_ms if ms > 0), default=0)
+            for position in sorted(missing):
+                self._miss(reading, position)
+            batch = self._batches.get(id(names))
+            if batch is None or batch.at > reading.asked:
+                batch = self._batches[id(names)] = Batch(self.rules.ttl, reading)
+            batch.take(reading, least)
+            for position in sorted(batch.elsewhere.difference(missing)):
+                self._meet(batch, position, hashed=position not in reading.without_hash)
+            self._rule(reading.asked)
+            self._end_losses(reading.asked)
+            states, absent = [State.ONLINE] * len(names), {}
+            for position in sorted(batch.elsewhere):
+                node = self._node(names[position])
+                # The first ledger takes an old hash for that of a dead node.
+                state = State.FORGOTTEN if node.why == FIRST_LEDGER else node.state
+                states[position] = State.UNDECIDED if position in reading.unread else state
+                absent[position] = node.shown
+        if self._log:
+            self.wake()
+        return Verdicts(states, absent)
+
+    def _end_refusals(self, reading: Reading) -> None:
+        """Let the beats of a reading end the refusals that were seen before them."""
+        if self._chances.refused:
+            for name, ms in zip(reading.names, reading.ttl_ms, strict=True):
+                for holder in self._chances.of(name)[-1:] if ms > 0 else ():
+                    holder.beat(reading.asked - self.rules.ttl + ms / 1000)
+
+    def _node(self, name: bytes) -> Node:
+        """Return the record of a node; a new one of a node that beats, or that this run has not seen yet."""
+        if node := self._absent.get(name):
+            return node
+        if name in self._living:
+            batch, position = self._living[name]
+            change = Change(name, None, State.ONLINE, batch.asked, BEATS)
+            return Node(change, batch.beats[position], batch.end(position), looked=batch.at, seen=batch.asked)
+        known = self._earlier.pop(name, None)
+        change = known if known and known.died is not None else Change(name, None, State.GONE, NEVER)
+        text, end_then = change.evidence.text, change.evidence.end
+        new = known is None and self._leftovers is None
+        return Node(change, text, NEVER if end_then is None else end_then, new=new)
+
+    def _taken(self, name: bytes, asked: float) -> Node | None:
+        """Return the record of a node, taken from its place; None if a look that began at ``asked`` is outdated."""
+        node = self._node(name)
+        if node.looked > asked:
+            return None
+        if name in self._living:
+            batch, position = self._living.pop(name)
+            batch.elsewhere.add(position)
+        self._absent.pop(name, None)
+        self._shown = None
+        return node
+
+    def _meet(self, batch: Batch, position: int, *, hashed: bool) -> None:
+        """Record that the last heartbeat of a node is in a batch."""
+        name = batch.names[position]
+        if node := self._taken(name, batch.asked):
+            self._due.pop(name, None)
+            node.ttl_ms, node.hashed, node.gap = batch.ttl_ms[position], hashed, None
+            node.text, node.end = batch.beats[position], batch.end(position)
+            self._change(node, State.ONLINE, batch.asked, BEATS)
+            self._living[name] = batch, position
+            batch.elsewhere.discard(position)
+
+    def _miss(self, reading: Reading, position: int) -> None:
+        """Judge a node of which a reading shows no living heartbeat."""
+        name, ms, asked, ttl = reading.names[position], reading.ttl_ms[position], reading.asked, self.rules.ttl
+        unread, hashed = position in reading.unread, position not in reading.without_hash
+        node = self._taken(name, asked)
+        if node is None:
+            return
+        self._absent[name] = node
+        if node.change.loss:
+            self._losses.add(node.change.loss)
+        holders = self._chances.of(name)
+        gaps = [] if node.dead else [gap for each in holders for gap in each.gaps()]
+        node.gap = max(gaps, key=lambda gap: gap.end, default=None)
+        node.ttl_ms, node.hashed = (None, None) if unread else (ms, hashed)
+        changed = max((each.changed for each in holders), default=NEVER)
+        if not unread:
+            node.looked = reading.at
+            if node.since == NEVER and not node.dead:
+                # Its chance counts from its last beat. But if nobody read the node between the end of that heartbeat
+                # and a later gap, it may have beaten until the gap; on the same data it has not within the last TTL, or
+                # its heartbeat would be there. A node that was never seen alive has its chance from the last gap on.
+                last = asked - ttl if node.seen >= changed and node.end > NEVER else asked
+                later = (min(gap.start, last) for gap in gaps if chance(gaps, node.end, gap.start) > 0)
+                since = max([node.end - ttl, *later])
+                node.since = asked if since == NEVER else since
+            if hashed or ms == NO_EXPIRY:
+                node.seen = asked
+        state, node.why, node.until = self._decide(node, gaps, asked, changed)
+        if state is not State.OFFLINE or node.dead:
+            self._due.pop(name, None)
+            self._change(node, state, asked, node.why)
+        elif node.end == NEVER:  # it is part of no loss
+            self._change(node, state, asked, node.why, asked)
+        else:
+            # A heartbeat that ended long before this look may have been renewed in between.
+            exact = node.state is State.ONLINE and node.end <= asked <= node.end + ttl
+            self._due.setdefault(name, Death(node.end if exact else asked, node.end, name, found=asked))
+
+    def _decide(  # noqa: PLR0911 - a table of rules
+        self, node: Node, gaps: Collection[Gap], asked: float, changed: float
+    ) -> tuple[State, str, float | None]:
+        """Return the state of a node without a living heartbeat: all rules on nodes, in their order.
+
+        Args:
+            node: The node.
+            gaps: The times without chance that may excuse it.
+            asked: When the look began.
+            changed: When an answer first showed that the data where its keys are may be others.
+
+        Returns:
+            The state, why, and when the node can be called dead if it does not beat.
+        """
+        kept = (node.state, node.change.why, None)
+        # 1. Of a node whose primary cannot be read nothing is known.
+        if node.ttl_ms is None:
+            return kept if node.dead else (State.UNDECIDED, "its primary cannot be read", None)
+        # 2. Without keys it has left, unless Redis lost them: then it is remembered for an hour.
+        remembered = node.state is not State.GONE and node.seen < changed and asked - changed < REMEMBER_LOST
+        if not node.hashed and node.ttl_ms == MISSING and not remembered:
+            return State.GONE, "its heartbeat and its hash were deleted", None
+        # 3. A dead node stays dead until it beats, or has left.
+        if node.dead:
+            return kept
+        # 4. A heartbeat without expiry proves no life. A key that changes its type during a look shows like one.
+        second_look = (State.UNDECIDED, SECOND_LOOK, asked + LOOK_AGAIN)
+        if node.ttl_ms == NO_EXPIRY:
+            return (State.OFFLINE, "its heartbeat never expires", None) if node.why == SECOND_LOOK else second_look
+        # 5. It needs a TTL of chance since its last beat, and a beat more if a gap followed that.
+        never_seen, beat = node.end == NEVER, node.end - self.rules.ttl
+        shaken = any(gap.end >= node.since for gap in gaps) or (node.since > beat > NEVER)
+        waits = node.new and self._leftovers is None and self.rules.forget_rehomed_after is not None
+        needed = GRACE * self.rules.ttl if shaken or waits else LOOK_AGAIN if never_seen else self.rules.ttl
+        left = needed - chance(gaps, node.since, asked)
+        if left <= 0:
+            ended = ENDED if node.state is State.ONLINE else "it did not beat although Redis gave it the time"
+            return State.OFFLINE, "it has a hash and no heartbeat" if never_seen else ended, None
+        if shaken and node.gap:
+            return State.UNDECIDED, node.gap.why, None if node.gap.end >= self._chances.at else asked + left
+        # 6. What was never seen alive is looked at twice; at the start of the exporter it may be an old hash.
+        if never_seen:
+            return (State.UNDECIDED, FIRST_LEDGER, asked + left) if waits else second_look
+        # 7. Before its deadline a deleted heartbeat is the first half of a graceful stop.
+        return State.ONLINE, "its heartbeat was deleted early", asked + left
+
+    # --- deaths -----------------------------------------------------------------------------------
+
+    def _ending(self, by: float) -> Iterator[Death]:
+        """Yield what would be the deaths of the nodes that beat and whose heartbeats end by a moment."""
+        for batch in tuple(self._batches.values()):
+            yield from batch.ending(by)
+
+    def _rule(self, now: float) -> None:
+        """Declare the deaths that are due, each by itself or as part of a mass loss; or hold them back."""
+        if not self._due:
+            return
+        ttl, absent = self.rules.ttl, self._absent.values()
+        alive = len(self._living) + sum(not node.dead for node in absent)
+        told = (
+            Death(died, node.end, node.change.name, told=True)
+            for node in absent
+            # What the process found dead at its start, or an earlier run, counts for nothing.
+            if (died := node.change.died or NEVER) > now - 2 * ttl and NEVER not in (node.end, node.since)
+            if node.state is State.OFFLINE and node.change.loss is None
         )
+        known = [*self._due.values(), *told]
+        may_be = [*known, *self._late(now + LATE * ttl)]
+        for death in sorted(self._due.values()):
+            node, loss = self._absent[death.name], joined(death, self._losses, ttl)
+            if loss is None and death.name in (lost := self._lost(known, alive)):
+                group = [it for it in self._due.values() if it.name in lost and it.died <= death.died + ttl]
+                loss = Loss(named(group, {each.name for each in self._losses}), death.died)
+                self._losses.add(loss)
+                self._log.append(Change(loss.name, None, "lost together", now, loss=loss, kind=Kind.MASS_LOSS))
+            if loss is None and now - death.found < HOLD * ttl and death.name in self._lost(may_be, alive):
+                node.why = HELD
+                self._change(node, State.UNDECIDED, now, HELD)
+            else:
+                del self._due[death.name]
+                self._change(node, State.OFFLINE, now, node.why, death.died, loss)
+
+    def _lost(self, deaths: Iterable[Death], alive: int) -> set[bytes]:
+        """Return the nodes whose deaths would be a new mass loss; members of a known one count towards no other."""
+        free = (death for death in deaths if joined(death, self._losses, self.rules.ttl) is None)
+        return together(free, alive, self.rules.ttl, self.rules.thresholds)
+
+    def _late(self, by: float) -> Iterator[Death]:
+        """Yield the deaths that would follow by a moment if no node beat any more.
+
+        A node whose heartbeat should have ended is one of them, whether a look missed it or not yet. A node whose
+        primary cannot be read is none: it does not die at its deadline.
+        """
+        heard = self._chances.at
+        yield from (each for each in self._ending(by) if all(it.at == heard for it in self._chances.of(each.name)))
+        for name, node in self._absent.items():
+            if node.until is not None and node.until < by and node.end > NEVER:
+                yield Death(node.until, node.end, name)
+
+    def _end_losses(self, at: float) -> None:
+        """Tell of the mass losses that have no members any more."""
+        if self._losses:
+            for loss in sorted(self._losses.difference(node.change.loss for node in self._absent.values())):
+                self._losses.discard(loss)
+                self._log.append(Change(loss.name, "lost together", "over", at, loss=loss, kind=Kind.MASS_LOSS))
+
+    # --- changes ----------------------------------------------------------------------------------
+
+    def _change(  # noqa: PLR0913, PLR0917 - the parts of a change
+        self, node: Node, after: State, at: float, why: str, died: float | None = None, loss: Loss | None = None
+    ) -> None:
+        """Change a node's state, if it is another one, and append that with its evidence to the log."""
+        before, name = node.change, node.change.name
+        if after is State.GONE:
+            del self._absent[name]
+        if before.after != after:
+            server = self._chances.server or Server("", "")
+            end = node.shown.end
+            shown = Evidence(node.ttl_ms, node.hashed, node.text, end, node.gap, server.run_id, server.role)
+            known = None if before.at == NEVER else before.after
+            self._shown = None
+            node.change, node.why = Change(name, known, after, at, why, died, died == end, loss, shown), why
+            self._log.append(node.change)

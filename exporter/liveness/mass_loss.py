@@ -50,12 +50,14 @@ class Death(NamedTuple):
         end: When the last known heartbeat ended.
         name: The node.
         told: Whether it was declared before, as a death of its own.
+        found: When a look showed it first.
     """
 
     died: float
     end: float
     name: bytes
     told: bool = False
+    found: float = 0.0
 
 
 def together(deaths: Iterable[Death], alive: int, ttl: float, thresholds: Thresholds) -> set[bytes]:
@@ -82,14 +84,12 @@ def together(deaths: Iterable[Death], alive: int, ttl: float, thresholds: Thresh
 
 
 def joined(death: Death, losses: Iterable[Loss], ttl: float) -> Loss | None:
-    """Return the mass loss with members to which a death belongs: the earliest whose first death is within a TTL."""
-    return min(
-        (loss for loss in losses if abs(death.died - loss.first) <= ttl), key=lambda loss: loss.first, default=None
-    )
+    """Return the mass loss with members to which a death belongs: the first by name whose first death is near."""
+    return min((loss for loss in losses if abs(death.died - loss.first) <= ttl), default=None)
 
 
-def named(members: Collection[Death], taken: Collection[bytes]) -> Loss:
-    """Return a new mass loss: the member with the earliest deadline gives the name, unless it names another one.
+def named(members: Collection[Death], taken: Collection[bytes]) -> bytes:
+    """Return the name of a new mass loss: the member with the earliest deadline, unless it names another one.
 
     Args:
         members: The deaths that are known now.
@@ -97,5 +97,4 @@ def named(members: Collection[Death], taken: Collection[bytes]) -> Loss:
     """
     free = [death for death in members if death.name not in taken] or members
     earliest = min(death.end for death in free)
-    name = min(death.name for death in free if death.end <= earliest + ALIKE)
-    return Loss(name, min(death.died for death in members))
+    return min(death.name for death in free if death.end <= earliest + ALIKE)

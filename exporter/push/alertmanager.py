@@ -112,8 +112,10 @@ class Alertmanager:
 
     def show(self, alerts: Mapping[Key, Alert]) -> None:
         """Take the alerts that last now, in place of all earlier ones. To be called from any thread."""
+        lasting = alerts or self._alerts
         self._alerts = alerts
-        self._wake.set()
+        if lasting:
+            self._wake.set()
 
     def _run(self) -> None:
         while not self._closed.is_set():

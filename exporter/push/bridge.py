@@ -9,8 +9,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from exporter.fleet import Fleet
 from exporter.journal.sentences import shown
-from exporter.liveness import Change, Kind, State, View
-from exporter.liveness.chance import REFUSED
+from exporter.liveness import Change, State, View
 from exporter.push.alertmanager import PACE, Alertmanager, Clocks, Pace, Shared
 from exporter.push.alerts import (
     MASS_LOSS,
@@ -70,7 +69,6 @@ class Bridge:
         self._ttl, self._sole_writer = fleet.settings.heartbeat.ttl, settings.sole_writer
         self._texts = AlertTexts(settings.labels, settings.rules_file, fleet.settings.web.external_url)
         self._alerts: Mapping[Key, Alert] = {}
-        self._refused: dict[bytes, float] = {}  # since when each Redis refuses writes, with short pauses
         self._stepped = float("-inf")
         registry, label = fleet.telemetry.registry, ("alertmanager",)
         shared = Shared(
@@ -129,14 +127,9 @@ class Bridge:
     def _count(self, name: str) -> int:
         return sum(alert.name == name for alert in self._alerts.values())
 
-    def step(self, changes: Iterable[Change], view: View) -> None:
+    def step(self, _: Iterable[Change], view: View) -> None:
         """Show the alerts of a view to every Alertmanager. The watch calls this after each look."""
         now = self._stepped = self._clock()
-        for change in changes:
-            if change.kind is Kind.REDIS and REFUSED in (change.before, change.after):
-                self._refused.pop(change.name, None)
-                if change.after == REFUSED:
-                    self._refused[change.name] = change.at
         alerts = sorted((*self._of_redis(view, now), *self._of_nodes(view, now)), key=lambda alert: alert.seen)
         self._alerts = {alert.key: alert for alert in alerts}
         for alertmanager in self._alertmanagers:
@@ -144,7 +137,8 @@ class Bridge:
 
     def _of_redis(self, view: View, now: float) -> Iterator[Alert]:
         """Yield the alerts about Redis. One that lasts keeps its begin."""
-        unreadable, refused = view.unreadable(now), now - min(self._refused.values(), default=now)
+        unreadable = view.unreadable(now)
+        refused = 0.0 if view.refusal_since is None else now - view.refusal_since
         refuses = view.refused_since is not None or (WRITES_REFUSED, "") in self._alerts
         for name, seconds, fires in (
             (REDIS_UNREACHABLE, unreadable, unreadable >= UNREACHABLE_FOR),
@@ -162,10 +156,10 @@ class Bridge:
                 continue
             # The alert is true at the last look. If its Redis has not answered since then, nobody can have seen the
             # node come back, for a while.
-            blind = view.heard(name) <= node.looked and now - node.looked < self._stale_after
+            blind = view.answered <= node.looked and now - node.looked < self._stale_after
             seen = now if blind or self._sole_writer else node.looked
             if loss:
                 yield Alert(MASS_LOSS, shown_id(loss.name), loss.first, loss.first - self._ttl, seen)
             else:
-                planned = self._fleet.planned_portfolios(name)
+                planned = self._fleet.discovery.planned.get(name, 0)
                 yield Alert(NODE_OFFLINE, shown_id(name), died, died - self._ttl, seen, node.change.exact, planned)

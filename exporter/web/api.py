@@ -12,7 +12,6 @@ from exporter.escaping import printable
 from exporter.fleet import Fleet
 from exporter.journal.event import EventKind, Query, parse_time
 from exporter.journal.sentences import redis_away, shown, writes_refused
-from exporter.liveness import View
 from exporter.portfolios.ledger import PortfolioState
 from exporter.snapshot.rows import NODE_KEYS, PORTFOLIO_KEYS, Row, portfolio_rows, rows_of
 from exporter.snapshot.snapshot import EXPORTED, Snapshot
@@ -189,16 +188,17 @@ def _number(given: Mapping[str, str], name: str) -> int | None:
 
 def trouble(fleet: Fleet) -> str:
     """Return what people must know while Redis cannot be read."""
-    view = fleet.view()
-    since, error = (view.unix(view.outage.since), view.outage.error) if view.outage else (None, "")
+    lasts = fleet.view().outage
+    since, error = (fleet.journal.unix(lasts.since), lasts.error) if lasts else (None, "")
     return redis_away(since, error, *fleet.last_known)
 
 
-def refusal(view: View) -> str:
+def refusal(fleet: Fleet) -> str:
     """Return what people must know while Redis refuses writes; empty while it takes them, or cannot be read."""
+    view = fleet.view()
     if view.refused_since is None or view.server is None or view.outage:
         return ""
     errors = Counter[str]()
     for server in view.server.members.values():
         errors.update(server.refused or {})
-    return writes_refused(view.unix(view.refused_since), errors)
+    return writes_refused(fleet.journal.unix(view.refused_since), errors)

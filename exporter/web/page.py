@@ -122,7 +122,7 @@ def render(snapshot: Snapshot | None, fleet: Fleet, push: PushStatus | None, que
     """
     settings, account = fleet.settings, snapshot.account if snapshot else None
     counts = snapshot.counts if snapshot else dict.fromkeys(COUNTED, 0)
-    refused = refusal(fleet.view())
+    refused = refusal(fleet)
     redis = _redis(snapshot, refused)
     title = f"{counts[State.OFFLINE]} offline, {counts[State.ONLINE]} online" if snapshot else redis[1]
     rows = rows_of(snapshot, query.wants) if snapshot else ()

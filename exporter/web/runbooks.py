@@ -111,7 +111,7 @@ def known(node_id: str, fleet: Fleet, snapshot: Snapshot | None) -> list[str]:
         snapshot: The nodes; None if Redis could not be read in time.
     """
     said = [*_now(node_id, snapshot)] if snapshot else [trouble(fleet)]
-    if refused := refusal(fleet.view()):
+    if refused := refusal(fleet):
         said.append(refused)
     query = Query(subjects=frozenset({node_id}) if node_id else None)
     for event in fleet.journal.page(query, MOST_EVENTS).events:

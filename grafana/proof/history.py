@@ -74,7 +74,7 @@ class _Exporter:
     def __init__(self, story: Story) -> None:
         self.offline = 0
         self._story = story
-        self._judge = Judge(Rules(TTL, BEAT))
+        self._judge = Judge(Rules(TTL))
         self._maker = SnapshotMaker(
             Heartbeat(ttl=TTL), lambda _field, _ids: None, LineWriter().write, stale_gauges=story.stale_gauges
         )

@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from threading import Event
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from exporter.errors import SourceError
-from exporter.fleet import watch as watches
-from exporter.fleet.watch import PROBED, READ, REFRESH, SLACK, SLOT, Watch
+from exporter.fleet.watch import PROBED, READ, SLACK, SLOT, Watch
 from exporter.liveness import Change, Judge, Rules, State
 from exporter.source.reading import Reading
 from exporter.telemetry import Telemetry
@@ -34,10 +32,10 @@ class Watched:
         self.reads: list[tuple[float, list[bytes]]] = []
         self.requests: list[float] = []
         self.changes: list[Change] = []
-        self.judge = Judge(Rules(ttl, ttl / 3))
+        self.judge = Judge(Rules(ttl))
         self.judge.let_go(None, 0.0)
-        options: dict[str, Any] = {"telemetry": Telemetry(), "closed": Event(), "timeout": 5.0}
-        self.watch = Watch(self.judge, self, self.request, **options, clock=lambda: self.now)  # type: ignore[arg-type]
+        shared = Telemetry(), Event(), lambda: self.now
+        self.watch = Watch(self.judge, self, self.request, 5.0, *shared)  # type: ignore[arg-type]
         self.watch.full = full
         self.watch.attendants.append(lambda changes, _: self.changes.extend(changes))
 
@@ -155,9 +153,9 @@ def test_offline_nodes_are_read_every_few_seconds_and_are_soon_back() -> None:
     world.scrape()
     world.run(20)
     times = [at for at in world.read_times(b"a") if at > 1003]
-    assert all(later - earlier <= REFRESH + 0.01 for earlier, later in pairwise(times))
+    assert all(later - earlier <= 4.1 for earlier, later in pairwise(times))
     world.beat(b"a")
-    world.run(REFRESH)
+    world.run(4.1)
     assert world.changes[-1].after == State.ONLINE
 
 
@@ -257,7 +255,7 @@ def test_attendants_get_the_same_changes_and_one_that_fails_keeps_nothing_from_t
         world.watch.tell()
     assert seen == [2, 2, 0, 2]
     assert len(world.changes) == 2
-    assert [entry["part"] for entry in logs if entry["event"] == "internal error"] == [watches.PART]
+    assert [entry["part"] for entry in logs if entry["event"] == "internal error"] == ["watch"]
 
 
 def test_mass_loss_of_many_costs_few_looks() -> None:

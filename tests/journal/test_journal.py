@@ -17,7 +17,7 @@ from exporter.journal.file import JournalFile, read_back
 from exporter.journal.journal import MOST_BYTES, Journal
 from exporter.journal.sentences import headline
 from exporter.liveness import Judge, Leftovers, Rules
-from exporter.liveness.table import FIRST_LEDGER, WORK_MOVED
+from exporter.liveness.judge import WORK_MOVED
 from exporter.snapshot.rates import Burst
 from exporter.telemetry import Telemetry
 from journal_events import T0, told
@@ -135,7 +135,6 @@ def test_restart_knows_one_loss_though_the_clocks_drifted_and_no_node_that_the_f
     own = {"offline_since": T0 + 9, "loss": "a", "loss_first": T0 - 0.999}
     first.add(EventKind.NODE, "online", "offline", {"b": own}, {})
     first.note(EventKind.NODE, "old", None, "undecided")
-    first.note(EventKind.NODE, "old", "undecided", "forgotten", because=FIRST_LEDGER)
     first.close()
     known = {change.name: change.loss for change in start().earlier_changes()}
     assert known.keys() == {b"a", b"b"}
@@ -157,7 +156,7 @@ def test_drops_are_told_when_they_begin_and_end_and_change_no_state() -> None:
 
 def test_nodes_whose_work_has_moved_are_one_event_and_one_line() -> None:
     journal = Journal(None, Telemetry())
-    judge = Judge(Rules(30.0, 10.0, forget_rehomed_after=3600.0))
+    judge = Judge(Rules(30.0, forget_rehomed_after=3600.0))
     old = {b"a": CRASHED, b"b": CRASHED}
     for now in (1000.0, 1001.0):
         judge.look(reading_of(old, now))
@@ -168,7 +167,7 @@ def test_nodes_whose_work_has_moved_are_one_event_and_one_line() -> None:
     (event,) = journal.page(Query(), 1).events
     assert (event.subjects, event.after, event.evidence["because"]) == (("a", "b"), "forgotten", WORK_MOVED)
     (line,) = [line for line in logs if line["because"] == WORK_MOVED]
-    assert line["event"] == "Nodes a, b are forgotten"
+    assert line["event"] == "Nodes a, b are forgotten; they were undecided before"
 
 
 def test_restart_with_a_clock_that_was_ahead_knows_nothing_of_the_future(start: Start) -> None:

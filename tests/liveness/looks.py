@@ -27,7 +27,7 @@ class Looks:
     """
 
     def __init__(self, server: Server = SERVER, earlier: Iterable[Change] = (), **rules: Any) -> None:
-        self.judge = Judge(Rules(TTL, BEAT, **rules), earlier)
+        self.judge = Judge(Rules(TTL, **rules), earlier)
         self.now, self.server = 1000.0, server
         self.changes: list[Change] = []
 

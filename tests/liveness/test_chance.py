@@ -58,7 +58,7 @@ def test_each_fault_leaves_a_node_undecided_until_it_has_had_a_ttl_and_a_beat(
     looks.fault(after, **server)
     assert looks.told(Kind.REDIS) == [(b"", None, why)]
     view = looks.judge.view()
-    assert (view.excused, view.calm) == (True, False)
+    assert not view.calm
     assert (view.refused_since is not None) == (why == "writes refused")
     assert verdict_after(looks, TTL - after) == UNDECIDED
     assert looks.absent().why == why
@@ -131,7 +131,7 @@ def test_exporter_that_starts_beside_a_redis_that_was_just_restored_or_silent_wa
     looks = Looks(replace(SERVER, uptime=7.0, restored=True))
     looks.judge.let_go(None, 0)
     looks.see({A: CRASHED})
-    assert verdict_after(looks, GRACE - 9) == UNDECIDED
+    assert verdict_after(looks, GRACE - 2) == UNDECIDED
     assert verdict_after(looks, 3) == OFFLINE
     for server in (replace(SERVER, uptime=7.0), replace(SERVER, uptime=GRACE, restored=True)):
         looks = Looks(server)
@@ -140,7 +140,7 @@ def test_exporter_that_starts_beside_a_redis_that_was_just_restored_or_silent_wa
         assert verdict_after(looks, 1) == OFFLINE
     looks = Looks()
     looks.judge.let_go(None, 0)
-    looks.judge.due(looks.now - 6, deadlines=False, offline=False)
+    looks.judge.failed("probe", "hangs", looks.now - 6)
     looks.see({A: CRASHED})
     assert verdict_after(looks, 1) == UNDECIDED
 
@@ -220,7 +220,6 @@ def test_fault_of_one_primary_is_that_of_its_nodes_alone() -> None:
     looks.server = cluster("B")
     looks.see({}, 5)
     assert not looks.judge.view().calm
-    assert looks.judge.view().heard(b"b1") == 1000
     looks.server = cluster()
     assert looks.see({b"a1": CRASHED, b"b1": CRASHED}, TTL - 5) == [OFFLINE, UNDECIDED]
     assert looks.absent(b"b1").gap == Gap(1000, 1006, "no answer")
@@ -240,12 +239,10 @@ def test_refusal_of_a_primary_ends_when_it_holds_no_keys_any_more() -> None:
     looks = in_cluster()
     looks.server = cluster(B=replace(looks.server.members["B"], refused={"MISCONF": 1}))
     looks.see({}, 1)
+    assert looks.judge.view().refusal_since == 1000
     looks.server = cluster(owners={"a": "A", "b": "C"})
     looks.see({}, 1)
-    assert [each for each in looks.told(Kind.REDIS) if each[0] == b"B"] == [
-        (b"B", None, "writes refused"),
-        (b"B", "writes refused", "another primary"),
-    ]
+    assert looks.judge.view().refusal_since is None
 
 
 def test_nodes_whose_slots_move_take_their_gaps_along_and_the_move_is_one_more() -> None:
@@ -262,7 +259,7 @@ def test_nodes_whose_slots_move_take_their_gaps_along_and_the_move_is_one_more()
     assert looks.absent(b"b1").gap == Gap(1030, 1031, "another primary")
     assert looks.wait(13, {b"b1": CRASHED}) == [UNDECIDED], "4 s, and 1 s, gave no chance"
     assert looks.wait(2, {b"b1": CRASHED}) == [OFFLINE]
-    assert looks.judge.view().excused
+    assert not looks.judge.view().calm
     looks.see({}, GRACE)
     assert looks.judge.view().calm
 

@@ -10,7 +10,7 @@ from histories import BEAT, TTL, Tally, World, tell
 from exporter.errors import SourceError
 from exporter.fleet.watch import READ, Watch
 from exporter.liveness import Change, Judge, Kind, Rules, View
-from exporter.liveness.table import HELD
+from exporter.liveness.judge import HELD
 from exporter.telemetry import Telemetry
 
 SCRAPE = 15.0
@@ -28,15 +28,15 @@ class Exporter:
 
     def _start(self, earlier: Sequence[Change]) -> None:
         self._last: dict[bytes, Change] = {}
-        self._judge = Judge(Rules(TTL, BEAT), earlier)
+        self._judge = Judge(Rules(TTL), earlier)
         self._watch = Watch(
             self._judge,
             self._world,  # type: ignore[arg-type] # a reader
             self._read,
-            telemetry=Telemetry(),
-            closed=Event(),
-            timeout=5.0,
-            clock=self._world.clock,
+            5.0,
+            Telemetry(),
+            Event(),
+            self._world.clock,
         )
         self._watch.full = True
         self._watch.attendants.append(self._hear)
@@ -52,7 +52,7 @@ class Exporter:
             self._discovery_at = now + DISCOVERY
             with suppress(SourceError):
                 self._judge.look(self._world.read((), now))
-                self._judge.keep(self._world.names, self._world.found(), now)
+                self._judge.find(self._world.found(), now)
         if now >= self._scrape_at:
             self._scrape_at = now + SCRAPE
             self._read()

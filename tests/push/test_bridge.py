@@ -11,7 +11,7 @@ import yaml
 from exporter.bundled import bundled
 from exporter.errors import SettingsError
 from exporter.journal.journal import Journal
-from exporter.liveness import Absent, Change, Kind, Loss, State, View
+from exporter.liveness import Absent, Change, Loss, State, View
 from exporter.push.alerts import (
     COUNT,
     MASS_LOSS,
@@ -55,12 +55,13 @@ class World:
         self.losses: list[Loss] = []
         self.outages: list[tuple[float, float]] = []
         self.refused_since: float | None = None
+        self.refusal_since: float | None = None
         telemetry = Telemetry()
         fleet: Any = SimpleNamespace(
             settings=load({"alertmanager.url": ["http://127.0.0.1:1"], **dict(flags)}),
             telemetry=telemetry,
             journal=Journal(None, telemetry, lambda: self.now + 1e9, lambda: self.now),
-            planned_portfolios=lambda name: self.planned.get(name, 0),
+            discovery=self,
             attend=id,
         )
         self.bridge = Bridge(fleet, clock=lambda: self.now, wall=lambda: self.now + 1e9)
@@ -78,20 +79,16 @@ class World:
         for name in names:
             self.absent[name] = self.absent[name]._replace(looked=self.now)
 
-    def step(self, *changes: Change) -> dict[tuple[str, str], Alert]:
+    def step(self) -> dict[tuple[str, str], Alert]:
         """Let the bridge see all this, and return the alerts that it shows."""
         heard = self.now if self.heard is None else self.heard
         view = View(
-            self.absent, {}, self.losses, SERVER, heard, {"": heard}, self.refused_since, False, True, None,
-            self.outages, 1e9,
+            self.absent, {}, self.losses, SERVER, heard, self.refused_since, self.refusal_since, True,
+            None, {}, self.outages,
         )  # fmt: skip
-        self.bridge.step(changes, view)
+        self.bridge.step((), view)
         (alertmanager,) = self.bridge._alertmanagers
         return dict(alertmanager._alerts)
-
-
-def redis(before: str | None, after: str, at: float, name: bytes = b"") -> Change:
-    return Change(name, before, after, at, kind=Kind.REDIS)
 
 
 def test_only_what_is_decided_is_pushed() -> None:
@@ -161,8 +158,8 @@ def test_redis_that_cannot_be_read_for_a_minute_of_the_last_two_is_an_alert_with
 
 def test_writes_that_are_refused_in_part_or_at_all_for_half_a_ttl_are_an_alert() -> None:
     world = World()
-    start = world.now
-    assert world.step(redis(None, "writes refused", start)) == {}
+    start = world.refusal_since = world.now
+    assert world.step() == {}
     for passed, refuses, expected in (
         (5, True, False),
         (14.9, True, False),
@@ -173,8 +170,9 @@ def test_writes_that_are_refused_in_part_or_at_all_for_half_a_ttl_are_an_alert()
         world.now, world.refused_since = start + passed, start + passed - 1 if refuses else None
         assert ((WRITES_REFUSED, "") in world.step()) is expected, "a beat that Redis takes ends a refusal for a moment"
     assert world.step()[WRITES_REFUSED, ""].since == start
-    assert world.step(redis("writes refused", "takes writes again", world.now)) == {}
-    world.step(redis(None, "writes refused", world.now))
+    world.refusal_since = None
+    assert world.step() == {}
+    world.refusal_since = world.now
     world.now += 16
     assert world.step() == {}, "one refused write is no refusal that lasts"
 
