@@ -1,6 +1,6 @@
-"""An installation in simulated time: nodes, schedulers, workers, a fake Redis, exporters, and what Prometheus scrapes.
+"""An installation in simulated time: nodes, a scheduler, workers, a fake Redis, exporters, and what Prometheus scrapes.
 
-The nodes and the schedulers are those of the demo; the exporter is the real one, on a source that reads the fake Redis.
+The nodes and the scheduler are those of the demo; the exporter is the real one, on a source that reads the fake Redis.
 """
 
 import heapq
@@ -172,21 +172,17 @@ class StoryNode(Node):
 
 
 class Scheduler(Platform):
-    """One scheduler of the platform. Of two, one takes the nodes in the reverse order, so their plans differ.
+    """The scheduler of the platform.
 
     Attributes:
         deployed: New portfolios, which the next look places.
         schedules: Whether it looks at the plan.
-        moves_all: Whether it places every portfolio anew at each look.
         unheard: Nodes that its messages do not reach.
     """
 
-    def __init__(self, world: "World", *, backwards: bool) -> None:
-        nodes = list(world.nodes.values())
-        super().__init__(world.client, nodes[::-1] if backwards else nodes, lambda: world.timeline.now)
-        self.deployed = set[str]()
-        self.schedules, self.moves_all, self.unheard = True, False, set[str]()
-        self._world, self._backwards = world, backwards
+    def __init__(self, world: "World") -> None:
+        super().__init__(world.client, list(world.nodes.values()), lambda: world.timeline.now)
+        self.deployed, self.unheard, self.schedules, self._world = set[str](), set[str](), True, world
         self.next_look = world.timeline.now + self._dice.uniform(15, LOOP[1])
 
     def tick(self) -> None:
@@ -203,15 +199,11 @@ class Scheduler(Platform):
         A portfolio that has dropped out of the plan stays out of it.
         """
         nodes, before = self._world.nodes, self._plan()
-        self.nodes = dict(reversed(nodes.items())) if self._backwards else dict(nodes)
+        self.nodes = dict(nodes)
         self.portfolios = set(before) | self.deployed
         self.deployed.clear()
         kept = {name: node.loaded for name, node in nodes.items()}
         super().look()
-        if self.moves_all:
-            names = [name for name, node in nodes.items() if node.alive]
-            places = enumerate(sorted(before), int(self._backwards))
-            self._write({portfolio: names[place % len(names)] for place, portfolio in places})
         plan = self._plan()
         for name, node in nodes.items():
             moved = {each for each, its_node in before.items() if its_node == name and plan.get(each) != name}
@@ -419,7 +411,7 @@ class World:
         self.client = self.redis.client()
         self.portfolios = [f"p{number}" for number in range(1, portfolios + 1)]
         self.nodes: dict[str, StoryNode] = {}
-        self.schedulers: list[Scheduler] = []
+        self.scheduler: Scheduler | None = None
         self.workers: set[str] = set()
         self.prometheus_away = False
         for number in range(1, nodes + 1):
@@ -429,9 +421,9 @@ class World:
             self.timeline.at(-WARM_UP + number * 3.7 % 10, partial(node.begin, fresh=False))
         if portfolios:
             self.plan_is(**{portfolio: name for name, node in self.nodes.items() for portfolio in node.loaded})
-            self.add_scheduler()
+            self.scheduler = Scheduler(self)
+            self.timeline.every(1.0, self.timeline.now, self.scheduler.tick)
             self.workers |= {"heartbeat:task_timer:t1", "heartbeat:data_worker:d1", "heartbeat:data_worker:d2"}
-        self.timeline.every(1.0, self.timeline.now, self._tick)
         self.timeline.every(10.0, self.timeline.now, self._beat_workers)
         self.exporters: dict[str, SimulatedExporter] = {}
         self._targets: list[SimulatedExporter] = []
@@ -439,10 +431,6 @@ class World:
         for name in exporters:
             self._add(name)
         self.timeline.every(interval, 0.0, self._scrape, last=True)
-
-    def _tick(self) -> None:
-        for each in self.schedulers:
-            each.tick()
 
     def node(self, name: str) -> StoryNode:
         """Return the node of a name; it is created if the name is new."""
@@ -461,10 +449,6 @@ class World:
         if plan:
             mapping: dict[Any, Any] = {**plan}
             self.client.hset("schedule:plan", mapping=mapping)
-
-    def add_scheduler(self) -> None:
-        """Start one more scheduler."""
-        self.schedulers.append(Scheduler(self, backwards=len(self.schedulers) % 2 == 1))
 
     def starts(self, *keys: str) -> None:
         """Let workers start; they beat every 10 s."""

@@ -61,21 +61,8 @@ def redis_memory(world: World, ratio: float | str) -> None:
     world.redis.memory = None if ratio == "none" else float(ratio)
 
 
-def first_scheduler(*, on: bool) -> Do:
-    return lambda world: setattr(world.schedulers[0], "schedules", on)
-
-
-def second_scheduler(*, on: bool) -> Do:
-    """Start or stop a scheduler: the two place every portfolio anew at each look, in different ways."""
-
-    def deed(world: World) -> None:
-        if on:
-            world.add_scheduler()
-        for scheduler in world.schedulers:
-            scheduler.moves_all = on
-        world.schedulers[-1].schedules = on
-
-    return deed
+def schedules(*, on: bool) -> Do:
+    return lambda world: setattr(world.scheduler, "schedules", on)
 
 
 def loses_its_hash(world: World, *names: str) -> None:
@@ -99,7 +86,7 @@ def gives_up(world: World, name: str, portfolio: str) -> None:
 
 
 def unheard(change: Callable[[set[str], tuple[str, ...]], None]) -> Do:
-    return lambda world, *names: [change(each.unheard, names) for each in world.schedulers]
+    return lambda world, *names: change(world.scheduler.unheard, names)
 
 
 DEEDS: Final[dict[str, tuple[Do, Do | None]]] = {
@@ -140,9 +127,8 @@ DEEDS: Final[dict[str, tuple[Do, Do | None]]] = {
         lambda world: setattr(world, "prometheus_away", True),
         lambda world: setattr(world, "prometheus_away", False),
     ),
-    "scheduler_stops": (first_scheduler(on=False), first_scheduler(on=True)),
-    "second_scheduler": (second_scheduler(on=True), second_scheduler(on=False)),
-    "deploy": (lambda world, *portfolios: world.schedulers[0].deployed.update(portfolios), None),
+    "scheduler_stops": (schedules(on=False), schedules(on=True)),
+    "deploy": (lambda world, *portfolios: world.scheduler.deployed.update(portfolios), None),
     "messages_are_lost": (unheard(set.update), unheard(set.difference_update)),
     "plan_is": (World.plan_is, None),
     "worker_starts": (World.starts, None),
