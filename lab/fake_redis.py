@@ -90,6 +90,8 @@ class FakeRedis:
                 for key in keys:
                     self._ends.pop(key, None)
                 return sum(self._keys.pop(key, None) is not None for key in keys)
+            case [b"GET", key]:
+                return self._get(key)
             case [b"HGETALL", key]:
                 return [word for pair in self._get(key, {}).items() for word in pair]
             case [b"HGET", key, field]:
