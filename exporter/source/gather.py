@@ -115,11 +115,15 @@ def exchange(servers: "Servers", address: str, batches: Iterable[Batch], deadlin
                     left.popleft()
                     yield replies
         except SourceTooLargeError as error:
-            commands = list(commands_of(left.popleft().packed))
-            half = len(commands) // 2
-            halves = [Batch(b"".join(some), range(len(some))) for some in (commands[:half], commands[half:])]
-            replies_of_both = exchange(servers, address, halves, deadline) if half else [[error]]
-            yield [reply for replies in replies_of_both for reply in replies]
+            too_large = error.with_traceback(None)  # a traceback keeps what has come on the connection
+            link = None
+        else:
+            continue
+        commands = list(commands_of(left.popleft().packed))
+        half = len(commands) // 2
+        halves = [Batch(b"".join(some), range(len(some))) for some in (commands[:half], commands[half:])]
+        replies_of_both = exchange(servers, address, halves, deadline) if half else [[too_large]]
+        yield [reply for replies in replies_of_both for reply in replies]
 
 
 class Inquiry:
