@@ -95,6 +95,7 @@ class Exporter:
         if pairs.keys() != set(self._names.raw):
             self._names = names_of(pairs, 100_000)
         names, parts = self._names, []
+        self._judge.let_go(None, at)
         for reading in parts_of(reading_of(pairs, at, names=names.raw), self._part):
             before = at - 2 * LOOK_AGAIN
             self._judge.look(replace(reading, asked=before, at=before, server=replace(reading.server)))

@@ -153,7 +153,7 @@ def test_template_follows_nodes_that_come_and_go_and_values_that_vanish() -> Non
 def test_forgotten_node_among_others_has_no_series() -> None:
     exporter = Exporter(forget_after=60, part=3)
     pairs = {b"a": ALIVE, b"b": CRASHED, b"c": ALIVE}
-    before, after = exporter.snapshot(pairs, 0), exporter.snapshot(pairs, 200)
+    before, after = exporter.snapshot(pairs, 1), exporter.snapshot(pairs, 200)
     for snapshot, ids in ((before, [b"a", b"b", b"c"]), (after, [b"a", b"c"])):
         lines = ours(snapshot, wanted={"ginkgo_node_up"}).splitlines()[2:]
         assert lines == [b'ginkgo_node_up{node_id="%b"} %d' % (name, name != b"b") for name in ids]
