@@ -164,11 +164,6 @@ class Watched:
             client.execute_command("REPLICAOF", "NO", "ONE")
         self.asked.execute_command("SENTINEL", "MONITOR", MASTER, "127.0.0.1", self.second.port, 1)
 
-    def promoted(self) -> bool:
-        """Return whether the replica has taken over, and the Sentinel names it."""
-        master = self.asked.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", MASTER)
-        return int(master[1]) == self.second.port and self._replication()["role"] == "master"
-
     def _replication(self) -> dict[str, Any]:
         with self.second.client() as client:
             return dict(client.info("replication"))

@@ -5,9 +5,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from http.client import responses
 from typing import IO, Any, Self
 
 
@@ -76,11 +75,7 @@ class FakeAlertmanager(Listening):
         posts: The alerts of each post.
         heads: The head of each request, as it came.
         status, headers, text: What it answers with. A header ``Date`` with a text takes the place of the right time.
-        pieces: Yields the bytes of each answer in place of these; None for an ordinary answer.
-        slow: Seconds before it answers.
         hangs: Whether it does not answer for now.
-        cuts: Whether it cuts off its answers.
-        connections: Number of its connections that are open.
     """
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
@@ -89,11 +84,8 @@ class FakeAlertmanager(Listening):
         self.callback(setattr, self, "hangs", False)
         self.posts: list[list[dict[str, Any]]] = []
         self.heads: list[str] = []
-        self.status, self.text, self.slow = 200, b"", 0.0
+        self.status, self.text, self.hangs = 200, b"", False
         self.headers: Mapping[str, str] = {}
-        self.pieces: Callable[[], Iterable[bytes]] | None = None
-        self.hangs = self.cuts = False
-        self.connections = 0
 
     def sent(self) -> list[str]:
         """Return the names and nodes of all alerts, one post after another."""
@@ -105,34 +97,16 @@ class FakeAlertmanager(Listening):
         return next(alert for post in self.posts[::-1] for alert in post if alert["labels"].get("node_id") == node_id)
 
     def answer(self, near: socket.socket) -> None:
-        self.connections += 1
-        try:
-            secured = self._context.wrap_socket(near, server_side=True) if self._context else near
-            with secured as connection, connection.makefile("rb") as lines:
-                while self._take(connection, lines):
-                    pass
-        finally:
-            self.connections -= 1
-
-    def _take(self, connection: socket.socket, lines: IO[bytes]) -> bool:
-        """Take one request, and return whether another one may follow on this connection."""
-        got = request_from(lines)
-        if got is None:
-            return False
-        head, body = got
-        self.heads.append(head)
-        if head.startswith("POST"):
-            self.posts.append(json.loads(body))
-        time.sleep(self.slow)
-        while self.hangs:
-            time.sleep(0.005)
-        if self.pieces:
-            for piece in self.pieces():
-                connection.sendall(piece)
-            return False
-        date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
-        headers = {"Date": date, "Content-Length": str(len(self.text)), **self.headers}
-        told = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if value)
-        answer = f"HTTP/1.1 {self.status} {responses.get(self.status, 'Told')}\r\n{told}\r\n".encode() + self.text
-        connection.sendall(answer[:-5] if self.cuts else answer)
-        return not self.cuts
+        secured = self._context.wrap_socket(near, server_side=True) if self._context else near
+        with secured as connection, connection.makefile("rb") as lines:
+            while got := request_from(lines):
+                head, body = got
+                self.heads.append(head)
+                if head.startswith("POST"):
+                    self.posts.append(json.loads(body))
+                while self.hangs:
+                    time.sleep(0.005)
+                date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
+                headers = {"Date": date, "Content-Length": str(len(self.text)), **self.headers}
+                told = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if value)
+                connection.sendall(f"HTTP/1.1 {self.status} Told\r\n{told}\r\n".encode() + self.text)

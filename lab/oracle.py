@@ -114,11 +114,7 @@ class Oracle:
 
     def __init__(self, nodes: Mapping[str, RandomNode], recorder: Recorder, chance: Chance) -> None:
         self.nodes, self.recorder, self.chance = nodes, recorder, chance
-        self.exporter_started(0.0)
-
-    def exporter_started(self, at: float) -> None:
-        """Forget the knowledge of the last process."""
-        self._started, self._memories = at, {name: Memory() for name in self.nodes}
+        self._memories = {name: Memory() for name in nodes}
         self._unread_since: float | None = None  # the first answer in a row that says Redis cannot be read
 
     def judge(self, answer: Answer) -> Iterator[str]:
@@ -128,8 +124,7 @@ class Oracle:
             since = max(self._unread_since, since - READ_TIMEOUT)  # it may share a read that began before
         faults = [fault for fault in self.chance.faults if not fault.readable]
         if answer.states is None:
-            starting = since < self._started + DISCOVERY + BUSY_MACHINE
-            if not starting and not any(fault.meets(since, answer.until) for fault in faults):
+            if not any(fault.meets(since, answer.until) for fault in faults):
                 yield "it could not read a Redis that is well"
             self._unread_since = answer.since if self._unread_since is None else self._unread_since
             return
@@ -218,7 +213,7 @@ class Oracle:
             allowed.add(OFFLINE)
         quiet_since = since - GRACE - HOLD - DISCOVERY - BUSY_MACHINE - self.chance.slack
         lost = any(write.lost for write in tuple(heartbeat.writes))
-        if lost or quiet_since < self._started or self.chance.troubled(quiet_since, until):
+        if lost or self.chance.troubled(quiet_since, until):
             return allowed
         written, hashes = heartbeat.possible(quiet_since, until), self.hashes(name, quiet_since, until)
         if all(write.value for write in written) and all(hashes):

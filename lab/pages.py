@@ -1,9 +1,7 @@
 """Judges pages: each death has one, and no living node has any."""
 
-import math
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,8 +12,6 @@ from lab.truth import HOLD, QUIET, TOLERANCE, TTL
 
 DELIVERED_WITHIN: Final = 3.0 + READ_TIMEOUT
 """Seconds from a verdict to its page: a read that fails meanwhile, post, Alertmanager's groups, webhook."""
-RECONNECTED_WITHIN: Final = 9.0
-"""Seconds until the exporter has posted all alerts to an Alertmanager that is back: timeout, backoff, refresh."""
 UNREACHABLE_FOR, WINDOW = 60.0, 120.0
 
 
@@ -39,37 +35,18 @@ class Pages:
 
     Args:
         oracle: The truth about each node.
-        clock: Returns monotonic seconds.
 
     Attributes:
         counts: What came of deaths, and how many pages came.
     """
 
-    def __init__(self, oracle: Oracle, clock: Callable[[], float] = time.monotonic) -> None:
-        self._oracle, self._clock = oracle, clock
+    def __init__(self, oracle: Oracle) -> None:
+        self._oracle = oracle
         self.counts: Counter[str] = Counter()
         self._open: dict[tuple[str, str], float] = {}  # pages whose alert has not ended, and when they came
         self._last: dict[tuple[str, str], float] = {}
         self._deaths: dict[str, Death] = {}
-        self._disturbed: list[tuple[float, float]] = []  # spans in which pages could not be delivered
         self._heard = 0
-
-    def disturb(self) -> None:
-        """Take note that from now on pages may be late, or come twice."""
-        self._disturbed.append((self._clock(), math.inf))
-
-    def undisturb(self) -> None:
-        """Take note that from now on pages can be delivered again."""
-        self._disturbed[-1] = self._disturbed[-1][0], self._clock()
-
-    def _was_disturbed(self, since: float, until: float) -> bool:
-        """Return whether a page may have been late at any moment of a span, or its post may not have been answered."""
-        return any(start <= until and since < stop + RECONNECTED_WITHIN for start, stop in self._disturbed)
-
-    def exporter_started(self) -> None:
-        """Take note of a new exporter process, which knows no earlier mass loss."""
-        for death in self._deaths.values():
-            death.member = False
 
     def saw(self, answer: Answer) -> None:
         """Take note of an answer of the exporter."""
@@ -84,16 +61,15 @@ class Pages:
         for name in answer.lost & self._deaths.keys():
             self._deaths[name].member = True
 
-    def judge(self, notices: Sequence[Notice]) -> Iterator[str]:
-        """Yield a text for each page that is wrong, and for each that is missing, given all notices so far."""
+    def judge(self, notices: Sequence[Notice], now: float) -> Iterator[str]:
+        """Yield a text for each page that is wrong, and for each that is missing, given all notices until now."""
         heard = notices[self._heard :]  # another thread may append more
         self._heard += len(heard)
         for notice in heard:
             yield from self._hear(notice)
-        now = self._clock()
         for name, death in self._deaths.items():
             alone, member = (NODE_OFFLINE, name) in self._open, death.member and (MASS_LOSS, "") in self._open
-            late = now > death.said + self._delay and not self._was_disturbed(death.said, now - self._delay)
+            late = now > death.said + self._delay
             if not death.paged and (alone or member or late):
                 death.paged = True
                 self.counts["deaths paged in common" if member else "deaths paged alone"] += 1
@@ -108,16 +84,13 @@ class Pages:
             return
         before, opened = self._last.get(key), self._open.setdefault(key, notice.at)
         self._last[key] = notice.at
-        if before is not None and name and not self._was_disturbed(before - self._delay, notice.at):
+        if before is not None and name:
             beats = [write.ended for write in tuple(self._oracle.heartbeat(name).writes) if write.value]
             if opened != notice.at:
                 yield f"{key}: a second page while the first is open"
             elif max(beats, default=0.0) <= before - TTL + TOLERANCE:
                 yield f"{key}: a second page for one death, {notice.at - before:.1f} s after the first"
-        since = notice.at - self._delay
-        for start, stop in reversed(self._disturbed):
-            since = min(since, start - self._delay) if stop + RECONNECTED_WITHIN > since else since
-        if wrong := self._false(alertname, name, since, notice.at):
+        if wrong := self._false(alertname, name, notice.at - self._delay, notice.at):
             yield f"{key}: a page though {wrong}"
 
     def _false(self, alertname: str, name: str, since: float, at: float) -> str:

@@ -1,17 +1,14 @@
 """``make siege``: attacks on the exporter, each with what it cost and what a scraper beside it saw.
 
-The exporter has its own control group, whose limit counts the kernel's memory for its sockets, too.
+Its memory is the process's and the kernel's for all TCP sockets of the machine: the attackers' ones are small.
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import re
 import signal
-import sys
 import time
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -20,15 +17,12 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Final
 
-import bcrypt
-
 from lab.attacks import ATTACKS, Attack, Field
 from lab.bench import head
 from lab.fakes import FakeAlertmanager
 from lab.platform import ManyNodes
 from lab.servers import Exporter, RedisServer, wait_for
 
-PASSWORD: Final = "right"  # noqa: S105 - a test's
 TTL: Final = 3600.0
 SLOWEST: Final = 2.0
 """Seconds in which a scraper beside an attack is answered."""
@@ -37,40 +31,7 @@ LINES: Final = 60
 MORE: Final = 30 * 2**20
 """Bytes above the memory before the attack that count as back."""
 BACK_WITHIN: Final = 60.0
-_V1, _V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
 _ONLINE: Final = re.compile(rb'^ginkgo_node_up\{node_id="execution-node-\d+"\} 1$', re.MULTILINE)
-
-
-class Group:
-    """A control group that holds its processes to a limit of memory, the kernel's memory for their sockets included.
-
-    Version 1 counts that memory apart: so their sum is watched here.
-
-    Args:
-        limit: Bytes.
-
-    Raises:
-        OSError: The machine allows no such group.
-    """
-
-    def __init__(self, limit: int) -> None:
-        one = (_V1 / "memory.kmem.tcp.limit_in_bytes").exists()
-        path = (_V1 if one else _V2) / f"siege-{os.getpid()}-{time.monotonic_ns()}"
-        path.mkdir()
-        limits = ("memory.kmem.tcp.limit_in_bytes", "memory.limit_in_bytes") if one else ("memory.max",)
-        for name in limits:
-            (path / name).write_text(str(limit), encoding="ascii")
-        parts = ("memory.usage_in_bytes", "memory.kmem.tcp.usage_in_bytes") if one else ("memory.current",)
-        self._parts, self._path, self.processes = [path / part for part in parts], path, path / "cgroup.procs"
-
-    def used(self) -> int:
-        """Return the bytes that are used now."""
-        return sum(int(part.read_text(encoding="ascii")) for part in self._parts)
-
-    def close(self) -> None:
-        """Remove the group; its processes have ended."""
-        with suppress(OSError):
-            self._path.rmdir()
 
 
 class Stand:
@@ -79,7 +40,6 @@ class Stand:
     Args:
         attack: The attack that follows.
         folder: For all of them.
-        group: Holds the exporter to its memory; None if the machine allows no limit.
         stack: Ends all of them.
 
     Attributes:
@@ -87,37 +47,27 @@ class Stand:
         slowest: Seconds of the slowest scrape.
     """
 
-    def __init__(self, attack: Attack, folder: Path, group: Group | None, stack: ExitStack) -> None:
-        self._attack, self._group = attack, group
+    def __init__(self, attack: Attack, folder: Path, stack: ExitStack) -> None:
+        self._attack = attack
         self.seen, self.slowest = Counter[str](), 0.0
         self.redis = RedisServer(folder / "redis", "redis-server")
         stack.callback(self.redis.kill)
         stack.enter_context(ManyNodes(self.redis.port, attack.nodes, ttl=TTL))
         self.alertmanager = stack.enter_context(FakeAlertmanager())
-        pair = b64encode(f"prometheus:{PASSWORD}".encode()).decode()
-        self._headers = {"Authorization": f"Basic {pair}"}
-        hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(10)).decode()
-        web = {"basic_auth_users": {"prometheus": hashed}} if attack.users else {}
-        (folder / "web.yml").write_text(json.dumps(web), encoding="utf-8")
         urls = (f"--redis.url={self.redis.url}", f"--alertmanager.url={self.alertmanager.url}")
-        flags = (*urls, "--heartbeat.ttl=1h", f"--web.config.file={folder / 'web.yml'}")
-        self.exporter = _Held(folder / "exporter", group, *flags)
+        self.exporter = Exporter(folder / "exporter", *urls, "--heartbeat.ttl=1h")
         stack.callback(self.exporter.kill)
         wait_for(lambda: self.scrape() == "whole", "for a whole scrape")
 
     def memory(self) -> int:
-        """Return the bytes that the exporter uses, with the kernel's part if there is a group."""
-        return self._group.used() if self._group else self.exporter.memory()
-
-    def get(self, path: str) -> bytes:
-        """Return the body of an answer."""
-        answer = self.exporter.get(path, timeout=10, **self._headers)
-        return answer.body if answer.status == 200 else b"HTTP %d" % answer.status
+        """Return the bytes that the exporter uses, with the kernel's part."""
+        words = Path("/proc/net/sockstat").read_text(encoding="ascii").split()
+        return self.exporter.memory() + int(words[words.index("mem") + 1]) * os.sysconf("SC_PAGE_SIZE")
 
     def scrape(self) -> str:
         """Scrape once, and return what was seen: ``whole``, or what was wrong."""
         try:
-            body = self.get("/metrics")
+            body = self.exporter.get(timeout=10).body
         except (OSError, HTTPException) as error:
             return type(error).__name__
         if len(_ONLINE.findall(body)) == self._attack.nodes:
@@ -132,27 +82,13 @@ class Stand:
             self.slowest = max(self.slowest, time.monotonic() - start)
 
 
-class _Held(Exporter):
-    """An exporter that joins a control group before it starts."""
-
-    def __init__(self, folder: Path, group: Group | None, *flags: str) -> None:
-        if group:
-            join = ("sh", "-c", 'echo $$ >"$0" && exec "$@"', str(group.processes))
-            self.program = (*join, sys.executable, "-m", "exporter")
-        super().__init__(folder, *flags)
-
-
 def besiege(attack: Attack, seconds: float, limit: int, folder: Path) -> tuple[str, bool]:
     """Run one attack, and return its row of the table, and whether the exporter held."""
     with ExitStack() as stack:
-        group = None
-        with suppress(OSError):
-            group = Group(limit)
-            stack.callback(group.close)
-        stand = Stand(attack, folder, group, stack)
+        stand = Stand(attack, folder, stack)
         for path in ("/metrics", "/api/v1/nodes", "/", "/metrics"):  # what ordinary readers need is no attack's doing
             with suppress(OSError, HTTPException):
-                stand.get(path)
+                stand.exporter.get(path, timeout=10)
         before, lines = stand.memory(), stand.exporter.output().count("\n")
         peak = _attack(attack, stand, seconds)
         lines = stand.exporter.output().count("\n") - lines
@@ -171,9 +107,9 @@ def besiege(attack: Attack, seconds: float, limit: int, folder: Path) -> tuple[s
         cells = (
             *(f"{attack.name}: {attack.what}", f"{peak / 2**20:.0f}", f"{back or BACK_WITHIN:.0f}", f"{lines}"),
             *(", ".join(f"{kind} {count}" for kind, count in stand.seen.items()), f"{stand.slowest:.2f}"),
-            (", ".join(failures) or "held") + ("" if group else " (no limit of memory)"),
+            ", ".join(failures) or "held",
         )
-        return f"| {' | '.join(cells)} |", not failures and (group is not None or "CI" not in os.environ)
+        return f"| {' | '.join(cells)} |", not failures
 
 
 def _attack(attack: Attack, stand: Stand, seconds: float) -> int:
@@ -181,13 +117,13 @@ def _attack(attack: Attack, stand: Stand, seconds: float) -> int:
     target, over, peak = Field(stand.exporter.port, stand.redis.port, time.monotonic() + seconds), Event(), 0
     scraper = Thread(target=stand.scrape_until, args=(over,), daemon=True)
     attacker = multiprocessing.get_context("fork").Process(target=_run, args=(attack, target), daemon=True)
-    stand.alertmanager.pieces = attack.pieces
+    stand.alertmanager.headers = attack.headers
     attacker.start()
     scraper.start()
     while target.left and stand.exporter.alive:
         time.sleep(0.05)
         peak = max(peak, stand.memory())
-    stand.alertmanager.pieces = None
+    stand.alertmanager.headers = {}
     attacker.kill()
     attacker.join()
     over.set()
@@ -198,9 +134,8 @@ def _attack(attack: Attack, stand: Stand, seconds: float) -> int:
 def _run(attack: Attack, target: Field) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(5)  # the machine is the exporter's, too
-    if attack.run:
-        with suppress(OSError):
-            attack.run(target)
+    with suppress(OSError):
+        attack.run(target)
 
 
 def _back_within(stand: Stand, before: int) -> float | None:

@@ -25,7 +25,7 @@ from lab.monitoring import Alertmanager, Webhook, one_receiver
 from lab.oracle import DISCOVERY, OFFLINE, ONLINE, READ_TIMEOUT, Answer, Oracle, answer_of
 from lab.pages import Pages
 from lab.platform import RandomNode, stepping
-from lab.servers import Exporter, RedisServer, wait_for
+from lab.servers import RedisServer, running_exporter, wait_for
 from lab.truth import GRACE, HOLD, TTL, UNREADABLE, Chance, Fault, Recorder, Span
 
 SPEED: Final = 30 / TTL
@@ -40,6 +40,7 @@ SHORT: Final = (0.2, 0.9)
 LONG: Final = (6.0, 8.0)
 """Seconds that are a fault: after more than five seconds the contract gives nodes time to beat."""
 CRASH_LOOP: Final = "killed again and again"
+MANY_DEATHS: Final = "half of the nodes killed at once"
 _SOON: Final = 0.05
 
 
@@ -108,7 +109,6 @@ class FaultyRedis(RedisServer):
             CRASH_LOOP: (self.kill, self.start, ((1.6, 2.0),), ("loses",)),
             "hangs": (self.pause, self.resume, (SHORT, LONG), ()),
             "connections cut": (self._cut, self.answers, (AT_ONCE,), ()),
-            "busy with a script": (self._run_script, self._end_script, (LONG,), ()),
             "writes refused, memory full": (
                 *(lambda: control.config_set("maxmemory", 1), lambda: control.config_set("maxmemory", 0)),
                 *((SHORT, LONG), ("readable",)),
@@ -148,17 +148,6 @@ class FaultyRedis(RedisServer):
     def _cut(self) -> None:
         self.control.client_kill_filter(_type="normal", skipme=True)
 
-    def _run_script(self) -> None:
-        """Let Redis execute a script that keeps it from answering other clients; from then on it answers BUSY."""
-        self.control.config_set("busy-reply-threshold", 500)
-        self._connection = self.control.connection_pool.get_connection()
-        self._connection.send_command("EVAL", "while true do end", "0")
-
-    def _end_script(self) -> None:
-        with self.client() as client:
-            client.script_kill()
-        self._connection.disconnect()
-
     def _fail_to_save(self) -> None:
         """Let a snapshot fail. Redis then refuses all writes until another snapshot succeeds."""
         self._disk = Disk(self.control, self.folder)
@@ -195,8 +184,8 @@ class Soak:
         stack.enter_context(stepping(platform))
         stack.callback(self._redis.kill)  # before the platform, whose thread may wait for it
         self._webhook = stack.enter_context(Webhook())
-        self._alertmanager = Alertmanager(folder / "alertmanager", one_receiver(self._webhook.url, 0.0, 0.2))
-        stack.callback(self._alertmanager.kill)
+        alertmanager = Alertmanager(folder / "alertmanager", one_receiver(self._webhook.url, 0.0, 0.2))
+        stack.callback(alertmanager.kill)
         self._chance = Chance(recorder)
         self._oracle = Oracle(self._nodes, recorder, self._chance)
         self._pages = Pages(self._oracle)
@@ -205,17 +194,12 @@ class Soak:
         self._began, self._end, self._fault = time.monotonic(), math.inf, "none yet"
         self._course: Course = iter(())
         self._last = Answer(0.0, 0.0, {})
-        self._failing = self._calm = self._suspended = False
-        self._processes = 0
+        self._failing = self._calm = False
         self._pending: list[str] = []
-        self._incidents: dict[str, Callable[[], Course]] = {
-            "exporter restarted": self._restart_exporter,
-            "exporter suspended": self._suspend_exporter,
-            "Alertmanager killed": self._kill_alertmanager,
-            "half of the nodes killed at once": self._lose_many,
-        }
-        self._exporter = self._start_exporter()
-        stack.callback(lambda: self._exporter.kill())  # noqa: PLW0108 - the one that then runs
+        flags = (f"--redis.url={self._redis.url}", f"--heartbeat.ttl={TTL:g}s", f"--redis.timeout={READ_TIMEOUT:g}s")
+        push = (f"--alertmanager.url={alertmanager.url}", "--alertmanager.sole-writer")
+        more = (f"--discovery.interval={DISCOVERY:g}s", *push)
+        self._exporter = stack.enter_context(running_exporter(folder / "exporter", *flags, *more))
 
     def run(self, seconds: float) -> None:
         """Run until the time is over, then until the fault under way has ended."""
@@ -247,8 +231,6 @@ class Soak:
     # --- turns: each returns the seconds until it is its turn again ------------------------
 
     def _scrape(self) -> float:
-        if self._suspended:
-            return _SOON
         since = time.monotonic()
         try:
             got = self._exporter.get(timeout=SCRAPE_TIMEOUT, X_Prometheus_Scrape_Timeout_Seconds=f"{SCRAPE_TIMEOUT}")
@@ -256,9 +238,7 @@ class Soak:
             answer = answer_of(since, time.monotonic(), got.body)
         except (OSError, ValueError, AssertionError) as error:
             self.blame(f"the scrape, asked {time.monotonic() - since:.1f} s before: {error!r}")
-            if not self._exporter.alive:
-                self.blame(f"the exporter ended by itself: {self._exporter.output()[-2000:]}")
-                self._exporter = self._start_exporter()
+            assert self._exporter.alive, self._exporter.output()[-2000:]
             return _SOON
         for wrong in self._oracle.judge(answer):
             self.blame(f"{wrong}; asked {answer.until - since:.2f} s before, slack {self._chance.slack:.2f}")
@@ -268,7 +248,7 @@ class Soak:
         return self._dice.uniform(0.1, 0.6)
 
     def _judge_pages(self) -> float:
-        for wrong in self._pages.judge(self._webhook.notices):
+        for wrong in self._pages.judge(self._webhook.notices, time.monotonic()):
             self.blame(f"page: {wrong}")
         return 0.2
 
@@ -299,62 +279,19 @@ class Soak:
             if time.monotonic() >= self._end or self._in_mode(STARTING, STOPPING):
                 return _SOON
             if not self._pending:
-                self._pending = [*self._redis.faults, *self._incidents]
+                self._pending = [*self._redis.faults, MANY_DEATHS]
                 self._dice.shuffle(self._pending)
             kind = self._pending.pop()
             self._counts["faults"][kind] += 1
             self._fault, self._failing = f"{kind}, {time.monotonic() - self._began:.2f} s", True
-            incident = self._incidents.get(kind)
-            self._course = incident() if incident else self._redis.course(kind, self._new_fault(), self._dice)
+            self._course = self._lose_many() if kind == MANY_DEATHS else self._fault_of_redis(kind)
         wait = next(self._course, None)
         self._failing = wait is not None
         return self._dice.uniform(1.0, 8.0) if wait is None else wait
 
-    def _new_fault(self) -> Fault:
+    def _fault_of_redis(self, kind: str) -> Course:
         self._chance.faults.append(Fault(time.monotonic()))
-        return self._chance.faults[-1]
-
-    def _start_exporter(self) -> Exporter:
-        self._processes += 1
-        flags = (f"--redis.url={self._redis.url}", f"--heartbeat.ttl={TTL:g}s", f"--redis.timeout={READ_TIMEOUT:g}s")
-        push = (f"--alertmanager.url={self._alertmanager.url}", "--alertmanager.sole-writer")
-        folder = self._folder / f"exporter-{self._processes}"
-        exporter = Exporter(folder, *flags, f"--discovery.interval={DISCOVERY:g}s", *push)
-        wait_for(lambda: not exporter.alive or exporter.answers("/-/healthy"), "for the exporter")
-        self._oracle.exporter_started(time.monotonic())
-        self._pages.exporter_started()
-        self._last = Answer(0.0, 0.0, {})
-        return exporter
-
-    def _restart_exporter(self) -> Course:
-        self._pages.disturb()
-        if code := self._exporter.stop():
-            self.blame(f"the exporter ended with {code} when told to: {self._exporter.output()[-500:]}")
-        self._exporter = self._start_exporter()
-        self._pages.undisturb()
-        yield 0.0
-
-    def _suspend_exporter(self) -> Course:
-        """Suspend the exporter. It must not mistake its own silence for silence of the nodes."""
-        fault = self._new_fault()
-        self._pages.disturb()
-        self._suspended = True
-        self._exporter.pause()
-        fault.down_from = time.monotonic()
-        yield self._dice.uniform(*self._dice.choice((SHORT, LONG)))
-        fault.down_until = time.monotonic()
-        self._exporter.resume()
-        self._suspended = False
-        yield 1.0
-        fault.until = time.monotonic()
-        self._pages.undisturb()
-
-    def _kill_alertmanager(self) -> Course:
-        self._pages.disturb()
-        self._alertmanager.kill()
-        yield self._dice.uniform(*LONG)
-        self._alertmanager.start()
-        self._pages.undisturb()
+        return self._redis.course(kind, self._chance.faults[-1], self._dice)
 
     def _lose_many(self) -> Course:
         """Kill half of the nodes at once, and check that the exporter sees one mass loss."""

@@ -172,7 +172,7 @@ class Fault:
 
     Attributes:
         since: First moment at which the exporter may notice the fault.
-        down_from: Moment from which on nodes surely had no chance to beat, or the exporter surely could not see them.
+        down_from: Moment from which on nodes surely had no chance to beat.
         down_until: Moment until which this surely lasted.
         until: Moment from which on the fault is surely over.
         loses: Whether Redis may have lost data that no node deleted: it is another run, or deleted all data.

@@ -51,5 +51,5 @@ def test_fault_is_named_and_an_address_has_time_to_answer(capsys: pytest.Capture
         assert main(["--seconds=30", f"{url}/-/ready"]) == 0
     assert main([f"{url}/-/ready"]) == 1
     refused, unreachable = capsys.readouterr().out.splitlines()
-    assert refused == f"{url}/-/ready: 503 Service Unavailable"
+    assert refused == f"{url}/-/ready: 503 Told"
     assert "refused" in unreachable

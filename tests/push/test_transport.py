@@ -12,7 +12,7 @@ import pytest
 
 from exporter.errors import SettingsError
 from exporter.push.transport import HttpConfig, Transport
-from lab.fakes import FakeAlertmanager
+from lab.fakes import FakeAlertmanager, fake_server
 from lab.monitoring import Alertmanager, one_receiver
 from lab.tls import Certificates
 
@@ -58,13 +58,16 @@ def test_any_other_answer_is_a_refusal_said_in_one_line_and_no_redirect_is_follo
 
 
 def test_a_server_that_is_not_there_not_known_or_not_http_is_said_in_one_line() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener, FakeAlertmanager() as odd:
-        odd.pieces = lambda: [b"220 smtp.example ESMTP\r\n"]
+    def odd(near: socket.socket) -> None:
+        near.recv(65536)
+        near.sendall(b"220 smtp.example ESMTP\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, fake_server(odd) as port:
         full = f"http://127.0.0.1:{listener.getsockname()[1]}"
         for url, said in (
             ("http://127.0.0.1:1", "cannot connect: Connection refused (is it running there?"),
             ("http://alertmanager.invalid", "cannot connect: "),
-            (odd.url, "220 smtp"),
+            (f"http://127.0.0.1:{port}", "220 smtp"),
             (full, "no answer within 0.2 s"),
         ):
             reply = Transport(url, HttpConfig(), timeouts=(0.2, 0.2)).post([])

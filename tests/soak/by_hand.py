@@ -18,16 +18,15 @@ GONE = None
 
 
 class Truth:
-    """Nodes without a thread that writes for them; a clock that is set by hand."""
+    """Nodes without a thread that writes for them."""
 
     def __init__(self, *names: str) -> None:
         self.nodes = {name: RandomNode(name) for name in names or ("a",)}
         self.recorder = Recorder(Mock())
         self.chance = Chance(self.recorder)
         self.oracle = Oracle(self.nodes, self.recorder, self.chance)
-        self.now = 100.0
         self.notices: list[Notice] = []
-        self.pages = Pages(self.oracle, lambda: self.now)
+        self.pages = Pages(self.oracle)
 
     def write(self, key: str, value: Any, at: float, *, lost: bool = False) -> None:
         self.recorder.keys[key].writes.append(Write(value, at, at + 0.001, sure=True, lost=lost))
@@ -67,8 +66,7 @@ class Truth:
         return self.judged(at)
 
     def judged(self, at: float) -> list[str]:
-        self.now = at
-        return list(self.pages.judge(self.notices))
+        return list(self.pages.judge(self.notices, at))
 
 
 def seen_online() -> Truth:

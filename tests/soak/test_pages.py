@@ -30,17 +30,11 @@ def test_page_for_a_dead_node_is_right_and_one_for_a_living_node_is_false() -> N
     assert stopped.page(109)
 
 
-def test_death_without_a_page_is_noticed_once_unless_alertmanager_is_away() -> None:
+def test_death_without_a_page_is_noticed_once() -> None:
     truth = dead()
     assert not truth.judged(104)
     assert len(truth.judged(109)) == 1
     assert not truth.judged(110)
-    truth = dead()
-    truth.now = 103.2
-    truth.pages.disturb()
-    assert not truth.judged(120)
-    truth.pages.undisturb()
-    assert not truth.judged(125)
 
 
 def test_second_page_for_one_death_is_wrong_and_one_for_each_of_two_deaths_is_right() -> None:
