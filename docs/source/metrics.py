@@ -13,6 +13,7 @@ from exporter.portfolios.account import Account, History
 from exporter.portfolios.ledger import ledger_of
 from exporter.push.bridge import Bridge
 from exporter.settings import load
+from exporter.snapshot.rates import Past
 from exporter.snapshot.snapshot import Discovered, Part, ReadInfo, Snapshot
 from exporter.source.names import Names
 from exporter.source.reading import Server
@@ -62,7 +63,8 @@ def _metrics() -> Iterator[tuple[str, str, list[str], str]]:
 
 
 def _own_families() -> Iterator[MetricFamily]:
-    nobody = Snapshot([Part(Names(), range(0), (), {})], _account(), "", {}, {}, (0.0, {}), 30.0)
+    nothing = Past(0.0, (), {})
+    nobody = Snapshot([Part(Names(), range(0), (), {})], _account(), "", set(), nothing, nothing, 30.0)
     server = Server("run", "master", refused={}, last_save_ok=True, memory_used_ratio=0.5)
     yield from own_families(nobody, ReadInfo(0.0, Discovered(0.0, 0.0, 0), server, expected=1))
     fleet = Fleet(load({"alertmanager.url": ["http://alertmanager:9093"]}))

@@ -4,6 +4,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import islice
 from logging import INFO, WARNING
 from threading import Event as Signal
@@ -20,7 +21,6 @@ from exporter.journal.sentences import headline
 from exporter.liveness import Change, State, View
 from exporter.portfolios.account import Account
 from exporter.portfolios.ledger import Ledger, PortfolioState
-from exporter.snapshot.rates import Burst
 from exporter.telemetry import Telemetry
 
 MOST_BYTES: Final = 16 * 2**20
@@ -79,7 +79,7 @@ class Journal:
         self._end = self._written = 0  # numbers of lines: the next one, and the next one to be written
         self._ledger: Ledger | None = None
         self._stalled = False
-        self._dropping: Mapping[str, Burst] = {}
+        self._dropping: AbstractSet[str] = frozenset()
         self._wake, self._closed = Signal(), Signal()
         self._thread = Thread(target=self._run, name="journal", daemon=True)
         registry = telemetry.registry
@@ -121,12 +121,11 @@ class Journal:
         for group in judged(changes, self.unix, view.answered, self.record.nodes):
             self.add(*group)
 
-    def see_drops(self, dropping: Mapping[str, Burst]) -> None:
+    def see_drops(self, dropping: AbstractSet[str]) -> None:
         """Take the nodes that dropped events lately, by their ids as text, after each read of all nodes."""
-        before, self._dropping = self._dropping.keys(), dropping
-        began = {name: {"dropped_recently": dropping[name].rise} for name in sorted(dropping.keys() - before)}
-        self.add(EventKind.NODE, None, DROPS, began, {})
-        self.add(EventKind.NODE, None, DROPS_NO_MORE, {name: {} for name in sorted(before - dropping.keys())}, {})
+        before, self._dropping = self._dropping, dropping
+        self.add(EventKind.NODE, None, DROPS, {name: {} for name in sorted(dropping - before)}, {})
+        self.add(EventKind.NODE, None, DROPS_NO_MORE, {name: {} for name in sorted(before - dropping)}, {})
 
     def see_read(self, account: Account) -> None:
         """Take what a read of all nodes shows of the portfolios. The reading thread calls this after each read."""

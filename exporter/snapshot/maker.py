@@ -7,9 +7,6 @@ from typing import Final
 import structlog
 
 from exporter.contract import (
-    BACKPRESSURE,
-    DROPPED,
-    EVENTS,
     FIELDS,
     GAUGES,
     HEARTBEAT_TTL,
@@ -26,7 +23,7 @@ from exporter.contract import (
 from exporter.liveness import State, Verdicts
 from exporter.portfolios.account import Account
 from exporter.settings import Heartbeat
-from exporter.snapshot.rates import APART, Bursts, Earlier
+from exporter.snapshot.rates import RISING, History, Past, dropping
 from exporter.snapshot.snapshot import EXPORTED, Part, Snapshot
 from exporter.snapshot.values import (
     HeartbeatTimes,
@@ -75,9 +72,7 @@ class SnapshotMaker:
         self._parsers |= {LAST_HEARTBEAT: self._times.parse, STATUS: known_statuses}
         self._ttls = Memo(_ttl_text)
         self._numbers = Memo(lambda number: None if number is None else format_number(number))
-        self._drops, self._backpressure = Bursts(), Bursts()
-        self._earlier: Earlier = float("-inf"), {}
-        self._latest = self._earlier
+        self._history = History()
 
     def part(self, names: Names, start: int, reading: Reading, verdicts: Verdicts) -> Part:
         """Return the states, the values and the lines of one part of a reading.
@@ -113,21 +108,13 @@ class SnapshotMaker:
         if names.ambiguous:
             self._invalid("node_id", [""] * names.ambiguous)
 
-        def column(metric: Metric) -> Values:
-            return list(chain.from_iterable(part.columns[metric.name] for part in parts))
-
-        wall = parts[-1].wall
-        if abs(wall - self._latest[0]) >= APART:
-            self._earlier, self._latest = self._latest, (wall, dict(zip(names.shown, column(EVENTS), strict=True)))
-        return Snapshot(
-            [self._totals(names, parts, account), *parts] if account else parts,
-            account,
-            problem,
-            self._drops.note(names.shown, column(DROPPED), wall),
-            self._backpressure.note(names.shown, column(BACKPRESSURE), wall),
-            self._earlier,
-            self._ttl,
-        )
+        columns = {
+            metric.name: list(chain.from_iterable(part.columns[metric.name] for part in parts)) for metric in RISING
+        }
+        now = Past(parts[-1].wall, names.shown, columns)
+        recent, base = self._history.note(now)
+        parts = [self._totals(names, parts, account), *parts] if account else parts
+        return Snapshot(parts, account, problem, dropping(base, now), recent, base, self._ttl)
 
     def _columns(self, reading: Reading) -> dict[str, Values]:
         """Return the values of a reading as texts, for nodes in any state; report the invalid values."""

@@ -1,59 +1,83 @@
-"""What changed from read to read: events a second, and the nodes whose counters rose lately."""
+"""What counters rose from earlier reads to this one: events a second, and the drops of the last five minutes."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import compress
+from operator import ne
 from typing import Final, NamedTuple
 
+from exporter.contract import BACKPRESSURE, DROPPED, EVENTS, Metric
 from exporter.snapshot.values import Values
 
 LASTS: Final = 300.0
-"""Seconds without a rise after which a burst has ended."""
+"""Seconds in which a rise is marked."""
 APART: Final = 60.0
-"""Seconds between two reads that are kept for rates: some beats, so that one more or less does not matter much."""
+"""Seconds between two reads that are kept: some beats, so that one more or less does not matter much for a rate."""
+RISING: Final = (EVENTS, DROPPED, BACKPRESSURE)
+"""The counters that are compared."""
 
 
-class Burst(NamedTuple):
-    """A counter of a node that rose lately.
+class Past(NamedTuple):
+    """The counters of all nodes at a read.
 
     Attributes:
-        since: Unix time of the read that first showed a rise, after ``LASTS`` seconds without one.
-        last: Unix time of the read that last showed a rise.
-        rise: How much it rose since.
+        wall: Unix time of the read.
+        names: The nodes' ids as text.
+        columns: The values of each node, by the names of the metrics.
     """
 
-    since: float
-    last: float
-    rise: int
+    wall: float
+    names: Sequence[str]
+    columns: Mapping[str, Values]
+
+    def of(self, metric: Metric) -> Mapping[str, bytes | None]:
+        """Return each node's value of a metric, by its id."""
+        return dict(zip(self.names, self.columns[metric.name], strict=True))
 
 
-Earlier = tuple[float, Mapping[str, bytes | None]]
-"""The Unix time of an earlier read, and the events that each node had taken by then, by its id as text."""
+class History:
+    """Keeps reads of the last five minutes: one of each minute, and each that has other nodes than the one before.
 
-
-class Bursts:
-    """Compares the values of one counter from read to read. Only one thread at a time may use it."""
+    Only one thread at a time may use it.
+    """
 
     def __init__(self) -> None:
-        self._bursts: Mapping[str, Burst] = {}
-        self._names: Sequence[str] = ()
-        self._column: Values = ()
+        self._past: deque[Past] = deque()
+        self._base = Past(0.0, (), {})
 
-    def note(self, names: Sequence[str], column: Values, wall: float) -> Mapping[str, Burst]:
-        """Compare a read with the read before, and return the nodes whose counter rose lately.
+    def note(self, now: Past) -> tuple[Past, Past]:
+        """Take a read of all nodes.
 
-        Args:
-            names: The ids of all nodes as text; the same object as in the read before if they are the same.
-            column: The value of each of them.
-            wall: Unix time of the read.
+        Returns:
+            The last kept read that is a minute older, or the oldest one; and the oldest known values of the same nodes.
         """
-        before = self._column
-        if names is not self._names:
-            before = list(map(dict(zip(self._names, before, strict=True)).get, names))
-        bursts = {name: burst for name, burst in self._bursts.items() if wall - burst.last < LASTS}
-        for name, old, new in zip(names, before, column, strict=True) if column != before else ():
-            if old and new and old != new:
-                rise = float(new) - float(old)
-                rise = float(new) if rise < 0 else rise  # the node has started anew
-                since, _, total = bursts.get(name, (wall, wall, 0))
-                bursts[name] = Burst(since, wall, total + round(rise))
-        self._names, self._column, self._bursts = names, column, bursts
-        return bursts
+        past, kept = self._past, len(self._past)
+        if not past or now.wall - past[-1].wall >= APART or now.names is not past[-1].names:
+            past.append(now)
+        while len(past) > 1 and now.wall - past[1].wall >= LASTS:
+            past.popleft()
+        if past[-1] is now or len(past) != kept:
+            columns = {}
+            for metric in (DROPPED, BACKPRESSURE):
+                merged: dict[str, bytes | None] = {}
+                for each in reversed(past):
+                    merged |= each.of(metric)
+                columns[metric.name] = [merged[name] for name in now.names]
+            self._base = Past(past[0].wall, now.names, columns)
+        return next((each for each in reversed(past) if now.wall - each.wall >= APART), past[0]), self._base
+
+
+def dropping(base: Past, now: Past) -> AbstractSet[str]:
+    """Return the nodes that dropped events since the base of the same nodes."""
+    old, new = base.columns[DROPPED.name], now.columns[DROPPED.name]
+    changed = compress(zip(now.names, old, new, strict=True), map(ne, old, new)) if old != new else ()
+    return {name for name, earlier, later in changed if earlier and later not in {None, b"0"}}
+
+
+def rise(before: bytes | None, now: bytes | float | None) -> int:
+    """Return how much a counter rose; 0 if it is not known twice. A node that has started anew counts from 0."""
+    if before is None or now is None:
+        return 0
+    more = float(now) - float(before)
+    return round(more if more >= 0 else float(now))

@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from exporter.contract import BACKPRESSURE, DROPPED, NODE_METRICS, NUMBERS, Metric
+from exporter.contract import BACKPRESSURE, DROPPED, EVENTS, NODE_METRICS, NUMBERS, Metric
 from exporter.escaping import printable
 from exporter.liveness import Absent, State
 from exporter.portfolios.account import Account
 from exporter.portfolios.ledger import FAULTS, Portfolio, PortfolioState
+from exporter.snapshot.rates import APART, rise
 from exporter.snapshot.snapshot import Snapshot
 from exporter.source.names import shown_id
 
@@ -27,7 +28,7 @@ _LISTED: Final = tuple(metric for metric in NODE_METRICS if metric.json)
 NODE_KEYS: Final = (
     *("node_id", "state", *(metric.json for metric in _LISTED)),
     *("offline_since", "offline_since_exact", "undecided_because", "undecided_until", "loss"),
-    *("events_per_second", "dropped_recently", "dropped_since", "backpressure_recently", "backpressure_since"),
+    *("events_per_second", "dropped_recently", "backpressure_recently"),
     *("heartbeat_age_seconds", "offline_seconds"),
 )
 """The keys of a node's row, in their order."""
@@ -44,7 +45,8 @@ def rows_of(snapshot: Snapshot, wanted: Callable[[str, State], bool] | None = No
         snapshot: The nodes.
         wanted: Returns whether a node is wanted, given its id and its state; None for all nodes.
     """
-    absent, (earlier, events) = snapshot.absent, snapshot.earlier
+    absent, seconds = snapshot.absent, snapshot.wall - snapshot.recent.wall
+    events, drops, pushes = snapshot.recent.of(EVENTS), snapshot.base.of(DROPPED), snapshot.base.of(BACKPRESSURE)
     nodes = zip(snapshot.ids, snapshot.states, *map(snapshot.texts, _LISTED), strict=True)
     for shown, state, *texts in nodes:
         if wanted and not wanted(shown, state):
@@ -55,11 +57,9 @@ def rows_of(snapshot: Snapshot, wanted: Callable[[str, State], bool] | None = No
         elif left := row["heartbeat_ttl_seconds"]:
             row["heartbeat_age_seconds"] = round(max(0.0, snapshot.ttl - left), 3)
             more = (row["events"] or 0) - float(events.get(shown) or "nan")
-            row["events_per_second"] = round(more / (snapshot.wall - earlier), 3) if more >= 0 else None
-        if burst := snapshot.dropping.get(shown):
-            row["dropped_since"], _, row["dropped_recently"] = burst
-        if burst := snapshot.pushing_back.get(shown):
-            row["backpressure_since"], _, row["backpressure_recently"] = burst
+            row["events_per_second"] = round(more / seconds, 3) if more >= 0 and seconds >= APART else None
+        row["dropped_recently"] = rise(drops.get(shown), row["dropped_events"]) or None
+        row["backpressure_recently"] = rise(pushes.get(shown), row["backpressure"]) or None
         yield row
 
 

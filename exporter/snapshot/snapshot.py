@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final, NamedTuple, TypeVar
@@ -9,7 +10,7 @@ from typing import Final, NamedTuple, TypeVar
 from exporter.contract import Metric
 from exporter.liveness import Absent, State
 from exporter.portfolios.account import Account
-from exporter.snapshot.rates import Burst, Earlier
+from exporter.snapshot.rates import Past
 from exporter.snapshot.values import Values
 from exporter.source.names import Names
 from exporter.source.reading import Server
@@ -58,18 +59,18 @@ class Snapshot:
             made from the account, and states of no node.
         account: What is known of the portfolios; None without plan and lists, or if these could not be read.
         problem: Why these could not be read, in one line; empty if they could.
-        dropping: The nodes that dropped events lately, by their ids as text.
-        pushing_back: The nodes that met backpressure lately.
-        earlier: A read that is a minute or two older, for rates; without nodes before there was one.
+        dropping: The nodes that dropped events in the last five minutes, by their ids as text.
+        recent: The counters a minute or two earlier; of this read if there was no such read.
+        base: The counters of drops and backpressure five to six minutes earlier, or as each node was first read.
         ttl: Seconds that a heartbeat lives, by the settings.
     """
 
     parts: Sequence[Part]
     account: Account | None
     problem: str
-    dropping: Mapping[str, Burst]
-    pushing_back: Mapping[str, Burst]
-    earlier: Earlier
+    dropping: AbstractSet[str]
+    recent: Past
+    base: Past
     ttl: float
 
     @property

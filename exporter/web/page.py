@@ -19,7 +19,7 @@ from exporter import __repository__, __version__
 from exporter.escaping import printable
 from exporter.fleet import Fleet
 from exporter.journal.event import Query
-from exporter.journal.sentences import at, first, headline, reasons, undecided
+from exporter.journal.sentences import first, headline, reasons, undecided
 from exporter.liveness import State
 from exporter.portfolios.ledger import PortfolioState
 from exporter.snapshot.rows import (
@@ -191,10 +191,10 @@ def _notices(snapshot: Snapshot | None) -> list[str]:
 
 def dropping(snapshot: Snapshot) -> list[str]:
     """Return a sentence on the nodes that dropped events in the last five minutes, if there are any."""
-    found = snapshot.dropping
-    if not found:
+    rows = rows_of(snapshot, lambda name, _: name in snapshot.dropping)
+    rises = {row["node_id"]: row["dropped_recently"] for row in rows}
+    if not rises:
         return []
-    names = sorted(found, key=lambda name: -found[name].rise)
-    subject = f"{len(names)} nodes ({first(names)}) drop" if len(names) > 1 else f"Node {first(names)} drops"
-    since = min(burst.since for burst in found.values())
-    return [f"{subject} events: {count(sum(burst.rise for burst in found.values()))} since {at(since)}."]
+    names, events = sorted(rises, key=lambda name: -rises[name]), count(sum(rises.values()))
+    subject = f"{len(names)} nodes ({first(names)})" if len(names) > 1 else f"Node {first(names)}"
+    return [f"{subject} dropped {events} events in the last five minutes."]

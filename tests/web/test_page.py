@@ -99,7 +99,7 @@ def test_page_keeps_itself_current_in_the_same_rows(
     wait_for(lambda: "node_id=node-2" in text(browser, "#pushed"))
     runbook = browser.find_element(By.LINK_TEXT, "GinkgoNodeOffline").get_dom_attribute("href")
     assert runbook == "./runbooks/GinkgoNodeOffline?node_id=node-2"
-    wait_for(lambda: "Node node-1 drops events: 58 since" in text(browser, "#notices"))
+    wait_for(lambda: "Node node-1 dropped 58 events in the last five minutes." in text(browser, "#notices"))
     assert browser.find_element(By.CSS_SELECTOR, "tr.drops").text.split()[1] == "node-1"
     assert "Node node-2 is offline" in text(browser, "#events")
 
