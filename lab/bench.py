@@ -147,7 +147,7 @@ class Stand:
         stack.callback(os.sched_setaffinity, 0, _CORES)
         self.redis = RedisServer(self._new_folder(), "redis-server", "--enable-debug-command", "local")
         stack.callback(self.redis.kill)
-        for thread in Path(f"/proc/{self.redis.process.pid}/task").iterdir():
+        for thread in Path(f"/proc/{self.redis.pid}/task").iterdir():
             os.sched_setaffinity(int(thread.name), _CORES[:1])
         self.control = self.redis.client()
         if others:

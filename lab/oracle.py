@@ -173,11 +173,9 @@ class Oracle:
         return False
 
     def told(self, name: str, until: float) -> str:
-        """Return a node's last writes and the faults, in seconds before a moment."""
-        writes = [write for write in tuple(self.heartbeat(name).writes) if write.begun <= until][-3:]
-        words = [f"{write.value or write.lost} {until - write.begun:.3f}-{until - write.ended:.3f}" for write in writes]
-        spans = [f"{until - start:.2f}-{until - stop:.2f}" for start, stop in self.chance.sure() if stop > until - 20]
-        return f"beats {words}; no chance {spans}"
+        """Return a node's last writes up to a moment, and the spans without chance."""
+        writes = [write for write in tuple(self.heartbeat(name).writes) if write.begun <= until]
+        return f"at {until:.3f} s, after {writes[-3:]}; no chance {self.chance.sure()}"
 
     def _judge_node(self, answer: Answer, states: Mapping[str, str], name: str, since: float) -> Iterator[str]:
         memory, state, until = self._memories[name], states.get(name, GONE), answer.until

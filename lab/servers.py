@@ -127,7 +127,7 @@ class Process:
         return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), 0)
 
 
-class Server:
+class Server(Process):
     """A program that listens on a port of the loopback interface; it can be stopped and started again with its data.
 
     Args:
@@ -149,25 +149,13 @@ class Server:
 
     def start(self) -> None:
         """Start it with the data of an earlier run, and wait until it answers."""
-        self.process = Process(self.arguments, self.folder / f"{Path(self.arguments[0]).name}.log")
-        wait_for(lambda: self.answers() or not self.process.alive, f"for {self.process.log}")
-        assert self.process.alive, self.process.output()
+        super().__init__(self.arguments, self.folder / f"{Path(self.arguments[0]).name}.log")
+        wait_for(lambda: self.answers() or not self.alive, f"for {self.log}")
+        assert self.alive, self.output()
 
     def answers(self) -> bool:
         """Return whether it answers now."""
         raise NotImplementedError
-
-    def stop(self) -> None:
-        self.process.stop()
-
-    def kill(self) -> None:
-        self.process.kill()
-
-    def pause(self) -> None:
-        self.process.pause()
-
-    def resume(self) -> None:
-        self.process.resume()
 
 
 class RedisServer(Server):

@@ -5,12 +5,11 @@ The nodes and the scheduler are those of the demo; the exporter is the real one,
 
 import heapq
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
-from itertools import count, groupby
+from itertools import chain, count, groupby, pairwise
 from typing import Any, Final
 
 import hiredis
@@ -33,12 +32,16 @@ from lab.readings import WALL, Pair, reading_of
 
 WARM_UP: Final = 120.0
 """Seconds for which nodes and exporters run before the first scrape."""
-OLD: Final = 12_000, 40, 7
+SCRAPED_AFTER: Final = 0.001
+"""Seconds from an event to a scrape of the same time, so that the scrape shows the event."""
+OLD: Final = 12_000.0, 40.0, 7.0
 """Counters of a node that has run for a while: events, backpressure, drops."""
 PERIOD: Final = 10.1
 """Seconds between two beats: ten, and the time of the loop's own work."""
 JOB: Final = "ginkgo-exporter"
 _METRICS, _HEARTBEAT, _PLAN = b"node:metrics:", b"heartbeat:node:", b"schedule:plan"
+AWAY: Final[dict[str, str]] = {}
+"""The scrape of a Prometheus that is away."""
 _OWN: Final = ("ginkgo_exporter_internal_errors", "ginkgo_journal_write_errors")
 
 
@@ -47,26 +50,26 @@ class Timeline:
 
     def __init__(self, start: float) -> None:
         self.now = start
-        self._waiting: list[tuple[float, int, int, Callable[[], object]]] = []
+        self._waiting: list[tuple[float, int, Callable[[], object]]] = []
         self._order = count()
 
-    def at(self, when: float, action: Callable[[], object], *, last: bool = False) -> None:
-        """Run an action once; with ``last`` after all other actions of the same time."""
-        heapq.heappush(self._waiting, (when, int(last), next(self._order), action))
+    def at(self, when: float, action: Callable[[], object]) -> None:
+        """Run an action once."""
+        heapq.heappush(self._waiting, (when, next(self._order), action))
 
-    def every(self, period: float, first: float, action: Callable[[], object], *, last: bool = False) -> None:
+    def every(self, period: float, first: float, action: Callable[[], object]) -> None:
         """Run an action again and again."""
 
         def run() -> None:
             action()
-            self.at(self.now + period, run, last=last)
+            self.at(self.now + period, run)
 
-        self.at(first, run, last=last)
+        self.at(first, run)
 
     def run(self, until: float) -> None:
         """Run everything up to a time, that time included; an action may call this, too, to let time pass."""
         while self._waiting and self._waiting[0][0] <= until:
-            self.now, _, _, action = heapq.heappop(self._waiting)
+            self.now, _, action = heapq.heappop(self._waiting)
             action()
         self.now = max(self.now, until)
 
@@ -77,7 +80,6 @@ class StoryNode(Node):
 
     Attributes:
         world: Where it lives.
-        lists: Whether it says what it has loaded.
         period: Seconds between two beats.
         writes_metrics, reaches_redis: Whether it writes its hash; whether it writes at all.
         events, backpressure, drops: Events, push-backs of full queues, and dropped events per second.
@@ -89,7 +91,6 @@ class StoryNode(Node):
     """
 
     world: "World" = field(kw_only=True)
-    lists: bool = True
     period: float = PERIOD
     writes_metrics: bool = True
     reaches_redis: bool = True
@@ -104,11 +105,10 @@ class StoryNode(Node):
     counters: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     _life: int = 0
 
-    def begin(self, *, fresh: bool = True) -> None:
-        """Begin to beat; with ``fresh`` the counters start from 0, and the keys of an earlier life are deleted."""
-        if fresh:
-            self.end()
-            self.counters, self.loaded = [0.0, 0.0, 0.0], ()
+    def begin(self, counters: Iterable[float] = (0.0, 0.0, 0.0), loaded: tuple[str, ...] = ()) -> None:
+        """Delete the keys of an earlier life, and begin to beat."""
+        self.end()
+        self.counters, self.loaded = list(counters), loaded
         self._life += 1
         self.alive, self.status, self._last = True, "RUNNING", self.world.timeline.now
         self._beat_on(self._life)
@@ -148,7 +148,7 @@ class StoryNode(Node):
         queues: list[float] = [self._queue(place) for place in range(len(self.loaded))] or [self.queue]
         events, backpressure, drops = map(int, self.counters)
         values = {
-            "portfolio_count": len(self.loaded) if self.lists else self.portfolios,
+            "portfolio_count": len(self.loaded) if self.world.portfolios else self.portfolios,
             "queue_size": int(sum(queues) / len(queues)),
             "cpu_usage": 0.0,
             "memory_usage": 0,
@@ -157,7 +157,7 @@ class StoryNode(Node):
             "dropped_events": drops,
             "status": self.status,
         }
-        return values | ({LOADED_FIELD: json.dumps(self.loaded)} if self.lists else {})
+        return values | ({LOADED_FIELD: json.dumps(self.loaded)} if self.world.portfolios else {})
 
     def state(self, place: int) -> dict[Any, Any]:
         """Return the state of a portfolio: each has two open positions."""
@@ -182,34 +182,30 @@ class Scheduler(Platform):
 
     def __init__(self, world: "World") -> None:
         super().__init__(world.client, list(world.nodes.values()), lambda: world.timeline.now)
+        self.nodes = world.nodes  # type: ignore[assignment] # with those that come later
         self.deployed, self.unheard, self.schedules, self._world = set[str](), set[str](), True, world
-        self.next_look = world.timeline.now + self._dice.uniform(15, LOOP[1])
+        world.timeline.at(world.timeline.now + self._dice.uniform(15, LOOP[1]), self._loop)
 
-    def tick(self) -> None:
-        """Look at the plan, if that is due."""
-        now = self._world.timeline.now
-        if self.next_look <= now:
-            self.next_look = now + self._dice.uniform(*LOOP)
-            if self.schedules:
-                self._world.tries(self.look)
+    def _loop(self) -> None:
+        if self.schedules:
+            self._world.tries(self.look)
+        self._world.timeline.at(self.clock() + self._dice.uniform(*LOOP), self._loop)
 
     def look(self) -> None:
         """Look at the plan, and tell the nodes what to load and what to unload; some hear nothing.
 
         A portfolio that has dropped out of the plan stays out of it.
         """
-        nodes, before = self._world.nodes, self._plan()
-        self.nodes = dict(nodes)
+        before = self._plan()
         self.portfolios = set(before) | self.deployed
         self.deployed.clear()
-        kept = {name: node.loaded for name, node in nodes.items()}
+        kept = {name: node.loaded for name, node in self.nodes.items()}
         super().look()
         plan = self._plan()
-        for name, node in nodes.items():
-            moved = {each for each, its_node in before.items() if its_node == name and plan.get(each) != name}
-            told = [each for each, its_node in plan.items() if its_node == name and node.alive]
-            stays = [each for each in kept[name] if each not in moved]
-            node.loaded = kept[name] if name in self.unheard else tuple(dict.fromkeys((*stays, *told)))
+        for name, node in self.nodes.items():
+            own = [each for each in kept[name] if before.get(each) != name]  # no plan gave it these
+            told = [each for each, its_node in plan.items() if its_node == name]
+            node.loaded = kept[name] if name in self.unheard else tuple(dict.fromkeys((*own, *told)))
 
 
 class SimulatedSource:
@@ -249,10 +245,9 @@ class SimulatedSource:
         )
 
     def _pair(self, name: bytes) -> Pair:
-        ttl_ms, fields = self._ask(b"PTTL", _HEARTBEAT + name), self._hash(_METRICS + name)
-        beat = datetime.fromtimestamp(WALL + self._clock() + ttl_ms / 1000 - TTL, UTC).isoformat().encode()
-        held = {field.decode(): value for field, value in fields.items()}
-        return Pair(None if ttl_ms == MISSING else ttl_ms / 1000, held or None, beat)
+        ttl_ms = self._ask(b"PTTL", _HEARTBEAT + name)
+        held = {field.decode(): value for field, value in self._hash(_METRICS + name).items()}
+        return Pair(None if ttl_ms == MISSING else ttl_ms / 1000, held or None)
 
     def read(self, names: Sequence[bytes], deadline: float) -> Reading:  # noqa: ARG002 - it answers at once
         """Return a reading of some nodes."""
@@ -265,9 +260,7 @@ class SimulatedSource:
         """Return the names of all nodes that have keys."""
         self._ask(b"PING")
         keys, workers = self._redis.keys(), tuple(prefix.encode() for prefix in WORKER_PREFIXES.values())
-        names = {
-            key.removeprefix(prefix) for key in keys for prefix in (_METRICS, _HEARTBEAT) if key.startswith(prefix)
-        }
+        names = {key.split(b":", 2)[2] for key in keys if key.startswith((_METRICS, _HEARTBEAT))}
         return Found(frozenset(names), 0.01, workers=frozenset(key for key in keys if key.startswith(workers)))
 
     def gather(self, keys: Sequence[bytes], command: Callable[[bytes], bytes], deadline: float) -> list[Any]:  # noqa: ARG002
@@ -299,7 +292,7 @@ class SimulatedExporter:
     def __init__(self, world: "World", labels: Mapping[str, str], settings: Mapping[str, Any]) -> None:
         self._world, self._timeline, self._settings = world, world.timeline, load(settings)
         self._labels = ", ".join(f'{name}="{value}"' for name, value in {"job": JOB, **labels}.items())
-        self._columns: dict[str, list[str]] = {}
+        self._scrapes = [AWAY] * (world.scrapes + 1)
         self.source = SimulatedSource(world.redis, lambda: self._timeline.now)
         self.running = self.discovers = self.found = True
         self._timeline.every(1.0, self._timeline.now, self._look)
@@ -355,22 +348,25 @@ class SimulatedExporter:
 
     def store(self, *, away: bool) -> None:
         """Store the answer of a scrape; nothing while Prometheus is away."""
-        body = self._scrape() if self.found and not away else None
+        if away:
+            self._scrapes.append(AWAY)
+            return
+        body = self._scrape() if self.found else None
         samples = {} if not self.found else {"up": "0" if body is None else "1"}
         for line in (body or "").splitlines():
             if line and line[0] != "#":
                 name, _, value = line.rpartition(" ")
                 samples[name] = value
-        for name, column in self._columns.items():
-            # A series that is missing from a scrape ends with a staleness marker.
-            gone = "_" if away or column[-1] in ("_", "stale") else "stale"
-            column.append("_" if away else samples.get(name, gone))
-        for name in samples.keys() - self._columns.keys() if not away else ():
-            self._columns[name] = ["_"] * self._world.scrapes + [samples[name]]
+        self._scrapes.append(samples)
 
     def series(self) -> Iterator[dict[str, str]]:
         """Yield all samples as promtool's ``input_series``."""
-        for name, column in self._columns.items():
+        for name in dict.fromkeys(chain.from_iterable(self._scrapes)):
+            # A series that is missing from a scrape ends with a staleness marker.
+            column = [
+                now.get(name, "stale" if name in before and now is not AWAY else "_")
+                for before, now in pairwise(self._scrapes)
+            ]
             family, _, labels = name.partition("{")
             runs = [(value, len(list(group))) for value, group in groupby(column)]
             texts = [f"_x{n}" if value == "_" else value if n == 1 else f"{value}x{n - 1}" for value, n in runs]
@@ -415,27 +411,25 @@ class World:
         self.workers: set[str] = set()
         self.prometheus_away = False
         for number in range(1, nodes + 1):
-            node = self.node(f"n{number}")
-            node.loaded, node.counters = tuple(self.portfolios[number - 1 :: nodes]), list(map(float, OLD))
+            begin = partial(self.node(f"n{number}").begin, OLD, tuple(self.portfolios[number - 1 :: nodes]))
             # Beats are spread over the period, as if the nodes had started at different times.
-            self.timeline.at(-WARM_UP + number * 3.7 % 10, partial(node.begin, fresh=False))
+            self.timeline.at(-WARM_UP + number * 3.7 % 10, begin)
         if portfolios:
-            self.plan_is(**{portfolio: name for name, node in self.nodes.items() for portfolio in node.loaded})
+            self.plan_is(**{portfolio: f"n{1 + place % nodes}" for place, portfolio in enumerate(self.portfolios)})
             self.scheduler = Scheduler(self)
-            self.timeline.every(1.0, self.timeline.now, self.scheduler.tick)
             self.workers |= {"heartbeat:task_timer:t1", "heartbeat:data_worker:d1", "heartbeat:data_worker:d2"}
-        self.timeline.every(10.0, self.timeline.now, self._beat_workers)
+        self.timeline.every(1.0, self.timeline.now, lambda: self.tries(self._beat_workers))
         self.exporters: dict[str, SimulatedExporter] = {}
         self._targets: list[SimulatedExporter] = []
         self.scrapes = 0
         for name in exporters:
             self._add(name)
-        self.timeline.every(interval, 0.0, self._scrape, last=True)
+        self.timeline.every(interval, SCRAPED_AFTER, self._scrape)
 
     def node(self, name: str) -> StoryNode:
         """Return the node of a name; it is created if the name is new."""
         if name not in self.nodes:
-            self.nodes[name] = StoryNode(name, len(self.nodes), world=self, lists=bool(self.portfolios))
+            self.nodes[name] = StoryNode(name, len(self.nodes), world=self)
         return self.nodes[name]
 
     def tries(self, write: Callable[[], object]) -> None:
@@ -449,11 +443,6 @@ class World:
         if plan:
             mapping: dict[Any, Any] = {**plan}
             self.client.hset("schedule:plan", mapping=mapping)
-
-    def starts(self, *keys: str) -> None:
-        """Let workers start; they beat every 10 s."""
-        self.workers |= {*keys}
-        self._beat_workers()
 
     def move(self, name: str, to: str) -> None:
         """Let an exporter start again with another ``instance``; its old target is gone."""
@@ -473,7 +462,7 @@ class World:
 
     def _beat_workers(self) -> None:
         for key in self.workers:
-            self.tries(lambda key=key: self.client.set(key, "{}", px=round(TTL * 1000)))  # type: ignore[misc]
+            self.client.set(key, "{}", px=round(TTL * 1000))
 
     def _scrape(self) -> None:
         for target in self._targets:

@@ -131,7 +131,7 @@ DEEDS: Final[dict[str, tuple[Do, Do | None]]] = {
     "deploy": (lambda world, *portfolios: world.scheduler.deployed.update(portfolios), None),
     "messages_are_lost": (unheard(set.update), unheard(set.difference_update)),
     "plan_is": (World.plan_is, None),
-    "worker_starts": (World.starts, None),
+    "worker_starts": (lambda world, *keys: world.workers.update(keys), None),
     "worker_ends": (lambda world, *keys: world.workers.difference_update(keys), None),
 }
 """What may happen, and what happens at its end, after ``takes`` or ``lasts`` seconds."""

@@ -97,9 +97,9 @@ def test_two_exporters_two_alertmanagers_and_prometheus_tell_each_crash_once(tmp
                     ("node-4", "killed"),
                 ):
                     if trouble == "hung":
-                        second.process.send(19)  # SIGSTOP
+                        second.send(19)  # SIGSTOP
                     elif trouble == "empty":
-                        second.process.send(18)
+                        second.send(18)
                         first.kill()
                         first.start()
                     elif trouble == "killed":

@@ -167,5 +167,5 @@ def test_no_server_of_a_cluster_dies_of_the_exporter_while_slots_are_being_migra
                     assert series["ginkgo_portfolios"]["traded"] + series["ginkgo_portfolios"]["untraded"] >= 0
                     assert "ginkgo_plan_idle_seconds" not in series
                     time.sleep(0.2)
-            assert server.process.alive, server.process.output()
-            assert other.process.alive
+            assert server.alive, server.output()
+            assert other.alive
