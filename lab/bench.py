@@ -120,7 +120,7 @@ class Way:
     def line(self, floor: "Way", ours: "Way") -> str:
         """Return its line of the table."""
         milliseconds = [second * 1e3 for second in self.seconds]
-        low, _, high = quantiles(milliseconds, n=4) if len(milliseconds) > 1 else milliseconds * 3
+        low, _, high = quantiles(milliseconds, n=4)
         times = [median(map(float.__truediv__, self.seconds, other.seconds)) for other in (floor, ours)]
         peak = f"{self.program.memory('VmHWM') / 2**20:,.0f}" if self.program else ""
         return (
@@ -235,7 +235,7 @@ def tables(arguments: argparse.Namespace, folder: Path) -> Iterator[str]:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the command line."""
-    parser.add_argument("--rounds", type=int, default=15, help="rounds [%(default)s]")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds, two at least [%(default)s]")
     parser.add_argument("--nodes", type=int, nargs="+", default=[1000, 10_000], help="numbers of nodes [%(default)s]")
     parser.add_argument("--others", type=int, default=0, help="keys of others beside those nodes [0]")
     parser.add_argument("--portfolios", type=int, default=0, help="portfolios of each node [0]")

@@ -1,12 +1,14 @@
 """Several real servers of one Redis, with or without TLS: a cluster, and a Sentinel with a master and a replica."""
 
 import subprocess
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from redis.cluster import ClusterNode, RedisCluster
 from redis.crc import key_slot
+from redis.exceptions import MovedError
 
 from exporter.settings import Settings, load
 from lab.servers import RedisServer, binary, free_port, wait_for
@@ -16,14 +18,33 @@ MASTER = "platform"
 PASSWORD = "of-the-sentinels"  # noqa: S105
 
 
-class RunningCluster:
+class _Several:
+    """Several servers of one Redis.
+
+    Attributes:
+        given: The settings as a user would give them.
+    """
+
+    given: dict[str, Any]
+
+    def _give(self, certificates: Certificates | None, addresses: Iterable[str], **more: str) -> None:
+        scheme, ca = ("rediss", {"redis.tls-ca-file": str(certificates.ca)}) if certificates else ("redis", {})
+        usual = {"redis.timeout": "2s", "discovery.interval": "200ms"}
+        self.given = {"redis.url": [f"{scheme}://{address}" for address in addresses], **usual, **ca}
+        self.given |= {f"redis.{name.replace('_', '-')}": text for name, text in more.items()}
+
+    @property
+    def settings(self) -> Settings:
+        return load(self.given)
+
+
+class RunningCluster(_Several):
     """Three primaries, each with the given number of replicas, made by ``redis-cli --cluster create``.
 
     With certificates the servers speak TLS to each other and to the exporter. The tests' own client uses no TLS.
 
     Attributes:
         servers: The servers by their ports.
-        given: The settings as a user would give them.
     """
 
     def __init__(
@@ -51,23 +72,12 @@ class RunningCluster:
         tls = ("--tls", "--cacert", str(certificates.ca)) if certificates else ()
         create = ("--cluster", "create", *addresses, "--cluster-replicas", str(replicas), "--cluster-yes")
         subprocess.run([binary("redis-cli"), *tls, *create], check=True, capture_output=True, timeout=60)
-        scheme = "rediss" if certificates else "redis"
-        self.given: dict[str, Any] = {
-            "redis.mode": "cluster",
-            "redis.url": [f"{scheme}://{address}" for address in addresses],
-            "redis.timeout": "2s",
-            "discovery.interval": "200ms",
-            **({"redis.tls-ca-file": str(certificates.ca)} if certificates else {}),
-        }
+        self._give(certificates, addresses, mode="cluster")
         self.client = stack.enter_context(self.new_client())
         wait_for(self._whole, "for all servers to know all slots, and all replicas their primary's data")
 
     def new_client(self) -> RedisCluster:
         return RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", port) for port in self.servers])
-
-    @property
-    def settings(self) -> Settings:
-        return load(self.given)
 
     def _whole(self) -> bool:
         links, states = [], set()
@@ -98,25 +108,26 @@ class RunningCluster:
             if finish:
                 for client in (new, old):
                     client.execute_command("CLUSTER SETSLOT", slot, "NODE", theirs)
-                wait_for(lambda: self._owners(slot) == {target}, "for all servers to hear of the move")
-
-    def _owners(self, slot: int) -> set[int]:
-        """Return the ports of all servers that any server takes for a slot's primary."""
-        owners: set[int] = set()
-        for server in self.servers.values():
-            with server.client() as client:
-                slots = client.execute_command("CLUSTER SLOTS")
-                owners.update(primary[1] for first, last, primary, *_ in slots if first <= slot <= last)
-        return owners
+                wait_for(
+                    lambda: {_owner(server, key) for server in self.servers.values()} == {target},
+                    "for all servers to hear of the move",
+                )
 
 
-class Watched:
+def _owner(server: RedisServer, key: bytes) -> int:
+    """Return the port of the server that a server takes for a key's primary."""
+    with server.client() as client:
+        try:
+            client.exists(key)
+        except MovedError as error:
+            return error.port
+    return server.port
+
+
+class Watched(_Several):
     """A master, its replica, and a Sentinel that watches them and has its own password.
 
     With certificates they speak TLS to each other and to the exporter.
-
-    Attributes:
-        given: The settings as a user would give them.
     """
 
     def __init__(self, folder: Path, stack: ExitStack, certificates: Certificates | None = None) -> None:
@@ -143,19 +154,8 @@ class Watched:
         self.asked = stack.enter_context(self.sentinel.client(password=PASSWORD, decode_responses=True))
         wait_for(lambda: self.asked.sentinel_slaves(MASTER), "for the Sentinel to see the replica")
         wait_for(lambda: self._replication().get("master_link_status") == "up", "for the replica to have the data")
-        scheme, listens = ("rediss", ports[2]) if certificates else ("redis", self.sentinel.port)
-        self.given: dict[str, Any] = {
-            "redis.mode": "sentinel",
-            "redis.url": [f"{scheme}://:{PASSWORD}@127.0.0.1:{listens}"],
-            "redis.sentinel-master": MASTER,
-            "redis.timeout": "2s",
-            "discovery.interval": "200ms",
-            **({"redis.tls-ca-file": str(certificates.ca)} if certificates else {}),
-        }
-
-    @property
-    def settings(self) -> Settings:
-        return load(self.given)
+        listens = ports[2] if certificates else self.sentinel.port
+        self._give(certificates, [f":{PASSWORD}@127.0.0.1:{listens}"], mode="sentinel", sentinel_master=MASTER)
 
     def name_second_as_master(self) -> None:
         """Let the replica take over while the old master is alive, as after a network fault."""

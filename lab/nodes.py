@@ -1,6 +1,7 @@
 """Writes of the platform's ExecutionNodes: a beat, a crash, a graceful stop."""
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import redis
@@ -18,16 +19,11 @@ FIELDS: dict[str, Any] = {
 }
 
 
-def key(prefix: str, node_id: str | bytes) -> bytes:
-    return prefix.encode() + (node_id.encode() if isinstance(node_id, str) else node_id)
+def _key(prefix: bytes, node_id: str | bytes) -> bytes:
+    return prefix + (node_id.encode() if isinstance(node_id, str) else node_id)
 
 
-def heartbeat_key(node_id: str | bytes) -> bytes:
-    return key("heartbeat:node:", node_id)
-
-
-def metrics_key(node_id: str | bytes) -> bytes:
-    return key("node:metrics:", node_id)
+heartbeat_key, metrics_key = partial(_key, b"heartbeat:node:"), partial(_key, b"node:metrics:")
 
 
 def beat(client: "redis.Redis", node_id: str | bytes, ttl: float = 30.0, **fields: Any) -> None:

@@ -131,7 +131,6 @@ class Oracle:
         if any(fault.down_from <= since and answer.until <= fault.down_until for fault in faults):
             yield "it read a Redis that was down"
         self._unread_since = None
-        self.chance.tidy(since)
         for name in self.nodes:
             yield from (f"{name!r}: {wrong}" for wrong in self._judge_node(answer, answer.states, name, since))
         yield from (f"{name!r}: no such node" for name in answer.states.keys() - self.nodes.keys())

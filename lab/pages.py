@@ -53,7 +53,7 @@ class Pages:
         if answer.states is None:
             return
         for name in [name for name in self._deaths if answer.states.get(name, GONE) in (ONLINE, GONE)]:
-            self.counts["deaths that were over early"] += not self._deaths.pop(name).paged
+            del self._deaths[name]
         for name, state in answer.states.items():
             if state == OFFLINE and name not in self._deaths:
                 self._deaths[name] = Death(answer.until)

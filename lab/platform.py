@@ -4,16 +4,13 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Event, Thread
 from typing import Any, Final, Self
 
 from redis import Redis
 
 from exporter.contract import COUNTERS, GAUGES, LOADED_FIELD, STATUS_FIELD, STATUSES
-from exporter.demo.platform import TTL, Node, Platform
+from exporter.demo.platform import TTL, Node
 
 AT_ONCE: Final = 500
 """Nodes whose beats are sent before the replies are received."""
@@ -43,24 +40,6 @@ class RandomNode(Node):
         if LOADED_FIELD not in self.leaves_out:
             values["portfolio_count"] = str(len(self.loaded))
         return {name: value for name, value in values.items() if name not in self.leaves_out}
-
-
-@contextmanager
-def stepping(platform: Platform) -> Iterator[None]:
-    """Let a platform live in a thread of its own until the block ends."""
-    over = Event()
-
-    def live() -> None:
-        while not over.wait(0.02):
-            platform.step()
-
-    thread = Thread(target=live, name="platform", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(TTL)
 
 
 class ManyNodes:

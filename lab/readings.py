@@ -27,16 +27,14 @@ class Pair:
 
     @property
     def ttl_ms(self) -> int:
-        if self.ttl is None:
-            return MISSING
-        return NO_EXPIRY if self.ttl == NO_EXPIRY else round(self.ttl * 1000)
+        return MISSING if self.ttl is None else round(self.ttl * 1000)
 
 
 ALIVE = Pair(ttl=30)
 CRASHED = Pair()
 GONE = Pair(fields=None)
 ZOMBIE = Pair(ttl=30, fields=None)
-ENDLESS = Pair(ttl=NO_EXPIRY)
+ENDLESS = Pair(ttl=NO_EXPIRY / 1000)
 
 
 def reading_of(

@@ -14,17 +14,18 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final
 
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from exporter.contract import LOADED_FIELD, STATUS_FIELD
-from exporter.demo.platform import Disk, Platform
+from exporter.demo.platform import Platform
 from lab.monitoring import Alertmanager, Webhook, one_receiver
 from lab.oracle import DISCOVERY, OFFLINE, ONLINE, READ_TIMEOUT, Answer, Oracle, answer_of
 from lab.pages import Pages
-from lab.platform import RandomNode, stepping
+from lab.platform import RandomNode
 from lab.servers import RedisServer, running_exporter, wait_for
 from lab.truth import GRACE, HOLD, TTL, UNREADABLE, Chance, Fault, Recorder, Span
 
@@ -34,7 +35,6 @@ NAMES: Final = (
     *("with space", 'with "quotes" and \\', "with\nline", "a:b:c", "节点-1", "<b>bold</b> & co"),
 )
 SCRAPE_TIMEOUT: Final = 5.0
-AT_ONCE: Final = (0.0, 0.1)
 SHORT: Final = (0.2, 0.9)
 """Seconds that a node survives: its heartbeat lives for three beats."""
 LONG: Final = (6.0, 8.0)
@@ -98,23 +98,25 @@ class FaultyRedis(RedisServer):
         faults: Of each fault its begin, its end, the least and the most seconds between them, and what it is besides.
     """
 
+    _back: Step
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, "redis-server", "--appendonly", "yes", "--appendfsync", "no")
-        control = self.control = self.client(socket_timeout=60)
+        control = self.client(socket_timeout=60)
         self.recorder = Recorder(self.client(retry=Retry(NoBackoff(), 0), socket_timeout=None))
-        self._back: Step = lambda: None
         self.faults: dict[str, tuple[Step, Step, tuple[Span, ...], tuple[str, ...]]] = {
             "killed, back with its data": (self.kill, self.start, (SHORT, LONG), ("loses",)),
             "killed, back empty": (self._kill_for_good, self._start_empty, (SHORT, LONG), ("loses",)),
             CRASH_LOOP: (self.kill, self.start, ((1.6, 2.0),), ("loses",)),
             "hangs": (self.pause, self.resume, (SHORT, LONG), ()),
-            "connections cut": (self._cut, self.answers, (AT_ONCE,), ()),
             "writes refused, memory full": (
                 *(lambda: control.config_set("maxmemory", 1), lambda: control.config_set("maxmemory", 0)),
                 *((SHORT, LONG), ("readable",)),
             ),
-            "writes refused, snapshot failed": (self._fail_to_save, self._save, (LONG,), ("readable",)),
-            "all data deleted": (self._flush, self.answers, (AT_ONCE,), ("readable", "loses")),
+            "all data deleted": (
+                *(lambda: self.recorder.flush(control.flushall), self.answers),
+                *(((0.0, 0.1),), ("readable", "loses")),
+            ),
         }
 
     def course(self, kind: str, fault: Fault, dice: random.Random) -> Course:
@@ -145,20 +147,11 @@ class FaultyRedis(RedisServer):
         self.start()
         self._back()
 
-    def _cut(self) -> None:
-        self.control.client_kill_filter(_type="normal", skipme=True)
 
-    def _fail_to_save(self) -> None:
-        """Let a snapshot fail. Redis then refuses all writes until another snapshot succeeds."""
-        self._disk = Disk(self.control, self.folder)
-        self._disk.fill()
-
-    def _save(self) -> None:
-        self._disk.free()
-        wait_for(lambda: self.control.info("persistence")["rdb_last_bgsave_status"] == "ok", "for a snapshot")
-
-    def _flush(self) -> None:
-        self.recorder.flush(self.control.flushall)
+def _live(platform: Platform) -> None:
+    while True:
+        platform.step()
+        time.sleep(0.02)
 
 
 class Soak:
@@ -181,8 +174,8 @@ class Soak:
         recorder = self._redis.recorder
         platform = Platform(recorder, [*self._nodes.values()], lambda: time.monotonic() * SPEED)  # type: ignore[arg-type] # it is a client
         platform.portfolios = {f"portfolio-{number}" for number in range(50)}
-        stack.enter_context(stepping(platform))
-        stack.callback(self._redis.kill)  # before the platform, whose thread may wait for it
+        Thread(target=_live, args=(platform,), daemon=True).start()
+        stack.callback(self._redis.kill)
         self._webhook = stack.enter_context(Webhook())
         alertmanager = Alertmanager(folder / "alertmanager", one_receiver(self._webhook.url, 0.0, 0.2))
         stack.callback(alertmanager.kill)

@@ -1,37 +1,26 @@
 """Certificates of an authority of the lab's own."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import trustme
 
 
-@dataclass(frozen=True)
 class Certificates:
-    """Files of the authority, of servers by their names, and of a client."""
+    """Files of the authority, of servers by their names, and of a client.
 
-    authority: trustme.CA
-    folder: Path
-    ca: Path
-    client_cert: Path
-    client_key: Path
+    Args:
+        folder: For the files.
+    """
 
-    @classmethod
-    def made_in(cls, folder: Path) -> Self:
-        """Make an authority and a client's certificate in a folder."""
-        authority = trustme.CA()
-        client = authority.issue_cert("exporter")
-        files = {name: folder / f"{name}.pem" for name in ("ca", "client_cert", "client_key")}
-        authority.cert_pem.write_to_path(files["ca"])
-        client.cert_chain_pems[0].write_to_path(files["client_cert"])
-        client.private_key_pem.write_to_path(files["client_key"])
-        return cls(authority, folder, **files)
+    def __init__(self, folder: Path) -> None:
+        self._authority, self._folder, self.ca = trustme.CA(), folder, folder / "ca.pem"
+        self._authority.cert_pem.write_to_path(self.ca)
+        self.client_cert, self.client_key = self.pair("exporter")
 
     def pair(self, host: str) -> tuple[Path, Path]:
-        """Return the files of a server's certificate and key."""
-        issued = self.authority.issue_cert(host)
-        cert, key = self.folder / f"{host}.pem", self.folder / f"{host}.key"
+        """Return the files of a server's or a client's certificate and key."""
+        issued = self._authority.issue_cert(host)
+        cert, key = self._folder / f"{host}.pem", self._folder / f"{host}.key"
         issued.cert_chain_pems[0].write_to_path(cert)
         issued.private_key_pem.write_to_path(key)
         return cert, key

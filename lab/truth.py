@@ -32,10 +32,8 @@ TOLERANCE: Final = 0.05
 USUAL_SLACK: Final = 0.3
 """Seconds that the exporter may need to notice a change on a machine that is idle."""
 PLAN: Final = "schedule:plan"
-_REFUSALS: Final = ("MISCONF", "NOREPLICAS", "command not allowed when used memory")
-"""The first words of errors by which Redis refuses writes; redis-py removes ``OOM``."""
-_REMEMBERED: Final = 240.0
-"""Seconds after which a fault is dropped. No fault lasts so long, and no alert looks back as far."""
+_REFUSED: Final = "command not allowed when used memory"
+"""The first words of the error by which a Redis whose memory is full refuses writes; redis-py removes ``OOM``."""
 Span = tuple[float, float]
 """Two moments, in monotonic seconds."""
 
@@ -124,7 +122,7 @@ class Recorder:
                 write.sure = True
             except ResponseError as error:
                 writes.remove(write)
-                if str(error).startswith(_REFUSALS):
+                if str(error).startswith(_REFUSED):
                     self.refuse(write.begun, time.monotonic())
                 raise
             finally:
@@ -217,12 +215,12 @@ class Chance:
         recorder: Knows when Redis refused writes.
 
     Attributes:
-        faults: All faults that may still matter, the latest last.
+        faults: The faults of the last minutes, the latest last.
         slack: Seconds that the exporter may need to notice a change.
     """
 
     def __init__(self, recorder: Recorder) -> None:
-        self.faults: list[Fault] = []
+        self.faults = deque[Fault](maxlen=60)
         self.slack, self._recorder, self._late = USUAL_SLACK, recorder, deque[Span](maxlen=2000)
 
     def sleep(self, seconds: float) -> None:
@@ -287,7 +285,3 @@ class Chance:
     def refused(self, since: float) -> bool:
         """Return whether Redis may have refused a write since a moment."""
         return any(stop > since for _, stop in tuple(self._recorder.refusals))
-
-    def tidy(self, now: float) -> None:
-        """Drop old faults."""
-        self.faults = [fault for fault in self.faults if fault.until > now - _REMEMBERED]

@@ -137,7 +137,7 @@ def test_page_arrives_at_once_with_the_users_name_and_one_dead_alertmanager_is_n
 
 
 def test_page_goes_with_tls_and_basic_auth(check: Check, tmp_path: Path) -> None:
-    certificates = Certificates.made_in(tmp_path)
+    certificates = Certificates(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificates.pair("127.0.0.1"))
     file = tmp_path / "alertmanager.yml"

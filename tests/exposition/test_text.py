@@ -45,7 +45,7 @@ FLEET = {
     b"node-1": Pair(ttl=25.5, fields=FIELDS),
     b"node-2": Pair(fields=FIELDS),
     b"node-3": Pair(ttl=30, fields=None, beat=b"2026-01-06T20:30:44+08:00"),
-    b"node-4": Pair(ttl=-1, fields={"total_events": b"1e3", "queue_size": b"abc"}),
+    b"node-4": Pair(ttl=ENDLESS.ttl, fields={"total_events": b"1e3", "queue_size": b"abc"}),
     b"node-5": GONE,
     b'a "quoted" \\ id\nof two lines': Pair(ttl=12.345, fields={**FIELDS, "status": b"PAUSED"}, beat=b"noon"),
     b"\xff\xfe": Pair(ttl=1, fields={}),

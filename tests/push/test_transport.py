@@ -19,7 +19,7 @@ from lab.tls import Certificates
 
 @pytest.fixture(scope="module")
 def papers(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates.made_in(tmp_path_factory.mktemp("tls"))
+    return Certificates(tmp_path_factory.mktemp("tls"))
 
 
 def config(folder: Path, text: str) -> HttpConfig:

@@ -16,7 +16,7 @@ Open = Callable[..., Source]
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates.made_in(tmp_path_factory.mktemp("tls"))
+    return Certificates(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
