@@ -12,6 +12,7 @@ from exporter.escaping import printable
 from exporter.journal.event import Event, EventKind
 from exporter.journal.sentences import at, headline, of_node, of_portfolio, of_portfolios, reasons
 from exporter.liveness import State
+from exporter.liveness.chance import REFUSED
 from exporter.portfolios.ledger import PortfolioState
 from exporter.settings import Settings, nearest
 from exporter.snapshot.rows import Row
@@ -98,9 +99,12 @@ class Known:
             is_node = kind is EventKind.NODE
             facts = [*of_node(row, self._rows.get(EventKind.PORTFOLIO))] if is_node else [of_portfolio(row)]
             alert = "GinkgoEventsDropped" if row.get("dropped_recently") else _ALERTS.get(row["state"])
+            alert = "GinkgoMassHeartbeatLoss" if row.get("loss") else alert
+            alert = "GinkgoRedisWritesRefused" if row.get("undecided_because") == REFUSED else alert
             facts += [self._runbook(alert)] if alert else []
         elif changes:
-            facts = [f"{headline(changes[-1], name)} That is known since {at(changes[-1].time)}.", self._trouble]
+            last = f"The last that is known of it, at {at(changes[-1].time)}: {headline(changes[-1], name)}"
+            facts = [self._trouble, last]
         else:
             return False
         _print(facts, events, name)

@@ -39,7 +39,7 @@ _FACTS: Final[Mapping[str, str]] = {
     "heartbeat": "The last heartbeat said",
     "hash": "Its metrics hash was there",
     "offline_since": "It is offline since",
-    "loss": "It has no page of its own, as a member of the mass loss",
+    "loss": "It raises no alert of its own, as a member of the mass loss",
     "fault": "Redis's last fault",
     "fault_since": "That fault began at",
     "fault_until": "That fault ended at",
@@ -49,6 +49,7 @@ _FACTS: Final[Mapping[str, str]] = {
     "loaded_nodes": "It is loaded on",
     "listed_nodes": "It is on the last list of",
     "dropped_recently": "Events that it dropped in the last five minutes",
+    "events_per_second": "Events that it takes in a second",
     "backpressure_recently": "Times that its full queues pushed back in the last five minutes",
     "idle_seconds": "Seconds since the scheduler looked at the plan",
     "redis": "The address",
@@ -59,6 +60,11 @@ _FACTS: Final[Mapping[str, str]] = {
     "lost_events": "Events of the journal that were lost",
 }
 """The words for each fact in the evidence of an event, or in a row."""
+_AT_RISK: Final[Mapping[str, str]] = {
+    PortfolioState.UNTRADED: "Open positions that no node manages",
+    PortfolioState.DUPLICATED: "Open positions that more than one node manages",
+    PortfolioState.UNKNOWN: "Open positions of which it is unknown whether a node manages them",
+}
 _HEADLINES: Final[Mapping[tuple[str, str | None], str]] = {
     ("node", None): "Node{s} {names} {is} {after}",
     ("portfolio", None): "Portfolio{s} {names} {is} {after}",
@@ -109,14 +115,15 @@ def headline(event: Event, subject: str | None = None) -> str:
     template = _HEADLINES.get((kind, event.after)) or _HEADLINES.get((kind, None), "{kind} {names}: {after}")
     before = f"; {'they were' if several else 'it was'} {shown(event.before)} before"
     changed = event.before and event.kind in (EventKind.NODE, EventKind.PORTFOLIO)
-    names = first(sorted(event.subjects, key=lambda name: name != subject))
+    names = first(sorted(event.subjects, key=lambda name: kind != EventKind.PUSH and name != subject))
     words = {"kind": kind.capitalize(), "s": "s"[:several], "is": "are" if several else "is"}
     return f"{template.format(names=names, after=after, **words)}{before if changed else ''}."
 
 
 def reasons(event: Event, subject: str | None = None) -> list[str]:
     """Return why it was judged so, fact by fact: for one subject, or for all of them if it is None."""
-    return facts(event.evidence_of(subject))
+    evidence = event.evidence_of(subject)
+    return facts(evidence if event.kind is EventKind.NODE else evidence | {"loss": None})
 
 
 def facts(values: Mapping[str, Any]) -> list[str]:
@@ -154,12 +161,15 @@ def of_portfolios(rows: Sequence[Row]) -> Iterator[str]:
     counts = Counter(row["state"] for row in rows)
     if counts:
         yield f"Portfolios: {', '.join(f'{number} {state}' for state, number in counts.items())}."
-    if counts[PortfolioState.UNTRADED]:
-        positions = [row["positions"] for row in rows if row["state"] == PortfolioState.UNTRADED]
-        known = count(sum(filter(None, positions)))
-        yield f"Open positions that no node manages: {'at least ' if None in positions else ''}{known}."
+    for state, words in _AT_RISK.items():
+        positions = [row["positions"] for row in rows if row["state"] == state]
+        if positions:
+            known = count(sum(filter(None, positions)))
+            yield f"{words}: {'at least ' if None in positions else ''}{known}."
     faults = [row for row in rows if row["state"] not in (PortfolioState.TRADED, PortfolioState.UNKNOWN)]
     yield from map(of_portfolio, sorted(faults, key=fault_order)[:MOST_PORTFOLIOS])
+    if len(faults) > MOST_PORTFOLIOS:
+        yield f"{len(faults) - MOST_PORTFOLIOS} more portfolios are at fault."
 
 
 def of_portfolio(row: Row) -> str:

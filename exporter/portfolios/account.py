@@ -30,7 +30,7 @@ class Account(NamedTuple):
         workers: Live workers by component; a component of which that is unknown is missing, None if all are.
         queues: The fullest queue of each online node, as far as it is known.
         node_positions: Open positions of each online node, as far as they are known.
-        positions: Open positions of each untraded portfolio, as far as they are known.
+        positions: Open positions of each portfolio, as far as they are known.
     """
 
     ledger: Ledger
@@ -46,10 +46,10 @@ class Account(NamedTuple):
     node_positions: Mapping[bytes, float] = {}
     positions: Mapping[bytes, float] = {}
 
-    @property
-    def untraded_positions(self) -> float:
-        """Open positions that no node manages, as far as they are known."""
-        return sum(self.positions.values())
+    def positions_in(self, state: PortfolioState) -> float:
+        """Return the open positions of the portfolios in a state, as far as they are known."""
+        known, abnormal = self.positions, self.ledger.abnormal.items()
+        return sum(known.get(name, 0.0) for name, each in abnormal if each.state == state)
 
 
 class History:

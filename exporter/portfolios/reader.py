@@ -18,7 +18,7 @@ from exporter.source.protocol import pack
 GAP: Final = 0.05
 """Seconds after which a plan that is empty or missing is read once more: it is rewritten by DEL, then HSET."""
 MOST_LOADED: Final = 2000
-"""Loaded portfolios up to which their states are read: these take about 16 ms of a scrape."""
+"""Portfolios that are not untraded up to which their states are read: these take about 16 ms of a scrape."""
 
 _FIELDS: Final = (b"node_id", b"queue_size", b"position_count")
 
@@ -128,14 +128,16 @@ class PortfolioReader:
         return ledger if says else None, broken
 
     def _numbers(self, ledger: Ledger, deadline: float) -> Sequence[Mapping[bytes, float]]:
-        """Return what the states of portfolios say: queues and positions of online nodes, positions of untraded ones.
+        """Return what the states of portfolios say: queues and positions of online nodes, positions of portfolios.
 
         A state outlives the node that wrote it, so that of a loaded portfolio counts only if it names that node.
         """
         queues, node_positions, positions = (defaultdict[bytes, float](float) for _ in range(3))
         abnormal = ledger.abnormal.items()
         wanted = {name: each.loaded for name, each in abnormal if each.state is PortfolioState.UNTRADED}
-        wanted |= ledger.loaded if len(ledger.loaded) <= MOST_LOADED else {}
+        unknown = {name: each.loaded for name, each in abnormal if each.state is PortfolioState.UNKNOWN}
+        others = {**unknown, **ledger.loaded}
+        wanted |= others if len(others) <= MOST_LOADED else {}
         keys = [b"%b%b:state" % (self._prefix, portfolio) for portfolio in wanted if self._states]
         replies = self._source.gather(keys, lambda key: pack(b"HMGET", key, *_FIELDS), deadline)
         for (portfolio, nodes), reply in zip(wanted.items(), replies, strict=False):
@@ -144,9 +146,9 @@ class PortfolioReader:
                     queue, count = parse_number(size or b"0"), parse_number(number or b"")
                     if queue is None or count is None:
                         self._invalid(STATE_FIELD, [shown_id(portfolio)])
-                    elif not nodes:
+                    elif not nodes or node in nodes:
                         positions[portfolio] = count
-                    elif node in nodes:
+                    if queue is not None and count is not None and node in nodes:
                         queues[node] = max(queue, queues[node])
                         node_positions[node] += count
         return queues, node_positions, positions

@@ -69,7 +69,7 @@ def _judged(snapshot: Snapshot, state: State, node: Absent) -> Row:
     if node.end is not None:
         row["heartbeat_age_seconds"] = round(max(0.0, now - node.end + snapshot.ttl), 3)
     if state is State.UNDECIDED:
-        because = f"{node.why} ({node.gap.why})" if node.gap else node.why
+        because = f"{node.why} ({node.gap.why})" if node.gap and node.gap.why != node.why else node.why
         row |= {"undecided_because": because, "undecided_until": snapshot.unix(node.until)}
     elif state is State.OFFLINE:
         row["loss"] = change.loss and shown_id(change.loss.name)

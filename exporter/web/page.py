@@ -16,17 +16,21 @@ from urllib.parse import urlencode, urlsplit
 from tornado.template import Loader
 
 from exporter import __repository__, __version__
+from exporter.contract import EVENTS
 from exporter.escaping import printable
 from exporter.fleet import Fleet
 from exporter.journal.event import Query
+from exporter.journal.journal import STALLED_AFTER
 from exporter.journal.sentences import first, headline, reasons, undecided
 from exporter.liveness import State
 from exporter.portfolios.ledger import PortfolioState
+from exporter.snapshot.rates import APART
 from exporter.snapshot.rows import (
     COLUMNS,
     NODE_KEYS,
     Column,
     count,
+    duration,
     fault_order,
     moment,
     offline_first,
@@ -92,7 +96,7 @@ def generate(template: str, **values: Any) -> bytes:
 
 def _grid(columns: Sequence[Column]) -> str:
     """Return the widths of the columns in CSS."""
-    least = [8.5 if each.wide else max(4.8 if each.number else 6.2, 1.5 + 0.6 * len(each.title)) for each in columns]
+    least = [8.5 if each.wide else max(4.8 if each.number else 6.2, 1.4 + 0.53 * len(each.title)) for each in columns]
     tracks = " ".join(f"minmax({rem}rem,{rem}fr)" for rem in least)
     return f"#nodes{{min-width:{sum(least)}rem}}\n#nodes tr{{grid-template-columns:{tracks}}}\n"
 
@@ -183,18 +187,32 @@ def _heading(column: Column, query: Listing) -> tuple[str, str]:
 
 
 def _notices(snapshot: Snapshot | None) -> list[str]:
-    """Return what a reader must know of the nodes: those that are undecided, and those that drop events."""
+    """Return what a reader must know of the nodes: those that are undecided, and what their states do not show."""
     if snapshot is None:
         return []
-    return [*undecided(rows_of(snapshot, lambda _, state: state is State.UNDECIDED)), *dropping(snapshot)]
+    return [*undecided(rows_of(snapshot, lambda _, state: state is State.UNDECIDED)), *troubles(snapshot)]
 
 
-def dropping(snapshot: Snapshot) -> list[str]:
-    """Return a sentence on the nodes that dropped events in the last five minutes, if there are any."""
+def troubles(snapshot: Snapshot) -> list[str]:
+    """Return sentences on what states do not show: nodes that drop events or take none, a scheduler that stalled."""
+    said = []
     rows = rows_of(snapshot, lambda name, _: name in snapshot.dropping)
-    rises = {row["node_id"]: row["dropped_recently"] for row in rows}
-    if not rises:
-        return []
-    names, events = sorted(rises, key=lambda name: -rises[name]), count(sum(rises.values()))
-    subject = f"{len(names)} nodes ({first(names)})" if len(names) > 1 else f"Node {first(names)}"
-    return [f"{subject} dropped {events} events in the last five minutes."]
+    if rises := {row["node_id"]: row["dropped_recently"] for row in rows}:
+        names = sorted(rises, key=lambda name: -rises[name])
+        said.append(f"{_nodes(names)} dropped {count(sum(rises.values()))} events in the last five minutes.")
+    before, events = snapshot.recent.of(EVENTS), snapshot.texts(EVENTS)
+    pairs = zip(snapshot.ids, events, strict=True)
+    still = {name for name, text in pairs if text is not None and before.get(name) == text}
+    if snapshot.wall - snapshot.recent.wall >= APART and 2 * len(still) < len(events):
+        rows = rows_of(snapshot, lambda name, state: name in still and state is State.ONLINE)
+        if deaf := [row["node_id"] for row in rows if row["portfolios"] and row["status"] != "PAUSED"]:
+            said.append(f"{_nodes(deaf)} took no event in the last minute, while most other nodes did.")
+    if snapshot.account and (idle := snapshot.account.idle or 0.0) > STALLED_AFTER:
+        said.append(
+            f"The scheduler has not looked at the plan for {duration(idle)}: it moves the portfolios of no dead node."
+        )
+    return said
+
+
+def _nodes(names: Sequence[str]) -> str:
+    return f"{len(names)} nodes ({first(names)})" if len(names) > 1 else f"Node {first(names)}"

@@ -18,7 +18,7 @@ from exporter.journal.sentences import at, headline, of_node, of_portfolios, rea
 from exporter.snapshot.rows import portfolio_rows, rows_of
 from exporter.snapshot.snapshot import Snapshot
 from exporter.web.api import refusal, trouble
-from exporter.web.page import dropping, generate, headers, source
+from exporter.web.page import generate, headers, source, troubles
 from exporter.web.shell import PLACEHOLDER, VARIABLE, in_promql, with_node
 
 MOST_EVENTS: Final = 5
@@ -125,7 +125,7 @@ def _now(node_id: str, snapshot: Snapshot) -> Iterator[str]:
     if not node_id:
         counts = ", ".join(f"{number} {state}" for state, number in snapshot.counts.items() if number)
         yield f"Nodes now: {counts or 'none is known'}."
-        yield from dropping(snapshot)
+        yield from troubles(snapshot)
         yield from of_portfolios(portfolios or ())
     elif row := next(rows_of(snapshot, lambda shown_as, _: shown_as == node_id), None):
         yield from of_node(row, portfolios)

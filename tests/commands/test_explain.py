@@ -67,9 +67,14 @@ def test_flood_is_told_with_its_numbers(
     with running_exporter(tmp_path, "--redis.url", shared_redis.url) as exporter:
         exporter.scrape()
         beat(client, "n1", dropped_events="56", backpressure_count="60")
-        wait_for(lambda: "Events that it dropped: 56." in say("explain", "n1", "--exporter.url", exporter.url).out)
+        wait_for(
+            lambda: (
+                "Events that it dropped in the last five minutes: 56."
+                in say("explain", "n1", "--exporter.url", exporter.url).out
+            )
+        )
         said = say("explain", "n1", "--exporter.url", exporter.url).out
-        assert "Times that its full queues pushed back: 60." in said
+        assert "Times that its full queues pushed back in the last five minutes: 60." in said
         assert f"What to do: {exporter.url}/runbooks/GinkgoEventsDropped" in said
         table = say("nodes", "--exporter.url", exporter.url).out
         assert "56 (+56)" in table

@@ -10,6 +10,7 @@ from redis.exceptions import ResponseError
 from exporter.errors import SourceError
 from exporter.liveness import State
 from exporter.portfolios.account import Account
+from exporter.portfolios.ledger import PortfolioState
 from exporter.portfolios.reader import MOST_LOADED, PortfolioReader, parse_loaded
 from exporter.settings import load
 from exporter.source.plan import Plan
@@ -161,12 +162,12 @@ def test_queues_and_positions_count_for_the_node_that_has_the_portfolio_and_for_
     account = reads.read(lists, [ONLINE, ONLINE, OFFLINE])
     assert account
     assert (account.queues, account.node_positions) == ({b"a": 950}, {b"a": 5})
-    assert (account.positions, account.untraded_positions) == ({b"lost": 14}, 14)
+    assert (account.positions, account.positions_in(PortfolioState.UNTRADED)) == ({b"lost": 14, b"p1": 3, b"p2": 2}, 14)
     assert reads.invalid == {"portfolio_state": 1}
     reads.hashes = {b"p1": ResponseError("wrong type"), b"p2": None, b"lost": None}
     account = reads.read(lists, [ONLINE, ONLINE, OFFLINE])
     assert account
-    assert (account.queues, account.positions, account.untraded_positions) == ({}, {}, 0)
+    assert (account.queues, account.positions, account.positions_in(PortfolioState.UNTRADED)) == ({}, {}, 0)
     silent = Reads(portfolios_states="false")
     silent.plans = reads.plans
     assert silent.read(lists)
@@ -180,7 +181,7 @@ def test_too_many_loaded_portfolios_are_not_read_and_untraded_ones_are() -> None
     reads.hashes = {b"lost": [b"dead", b"1", b"2"]}
     account = reads.read({b"a": str(ids).replace("'", '"').encode(), b"dead": None}, [ONLINE, OFFLINE])
     assert account
-    assert (reads.asked["keys"], account.untraded_positions) == (1, 2)
+    assert (reads.asked["keys"], account.positions_in(PortfolioState.UNTRADED)) == (1, 2)
 
 
 def test_workers_are_counted_and_none_is_believed_when_discovery_no_longer_knows_one() -> None:
