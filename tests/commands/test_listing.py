@@ -135,7 +135,7 @@ def test_exporter_that_does_not_answer_well_is_one_line(say: Say) -> None:
     with FakeAlertmanager() as fake:
         assert "is not a ginkgo-exporter" in err(fake.url)
         fake.status = 401
-        assert "answers 401 Unauthorized (give them as http://USER:PASSWORD@…)" in err(fake.url)
+        assert "answers 401 Told (give them as http://USER:PASSWORD@…)" in err(fake.url)
     secret = err(f"http://user:s3cret@127.0.0.1:{free_port()}")
     assert "the server at http://127.0.0.1:" in secret
     assert "s3cret" not in secret
