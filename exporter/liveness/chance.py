@@ -60,7 +60,7 @@ class Chance:
     ttl: float
     log: list[Change]
     at: float
-    changed: float
+    changed: float = NEVER
     server: Server | None = None
     refused_since: float | None = None
     refusal_since: float | None = None
@@ -99,15 +99,16 @@ class Chance:
         if self.refused_since is not None and at > self._risen:
             self.refused_since = None
             if self._gaps and self._gaps[-1].why == REFUSED:
-                self._gaps[-1] = self._gaps[-1]._replace(end=at)
+                self._gaps[-1] = self._gaps[-1]._replace(end=min(at, self._gaps[-1].end))
 
     def inherit(self, other: "Chance", at: float) -> None:
         """Take over what keys of another Redis bring along: its gaps. Their move is one more, from its last answer on.
 
         The keys that were here before share these gaps: some verdicts on them come later.
         """
-        self.changed = at
-        self._gaps = sorted([*self._gaps, *other.gaps(), Gap(other.at, at, MOVED)])
+        gaps, self._gaps = sorted([*self._gaps, *other.gaps(), Gap(other.at, at, MOVED)]), []
+        for gap in gaps:
+            self._add(*gap)
 
     def gaps(self) -> Sequence[Gap]:
         """Return all gaps: a run of Redis is one until it has lasted."""
@@ -149,7 +150,8 @@ class Chance:
     def _add(self, start: float, end: float, why: str) -> None:
         """Add a gap; gaps that touch become one."""
         while self._gaps and start <= self._gaps[-1].end:
-            start = min(start, self._gaps.pop().start)
+            last = self._gaps.pop()
+            start, end = min(start, last.start), max(end, last.end)
         self._gaps.append(Gap(start, end, why))
 
 
@@ -174,6 +176,7 @@ class Chances:
         at: When it said that.
         asked: Since when the first answer is awaited: one that comes long after that shows a silence.
         each: The chance at each address.
+        moved: When keys of each node moved last, if the node was known then; ``NEVER`` if they did not.
     """
 
     ttl: float
@@ -182,6 +185,7 @@ class Chances:
     at: float = NEVER
     asked: float = -NEVER
     each: dict[str, Chance] = field(default_factory=dict)
+    moved: dict[bytes, float] = field(default_factory=dict)
 
     def look(self, server: Server, at: float, names: Callable[[], Iterable[bytes]]) -> None:
         """Record what each Redis said.
@@ -195,9 +199,9 @@ class Chances:
             return
         before, self.server, self.at = self.server, server, at
         if before is None or before.placement != server.placement:
-            known, times = self.each, (at, at) if before else (min(at, self.asked), NEVER)
+            known, asked = self.each, at if before else min(at, self.asked)
             self.each = {
-                address: known.get(address) or Chance(address, self.ttl, self.log, *times)
+                address: known.get(address) or Chance(address, self.ttl, self.log, asked)
                 for address in server.addresses
             }
             if before:
@@ -214,7 +218,12 @@ class Chances:
 
     def _move(self, before: Server, server: Server, known: Mapping[str, Chance], names: Iterable[bytes]) -> None:
         """Let each Redis to which keys of nodes moved inherit the gaps of the Redis that held them."""
-        moves = {move for name in names for move in zip(before.holders(name), server.holders(name), strict=True)}
+        moves = set[tuple[str, str]]()
+        last, self.moved = self.moved, {}
+        for name in names:
+            held, holds = before.holders(name), server.holders(name)
+            moves.update(zip(held, holds, strict=True))
+            self.moved[name] = last.get(name, NEVER) if held == holds else self.at
         for old, new in sorted(moves):
             if old != new and old in known and new in self.each:
                 self.each[new].inherit(known[old], self.at)

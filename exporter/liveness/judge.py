@@ -288,7 +288,7 @@ class Judge:
         gaps = [] if node.dead else [gap for each in holders for gap in each.gaps()]
         node.gap = max(gaps, key=lambda gap: gap.end, default=None)
         node.ttl_ms, node.hashed = (None, None) if unread else (ms, hashed)
-        changed = max((each.changed for each in holders), default=NEVER)
+        changed = max([self._chances.moved.get(name, NEVER), *(each.changed for each in holders)])
         if not unread:
             node.looked = reading.at
             if node.since == NEVER and not node.dead:

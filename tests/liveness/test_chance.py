@@ -9,7 +9,7 @@ from looks import BEAT, GRACE, SERVER, TTL, Looks, living
 from exporter.liveness import Gap, Kind, State
 from exporter.liveness.chance import chance
 from exporter.source.reading import Server
-from lab.readings import CRASHED, cluster
+from lab.readings import CRASHED, GONE, cluster
 
 ONLINE, OFFLINE, UNDECIDED = State.ONLINE, State.OFFLINE, State.UNDECIDED
 A = b"a"
@@ -262,6 +262,22 @@ def test_nodes_whose_slots_move_take_their_gaps_along_and_the_move_is_one_more()
     assert not looks.judge.view().calm
     looks.see({}, GRACE)
     assert looks.judge.view().calm
+
+
+def test_move_of_other_nodes_turns_no_graceful_stop_into_a_death() -> None:
+    looks = in_cluster()
+    looks.server = cluster(owners={"a": "B", "b": "B", "c": "A"})
+    looks.see({}, 1)
+    assert looks.see({b"b1": GONE}, 1) == [State.GONE], "its keys did not move"
+    assert looks.see({b"a1": GONE}) == [UNDECIDED], "its keys moved, and may be lost"
+
+
+def test_slots_that_move_to_and_fro_leave_one_gap() -> None:
+    looks = in_cluster()
+    for owners in [{"a": "B", "b": "A"}, {"a": "A", "b": "B"}] * 5:
+        looks.server = cluster(owners=owners)
+        looks.see({b"a1": CRASHED}, 1)
+    assert looks.absent(b"a1").gap == Gap(1000, 1010, "another primary")
 
 
 # --- outages -----------------------------------------------------------------------------------
