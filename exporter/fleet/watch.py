@@ -10,7 +10,7 @@ from threading import Event, Thread
 from typing import Any, Final
 
 from exporter.errors import SourceError
-from exporter.liveness import Change, Judge, View
+from exporter.liveness import Change, Judge, State, View
 from exporter.liveness.changes import NEVER
 from exporter.source import Reader
 from exporter.telemetry import Telemetry
@@ -101,7 +101,8 @@ class Watch(Loop):
         view, half = self._judge.view(), self._judge.rules.ttl / 2
         if PROBED in view.errors:
             return self._looked + LOOK
-        due = max(self._looked, view.answered) + self._calm if view.calm else self._looked + LOOK
+        calm = view.calm and not view.counts[State.UNDECIDED]
+        due = max(self._looked, view.answered) + self._calm if calm else self._looked + LOOK
         read = max(self.read_at, self._requested)
         self._read_due = self._requested + TRY_AGAIN if READ in view.errors else read + half if self.full else -NEVER
         if self.full:  # what ends after the next read of all nodes is seen by that read

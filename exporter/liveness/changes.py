@@ -148,7 +148,7 @@ class View(NamedTuple):
         answered: When it said that.
         refused_since: Since when a Redis is taken to refuse writes; None while all take them.
         refusal_since: The same for the refusal that was told, which outlasts short pauses.
-        calm: Whether all of Redis gave the last answer, no gap counts, and no node is undecided.
+        calm: Whether all of Redis gave the last answer, and no gap counts.
         outage: The time in which Redis cannot be read, if it lasts.
         errors: Why the last operation of each kind failed that did; empty if Redis can be read.
         outages: The begin and the end of each latest time in which Redis could not be read, that of now included.

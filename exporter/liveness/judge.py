@@ -192,7 +192,7 @@ class Judge:
                 chances.at,
                 min(chances.refused, default=None),
                 min(refusals, default=None),
-                chances.calm and not counts[State.UNDECIDED],
+                chances.calm,
                 Outage(self._outages[-1][0], next(iter(self._errors.values()))) if self._errors else None,
                 self._errors.copy(),
                 self._outages,

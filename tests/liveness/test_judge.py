@@ -74,6 +74,7 @@ def test_heartbeat_without_expiry_is_dead_with_the_second_look() -> None:
     for looks in (Looks(), seen()):
         looks.judge.let_go(None, 0)
         assert looks.see({A: ENDLESS}, 1) == [UNDECIDED]
+        assert looks.judge.view().calm, "nothing is wrong with Redis"
         assert looks.see({A: living()}, 0.5) == [ONLINE], "a key that changes its type looks like one"
         assert looks.see({A: ENDLESS}, 1) == [UNDECIDED]
         assert looks.see({A: ENDLESS}, 0.03) == [OFFLINE]
