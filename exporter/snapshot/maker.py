@@ -90,7 +90,8 @@ class SnapshotMaker:
         if absent:
             columns = self._judged(columns, reading, verdicts)
         positions = range(start, start + len(states))
-        part = Part(names, positions, states, columns, absent, reading.at, reading.wall, not reading.unread)
+        complete = not reading.unread and reading.server.members.keys() >= set(reading.server.addresses)
+        part = Part(names, positions, states, columns, absent, reading.at, reading.wall, complete)
         return part._replace(lines=self._write(part))
 
     def snapshot(

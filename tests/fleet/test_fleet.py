@@ -24,7 +24,7 @@ from exporter.source.reading import Server
 from exporter.telemetry import Telemetry
 from fleet_world import World, states
 from lab.nodes import beat
-from lab.readings import ALIVE, CRASHED, Pair
+from lab.readings import ALIVE, CRASHED, Pair, cluster
 from lab.servers import RedisServer, wait_for
 
 
@@ -95,6 +95,14 @@ def test_redis_that_answers_and_cannot_be_read_is_unreadable_until_it_is_read_ag
         world.refused = False
         wait_for(lambda: fleet.view().outage is None, "for the fleet to read again by itself", 5)
         wait_for(lambda: fleet.last_known[1][State.ONLINE] == 1)
+
+
+def test_a_primary_that_cannot_be_read_makes_a_read_incomplete_though_it_holds_no_node() -> None:
+    world = World({b"a": ALIVE}, cluster())
+    fleet = timed(world)
+    assert fleet.look().complete
+    world.server, world.at = cluster("B"), 1
+    assert not fleet.look().complete
 
 
 def test_info_has_the_facts_beside_the_nodes_and_a_read_that_fails_has_a_duration() -> None:
