@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from exporter.errors import SourceError
 from exporter.liveness import Change, Judge, State, View
+from exporter.liveness.chance import DELETED, RESTARTED
 from exporter.liveness.changes import NEVER
 from exporter.source import Reader
 from exporter.telemetry import Telemetry
@@ -132,8 +133,10 @@ class Watch(Loop):
         return max(0.0, self._due - self._clock())
 
     def tell(self) -> None:
-        """Pass the changes on to all attendants."""
+        """Pass the changes on to all attendants. Read all nodes after a loss: so their next beats are seen at once."""
         changes, view = self._judge.take()
+        if any(change.after in {RESTARTED, DELETED} for change in changes) and not self._closed.is_set():
+            self._request()
         for attendant in self.attendants:
             try:
                 attendant(changes, view)

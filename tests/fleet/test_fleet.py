@@ -224,6 +224,19 @@ def test_too_many_nodes_are_logged_once_and_only_the_first_by_name_are_read() ->
     assert fleet.judge.names() == {b"0", b"1", b"2"}
 
 
+def test_node_that_has_beaten_on_the_data_after_a_loss_may_stop_before_anybody_reads_all_nodes_again() -> None:
+    world = World({b"a": ALIVE})
+    with Fleet(load({"discovery.interval": "1h"}), source=world) as fleet:
+        fleet.read()
+        world.pairs, world.server, world.at = {}, Server("run-1", "master", flushes=1), 1
+        wait_for(lambda: b"a" in fleet.view().absent, "for a look at what the loss has taken")
+        world.pairs, world.at = {b"a": ALIVE}, 2
+        wait_for(lambda: not fleet.view().absent, "for its beat")
+        world.pairs, world.at = {}, 3
+        fleet.read()
+        assert not fleet.view().absent
+
+
 def test_changes_of_redis_wake_discovery_and_a_failure_does_not() -> None:
     world = World({b"a": ALIVE}, Server("run-1", "master", refused={"MISCONF": 0}))
     with Fleet(load({"discovery.interval": "1h"}), source=world) as fleet:
