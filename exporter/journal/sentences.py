@@ -153,6 +153,7 @@ def of_node(row: Row, portfolios: Iterable[Row] | None) -> Iterator[str]:
     places = [({each["planned_node"], *each["loaded_nodes"], *each["listed_nodes"]}, each) for each in portfolios or ()]
     if mine := [each for nodes, each in places if row["node_id"] in nodes]:
         yield f"Its portfolios: {first([each['portfolio_id'] for each in mine], MOST_PORTFOLIOS)}."
+        yield f"Their open positions: {_positions(mine)}."
         yield from of_portfolios(mine)
 
 
@@ -162,14 +163,17 @@ def of_portfolios(rows: Sequence[Row]) -> Iterator[str]:
     if counts:
         yield f"Portfolios: {', '.join(f'{number} {state}' for state, number in counts.items())}."
     for state, words in _AT_RISK.items():
-        positions = [row["positions"] for row in rows if row["state"] == state]
-        if positions:
-            known = count(sum(filter(None, positions)))
-            yield f"{words}: {'at least ' if None in positions else ''}{known}."
+        if counts[state]:
+            yield f"{words}: {_positions([row for row in rows if row['state'] == state])}."
     faults = [row for row in rows if row["state"] not in (PortfolioState.TRADED, PortfolioState.UNKNOWN)]
     yield from map(of_portfolio, sorted(faults, key=fault_order)[:MOST_PORTFOLIOS])
     if len(faults) > MOST_PORTFOLIOS:
         yield f"{len(faults) - MOST_PORTFOLIOS} more portfolios are at fault."
+
+
+def _positions(rows: Iterable[Row]) -> str:
+    positions = [row["positions"] for row in rows]
+    return f"{'at least ' if None in positions else ''}{count(sum(filter(None, positions)))}"
 
 
 def of_portfolio(row: Row) -> str:

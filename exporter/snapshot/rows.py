@@ -57,7 +57,7 @@ def rows_of(snapshot: Snapshot, wanted: Callable[[str, State], bool] | None = No
         elif left := row["heartbeat_ttl_seconds"]:
             row["heartbeat_age_seconds"] = round(max(0.0, snapshot.ttl - left), 3)
             more = (row["events"] or 0) - float(events.get(shown) or "nan")
-            row["events_per_second"] = round(more / seconds, 3) if more >= 0 and seconds >= APART else None
+            row["events_per_second"] = _plain(round(more / seconds, 3)) if more >= 0 and seconds >= APART else None
         row["dropped_recently"] = rise(drops.get(shown), row["dropped_events"]) or None
         row["backpressure_recently"] = rise(pushes.get(shown), row["backpressure"]) or None
         yield row
