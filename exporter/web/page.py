@@ -96,7 +96,7 @@ def generate(template: str, **values: Any) -> bytes:
 
 def _grid(columns: Sequence[Column]) -> str:
     """Return the widths of the columns in CSS."""
-    least = [8.5 if each.wide else max(4.8 if each.number else 6.2, 1.4 + 0.53 * len(each.title)) for each in columns]
+    least = [8.2 if each.wide else max(5.0 if each.number else 6.2, 1.4 + 0.53 * len(each.title)) for each in columns]
     tracks = " ".join(f"minmax({rem}rem,{rem}fr)" for rem in least)
     return f"#nodes{{min-width:{sum(least)}rem}}\n#nodes tr{{grid-template-columns:{tracks}}}\n"
 
