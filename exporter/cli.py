@@ -17,6 +17,7 @@ from exporter import __revision__, __version__, demo, settings
 from exporter.commands.command_line import (
     ArgumentParser,
     ExitCode,
+    HelpFormatter,
     add_completion,
     add_options,
     drop_unwritable_output,
@@ -168,6 +169,7 @@ def _parser(name: str, words: Sequence[str]) -> ArgumentParser:
         description=f"{command.meaning[:1].upper()}{command.meaning[1:]}.",
         epilog="Every setting has an environment variable, such as GINKGO_EXPORTER_REDIS_URL."
         ' Completion for this shell: eval "$(ginkgo-exporter --print-completion bash)"',
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     parser.set_defaults(command=name or "serve")

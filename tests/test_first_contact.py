@@ -47,11 +47,14 @@ def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
 
 
 def test_help_fits_80_columns_and_names_the_commands_first(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    whole = run("--help")[1].split()
     monkeypatch.setenv("COLUMNS", "80")
     texts = {
         name: run(*name.split(), "--help") for name in ("", "serve", "demo", "check", "nodes", "explain", "forget")
     }
     assert {code for code, _, _ in texts.values()} == {0}
+    assert texts[""][1].split() == whole, "a word is broken"
     assert [name for name, (_, text, _) in texts.items() if max(map(len, text.splitlines())) > 80] == []
     text = texts[""][1]
     assert text.index("forget ") < text.index("--redis.url")

@@ -85,6 +85,16 @@ def drop_unwritable_output() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+class HelpFormatter(argparse.HelpFormatter):
+    """Breaks the help between words alone: a flag, a value or a command can be copied from it."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(f"{indent}{line}" for line in self._split_lines(text, width - len(indent)))
+
+
 class ArgumentParser(argparse.ArgumentParser):
     """A parser that raises a SettingsError instead of printing the usage."""
 
