@@ -152,8 +152,9 @@ def key_findings(settings: Settings, reading: Reading) -> Iterator[Finding]:
     if left := silent - reading.without_hash - reading.unread:
         yield Finding(
             f"Redis has hashes of {len(left)} nodes that do not beat. A hash stays until it is deleted. A node that"
-            " came back under another name has left its old one. See them with ginkgo-exporter nodes --state offline."
-            " Clear those whose portfolios run on other nodes with ginkgo-exporter forget --rehomed --yes."
+            " came back under another name has left its old one. Clear those whose portfolios run on other nodes with"
+            " ginkgo-exporter forget --rehomed --yes (without --yes it names them). See the others with"
+            " ginkgo-exporter nodes --state offline."
         )
 
 
@@ -164,10 +165,10 @@ def _check_alertmanager(url: str, config: HttpConfig, settings: Settings, *, pag
     """Post nothing, or a test page, to an Alertmanager."""
     subject, transport, clocks = f"alertmanager {url}", Transport(url, config), Clocks(url)
     reply = transport.post([])
-    clocks.observe(reply.date, time.monotonic())
     if reply.problem:
         say(f"{subject}: {reply.problem}")
         return False
+    clocks.observe(reply.date, time.monotonic())
     say(f"{subject}: good, it took an empty post")
     if page:
         alert = test_page(settings, clocks.times(time.monotonic() - _PAGE_LASTS, time.monotonic() + _PAGE_LASTS))

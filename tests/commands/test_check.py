@@ -51,7 +51,7 @@ def test_what_is_wrong_with_keys_is_told_with_its_remedy(check: Check, client: "
     code, text = check()
     assert code == 0
     assert "Redis has hashes of 1 nodes that do not beat." in text
-    assert "ginkgo-exporter forget --rehomed --yes" in text
+    assert "ginkgo-exporter forget --rehomed --yes (without --yes it names them). See the others" in text
     for kind, prefix in (("heartbeat", "beat:"), ("metrics", "x:")):
         code, text = check(f"--keys.{kind}-prefix", prefix)
         assert (code, text.count("No key begins with"), f"No key begins with {prefix}." in text) == (0, 1, True), text
@@ -134,6 +134,7 @@ def test_page_arrives_at_once_with_the_users_name_and_one_dead_alertmanager_is_n
     code, text = check("--page", "--alertmanager.url", running.url, "--alertmanager.url", dead)
     assert (code, f"alertmanager {dead}: cannot connect" in text) == (1, True)
     assert text.count("it took the alert") == 1
+    assert "clock" not in text
 
 
 def test_page_goes_with_tls_and_basic_auth(check: Check, tmp_path: Path) -> None:
