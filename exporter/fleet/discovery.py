@@ -50,7 +50,7 @@ class Discovery(Loop):
         self._known: frozenset[bytes] = frozenset()
         self._timeout, self._interval = settings.redis.timeout, settings.discovery.interval
         self._max_nodes = settings.collector.max_nodes
-        self._source, self._reader, self._judge = source, source.reader(), judge
+        self._source, self._judge = source, judge
         self._tried = Event()
         self._busy, self._due, self._rests_until = 0.0, NEVER, NEVER
 
@@ -103,8 +103,9 @@ class Discovery(Loop):
         """Read these nodes from now on. New nodes are judged before a scrape reads them."""
         names = names_of(known, self._max_nodes)
         if new := sorted(frozenset(names.raw).difference(self.names.raw)):
-            verdicts = self._judge.look(self._reader.read(new, self._clock() + self._timeout))
-            if verdicts.absent:
+            parts = self._source.reader().parts(new, self._clock() + self._timeout)
+            absent = [self._judge.look(reading).absent for reading in parts]
+            if any(absent):
                 self._closed.wait(LOOK_AGAIN)
         self._known, self.names = known, names
         if names.over_limit:

@@ -173,6 +173,15 @@ def test_new_nodes_that_read_as_crashed_are_decided_by_the_first_scrape_that_rea
         assert fleet.read().states == [State.OFFLINE]
 
 
+def test_discovery_reads_many_new_nodes_in_parts() -> None:
+    world = World({b"%d" % number: ALIVE for number in range(6)}, size=2)
+    fleet, looks = timed(world), list[int]()
+    look = fleet.judge.look
+    fleet.judge.look = lambda reading: looks.append(len(reading.names)) or look(reading)  # type: ignore[method-assign, func-returns-value]
+    fleet.discovery.discover()
+    assert looks == [2, 2, 2]
+
+
 def test_node_that_a_scan_misses_stays_known_until_a_read_shows_that_it_has_left() -> None:
     world = World({b"a": ALIVE, b"b": ALIVE})
     fleet = timed(world)
