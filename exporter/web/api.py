@@ -201,4 +201,4 @@ def refusal(fleet: Fleet) -> str:
     errors = Counter[str]()
     for server in view.server.members.values():
         errors.update(server.refused or {})
-    return writes_refused(fleet.journal.unix(view.refused_since), errors)
+    return writes_refused(fleet.journal.unix(view.refusal_since or view.refused_since), errors)
