@@ -130,7 +130,7 @@ class Reader:
     def _readings(self, slices: Sequence[_Slice], deadline: float) -> Iterator[Reading]:
         self._asked, self._inquiry = time.monotonic(), Inquiry(self._servers, deadline)
         early = list(self._inquiry.stream([each.early for each in slices]))
-        late = [Question.to_each(self._topology.addresses, *STATE), *(each.late for each in slices)]
+        late = [Question.to_each(self._topology.addresses, STATE), *(each.late for each in slices)]
         with closing(self._inquiry.stream(late)) as replies:
             self._see(next(replies))
             for some, first, each in zip(replies, early, slices, strict=False):  # the end of ``replies`` is awaited
@@ -139,9 +139,9 @@ class Reader:
     def _see(self, replies: Sequence[Any]) -> None:
         """Take the replies about the state of all servers."""
         self._members = {}
-        for address, *state in zip(self._topology.addresses, replies[::2], replies[1::2], strict=True):
+        for address, reply in zip(self._topology.addresses, replies, strict=True):
             try:
-                self._members[address] = server_of(*state, masters_only=self._servers.masters_only)
+                self._members[address] = server_of(reply, masters_only=self._servers.masters_only)
             except SourceError as error:
                 self._inquiry.fail(address, error)
 
@@ -201,7 +201,7 @@ class Reader:
         """Return the positions of nodes without hash; and look at the servers again: a FLUSHALL deletes hashes."""
         keys = {self._keys.metrics + names[i]: i for i, row in enumerate(rows) if row == NO_FIELDS}
         exist = Question(self._topology.places(tuple(keys)), [pack(b"EXISTS", key) for key in keys])
-        states, replies = self._inquiry.stream([Question.to_each(self._topology.addresses, *STATE), exist])
+        states, replies = self._inquiry.stream([Question.to_each(self._topology.addresses, STATE), exist])
         self._see(states)
         missing = set[int]()
         for (key, position), reply in zip(keys.items(), replies, strict=True):

@@ -18,8 +18,8 @@ from exporter.source.gather import Topology
 from exporter.source.protocol import FAILURES, KeyNames, expected, pack, plain_error
 from exporter.source.reading import REFUSALS, Server
 
-STATE: Final = pack(b"INFO"), pack(b"INFO", b"commandstats")
-"""The commands that read the state of a server. Redis before 7 takes one section at a time."""
+STATE: Final = pack(b"INFO", b"all")
+"""The command that reads the state of a server. Redis before 7 takes one section at a time, and `all` is one."""
 UNKNOWN_SERVER: Final = Server(run_id="", role="server of unknown role", info_allowed=False)
 """A server that refuses INFO to the exporter's user."""
 
@@ -47,16 +47,16 @@ _SENTINEL_TIMEOUT: Final = 1.0
 """Seconds for each step of a question to one Sentinel, at most."""
 
 
-def server_of(*replies: Any, masters_only: bool = False) -> Server:
-    """Return the server that gave these replies to ``STATE``.
+def server_of(reply: Any, *, masters_only: bool = False) -> Server:
+    """Return the server that gave this reply to ``STATE``.
 
     Raises:
         SourceError: The server is loading its data; or it is a replica without a link to its master, so its data
             are old, or any replica with ``masters_only``; or a reply cannot be parsed.
     """
-    if isinstance(replies[0], NoPermissionError):
+    if isinstance(reply, NoPermissionError):
         return UNKNOWN_SERVER
-    text = b"\n".join(expected(reply, bytes) for reply in replies)
+    text = expected(reply, bytes)
     info: dict[bytes, bytes] = dict(_LINES.findall(b"\n" + text))
     if info.get(b"loading", b"0") != b"0":  # a server that is loading answers INFO without an error
         raise plain_error(BusyLoadingError())
