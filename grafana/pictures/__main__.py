@@ -109,7 +109,9 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def _draw(picture: Picture, prometheus: str, address: str) -> None:
+    texts = [each for each in read(_file(picture.dashboard))["templating"]["list"] if each["type"] == "textbox"]
     parameters = {
+        **{each["name"]: each["current"]["value"] for each in texts},
         "dashboard": f"dist/dashboards/{picture.dashboard}.json",
         "prometheus": prometheus,
         "end": str(END),

@@ -15,7 +15,7 @@ function fill(text, step) {
     __interval: `${step}s`,
     __rate_interval: `${Math.max(step + SCRAPE, 4 * SCRAPE)}s`,
   };
-  return text.replaceAll(/\$\{?(\w+)\}?/g, (whole, name) => variables[name] ?? whole);
+  return text.replaceAll(/\$\{?(\w+)\}?/g, (whole, name) => variables[name] ?? parameters.get(name) ?? whole);
 }
 
 async function ask(path, values) {
