@@ -117,9 +117,8 @@ class Chance:
 
     def _why_not(self, before: Server | None, server: Server, passed: float) -> str:
         """Return why the interval that ends with an answer gave no chance; empty if it did."""
-        restored = (
-            server.restored and server.uptime < GRACE * self.ttl
-        )  # nodes that nobody has seen had no chance before
+        # After a restart with restored data, nodes that nobody has seen had no chance before.
+        restored = server.restored and server.uptime < GRACE * self.ttl
         reasons = (
             (RESTARTED, before.run_id != server.run_id if before else restored),
             (DELETED, before and before.flushes < server.flushes),

@@ -65,9 +65,8 @@ class Judge:
         self._outages = [(NEVER, NEVER)]  # when they began and ended; one that lasts has no end
         self._living: dict[bytes, tuple[Batch, int]] = {}  # the batch of each node, and its position there
         self._absent: dict[bytes, Node] = {}
-        self._shown: Mapping[bytes, Absent] | None = (
-            None  # what others may know of the absent nodes, until that changes
-        )
+        # What others may know of the absent nodes; None after a change of it.
+        self._shown: Mapping[bytes, Absent] | None = None
         self._due: dict[bytes, Death] = {}  # those that are held back
         self._losses: set[Loss] = set()  # those that have members
         self._leftovers: Leftovers | None = None  # None before the first ledger

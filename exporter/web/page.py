@@ -196,14 +196,14 @@ def _notices(snapshot: Snapshot | None) -> list[str]:
 def troubles(snapshot: Snapshot) -> list[str]:
     """Return sentences on what states do not show: nodes that drop events or take none, a scheduler that stalled."""
     said = []
-    rows = rows_of(snapshot, lambda name, _: name in snapshot.dropping)
+    rows = rows_of(snapshot, lambda name, _: name in snapshot.dropping) if snapshot.dropping else ()
     if rises := {row["node_id"]: row["dropped_recently"] for row in rows}:
         names = sorted(rises, key=lambda name: -rises[name])
         said.append(f"{_nodes(names)} dropped {count(sum(rises.values()))} events in the last five minutes.")
     before, events = snapshot.recent.of(EVENTS), snapshot.texts(EVENTS)
     pairs = zip(snapshot.ids, events, strict=True)
     still = {name for name, text in pairs if text is not None and before.get(name) == text}
-    if snapshot.wall - snapshot.recent.wall >= APART and 2 * len(still) < len(events):
+    if still and snapshot.wall - snapshot.recent.wall >= APART and 2 * len(still) < len(events):
         rows = rows_of(snapshot, lambda name, state: name in still and state is State.ONLINE)
         if deaf := [row["node_id"] for row in rows if row["portfolios"] and row["status"] != "PAUSED"]:
             said.append(f"{_nodes(deaf)} took no event in the last minute, while most other nodes did.")
