@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from exporter.contract import FIELDS, STATUSES
 from exporter.exposition.lines import LineWriter
-from exporter.liveness import LOOK_AGAIN, Judge, Rules
+from exporter.liveness import LOOK_AGAIN, Judge
 from exporter.portfolios.account import Account
-from exporter.settings import Heartbeat
+from exporter.settings import Heartbeat, Nodes, Settings
 from exporter.snapshot.maker import Invalid, SnapshotMaker
 from exporter.snapshot.snapshot import Snapshot
 from exporter.source.names import Names, names_of
@@ -85,7 +85,7 @@ class Exporter:
         forget_after: float | None = None,
         part: int = 2,
     ) -> None:
-        self._judge = Judge(Rules(30, forget_after))
+        self._judge = Judge(Settings(nodes=Nodes(forget_after=forget_after, forget_rehomed_after=None)))
         self._maker = SnapshotMaker(Heartbeat(), invalid, LineWriter().write, stale_gauges=stale_gauges)
         self._part = part
         self._names = Names()

@@ -128,6 +128,6 @@ class Discovery(Loop):
 
     def _note_failure(self, error: str) -> None:
         """Log a new reason why names cannot be discovered; the journal logs an outage of Redis."""
-        if error != self.error and not self._judge.view().outage and not self._closed.is_set():
+        if error != self.error and not self._judge.view().errors and not self._closed.is_set():
             log.error("node names cannot be discovered", error=error)
         self.error = error

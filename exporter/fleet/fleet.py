@@ -11,7 +11,7 @@ from exporter.exposition.lines import LineWriter
 from exporter.fleet.discovery import Discovery
 from exporter.fleet.watch import PROBED, READ, Attendant, Watch
 from exporter.journal.journal import Journal
-from exporter.liveness import Change, Judge, Kind, Rules, State, Thresholds, View
+from exporter.liveness import Change, Judge, Kind, State, View
 from exporter.liveness.chance import CANNOT_BE_READ
 from exporter.portfolios.account import Account
 from exporter.portfolios.reader import PortfolioReader
@@ -49,16 +49,13 @@ class Fleet:
         telemetry = self.telemetry = telemetry or Telemetry()
         self.settings, self.journal = settings, journal or Journal(None, telemetry, monotonic=clock)
         self.last_known: tuple[float | None, Mapping[State, int]] = None, {}
-        beats, nodes, loss = settings.heartbeat, settings.nodes, settings.mass_loss
-        thresholds = Thresholds(loss.nodes, loss.ratio, loss.many)
-        rules = Rules(beats.ttl, nodes.forget_after, nodes.forget_rehomed_after, thresholds)
-        self.judge = Judge(rules, self.journal.earlier_changes())
+        self.judge = Judge(settings, self.journal.earlier_changes())
         self._clock, self._closed, self._timeout = clock, Event(), settings.redis.timeout
         source = self._source = source or open_source(settings, telemetry.spent)
         self._nodes = source.reader()
         self._portfolios = PortfolioReader(settings, source, telemetry.invalid, self.journal.record.faults())
         self._maker = SnapshotMaker(
-            beats, telemetry.invalid, LineWriter().write, stale_gauges=settings.collector.stale_gauges
+            settings.heartbeat, telemetry.invalid, LineWriter().write, stale_gauges=settings.collector.stale_gauges
         )
         shared = telemetry, self._closed, clock
         self.discovery = Discovery(settings, source, self.judge, *shared)

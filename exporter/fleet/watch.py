@@ -94,12 +94,12 @@ class Watch(Loop):
         self.full = False
         self.read_at = self._looked = self._requested = self._due = NEVER
         self._judge, self._reader, self._request, self._timeout = judge, reader, request, timeout
-        self._calm = min(1.0, max(LOOK, judge.rules.ttl / CALM_LOOKS))
+        self._calm = min(1.0, max(LOOK, judge.ttl / CALM_LOOKS))
         self._read_due = -NEVER  # when to begin the next read of all nodes
 
     def next(self) -> float:
         """Return when the next look is due, in monotonic seconds."""
-        view, half = self._judge.view(), self._judge.rules.ttl / 2
+        view, half = self._judge.view(), self._judge.ttl / 2
         if PROBED in view.errors:
             return self._looked + LOOK
         calm = view.calm and not view.counts[State.UNDECIDED]

@@ -96,26 +96,46 @@ class Change(NamedTuple):
     kind: Kind = Kind.NODE
 
 
-class Absent(NamedTuple):
+class Node(NamedTuple):
     """A node that does not beat, or of which that is unknown.
 
     Attributes:
         change: Its last change, which says its state and since when it is dead.
         text: What its last heartbeat said; None if no heartbeat was ever seen.
-        end: When that heartbeat ended, or will.
+        end: When that heartbeat ended, or will; ``NEVER`` if no heartbeat was ever seen.
         why: Why it has this state, as far as is known now.
         gap: The last gap that may excuse it.
         until: When it can be called dead if it does not beat; None if it is dead, or that is unknown.
-        looked: When the last look at it began.
+        looked: When the last look at it ended.
+        seen: When the last look began that showed a key of it on the data of then.
+        ttl_ms: The PTTL that the last look showed; None if the primary could not be read.
+        hashed: Whether that look showed the hash.
+        since: Since when its chance counts; ``NEVER`` until a look has missed its heartbeat.
+        new: Whether it was found before the first ledger, and the journal does not know it.
     """
 
     change: Change
     text: bytes | None = None
-    end: float | None = None
+    end: float = NEVER
     why: str = ""
     gap: Gap | None = None
     until: float | None = None
     looked: float = NEVER
+    seen: float = NEVER
+    ttl_ms: int | None = None
+    hashed: bool | None = None
+    since: float = NEVER
+    new: bool = False
+
+    @property
+    def state(self) -> State:
+        """The state; of a node that nobody has judged yet, ``GONE``."""
+        return State(self.change.after)
+
+    @property
+    def dead(self) -> bool:
+        """Whether it is declared dead."""
+        return self.change.died is not None
 
 
 class Verdicts(NamedTuple):
@@ -127,14 +147,7 @@ class Verdicts(NamedTuple):
     """
 
     states: Sequence[State]
-    absent: Mapping[int, Absent]
-
-
-class Outage(NamedTuple):
-    """A time in which Redis cannot be read: since when, and the last error."""
-
-    since: float
-    error: str
+    absent: Mapping[int, Node]
 
 
 class View(NamedTuple):
@@ -149,12 +162,11 @@ class View(NamedTuple):
         refused_since: Since when a Redis is taken to refuse writes; None while all take them.
         refusal_since: The same for the refusal that was told, which outlasts short pauses.
         calm: Whether all of Redis gave the last answer, and no gap counts.
-        outage: The time in which Redis cannot be read, if it lasts.
         errors: Why the last operation of each kind failed that did; empty if Redis can be read.
         outages: The begin and the end of each latest time in which Redis could not be read, that of now included.
     """
 
-    absent: Mapping[bytes, Absent]
+    absent: Mapping[bytes, Node]
     counts: Mapping[str, int]
     losses: Sequence[Loss]
     server: Server | None
@@ -162,7 +174,6 @@ class View(NamedTuple):
     refused_since: float | None
     refusal_since: float | None
     calm: bool
-    outage: Outage | None
     errors: Mapping[str, str]
     outages: Sequence[tuple[float, float]]
 

@@ -9,15 +9,16 @@ seconds.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from threading import RLock
 from typing import Final
 from weakref import WeakValueDictionary
 
 from exporter.liveness.chance import ANSWERS, CANNOT_BE_READ, GRACE, Chances, chance
-from exporter.liveness.changes import NEVER, Absent, Change, Evidence, Gap, Kind, Outage, State, Verdicts, View
+from exporter.liveness.changes import NEVER, Change, Evidence, Gap, Kind, Node, State, Verdicts, View
 from exporter.liveness.mass_loss import Death, Loss, joined, named, together
-from exporter.liveness.table import Batch, Leftovers, Node, Rules
+from exporter.liveness.table import Batch, Leftovers
+from exporter.settings import Settings
 from exporter.source.reading import MISSING, NO_EXPIRY, Reading, Server
 
 LOOK_AGAIN: Final = 0.02
@@ -47,26 +48,24 @@ class Judge:
     """Decides each node's state. It has no clock: each look carries its time.
 
     Args:
-        rules: The settings.
+        settings: The settings.
         earlier: The changes of nodes in an earlier run of the exporter, the oldest first; the last one counts.
 
     Attributes:
-        rules: The settings.
+        ttl: Seconds that a heartbeat lives.
         wake: Called after a look or a failure that has changed anything, without the lock.
     """
 
-    def __init__(self, rules: Rules, earlier: Iterable[Change] = ()) -> None:
-        self.rules = rules
+    def __init__(self, settings: Settings, earlier: Iterable[Change] = ()) -> None:
+        self.ttl, self._settings = settings.heartbeat.ttl, settings
         self.wake: Callable[[], object] = lambda: None
         self._lock = RLock()
         self._log: list[Change] = []  # the changes that nobody has taken yet
-        self._chances = Chances(rules.ttl, self._log)
+        self._chances = Chances(self.ttl, self._log)
         self._errors: dict[str, str] = {}  # why the last operation of each kind failed that did
         self._outages = [(NEVER, NEVER)]  # when they began and ended; one that lasts has no end
         self._living: dict[bytes, tuple[Batch, int]] = {}  # the batch of each node, and its position there
         self._absent: dict[bytes, Node] = {}
-        # What others may know of the absent nodes; None after a change of it.
-        self._shown: Mapping[bytes, Absent] | None = None
         self._due: dict[bytes, Death] = {}  # those that are held back
         self._losses: set[Loss] = set()  # those that have members
         self._leftovers: Leftovers | None = None  # None before the first ledger
@@ -102,9 +101,9 @@ class Judge:
     def find(self, names: Collection[bytes], since: float) -> None:
         """Record that a scan, which began at ``since``, found keys of these nodes: their data are not lost."""
         with self._lock:
-            for name, node in self._absent.items():
-                if name in names:
-                    node.seen = max(node.seen, since)
+            for name in self._absent.keys() & names:
+                node = self._absent[name]
+                self._absent[name] = node._replace(seen=max(node.seen, since))
 
     def let_go(self, leftovers: Leftovers | None, at: float) -> bool:
         """Record what plan and lists say of dead nodes; forget those that may be, and show those that are needed again.
@@ -119,9 +118,9 @@ class Judge:
         with self._lock:
             first = self._leftovers is None
             known = self._leftovers = leftovers or self._leftovers or Leftovers()
-            after, moved_after = self.rules.forget_after, self.rules.forget_rehomed_after
-            for node in self._absent.values():
-                name, died, loss = node.change.name, node.change.died or at, node.change.loss
+            after, moved_after = self._settings.nodes.forget_after, self._settings.nodes.forget_rehomed_after
+            for name, node in self._absent.items():
+                died, loss = node.change.died or at, node.change.loss
                 if node.ttl_ms is None or not (node.dead or node.why == FIRST_LEDGER):
                     continue  # plan and lists say nothing of a node that cannot be read
                 at_once = loss or (first and node.new)
@@ -129,9 +128,9 @@ class Judge:
                 old = after is not None and at - died > after
                 if name not in known.needed and (moved or old or node.state is State.FORGOTTEN):
                     why = WORK_MOVED if moved else "it is offline for longer than --nodes.forget-after"
-                    self._change(node, State.FORGOTTEN, at, why, died)
+                    self._absent[name] = self._changed(node, State.FORGOTTEN, at, why, died)
                 elif node.dead:
-                    self._change(node, State.OFFLINE, at, "it is needed again", died, loss)
+                    self._absent[name] = self._changed(node, State.OFFLINE, at, "it is needed again", died, loss)
             return first and bool(self._absent)
 
     # --- what others ask --------------------------------------------------------------------------
@@ -159,7 +158,7 @@ class Judge:
                 if not node.dead or (node.looked <= old and node.state is State.OFFLINE)
             ][:MOST_WAITING]
             if self._due or (full and any(self._ending(now + AHEAD))):
-                names += [death.name for death in self._ending(now + LATE * self.rules.ttl)]
+                names += [death.name for death in self._ending(now + LATE * self.ttl)]
             return names
 
     def next_end(self, by: float) -> float:
@@ -177,14 +176,12 @@ class Judge:
     def view(self) -> View:
         """Return all that others need to know, at one moment."""
         with self._lock:
-            chances, absent = self._chances, self._absent
-            if self._shown is None:
-                self._shown = {name: node.shown for name, node in absent.items()}
-            counts = Counter(node.change.after for node in absent.values())
+            chances = self._chances
+            counts = Counter(node.change.after for node in self._absent.values())
             counts[State.ONLINE] += len(self._living)
             refusals = [each.refusal_since for each in chances.each.values() if each.refusal_since is not None]
             return View(
-                self._shown,
+                self._absent.copy(),
                 counts,
                 tuple(self._losses),
                 chances.server,
@@ -192,7 +189,6 @@ class Judge:
                 min(chances.refused, default=None),
                 min(refusals, default=None),
                 chances.calm,
-                Outage(self._outages[-1][0], next(iter(self._errors.values()))) if self._errors else None,
                 self._errors.copy(),
                 self._outages,
             )
@@ -212,7 +208,7 @@ class Judge:
                 self._miss(reading, position)
             batch = self._batches.get(id(names))
             if batch is None or batch.at > reading.asked:
-                batch = self._batches[id(names)] = Batch(self.rules.ttl, reading)
+                batch = self._batches[id(names)] = Batch(self.ttl, reading)
             batch.take(reading, least)
             for position in sorted(batch.elsewhere.difference(missing)):
                 self._meet(batch, position, hashed=position not in reading.without_hash)
@@ -224,7 +220,7 @@ class Judge:
                 # The first ledger takes an old hash for that of a dead node.
                 state = State.FORGOTTEN if node.why == FIRST_LEDGER else node.state
                 states[position] = State.UNDECIDED if position in reading.unread else state
-                absent[position] = node.shown
+                absent[position] = node
         if self._log:
             self.wake()
         return Verdicts(states, absent)
@@ -234,7 +230,7 @@ class Judge:
         if self._chances.refused:
             for name, ms in zip(reading.names, reading.ttl_ms, strict=True):
                 for holder in self._chances.of(name)[-1:] if ms > 0 else ():
-                    holder.beat(reading.asked - self.rules.ttl + ms / 1000)
+                    holder.beat(reading.asked - self.ttl + ms / 1000)
 
     def _node(self, name: bytes) -> Node:
         """Return the record of a node; a new one of a node that beats, or that this run has not seen yet."""
@@ -259,7 +255,6 @@ class Judge:
             batch, position = self._living.pop(name)
             batch.elsewhere.add(position)
         self._absent.pop(name, None)
-        self._shown = None
         return node
 
     def _meet(self, batch: Batch, position: int, *, hashed: bool) -> None:
@@ -267,49 +262,50 @@ class Judge:
         name = batch.names[position]
         if node := self._taken(name, batch.asked):
             self._due.pop(name, None)
-            node.ttl_ms, node.hashed, node.gap = batch.ttl_ms[position], hashed, None
-            node.text, node.end = batch.beats[position], batch.end(position)
-            self._change(node, State.ONLINE, batch.asked, BEATS)
+            beat = batch.beats[position]
+            node = node._replace(
+                text=beat, end=batch.end(position), gap=None, ttl_ms=batch.ttl_ms[position], hashed=hashed
+            )
+            self._changed(node, State.ONLINE, batch.asked, BEATS)
             self._living[name] = batch, position
             batch.elsewhere.discard(position)
 
     def _miss(self, reading: Reading, position: int) -> None:
         """Judge a node of which a reading shows no living heartbeat."""
-        name, ms, asked, ttl = reading.names[position], reading.ttl_ms[position], reading.asked, self.rules.ttl
-        unread, hashed = position in reading.unread, position not in reading.without_hash
+        name, ms, asked = reading.names[position], reading.ttl_ms[position], reading.asked
         node = self._taken(name, asked)
         if node is None:
             return
-        self._absent[name] = node
         if node.change.loss:
             self._losses.add(node.change.loss)
         holders = self._chances.of(name)
         gaps = [] if node.dead else [gap for each in holders for gap in each.gaps()]
-        node.gap = max(gaps, key=lambda gap: gap.end, default=None)
-        node.ttl_ms, node.hashed = (None, None) if unread else (ms, hashed)
         changed = max([self._chances.moved.get(name, NEVER), *(each.changed for each in holders)])
-        if not unread:
-            node.looked = reading.at
-            if node.since == NEVER and not node.dead:
+        node = node._replace(ttl_ms=None, hashed=None, gap=max(gaps, key=lambda gap: gap.end, default=None))
+        if position not in reading.unread:
+            since, hashed = node.since, position not in reading.without_hash
+            if since == NEVER and not node.dead:
                 # Its chance counts from its last beat. But if nobody read the node between the end of that heartbeat
                 # and a later gap, it may have beaten until the gap; on the same data it has not within the last TTL, or
                 # its heartbeat would be there. A node that was never seen alive has its chance from the last gap on.
-                last = asked - ttl if node.seen >= changed and node.end > NEVER else asked
+                last = asked - self.ttl if node.seen >= changed and node.end > NEVER else asked
                 later = (min(gap.start, last) for gap in gaps if chance(gaps, node.end, gap.start) > 0)
-                since = max([node.end - ttl, *later])
-                node.since = asked if since == NEVER else since
-            if hashed or ms == NO_EXPIRY:
-                node.seen = asked
-        state, node.why, node.until = self._decide(node, gaps, asked, changed)
-        if state is not State.OFFLINE or node.dead:
-            self._due.pop(name, None)
-            self._change(node, state, asked, node.why)
-        elif node.end == NEVER:  # it is part of no loss
-            self._change(node, state, asked, node.why, asked)
-        else:
+                since = max([node.end - self.ttl, *later])
+                since = asked if since == NEVER else since
+            seen = asked if hashed or ms == NO_EXPIRY else node.seen
+            node = node._replace(ttl_ms=ms, hashed=hashed, looked=reading.at, since=since, seen=seen)
+        state, why, until = self._decide(node, gaps, asked, changed)
+        node = node._replace(why=why, until=until)
+        if state is State.OFFLINE and not node.dead and node.end > NEVER:
             # A heartbeat that ended long before this look may have been renewed in between.
-            exact = node.state is State.ONLINE and node.end <= asked <= node.end + ttl
+            exact = node.state is State.ONLINE and node.end <= asked <= node.end + self.ttl
             self._due.setdefault(name, Death(node.end if exact else asked, node.end, name, found=asked))
+        else:  # a node that was never seen alive is part of no loss
+            self._due.pop(name, None)
+            died = asked if state is State.OFFLINE and not node.dead else None
+            node = self._changed(node, state, asked, why, died)
+        if state is not State.GONE:
+            self._absent[name] = node
 
     def _decide(  # noqa: PLR0911 - a table of rules
         self, node: Node, gaps: Collection[Gap], asked: float, changed: float
@@ -341,10 +337,10 @@ class Judge:
         if node.ttl_ms == NO_EXPIRY:
             return (State.OFFLINE, "its heartbeat never expires", None) if node.why == SECOND_LOOK else second_look
         # 5. It needs a TTL of chance since its last beat, and a beat more if a gap followed that.
-        never_seen, beat = node.end == NEVER, node.end - self.rules.ttl
+        never_seen, beat = node.end == NEVER, node.end - self.ttl
         shaken = any(gap.end >= node.since for gap in gaps) or (node.since > beat > NEVER)
-        waits = node.new and self._leftovers is None and self.rules.forget_rehomed_after is not None
-        needed = GRACE * self.rules.ttl if shaken or waits else LOOK_AGAIN if never_seen else self.rules.ttl
+        waits = node.new and self._leftovers is None and self._settings.nodes.forget_rehomed_after is not None
+        needed = GRACE * self.ttl if shaken or waits else LOOK_AGAIN if never_seen else self.ttl
         left = needed - chance(gaps, node.since, asked)
         if left <= 0:
             ended = ENDED if node.state is State.ONLINE else "it did not beat although Redis gave it the time"
@@ -368,7 +364,7 @@ class Judge:
         """Declare the deaths that are due, each by itself or as part of a mass loss; or hold them back."""
         if not self._due:
             return
-        ttl, absent = self.rules.ttl, self._absent.values()
+        ttl, absent = self.ttl, self._absent.values()
         alive = len(self._living) + sum(not node.dead for node in absent)
         told = (
             Death(died, node.end, node.change.name, told=True)
@@ -387,16 +383,16 @@ class Judge:
                 self._losses.add(loss)
                 self._log.append(Change(loss.name, None, "lost together", now, loss=loss, kind=Kind.MASS_LOSS))
             if loss is None and now - death.found < HOLD * ttl and death.name in self._lost(may_be, alive):
-                node.why = HELD
-                self._change(node, State.UNDECIDED, now, HELD)
+                node = self._changed(node._replace(why=HELD), State.UNDECIDED, now, HELD)
             else:
                 del self._due[death.name]
-                self._change(node, State.OFFLINE, now, node.why, death.died, loss)
+                node = self._changed(node, State.OFFLINE, now, node.why, death.died, loss)
+            self._absent[death.name] = node
 
     def _lost(self, deaths: Iterable[Death], alive: int) -> set[bytes]:
         """Return the nodes whose deaths would be a new mass loss; members of a known one count towards no other."""
-        free = (death for death in deaths if joined(death, self._losses, self.rules.ttl) is None)
-        return together(free, alive, self.rules.ttl, self.rules.thresholds)
+        free = (death for death in deaths if joined(death, self._losses, self.ttl) is None)
+        return together(free, alive, self.ttl, self._settings.mass_loss)
 
     def _late(self, by: float) -> Iterator[Death]:
         """Yield the deaths that would follow by a moment if no node beat any more.
@@ -419,18 +415,17 @@ class Judge:
 
     # --- changes ----------------------------------------------------------------------------------
 
-    def _change(  # noqa: PLR0913, PLR0917 - the parts of a change
+    def _changed(  # noqa: PLR0913, PLR0917 - the parts of a change
         self, node: Node, after: State, at: float, why: str, died: float | None = None, loss: Loss | None = None
-    ) -> None:
-        """Change a node's state, if it is another one, and append that with its evidence to the log."""
-        before, name = node.change, node.change.name
-        if after is State.GONE:
-            del self._absent[name]
-        if before.after != after:
-            server = self._chances.server or Server("", "")
-            end = node.shown.end
-            shown = Evidence(node.ttl_ms, node.hashed, node.text, end, node.gap, server.run_id, server.role)
-            known = None if before.at == NEVER else before.after
-            self._shown = None
-            node.change, node.why = Change(name, known, after, at, why, died, died == end, loss, shown), why
-            self._log.append(node.change)
+    ) -> Node:
+        """Return a node in this state; if that is another one, append the change with its evidence to the log."""
+        before = node.change
+        if before.after == after:
+            return node
+        server = self._chances.server or Server("", "")
+        end = node.end if node.end > NEVER else None
+        shown = Evidence(node.ttl_ms, node.hashed, node.text, end, node.gap, server.run_id, server.role)
+        known = None if before.at == NEVER else before.after
+        change = Change(before.name, known, after, at, why, died, died == end, loss, shown)
+        self._log.append(change)
+        return node._replace(change=change, why=why)

@@ -8,26 +8,10 @@ functions here are pure: the table passes dead and late nodes, which it takes fr
 from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
+from exporter.settings import MassLoss
+
 ALIKE: Final = 0.1
 """Seconds within which two deadlines count as equal: two exporters read the same heartbeat a moment apart."""
-
-
-class Thresholds(NamedTuple):
-    """How many nodes must die together: at least ``nodes`` that are more than a share of the fleet, or ``many``.
-
-    Attributes:
-        nodes: Lowest number of deaths.
-        ratio: Share of the nodes that were online or undecided before.
-        many: Number of deaths that is enough whatever their share.
-    """
-
-    nodes: int = 3
-    ratio: float = 0.25
-    many: int = 10
-
-    def met(self, dead: int, before: int) -> bool:
-        """Return whether ``dead`` of ``before`` nodes are a mass loss."""
-        return dead >= self.many or (dead >= self.nodes and dead > self.ratio * before)
 
 
 class Loss(NamedTuple):
@@ -60,14 +44,14 @@ class Death(NamedTuple):
     found: float = 0.0
 
 
-def together(deaths: Iterable[Death], alive: int, ttl: float, thresholds: Thresholds) -> set[bytes]:
+def together(deaths: Iterable[Death], alive: int, ttl: float, least: MassLoss) -> set[bytes]:
     """Return the nodes in windows of a TTL whose deaths are a mass loss.
 
     Args:
         deaths: The deaths that count.
         alive: Number of nodes that are online or undecided.
         ttl: Length of a window, in seconds.
-        thresholds: How many deaths are a mass loss.
+        least: How many deaths are a mass loss.
     """
     ordered = sorted(deaths)
     lost: set[bytes] = set()
@@ -76,7 +60,8 @@ def together(deaths: Iterable[Death], alive: int, ttl: float, thresholds: Thresh
         while end < len(ordered) and ordered[end].died <= first.died + ttl:
             told += ordered[end].told
             end += 1
-        if thresholds.met(end - start, alive + told):
+        dead = end - start
+        if dead >= least.many or (dead >= least.nodes and dead > least.ratio * (alive + told)):
             lost.update(death.name for death in ordered[max(start, added) : end])
             added = end
         told -= first.told

@@ -1,24 +1,13 @@
-"""What is known of nodes: of those that beat by the look at many of them, of each other node by a record of its own.
+"""The last look at nodes that beat, many at a time, and what plan and lists say of dead ones.
 
 All times are monotonic seconds.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from exporter.liveness.changes import NEVER, Absent, Change, Gap, State
-from exporter.liveness.mass_loss import Death, Thresholds
+from exporter.liveness.mass_loss import Death
 from exporter.source.reading import Reading
-
-
-class Rules(NamedTuple):
-    """The settings of the judge. Times in seconds; None for never."""
-
-    ttl: float
-    forget_after: float | None = None
-    forget_rehomed_after: float | None = None
-    thresholds: Thresholds = Thresholds()
 
 
 class Leftovers(NamedTuple):
@@ -63,46 +52,3 @@ class Batch:
         for position, name in enumerate(self.names) if self.first <= by else ():
             if position not in self.elsewhere and (end := self.end(position)) <= by:
                 yield Death(end, end, name)
-
-
-@dataclass(slots=True)
-class Node:
-    """A node that does not beat, or of which that is unknown; see ``Absent`` for what others know of it.
-
-    Attributes:
-        end: When its last heartbeat ended, or will; ``NEVER`` if none was ever seen.
-        seen: When the last look began that showed a key of it on the data of then.
-        ttl_ms: The PTTL that the last look showed; None if the primary could not be read.
-        hashed: Whether that look showed the hash.
-        since: Since when its chance counts; ``NEVER`` until a look has missed its heartbeat.
-        new: Whether it was found before the first ledger, and the journal does not know it.
-    """
-
-    change: Change
-    text: bytes | None = None
-    end: float = NEVER
-    why: str = ""
-    gap: Gap | None = None
-    until: float | None = None
-    looked: float = NEVER
-    seen: float = NEVER
-    ttl_ms: int | None = None
-    hashed: bool | None = None
-    since: float = NEVER
-    new: bool = False
-
-    @property
-    def state(self) -> State:
-        """The state; of a node that nobody has judged yet, ``GONE``."""
-        return State(self.change.after)
-
-    @property
-    def dead(self) -> bool:
-        """Whether it is declared dead."""
-        return self.change.died is not None
-
-    @property
-    def shown(self) -> Absent:
-        """What others may know of it."""
-        end = None if self.end == NEVER else self.end
-        return Absent(self.change, self.text, end, self.why, self.gap, self.until, self.looked)

@@ -7,7 +7,8 @@ from typing import Any, Final, NamedTuple
 
 from exporter.contract import BACKPRESSURE, DROPPED, EVENTS, NODE_METRICS, NUMBERS, Metric
 from exporter.escaping import printable
-from exporter.liveness import Absent, State
+from exporter.liveness import Node, State
+from exporter.liveness.changes import NEVER
 from exporter.portfolios.account import Account
 from exporter.portfolios.ledger import FAULTS, Portfolio, PortfolioState
 from exporter.snapshot.rates import APART, rise
@@ -63,10 +64,10 @@ def rows_of(snapshot: Snapshot, wanted: Callable[[str, State], bool] | None = No
         yield row
 
 
-def _judged(snapshot: Snapshot, state: State, node: Absent) -> Row:
+def _judged(snapshot: Snapshot, state: State, node: Node) -> Row:
     """Return what the row of a node without heartbeat says of it."""
     change, row, now = node.change, Row(), snapshot.parts[-1].at
-    if node.end is not None:
+    if node.end > NEVER:
         row["heartbeat_age_seconds"] = round(max(0.0, now - node.end + snapshot.ttl), 3)
     if state is State.UNDECIDED:
         because = f"{node.why} ({node.gap.why})" if node.gap and node.gap.why != node.why else node.why

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Final, NamedTuple, TypeVar
 
 from exporter.contract import Metric
-from exporter.liveness import Absent, State
+from exporter.liveness import Node, State
 from exporter.portfolios.account import Account
 from exporter.snapshot.rates import Past
 from exporter.snapshot.values import Values
@@ -43,7 +43,7 @@ class Part(NamedTuple):
     positions: range
     states: Sequence[State]
     columns: Mapping[str, Values]
-    absent: Mapping[int, Absent] = {}
+    absent: Mapping[int, Node] = {}
     at: float = 0.0
     wall: float = 0.0
     complete: bool = True
@@ -100,7 +100,7 @@ class Snapshot:
         return {state: counts[state] for state in COUNTED}
 
     @property
-    def absent(self) -> dict[str, Absent]:
+    def absent(self) -> dict[str, Node]:
         """What the judge knows of the nodes without a heartbeat, by their ids as text."""
         parts = self.parts
         return {part.names.shown[part.positions[p]]: node for part in parts for p, node in part.absent.items()}

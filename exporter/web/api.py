@@ -188,15 +188,15 @@ def _number(given: Mapping[str, str], name: str) -> int | None:
 
 def trouble(fleet: Fleet) -> str:
     """Return what people must know while Redis cannot be read."""
-    lasts = fleet.view().outage
-    since, error = (fleet.journal.unix(lasts.since), lasts.error) if lasts else (None, "")
-    return redis_away(since, error, *fleet.last_known)
+    view = fleet.view()
+    since = fleet.journal.unix(view.outages[-1][0]) if view.errors else None
+    return redis_away(since, next(iter(view.errors.values()), ""), *fleet.last_known)
 
 
 def refusal(fleet: Fleet) -> str:
     """Return what people must know while Redis refuses writes; empty while it takes them, or cannot be read."""
     view = fleet.view()
-    if view.refused_since is None or view.server is None or view.outage:
+    if view.refused_since is None or view.server is None or view.errors:
         return ""
     errors = Counter[str]()
     for server in view.server.members.values():

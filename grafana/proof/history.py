@@ -20,8 +20,8 @@ from exporter.contract import FIELDS, LOADED_FIELD
 from exporter.exposition.families import own_families
 from exporter.exposition.lines import LineWriter
 from exporter.exposition.text import Format, exposition
-from exporter.liveness import Judge, Rules, State
-from exporter.settings import Heartbeat
+from exporter.liveness import Judge, State
+from exporter.settings import Heartbeat, Nodes, Settings
 from exporter.snapshot.maker import SnapshotMaker
 from exporter.snapshot.snapshot import Discovered, ReadInfo
 from exporter.source.names import Names, names_of
@@ -74,7 +74,7 @@ class _Exporter:
     def __init__(self, story: Story) -> None:
         self.offline = 0
         self._story = story
-        self._judge = Judge(Rules(TTL))
+        self._judge = Judge(Settings(heartbeat=Heartbeat(ttl=TTL), nodes=Nodes(forget_rehomed_after=None)))
         self._maker = SnapshotMaker(
             Heartbeat(ttl=TTL), lambda _field, _ids: None, LineWriter().write, stale_gauges=story.stale_gauges
         )

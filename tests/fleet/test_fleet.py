@@ -83,17 +83,17 @@ def test_redis_that_answers_and_cannot_be_read_is_unreadable_until_it_is_read_ag
         world.refused = True
         with pytest.raises(SourceError):
             fleet.read()
-        outage, discovered = fleet.view().outage, fleet.discovery.last
-        assert outage
+        outages, discovered = fleet.view().outages, fleet.discovery.last
+        assert fleet.view().errors
         reads = len(world.asked)
         wait_for(lambda: len(world.asked) > reads + 8, "for looks that succeed")
         view = fleet.view()
-        assert view.outage
-        assert view.outage.since == outage.since
+        assert view.errors
+        assert view.outages == outages
         assert not fleet.not_ready
         assert fleet.discovery.last is discovered, "a read that fails is no reason to look for names"
         world.refused = False
-        wait_for(lambda: fleet.view().outage is None, "for the fleet to read again by itself", 5)
+        wait_for(lambda: not fleet.view().errors, "for the fleet to read again by itself", 5)
         wait_for(lambda: fleet.last_known[1][State.ONLINE] == 1)
 
 
@@ -254,7 +254,7 @@ def test_changes_of_redis_wake_discovery_and_a_failure_does_not() -> None:
         fleet.read()
         wait_for(lambda: world.discoveries == 2, "for another discovery after another run")
         world.down = True
-        wait_for(lambda: fleet.view().outage)
+        wait_for(lambda: fleet.view().errors)
         world.down, world.at = False, world.at + 1
         wait_for(lambda: world.discoveries == 3, "for another discovery when Redis answers again")
 

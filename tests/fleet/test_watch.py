@@ -9,7 +9,8 @@ from structlog.testing import capture_logs
 
 from exporter.errors import SourceError
 from exporter.fleet.watch import PROBED, READ, SLACK, SLOT, Watch
-from exporter.liveness import Change, Judge, Rules, State
+from exporter.liveness import Change, Judge, State
+from exporter.settings import Heartbeat, Nodes, Settings
 from exporter.source.reading import Reading
 from exporter.telemetry import Telemetry
 from lab.readings import ALIVE, CRASHED, GONE, Pair, cluster, reading_of
@@ -32,7 +33,7 @@ class Watched:
         self.reads: list[tuple[float, list[bytes]]] = []
         self.requests: list[float] = []
         self.changes: list[Change] = []
-        self.judge = Judge(Rules(ttl))
+        self.judge = Judge(Settings(heartbeat=Heartbeat(ttl=ttl), nodes=Nodes(forget_rehomed_after=None)))
         self.judge.let_go(None, 0.0)
         shared = Telemetry(), Event(), lambda: self.now
         self.watch = Watch(self.judge, self, self.request, 5.0, *shared)  # type: ignore[arg-type]
@@ -196,7 +197,7 @@ def test_looks_come_four_times_a_second_while_anything_is_wrong() -> None:
         assert looks(world) in range(18, 23), wrong
     world.error = SourceError("down")
     world.run(10)
-    assert world.judge.view().outage
+    assert world.judge.view().errors
 
 
 def test_outage_begins_with_the_look_that_fails_and_ends_with_the_next_answer() -> None:
@@ -205,11 +206,11 @@ def test_outage_begins_with_the_look_that_fails_and_ends_with_the_next_answer() 
     answered, world.error = world.reads[-1][0], SourceError("down")
     world.run(1)
     view = world.judge.view()
-    assert view.outage
-    assert view.outage.since == pytest.approx(answered + 1.0, abs=0.01)
+    assert view.errors
+    assert view.outages[-1][0] == pytest.approx(answered + 1.0, abs=0.01)
     world.error = None
     world.run(1)
-    assert world.judge.view().outage is None
+    assert not world.judge.view().errors
 
 
 def test_reading_is_tried_again_once_a_second_after_a_read_that_failed() -> None:

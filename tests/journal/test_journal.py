@@ -16,8 +16,9 @@ from exporter.journal.event import Event, EventKind, Query
 from exporter.journal.file import JournalFile, read_back
 from exporter.journal.journal import MOST_BYTES, Journal
 from exporter.journal.sentences import headline
-from exporter.liveness import Judge, Leftovers, Rules
+from exporter.liveness import Judge, Leftovers
 from exporter.liveness.judge import WORK_MOVED
+from exporter.settings import Nodes, Settings
 from exporter.telemetry import Telemetry
 from journal_events import T0, told
 from lab.readings import ALIVE, CRASHED, reading_of
@@ -155,7 +156,7 @@ def test_drops_are_told_when_they_begin_and_end_and_change_no_state() -> None:
 
 def test_nodes_whose_work_has_moved_are_one_event_and_one_line() -> None:
     journal = Journal(None, Telemetry())
-    judge = Judge(Rules(30.0, forget_rehomed_after=3600.0))
+    judge = Judge(Settings())
     old = {b"a": CRASHED, b"b": CRASHED}
     for now in (1000.0, 1001.0):
         judge.look(reading_of(old, now))
@@ -308,7 +309,7 @@ def test_restart_tells_what_changed_while_no_exporter_ran_and_nothing_else(start
     die(first, "back")
     first.close()
     second = start()
-    judge = Judge(Rules(30.0, 10.0), second.earlier_changes())
+    judge = Judge(Settings(nodes=Nodes(forget_after=10.0)), second.earlier_changes())
     for now in (1000.0, 1001.0, 1041.0):
         judge.look(reading_of({b"same": ALIVE, b"back": ALIVE, b"died": CRASHED}, now))
         second.see(*judge.take())

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from exporter.liveness import Absent, Change, Judge, Kind, Rules, State
+from exporter.liveness import Change, Judge, Kind, Node, State
+from exporter.settings import Heartbeat, Nodes, Settings
 from exporter.source.reading import Server
 from lab.readings import Pair, reading_of
 
@@ -26,8 +27,9 @@ class Looks:
         server: What Redis says about itself.
     """
 
-    def __init__(self, server: Server = SERVER, earlier: Iterable[Change] = (), **rules: Any) -> None:
-        self.judge = Judge(Rules(TTL, **rules), earlier)
+    def __init__(self, server: Server = SERVER, earlier: Iterable[Change] = (), **nodes: Any) -> None:
+        section = Nodes(**({"forget_rehomed_after": None} | nodes))
+        self.judge = Judge(Settings(heartbeat=Heartbeat(ttl=TTL), nodes=section), earlier)
         self.now, self.server = 1000.0, server
         self.changes: list[Change] = []
 
@@ -77,7 +79,7 @@ class Looks:
         self.server = replace(self.server, **server)
         self.see({}, after, silent=True)
 
-    def absent(self, name: bytes = b"a") -> Absent:
+    def absent(self, name: bytes = b"a") -> Node:
         return self.judge.view().absent[name]
 
     def told(self, kind: Kind = Kind.NODE) -> list[tuple[bytes, str | None, str]]:

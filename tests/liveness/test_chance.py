@@ -289,11 +289,12 @@ def test_outage_lasts_from_the_first_failure_until_all_that_failed_has_succeeded
     looks.judge.failed("probe", "no route", 100.0)
     looks.judge.failed("read", "no answer", 102.0)
     view = looks.judge.view()
-    assert (view.outage, view.unreadable(110.0)) == ((100.0, "no route"), 10.0)
+    assert (view.errors, view.outages[-1][0]) == ({"probe": "no route", "read": "no answer"}, 100.0)
+    assert view.unreadable(110.0) == 10.0
     looks.judge.succeeded("probe", 120.0)
-    assert looks.judge.view().outage == (100.0, "no answer")
+    assert looks.judge.view().errors == {"read": "no answer"}
     looks.judge.succeeded("read", 130.0)
-    assert looks.judge.view().outage is None
+    assert not looks.judge.view().errors
     looks.judge.failed("read", "began in the last outage", 125.0)
     assert [looks.judge.view().unreadable(now) for now in (140.0, 230.0, 300.0, 400.0)] == [40.0, 120.0, 120.0, 120.0]
     changes, _ = looks.judge.take()

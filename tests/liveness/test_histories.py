@@ -9,8 +9,9 @@ from histories import BEAT, TTL, Tally, World, tell
 
 from exporter.errors import SourceError
 from exporter.fleet.watch import READ, Watch
-from exporter.liveness import Change, Judge, Kind, Rules, View
+from exporter.liveness import Change, Judge, Kind, View
 from exporter.liveness.judge import HELD
+from exporter.settings import Heartbeat, Nodes, Settings
 from exporter.telemetry import Telemetry
 
 SCRAPE = 15.0
@@ -28,7 +29,8 @@ class Exporter:
 
     def _start(self, earlier: Sequence[Change]) -> None:
         self._last: dict[bytes, Change] = {}
-        self._judge = Judge(Rules(TTL), earlier)
+        settings = Settings(heartbeat=Heartbeat(ttl=TTL), nodes=Nodes(forget_rehomed_after=None))
+        self._judge = Judge(settings, earlier)
         self._watch = Watch(
             self._judge,
             self._world,  # type: ignore[arg-type] # a reader

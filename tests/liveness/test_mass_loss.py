@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import pytest
 from looks import BEAT, TTL, Looks, living
 
-from exporter.liveness import Kind, Leftovers, Loss, State, Thresholds
+from exporter.liveness import Kind, Leftovers, Loss, State
 from exporter.liveness.mass_loss import Death, joined, named, together
+from exporter.settings import MassLoss
 from lab.readings import CRASHED, GONE, Pair, cluster
 
 
@@ -85,17 +86,16 @@ def test_deaths_count_together_within_one_window_of_a_ttl() -> None:
         (range(0, 30, 3), 1000, 10),
         ((), 0, 0),
     ):
-        assert len(together(deaths(*ends), alive, TTL, Thresholds())) == expected, (ends, alive)
+        assert len(together(deaths(*ends), alive, TTL, MassLoss())) == expected, (ends, alive)
     before = deaths(0, 1, told=True)
-    assert len(together([*before, Death(2, 2, b"x")], 9, TTL, Thresholds())) == 3, "3 of the 11 that lived before"
-    assert not together([*before, Death(2, 2, b"x")], 10, TTL, Thresholds())
+    assert len(together([*before, Death(2, 2, b"x")], 9, TTL, MassLoss())) == 3, "3 of the 11 that lived before"
+    assert not together([*before, Death(2, 2, b"x")], 10, TTL, MassLoss())
 
 
 def test_thresholds_are_more_than_a_share_and_at_least_so_many_or_many() -> None:
-    met = Thresholds(3, 0.25, 10).met
-    assert [met(2, 2), met(3, 3), met(3, 12), met(4, 15), met(9, 36), met(10, 1000)] == [
-        *(False, True, False, True, False, True)
-    ]
+    least = MassLoss(nodes=3, ratio=0.25, many=10)
+    for dead, before, lost in ((2, 2, 0), (3, 3, 3), (3, 12, 0), (4, 15, 4), (9, 36, 0), (10, 1000, 10)):
+        assert len(together(deaths(*range(dead)), before, TTL, least)) == lost, (dead, before)
 
 
 def test_a_loss_is_named_after_the_earliest_deadline_and_keeps_names_apart() -> None:

@@ -11,7 +11,7 @@ import yaml
 from exporter.bundled import bundled
 from exporter.errors import SettingsError
 from exporter.journal.journal import Journal
-from exporter.liveness import Absent, Change, Loss, State, View
+from exporter.liveness import Change, Loss, Node, State, View
 from exporter.push.alerts import (
     COUNT,
     MASS_LOSS,
@@ -50,7 +50,7 @@ class World:
 
     def __init__(self, *flags: tuple[str, Any]) -> None:
         self.now, self.heard = 1000.0, None
-        self.absent: dict[bytes, Absent] = {}
+        self.absent: dict[bytes, Node] = {}
         self.planned: dict[bytes, int] = {}
         self.losses: list[Loss] = []
         self.outages: list[tuple[float, float]] = []
@@ -71,7 +71,7 @@ class World:
         """Let nodes be dead since now, as a look of now shows."""
         for name in names:
             change = Change(name, State.ONLINE, state, self.now, died=self.now, exact=exact, loss=loss)
-            self.absent[name] = Absent(change, looked=self.now)
+            self.absent[name] = Node(change, looked=self.now)
         self.losses += [loss] if loss and loss not in self.losses else []
 
     def look(self, *names: bytes) -> None:
@@ -84,7 +84,7 @@ class World:
         heard = self.now if self.heard is None else self.heard
         view = View(
             self.absent, {}, self.losses, SERVER, heard, self.refused_since, self.refusal_since, True,
-            None, {}, self.outages,
+            {}, self.outages,
         )  # fmt: skip
         self.bridge.step((), view)
         (alertmanager,) = self.bridge._alertmanagers
