@@ -1,4 +1,5 @@
-"""The generated tables of the documentation: ``python -m docs.source`` writes them, ``--check`` compares them.
+"""What the documentation has from the code: ``python -m docs.source`` writes it, ``--check`` compares it.
 
-Each module makes the tables of one page in ``docs/reference/``. ``__main__`` puts them between their marks.
+Each module makes the tables of one page in ``docs/reference/``; ``flags`` makes ``config.example.yml`` too.
+``__main__`` puts the tables between their marks.
 """

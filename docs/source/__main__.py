@@ -1,4 +1,4 @@
-"""Write the generated tables of the documentation, or compare them with `--check`."""
+"""Write the generated tables of the documentation and the example file, or compare them with `--check`."""
 
 import argparse
 import re
@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Final
 
 from docs.source.alerts import alerts_table
-from docs.source.chart import thresholds_table, values_table
 from docs.source.exits import exits_table
-from docs.source.flags import flags_table, options_table
+from docs.source.flags import example, flags_table, options_table
 from docs.source.forms import forms
 from docs.source.metrics import GROUPS, metrics_table
 from docs.source.rule_settings import rule_settings_table, rule_thresholds_table
+from helm.sync import thresholds_table, values_table
 
 ROOT: Final = Path(__file__).parent.parent.parent
+EXAMPLE: Final = ROOT / "config.example.yml"
 
 TABLES: Final[dict[str, Callable[[], str]]] = {
     **{f"metrics-{group}": partial(metrics_table, group) for group in GROUPS},
@@ -62,9 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing, exit 1 on a difference")
     options = parser.parse_args(arguments)
     stale = 0
-    for path in pages():
+    for path in (EXAMPLE, *pages()):
         old = path.read_text(encoding="utf-8")
-        if (new := filled_in(old)) == old:
+        if (new := (example if path == EXAMPLE else filled_in)(old)) == old:
             continue
         stale += 1
         if options.check:

@@ -1,6 +1,7 @@
-"""The tables of flags: the settings by their sections, and the flags that only one command has."""
+"""The tables of flags, which are the settings and the flags of single commands; and the example of a settings file."""
 
 import argparse
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final
@@ -26,6 +27,22 @@ def options_table() -> str:
     return "\n".join(lines)
 
 
+def example(old: str) -> str:
+    """Return the example of a settings file anew, below the old one's first paragraph. The file cannot name itself."""
+    text = old.partition("\n\n")[0] + "\n"
+    for section in Settings()[1:]:
+        rows = section.rows()
+        text += f"\n# {section.__doc__}\n{rows[0].name.partition('.')[0]}:\n{''.join(map(_example, rows))}"
+    return text
+
+
+def _example(setting: Setting[Any]) -> str:
+    meaning = re.sub("^[a-z]+(?= )", lambda word: word[0].capitalize(), _meaning(setting, ""))
+    value = re.sub("none|(.*[:=].*)", lambda text: f'"{text[1]}"' if text[1] else "", setting.default)
+    name = setting.name.partition(".")[2].replace(".", ":\n    ")
+    return f"  # {meaning}.\n  {name}: {f'[{value}]' if setting.repeatable else value}".rstrip() + "\n"
+
+
 @cache
 def flag_names() -> frozenset[str]:
     """Return every flag that any command takes."""
@@ -39,11 +56,13 @@ def _section(title: str, settings: list[Setting[Any]]) -> str:
     lines = [f"### {title}", "", "| flag | variable | default | meaning |", "|---|---|---|---|"]
     for setting in settings:
         default = setting.default if setting.default in ("none", "off", "on") else f"`{setting.default}`"
-        text = setting.meaning
-        if setting.choices:
-            text += ": " + ", ".join(f"`{choice}`" for choice in setting.choices)
-        lines.append(f"| `{setting.flag}` | `{setting.variable}` | {default} | {_cell(text)} |")
+        lines.append(f"| `{setting.flag}` | `{setting.variable}` | {default} | {_cell(_meaning(setting, '`'))} |")
     return "\n".join(lines)
+
+
+def _meaning(setting: Setting[Any], quote: str) -> str:
+    choices = ", ".join(f"{quote}{choice}{quote}" for choice in setting.choices)
+    return f"{setting.meaning}: {choices}" if choices else setting.meaning
 
 
 def _options(command: str) -> Iterator[tuple[str, str]]:
