@@ -9,7 +9,7 @@ from lab.servers import RedisServer
 
 LATER = (
     *("rich", "pygments", "pydantic", "pydantic_settings", "yaml", "markdown_it", "bcrypt", "shtab", "psutil"),
-    *("exporter.push.bridge", "exporter.commands.check", "exporter.commands.nodes", "exporter.commands.explain"),
+    *("exporter.push.bridge", "exporter.commands.check", "exporter.commands.listing", "exporter.commands.explain"),
     *("exporter.source.cluster", "exporter.source.sentinel", "exporter.web.page", "exporter.web.runbooks"),
 )
 """What is loaded only when it is used."""
@@ -25,14 +25,16 @@ finally:
     print("\\nLOADED", *sys.modules)
 """
 SERVE = """
-import asyncio, sys, urllib.request
+import asyncio, gc, sys, urllib.request
 from exporter import cli, settings
 
 async def scrape():
     from exporter.commands.serve import serving
     async with serving(loaded) as (_, server):
         await asyncio.to_thread(lambda: urllib.request.urlopen(f"http://127.0.0.1:{{server.port}}/metrics").read())
+        assert gc.isenabled() and gc.get_freeze_count() > 10_000 and gc.get_threshold()[0] > 10_000
 
+gc.disable()
 loaded = settings.load({{"redis.url": [{url!r}], "web.listen-address": "127.0.0.1:0", "log.level": "error"}})
 cli.configure_logs(loaded)
 asyncio.run(scrape())
@@ -55,7 +57,7 @@ def test_help_version_and_refusals_load_no_library(arguments: list[str]) -> None
     assert loaded & libraries == set(), "import it in the function that needs it: see exporter/cli.py"
 
 
-def test_serving_and_a_scrape_load_only_what_they_use(shared_redis: RedisServer) -> None:
+def test_serving_and_a_scrape_load_only_what_they_use_and_seldom_look_for_garbage(shared_redis: RedisServer) -> None:
     loaded = loaded_by(SERVE.format(url=shared_redis.url))
     assert loaded & set(LATER) == set(), "import it where it is used first, so that a small installation stays small"
     assert len(loaded) <= MOST_MODULES, (

@@ -63,7 +63,7 @@ _FACTS: Final[Mapping[str, str]] = {
 _AT_RISK: Final[Mapping[str, str]] = {
     PortfolioState.UNTRADED: "Open positions that no node manages",
     PortfolioState.DUPLICATED: "Open positions that more than one node manages",
-    PortfolioState.UNKNOWN: "Open positions of which it is unknown whether a node manages them",
+    PortfolioState.UNKNOWN: "Open positions that perhaps no node manages",
 }
 _HEADLINES: Final[Mapping[tuple[str, str | None], str]] = {
     ("node", None): "Node{s} {names} {is} {after}",
@@ -173,7 +173,10 @@ def of_portfolios(rows: Sequence[Row]) -> Iterator[str]:
 
 def _positions(rows: Iterable[Row]) -> str:
     positions = [row["positions"] for row in rows]
-    return f"{'at least ' if None in positions else ''}{count(sum(filter(None, positions)))}"
+    known = count(sum(filter(None, positions)))
+    if None not in positions:
+        return known
+    return f"at least {known}" if any(positions) else "unknown"
 
 
 def of_portfolio(row: Row) -> str:
