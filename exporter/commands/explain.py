@@ -35,9 +35,8 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     Raises:
         ExporterError: Nothing is known; one line that says why.
     """
-    options = vars(arguments)
-    with asking(settings, options["exporter.url"]) as source:
-        Known(source).tell(options["subject"])
+    with asking(settings, vars(arguments)["exporter.url"]) as source:
+        Known(source).tell(arguments.subject)
     return 0
 
 
@@ -96,8 +95,8 @@ class Known:
         changes = [event for event in events if event.kind is kind]
         row = next((row for row in self._rows.get(kind, ()) if row[f"{kind}_id"] == name), None)
         if row:
-            is_node = kind is EventKind.NODE
-            facts = [*of_node(row, self._rows.get(EventKind.PORTFOLIO))] if is_node else [of_portfolio(row)]
+            portfolios = self._rows.get(EventKind.PORTFOLIO)
+            facts = [*of_node(row, portfolios)] if kind is EventKind.NODE else [of_portfolio(row)]
             alert = "GinkgoEventsDropped" if row.get("dropped_recently") else _ALERTS.get(row["state"])
             alert = "GinkgoMassHeartbeatLoss" if row.get("loss") else alert
             alert = "GinkgoRedisWritesRefused" if row.get("undecided_because") == REFUSED else alert

@@ -63,8 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=0, help="time that the address has to answer (default: once)")
     parser.add_argument("url", nargs="?", help="address to ask instead of this container's exporter")
     options = parser.parse_args(arguments)
-    own = "" if options.url else f"{own_address(_FIRST_PROCESS.read_bytes())}/-/healthy"
-    urls = [options.url] if options.url else [f"http://{own}", f"https://{own}"]
+    urls = [options.url]
+    if not options.url:
+        urls = [f"{scheme}://{own_address(_FIRST_PROCESS.read_bytes())}/-/healthy" for scheme in ("http", "https")]
     deadline = time.monotonic() + options.seconds
     while True:
         faults = [found for url in urls if (found := fault(url))]

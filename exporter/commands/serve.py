@@ -36,7 +36,7 @@ _END_WITHIN: Final = 4.8
 log = structlog.get_logger(__name__)
 
 
-def run(loaded: Settings, _: argparse.Namespace | None = None) -> int:
+def run(loaded: Settings, _: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT.
 
     Raises:

@@ -28,6 +28,11 @@ def test_wrong_values_are_refused_with_the_reason() -> None:
     assert failures == []
 
 
+def test_config_takes_off_where_the_exporter_does() -> None:
+    for name in ("forget-after", "forget-rehomed-after"):
+        assert texts({"config": {"nodes": {name: "off"}}}), name
+
+
 def test_a_refusal_does_not_repeat_a_password() -> None:
     for values in (
         {"redis": {"url": "redi://user:hunter2@redis"}},
