@@ -139,7 +139,6 @@ def _print(sentences: Iterable[str], events: Sequence[Event], subject: str | Non
     say("")
     say("What was seen, the oldest first:" if events else "No event is known of it.")
     for event in events:
-        of = subject if subject in event.subjects and event.kind is not EventKind.PUSH else None
-        say(f"{at(event.time)}  {headline(event, of)}", indent=2)
-        for sentence in reasons(event, of):
+        say(f"{at(event.time)}  {headline(event, subject)}", indent=2)
+        for sentence in reasons(event, subject):
             say(sentence, indent=4)
