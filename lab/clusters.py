@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from redis.cluster import ClusterNode, RedisCluster
-from redis.crc import key_slot
-from redis.exceptions import MovedError
 
 from exporter.settings import Settings, load
 from lab.servers import RedisServer, binary, free_port, wait_for
@@ -45,6 +43,7 @@ class RunningCluster(_Several):
 
     Attributes:
         servers: The servers by their ports.
+        tls_ports: The ports on which they speak TLS, if they do, by their ports.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class RunningCluster(_Several):
         replicas: int = 1,
         certificates: Certificates | None = None,
     ) -> None:
-        self._tls_ports: dict[int, int] = {}
+        self.tls_ports: dict[int, int] = {}
         self.servers: dict[int, RedisServer] = {}
         for number in range(3 + 3 * replicas):
             # Without this the cluster bus would listen 10,000 ports higher.
@@ -67,8 +66,8 @@ class RunningCluster(_Several):
                 folder / str(number), "redis-server", *options, *at_once, *secured, *arguments, port=port
             )
             stack.callback(server.kill)
-            self.servers[port], self._tls_ports[port] = server, tls_port if certificates else port
-        addresses = [f"127.0.0.1:{port}" for port in self._tls_ports.values()]
+            self.servers[port], self.tls_ports[port] = server, tls_port if certificates else port
+        addresses = [f"127.0.0.1:{port}" for port in self.tls_ports.values()]
         tls = ("--tls", "--cacert", str(certificates.ca)) if certificates else ()
         create = ("--cluster", "create", *addresses, "--cluster-replicas", str(replicas), "--cluster-yes")
         subprocess.run([binary("redis-cli"), *tls, *create], check=True, capture_output=True, timeout=60)
@@ -95,33 +94,6 @@ class RunningCluster(_Several):
         self.client.nodes_manager.initialize()
         port: int = self.client.get_node_from_key(key).port
         return port
-
-    def shift(self, key: bytes, *, finish: bool) -> None:
-        """Move a key to another primary, and if the move is to be finished, its slot too."""
-        slot, source = key_slot(key), self.primary_of(key)
-        target = next(port for port in self.primaries() if port != source)
-        with self.servers[source].client() as old, self.servers[target].client() as new:
-            mine, theirs = old.execute_command("CLUSTER MYID"), new.execute_command("CLUSTER MYID")
-            new.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", mine)
-            old.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", theirs)
-            old.execute_command("MIGRATE", "127.0.0.1", self._tls_ports[target], "", 0, 5000, "KEYS", key)
-            if finish:
-                for client in (new, old):
-                    client.execute_command("CLUSTER SETSLOT", slot, "NODE", theirs)
-                wait_for(
-                    lambda: {_owner(server, key) for server in self.servers.values()} == {target},
-                    "for all servers to hear of the move",
-                )
-
-
-def _owner(server: RedisServer, key: bytes) -> int:
-    """Return the port of the server that a server takes for a key's primary."""
-    with server.client() as client:
-        try:
-            client.exists(key)
-        except MovedError as error:
-            return error.port
-    return server.port
 
 
 class Watched(_Several):
@@ -156,13 +128,6 @@ class Watched(_Several):
         wait_for(lambda: self._replication().get("master_link_status") == "up", "for the replica to have the data")
         listens = ports[2] if certificates else self.sentinel.port
         self._give(certificates, [f":{PASSWORD}@127.0.0.1:{listens}"], mode="sentinel", sentinel_master=MASTER)
-
-    def name_second_as_master(self) -> None:
-        """Let the replica take over while the old master is alive, as after a network fault."""
-        self.asked.execute_command("SENTINEL", "REMOVE", MASTER)
-        with self.second.client() as client:
-            client.execute_command("REPLICAOF", "NO", "ONE")
-        self.asked.execute_command("SENTINEL", "MONITOR", MASTER, "127.0.0.1", self.second.port, 1)
 
     def _replication(self) -> dict[str, Any]:
         with self.second.client() as client:

@@ -3,6 +3,7 @@
 It answers redis-py in the same process (``client``), a socket (``serve``), and the exporter in simulated time.
 """
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -63,18 +64,13 @@ class FakeRedis:
         """Return a redis-py client without a connection."""
         return _Client(self)
 
-    def execute(self, *words: bytes, looks: bool = True) -> Any:
-        """Return the reply to a command; an error is returned, too.
-
-        Args:
-            words: The command.
-            looks: Whether the look resets the key's idle time: ``CLIENT NO-TOUCH`` keeps it from that.
-        """
+    def execute(self, *words: bytes) -> Any:
+        """Return the reply to a command; an error is returned, too."""
         name = words[0].upper()
         if name in _WRITES and self.refusing:
             self.refused[self.refusing] += 1
             return ResponseError(_REFUSED[self.refusing])
-        if looks and not self.saving and len(words) > 1 and name != b"OBJECT":
+        if not self.saving and len(words) > 1 and name != b"OBJECT":
             self._looked[words[1]] = self._clock()
         return self._run(name, *words[1:])
 
@@ -84,27 +80,27 @@ class FakeRedis:
                 self._keys[key] = value
                 self._ends[key] = self._clock() + int(time_left) / (1 if unit.upper() == b"EX" else 1000)
             case [b"HSET", key, *pairs]:
-                self._keys[key] = self._get(key, {}) | dict(zip(pairs[::2], pairs[1::2], strict=True))
+                self._keys[key] = self.value(key, {}) | dict(zip(pairs[::2], pairs[1::2], strict=True))
                 return len(pairs) // 2
             case [b"DEL", *keys]:
                 for key in keys:
                     self._ends.pop(key, None)
                 return sum(self._keys.pop(key, None) is not None for key in keys)
             case [b"GET", key]:
-                return self._get(key)
+                return self.value(key)
             case [b"HGETALL", key]:
-                return [word for pair in self._get(key, {}).items() for word in pair]
+                return [word for pair in self.value(key, {}).items() for word in pair]
             case [b"HGET", key, field]:
-                return self._get(key, {}).get(field)
+                return self.value(key, {}).get(field)
             case [b"HMGET", key, *fields]:
-                return [self._get(key, {}).get(field) for field in fields]
+                return [self.value(key, {}).get(field) for field in fields]
             case [b"PTTL", key]:
-                there, end = self._get(key), self._ends.get(key)
-                return -2 if there is None else -1 if end is None else round((end - self._clock()) * 1000)
+                left = self.left(key)
+                return -2 if left is None else -1 if left == math.inf else round(left * 1000)
             case [b"EXISTS", key]:
-                return int(self._get(key) is not None)
+                return int(self.value(key) is not None)
             case [b"OBJECT", _, key]:
-                return None if self._get(key) is None else int(self._clock() - self._looked.get(key, 0))
+                return None if self.value(key) is None else int(self._clock() - self._looked.get(key, 0))
             case [b"SCAN", _, *options]:
                 pattern = options[options.index(b"MATCH") + 1].decode("latin-1") if b"MATCH" in options else "*"
                 return [b"0", [key for key in self.keys() if fnmatchcase(key.decode("latin-1"), pattern)]]
@@ -116,12 +112,17 @@ class FakeRedis:
 
     def keys(self) -> list[bytes]:
         """Return the keys that have not expired."""
-        return [key for key in tuple(self._keys) if self._get(key) is not None]
+        return [key for key in tuple(self._keys) if self.value(key) is not None]
 
-    def _get(self, key: bytes, default: Any = None) -> Any:
+    def value(self, key: bytes, default: Any = None) -> Any:
+        """Return a key's value, without a look that would reset its idle time."""
         if self._ends.get(key, self._clock() + 1) <= self._clock():
             del self._keys[key], self._ends[key]
         return self._keys.get(key, default)
+
+    def left(self, key: bytes) -> float | None:
+        """Return the seconds until a key expires; None without the key."""
+        return None if self.value(key) is None else self._ends.get(key, math.inf) - self._clock()
 
     def _info(self) -> str:
         lines: dict[str, Any] = {

@@ -11,8 +11,9 @@ from urllib.request import Request, urlopen
 
 import yaml
 
+from exporter.bundled import RULES
 from lab.fakes import Listening, request_from
-from lab.servers import Server, binary, free_port, wait_for
+from lab.servers import ROOT, Exporter, Server, binary, free_port, wait_for
 
 Labels = dict[str, str]
 
@@ -60,7 +61,7 @@ class Alertmanager(_Server):
 
 
 def one_receiver(url: str, group_wait: float, group_interval: float, resolve_timeout: float = 300.0) -> dict[str, Any]:
-    """Return a configuration of Alertmanager that sends all alerts to a webhook, in groups of one node.
+    """Return a configuration of Alertmanager that sends all alerts to a webhook, in groups of one node or loss.
 
     Args:
         url: The webhook.
@@ -71,8 +72,19 @@ def one_receiver(url: str, group_wait: float, group_interval: float, resolve_tim
     waits = {"group_wait": f"{group_wait * 1000:.0f}ms", "group_interval": f"{group_interval * 1000:.0f}ms"}
     return {
         "global": {"resolve_timeout": f"{resolve_timeout:.0f}s"},
-        "route": {"receiver": "lab", "group_by": ["alertname", "node_id"], **waits, "repeat_interval": "4h"},
+        "route": {"receiver": "lab", "group_by": ["alertname", "node_id", "loss"], **waits, "repeat_interval": "4h"},
         "receivers": [{"name": "lab", "webhook_configs": [{"url": url, "max_alerts": 0}]}],
+    }
+
+
+def beside(exporters: Sequence[Exporter], *alertmanagers: Alertmanager, rules: Path = ROOT / RULES) -> dict[str, Any]:
+    """Return a configuration of Prometheus that scrapes exporters and evaluates rules each second."""
+    targets, receivers = ([each.url.partition("//")[2] for each in some] for some in (exporters, alertmanagers))
+    return {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(rules)],
+        "scrape_configs": [{"job_name": "ginkgo-exporter", "static_configs": [{"targets": targets}]}],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": receivers}]}]},
     }
 
 
@@ -108,8 +120,9 @@ class Notice:
 
     @property
     def about(self) -> tuple[str, str]:
-        """The alert's name, and its node or an empty text."""
-        return self.alert["labels"]["alertname"], self.alert["labels"].get("node_id", "")
+        """The alert's name, and its node, its mass loss or an empty text."""
+        labels = self.alert["labels"]
+        return labels["alertname"], labels.get("node_id") or labels.get("loss", "")
 
 
 class Webhook(Listening):

@@ -4,6 +4,7 @@ It knows nothing of how the exporter works. What it calls wrong is wrong in any 
 """
 
 import math
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ READ_TIMEOUT: Final = 2.0
 """Seconds that the exporter gives Redis for one read."""
 BUSY_MACHINE: Final = 2.0
 """Additional seconds that discovery may take on a busy machine."""
+FAULT_SINCE: Final = "ginkgo_portfolio_fault_since_timestamp_seconds"
 ONLINE, OFFLINE, UNDECIDED, GONE = "online", "offline", "undecided", "gone"
 _COUNTERS: Final = tuple(metric.name for metric in COUNTERS)
 _GAUGES: Final = (*(metric.name for metric in GAUGES), STATUS.name)
@@ -48,7 +50,8 @@ def answer_of(since: float, until: float, body: bytes) -> Answer:
     """Return what the body of a scrape says.
 
     Raises:
-        ValueError: It shows nodes beside ``ginkgo_redis_up 0``, or tells of an internal error or an invalid value.
+        ValueError: It shows nodes beside ``ginkgo_redis_up 0``, or tells of an internal error, an invalid value or a
+            fault that is to come.
     """
     series = series_of(body)
     ups, values = series.get(UP.name, {}), dict[str, dict[str, Any]]()
@@ -64,6 +67,8 @@ def answer_of(since: float, until: float, body: bytes) -> Answer:
     for name in ("ginkgo_exporter_internal_errors_total", "ginkgo_exporter_invalid_values_total"):
         if any(series.get(name, {}).values()):
             raise ValueError(f"{name} is {series[name]}")
+    if max(series.get(FAULT_SINCE, {}).values(), default=0.0) > time.time() + TOLERANCE:
+        raise ValueError(f"{FAULT_SINCE} is in the future")
     lost = frozenset(key.rpartition(",")[0] for key in series.get(MASS_LOST.name, {}))
     return Answer(since, until, states if readable else None, values, lost)
 
@@ -85,7 +90,9 @@ class Memory:
     Attributes:
         alive: Whether the exporter has seen the node online, and not gone since.
         member: Whether the exporter has called it a member of a mass loss since it was online last.
-        offline_at: Time of the first answer that calls the node offline; None if the exporter has seen a beat since.
+        offline_at: Time of the request for the first answer that calls the node offline; None if the exporter has seen
+            a beat since.
+        told_at: Time of that answer.
         beats: The last beats that the exporter surely has seen.
         deadline: Until when the exporter may take the heartbeat to live, by the TTL in its answer.
         asked: Time of the request for the last answer.
@@ -94,6 +101,7 @@ class Memory:
     alive: bool = False
     member: bool = False
     offline_at: float | None = None
+    told_at: float | None = None
     beats: deque[Write] = field(default_factory=lambda: deque([NEVER], maxlen=60))
     deadline: float = -math.inf
     asked: float = math.inf
@@ -110,11 +118,14 @@ class Oracle:
         nodes: The platform's nodes by id.
         recorder: All writes.
         chance: Redis's faults, and how much chance they left.
+
+    Attributes:
+        memories: What answers said of each node.
     """
 
     def __init__(self, nodes: Mapping[str, RandomNode], recorder: Recorder, chance: Chance) -> None:
         self.nodes, self.recorder, self.chance = nodes, recorder, chance
-        self._memories = {name: Memory() for name in nodes}
+        self.memories = {name: Memory() for name in nodes}
         self._unread_since: float | None = None  # the first answer in a row that says Redis cannot be read
 
     def judge(self, answer: Answer) -> Iterator[str]:
@@ -148,13 +159,13 @@ class Oracle:
     def _seen_writes(self, name: str, until: float) -> list[Write]:
         """Return a node's writes of its heartbeat; a beat that Redis lost soon after it need not have been seen."""
         writes = [write for write in tuple(self.heartbeat(name).writes) if write.begun <= until]
-        losses, seen = [write.begun for write in writes if write.lost], self._memories[name].beats
+        losses, seen = [write.begun for write in writes if write.lost], self.memories[name].beats
         soon = TTL / 2 + self.chance.slack
         return [w for w in writes if not w.value or w in seen or not any(0 <= at - w.begun < soon for at in losses)]
 
     def may_be_offline(self, name: str, since: float, until: float) -> bool:
         """Return whether the contract lets a node be called offline at any moment of a span."""
-        memory, writes = self._memories[name], self._seen_writes(name, until)
+        memory, writes = self.memories[name], self._seen_writes(name, until)
         losses = [fault.since for fault in self.chance.faults if fault.loses]
         for number, beat in enumerate(writes):
             if beat.value is None:
@@ -177,23 +188,24 @@ class Oracle:
         return f"at {until:.3f} s, after {writes[-3:]}; no chance {self.chance.sure()}"
 
     def _judge_node(self, answer: Answer, states: Mapping[str, str], name: str, since: float) -> Iterator[str]:
-        memory, state, until = self._memories[name], states.get(name, GONE), answer.until
+        memory, state, until = self.memories[name], states.get(name, GONE), answer.until
         allowed = self._allowed(name, memory, since, until)
         if state not in allowed:
             yield f"{state} instead of {'|'.join(sorted(allowed))} ({self.told(name, until)})"
         values = answer.values.get(name, {})
         if state != GONE:
             yield from self._judge_values(name, state, values, since, until)
-        memory.member, memory.asked = state != ONLINE and (memory.member or name in answer.lost), since
+        memory.member = state not in (ONLINE, GONE) and (memory.member or name in answer.lost)
+        memory.asked = since
         if state == ONLINE:
-            memory.alive, memory.offline_at = True, None
+            memory.alive, memory.offline_at, memory.told_at = True, None, None
             memory.deadline = max(memory.deadline, until + values.get(HEARTBEAT_TTL.name, TTL))
             beats = self.heartbeat(name).possible(since, until, values_only=True)
             memory.beats += [beat for beat in beats if beat.sure and beat.ended <= since][:1]
         elif state == OFFLINE:
-            memory.offline_at = memory.offline_at or since
+            memory.offline_at, memory.told_at = memory.offline_at or since, memory.told_at or until
         elif state == GONE:
-            memory.alive, memory.offline_at = False, None
+            memory.alive, memory.offline_at, memory.told_at = False, None, None
 
     def _allowed(self, name: str, memory: Memory, since: float, until: float) -> set[str]:
         """Return the states that a node may be shown in.

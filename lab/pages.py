@@ -1,40 +1,46 @@
-"""Judges pages: each death has one, and no living node has any."""
+"""Judges events and pages: an answer, an event and a page tell of each death, and of no living node.
 
+An answer that calls a node dead needs an event, an event needs a page, and a page needs an event.
+"""
+
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, REDIS_UNREACHABLE, WRITES_REFUSED
+from exporter.liveness import State
+from exporter.push.alerts import MASS_LOSS, NODE_OFFLINE, PUSHED, REDIS_UNREACHABLE, WRITES_REFUSED
 from lab.monitoring import Notice
-from lab.oracle import GONE, OFFLINE, ONLINE, READ_TIMEOUT, Answer, Oracle
+from lab.oracle import OFFLINE, READ_TIMEOUT, Oracle
 from lab.truth import HOLD, QUIET, TOLERANCE, TTL
 
 DELIVERED_WITHIN: Final = 3.0 + READ_TIMEOUT
 """Seconds from a verdict to its page: a read that fails meanwhile, post, Alertmanager's groups, webhook."""
 UNREACHABLE_FOR, WINDOW = 60.0, 120.0
+UNIX: Final = time.time() - time.monotonic()
+"""Unix time at the monotonic time 0."""
+_STATES: Final = frozenset(State)
 
 
 @dataclass(slots=True)
 class Death:
-    """A node that the exporter calls offline.
+    """A node that an event calls offline.
 
     Attributes:
-        said: Time of the first answer that calls it offline.
-        member: Whether an answer shows it as a member of a mass loss.
+        said: Time of the event.
         paged: Whether there was a page for this death.
     """
 
     said: float
-    member: bool = False
     paged: bool = False
 
 
 class Pages:
-    """Compares notifications with the writes of the nodes and with the exporter's answers.
+    """Compares events and notifications with the writes of the nodes, with the exporter's answers and with each other.
 
     Args:
-        oracle: The truth about each node.
+        oracle: The truth about each node, and what answers said of it.
 
     Attributes:
         counts: What came of deaths, and how many pages came.
@@ -46,41 +52,54 @@ class Pages:
         self._open: dict[tuple[str, str], float] = {}  # pages whose alert has not ended, and when they came
         self._last: dict[tuple[str, str], float] = {}
         self._deaths: dict[str, Death] = {}
-        self._heard = 0
+        self._states: dict[str, str] = {}
+        self._died: dict[str, float] = {}  # the last death of each node by the events
+        self._heard = self._newest = 0
 
-    def saw(self, answer: Answer) -> None:
-        """Take note of an answer of the exporter."""
-        if answer.states is None:
-            return
-        for name in [name for name in self._deaths if answer.states.get(name, GONE) in (ONLINE, GONE)]:
-            del self._deaths[name]
-        for name, state in answer.states.items():
-            if state == OFFLINE and name not in self._deaths:
-                self._deaths[name] = Death(answer.until)
-                self.counts["deaths"] += 1
-        for name in answer.lost & self._deaths.keys():
-            self._deaths[name].member = True
-
-    def judge(self, notices: Sequence[Notice], now: float) -> Iterator[str]:
-        """Yield a text for each page that is wrong, and for each that is missing, given all notices until now."""
-        heard = notices[self._heard :]  # another thread may append more
-        self._heard += len(heard)
+    def judge(self, events: Sequence[Mapping[str, Any]], notices: Sequence[Notice], now: float) -> Iterator[str]:
+        """Yield a text for all that is wrong or missing, given all notices and the events after them, newest first."""
+        for event in reversed(events):
+            if event["id"] > self._newest:
+                self._newest = event["id"]
+                yield from (f"event {event}: {wrong}" for wrong in self._judge_event(event, now))
+        heard, self._heard = notices[self._heard :], len(notices)
         for notice in heard:
             yield from self._hear(notice)
+        for name, memory in self._oracle.memories.items():
+            if memory.told_at is not None and now > memory.told_at + self._delay and name not in self._deaths:
+                self._deaths[name] = Death(memory.told_at)
+                yield f"{name!r}: no event of its death, {now - memory.told_at:.1f} s ago"
         for name, death in self._deaths.items():
-            alone, member = (NODE_OFFLINE, name) in self._open, death.member and (MASS_LOSS, "") in self._open
-            late = now > death.said + self._delay
-            if not death.paged and (alone or member or late):
+            lost = self._oracle.memories[name].member
+            alone, member = (NODE_OFFLINE, name) in self._open, lost and any(key[0] == MASS_LOSS for key in self._open)
+            if not death.paged and (alone or member or now > death.said + self._delay):
                 death.paged = True
                 self.counts["deaths paged in common" if member else "deaths paged alone"] += 1
                 if not alone and not member:
-                    yield f"{name!r}: no page for its death, {now - death.said:.1f} s ago (member {death.member})"
+                    yield f"{name!r}: no page for its death, {now - death.said:.1f} s ago (member {lost})"
+
+    def _judge_event(self, event: Mapping[str, Any], now: float) -> Iterator[str]:
+        at, before, after = event["time"] - UNIX, event["from"], event["to"]
+        if before == after:
+            yield "nothing has changed"
+        if max([event["time"], *_since(event["evidence"])]) > now + UNIX + TOLERANCE:
+            yield "it is from the future"
+        for name in event["subjects"] if event["kind"] == "node" and after in _STATES else ():
+            last, self._states[name] = self._states.get(name), after
+            if before and last not in (before, None):
+                yield f"{name!r} was {last}"
+            self._deaths.pop(name, None)
+            if after == OFFLINE:
+                self._deaths[name], self._died[name] = Death(at), at
+                if not self._oracle.may_be_offline(name, at - self._delay, at):
+                    yield f"the node lives ({self._oracle.told(name, at)})"
 
     def _hear(self, notice: Notice) -> Iterator[str]:
         key = alertname, name = notice.about
         self.counts[f"{alertname} {notice.status}"] += 1
         if notice.status != "firing":
             self._open.pop(key, None)
+        if notice.status != "firing" or alertname not in PUSHED:
             return
         before, opened = self._last.get(key), self._open.setdefault(key, notice.at)
         self._last[key] = notice.at
@@ -99,15 +118,23 @@ class Pages:
         if alertname == NODE_OFFLINE:
             if not oracle.may_be_offline(name, since, at):
                 return f"the node lives ({oracle.told(name, at)})"
-            death = self._deaths.get(name)
-            return "it is a member of a mass loss" if death and death.member and death.said < since else ""
+            return "" if self._died.get(name, 0.0) >= since else "no event tells of a death just before"
         true = {
             MASS_LOSS: sum(oracle.may_be_offline(each, since - TTL - HOLD, at) for each in oracle.nodes) > 2,
             REDIS_UNREACHABLE: chance.unreadable(since - WINDOW, at) > UNREACHABLE_FOR,
             WRITES_REFUSED: chance.refused(since - QUIET),
         }
-        return "" if true.get(alertname) else "its cause is missing"
+        return "" if true[alertname] else "its cause is missing"
 
     @property
     def _delay(self) -> float:
         return DELIVERED_WITHIN + self._oracle.chance.slack
+
+
+def _since(evidence: Mapping[str, Any]) -> Iterator[float]:
+    """Yield the times since which something is so, those of single subjects too."""
+    for name, value in evidence.items():
+        if name.endswith("since"):
+            yield value
+        elif isinstance(value, dict):
+            yield from _since(value)

@@ -30,6 +30,11 @@ class RandomNode(Node):
     leaves_out: frozenset[str] = frozenset()
     counters: Counter[str] = field(default_factory=Counter)
 
+    def start(self, redis: Redis, now: float) -> None:
+        """Start at a moment of the platform's time, counters from 0."""
+        self.counters.clear()
+        super().start(redis, now)
+
     def fields(self) -> dict[Any, Any]:
         """Return the fields of its hash."""
         for metric in COUNTERS:

@@ -1,6 +1,6 @@
 """Readings for the tests: what Redis might have held, without a Redis."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from exporter.contract import FIELDS
@@ -54,30 +54,3 @@ def reading_of(
         beats=[None if pairs[name].ttl is None else pairs[name].beat for name in names],
         without_hash=frozenset(i for i, name in enumerate(names) if pairs[name].fields is None),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster(Server):
-    """Primaries that each hold the nodes whose name begins with one of their letters."""
-
-    members: Mapping[str, Server] = field(default_factory=dict)
-    owners: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def addresses(self) -> Collection[str]:
-        return self.owners.values()
-
-    @property
-    def placement(self) -> object:
-        return self.owners
-
-    def holders(self, name: bytes) -> tuple[str, ...]:
-        return (self.owners.get(name.decode()[:1], ""),)
-
-
-def cluster(*silent: str, owners: Mapping[str, str] | None = None, **members: Server) -> Cluster:
-    """Return a cluster of A and B, or of the primaries that own these letters; some are silent, or say other things."""
-    owners = owners or {"a": "A", "b": "B"}
-    usual = Server("", "master", refused={"MISCONF": 0, "OOM": 0, "NOREPLICAS": 0})
-    there = {name: members.get(name, replace(usual, run_id=name)) for name in owners.values() if name not in silent}
-    return Cluster("", "cluster", members=there, owners=owners)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, count, groupby, pairwise
+from itertools import count
 from typing import Any, Final
 
 import hiredis
@@ -25,7 +25,7 @@ from exporter.journal.journal import Journal
 from exporter.settings import load
 from exporter.source.discovery import Found
 from exporter.source.plan import IdleTime, Plan
-from exporter.source.reading import MISSING, Reading, Server
+from exporter.source.reading import Reading, Server
 from exporter.telemetry import Telemetry
 from lab.fake_redis import FakeRedis
 from lab.readings import WALL, Pair, reading_of
@@ -216,22 +216,18 @@ class SimulatedSource:
     """
 
     def __init__(self, redis: FakeRedis, clock: Callable[[], float]) -> None:
-        self._redis, self._clock, self.reads, self._idle = redis, clock, True, IdleTime()
+        self._fake, self._clock, self.reads, self._idle = redis, clock, True, IdleTime()
 
     def reader(self) -> "SimulatedSource":
         return self
 
-    def _ask(self, *words: bytes) -> Any:
-        if self._redis.down or not self.reads:
+    @property
+    def _redis(self) -> FakeRedis:
+        if self._fake.down or not self.reads:
             raise SourceError("the simulated Redis is down")
-        return self._redis.execute(*words, looks=False)
-
-    def _hash(self, key: bytes) -> dict[bytes, bytes]:
-        words = self._ask(b"HGETALL", key)
-        return dict(zip(words[::2], words[1::2], strict=True))
+        return self._fake
 
     def _server(self) -> Server:
-        self._ask(b"PING")
         redis = self._redis
         return Server(
             f"run-{redis.run}",
@@ -245,9 +241,8 @@ class SimulatedSource:
         )
 
     def _pair(self, name: bytes) -> Pair:
-        ttl_ms = self._ask(b"PTTL", _HEARTBEAT + name)
-        held = {field.decode(): value for field, value in self._hash(_METRICS + name).items()}
-        return Pair(None if ttl_ms == MISSING else ttl_ms / 1000, held or None)
+        held = {field.decode(): value for field, value in self._redis.value(_METRICS + name, {}).items()}
+        return Pair(self._redis.left(_HEARTBEAT + name), held or None)
 
     def read(self, names: Sequence[bytes], deadline: float) -> Reading:  # noqa: ARG002 - it answers at once
         """Return a reading of some nodes."""
@@ -258,7 +253,6 @@ class SimulatedSource:
 
     def discover(self, timeout: float) -> Found:  # noqa: ARG002
         """Return the names of all nodes that have keys."""
-        self._ask(b"PING")
         keys, workers = self._redis.keys(), tuple(prefix.encode() for prefix in WORKER_PREFIXES.values())
         names = {key.split(b":", 2)[2] for key in keys if key.startswith((_METRICS, _HEARTBEAT))}
         return Found(frozenset(names), 0.01, workers=frozenset(key for key in keys if key.startswith(workers)))
@@ -268,16 +262,16 @@ class SimulatedSource:
         reader = hiredis.Reader()
         for key in keys:
             reader.feed(command(key))
-        return [self._ask(*reader.gets()) for _ in keys]
+        return [self._redis.execute(*reader.gets()) for _ in keys]
 
     def plan(self, deadline: float) -> Plan:  # noqa: ARG002
         """Return the plan, and for how long nobody but the exporter has looked at it."""
-        plan, looked = self._hash(_PLAN), self._ask(b"OBJECT", b"IDLETIME", _PLAN)
+        plan, looked = self._redis.value(_PLAN, {}), self._redis.execute(b"OBJECT", b"IDLETIME", _PLAN)
         return Plan(plan, self._idle.counted(looked, self._server(), self._clock()))
 
 
 class SimulatedExporter:
-    """One exporter, which looks at Redis and discovers names; and its samples in promtool's notation.
+    """One exporter, which looks at Redis and discovers names; and its samples.
 
     Args:
         world: Where it runs.
@@ -287,12 +281,14 @@ class SimulatedExporter:
     Attributes:
         running, discovers: Whether the process runs; whether it looks for names.
         found: Whether Prometheus finds it.
+        labels: The labels of its series.
+        scrapes: The samples of each scrape, as texts.
     """
 
     def __init__(self, world: "World", labels: Mapping[str, str], settings: Mapping[str, Any]) -> None:
         self._world, self._timeline, self._settings = world, world.timeline, load(settings)
-        self._labels = ", ".join(f'{name}="{value}"' for name, value in {"job": JOB, **labels}.items())
-        self._scrapes = [AWAY] * (world.scrapes + 1)
+        self.labels = {"job": JOB, **labels}
+        self.scrapes = [AWAY] * (world.scrapes + 1)
         self.source = SimulatedSource(world.redis, lambda: self._timeline.now)
         self.running = self.discovers = self.found = True
         self._timeline.every(1.0, self._timeline.now, self._look)
@@ -349,7 +345,7 @@ class SimulatedExporter:
     def store(self, *, away: bool) -> None:
         """Store the answer of a scrape; nothing while Prometheus is away."""
         if away:
-            self._scrapes.append(AWAY)
+            self.scrapes.append(AWAY)
             return
         body = self._scrape() if self.found else None
         samples = {} if not self.found else {"up": "0" if body is None else "1"}
@@ -357,20 +353,7 @@ class SimulatedExporter:
             if line and line[0] != "#":
                 name, _, value = line.rpartition(" ")
                 samples[name] = value
-        self._scrapes.append(samples)
-
-    def series(self) -> Iterator[dict[str, str]]:
-        """Yield all samples as promtool's ``input_series``."""
-        for name in dict.fromkeys(chain.from_iterable(self._scrapes)):
-            # A series that is missing from a scrape ends with a staleness marker.
-            column = [
-                now.get(name, "stale" if name in before and now is not AWAY else "_")
-                for before, now in pairwise(self._scrapes)
-            ]
-            family, _, labels = name.partition("{")
-            runs = [(value, len(list(group))) for value, group in groupby(column)]
-            texts = [f"_x{n}" if value == "_" else value if n == 1 else f"{value}x{n - 1}" for value, n in runs]
-            yield {"series": f"{family}{{{self._labels}{', ' + labels if labels else '}'}", "values": " ".join(texts)}
+        self.scrapes.append(samples)
 
 
 class World:
@@ -387,6 +370,7 @@ class World:
 
     Attributes:
         exporters: The exporters by the names of their present targets.
+        targets: All exporters, former targets too.
         prometheus_away: Whether Prometheus scrapes nothing.
         scrapes: Number of scrapes so far.
     """
@@ -420,7 +404,7 @@ class World:
             self.workers |= {"heartbeat:task_timer:t1", "heartbeat:data_worker:d1", "heartbeat:data_worker:d2"}
         self.timeline.every(1.0, self.timeline.now, lambda: self.tries(self._beat_workers))
         self.exporters: dict[str, SimulatedExporter] = {}
-        self._targets: list[SimulatedExporter] = []
+        self.targets: list[SimulatedExporter] = []
         self.scrapes = 0
         for name in exporters:
             self._add(name)
@@ -450,22 +434,17 @@ class World:
         target.running = target.found = False
         self._add(to)
 
-    def run(self, until: float) -> list[dict[str, str]]:
-        """Run the installation, and return the samples that Prometheus stored."""
-        self.timeline.run(until)
-        return [series for target in self._targets for series in target.series()]
-
     def _add(self, name: str) -> None:
         labels = {**self._labels, "instance": f"{name}:19121"}
         self.exporters[name] = SimulatedExporter(self, labels, self._settings)
-        self._targets.append(self.exporters[name])
+        self.targets.append(self.exporters[name])
 
     def _beat_workers(self) -> None:
         for key in self.workers:
             self.client.set(key, "{}", px=round(TTL * 1000))
 
     def _scrape(self) -> None:
-        for target in self._targets:
+        for target in self.targets:
             target.store(away=self.prometheus_away)
         self.scrapes += 1
 

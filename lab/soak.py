@@ -4,6 +4,7 @@ Times are a tenth of the platform's. One thread scrapes, makes faults and judges
 """
 
 import argparse
+import json
 import math
 import random
 import shutil
@@ -12,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import Any, Final
@@ -22,7 +22,7 @@ from redis.retry import Retry
 
 from exporter.contract import LOADED_FIELD, STATUS_FIELD
 from exporter.demo.platform import Platform
-from lab.monitoring import Alertmanager, Webhook, one_receiver
+from lab.monitoring import Alertmanager, Prometheus, Webhook, beside, one_receiver
 from lab.oracle import DISCOVERY, OFFLINE, ONLINE, READ_TIMEOUT, Answer, Oracle, answer_of
 from lab.pages import Pages
 from lab.platform import RandomNode
@@ -44,45 +44,17 @@ MANY_DEATHS: Final = "half of the nodes killed at once"
 _SOON: Final = 0.05
 
 
-GONE, STARTING, LIVING, CRASHED, STOPPING = "gone", "starting", "living", "crashed", "stopping"
-"""What a node does now: its mode."""
-
-
-ACTS: Final = {
-    "start": (GONE, STARTING, 4),
-    "stop": (LIVING, STOPPING, 1),
-    "crash": (LIVING, CRASHED, 2),
-    "start again": (CRASHED, STARTING, 2),
-    "go on": (CRASHED, LIVING, 1),
+GONE, LIVING, CRASHED = "gone", "living", "crashed"
+"""What a node does now."""
+Deed = Callable[[RandomNode, Any, float], object]
+ACTS: Final[dict[str, tuple[str, int, Deed]]] = {
+    "start": (GONE, 4, RandomNode.start),
+    "stop": (LIVING, 1, lambda node, redis, _: node.stop(redis)),
+    "crash": (LIVING, 2, lambda node, *_: node.crash()),
+    "start again": (CRASHED, 2, RandomNode.start),
+    "go on": (CRASHED, 1, lambda node, *_: setattr(node, "alive", True)),
 }
-"""Changes of a node: its mode before, its mode afterwards, and the weight of the change among all changes."""
-
-
-@dataclass
-class SoakNode(RandomNode):
-    """A node that starts and stops at its next beat that Redis takes, and tries again at the one after that."""
-
-    mode: str = GONE
-
-    def act(self, act: str) -> None:
-        """Change what the node does."""
-        self.mode, self.due = ACTS[act][1], 0.0
-        self.alive = self.mode is not CRASHED
-
-    def beat(self, redis: Any, now: float) -> None:
-        """Do what the mode says."""
-        heartbeat, metrics = self.own_keys
-        if self.mode is STOPPING:
-            redis.delete(heartbeat, metrics)
-            self.mode, self.alive, self.loaded = GONE, False, ()
-            return
-        if self.mode is STARTING:
-            redis.delete(metrics, heartbeat)
-            self.counters.clear()
-            self.mode, self.loaded = LIVING, ()
-        super().beat(redis, now)
-
-
+"""Changes of a node: what it did before, the weight of the change among all changes, and the change."""
 Step = Callable[[], object]
 Course = Iterator[float]
 """The course of a fault. It yields the seconds to wait before its next step."""
@@ -161,20 +133,23 @@ class Soak:
         folder: For the servers' data.
         seed: Decides what happens. The exact times depend on the machine.
         stack: Ends all processes.
+        beside_rules: Whether Prometheus with the same rules is the other source of these alerts. Then an alert lasts
+            some minutes longer, and its page tells of the next deaths of the node, too.
     """
 
-    def __init__(self, folder: Path, seed: int, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, seed: int, stack: ExitStack, *, beside_rules: bool) -> None:
         self._dice, self._folder = random.Random(seed), folder  # noqa: S311 - no secret
         self._redis = FaultyRedis(folder / "redis")
         older, dice = frozenset({STATUS_FIELD, LOADED_FIELD}), random.Random(seed)  # noqa: S311
         self._nodes = {
-            name: SoakNode(name, number, ttl=TTL, dice=dice, leaves_out=frozenset() if number % 3 else older)
+            name: RandomNode(name, number, ttl=TTL, dice=dice, leaves_out=frozenset() if number % 3 else older)
             for number, name in enumerate(NAMES)
         }
         recorder = self._redis.recorder
-        platform = Platform(recorder, [*self._nodes.values()], lambda: time.monotonic() * SPEED)  # type: ignore[arg-type] # it is a client
-        platform.portfolios = {f"portfolio-{number}" for number in range(50)}
-        Thread(target=_live, args=(platform,), daemon=True).start()
+        self._platform = Platform(recorder, [*self._nodes.values()], lambda: time.monotonic() * SPEED)  # type: ignore[arg-type] # it is a client
+        self._platform.portfolios = {f"portfolio-{number}" for number in range(50)}
+        self._acting: set[str] = set()  # nodes whose act is under way
+        Thread(target=_live, args=(self._platform,), daemon=True).start()
         stack.callback(self._redis.kill)
         self._webhook = stack.enter_context(Webhook())
         alertmanager = Alertmanager(folder / "alertmanager", one_receiver(self._webhook.url, 0.0, 0.2))
@@ -190,9 +165,11 @@ class Soak:
         self._failing = self._calm = False
         self._pending: list[str] = []
         flags = (f"--redis.url={self._redis.url}", f"--heartbeat.ttl={TTL:g}s", f"--redis.timeout={READ_TIMEOUT:g}s")
-        push = (f"--alertmanager.url={alertmanager.url}", "--alertmanager.sole-writer")
+        push = (f"--alertmanager.url={alertmanager.url}", *(() if beside_rules else ("--alertmanager.sole-writer",)))
         more = (f"--discovery.interval={DISCOVERY:g}s", *push)
         self._exporter = stack.enter_context(running_exporter(folder / "exporter", *flags, *more))
+        if beside_rules:
+            stack.callback(Prometheus(folder / "prometheus", beside([self._exporter], alertmanager)).kill)
 
     def run(self, seconds: float) -> None:
         """Run until the time is over, then until the fault under way has ended."""
@@ -236,14 +213,17 @@ class Soak:
         for wrong in self._oracle.judge(answer):
             self.blame(f"{wrong}; asked {answer.until - since:.2f} s before, slack {self._chance.slack:.2f}")
         self._counts["states"].update(["no Redis"] if answer.states is None else answer.states.values())
-        self._pages.saw(answer)
         self._last = answer
         return self._dice.uniform(0.1, 0.6)
 
     def _judge_pages(self) -> float:
-        for wrong in self._pages.judge(self._webhook.notices, time.monotonic()):
+        notices = list(self._webhook.notices)
+        events = json.loads(self._exporter.get(f"/api/v1/events?limit=1000&since={time.time() - 60:.0f}").body)[
+            "events"
+        ]
+        for wrong in self._pages.judge(events, notices, time.monotonic()):
             self.blame(f"page: {wrong}")
-        return 0.2
+        return 0.5
 
     def _act(self) -> float:
         if self._calm:
@@ -252,13 +232,30 @@ class Soak:
         # A stop that does not reach Redis looks like a crash, and so does the stop of a node that was never seen.
         acts["stop"] = [] if self._failing else self._seen_online()
         if possible := [act for act, names in acts.items() if names]:
-            (act,) = self._dice.choices(possible, [ACTS[act][2] for act in possible])
-            self._nodes[self._dice.choice(acts[act])].act(act)
+            (act,) = self._dice.choices(possible, [ACTS[act][1] for act in possible])
+            self._do(act, self._dice.choice(acts[act]))
             self._counts["acts"][act] += 1
         return self._dice.uniform(0.3, 2.0)
 
-    def _in_mode(self, *modes: str) -> list[str]:
-        return [name for name, node in self._nodes.items() if node.mode in modes]
+    def _do(self, act: str, name: str) -> None:
+        """Let a node do something at the platform's next step; what Redis does not take is not done."""
+        self._acting.add(name)
+
+        def do() -> None:
+            try:
+                ACTS[act][2](self._nodes[name], self._platform.redis, self._platform.clock())
+            finally:
+                self._acting.discard(name)
+
+        self._platform.todo.append(do)
+
+    def _in_mode(self, mode: str) -> list[str]:
+        free = [(name, node) for name, node in self._nodes.items() if name not in self._acting]
+        return [name for name, node in free if self._mode(node) is mode]
+
+    def _mode(self, node: RandomNode) -> str:
+        left = self._redis.recorder.keys[node.own_keys[1]].writes[-1].value
+        return LIVING if node.alive else CRASHED if left else GONE
 
     def _seen_online(self) -> list[str]:
         """Return the living nodes that the last scrape shows online."""
@@ -269,7 +266,7 @@ class Soak:
     def _fail(self) -> float:
         """Continue the fault under way, or begin another one; return the seconds until its next step."""
         if not self._failing:
-            if time.monotonic() >= self._end or self._in_mode(STARTING, STOPPING):
+            if time.monotonic() >= self._end or self._acting:
                 return _SOON
             if not self._pending:
                 self._pending = [*self._redis.faults, MANY_DEATHS]
@@ -293,7 +290,7 @@ class Soak:
         known, living = self._seen_online(), self._in_mode(LIVING)
         killed = self._dice.sample(known, min(len(known), max(3, math.ceil(len(living) / 2))))
         for name in killed:
-            self._nodes[name].act("crash")
+            self._do("crash", name)
         yield TTL + HOLD + 1.5 + self._chance.slack
         alone = {name for name in killed if (self._last.states or {}).get(name) == OFFLINE} - self._last.lost
         if len(killed) > max(3, len(living) / 3) and self._chance.slack < 1 and alone:
@@ -305,12 +302,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the command line."""
     parser.add_argument("--minutes", type=float, default=60, help="how long [%(default)s]")
     seed = random.SystemRandom().randrange(10**6)
+    parser.add_argument("--beside-rules", action="store_true", help="let Prometheus raise the same alerts, too")
     parser.add_argument("--seed", type=int, default=seed, help="decides what happens [random]")
 
 
 def run(arguments: argparse.Namespace, folder: Path, stack: ExitStack) -> bool:
     """Run the soak, print its report, and return whether the exporter was never wrong."""
-    soak = Soak(folder, arguments.seed, stack)
+    soak = Soak(folder, arguments.seed, stack, beside_rules=arguments.beside_rules)
     try:
         soak.run(arguments.minutes * 60)
     finally:

@@ -9,10 +9,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from alert_rules import RULES
 from runbook_files import COMMON, Block, blocks
 
-from lab.monitoring import Alertmanager, Prometheus
+from lab.monitoring import Alertmanager, Prometheus, beside
 from lab.nodes import FIELDS, beat, metrics_key
 from lab.servers import Exporter, Process, RedisServer, binary, running_exporter, running_redis, wait_for
 
@@ -90,12 +89,10 @@ def on_call(folder: Path) -> Iterator[OnCall]:
         redis = stack.enter_context(running_redis(folder / "redis", "redis-server"))
         alertmanager = Alertmanager(folder, {"route": {"receiver": "a"}, "receivers": [{"name": "a"}]})
         stack.callback(alertmanager.stop)
-        url = f"http://127.0.0.1:{alertmanager.port}"
-        exporter = stack.enter_context(
-            running_exporter(folder / "exporter", "--redis.url", redis.url, "--alertmanager.url", url)
-        )
+        flags = ("--redis.url", redis.url, "--alertmanager.url", alertmanager.url)
+        exporter = stack.enter_context(running_exporter(folder / "exporter", *flags))
         # Prometheus knows its Alertmanagers only some seconds after its first alerts, and then sends them again.
-        prometheus = Prometheus(folder, _scrape(exporter.port, alertmanager.port), "--rules.alert.resend-delay=1s")
+        prometheus = Prometheus(folder, beside([exporter], alertmanager), "--rules.alert.resend-delay=1s")
         stack.callback(prometheus.stop)
         for name in PROCESSES:
             command = ["bash", "-c", f"exec -a 'python main.py serve {name}' sleep 600"]
@@ -106,15 +103,6 @@ def on_call(folder: Path) -> Iterator[OnCall]:
         engineer.populate()
         wait_for(lambda: prometheus.value(quote('ginkgo_node_up{node_id="node-1"}')) == 1, "for the first scrape")
         yield engineer
-
-
-def _scrape(exporter: int, alertmanager: int) -> dict[str, object]:
-    return {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(RULES)],
-        "scrape_configs": [{"job_name": "ginkgo-exporter", "static_configs": [{"targets": [f"127.0.0.1:{exporter}"]}]}],
-        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager}"]}]}]},
-    }
 
 
 def distinct(found: Sequence[Block]) -> list[str]:

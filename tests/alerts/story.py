@@ -16,14 +16,15 @@ lines. ``DEEDS`` has all events.
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain, groupby, pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import yaml
 
-from lab.simulated import Deed, SimulatedExporter, StoryNode, World
+from lab.simulated import AWAY, Deed, SimulatedExporter, StoryNode, World
 
 STORIES: Final[dict[str, dict[str, Any]]] = yaml.safe_load(
     Path(__file__).with_name("stories.yml").read_text(encoding="utf-8")
@@ -211,7 +212,8 @@ class Story:
             )
             for at, deed in self.deeds.get(cluster, ()):
                 world.timeline.at(at, lambda deed=deed, world=world: deed(world))
-            found += world.run(self.length)
+            world.timeline.run(self.length)
+            found += [series for target in world.targets for series in stored(target)]
         return found
 
     def _read(self, line: str) -> None:
@@ -245,6 +247,21 @@ class Story:
             deeds.append((time, _bound(begin, arguments, named)))
             if end is not None:
                 deeds.append((time + span, _bound(end, arguments, named)))
+
+
+def stored(target: SimulatedExporter) -> Iterator[dict[str, str]]:
+    """Yield what Prometheus stored of an exporter's scrapes, as promtool's ``input_series``."""
+    common = ", ".join(f'{name}="{value}"' for name, value in target.labels.items())
+    for name in dict.fromkeys(chain.from_iterable(target.scrapes)):
+        # A series that is missing from a scrape ends with a staleness marker.
+        column = [
+            now.get(name, "stale" if name in before and now is not AWAY else "_")
+            for before, now in pairwise(target.scrapes)
+        ]
+        family, _, labels = name.partition("{")
+        runs = [(value, len(list(group))) for value, group in groupby(column)]
+        texts = [f"_x{n}" if value == "_" else value if n == 1 else f"{value}x{n - 1}" for value, n in runs]
+        yield {"series": f"{family}{{{common}{', ' + labels if labels else '}'}", "values": " ".join(texts)}
 
 
 def _bound(do: Do, arguments: list[Any], named: dict[str, Any]) -> Deed:

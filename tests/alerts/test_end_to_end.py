@@ -15,7 +15,7 @@ import pytest
 from faster import faster, faster_routes, faster_rules
 from redis import RedisError
 
-from lab.monitoring import Alertmanager, Prometheus, Webhook, ask
+from lab.monitoring import Alertmanager, Prometheus, Webhook, ask, beside
 from lab.nodes import beat, crash, stop
 from lab.servers import Exporter, RedisServer, running_redis, wait_for
 
@@ -77,17 +77,9 @@ class Story:
             folder, "--redis.url", redis.url, "--heartbeat.ttl", f"{TTL:.0f}s", "--discovery.interval", "500ms"
         )
         self.alertmanager = Alertmanager(folder, faster_routes(SPEED, webhook.url))
-        (folder / "rules.yml").write_text(faster_rules(SPEED))
-        self.prometheus = Prometheus(folder, self._scrape(), f"--query.lookback-delta={faster('5m', SPEED)}")
-
-    def _scrape(self) -> dict[str, Any]:
-        target = f"127.0.0.1:{self.exporter.port}"
-        return {
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "rule_files": ["rules.yml"],
-            "scrape_configs": [{"job_name": "ginkgo-exporter", "static_configs": [{"targets": [target]}]}],
-            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{self.alertmanager.port}"]}]}]},
-        }
+        (rules := folder / "rules.yml").write_text(faster_rules(SPEED))
+        scraped = beside([self.exporter], self.alertmanager, rules=rules)
+        self.prometheus = Prometheus(folder, scraped, f"--query.lookback-delta={faster('5m', SPEED)}")
 
     def told(self, status: str, alertname: str, node_id: str = "") -> list[dict[str, Any]]:
         return self.webhook.messages(status, alertname, node_id)

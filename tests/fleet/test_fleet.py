@@ -11,6 +11,7 @@ from threading import Event
 
 import pytest
 import redis
+from clusters import cluster
 from structlog.testing import capture_logs
 
 from exporter.errors import SourceError, SourceTimeoutError
@@ -24,7 +25,7 @@ from exporter.source.reading import Server
 from exporter.telemetry import Telemetry
 from fleet_world import World, states
 from lab.nodes import beat
-from lab.readings import ALIVE, CRASHED, Pair, cluster
+from lab.readings import ALIVE, CRASHED, Pair
 from lab.servers import RedisServer, wait_for
 
 

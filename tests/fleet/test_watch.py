@@ -5,6 +5,7 @@ from itertools import pairwise
 from threading import Event
 
 import pytest
+from clusters import cluster
 from structlog.testing import capture_logs
 
 from exporter.errors import SourceError
@@ -13,7 +14,7 @@ from exporter.liveness import Change, Judge, State
 from exporter.settings import Heartbeat, Nodes, Settings
 from exporter.source.reading import Reading
 from exporter.telemetry import Telemetry
-from lab.readings import ALIVE, CRASHED, GONE, Pair, cluster, reading_of
+from lab.readings import ALIVE, CRASHED, GONE, Pair, reading_of
 
 TTL, BEAT = 30.0, 10.0
 

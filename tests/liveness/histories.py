@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
+from clusters import Cluster
+
 from exporter.contract import FIELDS
 from exporter.errors import SourceError, SourceTimeoutError
 from exporter.source.reading import MISSING, Reading, Server
-from lab.readings import Cluster
 
 TTL: Final = 30.0
 BEAT: Final = 10.0

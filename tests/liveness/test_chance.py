@@ -4,12 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from clusters import cluster
 from looks import BEAT, GRACE, SERVER, TTL, Looks, living
 
 from exporter.liveness import Gap, Kind, State
 from exporter.liveness.chance import chance
 from exporter.source.reading import Server
-from lab.readings import CRASHED, GONE, cluster
+from lab.readings import CRASHED, GONE
 
 ONLINE, OFFLINE, UNDECIDED = State.ONLINE, State.OFFLINE, State.UNDECIDED
 A = b"a"

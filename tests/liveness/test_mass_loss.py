@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 
 import pytest
+from clusters import cluster
 from looks import BEAT, TTL, Looks, living
 
 from exporter.liveness import Kind, Leftovers, Loss, State
 from exporter.liveness.mass_loss import Death, joined, named, together
 from exporter.settings import MassLoss
-from lab.readings import CRASHED, GONE, Pair, cluster
+from lab.readings import CRASHED, GONE, Pair
 
 
 class Fleet:

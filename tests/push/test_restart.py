@@ -11,7 +11,7 @@ from installed import installed
 
 from exporter.demo.platform import TTL
 from lab.fakes import FakeAlertmanager
-from lab.monitoring import Alertmanager, Prometheus, Webhook, one_receiver
+from lab.monitoring import Alertmanager, Prometheus, Webhook, beside, one_receiver
 from lab.servers import Exporter, wait_for
 
 SIX = tuple(f"node-{number}" for number in range(1, 7))
@@ -116,14 +116,3 @@ def test_two_exporters_two_alertmanagers_and_prometheus_tell_each_crash_once(tmp
                 prometheus.kill()
                 for server in (first, second):
                     server.kill()
-
-
-def beside(exporters: tuple[Exporter, ...], *alertmanagers: Alertmanager) -> dict[str, object]:
-    """Return a configuration of Prometheus with the bundled rules, evaluated each second."""
-    targets = [f"127.0.0.1:{exporter.port}" for exporter in exporters]
-    return {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(Path("alerts/ginkgo.rules.yml").resolve())],
-        "scrape_configs": [{"job_name": "ginkgo-exporter", "static_configs": [{"targets": targets}]}],
-        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [each.url[7:] for each in alertmanagers]}]}]},
-    }

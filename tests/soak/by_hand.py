@@ -9,7 +9,7 @@ from exporter.push.alerts import NODE_OFFLINE
 from lab.monitoring import Notice
 from lab.nodes import FIELDS
 from lab.oracle import OFFLINE, ONLINE, Answer, Oracle, shown
-from lab.pages import Pages
+from lab.pages import UNIX, Pages
 from lab.platform import RandomNode
 from lab.truth import TTL, Chance, Fault, Recorder, Write
 
@@ -26,6 +26,7 @@ class Truth:
         self.chance = Chance(self.recorder)
         self.oracle = Oracle(self.nodes, self.recorder, self.chance)
         self.notices: list[Notice] = []
+        self.events: list[dict[str, Any]] = []
         self.pages = Pages(self.oracle)
 
     def write(self, key: str, value: Any, at: float, *, lost: bool = False) -> None:
@@ -55,9 +56,16 @@ class Truth:
         given = {name: value for name, value in given.items() if name not in without}
         return list(self.oracle.judge(Answer(at, at + 0.01, {"a": state} if state else {}, {"a": given})))
 
-    def say(self, at: float, state: str, *, member: bool = False) -> None:
-        """Have a scrape say what the node is."""
-        self.pages.saw(Answer(at, at + 0.01, {"a": state}, lost=frozenset({"a"} if member else ())))
+    def say(self, at: float, state: str, *, member: bool = False, event: bool = True) -> None:
+        """Have a scrape say what the node is, and an event, too."""
+        list(self.oracle.judge(Answer(at, at + 0.01, {"a": state}, lost=frozenset({"a"} if member else ()))))
+        if event:
+            self.tell(at, None, state)
+
+    def tell(self, at: float, before: str | None, after: str, **evidence: float) -> None:
+        """Have an event say what the node is."""
+        known = {"id": at, "time": UNIX + at, "kind": "node", "subjects": ["a"], "evidence": evidence}
+        self.events.insert(0, {**known, "from": before, "to": after})
 
     def page(self, at: float, name: str = NODE_OFFLINE, status: str = "firing") -> list[str]:
         """Have a notification come, and return what is wrong with the pages."""
@@ -66,7 +74,7 @@ class Truth:
         return self.judged(at)
 
     def judged(self, at: float) -> list[str]:
-        return list(self.pages.judge(self.notices, at))
+        return list(self.pages.judge(self.events, self.notices, at))
 
 
 def seen_online() -> Truth:

@@ -12,7 +12,8 @@ import pytest
 from by_hand import Truth, dead, seen_online
 
 from exporter.push.alerts import MASS_LOSS, REDIS_UNREACHABLE, WRITES_REFUSED
-from lab.oracle import OFFLINE, ONLINE
+from lab.oracle import OFFLINE, ONLINE, UNDECIDED
+from lab.pages import UNIX
 from lab.servers import ROOT, wait_for
 
 
@@ -60,6 +61,23 @@ def test_member_of_a_mass_loss_has_the_common_page_and_no_other() -> None:
     assert not truth.judged(112)
     assert truth.page(112.1)
     assert seen_online().page(103.2, MASS_LOSS), "it needs three deaths"
+
+
+def test_answer_event_and_page_each_need_the_other_two() -> None:
+    truth = seen_online()
+    truth.say(103.1, OFFLINE, event=False)
+    assert len(truth.judged(109)) == 2, "no event, and no page"
+    truth = seen_online()
+    assert truth.page(103.2), "no event"
+    cases: list[tuple[float, str, str, dict[str, float]]] = [
+        (103.2, OFFLINE, OFFLINE, {}),
+        (102, ONLINE, OFFLINE, {}),  # it lives
+        (103.2, ONLINE, UNDECIDED, {"fault_since": UNIX + 110}),
+    ]
+    for at, before, after, evidence in cases:
+        truth = seen_online()
+        truth.tell(at, before, after, **evidence)
+        assert len(truth.judged(105)) == 1, (at, before, after)
 
 
 def test_page_about_redis_needs_its_cause() -> None:

@@ -16,7 +16,7 @@ from exporter.errors import SourceError
 from exporter.settings import load
 from exporter.source import Reader, Source, open_source, server
 from exporter.source.reading import Reading
-from lab.clusters import Watched
+from lab.clusters import MASTER, Watched
 from lab.fakes import fake_server
 from lab.nodes import beat
 from lab.servers import RedisServer, free_port, running_exporter, running_redis, wait_for
@@ -53,7 +53,11 @@ def test_isolated_master_is_left_once_sentinel_names_another_and_a_dead_sentinel
 ) -> None:
     monkeypatch.setattr(server, "FOLLOW", 0.0)
     before = read(reader)
-    watched.name_second_as_master()
+    # The replica takes over while the old master is alive, as after a network fault.
+    watched.asked.execute_command("SENTINEL", "REMOVE", MASTER)
+    with watched.second.client() as client:
+        client.execute_command("REPLICAOF", "NO", "ONE")
+    watched.asked.execute_command("SENTINEL", "MONITOR", MASTER, "127.0.0.1", watched.second.port, 1)
     after = wait_for(lambda: (r := try_to_read(reader)) and r.server.run_id != before.server.run_id and r, "for it")
     assert after.server.role == "master"
     watched.sentinel.kill()
