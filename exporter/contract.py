@@ -37,7 +37,7 @@ class Metric(NamedTuple):
         name: The name of its samples.
         kind: Its Prometheus type.
         help: Its HELP text, naming the source.
-        json: Its key in ``/api/v1/nodes``; empty if it is not listed there.
+        json: Its key in ``/api/v1/nodes``; empty for the name of its field. Without a field it is not listed there.
         field: The field of the node's hash that it comes from, if it does.
         title: The heading of its column on page and table; empty if it has none. In small letters it names the column.
         short: A shorter heading for narrow tables; empty to use the title.
@@ -63,6 +63,11 @@ class Metric(NamedTuple):
     def family(self) -> str:
         """The family's name, as OpenMetrics has it: a counter's without ``_total``."""
         return self.name.removesuffix("_total") if self.kind == "counter" else self.name
+
+    @property
+    def key(self) -> str:
+        """Its key in ``/api/v1/nodes``; empty if it is not listed there."""
+        return self.json or self.field or ""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -91,7 +96,6 @@ STATUS: Final = Metric(
     "ginkgo_node_status",
     "gauge",
     "1 for the status that the node reports, 0 for the other known ones (field status).",
-    json="status",
     field=STATUS_FIELD,
     label="status",
 )
@@ -122,7 +126,6 @@ DROPPED: Final = Metric(
     "ginkgo_node_dropped_events_total",
     "counter",
     "Events that the node dropped since it started (field dropped_events).",
-    json="dropped_events",
     field="dropped_events",
     title="Drops",
 )
@@ -141,14 +144,13 @@ NUMBERS: Final = (
         "ginkgo_node_queue_size",
         "gauge",
         "Average queue length over the node's portfolios (field queue_size).",
-        json="queue_size",
         field="queue_size",
         title="Queue",
     ),
     Metric(
         "ginkgo_node_cpu_usage_ratio",
         "gauge",
-        "CPU use of the node as a ratio, 1 being 100 percent (field cpu_usage).",
+        "CPU use of the node as a ratio, 1 being 100 percent (field cpu_usage, in percent).",
         json="cpu_usage_ratio",
         field="cpu_usage",
         title="CPU",

@@ -6,7 +6,9 @@ from typing import Any
 
 import redis
 
-FIELDS: dict[str, Any] = {
+from exporter import contract
+
+FIELDS: dict[str, Any] = dict.fromkeys(contract.FIELDS, "1") | {
     "portfolio_count": "3",
     "queue_size": "15",
     "cpu_usage": "12.5",

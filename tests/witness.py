@@ -10,6 +10,7 @@ from typing import Final, Self
 
 import redis
 
+from exporter.contract import EVENTS, NUMBERS
 from lab.nodes import FIELDS, beat
 from lab.servers import Exporter, RedisServer, Series, wait_for
 
@@ -22,15 +23,12 @@ SPARE_CONNECTIONS: Final = 3
 """New connections that are no leak: each thread of the exporter opens its own when two threads first read at once."""
 SPARE_BYTES: Final = 8 * 2**20
 
-GAUGES: Final = {
-    "ginkgo_node_portfolios": float(FIELDS["portfolio_count"]),
-    "ginkgo_node_queue_size": float(FIELDS["queue_size"]),
-    "ginkgo_node_cpu_usage_ratio": float(FIELDS["cpu_usage"]) / 100,
-    "ginkgo_node_memory_usage_bytes": float(FIELDS["memory_usage"]) * 2**20,
-    "ginkgo_node_backpressure_total": float(FIELDS["backpressure_count"]),
-    "ginkgo_node_dropped_events_total": float(FIELDS["dropped_events"]),
+STEADY: Final = {
+    metric.name: float(FIELDS[metric.field]) * metric.multiply / metric.divide
+    for metric in NUMBERS
+    if metric is not EVENTS
 }
-"""Fields that every node of the tests writes with the same values."""
+"""Metrics that have the same values of every node of the tests."""
 
 
 class Platform:
@@ -153,7 +151,7 @@ class Witness:
         assert not up.get(self.dead), "the dead stay dead"
         if self.platform.beats_in_time:
             assert up.items() <= self.expected.items(), f"{up}: nobody else died"
-        for metric, value in GAUGES.items():
+        for metric, value in STEADY.items():
             assert set(series.get(metric, {}).values()) <= {value}, metric
         events = series.get("ginkgo_node_events_total", {})
         numbers = [events[name] for name in self.platform.names if name in events]
@@ -195,7 +193,7 @@ class Witness:
             for name in self.platform.names:
                 held = client.hget(f"node:metrics:{name}", "total_events")
                 assert series["ginkgo_node_events_total"][name] == float(held or "nan")
-                assert [series[metric][name] for metric in GAUGES] == list(GAUGES.values())
+                assert [series[metric][name] for metric in STEADY] == list(STEADY.values())
         self.assert_nothing_left()
 
     def assert_nothing_left(self) -> None:

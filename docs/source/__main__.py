@@ -12,7 +12,7 @@ from docs.source.alerts import alerts_table
 from docs.source.exits import exits_table
 from docs.source.flags import example, flags_table, options_table
 from docs.source.forms import forms
-from docs.source.metrics import GROUPS, metrics_table
+from docs.source.metrics import GROUPS, fields_table, metrics_table
 from docs.source.rule_settings import rule_settings_table, rule_thresholds_table
 from helm.sync import thresholds_table, values_table
 
@@ -21,6 +21,7 @@ EXAMPLE: Final = ROOT / "config.example.yml"
 
 TABLES: Final[dict[str, Callable[[], str]]] = {
     **{f"metrics-{group}": partial(metrics_table, group) for group in GROUPS},
+    "fields": fields_table,
     "flags": flags_table,
     "options": options_table,
     "alerts": alerts_table,
@@ -39,6 +40,7 @@ _TABLE: Final = re.compile(r"(<!-- ([a-z-]+) -->\n).*?(<!-- /\2 -->)", re.DOTALL
 
 def pages() -> Iterator[Path]:
     """Yield the pages with generated parts."""
+    yield from (ROOT / "docs" / "how-to").glob("heartbeats.md")
     yield from sorted((ROOT / "docs" / "reference").glob("*.md"))
     yield from sorted((ROOT / "alerts" / "runbooks").glob("*.md"))
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from prometheus_client.metrics_core import Metric as MetricFamily
 
-from exporter.contract import NODE_METRICS, PORTFOLIO_METRICS, WORKER_PREFIXES
+from exporter.contract import NODE_METRICS, NUMBERS, PORTFOLIO_METRICS, STATUS, WORKER_PREFIXES
 from exporter.exposition.families import own_families
 from exporter.fleet import Fleet
 from exporter.portfolios.account import Account, History
@@ -39,6 +39,13 @@ def metrics_table(group: str) -> str:
             unit = next((unit for end, unit in _UNITS.items() if name.removesuffix("_total").endswith(end)), "")
             cells = (f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels), unit, text)
             lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def fields_table() -> str:
+    """Return the fields of a node's hash that become metrics as a Markdown table."""
+    lines = ["| field | metric | key in `/api/v1/nodes` | meaning |", "|---|---|---|---|"]
+    lines += [f"| `{each.field}` | `{each.name}` | `{each.key}` | {each.help} |" for each in (*NUMBERS, STATUS)]
     return "\n".join(lines)
 
 

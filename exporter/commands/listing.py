@@ -44,7 +44,7 @@ class Kind(NamedTuple):
         name: Its name in the exporter's API.
         keys: The keys of a row in JSON and CSV, in their order.
         columns: The columns of the table.
-        omitted_first: The columns that a narrow terminal omits, in this order; never the state and the id.
+        omitted_first: The columns that a narrow terminal omits first, in this order; never the state and the id.
         styles: The colour of each state, in the order of the summary.
         bad: The state that ``--fail-…`` asks for.
         code: The exit code then.
@@ -64,7 +64,7 @@ def _text(value: str | Sequence[str], _: Row) -> str:
 
 
 _FIRST_KEYS: Final = (
-    *("node_id", "state", *(metric.json for metric in NODE_METRICS if metric.json)),
+    *("node_id", "state", *(metric.key for metric in NODE_METRICS if metric.key)),
     *("heartbeat_age_seconds", "offline_since", "offline_since_exact", "events_per_second"),
     *("undecided_because", "undecided_until"),
 )
@@ -191,7 +191,7 @@ def _fitting(kind: Kind, rows: Sequence[Row], width: int) -> Iterator[Renderable
     titles = {name: column.short or column.title for name, column in columns.items()}
     widths = {name: max(map(cell_len, (titles[name], *texts[name]))) + _GAP for name in columns}
     omitted = []
-    for name in kind.omitted_first:
+    for name in (*kind.omitted_first, *[*columns][2:]):
         if name in widths and sum(widths.values()) - _GAP > width:
             omitted.append(columns[name].title)
             del widths[name]

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from redis import Redis, RedisError
 
+from exporter.contract import NUMBERS
 from exporter.errors import ExporterError
 from exporter.settings import Keys
 
@@ -129,6 +130,7 @@ class Node:
         """Return the fields of its hash."""
         queues = [self._queue(place) for place in range(len(self.loaded))]
         return {
+            **{metric.field: int(self._events) // 100 for metric in NUMBERS},  # for fields that are not simulated
             "portfolio_count": str(len(self.loaded)),
             "queue_size": str(sum(queues) // max(1, len(queues))),
             "cpu_usage": f"{4 + 12 * len(self.loaded) + self._backlog / 50:.1f}",

@@ -25,9 +25,9 @@ _UNITS: Final = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, 
 _DAY: Final = 86_400
 _EXACT: Final = 2**53
 
-_LISTED: Final = tuple(metric for metric in NODE_METRICS if metric.json)
+_LISTED: Final = tuple(metric for metric in NODE_METRICS if metric.key)
 NODE_KEYS: Final = (
-    *("node_id", "state", *(metric.json for metric in _LISTED)),
+    *("node_id", "state", *(metric.key for metric in _LISTED)),
     *("offline_since", "offline_since_exact", "undecided_because", "undecided_until", "loss"),
     *("events_per_second", "dropped_recently", "backpressure_recently"),
     *("heartbeat_age_seconds", "offline_seconds"),
@@ -215,7 +215,7 @@ def _with_rise(metric: Metric, value: float, row: Row) -> str:
 _SHOW: Final = {"count": count, "percent": percent, "memory": memory}
 _RISES: Final = {DROPPED: "dropped_recently", BACKPRESSURE: "backpressure_recently"}
 _NUMBERS: Final = (
-    Column(metric.title.lower(), metric.title, metric.json, partial(_with_rise, metric), short=metric.short)
+    Column(metric.title.lower(), metric.title, metric.key, partial(_with_rise, metric), short=metric.short)
     for metric in NUMBERS
     if metric.title
 )

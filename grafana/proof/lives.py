@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from exporter.contract import NUMBERS
+
 END: Final = int(datetime(2026, 1, 6, 13, 26, 0, tzinfo=UTC).timestamp())
 LENGTH: Final = 3600
 BEFORE: Final = 600  # seconds of scrapes before the hour, so that its first rates are complete
@@ -107,6 +109,7 @@ class Life:
     def fields(self, now: float) -> dict[str, str]:
         """Return the node's hash, every value a string."""
         written = {
+            **{str(metric.field): f"{self.events(now) // 100:.0f}" for metric in NUMBERS},
             "portfolio_count": f"{self.portfolios(now):.0f}",
             "queue_size": f"{self.queue(now):.0f}",
             "cpu_usage": "0.0" if self.old else f"{30 + 15 * math.sin(now / 400 + self.number):.1f}",

@@ -1,11 +1,13 @@
 """The node's dashboard: it shows what one node or a few did over the range, and when they crossed a limit."""
 
+from collections.abc import Iterator
 from typing import Final
 
 from grafana_foundation_sdk.builders import statetimeline, table, timeseries
 from grafana_foundation_sdk.builders.dashboard import Row
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from exporter.contract import NUMBERS, Metric
 from grafana.source import overview, portfolios
 from grafana.source.annotations import deaths, firing_alerts, mass_losses, node_restarts, plan_changes
 from grafana.source.frame import shell
@@ -36,6 +38,14 @@ from grafana.source.targets import Query
 
 LINES: Final = 10
 
+_DRAWN: Final = frozenset(
+    {
+        *("portfolio_count", "queue_size", "cpu_usage", "memory_usage"),
+        *("total_events", "backpressure_count", "dropped_events"),
+    }
+)
+"""The fields with a panel of their own; each other field gets a plain one."""
+_UNITS: Final = {"count": "short", "percent": "percentunit", "memory": "bytes"}
 _CHOSEN: Final = 'node_id=~"$node"'
 _ONLY_SOME: Final = f" With more than {LINES} chosen nodes, the panel shows the {LINES} highest."
 
@@ -64,6 +74,7 @@ def dashboard() -> Dashboard:
             _positions(),
             _cpu(),
             _memory(),
+            *_others(),
         ],
         with_node=True,
         annotations=[firing_alerts(_CHOSEN), deaths(_CHOSEN), node_restarts(_CHOSEN), mass_losses(), plan_changes()],
@@ -252,4 +263,24 @@ def _memory() -> timeseries.Panel:
         _gauge("ginkgo_node_memory_usage_bytes"),
         unit="bytes",
         width=8,
+    )
+
+
+def _others() -> Iterator[timeseries.Panel | Row]:
+    """Yield a plain panel for each number that no panel above shows, three in a row."""
+    others = [metric for metric in NUMBERS if metric.field not in _DRAWN]
+    if others:
+        yield Row("Other metrics")
+    for place, metric in enumerate(others):
+        yield _plain(metric, width=24 // min(3, len(others) - place // 3 * 3))
+
+
+def _plain(metric: Metric, width: int) -> timeseries.Panel:
+    counts = metric.kind == "counter"
+    return lines(
+        metric.title or metric.key,
+        f"{metric.help}{' Per second.' if counts else ''}{_ONLY_SOME}",
+        _rate(metric.name) if counts else _gauge(metric.name),
+        unit="cps" if counts else _UNITS[metric.show],
+        width=width,
     )

@@ -20,6 +20,7 @@ from exporter.liveness import State
 from exporter.snapshot.snapshot import Discovered, ReadInfo, Snapshot
 from exporter.source.reading import Server
 from fleets import FLEETS, NODE_IDS, Exporter, snapshot_of
+from lab import nodes
 from lab.readings import ALIVE, CRASHED, ENDLESS, GONE, ZOMBIE, Pair
 from portfolio_snapshots import example
 
@@ -31,23 +32,20 @@ INFO = ReadInfo(
     Server("run", "master", refused={"OOM": 3}, last_save_ok=False, memory_used_ratio=0.5),
     expected=7,
 )
-FIELDS: Mapping[str, bytes] = {
-    "portfolio_count": b"3",
-    "queue_size": b"15",
-    "cpu_usage": b"12.5",
-    "memory_usage": b"512",
-    "total_events": b"15000",
-    "backpressure_count": b"5",
-    "dropped_events": b"2",
-    "status": b"RUNNING",
+FIELDS: Mapping[str, bytes] = {name: str(value).encode() for name, value in nodes.FIELDS.items()}
+FIRST_FIELDS = {
+    *("portfolio_count", "queue_size", "cpu_usage", "memory_usage", "status"),
+    *("total_events", "backpressure_count", "dropped_events"),
 }
+"""The fields in the golden files, which a new field leaves as they are."""
+OLD = {name: value for name, value in FIELDS.items() if name in FIRST_FIELDS}
 FLEET = {
-    b"node-1": Pair(ttl=25.5, fields=FIELDS),
-    b"node-2": Pair(fields=FIELDS),
+    b"node-1": Pair(ttl=25.5, fields=OLD),
+    b"node-2": Pair(fields=OLD),
     b"node-3": Pair(ttl=30, fields=None, beat=b"2026-01-06T20:30:44+08:00"),
     b"node-4": Pair(ttl=ENDLESS.ttl, fields={"total_events": b"1e3", "queue_size": b"abc"}),
     b"node-5": GONE,
-    b'a "quoted" \\ id\nof two lines': Pair(ttl=12.345, fields={**FIELDS, "status": b"PAUSED"}, beat=b"noon"),
+    b'a "quoted" \\ id\nof two lines': Pair(ttl=12.345, fields={**OLD, "status": b"PAUSED"}, beat=b"noon"),
     b"\xff\xfe": Pair(ttl=1, fields={}),
     "\N{DEER} 100%b".encode(): Pair(ttl=1, fields={"memory_usage": b"0.5", "cpu_usage": b"0.0"}),
 }

@@ -3,18 +3,10 @@
 import redis
 
 from exporter.reporter import NodeMetrics
-from lab.nodes import heartbeat_key, metrics_key
+from lab.nodes import FIELDS, heartbeat_key, metrics_key
 from lab.servers import wait_for
 
-BUSY = NodeMetrics(
-    portfolio_count=3,
-    queue_size=15,
-    total_events=15_000,
-    backpressure_count=5,
-    dropped_events=2,
-    status="RUNNING",
-    loaded_portfolio_ids=("p1", "p2"),
-)
+BUSY = NodeMetrics(**FIELDS | {"loaded_portfolio_ids": ("p1", "p2"), "cpu_usage": None, "memory_usage": None})
 
 
 def busy() -> NodeMetrics:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from exporter.contract import COLUMN_NAMES, NUMBERS
+from exporter.contract import COLUMN_NAMES, NODE_METRICS, NUMBERS
 from exporter.snapshot.rows import (
     COLUMNS,
     NODE_KEYS,
@@ -114,9 +114,16 @@ def test_drops_and_backpressure_of_the_last_minutes_are_marked() -> None:
     assert snapshot.dropping == set()
 
 
-def test_every_number_of_the_contract_has_a_column() -> None:
-    keys = [column.key for column in COLUMNS]
-    assert [key for key in keys if key in {metric.json for metric in NUMBERS}] == [metric.json for metric in NUMBERS]
+def test_every_number_has_a_field_and_a_key_of_its_own_and_a_counter_ends_in_total() -> None:
+    keys = [metric.key for metric in NODE_METRICS if metric.key]
+    assert sorted(keys) == sorted({*keys})
+    assert len({metric.field for metric in NUMBERS} - {None}) == len(NUMBERS)
+    assert [m.name for m in NODE_METRICS if m.name.endswith("_total") is not (m.kind == "counter")] == []
+
+
+def test_every_number_with_a_title_has_a_column() -> None:
+    titled = [(metric.title, metric.key) for metric in NUMBERS if metric.title]
+    assert [each for column in COLUMNS if (each := (column.title, column.key)) in titled] == titled
     assert tuple(BY_NAME) == COLUMN_NAMES
     assert {column.name for column in COLUMNS if not column.number} == {"state", "node", "since", "status"}
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 import redis
 
+from exporter.contract import NUMBERS
 from lab.nodes import FIELDS, beat, heartbeat_key, metrics_key
 from lab.servers import Exporter, binary, running_exporter, running_redis
 
@@ -22,15 +23,7 @@ ODD_IDS: dict[str, str | bytes] = {
     LONG_ID: LONG_ID,
 }
 NO_NUMBERS = ["abc", "1_000", " 5", "nan", "inf", "-1", "1e400", "", "x" * 500_000, b"\xff"]
-NUMERIC = {
-    "ginkgo_node_portfolios": "portfolio_count",
-    "ginkgo_node_queue_size": "queue_size",
-    "ginkgo_node_cpu_usage_ratio": "cpu_usage",
-    "ginkgo_node_memory_usage_bytes": "memory_usage",
-    "ginkgo_node_events_total": "total_events",
-    "ginkgo_node_backpressure_total": "backpressure_count",
-    "ginkgo_node_dropped_events_total": "dropped_events",
-}
+NUMERIC = {metric.name: str(metric.field) for metric in NUMBERS}
 GOOD = ["good-1", "good-2"]
 TTL = 600.0
 
