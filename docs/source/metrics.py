@@ -44,9 +44,8 @@ def metrics_table(group: str) -> str:
 
 def fields_table() -> str:
     """Return the fields of a node's hash that become metrics as a Markdown table."""
-    lines = ["| field | metric | key in `/api/v1/nodes` | meaning |", "|---|---|---|---|"]
-    lines += [f"| `{each.field}` | `{each.name}` | `{each.key}` | {each.help} |" for each in (*NUMBERS, STATUS)]
-    return "\n".join(lines)
+    rows = (f"| `{each.field}` | `{each.name}` | `{each.key}` | {each.help} |" for each in (*NUMBERS, STATUS))
+    return "\n".join(("| field | metric | key in `/api/v1/nodes` | meaning |", "|---|---|---|---|", *rows))
 
 
 @cache

@@ -138,13 +138,8 @@ def eight_nodes() -> tuple[Life, ...]:
     )
 
 
-def calm_nodes() -> tuple[Life, ...]:
-    """Return eight nodes without any trouble."""
-    return tuple(Life(f"node-{number}", number) for number in range(1, 9))
-
-
 def with_fates(**fates: Mapping[int, float]) -> tuple[Life, ...]:
-    """Return eight nodes, of which some have a fate: for each fate the numbers of its nodes and its times."""
+    """Return eight nodes, of which some may have a fate: for each fate the numbers of its nodes and its times."""
     return tuple(
         Life(
             f"node-{number}",

@@ -10,7 +10,6 @@ from grafana.proof.lives import (
     NEVER,
     STEP,
     Life,
-    calm_nodes,
     eight_nodes,
     many_nodes,
     minutes_before_end,
@@ -63,7 +62,7 @@ def normal() -> Story:
 
 def all_well() -> Story:
     """Return eight nodes without any trouble."""
-    return Story(calm_nodes())
+    return Story(with_fates())
 
 
 def one_dead() -> Story:
@@ -78,12 +77,12 @@ def mass_loss(**fates: Mapping[int, float]) -> Story:
 
 def redis_away() -> Story:
     """Return eight nodes, with Redis unreadable for the last ten minutes."""
-    return Story(calm_nodes(), redis_lost=minutes_before_end(10))
+    return Story(with_fates(), redis_lost=minutes_before_end(10))
 
 
 def writes_refused() -> Story:
     """Return eight nodes that cannot beat, since Redis refuses writes for five minutes."""
-    return Story(calm_nodes(), refused=minutes_before_end(5))
+    return Story(with_fates(), refused=minutes_before_end(5))
 
 
 def untraded() -> Story:

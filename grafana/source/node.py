@@ -7,7 +7,7 @@ from grafana_foundation_sdk.builders import statetimeline, table, timeseries
 from grafana_foundation_sdk.builders.dashboard import Row
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from exporter.contract import NUMBERS, Metric
+from exporter.contract import NUMBERS
 from grafana.source import overview, portfolios
 from grafana.source.annotations import deaths, firing_alerts, mass_losses, node_restarts, plan_changes
 from grafana.source.frame import shell
@@ -38,13 +38,8 @@ from grafana.source.targets import Query
 
 LINES: Final = 10
 
-_DRAWN: Final = frozenset(
-    {
-        *("portfolio_count", "queue_size", "cpu_usage", "memory_usage"),
-        *("total_events", "backpressure_count", "dropped_events"),
-    }
-)
-"""The fields with a panel of their own; each other field gets a plain one."""
+_DRAWN: Final = {"portfolio_count", "queue_size", "total_events", "backpressure_count", "dropped_events"}
+"""The fields that have a panel of their own."""
 _UNITS: Final = {"count": "short", "percent": "percentunit", "memory": "bytes"}
 _CHOSEN: Final = 'node_id=~"$node"'
 _ONLY_SOME: Final = f" With more than {LINES} chosen nodes, the panel shows the {LINES} highest."
@@ -72,8 +67,6 @@ def dashboard() -> Dashboard:
             _drops(),
             Row("Load and resources"),
             _positions(),
-            _cpu(),
-            _memory(),
             *_others(),
         ],
         with_node=True,
@@ -246,41 +239,15 @@ def _positions() -> timeseries.Panel:
     )
 
 
-def _cpu() -> timeseries.Panel:
-    return lines(
-        "CPU",
-        "CPU use that the node reports. Many nodes always write 0; their line has no meaning." + _ONLY_SOME,
-        _gauge("ginkgo_node_cpu_usage_ratio"),
-        unit="percentunit",
-        width=8,
-    )
-
-
-def _memory() -> timeseries.Panel:
-    return lines(
-        "Memory",
-        "Memory that the node reports. Many nodes always write 0; their line has no meaning." + _ONLY_SOME,
-        _gauge("ginkgo_node_memory_usage_bytes"),
-        unit="bytes",
-        width=8,
-    )
-
-
-def _others() -> Iterator[timeseries.Panel | Row]:
-    """Yield a plain panel for each number that no panel above shows, three in a row."""
+def _others() -> Iterator[timeseries.Panel]:
+    """Yield a plain panel for each other number. With the positions before them, they stand three in a row."""
     others = [metric for metric in NUMBERS if metric.field not in _DRAWN]
-    if others:
-        yield Row("Other metrics")
-    for place, metric in enumerate(others):
-        yield _plain(metric, width=24 // min(3, len(others) - place // 3 * 3))
-
-
-def _plain(metric: Metric, width: int) -> timeseries.Panel:
-    counts = metric.kind == "counter"
-    return lines(
-        metric.title or metric.key,
-        f"{metric.help}{' Per second.' if counts else ''}{_ONLY_SOME}",
-        _rate(metric.name) if counts else _gauge(metric.name),
-        unit="cps" if counts else _UNITS[metric.show],
-        width=width,
-    )
+    for place, metric in enumerate(others, 1):
+        query, unit = (_rate, "cps") if metric.kind == "counter" else (_gauge, _UNITS[metric.show])
+        yield lines(
+            metric.title or metric.key,
+            f"{metric.help} A node that does not measure it writes 0.{_ONLY_SOME}",
+            query(metric.name),
+            unit=unit,
+            width=24 // min(3, 1 + len(others) - place // 3 * 3),
+        )
