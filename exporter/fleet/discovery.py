@@ -94,6 +94,7 @@ class Discovery(Loop):
         self.workers = found.workers | before
         if known != self._known:
             self._replace_names(known)
+        self._judge.leave_out(known.difference(self.names.raw), self._clock())
         self._judge.find(found.names, start)
         self.last = Discovered(self._clock() - start, time.time(), self.names.over_limit)
         self.error = ""

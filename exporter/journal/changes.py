@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from exporter.journal.event import NOWHERE, EventKind
-from exporter.journal.file import Known
 from exporter.liveness import Change, Kind, State
 from exporter.portfolios.account import Account, EarlierFault
 from exporter.portfolios.ledger import Ledger
@@ -23,27 +22,22 @@ Group = tuple[EventKind, str | None, str, dict[str, dict[str, Any]], dict[str, A
 """Like changes: the arguments of ``Journal.add``."""
 
 
-def judged(changes: Sequence[Change], unix: Unix, answered: float, nodes: Mapping[str, Known]) -> Iterable[Group]:
+def judged(changes: Sequence[Change], unix: Unix, answered: float) -> Iterable[Group]:
     """Return the judge's changes: like ones together, and those of each subject in their order.
 
     Args:
         changes: The changes, the oldest first.
         unix: Returns the Unix time of a monotonic time.
         answered: When Redis answered last, in monotonic seconds: a gap that reaches until then lasts.
-        nodes: The last change of each node, which the judge may not know after a start of the exporter.
     """
     groups: dict[object, Group] = {}
     turns = Counter[tuple[Kind, bytes]]()
     for change in changes:
         name = EventKind.REDIS if change.kind is Kind.REDIS else shown_id(change.name)
-        known = nodes.get(name) if change.kind is Kind.NODE and change.before is None else None
-        before = known[1] if known else change.before
-        if before == change.after:
-            continue
         turns[change.kind, change.name] += 1
         common = _common(change, unix, answered)
-        like = turns[change.kind, change.name], change.kind, before, change.after, tuple(common.items())
-        group: Group = EventKind(change.kind.value), before, change.after, {}, common, change.at
+        like = turns[change.kind, change.name], change.kind, change.before, change.after, tuple(common.items())
+        group: Group = EventKind(change.kind.value), change.before, change.after, {}, common, change.at
         groups.setdefault(like, group)[3][name] = _own(change, unix)
     return groups.values()
 

@@ -23,6 +23,7 @@ CHECKPOINT: Final = "checkpoint"
 """The only key of a line that holds a record."""
 _ENDS: Final = (State.GONE, PortfolioState.TRADED, NOWHERE)
 _DEAD: Final = (State.OFFLINE, State.FORGOTTEN)
+_NOT_ONLINE: Final = (*_DEAD, State.UNDECIDED)
 _KEPT: Final = ("offline_since", "loss", "loss_first", "deadline", "heartbeat", "since")
 """The evidence that outlives a restart."""
 
@@ -96,7 +97,7 @@ class Record:
             change = Change(
                 name=subject.encode(),
                 before=None,
-                after=State(state) if died else State.ONLINE,
+                after=State(state) if state in _NOT_ONLINE else State.ONLINE,
                 at=monotonic(at) or 0.0,
                 why="an earlier run of this exporter knew it so",
                 died=monotonic(died),

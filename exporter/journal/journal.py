@@ -118,7 +118,7 @@ class Journal:
 
     def see(self, changes: Sequence[Change], view: View) -> None:
         """Take the judge's changes. The watch calls this after each round."""
-        for group in judged(changes, self.unix, view.answered, self.record.nodes):
+        for group in judged(changes, self.unix, view.answered):
             self.add(*group)
 
     def see_drops(self, dropping: AbstractSet[str]) -> None:

@@ -156,7 +156,6 @@ class View(NamedTuple):
     Attributes:
         absent: The nodes that do not beat, by name.
         counts: How many nodes are in each state.
-        losses: The mass losses that have members.
         server: What Redis said last; None before its first answer.
         answered: When it said that.
         refused_since: Since when a Redis is taken to refuse writes; None while all take them.
@@ -168,7 +167,6 @@ class View(NamedTuple):
 
     absent: Mapping[bytes, Node]
     counts: Mapping[str, int]
-    losses: Sequence[Loss]
     server: Server | None
     answered: float
     refused_since: float | None

@@ -67,9 +67,9 @@ class Judge:
         self._living: dict[bytes, tuple[Batch, int]] = {}  # the batch of each node, and its position there
         self._absent: dict[bytes, Node] = {}
         self._due: dict[bytes, Death] = {}  # those that are held back
-        self._losses: set[Loss] = set()  # those that have members
         self._leftovers: Leftovers | None = None  # None before the first ledger
-        self._earlier = {change.name: change for change in earlier}
+        self._earlier = {change.name: change for change in earlier}  # of nodes that this run has not seen yet
+        self._losses = {change.loss for change in self._earlier.values() if change.loss}  # those that have members
         # By the identity of the names, which a batch keeps alive. A batch that no node is in is garbage-collected.
         self._batches: WeakValueDictionary[int, Batch] = WeakValueDictionary()
 
@@ -95,8 +95,8 @@ class Judge:
                 return
             *past, (began, _) = self._outages
             self._outages = [*past, (began, at)]
-            evidence = Evidence(gap=Gap(began, at, CANNOT_BE_READ))
-            self._log.append(Change(b"", CANNOT_BE_READ, ANSWERS, at, evidence=evidence, kind=Kind.REDIS))
+            gap = Gap(began, at, CANNOT_BE_READ)
+            self._log.append(Change(b"", CANNOT_BE_READ, ANSWERS, at, evidence=Evidence(gap=gap), kind=Kind.REDIS))
 
     def find(self, names: Collection[bytes], since: float) -> None:
         """Record that a scan, which began at ``since``, found keys of these nodes: their data are not lost."""
@@ -104,6 +104,14 @@ class Judge:
             for name in self._absent.keys() & names:
                 node = self._absent[name]
                 self._absent[name] = node._replace(seen=max(node.seen, since))
+
+    def leave_out(self, names: Iterable[bytes], at: float) -> None:
+        """Forget nodes that are no longer read, except those that were looked at after ``at``."""
+        with self._lock:
+            for name in names:
+                if node := self._taken(name, at):
+                    self._due.pop(name, None)
+                    self._changed(node, State.GONE, at, "too many nodes are known, or another id looks like its own")
 
     def let_go(self, leftovers: Leftovers | None, at: float) -> bool:
         """Record what plan and lists say of dead nodes; forget those that may be, and show those that are needed again.
@@ -138,7 +146,7 @@ class Judge:
     def names(self) -> set[bytes]:
         """Return all known nodes: a whole read asks for them, and for what discovery found."""
         with self._lock:
-            return self._living.keys() | self._absent.keys()
+            return self._living.keys() | self._absent.keys() | self._earlier.keys()
 
     def due(self, now: float, *, full: bool) -> Sequence[bytes]:
         """Return the nodes to read now.
@@ -183,7 +191,6 @@ class Judge:
             return View(
                 self._absent.copy(),
                 counts,
-                tuple(self._losses),
                 chances.server,
                 chances.at,
                 min(chances.refused, default=None),
@@ -226,10 +233,13 @@ class Judge:
         return Verdicts(states, absent)
 
     def _end_refusals(self, reading: Reading) -> None:
-        """Let the beats of a reading end the refusals that were seen before them."""
+        """Let the beats of a reading end the refusals that were seen before them.
+
+        A heartbeat that lives longer than a TTL does not show when it was written.
+        """
         if self._chances.refused:
             for name, ms in zip(reading.names, reading.ttl_ms, strict=True):
-                for holder in self._chances.of(name)[-1:] if ms > 0 else ():
+                for holder in self._chances.of(name)[-1:] if 0 < ms <= self.ttl * 1000 else ():
                     holder.beat(reading.asked - self.ttl + ms / 1000)
 
     def _node(self, name: bytes) -> Node:
@@ -240,11 +250,10 @@ class Judge:
             batch, position = self._living[name]
             change = Change(name, None, State.ONLINE, batch.asked, BEATS)
             return Node(change, batch.beats[position], batch.end(position), looked=batch.at, seen=batch.asked)
-        known = self._earlier.pop(name, None)
-        change = known if known and known.died is not None else Change(name, None, State.GONE, NEVER)
-        text, end_then = change.evidence.text, change.evidence.end
-        new = known is None and self._leftovers is None
-        return Node(change, text, NEVER if end_then is None else end_then, new=new)
+        new = self._leftovers is None and name not in self._earlier
+        change = self._earlier.pop(name, Change(name, None, State.GONE, NEVER))
+        shown = Evidence() if change.died is None else change.evidence
+        return Node(change, shown.text, NEVER if shown.end is None else shown.end, new=new)
 
     def _taken(self, name: bytes, asked: float) -> Node | None:
         """Return the record of a node, taken from its place; None if a look that began at ``asked`` is outdated."""
@@ -262,11 +271,8 @@ class Judge:
         name = batch.names[position]
         if node := self._taken(name, batch.asked):
             self._due.pop(name, None)
-            beat = batch.beats[position]
-            node = node._replace(
-                text=beat, end=batch.end(position), gap=None, ttl_ms=batch.ttl_ms[position], hashed=hashed
-            )
-            self._changed(node, State.ONLINE, batch.asked, BEATS)
+            node = node._replace(text=batch.beats[position], end=batch.end(position), gap=None, hashed=hashed)
+            self._changed(node._replace(ttl_ms=batch.ttl_ms[position]), State.ONLINE, batch.asked, BEATS)
             self._living[name] = batch, position
             batch.elsewhere.discard(position)
 
@@ -276,8 +282,6 @@ class Judge:
         node = self._taken(name, asked)
         if node is None:
             return
-        if node.change.loss:
-            self._losses.add(node.change.loss)
         holders = self._chances.of(name)
         gaps = [] if node.dead else [gap for each in holders for gap in each.gaps()]
         changed = max([self._chances.moved.get(name, NEVER), *(each.changed for each in holders)])
@@ -409,7 +413,8 @@ class Judge:
     def _end_losses(self, at: float) -> None:
         """Tell of the mass losses that have no members any more."""
         if self._losses:
-            for loss in sorted(self._losses.difference(node.change.loss for node in self._absent.values())):
+            last = *self._earlier.values(), *(node.change for node in self._absent.values())
+            for loss in sorted(self._losses.difference(change.loss for change in last)):
                 self._losses.discard(loss)
                 self._log.append(Change(loss.name, "lost together", "over", at, loss=loss, kind=Kind.MASS_LOSS))
 

@@ -232,6 +232,13 @@ def test_too_many_nodes_are_logged_once_and_only_the_first_by_name_are_read() ->
     assert fleet.discovery.last
     assert fleet.discovery.last.over_limit == 2
     assert fleet.judge.names() == {b"0", b"1", b"2"}
+    world.pairs = {b"%c" % letter: ALIVE for letter in b"!#%"} | world.pairs
+    fleet.discovery.discover()
+    assert fleet.judge.names() == {b"!", b"#", b"%"}, "others before them leave no room"
+    world.pairs = {b"!": ALIVE}
+    for world.at in (2.0, 3.0):
+        assert list(states(fleet)) == ["!"]
+    assert fleet.discovery.last.over_limit == 0
 
 
 def test_node_that_has_beaten_on_the_data_after_a_loss_may_stop_before_anybody_reads_all_nodes_again() -> None:

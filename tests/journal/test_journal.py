@@ -21,7 +21,7 @@ from exporter.liveness.judge import WORK_MOVED
 from exporter.settings import Nodes, Settings
 from exporter.telemetry import Telemetry
 from journal_events import T0, told
-from lab.readings import ALIVE, CRASHED, reading_of
+from lab.readings import ALIVE, CRASHED, GONE, reading_of
 from lab.servers import wait_for
 
 Start = Callable[..., Journal]
@@ -305,19 +305,22 @@ def test_kill_loses_at_most_the_last_tenth_of_a_second_and_leaves_a_readable_fil
 
 def test_restart_tells_what_changed_while_no_exporter_ran_and_nothing_else(start: Start) -> None:
     first = start()
-    first.add(EventKind.NODE, None, "online", {"same": {}, "died": {}}, {})
-    die(first, "back")
+    first.add(EventKind.NODE, None, "online", {"same": {}, "died": {}, "left": {}}, {})
+    die(first, "back", "left later")
     first.close()
     second = start()
     judge = Judge(Settings(nodes=Nodes(forget_after=10.0)), second.earlier_changes())
+    keys = {b"same": ALIVE, b"back": ALIVE, b"died": CRASHED}
     for now in (1000.0, 1001.0, 1041.0):
-        judge.look(reading_of({b"same": ALIVE, b"back": ALIVE, b"died": CRASHED}, now))
+        judge.look(reading_of(dict.fromkeys(judge.names(), GONE) | keys, now))
         second.see(*judge.take())
     events = second.page(Query(kinds=frozenset([EventKind.NODE])), 10).events
     assert sorted((event.subjects, event.before, event.after) for event in events[:-2]) == [
         (("back",), "offline", "online"),
         (("died",), "online", "undecided"),
         (("died",), "undecided", "offline"),
+        (("left",), "online", "gone"),
+        (("left later",), "offline", "gone"),
     ]
     assert {name: state for name, (_, state, _) in second.record.nodes.items()} == {
         "same": "online",

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from exporter.liveness import Change, Judge, Kind, Node, State
+from exporter.liveness import Change, Judge, Kind, Loss, Node, State
 from exporter.settings import Heartbeat, Nodes, Settings
 from exporter.source.reading import Server
 from lab.readings import Pair, reading_of
@@ -81,6 +81,11 @@ class Looks:
 
     def absent(self, name: bytes = b"a") -> Node:
         return self.judge.view().absent[name]
+
+    @property
+    def losses(self) -> list[Loss]:
+        """The mass losses that have members."""
+        return sorted({node.change.loss for node in self.judge.view().absent.values() if node.change.loss})
 
     def told(self, kind: Kind = Kind.NODE) -> list[tuple[bytes, str | None, str]]:
         """Return the changes of a kind, with the states before and after."""

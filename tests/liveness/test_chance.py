@@ -171,6 +171,8 @@ def test_refusal_ends_with_a_beat_after_it_or_after_half_a_ttl_and_is_told_once(
     assert looks.judge.view().refused_since == 1000
     looks.see({b"b": living(TTL - 1)}, 1)
     assert looks.judge.view().refused_since == 1000, "that beat is no later than the look that showed the refusal"
+    looks.see({b"c": living(TTL + 1)}, 0)
+    assert looks.judge.view().refused_since == 1000, "a heartbeat with a longer TTL does not show when it was written"
     looks.see({b"b": living(TTL)}, 1)
     assert looks.judge.view().refused_since is None
     looks.fault(**refusing(2))

@@ -215,11 +215,11 @@ def test_restart_restores_what_an_earlier_run_left_offline(*, member: bool) -> N
     assert looks.see({A: CRASHED, b"b": CRASHED, b"c": CRASHED}) == [OFFLINE, FORGOTTEN, UNDECIDED]
     absent = looks.absent()
     assert (absent.change.died, absent.text, absent.change.loss) == (900.0, b"then", loss)
-    assert looks.judge.view().losses == ((loss,) if loss else ())
+    assert looks.losses == ([loss] if loss else [])
     looks.see({b"c": CRASHED}, 1)
     looks.judge.let_go(Leftovers(rehomed=frozenset({b"c", b"b"})), looks.now)
     assert looks.absent(b"c").change.after == OFFLINE, "the journal knew it alive"
-    assert looks.told()[:1] == [(b"c", None, "undecided")], "what is restored is no news"
+    assert looks.told()[:1] == [(b"c", "online", "undecided")], "what is restored is no news"
     looks = Looks(earlier=[died])
     assert looks.see({A: GONE}) == [State.GONE]
     assert looks.see({A: living()}, 1) == [ONLINE]

@@ -117,7 +117,7 @@ def test_four_of_six_that_beat_in_step_are_one_page() -> None:
         fleet.run(TTL + BEAT)
         assert fleet.pages == ([], [[0, 1, 2, 3]])
         assert max(fleet.delays) <= 1.5 * BEAT + 0.1
-        loss = fleet.looks.judge.view().losses[0]
+        loss = fleet.looks.losses[0]
         assert loss.name == b"00"
         assert [change.after for change in fleet.looks.changes if change.kind is Kind.MASS_LOSS] == ["lost together"]
 
@@ -157,7 +157,7 @@ def test_twelve_of_sixty_within_a_second_or_within_thirty() -> None:
     alone, lost = fleet.pages
     assert len(lost) == 1
     assert len(alone) + len(lost[0]) == 12
-    assert fleet.looks.judge.view().losses[0].first > max(
+    assert fleet.looks.losses[0].first > max(
         change.died or 0 for change in fleet.looks.changes if change.after == State.OFFLINE and not change.loss
     ), "those that came before keep their pages"
 
@@ -186,14 +186,16 @@ def test_second_loss_has_a_name_of_its_own_and_members_count_once() -> None:
     fleet.looks.judge.let_go(Leftovers(rehomed=moved), fleet.looks.now)
     fleet.looks.see()
     view = fleet.looks.judge.view()
-    assert (view.losses, view.counts[State.FORGOTTEN]) == ((), 6), "members whose work has moved are forgotten at once"
+    assert (fleet.looks.losses, view.counts[State.FORGOTTEN]) == ([], 6), (
+        "members whose work has moved are forgotten at once"
+    )
     assert [change.after for change in fleet.looks.changes if change.kind is Kind.MASS_LOSS] == [
         "lost together",
         "over",
     ]
     fleet.kill(*range(6, 12))
     fleet.run(TTL + BEAT)
-    assert [loss.name for loss in sorted(fleet.looks.judge.view().losses)] == [b"06"]
+    assert [loss.name for loss in fleet.looks.losses] == [b"06"]
     assert fleet.pages == ([], [list(range(6)), list(range(6, 12))])
 
 
@@ -203,10 +205,10 @@ def test_two_losses_with_members_have_two_names() -> None:
     fleet.run(60)
     fleet.kill(*range(6, 12))
     fleet.run(TTL + BEAT)
-    assert [loss.name for loss in sorted(fleet.looks.judge.view().losses)] == [b"00", b"06"]
+    assert [loss.name for loss in fleet.looks.losses] == [b"00", b"06"]
     fleet.revive(0)
     fleet.run(5)
-    assert [loss.name for loss in sorted(fleet.looks.judge.view().losses)] == [b"00", b"06"], "it keeps its name"
+    assert [loss.name for loss in fleet.looks.losses] == [b"00", b"06"], "it keeps its name"
     fleet.kill(0)
     fleet.run(TTL + BEAT)
     assert fleet.pages[0] == [0], "who was back dies a death of its own"
@@ -219,13 +221,13 @@ def test_loss_lasts_until_each_member_is_back_gone_or_forgotten() -> None:
     fleet.revive(0)
     fleet.run(5)
     looks = fleet.looks
-    assert len(looks.judge.view().losses) == 1
+    assert len(looks.losses) == 1
     looks.see({fleet.names[1]: GONE}, 0.1)
-    assert len(looks.judge.view().losses) == 1
+    assert len(looks.losses) == 1
     looks.see({fleet.names[2]: CRASHED}, 101)
     looks.judge.let_go(None, looks.now)
     looks.see()
-    assert looks.judge.view().losses == ()
+    assert not looks.losses
     assert looks.changes[-1].kind is Kind.MASS_LOSS
 
 
@@ -234,7 +236,7 @@ def test_what_is_offline_at_the_start_or_lost_alone_before_counts_for_nothing() 
     looks.judge.let_go(None, 0)
     looks.see({b"%d" % number: CRASHED for number in range(20)})
     looks.see({b"%d" % number: CRASHED for number in range(20)}, 1)
-    assert looks.judge.view().losses == ()
+    assert not looks.losses
     fleet = Fleet(6)
     fleet.kill(0)
     fleet.run(3 * TTL)
@@ -262,7 +264,7 @@ def test_old_hashes_that_appear_beside_a_death_make_no_loss_of_it() -> None:
     looks.see({b"a": living()})
     looks.see(old, TTL - 1)
     looks.see({b"a": CRASHED, **old}, 1)
-    assert looks.judge.view().losses == ()
+    assert not looks.losses
     assert looks.absent(b"a").change.after == State.OFFLINE
 
 
@@ -272,7 +274,7 @@ def test_undecided_nodes_die_when_they_are_declared_dead() -> None:
     looks.fault(run_id="run-2")
     looks.wait(TTL + BEAT + BEAT, dict.fromkeys(names, CRASHED))
     lost = [change for change in looks.changes if change.after == State.OFFLINE]
-    assert {change.loss for change in lost} == {looks.judge.view().losses[0]}
+    assert {change.loss for change in lost} == {looks.losses[0]}
     assert not any(change.exact for change in lost)
 
 
@@ -292,6 +294,6 @@ def test_restored_members_are_of_one_loss() -> None:
     fleet.run(TTL + BEAT)
     again = Looks(earlier=[change for change in fleet.looks.changes if change.kind is Kind.NODE])
     again.see(fleet.pairs(fleet.looks.now, fleet.names))
-    assert set(again.judge.view().losses) == set(fleet.looks.judge.view().losses)
+    assert again.losses == fleet.looks.losses
     assert {name for name, each in again.judge.view().absent.items() if each.change.loss} == set(fleet.names[:4])
     assert [change.kind for change in again.changes if change.kind is Kind.MASS_LOSS] == []

@@ -52,7 +52,6 @@ class World:
         self.now, self.heard = 1000.0, None
         self.absent: dict[bytes, Node] = {}
         self.planned: dict[bytes, int] = {}
-        self.losses: list[Loss] = []
         self.outages: list[tuple[float, float]] = []
         self.refused_since: float | None = None
         self.refusal_since: float | None = None
@@ -72,7 +71,6 @@ class World:
         for name in names:
             change = Change(name, State.ONLINE, state, self.now, died=self.now, exact=exact, loss=loss)
             self.absent[name] = Node(change, looked=self.now)
-        self.losses += [loss] if loss and loss not in self.losses else []
 
     def look(self, *names: bytes) -> None:
         """Let a look of now show that nodes are still dead."""
@@ -83,7 +81,7 @@ class World:
         """Let the bridge see all this, and return the alerts that it shows."""
         heard = self.now if self.heard is None else self.heard
         view = View(
-            self.absent, {}, self.losses, SERVER, heard, self.refused_since, self.refusal_since, True,
+            self.absent, {}, SERVER, heard, self.refused_since, self.refusal_since, True,
             {}, self.outages,
         )  # fmt: skip
         self.bridge.step((), view)
