@@ -17,10 +17,10 @@ from exporter.snapshot.snapshot import Snapshot
 
 
 class Format(Enum):
-    """The text formats of Prometheus."""
+    """The text formats of Prometheus: text 0.0.4 and OpenMetrics, by their content types."""
 
-    TEXT = "text 0.0.4"
-    OPENMETRICS = "OpenMetrics 1.0"
+    TEXT = "text/plain; version=0.0.4; charset=utf-8"
+    OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 def exposition(

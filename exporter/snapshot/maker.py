@@ -87,8 +87,7 @@ class SnapshotMaker:
         columns = self._columns(reading)
         if names is not self._names and not self._hinted:
             self._hinted = _hint_at_clocks(reading, columns[LAST_HEARTBEAT.name], self._ttl)
-        if absent:
-            columns = self._judged(columns, reading, verdicts)
+        columns = self._judged(columns, reading, verdicts)
         positions = range(start, start + len(states))
         complete = not reading.unread and reading.server.members.keys() >= set(reading.server.addresses)
         part = Part(names, positions, states, columns, absent, reading.at, reading.wall, complete)
@@ -129,7 +128,7 @@ class SnapshotMaker:
             field = metric.field or "heartbeat"
             raw = fields[field]
             texts = columns[metric.name] = parse(raw)
-            if texts is not raw and not all(texts) and texts.count(None) > raw.count(None):
+            if texts is not raw and texts.count(None) > raw.count(None):
                 values = zip(reading.names, raw, texts, strict=True)
                 self._invalid(field, [shown_id(name) for name, old, new in values if old is not None and new is None])
         return columns
@@ -156,8 +155,9 @@ class SnapshotMaker:
 
     def _totals(self, names: Names, parts: Sequence[Part], account: Account) -> Part:
         """Return the part of all nodes whose columns are what is exported of their portfolios."""
-        hidden = (part.positions[p] for part in parts for p in part.absent if part.states[p] not in EXPORTED)
-        nothing = dict.fromkeys(map(names.raw.__getitem__, hidden))
+        nothing = {
+            names.raw[part.positions[p]]: None for part in parts for p in part.absent if part.states[p] not in EXPORTED
+        }
         planned = {**dict.fromkeys(names.raw, 0), **account.ledger.planned, **nothing}
         columns = {
             metric.name: list(map(self._numbers.__getitem__, map(numbers.get, names.raw)))

@@ -3,8 +3,8 @@
 from collections import deque
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import compress
-from operator import ne
+from functools import reduce
+from operator import or_
 from typing import Final, NamedTuple
 
 from exporter.contract import BACKPRESSURE, DROPPED, EVENTS, Metric
@@ -31,7 +31,7 @@ class Past(NamedTuple):
     names: Sequence[str]
     columns: Mapping[str, Values]
 
-    def of(self, metric: Metric) -> Mapping[str, bytes | None]:
+    def of(self, metric: Metric) -> dict[str, bytes | None]:
         """Return each node's value of a metric, by its id."""
         return dict(zip(self.names, self.columns[metric.name], strict=True))
 
@@ -60,9 +60,7 @@ class History:
         if past[-1] is now or len(past) != kept:
             columns = {}
             for metric in (DROPPED, BACKPRESSURE):
-                merged: dict[str, bytes | None] = {}
-                for each in reversed(past):
-                    merged |= each.of(metric)
+                merged = reduce(or_, [each.of(metric) for each in reversed(past)])
                 columns[metric.name] = [merged[name] for name in now.names]
             self._base = Past(past[0].wall, now.names, columns)
         return next((each for each in reversed(past) if now.wall - each.wall >= APART), past[0]), self._base
@@ -71,8 +69,11 @@ class History:
 def dropping(base: Past, now: Past) -> AbstractSet[str]:
     """Return the nodes that dropped events since the base of the same nodes."""
     old, new = base.columns[DROPPED.name], now.columns[DROPPED.name]
-    changed = compress(zip(now.names, old, new, strict=True), map(ne, old, new)) if old != new else ()
-    return {name for name, earlier, later in changed if earlier and later not in {None, b"0"}}
+    return {
+        name
+        for name, earlier, later in zip(now.names, old, new, strict=True)
+        if earlier != later and earlier and later not in {None, b"0"}
+    }
 
 
 def rise(before: bytes | None, now: bytes | float | None) -> int:

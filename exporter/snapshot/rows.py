@@ -1,6 +1,6 @@
 """A snapshot as rows for people and programs: the rows and columns of table, page and JSON, and the texts of values."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -150,16 +150,6 @@ def count(number: float) -> str:
     return f"{number:,.1f}".removesuffix(".0")
 
 
-def percent(ratio: float) -> str:
-    """Return a ratio as percent: ``12.5 %``."""
-    return f"{count(ratio * 100)} %"
-
-
-def memory(size: float) -> str:
-    """Return a number of bytes as MiB: ``1,536 MiB``."""
-    return f"{size / 2**20:,.0f} MiB"
-
-
 def moment(unix: float) -> str:
     """Return a Unix time as a time in UTC, so that all readers of a screenshot see the same time."""
     try:
@@ -212,7 +202,12 @@ def _with_rise(metric: Metric, value: float, row: Row) -> str:
     return _SHOW[metric.show](value) + (f" (+{count(rise)})" if rise else "")
 
 
-_SHOW: Final = {"count": count, "percent": percent, "memory": memory}
+_SHOW: Final[Mapping[str, Callable[[float], str]]] = {
+    "count": count,
+    "percent": lambda ratio: f"{count(ratio * 100)} %",
+    "memory": lambda size: f"{size / 2**20:,.0f} MiB",
+}
+"""What makes the text of a metric's value, by ``Metric.show``."""
 _RISES: Final = {DROPPED: "dropped_recently", BACKPRESSURE: "backpressure_recently"}
 _NUMBERS: Final = (
     Column(metric.title.lower(), metric.title, metric.key, partial(_with_rise, metric), short=metric.short)

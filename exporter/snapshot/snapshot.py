@@ -102,8 +102,7 @@ class Snapshot:
     @property
     def absent(self) -> dict[str, Node]:
         """What the judge knows of the nodes without a heartbeat, by their ids as text."""
-        parts = self.parts
-        return {part.names.shown[part.positions[p]]: node for part in parts for p, node in part.absent.items()}
+        return {part.names.shown[part.positions[p]]: node for part in self.parts for p, node in part.absent.items()}
 
     def texts(self, metric: Metric) -> list[bytes | None]:
         """Return a metric's value as text for each node; None if the node has no value."""

@@ -98,10 +98,7 @@ class HeartbeatTimes:
     def parse(self, raw: Values) -> Values:
         """Return each Unix time as a text, None if it is missing or invalid."""
         present = [text for text in raw if text is not None]
-        texts = self._parse_alike(present) or list(map(self.parse_one, present))
-        if len(present) == len(raw):
-            return texts
-        following = iter(texts)
+        following = iter(self._parse_alike(present) or list(map(self.parse_one, present)))
         return [None if text is None else next(following) for text in raw]
 
     def _parse_alike(self, raw: Sequence[bytes]) -> Values:

@@ -13,6 +13,7 @@ from exporter.fleet import Fleet
 from exporter.journal.event import EventKind, Query, parse_time
 from exporter.journal.sentences import redis_away, shown, writes_refused
 from exporter.portfolios.ledger import PortfolioState
+from exporter.settings.values import require
 from exporter.snapshot.rows import NODE_KEYS, PORTFOLIO_KEYS, Row, portfolio_rows, rows_of
 from exporter.snapshot.snapshot import EXPORTED, Snapshot
 
@@ -80,10 +81,8 @@ def listing(arguments: Arguments, keys: Sequence[str], states: Sequence[str]) ->
     """
     given = _last(arguments)
     state, sort = given.get("state", ""), given.get("sort", "")
-    if state and state not in states:
-        raise ValueError(f"state: must be one of {', '.join(states)}")
-    if sort and sort.removeprefix("-") not in keys:
-        raise ValueError(f"sort: must be one of {', '.join(keys)}, or one of them after a -")
+    require(state in ("", *states), f"state: must be one of {', '.join(states)}")
+    require(sort.removeprefix("-") in ("", *keys), f"sort: must be one of {', '.join(keys)}, or one of them after a -")
     return Listing(
         state,
         given.get("filter", "").strip().lower(),
@@ -133,8 +132,7 @@ def _event_query(arguments: Arguments) -> tuple[Query, int]:
     """Return which events a request asks for, and how many at most."""
     given = _last(arguments)
     kinds, subjects = (frozenset(filter(None, arguments.get(name, ()))) for name in ("kind", "subject"))
-    if not kinds <= set(EventKind):
-        raise ValueError(f"kind: must be one of {', '.join(EventKind)}")
+    require(kinds <= set(EventKind), f"kind: must be one of {', '.join(EventKind)}")
     query = Query(
         subjects=subjects or None,
         kinds=frozenset(map(EventKind, kinds)) or None,
@@ -178,8 +176,7 @@ def _time(given: Mapping[str, str], name: str) -> float | None:
 def _number(given: Mapping[str, str], name: str) -> int | None:
     if name not in given:
         return None
-    if not _NUMBER.fullmatch(given[name]):
-        raise ValueError(f"{name}: must be a whole number from 1 on")
+    require(_NUMBER.fullmatch(given[name]), f"{name}: must be a whole number from 1 on")
     return int(given[name])
 
 
@@ -198,7 +195,5 @@ def refusal(fleet: Fleet) -> str:
     view = fleet.view()
     if view.refused_since is None or view.server is None or view.errors:
         return ""
-    errors = Counter[str]()
-    for server in view.server.members.values():
-        errors.update(server.refused or {})
+    errors = sum((Counter(server.refused) for server in view.server.members.values()), Counter[str]())
     return writes_refused(fleet.journal.unix(view.refusal_since or view.refused_since), errors)

@@ -16,6 +16,7 @@ from typing import Final
 import structlog
 
 from exporter.errors import SettingsError
+from exporter.settings.values import require
 
 MOST_WAITING: Final = 256
 """Checks that wait at most. Beyond it the oldest one is answered with 503."""
@@ -73,17 +74,16 @@ class Auth:
         """Load the configuration and its files again. If they are invalid, the last valid ones stay in force."""
         from exporter.web.config import load  # noqa: PLC0415 - as above
 
-        problem = ""
         try:
             tls, users = load(self._path)
-        except SettingsError as error:
-            problem = str(error)
-        else:
             # A file that is being written may be empty for a moment. It must not open the exporter to everybody.
-            if (tls is None, not users) == (self.tls is None, not self.users):
-                self.tls, self.users = tls, users
-            else:
-                problem = "TLS or users cannot be turned on or off without a restart"
+            require(
+                (tls is None, not users) == (self.tls is None, not self.users),
+                "TLS or users cannot be turned on or off without a restart",
+            )
+            self.tls, self.users, problem = tls, users, ""
+        except (SettingsError, ValueError) as error:
+            problem = str(error)
         if problem not in ("", self._problem):
             log.warning("the web configuration is invalid, the last valid one stays in force", error=problem)
         self._problem = problem
@@ -126,7 +126,7 @@ class Auth:
         if not self._checking:
             self._checking = True
             return True
-        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        turn = asyncio.Future[bool]()
         self._waiting.append(turn)
         if len(self._waiting) > MOST_WAITING:
             self._waiting.pop(0).set_result(False)

@@ -85,7 +85,7 @@ def _context(tls: TlsServerConfig) -> ssl.SSLContext:
     return context
 
 
-def _checked(users: Any) -> dict[str, str]:
+def _checked(users: Any) -> Mapping[str, str]:
     if not isinstance(users, dict):
         raise ValueError("basic_auth_users: must be a mapping of names to bcrypt hashes")  # noqa: TRY004
     for name, value in users.items():

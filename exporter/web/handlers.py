@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from functools import partial
 from http import HTTPStatus
 from http.client import responses
 from typing import Any, Final, Protocol
@@ -18,13 +17,7 @@ from exporter.snapshot.snapshot import Snapshot
 from exporter.web.answers import Answers, Wanted
 from exporter.web.auth import BUSY, OK, WRONG, Auth
 
-_TEXT: Final = "text/plain; charset=utf-8"
-_JSON: Final = "application/json; charset=utf-8"
-_HTML: Final = "text/html; charset=utf-8"
-_CONTENT_TYPES: Final = {
-    Format.TEXT: "text/plain; version=0.0.4; charset=utf-8",
-    Format.OPENMETRICS: "application/openmetrics-text; version=1.0.0; charset=utf-8",
-}
+_JSON: Final = {"Content-Type": "application/json; charset=utf-8"}
 _SCRAPE_MARGIN: Final = 0.5
 """Seconds that are left of a scrape's timeout for the way back."""
 _GLANCE: Final = 1.0
@@ -54,8 +47,9 @@ def application(fleet: Fleet, auth: Auth, answers: Answers, push: PushStatus | N
         ("/runbooks/([A-Za-z0-9]*)", Runbook),
         ("/-/(healthy|ready)", Health),
     ]
-    parts = fleet, auth, answers, push
-    return Application(routes, default_handler_class=NotFound, log_function=_log_request, parts=parts)
+    return Application(
+        routes, default_handler_class=NotFound, log_function=_log_request, parts=(fleet, auth, answers, push)
+    )
 
 
 class Handler(RequestHandler):
@@ -73,9 +67,9 @@ class Handler(RequestHandler):
 
     def set_default_headers(self) -> None:
         """Hide the server's version, and forbid clients to guess content types or to cache."""
-        self.set_headers(
-            {"Server": "ginkgo-exporter", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
-        )
+        self.set_header("Server", "ginkgo-exporter")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Cache-Control", "no-store")
 
     def on_finish(self) -> None:
         """Tell the server that the request is answered."""
@@ -104,11 +98,6 @@ class Handler(RequestHandler):
         if error and not isinstance(error, HTTPError):
             self.fleet.telemetry.fault("request", error)
 
-    def set_headers(self, headers: Mapping[str, str]) -> None:
-        """Set several headers of the answer."""
-        for name, value in headers.items():
-            self.set_header(name, value)
-
     def head(self, *path: str) -> Awaitable[None] | None:
         """Answer as GET does, given the parts of the path that the route names. tornado leaves out the body."""
         return self.get(*path)
@@ -116,7 +105,7 @@ class Handler(RequestHandler):
     def text(self, line: str, status: int = OK) -> None:
         """Answer with one line of plain text."""
         self.set_status(status)
-        self.set_header("Content-Type", _TEXT)
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.finish(line + "\n")
 
     def busy(self) -> None:
@@ -136,12 +125,14 @@ class Handler(RequestHandler):
             self.text(f"400 Bad Request: {error}", HTTPStatus.BAD_REQUEST)
             return None
 
-    async def answer(self, wanted: Wanted, content_type: str, read_within: float, more: float = _MAKING) -> None:
+    async def answer(
+        self, wanted: Wanted, headers: Mapping[str, str], read_within: float, more: float = _MAKING
+    ) -> None:
         """Answer with a body of ``Answers``; 503 if there is no room for it.
 
         Args:
             wanted: The body.
-            content_type: Its type.
+            headers: Its headers.
             read_within: Seconds to wait for a read of Redis; 0 to read nothing.
             more: Seconds to wait in all, beside these.
         """
@@ -149,9 +140,8 @@ class Handler(RequestHandler):
         if body is None:
             self.busy()
             return
-        self.set_header("Content-Type", content_type)
-        if wanted.gzip:
-            self.set_header("Content-Encoding", "gzip")
+        for name, value in headers.items():
+            self.set_header(name, value)
         await self.answers.send(self, self.stream, body)
 
     @property
@@ -166,20 +156,21 @@ class Metrics(Handler):
 
     async def get(self) -> None:
         """Answer in the format, compression and time that the request's headers name."""
-        headers = self.request.headers
-        form = Format.OPENMETRICS if "application/openmetrics-text" in headers.get("Accept", "") else Format.TEXT
-        encodings = headers.get("Accept-Encoding", "")
+        asked = self.request.headers
+        form = Format.OPENMETRICS if "application/openmetrics-text" in asked.get("Accept", "") else Format.TEXT
+        encodings = asked.get("Accept-Encoding", "")
         gzip = "gzip" in encodings and "gzip;q=0" not in encodings
         names = frozenset(self.get_query_arguments("name[]"))
-        limit = time_limit(headers.get("X-Prometheus-Scrape-Timeout-Seconds", ""), self.fleet.settings.redis.timeout)
+        limit = time_limit(asked.get("X-Prometheus-Scrape-Timeout-Seconds", ""), self.fleet.settings.redis.timeout)
 
         def make(snapshot: Snapshot | None) -> Iterator[bytes]:
             families = (*own_families(snapshot, self.fleet.info), *self.fleet.telemetry.registry.collect())
             return exposition(snapshot, families, form, names)
 
-        self.set_header("Vary", "Accept, Accept-Encoding")
         wanted = Wanted((form, gzip, names), make, whole=not names, gzip=gzip)
-        await self.answer(wanted, _CONTENT_TYPES[form], limit, _SCRAPE_MARGIN / 2)
+        headers = {"Content-Type": form.value, "Vary": "Accept, Accept-Encoding"}
+        headers |= {"Content-Encoding": "gzip"} if gzip else {}
+        await self.answer(wanted, headers, limit, _SCRAPE_MARGIN / 2)
 
 
 class Api(Handler):
@@ -203,9 +194,8 @@ class StatusPage(Handler):
         from exporter.web import page  # noqa: PLC0415 - an exporter that is only scraped needs no page
 
         if query := self.parsed(page.query_of):
-            self.set_headers(page.HEADERS)
             wanted = Wanted(query, lambda snapshot: [page.render(snapshot, self.fleet, self.push, query)])
-            await self.answer(wanted, _HTML, self.patience)
+            await self.answer(wanted, page.HEADERS, self.patience)
 
 
 class Runbook(Handler):
@@ -216,15 +206,14 @@ class Runbook(Handler):
         from exporter.bundled import alert_severities  # noqa: PLC0415 - as above
         from exporter.web import runbooks  # noqa: PLC0415
 
-        self.set_headers(runbooks.HEADERS)
         node_id = self.get_query_argument("node_id", "", strip=False)
         if not name:
-            await self.answer(Wanted("runbooks", lambda _: [runbooks.index()]), _HTML, 0.0)
+            await self.answer(Wanted("runbooks", lambda _: [runbooks.index()]), runbooks.HEADERS, 0.0)
         elif name not in alert_severities():
             self.text("404 Not Found: no such runbook; see /runbooks/", HTTPStatus.NOT_FOUND)
         else:
-            make = partial(runbooks.runbook, name, node_id, self.fleet)
-            await self.answer(Wanted((name, node_id), lambda snapshot: [make(snapshot)]), _HTML, _GLANCE)
+            wanted = Wanted((name, node_id), lambda read: [runbooks.runbook(name, node_id, self.fleet, read)])
+            await self.answer(wanted, runbooks.HEADERS, _GLANCE)
 
 
 class Health(Handler):
@@ -247,8 +236,7 @@ class NotFound(Handler):
 
 
 def _log_request(handler: RequestHandler) -> None:
-    request = handler.request
-    log.debug("request", path=request.path, status=handler.get_status(), client=request.remote_ip)
+    log.debug("request", path=handler.request.path, status=handler.get_status(), client=handler.request.remote_ip)
 
 
 def time_limit(header: str, longest: float) -> float:

@@ -14,9 +14,8 @@ larger blocks back at once."""
 def set_malloc_options() -> None:
     """Set the options of glibc's malloc, before threads start. Other C libraries have no such options."""
     with suppress(AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
         for option, value in _OPTIONS.items():
-            mallopt(option, value)
+            ctypes.CDLL(None).mallopt(option, value)
 
 
 def give_back() -> None:

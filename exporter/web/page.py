@@ -9,30 +9,23 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from tornado.template import Loader
 
-from exporter import __repository__, __version__
 from exporter.contract import EVENTS
-from exporter.escaping import printable
 from exporter.fleet import Fleet
 from exporter.journal.event import Query
 from exporter.journal.journal import STALLED_AFTER
-from exporter.journal.sentences import first, headline, reasons, undecided
+from exporter.journal.sentences import first, undecided
 from exporter.liveness import State
-from exporter.portfolios.ledger import PortfolioState
-from exporter.snapshot.rates import APART
 from exporter.snapshot.rows import (
     COLUMNS,
     NODE_KEYS,
     Column,
     count,
     duration,
-    fault_order,
-    moment,
     offline_first,
     portfolio_row,
     rows_of,
@@ -46,16 +39,6 @@ MOST_ROWS: Final = 500
 """Rows that are shown: a browser is slow with more. The filter finds the others."""
 MOST_EVENTS: Final = 20
 """Events that are shown."""
-_TEXTS: Final = SimpleNamespace(
-    count=count,
-    moment=moment,
-    printable=printable,
-    headline=headline,
-    reasons=reasons,
-    fault_order=fault_order,
-    portfolio_states=PortfolioState,
-)
-"""What the template makes texts with."""
 _COLUMNS: Final = tuple(column for column in COLUMNS if column.name != "events")
 """The columns of the page: events per second stand for events."""
 _HERE: Final = Path(__file__).parent
@@ -80,7 +63,11 @@ def headers(style_sheet: str, script: str = "") -> Mapping[str, str]:
         f"default-src 'none'; style-src 'sha256-{hashes[0]}';{run}"
         " img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     )
-    return {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
+    return {
+        "Content-Type": "text/html; charset=utf-8",
+        "Content-Security-Policy": policy,
+        "Referrer-Policy": "no-referrer",
+    }
 
 
 def generate(template: str, **values: Any) -> bytes:
@@ -140,15 +127,14 @@ def render(snapshot: Snapshot | None, fleet: Fleet, push: PushStatus | None, que
             for row in query.picked(rows, query.order if query.sort else offline_first)[:MOST_ROWS]
         ],
         most=MOST_ROWS,
-        texts=_TEXTS,
         matching=matching,
         counts=counts,
-        states=(State.ONLINE, State.OFFLINE, State.UNDECIDED),
+        states=EXPORTED,
         title=f"{title} · ginkgo-exporter",
         redis=redis,
         redis_up=snapshot is not None,
         trouble="" if snapshot else trouble(fleet),
-        notices=[*filter(None, [refused]), *_notices(snapshot)],
+        notices=[*filter(None, [refused]), *(troubles(snapshot) if snapshot else ())],
         push=push,
         alertmanagers=[url for url in settings.alertmanager.url if not urlsplit(url).username],
         account=account,
@@ -157,8 +143,6 @@ def render(snapshot: Snapshot | None, fleet: Fleet, push: PushStatus | None, que
         events=fleet.journal.page(Query(), MOST_EVENTS),
         now=snapshot.wall if snapshot else time.time(),
         metrics_path=settings.web.telemetry_path.removeprefix("/"),
-        readme=f"{__repository__}#readme",
-        version=__version__,
         style=_STYLE,
         script=_SCRIPT,
     )
@@ -180,33 +164,27 @@ def _heading(column: Column, query: Listing) -> tuple[str, str]:
 
     The first click sorts upwards, the second downwards, the third puts offline nodes first again.
     """
-    upwards, downwards = column.key, f"-{column.key}"
-    sorted_by = {upwards: "ascending", downwards: "descending"}.get(query.sort, "")
-    following = {upwards: downwards, downwards: ""}.get(query.sort, upwards)
+    downwards = f"-{column.key}"
+    sorted_by = {column.key: "ascending", downwards: "descending"}.get(query.sort, "")
+    following = {column.key: downwards, downwards: ""}.get(query.sort, column.key)
     return sorted_by, "?" + urlencode({"filter": query.text, "state": query.state, "sort": following})
 
 
-def _notices(snapshot: Snapshot | None) -> list[str]:
-    """Return what a reader must know of the nodes: those that are undecided, and what their states do not show."""
-    if snapshot is None:
-        return []
-    return [*undecided(rows_of(snapshot, lambda _, state: state is State.UNDECIDED)), *troubles(snapshot)]
-
-
 def troubles(snapshot: Snapshot) -> list[str]:
-    """Return sentences on what states do not show: nodes that drop events or take none, a scheduler that stalled."""
-    said = []
-    rows = rows_of(snapshot, lambda name, _: name in snapshot.dropping) if snapshot.dropping else ()
-    if rises := {row["node_id"]: row["dropped_recently"] for row in rows}:
-        names = sorted(rises, key=lambda name: -rises[name])
-        said.append(f"{_nodes(names)} dropped {count(sum(rises.values()))} events in the last five minutes.")
+    """Return sentences on nodes that are undecided, drop events or take none, and on a scheduler that stalled."""
     before, events = snapshot.recent.of(EVENTS), snapshot.texts(EVENTS)
-    pairs = zip(snapshot.ids, events, strict=True)
-    still = {name for name, text in pairs if text is not None and before.get(name) == text}
-    if still and snapshot.wall - snapshot.recent.wall >= APART and 2 * len(still) < len(events):
-        rows = rows_of(snapshot, lambda name, state: name in still and state is State.ONLINE)
-        if deaf := [row["node_id"] for row in rows if row["portfolios"] and row["status"] != "PAUSED"]:
-            said.append(f"{_nodes(deaf)} took no event in the last minute, while most other nodes did.")
+    still = {name for name, text in zip(snapshot.ids, events, strict=True) if text and before.get(name) == text}
+    if 2 * len(still) >= len(events):
+        still.clear()
+    named = snapshot.dropping | still
+    rows = list(rows_of(snapshot, lambda name, state: state is State.UNDECIDED or name in named))
+    said = undecided(rows)
+    if rises := {row["node_id"]: row["dropped_recently"] for row in rows if row["dropped_recently"]}:
+        names = sorted(rises, key=rises.__getitem__, reverse=True)
+        said.append(f"{_nodes(names)} dropped {count(sum(rises.values()))} events in the last five minutes.")
+    unfed = (row for row in rows if row["node_id"] in still and row["events_per_second"] == 0)
+    if deaf := [row["node_id"] for row in unfed if row["portfolios"] and row["status"] != "PAUSED"]:
+        said.append(f"{_nodes(deaf)} took no event in the last minute, while most other nodes did.")
     if snapshot.account and (idle := snapshot.account.idle or 0.0) > STALLED_AFTER:
         said.append(
             f"The scheduler has not looked at the plan for {duration(idle)}: it moves the portfolios of no dead node."

@@ -110,9 +110,7 @@ def known(node_id: str, fleet: Fleet, snapshot: Snapshot | None) -> list[str]:
         fleet: Knows what happened.
         snapshot: The nodes; None if Redis could not be read in time.
     """
-    said = [*_now(node_id, snapshot)] if snapshot else [trouble(fleet)]
-    if refused := refusal(fleet):
-        said.append(refused)
+    said = [*(_now(node_id, snapshot) if snapshot else [trouble(fleet)]), *filter(None, [refusal(fleet)])]
     query = Query(subjects=frozenset({node_id}) if node_id else None)
     for event in fleet.journal.page(query, MOST_EVENTS).events:
         subject = node_id if node_id in event.subjects else None

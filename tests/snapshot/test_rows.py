@@ -10,10 +10,8 @@ from exporter.snapshot.rows import (
     NODE_KEYS,
     count,
     duration,
-    memory,
     moment,
     offline_first,
-    percent,
     rows_of,
 )
 from fleets import Exporter, snapshot_of
@@ -140,8 +138,9 @@ def test_values_have_texts_for_people() -> None:
     assert {seconds: duration(seconds) for seconds in durations} == durations
     counts = {0: "0", 1234567: "1,234,567", 2.25: "2.2", 1e15 - 1: "999,999,999,999,999"}
     assert {number: count(number) for number in counts} == counts
-    assert percent(0.125) == "12.5 %"
-    assert [memory(m * 2**20) for m in (0, 512, 1536)] == ["0 MiB", "512 MiB", "1,536 MiB"]
+    assert BY_NAME["cpu"].text({"cpu_usage_ratio": 0.125}) == "12.5 %"
+    memory = BY_NAME["memory"]
+    assert [memory.text({"memory_usage_bytes": m * 2**20}) for m in (0, 512, 1536)] == ["0 MiB", "512 MiB", "1,536 MiB"]
     assert [moment(unix) for unix in (1e18, 1e12, float("inf"), float("nan"))] == [UNKNOWN] * 4
     assert BY_NAME["node"].text({"node_id": "a\x1b[2J"}) == r"a\x1b[2J"
     assert BY_NAME["queue"].text({"queue_size": None}) == BY_NAME["events/s"].text({}) == UNKNOWN
