@@ -78,6 +78,9 @@ class Handler(RequestHandler):
     async def prepare(self) -> None:
         """Tell the server that a request began, and answer 401 or 503 if it is not admitted."""
         self.settings["server"].began(self.stream)
+        if self.stream.closed():  # tornado would answer all that the client asked for before it went
+            self.detach()
+            return
         authorization = self.request.headers.get("Authorization", "")
         admitted = await self.auth.admits(authorization) if self.guarded else OK
         if admitted is BUSY:

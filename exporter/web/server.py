@@ -4,6 +4,7 @@ import asyncio
 import resource
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from math import inf
@@ -32,6 +33,10 @@ _STANDS_STILL: Final = 10_000
 """Milliseconds after which the kernel ends the connection of a client that takes no byte of what was sent to it."""
 _GRACE: Final = 0.1
 """Seconds that a silent client has before its connection may be closed for another one."""
+_WAIT: Final = 1.0
+"""Seconds that a new client waits for a connection. Those that do not read are told apart within that time."""
+_BACKLOG: Final = 1024
+"""New connections that the kernel holds for the server. It drops others, and their clients try again a second later."""
 _FINISH: Final = 4.0
 """Seconds that requests have to finish when the server stops."""
 _RELOAD: Final = 5.0
@@ -50,8 +55,8 @@ log = structlog.get_logger(__name__)
 class LimitedServer(HTTPServer):
     """An HTTP server with a bounded number of connections.
 
-    When all are taken, the connection is closed that is silent for longest; else the one whose client reads too slowly;
-    else the new client gets 503.
+    When all are taken, the connection is closed that is silent for longest; else the one whose client reads too slowly.
+    If there is no such connection yet, the new client waits for a moment, and then gets 503.
     """
 
     def initialize(  # type: ignore[override]
@@ -60,25 +65,41 @@ class LimitedServer(HTTPServer):
         """Take the limit, what names the slowest client, and what is told when all connections are taken."""
         self._most, self._slow, self._spent = most, slow, spent
         self._silent_since: dict[IOStream, float] = {}  # infinite while a request is being answered
+        self._waiting: deque[tuple[IOStream, Any, float]] = deque()  # with the time at which each came
         super().initialize(*args, **options)
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
-        """Take a new connection, or answer 503."""
-        since = self._silent_since = {each: at for each, at in self._silent_since.items() if not each.closed()}
-        if len(since) >= self._most:
-            longest = min(since, key=since.__getitem__)
-            closed = longest if since[longest] < time.monotonic() - _GRACE else self._slow()
-            if closed is None:
-                self._spent("a new client was answered with 503")
-                if not self.ssl_options:  # a handshake costs more than a refusal may
-                    stream.write(_BUSY)
-                stream.close()
-                return
+        """Take a new connection as soon as there is room."""
+        self._waiting.append((stream, address, time.monotonic()))
+        self.admit()
+
+    def admit(self) -> None:
+        """Take the clients that wait, the newest first; answer 503 to those that wait for too long, or are too many."""
+        now = time.monotonic()
+        self._silent_since = {each: at for each, at in self._silent_since.items() if not each.closed()}
+        while self._waiting and self._has_room(now):
+            stream, address, _ = self._waiting.pop()
+            self._silent_since[stream] = now
+            super().handle_stream(stream, address)
+        while self._waiting and (len(self._waiting) > self._most or self._waiting[0][2] < now - _WAIT):
+            self._spent("a new client was answered with 503")
+            refused, *_ = self._waiting.popleft()
+            if not self.ssl_options:  # a handshake costs more than a refusal may
+                refused.write(_BUSY)
+            refused.close()
+
+    def _has_room(self, now: float) -> bool:
+        """Return whether a connection is free; close one if all are taken."""
+        since = self._silent_since
+        if len(since) < self._most:
+            return True
+        longest = min(since, key=since.__getitem__)
+        closed = longest if since[longest] < now - _GRACE else self._slow()
+        if closed:
             self._spent("a connection that was silent or read too slowly was closed for a new one")
             closed.close()
             since.pop(closed, None)
-        since[stream] = time.monotonic()
-        super().handle_stream(stream, address)
+        return closed is not None
 
     def began(self, stream: IOStream) -> None:
         """Record that a request began."""
@@ -91,7 +112,7 @@ class LimitedServer(HTTPServer):
     @property
     def is_answering(self) -> bool:
         """Whether a request is not answered yet. tornado would cut it off at its end."""
-        return any(since == inf for stream, since in self._silent_since.items() if not stream.closed())
+        return inf in self._silent_since.values()
 
 
 class Server:
@@ -115,7 +136,7 @@ class Server:
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # -1 if there is no limit
         self._http = routes.settings["server"] = LimitedServer(
             routes,
-            most=min(web.max_connections, descriptors // 2) if descriptors > 0 else web.max_connections,
+            most=min(web.max_connections, descriptors // 3) if descriptors > 0 else web.max_connections,
             slow=answers.slow_stream,
             spent=partial(telemetry.spent, "connections"),
             ssl_options=self._auth.tls,
@@ -124,7 +145,10 @@ class Server:
             idle_connection_timeout=_IDLE,
             body_timeout=_IDLE,
         )
-        self._regular = [PeriodicCallback(lambda: asyncio.to_thread(give_back), _GIVE_BACK * 1000)]
+        self._regular = [
+            PeriodicCallback(self._http.admit, _GRACE * 1000),
+            PeriodicCallback(lambda: asyncio.to_thread(give_back), _GIVE_BACK * 1000),
+        ]
         if web.config_file:
             self._regular.append(PeriodicCallback(self.reload, _RELOAD * 1000))
         self.port = 0
@@ -136,7 +160,7 @@ class Server:
             SettingsError: The server cannot listen on the address.
         """
         try:
-            sockets = bind_sockets(self._address.port, self._address.host or None)
+            sockets = bind_sockets(self._address.port, self._address.host or None, backlog=_BACKLOG)
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", "") or error
             raise SettingsError(f"--web.listen-address: cannot listen on {self._address}: {reason}") from None
@@ -157,12 +181,12 @@ class Server:
     async def stop(self) -> None:
         """Accept no more connections, finish the running requests, and close all connections."""
         self._http.stop()
-        for regular in self._regular:
-            regular.stop()
         try:
             async with asyncio.timeout(_FINISH):
                 while self._http.is_answering:  # noqa: ASYNC110 - a stream has no event for it
                     await asyncio.sleep(0.02)
         except TimeoutError:
             log.warning("some requests were cut off")
+        for regular in self._regular:
+            regular.stop()
         await self._http.close_all_connections()

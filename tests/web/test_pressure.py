@@ -146,6 +146,12 @@ def test_slow_readers_make_room_and_a_newcomer_beside_quick_ones_gets_503(
     assert exporter.scrape()["ginkgo_exporter_budget_spent_total"]["connections"] > 0
 
 
+def test_newcomer_waits_until_it_is_known_which_clients_do_not_read(exporter: Exporter) -> None:
+    with ExitStack() as stack:
+        not_reading(exporter, stack, MOST)
+        assert is_whole(exporter.get().body)
+
+
 def readable(clients: list[socket.socket]) -> list[socket.socket]:
     return select.select(clients, [], [], 0)[0]
 
@@ -176,9 +182,12 @@ def test_client_that_goes_away_before_its_answer_is_no_error(redis_server: Redis
         for path in ("/metrics", "/api/v1/nodes", "/"):
             redis_server.pause()
             with connected(exporter) as client:
-                client.sendall(b"GET %b HTTP/1.1\r\nHost: exporter\r\n\r\n" % path.encode())
+                client.sendall(b"GET %b HTTP/1.1\r\nHost: exporter\r\n\r\n" % path.encode() * 500)
             redis_server.resume()
             wait_for(lambda path=path: f"path={path} " in exporter.output(), "for the request to end")
+        for _ in range(20):
+            exporter.get("/api/v1/portfolios")
+        assert exporter.output().count("path=/api/v1/nodes ") < 10, "what it asked for besides is left undone"
         assert "level=error" not in exporter.output()
         assert b'ginkgo_exporter_internal_errors_total{part="request"} 0.0\n' in exporter.get().body
 
