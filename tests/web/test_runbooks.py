@@ -135,3 +135,17 @@ def test_drops_are_named_with_the_portfolios_that_lose_events() -> None:
     assert "Events that it dropped in the last five minutes: 56." in said
     assert "Its portfolios: p1." in said
     assert "Node a dropped 56 events in the last five minutes." in known("", snapshot)
+
+
+def test_nodes_that_take_no_event_are_named_while_most_others_do() -> None:
+    deaf = {b"deaf": {}, b"paused": {"status": b"PAUSED"}, b"idle": {"portfolio_count": b"0"}}
+    for others, named in ((4, True), (3, False)):
+        exporter = Exporter()
+        for at in (0, 60):
+            own = {**deaf, **{b"%d" % number: {"total_events": b"%d" % at} for number in range(others)}}
+            usual = {"total_events": b"5", "portfolio_count": b"1"}
+            pairs = {name: Pair(ttl=30, fields={**usual, **fields}) for name, fields in own.items()}
+            snapshot = exporter.snapshot(pairs, at)
+        said = known("", snapshot)
+        assert ("Node deaf took no event in the last minute, while most other nodes did." in said) is named
+        assert ("took no event" in said) is named
