@@ -1,13 +1,12 @@
 """Redis → a raw reading: connections, discovery of node names, requests and replies.
 
 In: the settings. Out: the names of the nodes, ``Reading`` objects, which hold the nodes' values and the state of Redis,
-and the replies about other keys. Read ``Source`` first, then ``gather``: everything is asked through ``exchange`` and
-``Inquiry``.
+and the replies about other keys. Read ``Source`` first, then ``gather``: everything is asked through ``Inquiry``.
 """
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from redis import ConnectionPool, Redis
 
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
     from exporter.source.gather import Servers
 
 __all__ = ["Reader", "Source", "open_source"]
+
+FEW: Final = 4
+"""Nodes with values that were too large that each discovery reads again."""
 
 
 def open_source(settings: Settings, spent: Spent = lambda *_: None) -> "Source":
@@ -75,8 +77,7 @@ class Source:
         except SourceError as error:
             return [error] * len(keys)
         question = Question(topology.places(keys), list(map(command, keys)))
-        (replies,) = Inquiry(self._servers, deadline).stream([question])
-        return replies
+        return next(Inquiry(self._servers, deadline).stream([question]))
 
     def plan(self, deadline: float) -> Plan:
         """Return the scheduler's plan; the deadline is in monotonic seconds. Only one thread at a time may call this.
@@ -100,9 +101,10 @@ class Source:
         Raises:
             SourceError: No server could be scanned.
         """
-        if large := sorted(self._omissions.large):
-            self._omissions.large = frozenset()  # this read finds those that are still too large
-            self.reader().read(large, time.monotonic() + timeout)
+        large = list(self._omissions.large)
+        if few := large[:FEW]:  # the read puts those that are still too large behind the others
+            self._omissions.large = dict.fromkeys(large[FEW:])
+            self.reader().read(few, time.monotonic() + timeout)
         scans: list[Found] = []
         errors: list[SourceError] = []
         self._servers.doubt()

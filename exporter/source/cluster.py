@@ -125,7 +125,7 @@ class Cluster:
         if slots != self._topology.slots:
             self._topology = Topology(tuple(sorted(set(slots) - {NOWHERE})), slots)
             for address in self._pools.keys() - {*self._topology.addresses, *self._seeds}:
-                self._pools.pop(address).close()
+                self._pools.pop(address, Pool({})).close()  # another thread may have popped it
                 self.failing.pop(address, None)
         return self._topology
 

@@ -27,7 +27,7 @@ from exporter.settings import Redis
 from exporter.source.protocol import FAILURES, TLS_HINT, plain_error
 
 MOST_BYTES: Final = 8 * 2**20
-"""Bytes of the replies to one request: of a plan of 100,000 portfolios. Those about 500 nodes usually have 100 KiB."""
+"""Bytes of one reply, at most: of a plan of 100,000 portfolios."""
 
 LONGEST_STEP: Final = 4.0
 """Seconds for each step of a connect, at most: nothing can interrupt it when the exporter ends, which takes 5 s."""
@@ -107,17 +107,17 @@ class Link:
         with suppress(ConnectionError, ssl.SSLError):  # what can be received tells why Redis ended the connection
             self._socket.sendall(request)
 
-    def receive(self, count: int) -> list[Any]:
-        """Return the next ``count`` replies; an error reply is an exception in the list.
+    def receive(self, count: int, replies: list[Any], most: int) -> list[Any]:
+        """Append the next replies to a list until it has ``count``; an error reply is an exception in the list.
 
         Raises:
-            SourceTooLargeError: The replies have more than ``MOST_BYTES``.
+            SourceTooLargeError: One of the replies has more than ``most`` bytes.
             SourceError: Redis ended the connection.
             RedisError, OSError: The connection broke, or what came is no reply, or the deadline has passed.
         """
-        replies: list[Any] = []
-        gets, left = self._reader.gets, MOST_BYTES
+        gets, left = self._reader.gets, most
         while True:
+            before = len(replies)
             try:
                 replies += islice(iter(gets, _NOTHING), count - len(replies))
             except (MemoryError, TypeError, ValueError, SystemError, OverflowError) as error:
@@ -125,6 +125,8 @@ class Link:
                 raise InvalidResponse(f"Protocol error: {type(error).__name__}") from None
             if len(replies) == count:
                 return replies
+            if len(replies) > before:
+                left = most
             self._socket.settimeout(until(self.deadline))
             size = 0
             with suppress(ConnectionError):
@@ -135,12 +137,12 @@ class Link:
             self._reader.feed(self._buffer, 0, size)  # type: ignore[arg-type] # any buffer will do
             left -= size
             if left < 0:
-                raise SourceTooLargeError(f"a value in Redis is larger than {MOST_BYTES >> 20} MiB")
+                raise SourceTooLargeError(f"a value in Redis is larger than {most >> 20} MiB")
 
     def ask(self, request: bytes, count: int) -> list[Any]:
         """Send packed commands and return their ``count`` replies."""
         self.send(request)
-        return self.receive(count)
+        return self.receive(count, [], MOST_BYTES)
 
     @property
     def is_fit(self) -> bool:

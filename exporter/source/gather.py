@@ -1,18 +1,19 @@
 """The one way in which Redis is asked: packed commands to each server that holds the keys, a reply for each command.
 
-``exchange`` asks one server: it sends one request ahead, so that Redis works while replies are parsed. ``Inquiry`` runs
-it over all servers at the same time, and follows the redirections of a cluster once. A reply that could not be had is
-an exception in its place.
+``Inquiry`` asks all servers at the same time. It sends each one request ahead, so that Redis works while replies are
+parsed. It follows the redirections of a cluster once. A reply that could not be had is an exception in its place.
 """
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError
 
 from exporter.errors import SourceError, SourceTooLargeError
+from exporter.source.connection import MOST_BYTES
 from exporter.source.protocol import commands_of, pack
 
 if TYPE_CHECKING:
@@ -85,61 +86,28 @@ class Question:
         return cls(places, commands * len(addresses))
 
 
-def exchange(servers: "Servers", address: str, batches: Iterable[Batch], deadline: float) -> Iterator[list[Any]]:
-    """Yield once when the first request is sent, and then the replies to each request.
-
-    A request whose replies are too large is halved. A reply that is too large by itself is a ``SourceTooLargeError``.
-
-    Args:
-        servers: The servers.
-        address: The server that is asked.
-        batches: The requests, at least one.
-        deadline: Monotonic seconds.
-
-    Raises:
-        SourceError: The server cannot be asked.
-    """
-    left, has_begun = deque(batches), False
-    while left:
-        try:
-            with servers.pool(address).lent(servers.limit(address, deadline)) as link:
-                link.send(left[0].packed)
-                if not has_begun:
-                    has_begun = True
-                    yield []
-                while left:
-                    link.deadline = servers.limit(address, deadline)
-                    if len(left) > 1:
-                        link.send(left[1].packed)
-                    replies = link.receive(len(left[0].positions))
-                    left.popleft()
-                    yield replies
-        except SourceTooLargeError as error:
-            too_large = error.with_traceback(None)  # a traceback keeps what has come on the connection
-            link = None
-        else:
-            continue
-        commands = list(commands_of(left.popleft().packed))
-        half = len(commands) // 2
-        halves = [Batch(b"".join(some), range(len(some))) for some in (commands[:half], commands[half:])]
-        replies_of_both = exchange(servers, address, halves, deadline) if half else [[too_large]]
-        yield [reply for replies in replies_of_both for reply in replies]
-
-
 class Inquiry:
     """What is asked until one deadline. A server that fails is not asked any more, and costs its own keys only.
 
     Args:
         servers: The servers.
         deadline: Monotonic seconds.
+        most: Bytes of one reply, at most.
+        too_large: Told the words of each command whose reply is larger, as soon as that shows.
 
     Attributes:
         errors: Why servers cannot be read, by their addresses.
     """
 
-    def __init__(self, servers: "Servers", deadline: float) -> None:
+    def __init__(
+        self,
+        servers: "Servers",
+        deadline: float,
+        most: int = MOST_BYTES,
+        too_large: Callable[[list[bytes]], None] = lambda _: None,
+    ) -> None:
         self.errors: dict[str, SourceError] = {}
-        self._servers, self._deadline = servers, deadline
+        self._servers, self._deadline, self._most, self._too_large = servers, deadline, most, too_large
 
     def fail(self, address: str, error: SourceError) -> None:
         """Record that a server cannot be read, and why: the first reason counts."""
@@ -161,7 +129,7 @@ class Inquiry:
         talks: dict[str, Iterator[list[Any]]] = {}
         for address in sorted(asked - self.errors.keys(), key=failing):
             batches = [question.batches[address] for question in questions if address in question.batches]
-            talks[address] = exchange(self._servers, address, batches, self._deadline)
+            talks[address] = self._exchange(address, batches)
             self._next(address, talks, 0)
         for question in questions:
             found = [None] * question.size
@@ -179,6 +147,46 @@ class Inquiry:
             if address not in self.errors:
                 self._servers.note(address, None)
 
+    def _exchange(self, address: str, batches: Sequence[Batch]) -> Iterator[list[Any]]:
+        """Yield once when the first request to a server is sent, and then the replies to each request.
+
+        One request is sent ahead, until a reply is too large. Such a reply is a ``SourceTooLargeError``.
+
+        Raises:
+            SourceError: The server cannot be asked.
+        """
+        servers, left = self._servers, deque(batches)
+        with suppress(SourceTooLargeError), servers.pool(address).lent(servers.limit(address, self._deadline)) as link:
+            link.send(left[0].packed)
+            yield []
+            while left:
+                link.deadline = servers.limit(address, self._deadline)
+                if len(left) > 1:
+                    link.send(left[1].packed)
+                yield link.receive(len(left[0].positions), [], self._most)
+                left.popleft()
+        for batch in left:
+            yield self._few_at_a_time(address, list(commands_of(batch.packed)))
+
+    def _few_at_a_time(self, address: str, commands: Sequence[list[bytes]]) -> list[Any]:
+        """Return the replies to commands of which some have replies that are too large.
+
+        Redis makes the replies to all commands that it has received. So after a reply that is too large few commands
+        are sent, and then twice as many each time: an even number, so that ASKING and the next one stay together.
+        """
+        servers, replies, size = self._servers, list[Any](), 2
+        while some := commands[len(replies) : len(replies) + size]:
+            try:
+                with servers.pool(address).lent(servers.limit(address, self._deadline)) as link:
+                    link.send(b"".join(pack(*words) for words in some))
+                    link.receive(len(replies) + len(some), replies, self._most)
+                size *= 2
+            except SourceTooLargeError as error:
+                self._too_large(commands[len(replies)])
+                replies.append(error.with_traceback(None))  # a traceback holds what has come
+                size = 2
+        return replies
+
     def _next(self, address: str, talks: Mapping[str, Iterator[list[Any]]], count: int) -> list[Any]:
         """Return a server's next replies: ``count`` errors if it cannot be read."""
         if address not in self.errors:
@@ -194,11 +202,11 @@ class Inquiry:
         places: dict[str, list[int]] = {}
         commands: list[bytes] = []
         for asked, batch in question.batches.items():
-            for position, command in zip(batch.positions, commands_of(batch.packed), strict=True):
+            for position, words in zip(batch.positions, commands_of(batch.packed), strict=True):
                 if isinstance(error := found[position], AskError):
                     host = error.host or asked.rpartition(":")[0]  # a missing host means the one that was asked
                     places.setdefault(f"{host}:{error.port}", []).extend((len(commands), len(commands) + 1))
-                    commands += _ASKING, command
+                    commands += _ASKING, pack(*words)
                     redirected.append(position)
         self._servers.doubt()
         (replies,) = self._replies([Question(places, commands)])

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+import hiredis
 from redis import RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 
@@ -21,17 +22,11 @@ def pack(*words: bytes) -> bytes:
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
 
 
-def commands_of(packed: bytes) -> Iterator[bytes]:
-    """Yield each of some packed commands."""
-    start = 0
-    while start < len(packed):
-        end = packed.index(b"\r\n", start)
-        words, position = int(packed[start + 1 : end]), end + 2
-        for _ in range(words):
-            end = packed.index(b"\r\n", position)
-            position = end + 4 + int(packed[position + 1 : end])
-        yield packed[start:position]
-        start = position
+def commands_of(packed: bytes) -> Iterator[list[bytes]]:
+    """Return the words of each of some packed commands."""
+    reader = hiredis.Reader()
+    reader.feed(packed)
+    return iter(reader.gets, False)
 
 
 _FIELDS: Final = tuple(field.encode() for field in FIELDS)

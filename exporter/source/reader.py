@@ -5,7 +5,7 @@ is asked in a second look, and only for those without known fields.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -24,6 +24,8 @@ from exporter.source.server import STATE, server_of
 if TYPE_CHECKING:
     from exporter.source.gather import Servers
 
+NODE_BYTES: Final = 2**20
+"""Bytes of one reply about a node, at most; a node's usual values have 200 bytes together."""
 NO_FIELDS: Final = [None] * len(FIELDS)
 """The reply of HMGET for a hash that is missing or has no known field."""
 
@@ -37,17 +39,17 @@ class Omissions:
         spent: Told of each node whose values are too large.
 
     Attributes:
-        large: The nodes with values that are too large to be read. Readers find them, discovery tries them again. The
-            object stays the same while the nodes do.
+        large: The nodes with values that are too large to be read, in the order in which readers found them. Discovery
+            tries a few of them again each time.
     """
 
     def __init__(self, spent: Spent) -> None:
-        self.large: frozenset[bytes] = frozenset()
+        self.large: Mapping[bytes, None] = {}
         self._spent, self._told, self._lacks_info = spent, set[bytes](), False
 
     def add(self, name: bytes) -> None:
         """Record a node whose values are too large."""
-        self.large |= {name}
+        self.large = {**self.large, name: None}
         if name not in self._told:
             self._told.add(name)
             self._spent("replies", f"the values of node {shown_id(name)} are not read: they are too large")
@@ -128,7 +130,7 @@ class Reader:
         return _Slice(names, Question(places(hashes), first), Question(places(beats + beats), second + third))
 
     def _readings(self, slices: Sequence[_Slice], deadline: float) -> Iterator[Reading]:
-        self._asked, self._inquiry = time.monotonic(), Inquiry(self._servers, deadline)
+        self._asked, self._inquiry = time.monotonic(), Inquiry(self._servers, deadline, NODE_BYTES, self._omit)
         early = list(self._inquiry.stream([each.early for each in slices]))
         late = [Question.to_each(self._topology.addresses, STATE), *(each.late for each in slices)]
         with closing(self._inquiry.stream(late)) as replies:
@@ -144,6 +146,10 @@ class Reader:
                 self._members[address] = server_of(reply, masters_only=self._servers.masters_only)
             except SourceError as error:
                 self._inquiry.fail(address, error)
+
+    def _omit(self, words: Sequence[bytes]) -> None:
+        """Record the node of a command whose reply is too large: at once, since the read may end too late."""
+        self._omissions.add(words[1].removeprefix(self._keys[words[0] == b"GET"]))
 
     def _reading(self, names: Sequence[bytes], replies: list[Any]) -> Reading:
         count, unread = len(names), set[int]()
@@ -183,7 +189,6 @@ class Reader:
             row, ttl, beat = some
             error = next((reply for reply in some if isinstance(reply, Exception) and not is_wrong_type(reply)), None)
             if isinstance(error, SourceTooLargeError):
-                self._omissions.add(names[position])
                 row, beat = NO_FIELDS, TOO_LARGE
             elif error:
                 self._refuse(self._keys[error is not row] + names[position], error)

@@ -22,7 +22,7 @@ ODD_IDS: dict[str, str | bytes] = {
     "\\xc3(": b"\xc3\x28",
     LONG_ID: LONG_ID,
 }
-NO_NUMBERS = ["abc", "1_000", " 5", "nan", "inf", "-1", "1e400", "", "x" * 500_000, b"\xff"]
+NO_NUMBERS = ["abc", "1_000", " 5", "nan", "inf", "-1", "1e400", "", "x" * 100_000, b"\xff"]
 NUMERIC = {metric.name: str(metric.field) for metric in NUMBERS}
 GOOD = ["good-1", "good-2"]
 TTL = 600.0

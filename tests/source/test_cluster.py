@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from threading import Event, Thread
+from threading import Barrier, Event, Thread
 from typing import Any
 
 import pytest
@@ -21,9 +22,10 @@ from exporter.errors import SourceError, SourceTimeoutError
 from exporter.settings import load
 from exporter.source import Reader, Source, open_source
 from exporter.source.cluster import Cluster, Primaries
-from exporter.source.connection import MOST_BYTES
+from exporter.source.connection import Pool
 from exporter.source.gather import Topology
 from exporter.source.protocol import pack
+from exporter.source.reader import NODE_BYTES
 from exporter.source.reading import MISSING, TOO_LARGE, Reading
 from lab.clusters import RunningCluster
 from lab.nodes import beat, heartbeat_key, metrics_key, stop
@@ -34,7 +36,7 @@ pytestmark = [pytest.mark.server("redis-server"), pytest.mark.server("redis-cli"
 
 NODES = [f"node-{number}" for number in range(30)]
 NAMES = [node_id.encode() for node_id in NODES]
-LARGE = b"9" * (MOST_BYTES + 2**19)
+LARGE = b"9" * (NODE_BYTES + 2**19)
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +177,15 @@ def test_key_of_a_slot_that_moves_is_read_from_its_new_primary(
         assert (read(reader, node_id).server.holders(name) != before.server.holders(name)) == finish
 
 
+def test_large_value_of_a_slot_that_moves_is_told_apart(cluster: RunningCluster, source: Source) -> None:
+    beat(cluster.client, "large mover")
+    cluster.client.hset(metrics_key("large mover"), "queue_size", LARGE)
+    shift(cluster, metrics_key("large mover"), finish=False)
+    for _ in range(2):
+        reading = read(source.reader(), "large mover", *NODES)
+        assert (reading.unread, reading.beats[0]) == (set(), TOO_LARGE)
+
+
 def test_many_moved_keys_ask_for_the_map_of_slots_once(cluster: RunningCluster) -> None:
     """All keys are in one slot by their tag; 600 answers MOVED are one reason to ask."""
     names = [f"{{moved}}{number}" for number in range(600)]
@@ -299,6 +310,24 @@ def test_most_primaries_decide_on_the_map_of_slots(cluster: RunningCluster) -> N
     for _ in range(5):
         watched.doubt()
         assert watched.know(time.monotonic() + 5) is known
+    watched.close()
+
+
+def test_two_threads_may_drop_the_same_primaries(cluster: RunningCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched, both = Cluster(cluster.settings.redis), Barrier(2)
+    watched._pools |= {f"127.0.0.1:{port}": Pool({}) for port in (1, 2)}
+
+    def meet(*slots: tuple[str, ...]) -> Topology:
+        both.wait(10)
+        return Topology(*slots)
+
+    monkeypatch.setattr("exporter.source.cluster.Topology", meet)
+    monkeypatch.setattr(Pool, "close", lambda _: time.sleep(0.05))
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(watched.know, [time.monotonic() + 5] * 2)
+    assert (len(first.addresses), first) == (3, second)
+    assert watched._pools.keys() == {f"127.0.0.1:{port}" for port in cluster.servers}
+    monkeypatch.undo()
     watched.close()
 
 

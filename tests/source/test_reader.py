@@ -12,14 +12,15 @@ import redis
 from conftest import Open
 
 from exporter.contract import FIELDS
-from exporter.errors import SourceError
+from exporter.errors import SourceError, SourceTimeoutError
+from exporter.source import FEW
 from exporter.source import reader as readers
-from exporter.source.connection import MOST_BYTES
+from exporter.source.reader import NODE_BYTES
 from exporter.source.reading import MISSING, TOO_LARGE, Reading
 from lab.fakes import fake_server
 from lab.nodes import beat, heartbeat_key, metrics_key, stop
 from lab.proxy import NONE, Fault, Proxy
-from lab.servers import RedisServer
+from lab.servers import RedisServer, wait_for
 
 SEEN = {
     "alive": (b"7", True, True, False),
@@ -31,7 +32,7 @@ SEEN = {
 }
 """The expected reading for each kind of node: events, whether the heartbeat has a TTL, whether the heartbeat has a
 value, and whether the hash is missing. In the last two kinds, a key has the wrong type."""
-LARGE = b"9" * (MOST_BYTES + 2**19)
+LARGE = b"9" * (NODE_BYTES + 2**19)
 
 
 @pytest.fixture
@@ -142,13 +143,66 @@ def test_many_values_that_are_large_together_are_all_read(
     names, told = [f"{number}/alive" for number in range(40)], []
     for name in names:
         write(client, name)
-        client.hset(metrics_key(name), "status", b"x" * (MOST_BYTES // 12))
+        client.hset(metrics_key(name), "status", b"x" * (NODE_BYTES // 2))
     reader = opened(redis_server.url, told=lambda *budget: told.append(budget)).reader()
     before = client.info("stats")["total_connections_received"]
     reading = reader.read([name.encode() for name in names], time.monotonic() + 20)
-    assert {len(value or b"") for value in reading.fields[FIELDS.index("status")]} == {MOST_BYTES // 12}
-    assert client.info("stats")["total_connections_received"] - before <= 10
+    assert {len(value or b"") for value in reading.fields[FIELDS.index("status")]} == {NODE_BYTES // 2}
+    assert client.info("stats")["total_connections_received"] - before == 1
     assert not told
+
+
+def test_many_values_that_are_too_large_cost_one_connection_each_and_discovery_tries_a_few_again(
+    client: "redis.Redis", redis_server: RedisServer, opened: Open
+) -> None:
+    def connections() -> int:
+        return int(client.info("stats")["total_connections_received"])
+
+    names, told = [f"{number:03}/alive" for number in range(100)], []
+    for number, name in enumerate(names):
+        write(client, name)
+        if number % 3 == 0:
+            client.hset(metrics_key(name), "queue_size", LARGE)
+    source = opened(redis_server.url, told=lambda *budget: told.append(budget))
+    reader, raw = source.reader(), [name.encode() for name in names]
+    for most, again in ((34 + 2, reader.read), (1, reader.read), (FEW + 2, lambda *_: source.discover(20))):
+        before = connections()
+        again(raw, time.monotonic() + 30)
+        assert connections() - before <= most
+        beats = reader.read(raw, time.monotonic() + 30).beats
+        assert [i for i, beat in enumerate(beats) if beat == TOO_LARGE] == list(range(0, 100, 3))
+    assert len(told) == 34
+    for name in names:
+        write(client, name)
+    for _ in range(-(-34 // FEW)):
+        source.discover(20)
+    assert set(seen(reader.read(raw, time.monotonic() + 30))) == {SEEN["alive"]}, "each was tried in its turn"
+
+
+def test_large_values_that_were_found_are_known_to_the_next_read_though_their_read_ended_too_late(
+    client: "redis.Redis", redis_server: RedisServer, opened: Open
+) -> None:
+    names = [f"{number:03}/alive" for number in range(24)]
+    for name in names:
+        write(client, name)
+    for name in names[::2]:
+        client.set(heartbeat_key(name), LARGE, ex=600)
+    with Proxy(redis_server.port) as proxy:
+        proxy.fault = Fault(delay=0.01)
+        reader = opened(f"redis://127.0.0.1:{proxy.port}").reader()
+
+        def read() -> Reading:
+            return reader.read([name.encode() for name in names], time.monotonic() + 1)
+
+        def attempt() -> Reading | None:
+            with suppress(SourceTimeoutError):
+                return read()
+            return None
+
+        with pytest.raises(SourceTimeoutError):
+            read()
+        reading = wait_for(attempt, "for a read that ends in time")
+        assert [beat == TOO_LARGE for beat in reading.beats] == [True, False] * 12
 
 
 def test_values_that_look_like_long_replies_cost_nothing(
