@@ -31,7 +31,8 @@ from exporter import cli, settings
 async def scrape():
     from exporter.commands.serve import serving
     async with serving(loaded) as (_, server):
-        await asyncio.to_thread(lambda: urllib.request.urlopen(f"http://127.0.0.1:{{server.port}}/metrics").read())
+        url = f"http://127.0.0.1:{{server.port}}/metrics"
+        assert b"_created" not in await asyncio.to_thread(lambda: urllib.request.urlopen(url).read())
         assert gc.isenabled() and gc.get_freeze_count() > 10_000 and gc.get_threshold()[0] > 10_000
 
 gc.disable()

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import redis
 from said import Say
 
 from exporter.journal.event import EventKind, Page, Query
@@ -19,6 +20,8 @@ from fleets import Exporter
 from journal_events import event
 from lab.fakes import Listening, request_from
 from lab.readings import CRASHED, ZOMBIE, Pair
+from lab.servers import RedisServer
+from leftovers import hashes, leave
 from portfolio_snapshots import example
 
 FIELDS = {"total_events": b"1000", "dropped_events": b"0", "cpu_usage": b"12.5", "memory_usage": b"512"}
@@ -134,3 +137,15 @@ def test_password_of_the_address_is_sent_and_not_shown(say: Say, answers: Answer
     assert "limit=50" in answers.heads[-1]
     say("explain", "--exporter.url", answers.url)
     assert "Authorization" not in answers.heads[-1]
+
+
+def test_forget_takes_from_the_exporter_who_is_offline_for_longer(
+    say: Say, answers: Answers, client: "redis.Redis", shared_redis: RedisServer
+) -> None:
+    client.hset("schedule:plan", mapping=dict.fromkeys(("p1", "p2", "p3"), "alpha"))
+    for name in ("gamma", "delta", "other"):
+        leave(client, name)
+    asked = ("forget", "--redis.url", shared_redis.url, "--exporter.url", answers.url, "--offline-longer-than")
+    assert say(*asked, "1m").lines == ["0 would be deleted, 0 kept: a dry run; --yes deletes"]
+    assert say(*asked, "59s", "--yes").lines == ["gamma: deleted", "1 deleted, 0 kept"]
+    assert hashes(client) == {b"delta", b"other"}

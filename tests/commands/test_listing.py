@@ -104,6 +104,23 @@ def test_empty_redis_is_one_line_on_standard_error(say: Say, shared_redis: Redis
     assert (done.code, "cannot connect to Redis" in done.err) == (1, True)
 
 
+def test_plan_that_cannot_be_read_hides_portfolios_and_no_nodes(
+    say: Say, shared_redis: RedisServer, client: "redis.Redis"
+) -> None:
+    beat(client, "n1")
+    client.set("schedule:plan", "no hash")
+    assert "n1" in say("nodes", "--redis.url", shared_redis.url).out
+    done = say("portfolios", "--redis.url", shared_redis.url)
+    assert (done.code, done.out, "the portfolios cannot be read: " in done.err) == (1, "", True)
+
+
+def test_each_word_that_is_not_understood_is_one_line(say: Say) -> None:
+    done = say("nodes", "--colour", "red", "more", "--sorted=cpu")
+    words = ["--colour", "more", "--sorted; the nearest known name is --sort"]
+    lines = [f"ginkgo-exporter: unrecognized arguments: {word} (see ginkgo-exporter nodes --help)" for word in words]
+    assert (done.code, done.err.splitlines()) == (2, lines)
+
+
 def test_exporter_here_is_asked_unless_a_redis_or_an_exporter_is_given_and_each_says_who(
     say: Say, exporter: Exporter, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
