@@ -168,6 +168,6 @@ async def watch(fleet: Fleet, clock: Clock) -> None:
         events = fleet.journal.page(Query(kinds=_SEEN), _MOST).events
         for event in reversed([event for event in events if event.id > last]):
             reason = event.evidence.get("reason")
-            clock.tell(f"the exporter sees: {headline(event)}{f' The reason: {reason}.' if reason else ''}")
+            clock.tell(f"the exporter sees: {headline(event)}{f' The reason is: {reason}.' if reason else ''}")
             last = event.id
         await clock.until(clock.now() + _LOOK)

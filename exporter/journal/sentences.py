@@ -23,43 +23,43 @@ _LONGEST: Final = 200
 _TIMES: Final = ("deadline", "since", "until")
 """The ends of the keys of Unix times."""
 REASONS: Final[Mapping[str, str]] = {
-    "node_offline": "its planned node is offline or unknown",
+    "node_offline": "its planned node is offline or unknown, and after 70 s the failover is overdue",
     "orphaned": "the scheduler found no node for it",
     "undelivered": "its planned node is online and has not loaded it",
     "dropped": "no plan names it any more",
 }
 """The reasons for which a portfolio is untraded."""
 _FACTS: Final[Mapping[str, str]] = {
-    "because": "The reason",
-    "reason": "The reason",
-    "undecided_because": "The reason",
-    "undecided_until": "It cannot be called dead before",
-    "pttl": "The PTTL of its heartbeat",
-    "deadline": "Its last heartbeat was to end at",
-    "heartbeat": "The last heartbeat said",
-    "hash": "Its metrics hash was there",
-    "offline_since": "It is offline since",
-    "loss": "It raises no alert of its own, as a member of the mass loss",
-    "fault": "Redis's last fault",
-    "fault_since": "That fault began at",
-    "fault_until": "That fault ended at",
-    "since": "It began at",
-    "positions": "Its open positions",
-    "planned_node": "The plan gives it to",
-    "loaded_nodes": "It is loaded on",
-    "listed_nodes": "It is on the last list of",
-    "dropped_recently": "Events that it dropped in the last five minutes",
-    "events_per_second": "Events that it takes in a second",
-    "backpressure_recently": "Times that its full queues pushed back in the last five minutes",
-    "idle_seconds": "Seconds since the scheduler looked at the plan",
-    "redis": "The address",
-    "redis_run_id": "Redis's run",
-    "redis_role": "Redis's role",
-    "alertmanager": "Alertmanager",
-    "version": "The version",
-    "lost_events": "Events of the journal that were lost",
+    "because": "The reason is: {}",
+    "reason": "The reason is: {}",
+    "undecided_because": "The reason is: {}",
+    "undecided_until": "It cannot be called dead before {}",
+    "pttl": "The PTTL of its heartbeat was {}",
+    "deadline": "Its last heartbeat was to end at {}",
+    "heartbeat": "Its last heartbeat said {}",
+    "hash": "Its metrics hash was {}",
+    "offline_since": "It has been offline since {}",
+    "loss": "It raises no alert of its own, as a member of the mass loss {}",
+    "fault": "Redis's last fault was: {}",
+    "fault_since": "That fault began at {}",
+    "fault_until": "That fault ended at {}",
+    "since": "It began at {}",
+    "positions": "The number of its open positions is {}",
+    "planned_node": "The plan gives it to {}",
+    "loaded_nodes": "It is loaded on {}",
+    "listed_nodes": "It is on the last list of {}",
+    "dropped_recently": "In the last five minutes it dropped {} of its events",
+    "events_per_second": "The number of events that it takes in a second is {}",
+    "backpressure_recently": "The number of times that its queues pushed back in the last five minutes is {}",
+    "idle_seconds": "The scheduler looked at the plan {} s earlier",
+    "redis": "The address of Redis is {}",
+    "redis_run_id": "The id of Redis's run is {}",
+    "redis_role": "Redis's role is {}",
+    "alertmanager": "The Alertmanager is {}",
+    "version": "The exporter's version is {}",
+    "lost_events": "The journal lost {} of its events",
 }
-"""The words for each fact in the evidence of an event, or in a row."""
+"""The sentence for each fact in the evidence of an event, or in a row."""
 _AT_RISK: Final[Mapping[str, str]] = {
     PortfolioState.UNTRADED: "Open positions that no node manages",
     PortfolioState.DUPLICATED: "Open positions that more than one node manages",
@@ -73,8 +73,10 @@ _HEADLINES: Final[Mapping[tuple[str, str | None], str]] = {
     ("redis", "cannot be read"): "Redis cannot be read",
     ("redis", "answers"): "Redis answers again",
     ("redis", "takes writes again"): "Redis takes writes again",
+    ("redis", "another run"): "Redis has been started anew, or another server answers in its place",
     ("redis", None): "Redis has a fault: {after}",
-    ("scheduler", None): "The scheduler {after}",
+    ("scheduler", "looks at the plan"): "The scheduler works again: it has looked at the plan",
+    ("scheduler", "stalled"): "The scheduler stands still: it does not look at the plan any more",
     ("exporter", None): "The exporter {after}",
     ("push", "taken"): "Alertmanager took the alert {names}",
     ("push", "ended"): "The alert {names} is no longer pushed",
@@ -128,13 +130,15 @@ def reasons(event: Event, subject: str | None = None) -> list[str]:
 
 def facts(values: Mapping[str, Any]) -> list[str]:
     """Return the facts in the evidence of an event, or in a row."""
-    known = [(key, label) for key, label in _FACTS.items() if values.get(key) not in (None, "", [])]
-    return [f"{label}: {_text(key, values[key])}." for key, label in known]
+    known = [(key, sentence) for key, sentence in _FACTS.items() if values.get(key) not in (None, "", [])]
+    return [f"{sentence.format(_text(key, values[key]))}." for key, sentence in known]
 
 
 def _text(key: str, value: object) -> str:
     if key.endswith(_TIMES):
         return at(value)
+    if key == "hash":
+        return "there" if value else "missing"
     return first(value) if isinstance(value, list) else REASONS.get(str(value), shown(value))
 
 
@@ -180,8 +184,12 @@ def _positions(rows: Iterable[Row]) -> str:
 
 
 def of_portfolio(row: Row) -> str:
-    """Return what is known of a portfolio."""
-    return " ".join([f"Portfolio {shown(row['portfolio_id'])} is {row['state']}.", *facts(row)])
+    """Return what is known of a portfolio, and what its state asks for."""
+    said = [f"Portfolio {shown(row['portfolio_id'])} is {row['state']}.", *facts(row)]
+    if row["state"] == PortfolioState.DUPLICATED:
+        kept, *others = sorted(row["loaded_nodes"], key=lambda name: name != row["planned_node"])
+        said.append(f"Keep node {shown(kept)}, and end node {first(others)}.")
+    return " ".join(said)
 
 
 def undecided(rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -190,7 +198,7 @@ def undecided(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     for row in rows:
         if row["state"] == State.UNDECIDED:
             causes.setdefault(row.get("undecided_because"), []).append(row["node_id"])
-    return [f"Undecided nodes: {first(names)}. The reason: {shown(cause)}." for cause, names in causes.items()]
+    return [f"Undecided nodes: {first(names)}. The reason is: {shown(cause)}." for cause, names in causes.items()]
 
 
 def redis_away(since: float | None, error: str, known_at: float | None, counts: Mapping[State, int]) -> str:

@@ -91,8 +91,8 @@ def answers() -> Iterator[Answers]:
 
 ASKED = """
 nodes
-nodes --state undecided --output json
-nodes --sort events --output csv
+nodes --state undecided
+nodes --sort events
 nodes --fail-offline
 portfolios
 portfolios --output csv --fail-untraded

@@ -38,7 +38,7 @@ def test_node_portfolio_and_alert_are_explained_with_the_money_at_risk(say: Say,
     wait_for(lambda: taken in say("explain", "n2", *asked).out, "for the event")
     node = say("explain", "n2", *asked).out
     first, _, rest = node.partition("\n\n")
-    assert re.match(r"Node n2 is offline now\.\nIt is offline since: [\d: -]+UTC\.", first)
+    assert re.match(r"Node n2 is offline now\.\nIt has been offline since [\d: -]+UTC\.", first)
     assert "Its portfolios: p2, p3." in first
     assert "Open positions that no node manages: 14." in first
     assert f"What to do: {exporter.url}/runbooks/GinkgoNodeOffline" in first
@@ -46,8 +46,8 @@ def test_node_portfolio_and_alert_are_explained_with_the_money_at_risk(say: Say,
     assert taken in rest
     assert "Its page" not in rest
     portfolio = say("explain", "portfolio:p2", *asked).out
-    assert portfolio.startswith("Portfolio p2 is untraded. The reason: its planned node is offline or unknown.")
-    assert "Its open positions: 5. The plan gives it to: n2." in portfolio
+    assert portfolio.startswith("Portfolio p2 is untraded. The reason is: its planned node is offline or unknown, and")
+    assert "The number of its open positions is 5. The plan gives it to n2." in portfolio
     alert = say("explain", "GinkgoNodeOffline", *asked).out
     assert taken in alert
     assert "Open positions that no node manages: 14." in alert

@@ -109,8 +109,8 @@ def test_headlines_name_what_changed_and_how() -> None:
 def test_reasons_say_what_holds_for_all_subjects_or_for_the_one_that_is_asked_about() -> None:
     each = {"p1": {"planned_node": "a"}, "p2": {"planned_node": "b", "loaded_nodes": ["c", "d"]}}
     moved = event(1, "p1", "p2", kind=EventKind.PORTFOLIO, evidence={EACH: each, "reason": "dropped"})
-    assert reasons(moved) == ["The reason: no plan names it any more."]
-    assert reasons(moved, "p2")[1:] == ["The plan gives it to: b.", "It is loaded on: c, d."]
+    assert reasons(moved) == ["The reason is: no plan names it any more."]
+    assert reasons(moved, "p2")[1:] == ["The plan gives it to b.", "It is loaded on c, d."]
     evidence = {
         "because": "its heartbeat ended",
         "pttl": -2,
@@ -120,11 +120,11 @@ def test_reasons_say_what_holds_for_all_subjects_or_for_the_one_that_is_asked_ab
         "x": 1,
     }
     assert reasons(event(1, "a", evidence=evidence)) == [
-        "The reason: its heartbeat ended.",
-        "The PTTL of its heartbeat: -2.",
-        "Its last heartbeat was to end at: 2026-01-06 12:30:45 UTC.",
-        "The last heartbeat said: 2026\\n.",
-        "Its metrics hash was there: False.",
+        "The reason is: its heartbeat ended.",
+        "The PTTL of its heartbeat was -2.",
+        "Its last heartbeat was to end at 2026-01-06 12:30:45 UTC.",
+        "Its last heartbeat said 2026\\n.",
+        "Its metrics hash was missing.",
     ]
 
 
@@ -145,6 +145,6 @@ def test_undecided_nodes_with_one_reason_share_a_sentence() -> None:
         {"node_id": name, "state": "undecided", "undecided_because": f"cause {name[0]}"} for name in ("a\n", "ab", "b")
     ]
     assert undecided([{"node_id": "x", "state": "online"}, *rows]) == [
-        "Undecided nodes: a\\n, ab. The reason: cause a.",
-        "Undecided nodes: b. The reason: cause b.",
+        "Undecided nodes: a\\n, ab. The reason is: cause a.",
+        "Undecided nodes: b. The reason is: cause b.",
     ]

@@ -17,8 +17,10 @@ from exporter.journal.journal import Journal
 from exporter.journal.sentences import MOST_PORTFOLIOS, REASONS
 from exporter.liveness import State, View
 from exporter.portfolios.ledger import NodeReport
+from exporter.settings import load
 from exporter.snapshot.snapshot import Snapshot
 from exporter.telemetry import Telemetry
+from exporter.web import page as status
 from exporter.web import runbooks
 from exporter.web.shell import assignment, in_promql, with_node
 from fleets import Exporter, snapshot_of
@@ -31,9 +33,13 @@ NAMES = sorted(path.stem for path in (ROOT / "alerts" / "runbooks").glob("Ginkgo
 
 def fleet(journal: Journal | None = None) -> Any:
     """Return the part of a fleet that runbooks ask."""
-    view = Mock(spec=View, refused_since=None, outage=None, server=None)
+    view = Mock(spec=View, refused_since=None, errors={}, server=None)
     journal = journal or Journal(None, Telemetry(), lambda: WALL, lambda: 0.0)
-    return Mock(journal=journal, view=lambda: view, last_known=(None, {}))
+    return Mock(journal=journal, view=lambda: view, last_known=(None, {}), settings=load({}))
+
+
+def status_page(snapshot: Snapshot) -> str:
+    return status.render(snapshot, fleet(), None, status.query_of({})).decode()
 
 
 def page(name: str, node_id: str, snapshot: Snapshot | None = None) -> str:
@@ -102,10 +108,10 @@ def test_what_is_known_of_the_node_stands_on_top() -> None:
     journal.note(EventKind.NODE, "n1", "online", "offline", because="its heartbeat ended")
     snapshot = snapshot_of({b"n1": CRASHED, b"n2": ALIVE})
     said = known("n1", snapshot, journal)
-    assert said.startswith("Node n1 is offline now. It is offline since: 2026-01-06 12:30:45 UTC.")
-    assert said.endswith("Node n1 is offline; it was online before. The reason: its heartbeat ended.")
+    assert said.startswith("Node n1 is offline now. It has been offline since 2026-01-06 12:30:45 UTC.")
+    assert said.endswith("Node n1 is offline; it was online before. The reason is: its heartbeat ended.")
     assert "Scheduler" not in said
-    assert "The scheduler stalled." in known("", snapshot, journal)
+    assert "The scheduler stands still" in known("", snapshot, journal)
     assert known("n2", snapshot) == "Node n2 is online now."
     assert known("n3", snapshot) == "Redis holds nothing of node n3 now."
     assert known("n1", None).startswith("Redis cannot be read")
@@ -117,13 +123,15 @@ def test_portfolios_of_the_node_and_their_open_positions_are_named() -> None:
     dead = known("gamma", snapshot)
     assert "Its portfolios: p03, p09." in dead
     assert (
-        f"Portfolio p03 is untraded. The reason: {REASONS['node_offline']}. It began at: 2026-01-06 12:20:00 UTC."
-        " Its open positions: 3. The plan gives it to: gamma."
+        f"Portfolio p03 is untraded. The reason is: {REASONS['node_offline']}. It began at 2026-01-06 12:20:00 UTC."
+        " The number of its open positions is 3. The plan gives it to gamma."
     ) in dead
     assert "p06" not in dead
     everything = known("", snapshot)
     assert "Open positions that no node manages: at least 7." in everything
     assert everything.count("Portfolio p") == MOST_PORTFOLIOS
+    assert "It is loaded on alpha, beta. Keep node alpha, and end node beta." in known("alpha", snapshot)
+    assert status_page(snapshot).count("; failover overdue") == 4
 
 
 def test_drops_are_named_with_the_portfolios_that_lose_events() -> None:
@@ -132,9 +140,10 @@ def test_drops_are_named_with_the_portfolios_that_lose_events() -> None:
         account = account_of({b"p1": b"a"}, [NodeReport(b"a", State.ONLINE, [b"p1"])])
         snapshot = exporter.snapshot({b"a": Pair(ttl=30, fields={"dropped_events": drops})}, at, account)
     said = known("a", snapshot)
-    assert "Events that it dropped in the last five minutes: 56." in said
+    assert "In the last five minutes it dropped 56 of its events." in said
     assert "Its portfolios: p1." in said
     assert "Node a dropped 56 events in the last five minutes." in known("", snapshot)
+    assert "That alone is no all-clear" in status_page(snapshot)
 
 
 def test_nodes_that_take_no_event_are_named_while_most_others_do() -> None:

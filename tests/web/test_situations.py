@@ -182,7 +182,7 @@ def test_keyboard_reaches_everything_and_nothing_is_cut_off_or_loaded_from_elsew
 def test_each_situation_is_told_at_a_glance(visits: dict[str, Visit]) -> None:
     wanted = {
         "empty": ("0 offline, 0 online", "No nodes"),
-        "well": ("0 offline, 5 online", "Redis answers", "8 traded", "No portfolio is at fault"),
+        "well": ("0 offline, 5 online", "Redis answers", "8 traded", "nowhere else."),
         "dead": (
             "1 offline, 4 online",
             "GinkgoNodeOffline",
