@@ -22,5 +22,5 @@ def event(number: int, *subjects: str, **values: Any) -> Event:
 
 def told(journal: Journal, limit: int = 10_000, query: Query | None = None) -> list[tuple[tuple[str, ...], str]]:
     """Return subjects and new state of the journal's events, the oldest one first."""
-    page = journal.page(query or Query(), limit)
-    return [(each.subjects, each.after) for each in reversed(page.events)]
+    events, _ = journal.page(query or Query(), limit)
+    return [(each.subjects, each.after) for each in reversed(events)]

@@ -165,7 +165,7 @@ async def watch(fleet: Fleet, clock: Clock) -> None:
     while True:
         with suppress(SourceError):  # the log says so once
             await asyncio.wrap_future(fleet.request())
-        events = fleet.journal.page(Query(kinds=_SEEN), _MOST).events
+        events, _ = fleet.journal.page(Query(kinds=_SEEN), _MOST)
         for event in reversed([event for event in events if event.id > last]):
             reason = event.evidence.get("reason")
             clock.tell(f"the exporter sees: {headline(event)}{f' The reason is: {reason}.' if reason else ''}")

@@ -1,7 +1,6 @@
 """An event: the same change of one or more subjects at one moment, with the evidence for it."""
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -105,28 +104,3 @@ class Query(NamedTuple):
             and (self.kinds is None or event.kind in self.kinds)
             and (self.subjects is None or not self.subjects.isdisjoint(event.subjects))
         )
-
-
-class Page(NamedTuple):
-    """Some events, newest first.
-
-    Attributes:
-        events: The events.
-        next: The value of ``Query.before`` for the next page; None if there are no more events.
-    """
-
-    events: Sequence[Event]
-    next: int | None
-
-
-def parse_time(text: str) -> float:
-    """Return the Unix time of ``1767702645``, ``1767702645.5`` or ``2026-01-06T12:30:45Z``; without a zone it is UTC.
-
-    Raises:
-        ValueError: The text is not such a moment.
-    """
-    try:
-        moment = datetime.fromisoformat(text) if "-" in text else datetime.fromtimestamp(float(text), UTC)
-    except (ValueError, OverflowError, OSError):
-        raise ValueError("not a time such as 2026-01-06T12:30:45Z or 1767702645") from None
-    return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()

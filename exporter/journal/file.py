@@ -4,10 +4,10 @@ import fcntl
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from exporter.escaping import printable_json
 from exporter.journal.event import DROPS, DROPS_NO_MORE, NOWHERE, Event, EventKind, event_of
@@ -26,6 +26,7 @@ _DEAD: Final = (State.OFFLINE, State.FORGOTTEN)
 _NOT_ONLINE: Final = (*_DEAD, State.UNDECIDED)
 _KEPT: Final = ("offline_since", "loss", "loss_first", "deadline", "heartbeat", "since")
 """The evidence that outlives a restart."""
+_NOTHING: Final[Mapping[str, Any]] = {EventKind.NODE: {}, EventKind.PORTFOLIO: {}}
 
 Known = tuple[float, str, Mapping[str, Any]]
 """The last change of a subject: its Unix time, the new state, and the evidence that outlives a restart."""
@@ -36,32 +37,31 @@ class Record:
 
     Applying an event twice changes nothing, so a record may be ahead of the place in a file at which it stands.
 
+    Args:
+        checkpoint: What a checkpoint holds.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: The checkpoint holds no record.
+
     Attributes:
         nodes: The last change of each node, by its id.
         portfolios: The last change of each portfolio at fault, by its id. An unknown portfolio is still at fault.
     """
 
-    def __init__(self, nodes: Mapping[str, Known] | None = None, portfolios: Mapping[str, Known] | None = None) -> None:
-        self.nodes, self.portfolios = dict(nodes or {}), dict(portfolios or {})
-
-    @classmethod
-    def of(cls, value: Mapping[str, Any]) -> "Record":
-        """Return the record that a checkpoint holds; raises a ValueError, KeyError, TypeError or AttributeError."""
-        return cls(
-            *(
-                {subject: (float(at), str(state), dict(kept)) for subject, (at, state, kept) in value[kind].items()}
-                for kind in (EventKind.NODE, EventKind.PORTFOLIO)
-            )
-        )
+    def __init__(self, checkpoint: Mapping[str, Any] = _NOTHING) -> None:
+        self._known: dict[str, dict[str, Known]] = {
+            kind: {name: (float(at), str(state), dict(kept)) for name, (at, state, kept) in checkpoint[kind].items()}
+            for kind in _NOTHING
+        }
+        self.nodes, self.portfolios = self._known.values()
 
     def line(self) -> bytes:
-        """Return the record as one line of JSON."""
-        known = {EventKind.NODE: self.nodes, EventKind.PORTFOLIO: self.portfolios}
-        return printable_json({CHECKPOINT: known}, separators=(",", ":")).encode() + b"\n"
+        """Return the record as one line of JSON: a checkpoint."""
+        return printable_json({CHECKPOINT: self._known}, separators=(",", ":")).encode() + b"\n"
 
     def apply(self, event: Event) -> None:
         """Take note of an event."""
-        known = {EventKind.NODE: self.nodes, EventKind.PORTFOLIO: self.portfolios}.get(event.kind)
+        known = self._known.get(event.kind)
         # Of an old hash that was found before the first ledger, the next run decides anew.
         old = event.before is None and event.after == State.UNDECIDED
         if known is None or old or event.after in (PortfolioState.UNKNOWN, DROPS, DROPS_NO_MORE):
@@ -76,8 +76,8 @@ class Record:
         """Return the portfolios that are at fault: the state, and the Unix time since which it lasts."""
         return {name: (state, kept.get("since", at)) for name, (at, state, kept) in self.portfolios.items()}
 
-    def changes(self, now: float, unix: float) -> list[Change]:
-        """Return the last change of each known node, in monotonic times.
+    def changes(self, now: float, unix: float) -> Iterator[Change]:
+        """Yield the last change of each known node, in monotonic times.
 
         Args:
             now: The monotonic time of now. What has happened is not later: the clock of the earlier run may have been
@@ -89,12 +89,11 @@ class Record:
             return None if at is None else now - max(0.0, unix - at)
 
         firsts: dict[str, float] = {}  # the events on two members of a loss may differ: the clocks drift
-        changes = []
         for subject, (at, state, kept) in self.nodes.items():
             died = kept.get("offline_since", at) if state in _DEAD else None
             name = kept.get("loss", "")
             first = monotonic(firsts.setdefault(name, kept.get("loss_first", at)))
-            change = Change(
+            yield Change(
                 name=subject.encode(),
                 before=None,
                 after=State(state) if state in _NOT_ONLINE else State.ONLINE,
@@ -105,22 +104,6 @@ class Record:
                 loss=Loss(name.encode(), first or 0.0) if name else None,
                 evidence=Evidence(end=monotonic(kept.get("deadline")), text=kept.get("heartbeat", "").encode() or None),
             )
-            changes.append(change)
-        return changes
-
-
-class ReadBack(NamedTuple):
-    """What a journal's files held.
-
-    Attributes:
-        events: The last events, the oldest one first.
-        record: What was known after the last of all events.
-        unreadable: Lines that are neither events nor checkpoints.
-    """
-
-    events: Sequence[Event]
-    record: Record
-    unreadable: int
 
 
 class JournalFile:
@@ -174,20 +157,22 @@ class JournalFile:
 
     def _hold(self) -> None:
         if self._lock is None:
-            lock = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(lock)
-                raise OSError("another process writes it") from None
-            self._lock = lock
+            self._lock = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise OSError("another process writes it") from None
 
 
-def read_back(path: Path) -> ReadBack:
-    """Return what the two newest files of a journal hold. Each begins with a checkpoint, so older ones add nothing.
+def read_back(path: Path) -> tuple[list[Event], Record, int]:
+    """Read the two newest files of a journal. Each begins with a checkpoint, so older ones add nothing.
 
     Args:
         path: The newest file.
+
+    Returns:
+        The last events, the oldest one first; what was known after the last of all events; and the number of lines that
+        are neither events nor checkpoints.
 
     Raises:
         OSError: A file that exists cannot be read.
@@ -198,14 +183,14 @@ def read_back(path: Path) -> ReadBack:
         try:
             value = json.loads(line)
             if checkpoint := value.get(CHECKPOINT):
-                record = Record.of(checkpoint)
+                record = Record(checkpoint)
             else:
                 events.append(event_of(value))
                 record.apply(events[-1])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             unreadable += bool(line.strip())
     # In a rolling update the new process writes when the old one has ended: what it saw meanwhile comes late.
-    return ReadBack(sorted(events, key=lambda event: event.id), record, unreadable)
+    return sorted(events, key=lambda event: event.id), record, unreadable
 
 
 def _lines(path: Path) -> Iterator[bytes]:

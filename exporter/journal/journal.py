@@ -3,7 +3,7 @@
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
 from logging import INFO, WARNING
@@ -15,7 +15,7 @@ import structlog
 from prometheus_client import Counter
 
 from exporter.journal.changes import judged, read
-from exporter.journal.event import DROPS, DROPS_NO_MORE, EACH, NOWHERE, Event, EventKind, Page, Query, event_of
+from exporter.journal.event import DROPS, DROPS_NO_MORE, EACH, NOWHERE, Event, EventKind, Query, event_of
 from exporter.journal.file import MOST_EVENTS, JournalFile, Record, read_back
 from exporter.journal.sentences import headline
 from exporter.liveness import Change, State, View
@@ -112,7 +112,7 @@ class Journal:
         """Return the Unix time of a monotonic time."""
         return self._wall() - (self._monotonic() - at)
 
-    def earlier_changes(self) -> list[Change]:
+    def earlier_changes(self) -> Iterable[Change]:
         """Return the last change of each node that is known: for the judge, at the start."""
         return self.record.changes(self._monotonic(), self._wall())
 
@@ -174,12 +174,20 @@ class Journal:
         self._count.labels(kind.value).inc()
         self._wake.set()
 
-    def page(self, query: Query, limit: int) -> Page:
-        """Return the newest events that a query accepts, at most ``limit``."""
+    def page(self, query: Query, limit: int) -> tuple[list[Event], int | None]:
+        """Return the newest events that a query accepts, the newest one first.
+
+        Args:
+            query: The query.
+            limit: The most events.
+
+        Returns:
+            The events, and the value of ``Query.before`` for the next page; None if there are no more events.
+        """
         with self._lock:
             lines = tuple(self._lines)
         some = list(islice(filter(query.accepts, map(event_of, map(json.loads, reversed(lines)))), limit + 1))
-        return Page(some[:limit], some[limit - 1].id if len(some) > limit else None)
+        return some[:limit], some[limit - 1].id if len(some) > limit else None
 
     def _append(self, line: bytes) -> None:
         self._lines.append(line)
@@ -190,17 +198,17 @@ class Journal:
 
     def _read_back(self, file: JournalFile) -> None:
         try:
-            past = read_back(file.path)
+            events, record, unreadable = read_back(file.path)
         except OSError as error:
             self._fail(file, error)
             return
-        for event in past.events:
+        for event in events:
             self._append(event.line())
             self._last_id = max(self._last_id, event.id)
-        self._written, self.record = self._end, past.record
-        if past.unreadable:
-            self._errors.inc(past.unreadable)
-            log.warning("the journal has lines that cannot be read", file=str(file.path), lines=past.unreadable)
+        self._written, self.record = self._end, record
+        if unreadable:
+            self._errors.inc(unreadable)
+            log.warning("the journal has lines that cannot be read", file=str(file.path), lines=unreadable)
 
     def _run(self) -> None:
         while self.file and not self._closed.is_set():

@@ -5,12 +5,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeVar
 
 from exporter.escaping import printable
 from exporter.fleet import Fleet
-from exporter.journal.event import EventKind, Query, parse_time
+from exporter.journal.event import EventKind, Query
 from exporter.journal.sentences import redis_away, shown, writes_refused
 from exporter.portfolios.ledger import PortfolioState
 from exporter.settings.values import require
@@ -145,8 +146,8 @@ def _event_query(arguments: Arguments) -> tuple[Query, int]:
 
 def _events(_: Snapshot | None, wanted: tuple[Query, int], fleet: Fleet) -> Iterator[bytes]:
     """Yield ``{"events": […], "next": …}``: the newest events first, and the cursor for more or null."""
-    page = fleet.journal.page(*wanted)
-    yield _json({"events": [event.to_json() for event in page.events], "next": page.next and str(page.next)})
+    events, older = fleet.journal.page(*wanted)
+    yield _json({"events": [event.to_json() for event in events], "next": older and str(older)})
 
 
 LISTS: Final[Mapping[str, tuple[Callable[[Arguments], Any], Callable[..., Iterator[bytes]]]]] = {
@@ -167,10 +168,15 @@ def _last(arguments: Arguments) -> dict[str, str]:
 
 
 def _time(given: Mapping[str, str], name: str) -> float | None:
+    """Return the Unix time of ``1767702645.5`` or ``2026-01-06T12:30:45Z``; a time without a zone is UTC."""
+    if name not in given:
+        return None
+    text = given[name]
     try:
-        return parse_time(given[name]) if name in given else None
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        moment = datetime.fromisoformat(text) if "-" in text else datetime.fromtimestamp(float(text), UTC)
+    except (ValueError, OverflowError, OSError):
+        raise ValueError(f"{name}: not a time such as 2026-01-06T12:30:45Z or 1767702645") from None
+    return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
 
 
 def _number(given: Mapping[str, str], name: str) -> int | None:

@@ -112,7 +112,7 @@ def known(node_id: str, fleet: Fleet, snapshot: Snapshot | None) -> list[str]:
     """
     said = [*(_now(node_id, snapshot) if snapshot else [trouble(fleet)]), *filter(None, [refusal(fleet)])]
     query = Query(subjects=frozenset({node_id}) if node_id else None)
-    for event in fleet.journal.page(query, MOST_EVENTS).events:
+    for event in fleet.journal.page(query, MOST_EVENTS)[0]:
         subject = node_id if node_id in event.subjects else None
         said.append(" ".join([f"{at(event.time)}:", headline(event, subject), *reasons(event, subject)[:1]]))
     return said

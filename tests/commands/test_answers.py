@@ -13,7 +13,7 @@ import pytest
 import redis
 from said import Say
 
-from exporter.journal.event import EventKind, Page, Query
+from exporter.journal.event import Event, EventKind, Query
 from exporter.snapshot.snapshot import Snapshot
 from exporter.web.api import LISTS
 from fleets import Exporter
@@ -77,8 +77,8 @@ class Answers(Listening):
 
     @property
     def journal(self) -> SimpleNamespace:
-        def page(query: Query, limit: int) -> Page:
-            return Page([each for each in reversed(self.events) if query.accepts(each)][:limit], None)
+        def page(query: Query, limit: int) -> tuple[list[Event], None]:
+            return [each for each in reversed(self.events) if query.accepts(each)][:limit], None
 
         return SimpleNamespace(page=page)
 

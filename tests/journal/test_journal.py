@@ -79,7 +79,7 @@ def test_event_is_there_at_once_counted_by_kind_and_has_the_time_of_the_look() -
     journal = Journal(None, Telemetry(), wall=lambda: 5000.0, monotonic=lambda: 100.0)
     journal.note(EventKind.REDIS, "redis", None, "answers", role="master")
     journal.add(EventKind.NODE, None, "online", {"n": {}}, {}, at=40.0)
-    later, first = journal.page(Query(), 10).events
+    later, first = journal.page(Query(), 10)[0]
     assert (first.subjects, first.after, first.evidence) == (("redis",), "answers", {"role": "master"})
     assert (first.time, later.time) == (5000, 4940)
     assert later.id > first.id, "ids rise whatever the clock does"
@@ -115,7 +115,7 @@ def test_restart_knows_all_nodes_however_long_the_journal_is(start: Start, path:
     second = start(200_000)
     gc.collect()
     assert sum(isinstance(each, Event) for each in gc.get_objects()) < 100
-    ids = [event.id for event in second.page(Query(), 10_000).events]
+    ids = [event.id for event in second.page(Query(), 10_000)[0]]
     assert ids == sorted(ids, reverse=True)
     known = {change.name: change for change in second.earlier_changes()}
     assert {name: str(change.after) for name, change in known.items()} == {
@@ -146,7 +146,7 @@ def test_drops_are_told_when_they_begin_and_end_and_change_no_state() -> None:
     journal.note(EventKind.NODE, "a", None, "online")
     for dropping in ({"a"}, {"a"}, set[str]()):
         journal.see_drops(dropping)
-    told = [headline(event) for event in reversed(journal.page(Query(), 9).events)]
+    told = [headline(event) for event in reversed(journal.page(Query(), 9)[0])]
     assert told[1:] == [
         "Node a is dropping events.",
         "Node a is no longer dropping events.",
@@ -164,7 +164,7 @@ def test_nodes_whose_work_has_moved_are_one_event_and_one_line() -> None:
     changes, view = judge.take()
     with capture_logs() as logs:
         journal.see(changes, view)
-    (event,) = journal.page(Query(), 1).events
+    (event,) = journal.page(Query(), 1)[0]
     assert (event.subjects, event.after, event.evidence["because"]) == (("a", "b"), "forgotten", WORK_MOVED)
     (line,) = [line for line in logs if line["because"] == WORK_MOVED]
     assert line["event"] == "Nodes a, b are forgotten; they were undecided before"
@@ -194,7 +194,7 @@ def test_three_files_are_kept_each_with_a_checkpoint(start: Start, path: Path) -
     assert all(
         b'{"checkpoint":' in part.read_bytes() for part in path.parent.glob("journal.jsonl*") if part.stat().st_size
     )
-    seen = [event.after for event in read_back(path).events]
+    seen = [event.after for event in read_back(path)[0]]
     assert seen == [f"{number}" for number in range(60 - len(seen), 60)]
     assert len(seen) > 10
     path.unlink()
@@ -235,13 +235,13 @@ def test_journal_that_cannot_be_written_is_written_when_it_can_and_says_what_was
         wait_for(lambda: path.is_file() and not journal.problem, "for the file")
         wait_for(lambda: lines(path)[-1] == "lost events", "for the event")
     assert lines(path)[:2] == ["2", "3"]
-    assert journal.page(Query(), 1).events[0].evidence == {"lost_events": 3}
+    assert journal.page(Query(), 1)[0][0].evidence == {"lost_events": 3}
     said = [entry["event"] for entry in logs if entry["log_level"] in ("error", "info")]
     assert said == [
         "the journal is not written: the exporter runs without its file",
         "the journal is written again",
     ]
-    assert "dead" in read_back(path).record.nodes, "what is known is not lost with them"
+    assert "dead" in read_back(path)[1].nodes, "what is known is not lost with them"
 
 
 def test_line_that_cannot_be_written_whole_leaves_no_part(path: Path) -> None:
@@ -296,11 +296,11 @@ def test_kill_loses_at_most_the_last_tenth_of_a_second_and_leaves_a_readable_fil
             said.append((int(number), float(at)))
         process.kill()
         killed = time.time()
-    back = read_back(path)
-    numbers = [int(event.after) for event in back.events]
+    events, _, unreadable = read_back(path)
+    numbers = [int(event.after) for event in events]
     assert numbers == list(range(numbers[0], numbers[-1] + 1))
     assert [number for number, at in said if at < killed - 0.5 and number > numbers[-1]] == []
-    assert back.unreadable <= 1
+    assert unreadable <= 1
 
 
 def test_restart_tells_what_changed_while_no_exporter_ran_and_nothing_else(start: Start) -> None:
@@ -314,7 +314,7 @@ def test_restart_tells_what_changed_while_no_exporter_ran_and_nothing_else(start
     for now in (1000.0, 1001.0, 1041.0):
         judge.look(reading_of(dict.fromkeys(judge.names(), GONE) | keys, now))
         second.see(*judge.take())
-    events = second.page(Query(kinds=frozenset([EventKind.NODE])), 10).events
+    events = second.page(Query(kinds=frozenset([EventKind.NODE])), 10)[0]
     assert sorted((event.subjects, event.before, event.after) for event in events[:-2]) == [
         (("back",), "offline", "online"),
         (("died",), "online", "undecided"),

@@ -57,7 +57,7 @@ class Posting(Alertmanager):
 
     def told(self) -> list[tuple[str, tuple[str, ...]]]:
         """Return what the journal was told, the oldest first."""
-        events = self.journal.page(Query(kinds=frozenset([EventKind.PUSH])), 100).events
+        events = self.journal.page(Query(kinds=frozenset([EventKind.PUSH])), 100)[0]
         return [(event.after, event.subjects) for event in reversed(events)]
 
 

@@ -83,12 +83,20 @@ def test_invalid_arguments_are_named_and_not_repeated() -> None:
         ("portfolios", {"cursor": "SECRET"}),
         ("portfolios", {"state": "online"}),
         ("events", {"kind": "SECRET"}),
-        ("events", {"since": "SECRET"}),
+        *(("events", {"since": text}) for text in ("SECRET", "-1", "nan", "inf", "1e300", "9999-99-99")),
         ("events", {"limit": "9" * 17}),
     ):
         with pytest.raises(ValueError, match=f"^{next(iter(query))}: ") as refused:
             asked(name, None, **query)
         assert "SECRET" not in str(refused.value)
+
+
+def test_times_are_unix_seconds_or_iso_and_utc_without_a_zone() -> None:
+    for text, unix in (
+        *(("1767702645.5", 1767702645.5), ("2026-01-06T12:30:45Z", 1767702645)),
+        *(("2026-01-06T20:30:45+08:00", 1767702645), ("2026-01-06 12:30:45", 1767702645)),
+    ):
+        assert api.LISTS["events"][0]({"since": [text]})[0].since == unix
 
 
 def test_without_redis_the_answer_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
