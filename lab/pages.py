@@ -3,6 +3,7 @@
 An answer that calls a node dead needs an event, an event needs a page, and a page needs an event.
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,14 +26,16 @@ _STATES: Final = frozenset(State)
 
 @dataclass(slots=True)
 class Death:
-    """A node that an event calls offline.
+    """A node's last death by the events.
 
     Attributes:
         said: Time of the event.
+        over: Time of the node's next event.
         paged: Whether there was a page for this death.
     """
 
     said: float
+    over: float = math.inf
     paged: bool = False
 
 
@@ -43,7 +46,7 @@ class Pages:
         oracle: The truth about each node, and what answers said of it.
 
     Attributes:
-        counts: What came of deaths, and how many pages came.
+        counts: What came of deaths, how many pages came, and what else is counted for the report.
     """
 
     def __init__(self, oracle: Oracle) -> None:
@@ -53,7 +56,6 @@ class Pages:
         self._last: dict[tuple[str, str], float] = {}
         self._deaths: dict[str, Death] = {}
         self._states: dict[str, str] = {}
-        self._died: dict[str, float] = {}  # the last death of each node by the events
         self._heard = self._newest = 0
 
     def judge(self, events: Sequence[Mapping[str, Any]], notices: Sequence[Notice], now: float) -> Iterator[str]:
@@ -66,15 +68,17 @@ class Pages:
         for notice in heard:
             yield from self._hear(notice)
         for name, memory in self._oracle.memories.items():
-            if memory.told_at is not None and now > memory.told_at + self._delay and name not in self._deaths:
-                self._deaths[name] = Death(memory.told_at)
-                yield f"{name!r}: no event of its death, {now - memory.told_at:.1f} s ago"
+            last, told = self._deaths.get(name, Death(0.0, 0.0)), memory.told_at
+            if told is not None and last.over < told - self._delay < now - 2 * self._delay:
+                self._deaths[name] = Death(told)
+                yield f"{name!r}: no event of its death, {now - told:.1f} s ago"
         for name, death in self._deaths.items():
             lost = self._oracle.memories[name].member
             alone, member = (NODE_OFFLINE, name) in self._open, lost and any(key[0] == MASS_LOSS for key in self._open)
-            if not death.paged and (alone or member or now > death.said + self._delay):
+            late = death.over == math.inf and now > death.said + self._delay
+            if not death.paged and (alone or member or late):
                 death.paged = True
-                self.counts["deaths paged in common" if member else "deaths paged alone"] += 1
+                self.counts["death: paged in common" if member else "death: paged alone"] += 1
                 if not alone and not member:
                     yield f"{name!r}: no page for its death, {now - death.said:.1f} s ago (member {lost})"
 
@@ -88,15 +92,16 @@ class Pages:
             last, self._states[name] = self._states.get(name), after
             if before and last not in (before, None):
                 yield f"{name!r} was {last}"
-            self._deaths.pop(name, None)
+            if last == OFFLINE:
+                self._deaths[name].over = at
             if after == OFFLINE:
-                self._deaths[name], self._died[name] = Death(at), at
+                self._deaths[name] = Death(at)
                 if not self._oracle.may_be_offline(name, at - self._delay, at):
                     yield f"the node lives ({self._oracle.told(name, at)})"
 
     def _hear(self, notice: Notice) -> Iterator[str]:
         key = alertname, name = notice.about
-        self.counts[f"{alertname} {notice.status}"] += 1
+        self.counts[f"page: {alertname} {notice.status}"] += 1
         if notice.status != "firing":
             self._open.pop(key, None)
         if notice.status != "firing" or alertname not in PUSHED:
@@ -118,7 +123,8 @@ class Pages:
         if alertname == NODE_OFFLINE:
             if not oracle.may_be_offline(name, since, at):
                 return f"the node lives ({oracle.told(name, at)})"
-            return "" if self._died.get(name, 0.0) >= since else "no event tells of a death just before"
+            told = name in self._deaths and self._deaths[name].said >= since
+            return "" if told else "no event tells of a death just before"
         true = {
             MASS_LOSS: sum(oracle.may_be_offline(each, since - TTL - HOLD, at) for each in oracle.nodes) > 2,
             REDIS_UNREACHABLE: chance.unreadable(since - WINDOW, at) > UNREACHABLE_FOR,

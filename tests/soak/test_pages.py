@@ -69,6 +69,10 @@ def test_answer_event_and_page_each_need_the_other_two() -> None:
     assert len(truth.judged(109)) == 2, "no event, and no page"
     truth = seen_online()
     assert truth.page(103.2), "no event"
+    truth = dead()
+    truth.page(103.2)
+    truth.tell(112, OFFLINE, "forgotten")  # and no answer since
+    assert not truth.judged(112.2)
     cases: list[tuple[float, str, str, dict[str, float]]] = [
         (103.2, OFFLINE, OFFLINE, {}),
         (102, ONLINE, OFFLINE, {}),  # it lives
