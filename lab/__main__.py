@@ -1,13 +1,13 @@
 """``python -m lab COMMAND``: each command runs until its end, SIGTERM or Ctrl-C, and leaves no server behind."""
 
 import argparse
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
 from lab import bench, siege, soak
-from lab.servers import end_on_sigterm
 
 
 def main() -> None:
@@ -21,7 +21,8 @@ def main() -> None:
         each.add_flags(command)
         command.set_defaults(run=each.run)
     arguments = parser.parse_args()
-    end_on_sigterm()
+    # SIGTERM ends it as an exception does, so that the servers which it has started are stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     with tempfile.TemporaryDirectory(prefix="lab-") as folder, ExitStack() as stack:
         well = arguments.run(arguments, Path(folder), stack)
     sys.exit(not well)

@@ -29,6 +29,7 @@ class FakeRedis:
         clock: Returns seconds, which may be simulated.
 
     Attributes:
+        clock: As above.
         down: Whether it does not answer.
         refusing: The error with which it refuses writes, such as ``MISCONF``; empty while it takes them.
         refused: The writes that it refused since it started, by error.
@@ -38,7 +39,7 @@ class FakeRedis:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+        self.clock = clock
         self._keys: dict[bytes, bytes | dict[bytes, bytes]] = {}
         self._ends: dict[bytes, float] = {}
         self._looked: dict[bytes, float] = {}
@@ -57,7 +58,7 @@ class FakeRedis:
         if data != "kept":
             keys, ends = self._dump if data == "saved" else ({}, {})
             self._keys, self._ends = dict(keys), dict(ends)
-        self.run, self.started, self.restored, self.down = self.run + 1, self._clock(), data != "lost", False
+        self.run, self.started, self.restored, self.down = self.run + 1, self.clock(), data != "lost", False
         self.refused = dict.fromkeys(_REFUSED, 0)
 
     def client(self) -> "redis.Redis":
@@ -71,14 +72,14 @@ class FakeRedis:
             self.refused[self.refusing] += 1
             return ResponseError(_REFUSED[self.refusing])
         if not self.saving and len(words) > 1 and name != b"OBJECT":
-            self._looked[words[1]] = self._clock()
+            self._looked[words[1]] = self.clock()
         return self._run(name, *words[1:])
 
     def _run(self, name: bytes, *words: bytes) -> Any:  # noqa: C901, PLR0911, PLR0912 - one case for each command
         match [name, *words]:
             case [b"SET", key, value, unit, time_left]:
                 self._keys[key] = value
-                self._ends[key] = self._clock() + int(time_left) / (1 if unit.upper() == b"EX" else 1000)
+                self._ends[key] = self.clock() + int(time_left) / (1 if unit.upper() == b"EX" else 1000)
             case [b"HSET", key, *pairs]:
                 self._keys[key] = self.value(key, {}) | dict(zip(pairs[::2], pairs[1::2], strict=True))
                 return len(pairs) // 2
@@ -100,7 +101,7 @@ class FakeRedis:
             case [b"EXISTS", key]:
                 return int(self.value(key) is not None)
             case [b"OBJECT", _, key]:
-                return None if self.value(key) is None else int(self._clock() - self._looked.get(key, 0))
+                return None if self.value(key) is None else int(self.clock() - self._looked.get(key, 0))
             case [b"SCAN", _, *options]:
                 pattern = options[options.index(b"MATCH") + 1].decode("latin-1") if b"MATCH" in options else "*"
                 return [b"0", [key for key in self.keys() if fnmatchcase(key.decode("latin-1"), pattern)]]
@@ -116,20 +117,20 @@ class FakeRedis:
 
     def value(self, key: bytes, default: Any = None) -> Any:
         """Return a key's value, without a look that would reset its idle time."""
-        if self._ends.get(key, self._clock() + 1) <= self._clock():
+        if self._ends.get(key, self.clock() + 1) <= self.clock():
             del self._keys[key], self._ends[key]
         return self._keys.get(key, default)
 
     def left(self, key: bytes) -> float | None:
         """Return the seconds until a key expires; None without the key."""
-        return None if self.value(key) is None else self._ends.get(key, math.inf) - self._clock()
+        return None if self.value(key) is None else self._ends.get(key, math.inf) - self.clock()
 
     def _info(self) -> str:
         lines: dict[str, Any] = {
             "redis_version": "8.0.0",
             "redis_mode": "standalone",
             "run_id": f"run-{self.run}",
-            "uptime_in_seconds": int(self._clock() - self.started),
+            "uptime_in_seconds": int(self.clock() - self.started),
             "role": "master",
             "loading": 0,
             **{f"errorstat_{error}": f"count={count}" for error, count in self.refused.items() if count},

@@ -13,7 +13,7 @@ import yaml
 
 from exporter.bundled import RULES
 from lab.fakes import Listening, request_from
-from lab.servers import ROOT, Exporter, Server, binary, free_port, wait_for
+from lab.servers import ROOT, Exporter, Server, binary, free_port
 
 Labels = dict[str, str]
 
@@ -143,20 +143,3 @@ class Webhook(Listening):
                 now = time.monotonic()
                 self.notices += [Notice(now, alert) for alert in json.loads(got[1])["alerts"]]
                 near.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-
-    def messages(self, status: str, alertname: str = "", node_id: str = "") -> list[dict[str, Any]]:
-        """Return the received alerts with a status; an empty name or node means any."""
-        return [
-            notice.alert
-            for notice in list(self.notices)
-            if notice.status == status and alertname in ("", notice.about[0]) and node_id in ("", notice.about[1])
-        ]
-
-    def of(self, node_id: str) -> list[str]:
-        """Return the statuses that were told of a node's death, in order."""
-        return [notice.status for notice in list(self.notices) if notice.about == ("GinkgoNodeOffline", node_id)]
-
-    def wait(self, node_id: str, *statuses: str) -> None:
-        """Wait until just these were told of a node's death."""
-        wait_for(lambda: len(self.of(node_id)) >= len(statuses), f"for {node_id} {statuses}")
-        assert self.of(node_id) == list(statuses)

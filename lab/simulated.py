@@ -53,18 +53,16 @@ class Timeline:
         self._waiting: list[tuple[float, int, Callable[[], object]]] = []
         self._order = count()
 
+    def clock(self) -> float:
+        return self.now
+
     def at(self, when: float, action: Callable[[], object]) -> None:
         """Run an action once."""
         heapq.heappush(self._waiting, (when, next(self._order), action))
 
     def every(self, period: float, first: float, action: Callable[[], object]) -> None:
         """Run an action again and again."""
-
-        def run() -> None:
-            action()
-            self.at(self.now + period, run)
-
-        self.at(first, run)
+        self.at(first, lambda: (action(), self.every(period, self.now + period, action)))  # type: ignore[func-returns-value]
 
     def run(self, until: float) -> None:
         """Run everything up to a time, that time included; an action may call this, too, to let time pass."""
@@ -181,7 +179,7 @@ class Scheduler(Platform):
     """
 
     def __init__(self, world: "World") -> None:
-        super().__init__(world.client, list(world.nodes.values()), lambda: world.timeline.now)
+        super().__init__(world.client, list(world.nodes.values()), world.timeline.clock)
         self.nodes = world.nodes  # type: ignore[assignment] # with those that come later
         self.deployed, self.unheard, self.schedules, self._world = set[str](), set[str](), True, world
         world.timeline.at(world.timeline.now + self._dice.uniform(15, LOOP[1]), self._loop)
@@ -215,8 +213,8 @@ class SimulatedSource:
         reads: Whether this exporter reaches it.
     """
 
-    def __init__(self, redis: FakeRedis, clock: Callable[[], float]) -> None:
-        self._fake, self._clock, self.reads, self._idle = redis, clock, True, IdleTime()
+    def __init__(self, redis: FakeRedis) -> None:
+        self._fake, self._clock, self.reads, self._idle = redis, redis.clock, True, IdleTime()
 
     def reader(self) -> "SimulatedSource":
         return self
@@ -289,7 +287,7 @@ class SimulatedExporter:
         self._world, self._timeline, self._settings = world, world.timeline, load(settings)
         self.labels = {"job": JOB, **labels}
         self.scrapes = [AWAY] * (world.scrapes + 1)
-        self.source = SimulatedSource(world.redis, lambda: self._timeline.now)
+        self.source = SimulatedSource(world.redis)
         self.running = self.discovers = self.found = True
         self._timeline.every(1.0, self._timeline.now, self._look)
         self._timeline.every(10.0, self._timeline.now, self._discover)
@@ -297,11 +295,7 @@ class SimulatedExporter:
 
     def start(self) -> None:
         """Start as a new process, without any memory of nodes."""
-
-        def clock() -> float:
-            return self._timeline.now
-
-        self.running = True
+        self.running, clock = True, self._timeline.clock
         self.telemetry = Telemetry()
         self.journal = Journal(None, self.telemetry, lambda: WALL + clock(), clock)
         self.fleet = Fleet(self._settings, self.telemetry, self.source, clock, self.journal)  # type: ignore[arg-type]
@@ -387,7 +381,7 @@ class World:
     ) -> None:
         self._labels, self._settings = labels, settings
         self.timeline = Timeline(-WARM_UP)
-        self.redis = FakeRedis(lambda: self.timeline.now)
+        self.redis = FakeRedis(self.timeline.clock)
         self.client = self.redis.client()
         self.portfolios = [f"p{number}" for number in range(1, portfolios + 1)]
         self.nodes: dict[str, StoryNode] = {}
@@ -447,7 +441,3 @@ class World:
         for target in self.targets:
             target.store(away=self.prometheus_away)
         self.scrapes += 1
-
-
-Deed = Callable[[World], object]
-"""An event in a world."""

@@ -10,7 +10,6 @@ import random
 import shutil
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,7 +22,7 @@ from redis.retry import Retry
 from exporter.contract import LOADED_FIELD, STATUS_FIELD
 from exporter.demo.platform import Platform
 from lab.monitoring import Alertmanager, Prometheus, Webhook, beside, one_receiver
-from lab.oracle import DISCOVERY, OFFLINE, ONLINE, READ_TIMEOUT, Answer, Oracle, answer_of
+from lab.oracle import DISCOVERY, READ_TIMEOUT, Oracle, answer_of
 from lab.pages import Pages
 from lab.platform import RandomNode
 from lab.servers import RedisServer, running_exporter, wait_for
@@ -67,6 +66,7 @@ class FaultyRedis(RedisServer):
 
     Attributes:
         recorder: The platform's client.
+        chance: The faults that were made.
         faults: Of each fault its begin, its end, the least and the most seconds between them, and what it is besides.
     """
 
@@ -76,6 +76,7 @@ class FaultyRedis(RedisServer):
         super().__init__(folder, "redis-server", "--appendonly", "yes", "--appendfsync", "no")
         control = self.client(socket_timeout=60)
         self.recorder = Recorder(self.client(retry=Retry(NoBackoff(), 0), socket_timeout=None))
+        self.chance = Chance(self.recorder)
         self.faults: dict[str, tuple[Step, Step, tuple[Span, ...], tuple[str, ...]]] = {
             "killed, back with its data": (self.kill, self.start, (SHORT, LONG), ("loses",)),
             "killed, back empty": (self._kill_for_good, self._start_empty, (SHORT, LONG), ("loses",)),
@@ -91,9 +92,11 @@ class FaultyRedis(RedisServer):
             ),
         }
 
-    def course(self, kind: str, fault: Fault, dice: random.Random) -> Course:
+    def course(self, kind: str, dice: random.Random) -> Course:
         """Make a fault. In a crash loop Redis's runs are too short for the nodes to beat."""
         begin, end, spans, flags = self.faults[kind]
+        fault = Fault(time.monotonic())
+        self.chance.faults.append(fault)
         loops = 6 if kind == CRASH_LOOP else 1
         for flag in flags:
             setattr(fault, flag, True)
@@ -154,14 +157,12 @@ class Soak:
         self._webhook = stack.enter_context(Webhook())
         alertmanager = Alertmanager(folder / "alertmanager", one_receiver(self._webhook.url, 0.0, 0.2))
         stack.callback(alertmanager.kill)
-        self._chance = Chance(recorder)
+        self._chance = self._redis.chance
         self._oracle = Oracle(self._nodes, recorder, self._chance)
         self._pages = Pages(self._oracle)
-        self._counts: dict[str, Counter[str]] = {name: Counter() for name in ("states", "acts", "faults")}
         self.wrong: list[str] = []
         self._began, self._end, self._fault = time.monotonic(), math.inf, "none yet"
         self._course: Course = iter(())
-        self._last = Answer(0.0, 0.0, {})
         self._failing = self._calm = False
         self._pending: list[str] = []
         flags = (f"--redis.url={self._redis.url}", f"--heartbeat.ttl={TTL:g}s", f"--redis.timeout={READ_TIMEOUT:g}s")
@@ -192,10 +193,8 @@ class Soak:
     def report(self) -> Iterator[str]:
         """Yield the lines of the report."""
         yield f"lasted {time.monotonic() - self._began:,.0f} s"
-        for name, counter in {**self._counts, "pages": self._pages.counts}.items():
-            yield f"\n{name}"
-            yield from (f"  {what:<48}{count:>8,}" for what, count in sorted(counter.items()))
-        yield f"\nwrong: {len(self.wrong)}"
+        yield from (f"{what:<56}{count:>8,}" for what, count in sorted(self._pages.counts.items()))
+        yield f"wrong: {len(self.wrong)}"
         yield from self.wrong
 
     # --- turns: each returns the seconds until it is its turn again ------------------------
@@ -212,16 +211,13 @@ class Soak:
             return _SOON
         for wrong in self._oracle.judge(answer):
             self.blame(f"{wrong}; asked {answer.until - since:.2f} s before, slack {self._chance.slack:.2f}")
-        self._counts["states"].update(["no Redis"] if answer.states is None else answer.states.values())
-        self._last = answer
+        self._pages.counts.update(f"state: {state}" for state in (answer.states or {"": "no Redis"}).values())
         return self._dice.uniform(0.1, 0.6)
 
     def _judge_pages(self) -> float:
         notices = list(self._webhook.notices)
-        events = json.loads(self._exporter.get(f"/api/v1/events?limit=1000&since={time.time() - 60:.0f}").body)[
-            "events"
-        ]
-        for wrong in self._pages.judge(events, notices, time.monotonic()):
+        got = self._exporter.get(f"/api/v1/events?limit=1000&since={time.time() - 60:.0f}")
+        for wrong in self._pages.judge(json.loads(got.body)["events"], notices, time.monotonic()):
             self.blame(f"page: {wrong}")
         return 0.5
 
@@ -234,7 +230,7 @@ class Soak:
         if possible := [act for act, names in acts.items() if names]:
             (act,) = self._dice.choices(possible, [ACTS[act][1] for act in possible])
             self._do(act, self._dice.choice(acts[act]))
-            self._counts["acts"][act] += 1
+            self._pages.counts[f"act: {act}"] += 1
         return self._dice.uniform(0.3, 2.0)
 
     def _do(self, act: str, name: str) -> None:
@@ -250,16 +246,13 @@ class Soak:
         self._platform.todo.append(do)
 
     def _in_mode(self, mode: str) -> list[str]:
-        free = [(name, node) for name, node in self._nodes.items() if name not in self._acting]
-        return [name for name, node in free if self._mode(node) is mode]
-
-    def _mode(self, node: RandomNode) -> str:
-        left = self._redis.recorder.keys[node.own_keys[1]].writes[-1].value
-        return LIVING if node.alive else CRASHED if left else GONE
+        keys, free = self._redis.recorder.keys, [each for each in self._nodes.items() if each[0] not in self._acting]
+        left = {name: CRASHED if keys[node.own_keys[1]].writes[-1].value else GONE for name, node in free}
+        return [name for name, node in free if mode is (LIVING if node.alive else left[name])]
 
     def _seen_online(self) -> list[str]:
-        """Return the living nodes that the last scrape shows online."""
-        return [name for name in self._in_mode(LIVING) if (self._last.states or {}).get(name) == ONLINE]
+        """Return the living nodes that answers call online."""
+        return [name for name in self._in_mode(LIVING) if self._oracle.memories[name].alive]
 
     # --- faults ----------------------------------------------------------------------------
 
@@ -272,16 +265,12 @@ class Soak:
                 self._pending = [*self._redis.faults, MANY_DEATHS]
                 self._dice.shuffle(self._pending)
             kind = self._pending.pop()
-            self._counts["faults"][kind] += 1
+            self._pages.counts[f"fault: {kind}"] += 1
             self._fault, self._failing = f"{kind}, {time.monotonic() - self._began:.2f} s", True
-            self._course = self._lose_many() if kind == MANY_DEATHS else self._fault_of_redis(kind)
+            self._course = self._lose_many() if kind == MANY_DEATHS else self._redis.course(kind, self._dice)
         wait = next(self._course, None)
         self._failing = wait is not None
         return self._dice.uniform(1.0, 8.0) if wait is None else wait
-
-    def _fault_of_redis(self, kind: str) -> Course:
-        self._chance.faults.append(Fault(time.monotonic()))
-        return self._redis.course(kind, self._chance.faults[-1], self._dice)
 
     def _lose_many(self) -> Course:
         """Kill half of the nodes at once, and check that the exporter sees one mass loss."""
@@ -292,9 +281,10 @@ class Soak:
         for name in killed:
             self._do("crash", name)
         yield TTL + HOLD + 1.5 + self._chance.slack
-        alone = {name for name in killed if (self._last.states or {}).get(name) == OFFLINE} - self._last.lost
+        memories = self._oracle.memories
+        alone = [name for name in killed if memories[name].told_at is not None and not memories[name].member]
         if len(killed) > max(3, len(living) / 3) and self._chance.slack < 1 and alone:
-            self.blame(f"{sorted(alone)} are no members of the loss of {sorted(killed)}")
+            self.blame(f"{alone} are no members of the loss of {killed}")
         self._calm = False
 
 

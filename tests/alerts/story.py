@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from lab.simulated import AWAY, Deed, SimulatedExporter, StoryNode, World
+from lab.simulated import AWAY, SimulatedExporter, StoryNode, World
 
 STORIES: Final[dict[str, dict[str, Any]]] = yaml.safe_load(
     Path(__file__).with_name("stories.yml").read_text(encoding="utf-8")
@@ -32,6 +32,8 @@ STORIES: Final[dict[str, dict[str, Any]]] = yaml.safe_load(
 """The stories by alert and title."""
 
 Do = Callable[..., Any]
+Deed = Callable[[World], object]
+"""An event in a world."""
 
 
 def nodes(do: Callable[..., object]) -> Do:

