@@ -1,5 +1,6 @@
 """``check`` says what works and what is wrong, with its consequence and its remedy."""
 
+import re
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -149,6 +150,7 @@ def test_page_goes_with_tls_and_basic_auth(check: Check, tmp_path: Path) -> None
         assert check(*flags)[0] == 0
         (alert,) = fake.posts[-1]
         assert alert["labels"]["alertname"] == "GinkgoTestPage"
+        assert re.fullmatch("[0-9a-f]{8}", alert["labels"]["test_id"])
         ends, starts = (datetime.fromisoformat(alert[name]) for name in ("endsAt", "startsAt"))
         assert timedelta(seconds=118) < ends - starts < timedelta(seconds=122)
         assert "Basic" in str(fake.heads[-1])

@@ -87,6 +87,32 @@ def test_flood_fills_queues_drops_and_drains_and_usual_load_does_not() -> None:
         assert all(0 < report["cpu_usage"] < 100 for report in reports)
 
 
+def test_every_run_shows_the_same_numbers() -> None:
+    world, shown = World(), list[str]()
+    names = ("memory_usage", "cpu_usage", "queue_size", "total_events", "backpressure_count", "dropped_events")
+    node, idle = Node("n", 3, loaded=("p", "q", "r")), Node("idle", 4)
+    for each in (node, idle):
+        each.start(world.client, 0)
+    for second in (10, 20, 30, 40):
+        node.flood(on=second == 30)
+        node.beat(world.client, second)
+        idle.beat(world.client, second)
+        shown.append(" ".join(map(world.hash("n").__getitem__, names)))
+    states = [world.client.hgetall(f"portfolio:{name}:state") for name in node.loaded]
+    assert shown == [
+        "295 40.0 12 1882 0 0",
+        "295 40.0 4 3157 0 0",
+        "295 53.9 701 7716 0 0",
+        "295 48.7 453 9425 0 0",
+    ]
+    assert [state[b"queue_size"] + b" " + state[b"position_count"] for state in states] == [
+        b"450 5",
+        b"455 3",
+        b"456 6",
+    ]
+    assert world.hash("idle")["total_events"] == "0"
+
+
 def test_plan_of_another_platform_is_not_overwritten() -> None:
     world = World()
     world.client.hset("schedule:plan", "mine", "my-node")
