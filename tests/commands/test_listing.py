@@ -186,7 +186,7 @@ def test_no_word_and_no_id_is_broken_on_a_terminal(
         ("check",),
         ("explain", ids[0]),
         ("forget", *ids),
-        ("explain", "nobody" * 15),
+        ("explain", "no-body" * 15),
     ):
         lines = drawn(columns, *words, *given)
         text = " ".join(line.strip() for line in lines)

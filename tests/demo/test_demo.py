@@ -29,6 +29,8 @@ def test_story_shows_in_the_metrics_and_is_told(demo: Callable[..., Demo]) -> No
     wait_for(lambda: running.series() and up("demo-node-4") is None, "for the graceful stop")
     # The exporter may see a change before or after the story's next line.
     for text in (
+        "5 simulated nodes",
+        f"status page   http://127.0.0.1:{running.port}/\n",
         f"curl -s http://127.0.0.1:{running.port}/metrics",
         "demo-node-2 crashes",
         "the exporter sees: Node demo-node-2 is offline; it was online before.",
@@ -93,6 +95,7 @@ def test_nodes_alone_write_to_the_redis_given_and_leave_nothing_in_it(
     with server.client(password="s3cret") as client:  # noqa: S106 - of this test's own server
         running = demo("--redis.url", url, "--no-exporter", "--fast")
         wait_for(lambda: client.dbsize() == 10 + 1 + 14)  # the nodes' keys, the plan and the portfolios' states
+        assert client.hlen("schedule:plan") == 14
         assert 0 < client.pttl("heartbeat:node:demo-node-3") <= 3000
         wait_for(lambda: not client.exists("heartbeat:node:demo-node-2"), "for the crash")
         assert not running.children()
