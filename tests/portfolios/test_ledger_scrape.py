@@ -14,14 +14,17 @@ from exporter.portfolios.account import Account
 from exporter.portfolios.ledger import PortfolioState
 from exporter.settings import load
 from lab.clusters import RunningCluster, Watched
-from lab.nodes import beat
+from lab.nodes import beat, metrics_key
 from lab.servers import RedisServer, running_exporter, wait_for
 from portfolio_example import EXPECTED, PLAN, RAW_LISTS, STATES
 
 
 def write(client: Any, name: bytes, raw: bytes | None, *, alive: bool = True) -> None:
-    """Write what a node writes; without its heartbeat if it is not alive."""
-    beat(client, name, ttl=60 if alive else 0.001, loaded_portfolio_ids=raw)
+    """Write what a node writes. A dead node gets no heartbeat: a look may meet even one that lives for 1 ms."""
+    if alive:
+        beat(client, name, ttl=60, loaded_portfolio_ids=raw)
+    else:
+        client.hset(metrics_key(name), mapping={"loaded_portfolio_ids": raw or b"[]"})
 
 
 def write_example(client: Any) -> None:
