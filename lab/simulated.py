@@ -42,7 +42,7 @@ JOB: Final = "ginkgo-exporter"
 _METRICS, _HEARTBEAT, _PLAN = b"node:metrics:", b"heartbeat:node:", b"schedule:plan"
 AWAY: Final[dict[str, str]] = {}
 """The scrape of a Prometheus that is away."""
-_OWN: Final = ("ginkgo_exporter_internal_errors", "ginkgo_journal_write_errors")
+_OWN: Final = ("ginkgo_exporter_internal_errors_total", "ginkgo_journal_write_errors_total")
 
 
 class Timeline:
@@ -313,7 +313,7 @@ class SimulatedExporter:
                 snapshot = self.fleet.read_here()
         if self.fleet.discovery._rung.is_set():
             self._timeline.at(self._timeline.now, self._discover)
-        own = (family for family in self.telemetry.registry.collect() if family.name in _OWN)
+        own = self.telemetry.registry.restricted_registry(_OWN).collect()
         families = (*own_families(snapshot, self.fleet.info), *own)
         return b"".join(exposition(snapshot, families, Format.TEXT)).decode()
 
@@ -396,7 +396,7 @@ class World:
             self.plan_is(**{portfolio: f"n{1 + place % nodes}" for place, portfolio in enumerate(self.portfolios)})
             self.scheduler = Scheduler(self)
             self.workers |= {"heartbeat:task_timer:t1", "heartbeat:data_worker:d1", "heartbeat:data_worker:d2"}
-        self.timeline.every(1.0, self.timeline.now, lambda: self.tries(self._beat_workers))
+        self.timeline.every(1.0, self.timeline.now, self._beat_workers)
         self.exporters: dict[str, SimulatedExporter] = {}
         self.targets: list[SimulatedExporter] = []
         self.scrapes = 0
@@ -434,8 +434,8 @@ class World:
         self.targets.append(self.exporters[name])
 
     def _beat_workers(self) -> None:
-        for key in self.workers:
-            self.client.set(key, "{}", px=round(TTL * 1000))
+        for key in () if self.redis.down else self.workers:
+            self.redis.execute(b"SET", key.encode(), b"{}", b"PX", b"%d" % (TTL * 1000))
 
     def _scrape(self) -> None:
         for target in self.targets:

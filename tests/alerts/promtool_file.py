@@ -3,13 +3,18 @@
 import json
 import re
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
-from alert_rules import alerts, cut_down_to, needed_by
+from alert_rules import alerts, cut_down_to, first_failure, left_open, needed_by
 from story import STORIES, Labels, Story
 
 INTERVALS: Final = (15, 30)
 """Scrape intervals in seconds with which the rules must work."""
+KINDS: Final = [(interval, opened) for interval in INTERVALS for opened in (False, True)]
+"""Each interval between scrapes, with the ranges of Prometheus 2 and of Prometheus 3."""
+ONCE: Final = [KINDS[0], KINDS[-1]]
+"""The kinds for turns that tell each story once: all kinds of all stories take minutes."""
 
 PATIENCE: Final = INTERVALS[0]
 """Scrape interval in seconds for which the times of stories are right.
@@ -132,3 +137,16 @@ def story_test(alert: str, title: str, interval: int) -> str:
     order = sorted(tested, key=lambda group: not any(rule.get("alert") == alert for rule in group["rules"]))
     written = PromtoolFile(Story(alert, **STORIES[alert][title]), alerts()[alert], interval)
     return json.dumps(written.document(title, [group["name"] for group in order]))
+
+
+def wrong(alert: str, kinds: list[tuple[int, bool]], folder: Path) -> list[str]:
+    """Tell an alert's stories, in turns of these kinds; return what promtool says of those that fail."""
+    tested = cut_down_to({alert} | needed_by(alerts()[alert]))
+    said = []
+    for number, title in enumerate(STORIES[alert]):
+        interval, opened = kinds[number % len(kinds)]
+        tests = {f"{title}.yml": story_test(alert, title, interval)}
+        said.append(
+            first_failure(tests, left_open(tested) if opened else tested, folder / f"{number}-{interval}-{opened}")
+        )
+    return [each for each in said if each]

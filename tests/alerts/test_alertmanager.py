@@ -11,7 +11,7 @@ import yaml
 from alert_rules import ALERTS, alerts, severities
 
 from lab.monitoring import Alertmanager, Labels, Webhook, ask
-from lab.servers import wait_for
+from lab.servers import binary, wait_for
 
 EXAMPLE = ALERTS / "alertmanager.example.yml"
 AT_ANY_TIME = {
@@ -178,4 +178,4 @@ def _config() -> dict[str, Any]:
 
 
 def _amtool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["amtool", *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run([binary("amtool"), *arguments], capture_output=True, text=True, check=False)

@@ -25,8 +25,12 @@ def exporter(client: "redis.Redis", shared_redis: RedisServer, tmp_path: Path) -
     with FakeAlertmanager() as fake:
         flags = ("--redis.url", shared_redis.url, "--alertmanager.url", fake.url, "--heartbeat.ttl", "2s")
         with running_exporter(tmp_path, *flags) as running:
-            beat(client, "n2", ttl=2, loaded_portfolio_ids='["p2", "p3"]')
-            wait_for(lambda: running.scrape()["ginkgo_node_up"]["n2"] == 1, "for the beat")
+
+            def beats() -> bool:
+                beat(client, "n2", ttl=2, loaded_portfolio_ids='["p2", "p3"]')
+                return running.scrape().get("ginkgo_node_up", {}).get("n2") == 1
+
+            wait_for(beats, "for the beat")
             wait_for(lambda: "n2" in str(fake.posts), "for the page")
             wait_for(lambda: running.scrape()["ginkgo_portfolios_untraded"].get("node_offline") == 2, "for the ledger")
             yield running

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
@@ -78,6 +78,7 @@ def without_value(line: bytes) -> bytes:
     return line if line.startswith(b"#") else line.rpartition(b" ")[0]
 
 
+@settings(max_examples=50)
 @given(
     fleets=st.lists(FLEETS, min_size=1, max_size=3),
     part=st.integers(1, 3),
