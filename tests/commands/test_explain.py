@@ -18,7 +18,7 @@ from leftovers import leave
 def exporter(client: "redis.Redis", shared_redis: RedisServer, tmp_path: Path) -> Iterator[Exporter]:
     """An exporter that pushes, and saw three nodes, one of which died with two portfolios."""
     client.hset("schedule:plan", mapping={"p1": "n1", "p2": "n2", "p3": "n2"})
-    beat(client, "n1", loaded_portfolio_ids='["p1"]')
+    beat(client, "n1", ttl=600, loaded_portfolio_ids='["p1"]')
     beat(client, "n2", ttl=2, loaded_portfolio_ids='["p2", "p3"]')
     for portfolio, count in (("p2", 5), ("p3", 9)):
         client.hset(f"portfolio:{portfolio}:state", mapping={"position_count": str(count), "node_id": "n2"})
