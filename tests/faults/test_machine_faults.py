@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from lab.nodes import beat, crash
-from lab.servers import RedisServer, missing, running_exporter, wait_for
+from lab.servers import RedisServer, library, running_exporter, wait_for
 from witness import FLAGS, Platform, Witness, assert_says_that_redis_is_down
 
 pytestmark = pytest.mark.timeout(300)
@@ -18,11 +18,6 @@ pytestmark = pytest.mark.timeout(300)
 FAKETIME: Final = "faketime/libfaketimeMT.so.1"
 NSS_WRAPPER: Final = "libnss_wrapper.so"
 HOUR: Final = 3600
-
-
-def library(name: str, package: str) -> str:
-    """Return the path of a library to preload, or skip the test if it is not installed."""
-    return str(next(Path("/usr/lib").glob(f"*/{name}"), None) or missing(package))
 
 
 @pytest.fixture
