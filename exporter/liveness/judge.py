@@ -38,7 +38,7 @@ AHEAD: Final = 1.0
 REFRESH: Final = 3.0
 """Seconds after which an offline node is looked at again: an alert about a node that is back must not be posted."""
 
-BEATS, ENDED = "its heartbeat lives", "its heartbeat ended"
+BEATS, ENDED = "a living heartbeat", "its heartbeat ended"
 HELD: Final = "its death may be part of a mass loss"
 SECOND_LOOK, FIRST_LEDGER = "a second look decides", "the first ledger decides"
 WORK_MOVED: Final = "its work has moved"

@@ -1,4 +1,4 @@
-"""The times in the texts are those of the table of benchmarks."""
+"""The times in the texts are those of the table of benchmarks, and measured figures have a source."""
 
 import re
 from pathlib import Path
@@ -42,3 +42,15 @@ def test_times_in_the_texts_are_the_measured_ones() -> None:
     for name, figures in FIGURES.items():
         text = (ROOT / name).read_text(encoding="utf-8")
         assert [figure for figure in figures if figure not in text] == []
+
+
+MEASURED = re.compile(r"\d (?:ms|MiB|MB) (?:of CPU|of memory|a scrape|more)|in \d+ ms|times the (?:CPU|time)|\bmedian")
+SOURCES = (r"`(?:make|python -m) ", r"\d cores", r"20\d\d-\d\d-\d\d")
+
+
+def test_page_with_measured_figures_names_command_machine_and_day_or_links_to_the_benchmarks() -> None:
+    paths = (*ROOT.glob("[RS]*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("helm/*/README.md"))
+    texts = [text for path in paths if MEASURED.search(text := path.read_text(encoding="utf-8"))]
+    assert len(texts) >= 4
+    without_link = [text for text in texts if "benchmarks.md" not in text]
+    assert [text[:50] for text in without_link if not all(re.search(each, text) for each in SOURCES)] == []
