@@ -36,7 +36,7 @@ def exporter(client: "redis.Redis", shared_redis: RedisServer, tmp_path: Path) -
             yield running
 
 
-def test_node_portfolio_and_alert_are_explained_with_the_money_at_risk(say: Say, exporter: Exporter) -> None:
+def test_dead_node_is_explained_with_its_page_and_the_money_at_risk(say: Say, exporter: Exporter) -> None:
     asked = ("--exporter.url", exporter.url)
     taken = "Alertmanager took the alert GinkgoNodeOffline, n2."
     wait_for(lambda: taken in say("explain", "n2", *asked).out, "for the event")
@@ -49,19 +49,6 @@ def test_node_portfolio_and_alert_are_explained_with_the_money_at_risk(say: Say,
     assert "What was seen, the oldest first:\n  20" in rest
     assert taken in rest
     assert "Its page" not in rest
-    portfolio = say("explain", "portfolio:p2", *asked).out
-    assert portfolio.startswith("Portfolio p2 is untraded. The reason is: its planned node is offline or unknown, and")
-    assert "The number of its open positions is 5. The plan gives it to n2." in portfolio
-    alert = say("explain", "GinkgoNodeOffline", *asked).out
-    assert taken in alert
-    assert "Open positions that no node manages: 14." in alert
-    never = say("explain", "GinkgoEventsDropped", *asked).out
-    assert "Alert GinkgoEventsDropped: No Alertmanager has taken it from this exporter." in never
-    everything = say("explain", *asked)
-    assert (everything.code, "These are the last events" in everything.out) == (0, True)
-    calm = say("explain", "n1", *asked).out
-    assert calm.startswith("Node n1 is online now.")
-    assert "What to do" not in calm
 
 
 def test_redis_alone_says_what_is_now(say: Say, client: "redis.Redis", shared_redis: RedisServer) -> None:
