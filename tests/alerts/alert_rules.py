@@ -1,7 +1,6 @@
 """The rule file for the tests: parsed, reduced to one alert, and run through promtool."""
 
 import json
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -20,12 +19,9 @@ RULES = ALERTS / "ginkgo.rules.yml"
 UNIT_TESTS = ALERTS / "tests"
 RUNBOOKS = ALERTS / "runbooks"
 
-PROMTOOL = os.environ.get("PROMTOOL", "promtool")
-"""The promtool that runs the tests: that of another version of Prometheus, if the variable names one."""
 
 Rule = dict[str, Any]
 Groups = list[dict[str, Any]]
-Tests = dict[str, str]
 """Files of unit tests: each file's content by its name."""
 
 
@@ -104,23 +100,14 @@ def _shorter(duration: str) -> str:
 
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run promtool and return its exit code and output."""
-    return subprocess.run([binary(PROMTOOL), *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run([binary("promtool"), *arguments], capture_output=True, text=True, check=False)
 
 
-def unit_tests(name: str) -> Tests:
-    """Return the hand-written unit tests of an alert, or of the recordings; the quick file comes first."""
-    files = sorted(UNIT_TESTS.glob(f"{name}.*test.yml"), key=lambda path: len(path.name))
-    return {path.name: path.read_text() for path in files}
-
-
-def first_failure(tests: Tests, tested: Groups, folder: Path) -> str:
-    """Run unit tests on changed rules; return promtool's output, or "" if all tests pass."""
+def failure(tests: str, tested: Groups, folder: Path) -> str:
+    """Run a file of unit tests on changed rules; return promtool's output, or "" if all tests pass."""
     (folder / "tests").mkdir(parents=True)
     (folder / RULES.name).write_text(json.dumps({"groups": tested}))  # JSON is YAML, and much faster
-    for name, text in tests.items():
-        path = folder / "tests" / name
-        path.write_text(text)
-        run = promtool("test", "rules", path)
-        if run.returncode:
-            return run.stdout + run.stderr
-    return ""
+    path = folder / "tests" / "test.yml"
+    path.write_text(tests)
+    run = promtool("test", "rules", path)
+    return run.stdout + run.stderr if run.returncode else ""

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from alert_rules import alerts, cut_down_to, first_failure, left_open, needed_by
+from alert_rules import alerts, cut_down_to, failure, left_open, needed_by
 from story import STORIES, Labels, Story
 
 INTERVALS: Final = (15, 30)
@@ -145,8 +145,11 @@ def wrong(alert: str, kinds: list[tuple[int, bool]], folder: Path) -> list[str]:
     said = []
     for number, title in enumerate(STORIES[alert]):
         interval, opened = kinds[number % len(kinds)]
-        tests = {f"{title}.yml": story_test(alert, title, interval)}
         said.append(
-            first_failure(tests, left_open(tested) if opened else tested, folder / f"{number}-{interval}-{opened}")
+            failure(
+                story_test(alert, title, interval),
+                left_open(tested) if opened else tested,
+                folder / f"{number}-{interval}-{opened}",
+            )
         )
     return [each for each in said if each]

@@ -1,6 +1,5 @@
 """The written dashboards, and a Prometheus with an hour of each story, loaded once in a session."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,14 +8,14 @@ import pytest
 from grafana.proof import stories, tsdb
 from grafana.proof.stories import Story
 from grafana.proof.tsdb import Prometheus
+from lab.servers import binary
 
 RULES = Path(__file__).parents[2] / "alerts" / "ginkgo.rules.yml"
 
 
 def _serve(told: Sequence[Story], folder: Path) -> Iterator[Prometheus]:
-    for binary in ("prometheus", "promtool"):
-        if shutil.which(binary) is None:
-            pytest.skip(f"{binary} is not installed")
+    for program in ("prometheus", "promtool"):
+        binary(program)
     if told:
         tsdb.load(told, RULES, folder)
     with tsdb.running(folder) as prometheus:

@@ -3,7 +3,6 @@
 import gzip
 import http.client
 import json
-import shutil
 import signal
 import subprocess
 import threading
@@ -16,7 +15,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from lab.nodes import beat
-from lab.servers import Exporter, RedisServer, running_exporter, running_redis, series_of, wait_for
+from lab.servers import Exporter, RedisServer, binary, running_exporter, running_redis, series_of, wait_for
 
 TEXT, OPENMETRICS = "text/plain; version=0.0.4; charset=utf-8", "application/openmetrics-text; version=1.0.0"
 TYPES = {
@@ -106,10 +105,7 @@ def test_series_are_filtered_by_name(exporter: Exporter) -> None:
 
 @pytest.mark.server("promtool")
 def test_promtool_finds_nothing_wrong(exporter: Exporter) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed")
-    command = [promtool, "check", "metrics"]
+    command = [binary("promtool"), "check", "metrics"]
     checked = subprocess.run(command, input=exporter.get().body, capture_output=True, check=False)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
