@@ -60,8 +60,8 @@ class Discovery(Loop):
         Raises:
             SourceError: No names were discovered yet.
         """
-        if self.last is None:
-            self._tried.wait(self._timeout)
+        if self.last is None:  # the first attempt may have begun later than this read: its error tells the cause
+            self._tried.wait(2 * self._timeout)
         if self.last is None:
             raise SourceError(self.not_ready)
         return self.names

@@ -151,9 +151,12 @@ class Answers:
         try:
             snapshot = None
             if read_within:
+                read = asyncio.wrap_future(self._request())
+                # Without this asyncio would log a read that fails after its last waiter has left.
+                read.add_done_callback(lambda done: done.cancelled() or done.exception())
                 with suppress(TimeoutError, SourceError):
                     async with asyncio.timeout(read_within):
-                        snapshot = await asyncio.shield(asyncio.wrap_future(self._request()))
+                        snapshot = await asyncio.shield(read)
             if wanted.whole:
                 self._make_room()
                 body = _body(wanted, snapshot)
