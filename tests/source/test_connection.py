@@ -232,7 +232,7 @@ def test_each_outage_is_named_once_with_its_remedy_and_ends_by_itself(tmp_path: 
             (f"rediss://127.0.0.1:{server.port}", "rediss:// is for a port that speaks TLS"),
         ):
             with running_exporter(tmp_path, "--redis.url", url, "--redis.timeout", "1s", ready=False) as exporter:
-                wait_for(lambda: "event=serving" in exporter.output(), "for the port")  # noqa: B023
+                wait_for(lambda: "event=serving" in exporter.output(), "for the port")
                 for _ in range(3):
                     assert exporter.scrape(2.0)["ginkgo_redis_up"] == {"": 0}
                 wait_for(lambda: said in exporter.output(), f"for {said}: {exporter.output()}")  # noqa: B023
