@@ -128,7 +128,7 @@ class SnapshotMaker:
             field = metric.field or "heartbeat"
             raw = fields[field]
             texts = columns[metric.name] = parse(raw)
-            if texts is not raw and texts.count(None) > raw.count(None):
+            if texts.count(None) > raw.count(None):
                 values = zip(reading.names, raw, texts, strict=True)
                 self._invalid(field, [shown_id(name) for name, old, new in values if old is not None and new is None])
         return columns

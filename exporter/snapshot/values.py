@@ -18,7 +18,7 @@ _MAX_LENGTH: Final = 64
 """Bytes. A longer text is no number here: it is neither exported nor kept in memory."""
 _LENGTHS: Final = frozenset(range(1, _MAX_LENGTH + 1))
 _MEMO_ITEMS: Final = 65_536
-_STATUSES: Final = frozenset((None, *(status.encode() for status in STATUSES)))
+_STATUSES: Final = frozenset(status.encode() for status in STATUSES)
 _DIGITS: Final = bytes.maketrans(b"0123456789", b"0" * 10)
 
 Values = Sequence[bytes | None]
@@ -40,7 +40,7 @@ def format_number(number: float) -> bytes:
 
 def known_statuses(raw: Values) -> Values:
     """Return the statuses that a node may have, None for others."""
-    return raw if _STATUSES.issuperset(raw) else [status if status in _STATUSES else None for status in raw]
+    return [status if status in _STATUSES else None for status in raw]
 
 
 class Memo(dict[Any, bytes | None]):

@@ -48,7 +48,7 @@ def application(fleet: Fleet, auth: Auth, answers: Answers, push: PushStatus | N
         ("/-/(healthy|ready)", Health),
     ]
     return Application(
-        routes, default_handler_class=NotFound, log_function=_log_request, parts=(fleet, auth, answers, push)
+        routes, default_handler_class=NotFound, log_function=Handler.ended, parts=(fleet, auth, answers, push)
     )
 
 
@@ -60,10 +60,11 @@ class Handler(RequestHandler):
     """Whether requests need admission."""
 
     def initialize(self) -> None:
-        """Take the parts that the application was made with."""
+        """Take the parts that the application was made with, and tell the server at once that a request began."""
         self.fleet, self.auth, self.answers, self.push = self.settings["parts"]
         # tornado's documentation does not promise this attribute; pyproject.toml allows only versions that have it.
         self.stream: IOStream = self.request.connection.stream  # type: ignore[union-attr]
+        self.settings["server"].began(self.stream)
 
     def set_default_headers(self) -> None:
         """Hide the server's version, and forbid clients to guess content types or to cache."""
@@ -71,13 +72,13 @@ class Handler(RequestHandler):
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
 
-    def on_finish(self) -> None:
-        """Tell the server that the request is answered."""
+    def ended(self) -> None:
+        """Tell the server and the log that the request is answered."""
         self.settings["server"].ended(self.stream)
+        log.debug("request", path=self.request.path, status=self.get_status(), client=self.request.remote_ip)
 
     async def prepare(self) -> None:
-        """Tell the server that a request began, and answer 401 or 503 if it is not admitted."""
-        self.settings["server"].began(self.stream)
+        """Answer 401 or 503 if the request is not admitted."""
         if self.stream.closed():  # tornado would answer all that the client asked for before it went
             self.detach()
             return
@@ -238,10 +239,6 @@ class NotFound(Handler):
         self.text("404 Not Found", HTTPStatus.NOT_FOUND)
 
 
-def _log_request(handler: RequestHandler) -> None:
-    log.debug("request", path=handler.request.path, status=handler.get_status(), client=handler.request.remote_ip)
-
-
 def time_limit(header: str, longest: float) -> float:
     """Return the seconds that a scrape may take: the scraper's timeout less half a second for the way back.
 
@@ -250,4 +247,4 @@ def time_limit(header: str, longest: float) -> float:
         longest: Maximum in seconds. It is the limit when the header is empty or invalid.
     """
     seconds = float(header) if re.fullmatch(r"[0-9]+(\.[0-9]*)?", header) else 0.0
-    return min(longest, max(seconds - _SCRAPE_MARGIN, seconds / 2)) if seconds else longest
+    return min(longest, max(seconds - _SCRAPE_MARGIN, seconds / 2) or longest)

@@ -33,7 +33,7 @@ _STANDS_STILL: Final = 10_000
 """Milliseconds after which the kernel ends the connection of a client that takes no byte of what was sent to it."""
 _GRACE: Final = 0.1
 """Seconds that a silent client has before its connection may be closed for another one."""
-_WAIT: Final = 1.0
+_WAIT: Final = 2.0
 """Seconds that a new client waits for a connection. Those that do not read are told apart within that time."""
 _BACKLOG: Final = 1024
 """New connections that the kernel holds for the server. It drops others, and their clients try again a second later."""
