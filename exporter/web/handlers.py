@@ -3,7 +3,6 @@
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
-from http.client import responses
 from typing import Any, Final, Protocol
 
 import structlog
@@ -82,8 +81,7 @@ class Handler(RequestHandler):
         if self.stream.closed():  # tornado would answer all that the client asked for before it went
             self.detach()
             return
-        authorization = self.request.headers.get("Authorization", "")
-        admitted = await self.auth.admits(authorization) if self.guarded else OK
+        admitted = await self.auth.admits(self.request.headers.get("Authorization", "")) if self.guarded else OK
         if admitted is BUSY:
             self.busy()
         elif admitted is WRONG:  # a wrong guess costs its connection
@@ -95,7 +93,7 @@ class Handler(RequestHandler):
         """Answer an error with one line."""
         if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             self.set_header("Allow", "GET, HEAD")
-        self.text(f"{status_code} {responses.get(status_code, 'Unknown')}", status_code)
+        self.text(f"{status_code} {HTTPStatus(status_code).phrase}", status_code)
 
     def log_exception(self, _: object, error: BaseException | None, __: object) -> None:
         """Log and count an exception, unless it is an answer."""

@@ -83,7 +83,7 @@ class LimitedServer(HTTPServer):
             super().handle_stream(stream, address)
         while self._waiting and (len(self._waiting) > self._most or self._waiting[0][2] < now - _WAIT):
             self._spent("a new client was answered with 503")
-            refused, *_ = self._waiting.popleft()
+            refused = self._waiting.popleft()[0]
             if not self.ssl_options:  # a handshake costs more than a refusal may
                 refused.write(_BUSY)
             refused.close()

@@ -128,6 +128,8 @@ async def test_waiter_leaves_at_its_own_time_and_a_failed_read_is_no_snapshot() 
     assert calls == [None, None]
     assert await world.body(made("k", 10, calls), 0.0, 5) == [b"x" * 10], "it waits for no read"
     assert len(world.reads) == 1
+    world.now = 10.0
+    assert world.answers.slow_stream() is None, "who has an answer no longer waits for it"
 
 
 @running

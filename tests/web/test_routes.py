@@ -56,7 +56,7 @@ def test_every_route_answers_get_and_head_alike_and_nothing_else(exporter: Expor
         assert got.headers["Content-Type"] == head.headers["Content-Type"] == content_type
         assert got.body
         assert not head.body
-        assert abs(int(head.headers["Content-Length"]) - len(got.body)) < 300
+        assert abs(int(head.headers["Content-Length"]) - len(got.body)) < 1000, "an event may come between"
         for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
             refused = exporter.get(path, method)
             assert (refused.status, refused.headers["Allow"], path) == (405, "GET, HEAD", path)
