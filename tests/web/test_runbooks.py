@@ -132,6 +132,8 @@ def test_portfolios_of_the_node_and_their_open_positions_are_named() -> None:
     assert everything.count("Portfolio p") == MOST_PORTFOLIOS
     assert "It is loaded on alpha, beta. Keep node alpha, and end node beta." in known("alpha", snapshot)
     assert status_page(snapshot).count("; failover overdue") == 4
+    unknown = status_page(snapshot_of({}, account=example()._replace(positions={})))
+    assert "an unknown number of open positions untraded" in unknown
 
 
 def test_drops_are_named_with_the_portfolios_that_lose_events() -> None:
