@@ -73,13 +73,13 @@ _MEANINGS: Final = {
         "Redis's certificate is not trusted: {} (see --redis.tls-ca-file, and the host in --redis.url)"
     ),
     "CERTIFICATE_REQUIRED": "Redis requires a client certificate: see --redis.tls-cert-file",
+    r"^\w+: (.*(closed by server|_ssl\.c).*)": "{} " + TLS_HINT,
     r"Error -?\d+ connecting to (.+?)\. (.+?)\.": (
         "cannot connect to Redis at {}: {} (is it running there? see --redis.url)"
     ),
     "^MasterNotFoundError: No master found for (.+?)( : |$)": (
         "no Sentinel names a master {} (see --redis.url and --redis.sentinel-master)"
     ),
-    r"^\w+: (.*(closed by server|_ssl\.c).*)": "{} " + TLS_HINT,
     "^UnicodeDecodeError": "--redis.password-file is no text in UTF-8",
     "^BusyLoadingError": "Redis is loading its data",
     "^(Ask|Moved)Error": "what answers is part of a Redis Cluster: see --redis.mode",

@@ -149,6 +149,20 @@ def test_tls_is_checked_and_connects_at_the_first_try_every_time(
                 opened(f"rediss://127.0.0.1:{server.port}/0").reader().read((), time.monotonic() + 0.5)
 
 
+def test_port_without_tls_that_answers_a_greeting_of_tls_is_called_that(opened: Open) -> None:
+    for reply in (b"-ERR unknown command\r\n", b""):
+
+        def answer(near: socket.socket, reply: bytes = reply) -> None:
+            near.recv(65536)
+            near.sendall(reply)
+
+        with (
+            fake_server(answer) as port,
+            pytest.raises(SourceError, match="rediss:// is for a port that speaks TLS"),
+        ):
+            opened(f"rediss://127.0.0.1:{port}").reader().read((), time.monotonic() + 5)
+
+
 # --- hosts that do not answer ----------------------------------------------------------------------
 
 Host = Callable[[ExitStack], int]
