@@ -71,8 +71,10 @@ def load(path: Path | None) -> tuple[ssl.SSLContext | None, Mapping[str, str]]:
 def _context(tls: TlsServerConfig) -> ssl.SSLContext:
     if not (tls.cert_file and tls.key_file):
         raise ValueError("tls_server_config: needs cert_file and key_file")
-    verifies = tls.client_auth_type != "NoClientCert"
-    require(verifies == bool(tls.client_ca_file), "tls_server_config: client_auth_type goes with client_ca_file")
+    require(
+        (tls.client_auth_type != "NoClientCert") == bool(tls.client_ca_file),
+        "tls_server_config: client_auth_type goes with client_ca_file",
+    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[tls.min_version]
     context.verify_mode = _CLIENT_AUTH[tls.client_auth_type]
@@ -90,6 +92,8 @@ def _checked(users: Any) -> Mapping[str, str]:
         raise ValueError("basic_auth_users: must be a mapping of names to bcrypt hashes")  # noqa: TRY004
     for name, value in users.items():
         require(":" not in name, f"basic_auth_users.{name}: no name of a user may hold a colon")
-        hashed = _HASH.fullmatch(str(value))
-        require(hashed, f"basic_auth_users.{name}: not a bcrypt hash (htpasswd -nBC 10 USER makes one)")
+        require(
+            _HASH.fullmatch(str(value)),
+            f"basic_auth_users.{name}: not a bcrypt hash (htpasswd -nBC 10 USER makes one)",
+        )
     return users

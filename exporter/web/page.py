@@ -114,7 +114,6 @@ def render(snapshot: Snapshot | None, fleet: Fleet, push: PushStatus | None, que
     settings, account = fleet.settings, snapshot.account if snapshot else None
     counts = snapshot.counts if snapshot else dict.fromkeys(COUNTED, 0)
     refused = refusal(fleet)
-    events, older = fleet.journal.page(Query(), MOST_EVENTS)
     redis = _redis(snapshot, refused)
     title = f"{counts[State.OFFLINE]} offline, {counts[State.ONLINE]} online" if snapshot else redis[1]
     rows = rows_of(snapshot, query.wants) if snapshot else ()
@@ -141,8 +140,7 @@ def render(snapshot: Snapshot | None, fleet: Fleet, push: PushStatus | None, que
         account=account,
         abnormal=[portfolio_row(each, account) for each in account.ledger.abnormal.values()] if account else [],
         journal=fleet.journal,
-        events=events,
-        older=older,
+        recent=fleet.journal.page(Query(), MOST_EVENTS),
         now=snapshot.wall if snapshot else time.time(),
         metrics_path=settings.web.telemetry_path.removeprefix("/"),
         style=_STYLE,
