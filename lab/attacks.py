@@ -12,6 +12,8 @@ from typing import Final
 
 import redis
 
+from lab.tls import trusting
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -20,11 +22,13 @@ class Field:
     Attributes:
         exporter_port, redis_port: The ports of the exporter and of the Redis that it reads.
         until: The end of the attack in monotonic seconds.
+        secured: Whether the exporter speaks TLS.
     """
 
     exporter_port: int
     redis_port: int
     until: float
+    secured: bool
 
     @property
     def left(self) -> float:
@@ -40,13 +44,13 @@ class Field:
             time.sleep(min(pause, self.left))
 
     def connect(self, *, small: bool = False) -> socket.socket:
-        """Return a connection to the exporter; if it is small, the kernel holds some KiB for it."""
+        """Return a connection to the exporter; a small one has no TLS, and the kernel holds some KiB for it."""
         connection = socket.socket()
         for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF) if small else ():
             connection.setsockopt(socket.SOL_SOCKET, buffer, 4096)
         connection.settimeout(10)
         connection.connect(("127.0.0.1", self.exporter_port))
-        return connection
+        return trusting().wrap_socket(connection) if self.secured and not small else connection
 
 
 Attacker = Callable[[Field], None]
@@ -63,6 +67,8 @@ class Attack:
         run: Attacks, in a process of its own, until the field's time is over.
         nodes: Nodes of the fleet.
         headers: What an Alertmanager answers each post with.
+        secured: Whether the exporter asks for TLS and a password.
+        pace: Bytes that the scraper reads in a second at most.
     """
 
     name: str
@@ -70,6 +76,8 @@ class Attack:
     run: Attacker
     nodes: int = NODES
     headers: Mapping[str, str] = field(default_factory=dict)
+    secured: bool = False
+    pace: float = math.inf
 
 
 def request(path: str, *headers: str) -> bytes:
@@ -77,30 +85,27 @@ def request(path: str, *headers: str) -> bytes:
     return "\r\n".join([f"GET {path} HTTP/1.1", "Host: exporter", *headers, "", ""]).encode()
 
 
-def clients(
-    count: int, requests: Iterator[bytes], *, piece: int = 1 << 20, reads: int = 0, pause: float = 1.0
-) -> Attacker:
-    """Return an attack by clients that ask and hardly read; a client that is cut off comes again.
+def clients(count: int, *requests: bytes, piece: int = 1 << 20, pause: float = 1.0) -> Attacker:
+    """Return an attack by clients that ask and do not read; a client that is cut off comes again.
 
     Args:
         count: Number of clients.
-        requests: Yields the request of each next client.
+        requests: The clients' requests in turn.
         piece: Bytes of the request that are sent in a round.
-        reads: Bytes that a client reads in a round.
         pause: Seconds between two rounds.
     """
 
     def attack(field: Field) -> None:
-        unsent = dict[socket.socket, bytes]()
+        unsent, following = dict[socket.socket, bytes](), itertools.cycle(requests)
         for _ in field.rounds(pause):
-            for client in [client for client in unsent if not _stays(client, reads)]:
+            for client in [client for client in unsent if not _stays(client)]:
                 del unsent[client]
                 client.close()
             while len(unsent) < count and field.left:
                 with suppress(OSError):
                     client = field.connect(small=True)
                     client.setblocking(False)
-                    unsent[client] = next(requests)
+                    unsent[client] = next(following)
             for client, rest in unsent.items():
                 with suppress(OSError):
                     unsent[client] = rest[client.send(rest[:piece]) :] if rest else b""
@@ -108,10 +113,9 @@ def clients(
     return attack
 
 
-def _stays(client: socket.socket, reads: int) -> bool:
-    """Return whether the exporter has left a connection open; what has arrived stays unread, but for some bytes."""
+def _stays(client: socket.socket) -> bool:
+    """Return whether the exporter has left a connection open; what has arrived stays unread."""
     try:
-        client.recv(reads)
         return client.recv(1, socket.MSG_PEEK) != b""
     except BlockingIOError:
         return True
@@ -119,14 +123,16 @@ def _stays(client: socket.socket, reads: int) -> bool:
         return False
 
 
-def flood(threads: int, requests: Iterator[bytes]) -> Attacker:
+def flood(threads: int, *requests: bytes) -> Attacker:
     """Return an attack by connections that each send something, read the whole answer, and go."""
 
     def attack(field: Field) -> None:
+        following = itertools.cycle(requests)
+
         def work() -> None:
             while field.left:
                 with suppress(OSError), field.connect() as client:
-                    client.sendall(next(requests))
+                    client.sendall(next(following))
                     while client.recv(1 << 20):
                         pass
 
@@ -138,12 +144,13 @@ def flood(threads: int, requests: Iterator[bytes]) -> Attacker:
 
 
 _END: Final = "Connection: close"
-_JSON, _PAGE = request("/api/v1/nodes"), request("/")
+_JSON, _PAGE, _SCRAPE = request("/api/v1/nodes"), request("/"), request("/metrics")
+_HELLO: Final = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 _MALFORMED: Final = (
     b"X\r\n\r\n",
     b"GET / HTTP/9.9\r\n\r\n",
     b"\xff\x00" * 500 + b"\r\n\r\n",
-    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    _HELLO,
     b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n" + b"x" * 1000,
     request("/", "X: " + "x" * 15_000),
     request("/nowhere", _END),
@@ -151,12 +158,8 @@ _MALFORMED: Final = (
 )
 
 
-def _filters() -> Iterator[bytes]:
-    """Yield scrapes of all families, each with another filter."""
-    names = ("up", "heartbeat_ttl_seconds", "portfolios", "queue_size", "events_total", "status")
-    query = "&".join(f"name[]=ginkgo_node_{name}" for name in names)
-    for number in itertools.count():
-        yield request(f"/metrics?{query}&name[]=x{number}", *(("Accept-Encoding: gzip",) if number % 2 else ()))
+_FILTER: Final = "name[]=ginkgo_node_up&name[]=ginkgo_node_queue_size&name[]=ginkgo_node_status&name[]=x"
+_FILTERS: Final = [request(f"/metrics?{_FILTER}{number}") for number in range(450)]
 
 
 # --- attackers that write to Redis ---------------------------------------------------------
@@ -174,30 +177,42 @@ def _large_value(field: Field) -> None:
 
 
 def _new_nodes(field: Field) -> None:
-    """Write 1,000 new ids a second, with unreadable fields. All of them are gone soon after, the hash first."""
-    fields = [word for name in ("queue_size", "total_events", "cpu_usage", "status") for word in (name, "rubbish")]
+    """Write 1,000 new ids a second, unreadable or of the wrong kind. All are gone soon after, the heartbeats last."""
+    hashed = [word for name in ("queue_size", "total_events", "cpu_usage", "status") for word in (name, "rubbish")]
     with redis.Redis(port=field.redis_port) as client:
         for number in field.rounds(0.1):
             pipe, left = client.pipeline(transaction=False), math.ceil(field.left) + 2
             for i in range(100):
-                pipe.execute_command("HSET", f"node:metrics:new-{number}-{i}", *fields)
-                pipe.expire(f"node:metrics:new-{number}-{i}", left)
+                key = f"node:metrics:new-{number}-{i}"
+                pipe.execute_command(*(("HSET", key, *hashed) if i % 2 else ("RPUSH", key, "rubbish")))
+                pipe.expire(key, left)
                 pipe.set(f"heartbeat:node:new-{number}-{i}", "rubbish", ex=left + 3)
             pipe.execute()
 
 
-_ALL, _REQUESTS = itertools.cycle, (request("/", _END), request("/api/v1/nodes", _END))
 ATTACKS: Final = (
-    Attack("pages-unread", "300 clients ask for JSON and page and do not read", clients(300, _ALL((_JSON, _PAGE)))),
-    Attack("scrapes-unread", "500 clients scrape and do not read", clients(500, _ALL((request("/metrics"),)))),
-    Attack("filters", "450 scrapes, each with another filter, are not read", clients(450, _filters())),
-    Attack("drip", "200 clients scrape and read 1 KiB/s", clients(200, _ALL((request("/metrics"),)), reads=1024)),
-    Attack("pipelined", "50 clients ask for JSON without end", clients(50, _ALL((_JSON * 20_000,)), pause=0.02)),
-    Attack("silent", "600 connections say nothing", clients(600, _ALL((b"",)), pause=0.2)),
-    Attack("crawl", "400 clients send a header a byte at a time", clients(400, _ALL((_PAGE,)), piece=1, pause=0.2)),
-    Attack("reload", "40 clients reload page and JSON", flood(40, _ALL(_REQUESTS))),
-    Attack("malformed", "malformed requests", flood(4, _ALL(_MALFORMED))),
+    Attack("pages-unread", "300 clients ask for JSON and page and do not read", clients(300, _JSON, _PAGE)),
+    Attack("scrapes-unread", "500 clients scrape and do not read", clients(500, _SCRAPE)),
+    Attack(
+        "gzip-unread",
+        "500 clients scrape with gzip and do not read",
+        clients(500, request("/metrics", "Accept-Encoding: gzip")),
+    ),
+    Attack("filters", "450 scrapes, each with another filter, are not read", clients(450, *_FILTERS)),
+    Attack("pipelined", "50 clients ask for JSON without end", clients(50, _JSON * 20_000, pause=0.02)),
+    Attack(
+        "silent", "600 silent connections beside a scrape at 1 MB/s", clients(600, b"", pause=0.2), 5_000, pace=10**6
+    ),
+    Attack("crawl", "400 clients send a header a byte at a time", clients(400, _PAGE, piece=1, pause=0.2)),
+    Attack("reload", "40 clients reload page and JSON", flood(40, request("/", _END), request("/api/v1/nodes", _END))),
+    Attack("malformed", "malformed requests", flood(4, *_MALFORMED)),
+    Attack(
+        "guessers",
+        "120 clients make TLS handshakes and guess a password",
+        flood(120, request("/metrics", "Authorization: Basic Z3Vlc3M6MQ==", _END)),
+        secured=True,
+    ),
     Attack("large-value", "a hash field of 100 MB", _large_value),
-    Attack("new-nodes", "1,000 new nodes a second with unreadable fields", _new_nodes),
+    Attack("new-nodes", "1,000 new nodes a second, unreadable or of the wrong kind", _new_nodes),
     Attack("large-header", "Alertmanager answers with a header of 20 MB", _wait, headers={"X": "x" * 20_000_000}),
 )

@@ -1,8 +1,16 @@
 """Certificates of an authority of the lab's own."""
 
+import ssl
 from pathlib import Path
 
 import trustme
+
+
+def trusting() -> ssl.SSLContext:
+    """Return what a client uses that trusts any server."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 class Certificates:
