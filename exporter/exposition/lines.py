@@ -1,77 +1,71 @@
-"""Writes the columns of a part as lines of Prometheus's text formats; both formats have the same lines.
+"""Writes columns as lines of Prometheus's text formats; both formats have the same lines.
 
 A column is written by one ``%``: a template has one line for each node, with a place for the node's
 value, and one ``replace`` puts in the name of the family. docs/explanation/performance.md says what this buys.
 """
 
 from collections.abc import Iterable, Mapping
-from itertools import chain
+from itertools import chain, compress
 from typing import Final
 
 from exporter.contract import MASS_LOST, STATUS, STATUSES
-from exporter.snapshot.snapshot import Part
 from exporter.snapshot.values import Values
 from exporter.source.names import Names
 
 _NAME: Final = b"\xff"
 """The place of the family's name in a template. UTF-8 has no such byte, so no label contains it."""
 _TEMPLATES: Final = 16
-"""Templates that are kept for a part. Each belongs to a set of nodes with a value: usually all, or all online ones."""
+"""Templates that are kept for each part, on average. Each belongs to a set of nodes with a value: usually all of them,
+or all online ones."""
 
-_LOST: Final = MASS_LOST.name.encode() + b'{%b,loss="%b"} 1\n'
-_STATUS_LABELS: Final = [f',status="{status}"'.encode() for status in STATUSES]
+_LINE: Final = [b"%b{%b} %%b\n"]
+_LINES: Final = {
+    STATUS.name: [b'%%b{%%b,status="%b"} %%%%b\n' % status.encode() for status in STATUSES],
+    MASS_LOST.name: [b'%b{%b,loss="%%b"} 1\n'],
+}
+"""The lines of a node in families where it has more than ``_LINE``; the value comes last."""
 _FLAGS: Final = {status.encode(): [b"%d" % (other == status) for other in STATUSES] for status in STATUSES}
 """The values of a node's status lines, by the status that it reports."""
 
 
 class LineWriter:
-    """Writes parts, and keeps templates while the names stay the same. Only one thread at a time may use it."""
+    """Writes columns, and keeps templates while the names stay the same. Only one thread at a time may use it."""
 
     def __init__(self) -> None:
-        self._names = Names()
-        self._writers: dict[range, _PartWriter] = {}
+        self._names, self._labels = Names(), list[bytes]()
+        self._templates: dict[object, bytes] = {}
 
-    def write(self, part: Part) -> Mapping[str, bytes]:
-        """Return the lines of a part by metric name; empty if no node of the part has a value."""
-        if part.names is not self._names:
-            self._names, self._writers = part.names, {}
-        writer = self._writers.get(part.positions)
-        if writer is None:
-            ids = part.names.shown[part.positions.start : part.positions.stop]
-            writer = self._writers[part.positions] = _PartWriter(ids)
-        return {name: writer.write(name, texts) for name, texts in part.columns.items()}
+    def write(self, names: Names, positions: range, columns: Mapping[str, Values]) -> Mapping[str, bytes]:
+        """Return the lines of some columns by metric name; empty if no node has a value.
 
+        Args:
+            names: All nodes of the reading.
+            positions: The positions of the columns' nodes among them.
+            columns: The values of these nodes, by metric name.
+        """
+        if names is not self._names:
+            self._names, self._templates = names, {}
+            self._labels = [b'node_id="%b"' % escaped(node_id).replace(b"%", b"%%") for node_id in names.shown]
+        return {name: self._lines(name, positions, texts) for name, texts in columns.items()}
 
-class _PartWriter:
-    """Writes the columns of the same nodes, scrape after scrape."""
-
-    def __init__(self, ids: Iterable[str]) -> None:
-        self._labels = [b'node_id="%b"' % escaped(node_id) for node_id in ids]
-        self._templates: dict[tuple[bool, tuple[int, ...]], bytes] = {}
-
-    def write(self, name: str, texts: Values) -> bytes:
+    def _lines(self, name: str, positions: range, texts: Values) -> bytes:
         if not any(texts):
             return b""
-        if name == MASS_LOST.name:
-            pairs = zip(self._labels, texts, strict=True)
-            return b"".join([_LOST % (label, escaped(text.decode())) for label, text in pairs if text])
-        missing = () if all(texts) else tuple(position for position, text in enumerate(texts) if text is None)
-        values: Iterable[bytes | None] = filter(None, texts) if missing else texts
-        if name == STATUS.name:
+        whole, form = all(texts), name if name in _LINES else ""
+        values: Iterable[bytes | None] = texts if whole else filter(None, texts)
+        if form == STATUS.name:
             values = chain.from_iterable(map(_FLAGS.__getitem__, filter(None, texts)))
-        return (self._template(missing, name == STATUS.name) % tuple(values)).replace(_NAME, name.encode())
-
-    def _template(self, missing: tuple[int, ...], with_status: bool) -> bytes:  # noqa: FBT001
-        """Return the lines of each node except the missing ones, with places for values and for the family's name."""
-        template = self._templates.get((with_status, missing))
+        elif form:
+            values = [escaped(text.decode()) for text in texts if text]
+        key = positions, form, whole or tuple(map(bool, texts))
+        template = self._templates.get(key)
         if template is None:
-            if len(self._templates) >= _TEMPLATES:
+            if len(self._templates) * len(texts) >= _TEMPLATES * len(self._labels):
                 self._templates.clear()
-            left_out, more = set(missing), _STATUS_LABELS if with_status else [b""]
-            labels = [label for position, label in enumerate(self._labels) if position not in left_out]
-            lines = [b"%b{%b%b} %%b\n" % (_NAME, label.replace(b"%", b"%%"), each) for label in labels for each in more]
-            template = self._templates[with_status, missing] = b"".join(lines)
-        return template
+            labels = compress(self._labels[positions.start : positions.stop], texts)
+            lines = [line % (_NAME, label) for label in labels for line in _LINES.get(form, _LINE)]
+            template = self._templates[key] = b"".join(lines)
+        return (template % tuple(values)).replace(_NAME, name.encode())
 
 
 def escaped(text: str) -> bytes:

@@ -1,7 +1,6 @@
 """Makes a snapshot of readings, of the judge's verdicts and of the account of the portfolios."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import chain
 from typing import Final
 
 import structlog
@@ -32,6 +31,7 @@ from exporter.snapshot.values import (
     format_number,
     known_statuses,
     number_parser,
+    packed,
     replaced,
 )
 from exporter.source.names import Names, shown_id
@@ -53,7 +53,7 @@ class SnapshotMaker:
     Args:
         heartbeat: The settings of heartbeats: their TTL, and the time zone of heartbeats that name no offset.
         invalid: Called for each field with invalid values.
-        write: Returns the lines of a part.
+        write: Returns the lines of some columns by metric name, given all nodes, and the positions of theirs.
         stale_gauges: Whether offline nodes keep their gauges.
     """
 
@@ -61,7 +61,7 @@ class SnapshotMaker:
         self,
         heartbeat: Heartbeat,
         invalid: Invalid,
-        write: Callable[[Part], Mapping[str, bytes]],
+        write: Callable[[Names, range, Mapping[str, Values]], Mapping[str, bytes]],
         *,
         stale_gauges: bool = False,
     ) -> None:
@@ -89,9 +89,17 @@ class SnapshotMaker:
             self._hinted = _hint_at_clocks(reading, columns[LAST_HEARTBEAT.name], self._ttl)
         columns = self._judged(columns, reading, verdicts)
         positions = range(start, start + len(states))
-        complete = not reading.unread and reading.server.members.keys() >= set(reading.server.addresses)
-        part = Part(names, positions, states, columns, absent, reading.at, reading.wall, complete)
-        return part._replace(lines=self._write(part))
+        return Part(
+            names,
+            positions,
+            states,
+            packed(columns),
+            absent,
+            reading.at,
+            reading.wall,
+            not reading.unread and reading.server.members.keys() >= set(reading.server.addresses),
+            self._write(names, positions, columns),
+        )
 
     def snapshot(
         self, names: Names, parts: Sequence[Part], account: Account | None = None, problem: str = ""
@@ -108,9 +116,7 @@ class SnapshotMaker:
         if names.ambiguous:
             self._invalid("node_id", [""] * names.ambiguous)
 
-        columns = {
-            metric.name: list(chain.from_iterable(part.columns[metric.name] for part in parts)) for metric in RISING
-        }
+        columns = {metric.name: b"".join(part.columns[metric.name] for part in parts) for metric in RISING}
         now = Past(parts[-1].wall, names.shown, columns)
         recent, base = self._history.note(now)
         parts = [self._totals(names, parts, account), *parts] if account else parts
@@ -167,8 +173,8 @@ class SnapshotMaker:
                 (POSITIONS, account.node_positions),
             )
         }
-        part = Part(names, range(len(names.raw)), (), columns)
-        return part._replace(lines=self._write(part))
+        positions = range(len(names.raw))
+        return Part(names, positions, (), packed(columns), lines=self._write(names, positions, columns))
 
 
 def _ttl_text(ms: int) -> bytes:

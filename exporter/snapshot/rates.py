@@ -8,7 +8,7 @@ from operator import or_
 from typing import Final, NamedTuple
 
 from exporter.contract import BACKPRESSURE, DROPPED, EVENTS, Metric
-from exporter.snapshot.values import Values
+from exporter.snapshot.values import packed, unpacked
 
 LASTS: Final = 300.0
 """Seconds in which a rise is marked."""
@@ -24,16 +24,16 @@ class Past(NamedTuple):
     Attributes:
         wall: Unix time of the read.
         names: The nodes' ids as text.
-        columns: The values of each node, by the names of the metrics.
+        columns: The values of each node, by the names of the metrics: see ``values.packed``.
     """
 
     wall: float
     names: Sequence[str]
-    columns: Mapping[str, Values]
+    columns: Mapping[str, bytes]
 
-    def of(self, metric: Metric) -> dict[str, bytes | None]:
-        """Return each node's value of a metric, by its id."""
-        return dict(zip(self.names, self.columns[metric.name], strict=True))
+    def of(self, metric: Metric) -> dict[str, bytes]:
+        """Return each node's value of a metric, by its id; empty if it has none."""
+        return dict(zip(self.names, unpacked(self.columns[metric.name]), strict=True))
 
 
 class History:
@@ -62,23 +62,20 @@ class History:
             for metric in (DROPPED, BACKPRESSURE):
                 merged = reduce(or_, [each.of(metric) for each in reversed(past)])
                 columns[metric.name] = [merged[name] for name in now.names]
-            self._base = Past(past[0].wall, now.names, columns)
+            self._base = Past(past[0].wall, now.names, packed(columns))
         return next((each for each in reversed(past) if now.wall - each.wall >= APART), past[0]), self._base
 
 
 def dropping(base: Past, now: Past) -> AbstractSet[str]:
     """Return the nodes that dropped events since the base of the same nodes."""
     old, new = base.columns[DROPPED.name], now.columns[DROPPED.name]
-    return {
-        name
-        for name, earlier, later in zip(now.names, old, new, strict=True)
-        if earlier != later and earlier and later not in {None, b"0"}
-    }
+    nodes = zip(now.names, unpacked(old), unpacked(new), strict=True) if old != new else ()
+    return {name for name, earlier, later in nodes if earlier != later and earlier and later and later != b"0"}
 
 
 def rise(before: bytes | None, now: bytes | float | None) -> int:
     """Return how much a counter rose; 0 if it is not known twice. A node that has started anew counts from 0."""
-    if before is None or now is None:
+    if not before or now is None:
         return 0
     more = float(now) - float(before)
     return round(more if more >= 0 else float(now))

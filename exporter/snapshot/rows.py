@@ -80,9 +80,9 @@ def _judged(snapshot: Snapshot, state: State, node: Node) -> Row:
     return row
 
 
-def _value(text: bytes | None) -> int | float | str | None:
+def _value(text: bytes) -> int | float | str | None:
     """Return a number, or a status, as JSON has it."""
-    if text is None:
+    if not text:
         return None
     if text.isalpha():
         return text.decode()

@@ -11,7 +11,7 @@ from exporter.contract import Metric
 from exporter.liveness import Node, State
 from exporter.portfolios.account import Account
 from exporter.snapshot.rates import Past
-from exporter.snapshot.values import Values
+from exporter.snapshot.values import unpacked
 from exporter.source.names import Names
 from exporter.source.reading import Server
 
@@ -30,8 +30,8 @@ class Part(NamedTuple):
         names: All nodes of the reading.
         positions: The positions of this part's nodes among them.
         states: The states of this part's nodes.
-        columns: By metric name, each node's value as text, None if the node has no value. For ``STATUS`` the status
-            that the node reports, for ``MASS_LOST`` the name of the loss.
+        columns: By metric name, each node's value as text: see ``values.packed``. For ``STATUS`` the status that the
+            node reports, for ``MASS_LOST`` the name of the loss.
         absent: What the judge knows of the nodes without a heartbeat, by their positions in this part.
         at: Monotonic time of the read.
         wall: Unix time of the read.
@@ -42,7 +42,7 @@ class Part(NamedTuple):
     names: Names
     positions: range
     states: Sequence[State]
-    columns: Mapping[str, Values]
+    columns: Mapping[str, bytes]
     absent: Mapping[int, Node] = {}
     at: float = 0.0
     wall: float = 0.0
@@ -104,9 +104,9 @@ class Snapshot:
         """What the judge knows of the nodes without a heartbeat, by their ids as text."""
         return {part.names.shown[part.positions[p]]: node for part in self.parts for p, node in part.absent.items()}
 
-    def texts(self, metric: Metric) -> list[bytes | None]:
-        """Return a metric's value as text for each node; None if the node has no value."""
-        return self._exported(text for part in self.parts for text in part.columns.get(metric.name, ()))
+    def texts(self, metric: Metric) -> list[bytes]:
+        """Return a metric's value as text for each node; empty if the node has no value."""
+        return self._exported(text for part in self.parts for text in unpacked(part.columns.get(metric.name, b"")))
 
     def unix(self, at: float | None) -> float | None:
         """Return the Unix time of a monotonic time; None for None."""

@@ -187,10 +187,11 @@ def _body(wanted: Wanted, snapshot: Snapshot | None) -> Body:
         # The fastest level shrinks a body to a tenth, in a tenth of the time that the read takes.
         compressor = isal_zlib.compressobj(isal_zlib.ISAL_BEST_SPEED, wbits=_GZIP_FORMAT)
         pieces = [*map(compressor.compress, pieces), compressor.flush()]
-    blocks, block = [], bytearray()
+    blocks, block, size = [], [], 0
     for piece in pieces:
-        block += piece
-        if len(block) >= _BLOCK:
-            blocks.append(bytes(block))
-            block.clear()
-    return [*blocks, bytes(block)]
+        block.append(piece)
+        size += len(piece)
+        if size >= _BLOCK:
+            blocks.append(b"".join(block))
+            block, size = [], 0
+    return [*blocks, b"".join(block)]

@@ -116,7 +116,7 @@ def test_members_of_a_mass_loss_carry_its_name(loss: bytes) -> None:
     whole = snapshot_of({b'"100%"': CRASHED, b"b": ALIVE})
     part = whole.parts[0]
     columns = {MASS_LOST.name: [loss.decode("utf-8", "backslashreplace").encode(), None]}
-    part = part._replace(columns=columns, lines=LineWriter().write(part._replace(columns=columns)))
+    part = part._replace(lines=LineWriter().write(part.names, part.positions, columns))
     snapshot = replace(whole, parts=[part])
     (family,) = parse_text(ours(snapshot).decode())
     assert [sample.labels for sample in family.samples] == [
