@@ -23,7 +23,7 @@ MOST_WAITING: Final = 8
 """Different bodies that may wait to be made beside whole scrapes. Requests for others are refused."""
 SLOW: Final = 64 * 1024
 """Bytes a second. While all connections are in use, a client that reads more slowly may lose its connection."""
-_GRACE: Final = 0.5
+_GRACE: Final = 0.25
 """Seconds that a client has before its rate counts."""
 _READ_WITHIN: Final = 30.0
 """Seconds that a client has to read an answer."""

@@ -81,7 +81,7 @@ class LimitedServer(HTTPServer):
             stream, address, _ = self._waiting.pop()
             self._silent_since[stream] = now
             super().handle_stream(stream, address)
-        while self._waiting and (len(self._waiting) > self._most or self._waiting[0][2] < now - _WAIT):
+        while self._waiting and (len(self._waiting) > 4 * self._most or self._waiting[0][2] < now - _WAIT):
             self._spent("a new client was answered with 503")
             refused = self._waiting.popleft()[0]
             if not self.ssl_options:  # a handshake costs more than a refusal may
@@ -136,7 +136,7 @@ class Server:
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # -1 if there is no limit
         self._http = routes.settings["server"] = LimitedServer(
             routes,
-            most=min(web.max_connections, descriptors // 3) if descriptors > 0 else web.max_connections,
+            most=min(web.max_connections, descriptors // 6) if descriptors > 0 else web.max_connections,
             slow=answers.slow_stream,
             spent=partial(telemetry.spent, "connections"),
             ssl_options=self._auth.tls,
