@@ -17,7 +17,7 @@ RUN python -m venv /build \
     && /build/bin/python -m pip --python /opt/ginkgo-exporter/bin/python \
         install --require-hashes --only-binary=:all: --no-compile -r "requirements/${REQUIREMENTS}.txt"
 
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY exporter exporter
 COPY alerts alerts
 ARG REVISION=unknown

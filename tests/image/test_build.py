@@ -84,6 +84,10 @@ def test_wheel_has_the_whole_package_and_works_without_a_checkout(build: Path, t
     bundled = {f"exporter/bundled/alerts/{name}" for name in ALERT_FILES}
     files = {name if name.startswith("exporter/") else f"exporter/bundled/{name}" for name in tracked}
     assert names == {*files, "exporter/REVISION", *bundled}
+    plain = tmp_path / "plain"  # as by `pip install .`
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(plain), cwd=build)
+    with zipfile.ZipFile(next(plain.iterdir())) as archive:
+        assert archive.read("exporter/REVISION").decode() == run("git", "rev-parse", "HEAD", cwd=build)
 
     programs = environment(tmp_path / "venv", "demo")
     variables = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", **OFFLINE}
