@@ -23,7 +23,6 @@ CHECKPOINT: Final = "checkpoint"
 """The only key of a line that holds a record."""
 _ENDS: Final = (State.GONE, PortfolioState.TRADED, NOWHERE)
 _DEAD: Final = (State.OFFLINE, State.FORGOTTEN)
-_NOT_ONLINE: Final = (*_DEAD, State.UNDECIDED)
 _KEPT: Final = ("offline_since", "loss", "loss_first", "deadline", "heartbeat", "since")
 """The evidence that outlives a restart."""
 _NOTHING: Final[Mapping[str, Any]] = {EventKind.NODE: {}, EventKind.PORTFOLIO: {}}
@@ -96,7 +95,7 @@ class Record:
             yield Change(
                 name=subject.encode(),
                 before=None,
-                after=State(state) if state in _NOT_ONLINE else State.ONLINE,
+                after=State(state) if state in (*_DEAD, State.UNDECIDED) else State.ONLINE,
                 at=monotonic(at) or 0.0,
                 why="an earlier run of this exporter knew it so",
                 died=monotonic(died),

@@ -75,21 +75,21 @@ class Journal:
         self.file, self._telemetry, self._wall, self._monotonic = file, telemetry, wall, monotonic
         self.problem, self.record, self._lock = "", Record(), Lock()
         self._lines: deque[bytes] = deque()
-        self._bytes = self._last_id = 0
-        self._end = self._written = 0  # numbers of lines: the next one, and the next one to be written
+        self._bytes = self._last_id = self._end = self._written = 0  # `_end` and `_written` are numbers of lines
         self._ledger: Ledger | None = None
         self._stalled = False
         self._dropping: AbstractSet[str] = frozenset()
         self._wake, self._closed = Signal(), Signal()
         self._thread = Thread(target=self._run, name="journal", daemon=True)
-        registry = telemetry.registry
-        self._count = Counter("ginkgo_journal_events", "Events in the journal, by kind.", ("kind",), registry=registry)
+        self._count = Counter(
+            "ginkgo_journal_events", "Events in the journal, by kind.", ("kind",), registry=telemetry.registry
+        )
         for kind in EventKind:
             self._count.labels(kind.value)
         self._errors = Counter(
             "ginkgo_journal_write_errors",
             "Tries to write the journal's file that failed, and lines in it that could not be read at the start.",
-            registry=registry,
+            registry=telemetry.registry,
         )
         if file:
             self._read_back(file)

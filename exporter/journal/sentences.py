@@ -115,11 +115,11 @@ def headline(event: Event, subject: str | None = None) -> str:
     """
     kind, after, several = event.kind.value, shown(event.after), len(event.subjects) > 1
     template = _HEADLINES.get((kind, event.after)) or _HEADLINES.get((kind, None), "{kind} {names}: {after}")
-    before = f"; {'they were' if several else 'it was'} {shown(event.before)} before"
-    changed = event.before and event.kind in (EventKind.NODE, EventKind.PORTFOLIO)
+    told = event.kind in (EventKind.NODE, EventKind.PORTFOLIO) and event.before
+    before = f"; {'they were' if several else 'it was'} {shown(told)} before" if told else ""
     names = first(sorted(event.subjects, key=lambda name: kind != EventKind.PUSH and name != subject))
     words = {"kind": kind.capitalize(), "s": "s"[:several], "is": "are" if several else "is"}
-    return f"{template.format(names=names, after=after, **words)}{before if changed else ''}."
+    return f"{template.format(names=names, after=after, **words)}{before}."
 
 
 def reasons(event: Event, subject: str | None = None) -> list[str]:
@@ -177,10 +177,9 @@ def of_portfolios(rows: Sequence[Row]) -> Iterator[str]:
 
 def _positions(rows: Iterable[Row]) -> str:
     positions = [row["positions"] for row in rows]
-    known = count(sum(filter(None, positions)))
-    if None not in positions:
-        return known
-    return f"at least {known}" if any(positions) else "unknown"
+    if None in positions and not any(positions):
+        return "unknown"
+    return f"{'at least ' if None in positions else ''}{count(sum(filter(None, positions)))}"
 
 
 def of_portfolio(row: Row) -> str:
