@@ -82,11 +82,9 @@ def _judged(snapshot: Snapshot, state: State, node: Node) -> Row:
 
 def _value(text: bytes) -> int | float | str | None:
     """Return a number, or a status, as JSON has it."""
-    if not text:
-        return None
     if text.isalpha():
         return text.decode()
-    return int(text) if text.isdigit() else _plain(float(text))
+    return (int(text) if text.isdigit() else _plain(float(text))) if text else None
 
 
 def _plain(number: float) -> float:

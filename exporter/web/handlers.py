@@ -184,8 +184,8 @@ class Api(Handler):
 
         parse, make = api.LISTS[name]
         if query := self.parsed(parse):
-            wanted = Wanted((name, query), lambda snapshot: make(snapshot, query, self.fleet))
-            await self.answer(wanted, _JSON, 0.0 if name == "events" else self.patience)
+            patience = 0.0 if name == "events" else self.patience
+            await self.answer(Wanted((name, query), lambda read: make(read, query, self.fleet)), _JSON, patience)
 
 
 class StatusPage(Handler):
@@ -196,8 +196,11 @@ class StatusPage(Handler):
         from exporter.web import page  # noqa: PLC0415 - an exporter that is only scraped needs no page
 
         if query := self.parsed(page.query_of):
-            wanted = Wanted(query, lambda snapshot: [page.render(snapshot, self.fleet, self.push, query)])
-            await self.answer(wanted, page.HEADERS, self.patience)
+            await self.answer(
+                Wanted(query, lambda snapshot: [page.render(snapshot, self.fleet, self.push, query)]),
+                page.HEADERS,
+                self.patience,
+            )
 
 
 class Runbook(Handler):
