@@ -1,15 +1,11 @@
 """A story in a real Prometheus: its samples, the recorded series over them, and the alerts that fire."""
 
 import json
-import os
 import re
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import URLError
@@ -21,24 +17,28 @@ import yaml
 from grafana.proof.history import openmetrics
 from grafana.proof.lives import END, LENGTH, STEP
 from grafana.proof.stories import Story
+from lab import monitoring
 
 START: Final = END - LENGTH
-_READY_WITHIN: Final = 20.0
+BLOCKS: Final = "prometheus"
+"""The folder of the blocks."""
 
 Rule = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Prometheus:
-    """The query API of a running Prometheus."""
+class Prometheus(monitoring.Prometheus):
+    """A Prometheus over the blocks in its folder, without any scrape.
 
-    url: str
-    pid: int
+    Args:
+        folder: Where the blocks are, below ``BLOCKS``.
+        lookback: Seconds for which the last sample of a series counts.
+    """
 
-    def cpu_seconds(self) -> float:
-        """Return the processor time that the server has used, in seconds; a busy machine does not change it."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    def __init__(self, folder: Path, lookback: int) -> None:
+        # A Prometheus that scrapes marks the end of a series at once. promtool's blocks have no such marks,
+        # so here a series ends when it is missing from two scrapes in a row.
+        kept = ("--storage.tsdb.retention.time=100y", f"--query.lookback-delta={lookback}s")
+        super().__init__(folder, {}, *kept, "--web.enable-admin-api", "--web.cors.origin=.*", "--log.level=warn")
 
     def get(self, path: str, **parameters: str | float) -> Any:
         """Return the field `data` of the API's answer; raise a RuntimeError if the API answers with an error."""
@@ -62,43 +62,12 @@ class Prometheus:
 
 @contextmanager
 def running(folder: Path, lookback: int = 2 * STEP) -> Iterator[Prometheus]:
-    """Run Prometheus over the blocks in `folder`, without any scrape, until the context ends.
-
-    Args:
-        folder: Where the blocks are, below `data`.
-        lookback: Seconds for which the last sample of a series counts.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    config = folder / "prometheus.yml"
-    config.write_text("scrape_configs: []\n", encoding="utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    log = (folder / "prometheus.log").open("w", encoding="utf-8")
-    process = subprocess.Popen(  # noqa: S603 - our own arguments
-        [  # noqa: S607 - wherever PATH has it
-            "prometheus",
-            f"--config.file={config}",
-            f"--storage.tsdb.path={folder / 'data'}",
-            "--storage.tsdb.retention.time=100y",
-            # A Prometheus that scrapes marks the end of a series at once. promtool's blocks have no such marks,
-            # so here a series ends when it is missing from two scrapes in a row.
-            f"--query.lookback-delta={lookback}s",
-            f"--web.listen-address={address}",
-            "--web.enable-admin-api",
-            "--web.cors.origin=.*",
-            "--log.level=warn",
-        ],
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
+    """Run Prometheus over the blocks in `folder` until the context ends; see ``Prometheus``."""
+    prometheus = Prometheus(folder, lookback)
     try:
-        _wait_until_ready(process, f"http://{address}/-/ready")
-        yield Prometheus(f"http://{address}", process.pid)
+        yield prometheus
     finally:
-        process.terminate()
-        process.wait(20)
-        log.close()
+        prometheus.stop()
 
 
 def load(stories: Sequence[Story], rules: Path, folder: Path) -> None:
@@ -125,7 +94,7 @@ def _record(rules: Path, folder: Path) -> None:
             cwd=folder,  # the times of evaluation depend on the path of the file
         )  # fmt: skip
     for block in recorded.iterdir():
-        shutil.move(block, folder / "data" / block.name)
+        shutil.move(block, folder / BLOCKS / block.name)
     recorded.rmdir()
 
 
@@ -209,7 +178,7 @@ def _seconds(duration: str) -> float:
 
 
 def _write_blocks(samples: Path, folder: Path) -> None:
-    _run("promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet", str(samples), str(folder / "data"))
+    _run("promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet", str(samples), str(folder / BLOCKS))
 
 
 def _run(*command: str, cwd: Path | None = None) -> None:
@@ -218,16 +187,3 @@ def _run(*command: str, cwd: Path | None = None) -> None:
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[:4])}: {done.stderr or done.stdout}")
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + _READY_WITHIN
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"prometheus ended with {process.returncode}: see prometheus.log")
-        try:
-            with urlopen(url, timeout=1):  # noqa: S310 - our own server
-                return
-        except OSError:
-            time.sleep(0.05)
-    raise TimeoutError("prometheus was not ready in time")

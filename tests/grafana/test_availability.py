@@ -92,12 +92,12 @@ def prometheus(spells: list[Spell], tmp_path_factory: pytest.TempPathFactory) ->
     (folder / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "ratio", "rules": [rule]}]}))
     (folder / "samples.om").write_text("".join(samples(spells)))
     made = ["promtool", "tsdb", "create-blocks-from"]
-    subprocess.run([*made, "openmetrics", "--quiet", folder / "samples.om", folder / "data"], check=True)
+    subprocess.run([*made, "openmetrics", "--quiet", folder / "samples.om", folder / tsdb.BLOCKS], check=True)
     with tsdb.running(folder, lookback=2 * SCRAPE) as server:
         span = [f"--start={BEGIN}", f"--end={END}", f"--eval-interval={SCRAPE}s", f"--url={server.url}"]
         subprocess.run([*made, "rules", *span, f"--output-dir={folder / 'recorded'}", folder / "rules.yml"], check=True)
     for block in (folder / "recorded").iterdir():
-        block.rename(folder / "data" / block.name)
+        block.rename(folder / tsdb.BLOCKS / block.name)
     with tsdb.running(folder, lookback=2 * SCRAPE) as server:
         yield server
 
