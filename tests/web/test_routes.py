@@ -2,14 +2,11 @@
 
 import gzip
 import http.client
-import json
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -113,11 +110,12 @@ def test_promtool_finds_nothing_wrong(exporter: Exporter) -> None:
 # --- Redis that hangs, and the stop ---------------------------------------------------------
 
 
-def collect(exporter: Exporter, answers: list[Any]) -> None:
-    try:
-        answers.append(exporter.scrape())
-    except (OSError, http.client.HTTPException) as error:
-        answers.append(error)
+def asked(exporter: Exporter) -> http.client.HTTPConnection:
+    """Return a connection over which the exporter has got the request of a scrape."""
+    connection = http.client.HTTPConnection("127.0.0.1", exporter.port, timeout=60)
+    connection.request("GET", "/metrics")
+    assert exporter.get("/-/healthy").status == 200  # it came later
+    return connection
 
 
 def test_runbooks_do_not_wait_for_a_redis_that_hangs(redis_server: RedisServer, tmp_path: Path) -> None:
@@ -147,32 +145,26 @@ def test_signal_finishes_the_scrape_that_is_being_served(
     with running_exporter(tmp_path, "--redis.url", redis_server.url, "--heartbeat.ttl", "10m") as exporter:
         exporter.scrape()
         redis_server.pause()
-        answers: list[Any] = []
-        thread = threading.Thread(target=collect, args=(exporter, answers))
-        thread.start()
-        assert json.loads(exporter.get("/api/v1/events").body)
+        scrape = asked(exporter)
         exporter.send(number)
         signalled = time.monotonic()
         wait_for(lambda: "stopping" in exporter.output())
         redis_server.resume()
-        thread.join()
+        assert series_of(scrape.getresponse().read())["ginkgo_node_up"] == {"a": 1}
+        scrape.close()
         assert exporter.wait() == 0
         assert time.monotonic() - signalled < 5
-        assert answers[0]["ginkgo_node_up"] == {"a": 1}
         assert "level=error" not in exporter.output()
 
 
 def test_exporter_of_a_hanging_redis_exits_within_five_seconds(redis_server: RedisServer, tmp_path: Path) -> None:
     with running_exporter(tmp_path, "--redis.url", redis_server.url, "--redis.timeout", "1m") as exporter:
         redis_server.pause()
-        answers: list[Any] = []
-        thread = threading.Thread(target=collect, args=(exporter, answers))
-        thread.start()
-        assert exporter.get("/-/healthy").status == 200
+        scrape = asked(exporter)
         exporter.send(signal.SIGTERM)
         signalled = time.monotonic()
         assert exporter.wait() == 0
         assert time.monotonic() - signalled < 6
         redis_server.resume()
-        thread.join()
+        scrape.close()
         assert "Traceback" not in exporter.output()

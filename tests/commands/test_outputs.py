@@ -127,7 +127,7 @@ def test_answers_are_told_to_the_letter(say: Say, answers: Answers) -> None:
             said += f"$ {command}\n{done.out}{done.err}exit {done.code}\n\n"
         answers.snapshot = None
     said = re.sub(r"(HERE at ).* UTC", r"\1NOW", said.replace(answers.url, "HERE"))
-    assert said == (Path(__file__).parent / "answers.txt").read_text(encoding="utf-8")
+    assert said == (Path(__file__).parent / "outputs.txt").read_text(encoding="utf-8")
 
 
 def test_password_of_the_address_is_sent_and_not_shown(say: Say, answers: Answers) -> None:
