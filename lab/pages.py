@@ -96,7 +96,7 @@ class Pages:
                 self._deaths[name].over = at
             if after == OFFLINE:
                 self._deaths[name] = Death(at)
-                if not self._oracle.may_be_offline(name, at - self._delay, at):
+                if not self._oracle.may_be_offline(name, at - self._delay, at + READ_TIMEOUT):  # its look began at `at`
                     yield f"the node lives ({self._oracle.told(name, at)})"
 
     def _hear(self, notice: Notice) -> Iterator[str]:

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from exporter.errors import SourceError, SourceTimeoutError
 from exporter.exposition.text import Format, exposition
 from exporter.fleet import Fleet
+from exporter.journal.event import DROPS, Query
 from exporter.journal.file import JournalFile
 from exporter.journal.journal import Journal
 from exporter.liveness import Change, State, View
@@ -72,6 +73,14 @@ def test_reads_leave_nothing_in_memory(client: "redis.Redis", shared_redis: Redi
             tracemalloc.stop()
     # The texts of the TTLs seen are kept, some 100 bytes each, up to a bound.
     assert after - before < 100 * 50 * 200
+
+
+def test_a_read_that_shows_drops_is_told_in_the_journal(client: "redis.Redis", shared_redis: RedisServer) -> None:
+    with Fleet(load({"redis.url": [shared_redis.url], "heartbeat.ttl": "10m"})) as fleet:
+        for drops in (1, 2):
+            beat(client, "a", 600, dropped_events=drops)
+            fleet.read()
+        assert DROPS in [event.after for event in fleet.journal.page(Query(), 10)[0]]
 
 
 # --- reads -------------------------------------------------------------------------------------
