@@ -23,10 +23,10 @@ _LONGEST: Final = 200
 _TIMES: Final = ("deadline", "since", "until")
 """The ends of the keys of Unix times."""
 REASONS: Final[Mapping[str, str]] = {
-    "node_offline": "its planned node is offline or unknown, and after 70 s the failover is overdue",
-    "orphaned": "the scheduler found no node for it",
-    "undelivered": "its planned node is online and has not loaded it",
-    "dropped": "no plan names it any more",
+    "node_offline": "the planned node is offline or unknown, and the scheduler has not moved its portfolios yet",
+    "orphaned": "the scheduler found no node",
+    "undelivered": "the planned node is online, and the portfolio is not loaded there",
+    "dropped": "dropped from the plan, and loaded nowhere",
 }
 """The reasons for which a portfolio is untraded."""
 _FACTS: Final[Mapping[str, str]] = {
@@ -197,7 +197,10 @@ def undecided(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     for row in rows:
         if row["state"] == State.UNDECIDED:
             causes.setdefault(row.get("undecided_because"), []).append(row["node_id"])
-    return [f"Undecided nodes: {first(names)}. The reason is: {shown(cause)}." for cause, names in causes.items()]
+    return [
+        f"It is undecided whether these nodes live: {first(names)}. The reason is: {shown(cause)}."
+        for cause, names in causes.items()
+    ]
 
 
 def redis_away(since: float | None, error: str, known_at: float | None, counts: Mapping[State, int]) -> str:
@@ -209,9 +212,9 @@ def redis_away(since: float | None, error: str, known_at: float | None, counts: 
         known_at: Unix time of the last read; None if there was none.
         counts: How many nodes there were in each state at that time.
     """
-    when = "" if since is None else f" since {at(since)}: {shown(error)}"
+    when = "" if since is None else f": {shown(error)}. This began at {at(since)}"
     known = ", ".join(f"{number} {state}" for state, number in counts.items() if number) or "no nodes"
-    last = "" if known_at is None else f" The last that was known is old, of {at(known_at)}: {known}."
+    last = "" if known_at is None else f" The last known states are old, of {at(known_at)}: {known}."
     return f"Redis cannot be read{when}. Nothing is known of the nodes now, and no node is called dead for this.{last}"
 
 
@@ -222,8 +225,8 @@ def writes_refused(since: float, errors: Mapping[str, int]) -> str:
         since: Unix time since which it does.
         errors: The refused writes by error, since Redis started.
     """
-    counted = ", ".join(f"{shown(error)} {number}" for error, number in errors.items() if number)
+    counted = ", ".join(f"{shown(error)} {number} times" for error, number in errors.items() if number)
     return (
-        f"Redis refuses writes since {at(since)}{f' ({counted})' if counted else ''}, so no node can beat."
-        " No node is called dead for this; GinkgoRedisWritesRefused pages."
+        f"Redis has refused writes since {at(since)}{f' ({counted})' if counted else ''}, so no node can beat."
+        " No node is called dead for this. The alert for it is GinkgoRedisWritesRefused."
     )

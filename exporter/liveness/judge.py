@@ -38,10 +38,10 @@ AHEAD: Final = 1.0
 REFRESH: Final = 3.0
 """Seconds after which an offline node is looked at again: an alert about a node that is back must not be posted."""
 
-BEATS, ENDED = "a living heartbeat", "its heartbeat ended"
-HELD: Final = "its death may be part of a mass loss"
+BEATS, ENDED = "a living heartbeat", "no heartbeat came in time"
+HELD: Final = "a mass loss is possible"
 SECOND_LOOK, FIRST_LEDGER = "a second look decides", "the first ledger decides"
-WORK_MOVED: Final = "its work has moved"
+WORK_MOVED: Final = "the work has moved to other nodes"
 
 
 class Judge:
@@ -328,18 +328,18 @@ class Judge:
         kept = (node.state, node.change.why, None)
         # 1. Of a node whose primary cannot be read nothing is known.
         if node.ttl_ms is None:
-            return kept if node.dead else (State.UNDECIDED, "its primary cannot be read", None)
+            return kept if node.dead else (State.UNDECIDED, "the primary cannot be read", None)
         # 2. Without keys it has left, unless Redis lost them: then it is remembered for an hour.
         remembered = node.state is not State.GONE and node.seen < changed and asked - changed < REMEMBER_LOST
         if not node.hashed and node.ttl_ms == MISSING and not remembered:
-            return State.GONE, "its heartbeat and its hash were deleted", None
+            return State.GONE, "heartbeat and hash were deleted", None
         # 3. A dead node stays dead until it beats, or has left.
         if node.dead:
             return kept
         # 4. A heartbeat without expiry proves no life. A key that changes its type during a look shows like one.
         second_look = (State.UNDECIDED, SECOND_LOOK, asked + LOOK_AGAIN)
         if node.ttl_ms == NO_EXPIRY:
-            return (State.OFFLINE, "its heartbeat never expires", None) if node.why == SECOND_LOOK else second_look
+            return (State.OFFLINE, "a heartbeat that never expires", None) if node.why == SECOND_LOOK else second_look
         # 5. It needs a TTL of chance since its last beat, and a beat more if a gap followed that.
         never_seen, beat = node.end == NEVER, node.end - self.ttl
         shaken = any(gap.end >= node.since for gap in gaps) or (node.since > beat > NEVER)
@@ -347,15 +347,15 @@ class Judge:
         needed = GRACE * self.ttl if shaken or waits else LOOK_AGAIN if never_seen else self.ttl
         left = needed - chance(gaps, node.since, asked)
         if left <= 0:
-            ended = ENDED if node.state is State.ONLINE else "it did not beat although Redis gave it the time"
-            return State.OFFLINE, "it has a hash and no heartbeat" if never_seen else ended, None
+            ended = ENDED if node.state is State.ONLINE else "no heartbeat came, although Redis gave the time for one"
+            return State.OFFLINE, "a hash without a heartbeat" if never_seen else ended, None
         if shaken and node.gap:
             return State.UNDECIDED, node.gap.why, None if node.gap.end >= self._chances.at else asked + left
         # 6. What was never seen alive is looked at twice; at the start of the exporter it may be an old hash.
         if never_seen:
             return (State.UNDECIDED, FIRST_LEDGER, asked + left) if waits else second_look
         # 7. Before its deadline a deleted heartbeat is the first half of a graceful stop.
-        return State.ONLINE, "its heartbeat was deleted early", asked + left
+        return State.ONLINE, "the heartbeat was deleted early", asked + left
 
     # --- deaths -----------------------------------------------------------------------------------
 

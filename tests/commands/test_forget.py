@@ -131,7 +131,7 @@ def test_redis_that_refuses_writes_and_undecided_nodes_prove_nobody_dead(say: Sa
             wait_for(lambda: not client.info("persistence")["loading"])
         done = say("forget", "--redis.url", server.url, "silent", "--yes")
         assert done.code == 1
-        assert "Undecided nodes: silent." in done.err
+        assert "It is undecided whether these nodes live: silent." in done.err
         assert "Nothing is deleted" in done.err
 
 

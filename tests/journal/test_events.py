@@ -100,10 +100,10 @@ def test_headlines_name_what_changed_and_how() -> None:
 def test_reasons_say_what_holds_for_all_subjects_or_for_the_one_that_is_asked_about() -> None:
     each = {"p1": {"planned_node": "a"}, "p2": {"planned_node": "b", "loaded_nodes": ["c", "d"]}}
     moved = event(1, "p1", "p2", kind=EventKind.PORTFOLIO, evidence={EACH: each, "reason": "dropped"})
-    assert reasons(moved) == ["The reason is: no plan names it any more."]
+    assert reasons(moved) == ["The reason is: dropped from the plan, and loaded nowhere."]
     assert reasons(moved, "p2")[1:] == ["The plan gives it to b.", "It is loaded on c, d."]
     evidence = {
-        "because": "its heartbeat ended",
+        "because": "no heartbeat came in time",
         "pttl": -2,
         "deadline": T0,
         "heartbeat": "2026\n",
@@ -111,7 +111,7 @@ def test_reasons_say_what_holds_for_all_subjects_or_for_the_one_that_is_asked_ab
         "x": 1,
     }
     assert reasons(event(1, "a", evidence=evidence)) == [
-        "The reason is: its heartbeat ended.",
+        "The reason is: no heartbeat came in time.",
         "The PTTL of its heartbeat was -2.",
         "Its last heartbeat was to end at 2026-01-06 12:30:45 UTC.",
         "Its last heartbeat said 2026\\n.",
@@ -122,12 +122,13 @@ def test_reasons_say_what_holds_for_all_subjects_or_for_the_one_that_is_asked_ab
 def test_outage_and_refusal_are_told_with_time_and_reason() -> None:
     counts = {State.ONLINE: 5, State.OFFLINE: 0, State.UNDECIDED: 1}
     assert redis_away(WALL + 60, "no answer", WALL, counts) == (
-        "Redis cannot be read since 2026-01-06 12:31:45 UTC: no answer. Nothing is known of the nodes now, and no node"
-        " is called dead for this. The last that was known is old, of 2026-01-06 12:30:45 UTC: 5 online, 1 undecided."
+        "Redis cannot be read: no answer. This began at 2026-01-06 12:31:45 UTC. Nothing is known"
+        " of the nodes now, and no node is called dead for this."
+        " The last known states are old, of 2026-01-06 12:30:45 UTC: 5 online, 1 undecided."
     )
     assert redis_away(None, "", None, {}).endswith("for this.")
     assert writes_refused(WALL, {"MISCONF": 7, "OOM": 0}).startswith(
-        "Redis refuses writes since 2026-01-06 12:30:45 UTC (MISCONF 7), so no node can beat."
+        "Redis has refused writes since 2026-01-06 12:30:45 UTC (MISCONF 7 times), so no node can beat."
     )
 
 
@@ -136,6 +137,6 @@ def test_undecided_nodes_with_one_reason_share_a_sentence() -> None:
         {"node_id": name, "state": "undecided", "undecided_because": f"cause {name[0]}"} for name in ("a\n", "ab", "b")
     ]
     assert undecided([{"node_id": "x", "state": "online"}, *rows]) == [
-        "Undecided nodes: a\\n, ab. The reason is: cause a.",
-        "Undecided nodes: b. The reason is: cause b.",
+        "It is undecided whether these nodes live: a\\n, ab. The reason is: cause a.",
+        "It is undecided whether these nodes live: b. The reason is: cause b.",
     ]

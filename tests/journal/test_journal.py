@@ -71,7 +71,7 @@ def begin(journal: Journal) -> None:
 def die(journal: Journal, *nodes: str, loss: str | None = None) -> None:
     """Tell a journal that nodes went offline."""
     own = {"offline_since": T0, "deadline": T0, "heartbeat": "x"}
-    common = {"because": "its heartbeat ended"} | ({"loss": loss, "loss_first": T0 - 1} if loss else {})
+    common = {"because": "no heartbeat came in time"} | ({"loss": loss, "loss_first": T0 - 1} if loss else {})
     journal.add(EventKind.NODE, "online", "offline", dict.fromkeys(nodes, own), common)
 
 

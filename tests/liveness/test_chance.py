@@ -72,7 +72,7 @@ def test_each_fault_leaves_a_node_undecided_until_it_has_had_a_ttl_and_a_beat(
     left = GRACE - chance([gap], 1000, looks.now)
     verdict = [verdict_after(looks, 1) for _ in range(int(left) + 2)]
     assert verdict.index(OFFLINE) in (int(left) - 1, int(left))
-    assert looks.absent().change.why == "it did not beat although Redis gave it the time"
+    assert looks.absent().change.why == "no heartbeat came, although Redis gave the time for one"
     assert not looks.absent().change.exact
 
 

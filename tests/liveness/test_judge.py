@@ -37,7 +37,7 @@ def test_known_node_is_offline_at_its_deadline_and_online_with_its_next_beat() -
     assert looks.see({A: living(0.001)}, TTL - 0.001) == [ONLINE]
     assert looks.see({A: CRASHED}, 0.002) == [OFFLINE]
     change = looks.absent().change
-    assert (change.died, change.exact, change.why) == (1030.0, True, "its heartbeat ended")
+    assert (change.died, change.exact, change.why) == (1030.0, True, "no heartbeat came in time")
     assert change.evidence == Evidence(-2, True, b"2026-01-06T12:30:45.123456", 1030.0, None, "run-1", "master")
     assert looks.see({A: CRASHED}, 1000) == [OFFLINE]
     assert looks.see({A: living()}, 1) == [ONLINE]
@@ -53,7 +53,7 @@ def test_node_that_nobody_looked_at_around_its_deadline_is_offline_since_it_was_
 def test_graceful_stop_is_no_death_however_it_is_seen() -> None:
     looks = seen()
     assert looks.see({A: CRASHED}, 1) == [ONLINE], "the heartbeat is deleted a moment before the hash"
-    assert looks.absent().why == "its heartbeat was deleted early"
+    assert looks.absent().why == "the heartbeat was deleted early"
     assert looks.absent().until == 1000 + TTL
     assert looks.see({A: GONE}, 0.01) == [State.GONE]
     assert looks.told() == [(A, None, "online"), (A, "online", "gone")]
@@ -78,7 +78,7 @@ def test_heartbeat_without_expiry_is_dead_with_the_second_look() -> None:
         assert looks.see({A: living()}, 0.5) == [ONLINE], "a key that changes its type looks like one"
         assert looks.see({A: ENDLESS}, 1) == [UNDECIDED]
         assert looks.see({A: ENDLESS}, 0.03) == [OFFLINE]
-        assert looks.absent().change.why == "its heartbeat never expires"
+        assert looks.absent().change.why == "a heartbeat that never expires"
         assert looks.absent().change.evidence.ttl_ms == NO_EXPIRY
 
 
@@ -97,7 +97,7 @@ def test_node_never_seen_alive_is_offline_since_it_was_seen_so() -> None:
     looks.see({A: CRASHED})
     looks.see({A: CRASHED}, 1)
     change = looks.absent().change
-    assert (change.died, change.exact, change.why) == (1001.0, False, "it has a hash and no heartbeat")
+    assert (change.died, change.exact, change.why) == (1001.0, False, "a hash without a heartbeat")
 
 
 def test_looks_overlap_and_none_contradicts_what_was_known_after_it_began() -> None:
@@ -208,8 +208,8 @@ def test_first_start_shows_no_old_hash_before_the_first_ledger_and_none_whose_wo
 def test_restart_restores_what_an_earlier_run_left_offline(*, member: bool) -> None:
     loss = Loss(A, 900.0) if member else None
     evidence = Evidence(text=b"then", end=900.0)
-    died = Change(A, "online", "offline", 905.0, "its heartbeat ended", 900.0, exact=True, loss=loss, evidence=evidence)
-    forgotten = replace_change(died, name=b"b", after="forgotten", why="its work has moved", loss=None)
+    died = Change(A, "online", "offline", 905.0, "it died", 900.0, exact=True, loss=loss, evidence=evidence)
+    forgotten = replace_change(died, name=b"b", after="forgotten", why="the work has moved to other nodes", loss=None)
     looks = Looks(earlier=[died, forgotten, died._replace(name=b"c"), Change(b"c", "offline", "online", 950.0)])
     assert looks.judge.view().absent == {}, "nothing is known before a read shows it"
     assert looks.see({A: CRASHED, b"b": CRASHED, b"c": CRASHED}) == [OFFLINE, FORGOTTEN, UNDECIDED]
@@ -235,7 +235,7 @@ def test_nodes_of_a_primary_that_cannot_be_read_are_undecided_and_dead_ones_stay
     looks.see({b"b": CRASHED}, 1)
     both = {A: GONE, b"b": GONE}
     assert looks.see(both, 1, unread="ab") == [UNDECIDED, UNDECIDED]
-    assert looks.absent().why == "its primary cannot be read"
+    assert looks.absent().why == "the primary cannot be read"
     assert looks.absent(b"b").change.after == OFFLINE
     assert looks.see({A: living(20), b"b": CRASHED}, 1) == [ONLINE, OFFLINE]
     looks.see(both, 1, unread="ab")

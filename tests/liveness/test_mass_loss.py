@@ -174,7 +174,7 @@ def test_death_is_held_back_while_others_are_late_and_told_once_they_beat() -> N
     fleet.kill(0, 1, 2, 3)
     fleet.run(fleet.ends_in(0) + 1)
     held = [change for change in fleet.looks.changes if change.after == State.UNDECIDED]
-    assert [change.why for change in held][:1] == ["its death may be part of a mass loss"]
+    assert [change.why for change in held][:1] == ["a mass loss is possible"]
 
 
 def test_second_loss_has_a_name_of_its_own_and_members_count_once() -> None:

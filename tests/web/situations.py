@@ -116,14 +116,14 @@ class Course:
                 self._client.set("x", "y")
             except redis.ResponseError:
                 page = self._page()
-                return "Redis refuses writes since" in page and "Undecided nodes: exec-hk-1, exec-hk-2." in page
+                return "Redis has refused writes since" in page and "nodes live: exec-hk-1, exec-hk-2." in page
             return False
 
         wait_for(refuses, "for refused writes on the page")
 
     def _away(self) -> None:
         self._server.kill()
-        self._shows("Redis cannot be read since", "The last that was known is old")
+        self._shows("Redis cannot be read: ", "The last known states are old")
 
     def _dies(self, *names: str) -> None:
         """Let nodes beat for the last time."""

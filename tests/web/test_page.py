@@ -178,7 +178,7 @@ def test_faults_of_portfolios_are_shown_with_their_open_positions(
         )
         return ids
 
-    wait_for(lambda: "14</b> open positions untraded" in exporter.get("/").text)
+    wait_for(lambda: "14</b> open positions in untraded portfolios" in exporter.get("/").text)
     opened(browser, exporter, 1)
     counts = exporter.get("/").text.partition('id="portfolio-counts"')[2].partition("</p>")[0]
     assert re.findall(r"<b>(\d+)</b> (\w+)", counts) == [("1", "traded"), ("1", "untraded"), ("14", "open")]

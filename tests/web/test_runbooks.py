@@ -105,11 +105,11 @@ def known(node_id: str, snapshot: Snapshot | None, journal: Journal | None = Non
 def test_what_is_known_of_the_node_stands_on_top() -> None:
     journal = Journal(None, Telemetry(), lambda: WALL, lambda: 0.0)
     journal.note(EventKind.SCHEDULER, EventKind.SCHEDULER, None, "stalled")
-    journal.note(EventKind.NODE, "n1", "online", "offline", because="its heartbeat ended")
+    journal.note(EventKind.NODE, "n1", "online", "offline", because="no heartbeat came in time")
     snapshot = snapshot_of({b"n1": CRASHED, b"n2": ALIVE})
     said = known("n1", snapshot, journal)
     assert said.startswith("Node n1 is offline now. It has been offline since 2026-01-06 12:30:45 UTC.")
-    assert said.endswith("Node n1 is offline; it was online before. The reason is: its heartbeat ended.")
+    assert said.endswith("Node n1 is offline; it was online before. The reason is: no heartbeat came in time.")
     assert "Scheduler" not in said
     assert "The scheduler stands still" in known("", snapshot, journal)
     assert known("n2", snapshot) == "Node n2 is online now."
@@ -133,7 +133,7 @@ def test_portfolios_of_the_node_and_their_open_positions_are_named() -> None:
     assert "It is loaded on alpha, beta. Keep node alpha, and end node beta." in known("alpha", snapshot)
     assert status_page(snapshot).count("; failover overdue") == 4
     unknown = status_page(snapshot_of({}, account=example()._replace(positions={})))
-    assert "an unknown number of open positions untraded" in unknown
+    assert "open positions in untraded portfolios: number not known" in unknown
 
 
 def test_drops_are_named_with_the_portfolios_that_lose_events() -> None:

@@ -196,9 +196,9 @@ def test_each_situation_is_told_at_a_glance(visits: dict[str, Visit]) -> None:
             "0 offline, 3 online",
             "2 undecided",
             "Redis answers, and refuses writes",
-            "Redis refuses writes since",
+            "Redis has refused writes since",
         ),
-        "away": ("Redis cannot be read", "Nothing is known of the nodes now", "The last that was known is old, of"),
+        "away": ("Redis cannot be read", "Nothing is known of the nodes now", "The last known states are old, of"),
     }
     for name, (title, *texts) in wanted.items():
         assert visits[name].title == f"{title} · ginkgo-exporter"
