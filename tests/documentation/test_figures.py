@@ -8,7 +8,6 @@ ROOT = Path(__file__).parents[2]
 BENCHMARKS = (ROOT / "docs" / "explanation" / "benchmarks.md").read_text(encoding="utf-8")
 CASES = re.split(r"^([\d,]+ nodes.*):$", BENCHMARKS, flags=re.MULTILINE)
 TABLES = dict(zip(CASES[1::2], CASES[2::2], strict=True))
-BESIDE = "1,000 nodes beside 1,000,000 other keys"
 MEDIAN, BLOCK = 2, 7
 """The columns of the whole scrape and of the longest block of Redis, both medians in milliseconds."""
 
@@ -20,15 +19,13 @@ def shown(case: str, way: str, column: int = MEDIAN) -> str:
     return f"{milliseconds + 1e-9:.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
 
 
-OURS, LUA, PIPELINED = "**ginkgo-exporter**", "redis_exporter with Lua", "plain Python, pipelined"
+OURS, LUA = "**ginkgo-exporter**", "redis_exporter with Lua"
 FIGURES = {
     "README.md": [shown(case, way) for case in ("1,000 nodes", "10,000 nodes") for way in (OURS, LUA)],
     "docs/explanation/comparison.md": [
         shown("1,000 nodes", LUA, BLOCK),
-        shown("100,000 nodes", LUA, BLOCK),
         shown("1,000 nodes", "a plain script"),
         shown("1,000 nodes", OURS),
-        shown(BESIDE, PIPELINED),
     ],
 }
 
