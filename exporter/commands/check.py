@@ -13,9 +13,8 @@ from typing import Any, Final
 from exporter.commands.command_line import ExitCode, Finding, say
 from exporter.errors import SettingsError, SourceError
 from exporter.journal.sentences import shown
-from exporter.push.alertmanager import Clocks
 from exporter.push.alerts import load_rules
-from exporter.push.transport import HttpConfig, Transport
+from exporter.push.transport import Clocks, HttpConfig, Transport
 from exporter.settings import Settings, unknown_variables
 from exporter.snapshot.rows import duration
 from exporter.source import Source, open_source

@@ -1,21 +1,39 @@
-"""The alerts that are pushed, with the labels and annotations of the Prometheus rules of the same name."""
+"""The alerts that are pushed: which ones follow from the judge's view, and their labels and annotations.
+
+Labels and annotations are those of the Prometheus rules of the same name.
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from exporter.bundled import RULES, bundled
 from exporter.errors import SettingsError
+from exporter.liveness import State, View
 from exporter.settings.values import require
 from exporter.settings.yaml_file import read_yaml
+from exporter.source.names import shown_id
 
 NODE_OFFLINE: Final = "GinkgoNodeOffline"
 MASS_LOSS: Final = "GinkgoMassHeartbeatLoss"
 REDIS_UNREACHABLE: Final = "GinkgoRedisUnreachable"
 WRITES_REFUSED: Final = "GinkgoRedisWritesRefused"
 PUSHED: Final = (NODE_OFFLINE, MASS_LOSS, REDIS_UNREACHABLE, WRITES_REFUSED)
+
+UNREACHABLE_FOR: Final = 60.0
+"""Seconds without a readable Redis, of the last two minutes, from which on an alert fires."""
+REFUSED_FOR: Final = 0.5
+"""Time for which Redis refuses writes, all of them or some, as a share of a TTL, from which on an alert fires."""
+STALE_AFTER: Final = 120.0
+"""Seconds without an answer of Redis after which alerts about nodes are not posted any more.
+
+The time is shorter than the rules' keep_firing_for. After it, GinkgoRedisUnreachable fires, which says
+that nothing is known about any node. Another writer may see that a node is back. Prometheus
+repeats such a resolve for 15 minutes. If this exporter kept posting the alert, each of its posts
+would follow a resolve and page falsely. With --alertmanager.sole-writer there is no other writer.
+"""
 
 COUNT: Final = re.compile(r"\s*\{\{- if gt \$value 0\.0 \}\}(.*?)\{\{ end \}\}", re.DOTALL)
 """A part of a text that a pushed alert has only if its value is more than 0."""
@@ -56,6 +74,65 @@ class Alert(NamedTuple):
     def key(self) -> Key:
         """What identifies the alert."""
         return self.name, self.subject
+
+
+class Alerts:
+    """The alerts that last: a fold of the judge's view.
+
+    Args:
+        ttl: Seconds that a heartbeat lives.
+        stale_after: See ``STALE_AFTER``.
+        sole_writer: Whether nobody else writes these alerts.
+
+    Attributes:
+        last: The alerts of the last view. The mapping is replaced as a whole and never changed.
+    """
+
+    def __init__(self, ttl: float, stale_after: float, *, sole_writer: bool) -> None:
+        self.last: Mapping[Key, Alert] = {}
+        self._ttl, self._stale_after, self._sole_writer = ttl, stale_after, sole_writer
+
+    def step(self, view: View, now: float, planned: Mapping[bytes, int]) -> Mapping[Key, Alert]:
+        """Return the alerts of a view.
+
+        Args:
+            view: The view.
+            now: Monotonic time.
+            planned: How many portfolios the plan gives to each node.
+        """
+        alerts = sorted((*self._of_redis(view, now), *self._of_nodes(view, now, planned)), key=lambda alert: alert.seen)
+        self.last = {alert.key: alert for alert in alerts}
+        return self.last
+
+    def _of_redis(self, view: View, now: float) -> Iterator[Alert]:
+        """Yield the alerts about Redis. One that lasts keeps its begin."""
+        unreadable = view.unreadable(now)
+        refused = 0.0 if view.refusal_since is None else now - view.refusal_since
+        refuses = view.refused_since is not None or (WRITES_REFUSED, "") in self.last
+        for name, seconds, fires in (
+            (REDIS_UNREACHABLE, unreadable, unreadable >= UNREACHABLE_FOR),
+            (WRITES_REFUSED, refused, refuses and refused >= REFUSED_FOR * self._ttl),
+        ):
+            if fires:
+                alert = Alert(name, "", now - seconds, now - seconds, now)
+                yield self.last.get(alert.key, alert)._replace(seen=now)
+
+    def _of_nodes(self, view: View, now: float, planned: Mapping[bytes, int]) -> Iterator[Alert]:
+        """Yield the alert of each offline node: its own one, or that of its mass loss."""
+        for name, node in view.absent.items():
+            died, loss = node.change.died, node.change.loss
+            if node.change.after is not State.OFFLINE or died is None:
+                continue
+            # The alert is true at the last look. If its Redis has not answered since then, nobody can have seen the
+            # node come back, for a while.
+            blind = view.answered <= node.looked and now - node.looked < self._stale_after
+            seen = now if blind or self._sole_writer else node.looked
+            if loss:
+                yield Alert(MASS_LOSS, shown_id(loss.name), loss.first, loss.first - self._ttl, seen)
+            else:
+                yield Alert(
+                    NODE_OFFLINE, shown_id(name), died, died - self._ttl, seen, node.change.exact, planned.get(name, 0)
+                )
 
 
 class AlertTexts:

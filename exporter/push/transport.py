@@ -1,4 +1,4 @@
-"""Posts to one Alertmanager over HTTP or HTTPS, with a timeout that adapts to the time of its answers.
+"""Posts to one Alertmanager over HTTP or HTTPS: a timeout that adapts to its answers, and times that suit its clock.
 
 ``HttpConfig`` is authentication and TLS, with the names of Prometheus's ``<http_config>``
 (https://prometheus.io/docs/prometheus/latest/configuration/configuration/#http_config).
@@ -9,13 +9,18 @@ import base64
 import json
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from datetime import UTC, datetime
+from email.utils import mktime_tz, parsedate_tz
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
+
+import structlog
 
 from exporter.errors import SettingsError
 from exporter.settings import Section, Setting, existing_file, optional, sections_of
@@ -30,8 +35,12 @@ Alertmanager answers quickly, and an Alertmanager that needs 30 s still gets its
 """
 ALERTS: Final = "/api/v2/alerts"
 """The path to which alerts are posted."""
+TOLERANCE: Final = 60.0
+"""Largest difference of two clocks that agree, in seconds."""
 _MOST_READ: Final = 8 * 2**20
 _MOST_SHOWN: Final = 200
+
+log = structlog.get_logger(__name__)
 
 
 class BasicAuth(Section):
@@ -174,3 +183,81 @@ class Transport:
 
 def _line(text: str) -> str:
     return " ".join(text.split())
+
+
+class Clocks:
+    """The two clocks of the times in posts to an Alertmanager. Turns monotonic times into the texts of a post.
+
+    Alertmanager judges an alert by its own clock. An ``endsAt`` in its past means that the
+    alert is over: Alertmanager answers 200 and notifies nobody. A ``startsAt`` in its future
+    delays the notification by ``group_wait``. Without ``endsAt``, Alertmanager refuses a
+    ``startsAt`` that is further ahead than ``resolve_timeout``. Neither clock can be trusted
+    alone: the exporter's clock may be wrong, and the ``Date`` may come from a proxy. So:
+
+    - ``startsAt`` comes from the earlier of the two clocks.
+    - ``endsAt`` comes from the later one, if the two agree to within ``TOLERANCE``. An alert
+      then lasts at most that much longer than its sender meant.
+    - If they do not agree, or there is no readable ``Date``, ``endsAt`` is left out.
+      Alertmanager then sets it by its own clock, ``resolve_timeout`` (5 min by default) after
+      the last post.
+
+    One case remains: two clocks that agree and are both wrong, such as those of an exporter and
+    a proxy on the same machine. An alert is lost if both are behind by ``Pace.lasts``.
+
+    Args:
+        url: The Alertmanager, for the log.
+        wall: Returns Unix time.
+        monotonic: Returns monotonic seconds.
+    """
+
+    def __init__(
+        self, url: str, *, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._url, self._wall, self._monotonic = url, wall, monotonic
+        # Its clock less the monotonic one, by the last answer: up to a second too low, since a Date has whole seconds.
+        self._date: float | None = None
+        self._warned = False
+
+    def observe(self, date: str | None, received: float) -> None:
+        """Record the ``Date`` of an answer.
+
+        Args:
+            date: The header's text; None if it is missing.
+            received: Monotonic time at which the answer was received.
+        """
+        unix = _parsed(date)
+        self._date = None if unix is None else unix - received
+        *_, agree = self._clocks()
+        if not agree and not self._warned:
+            log.warning("alerts end by resolve_timeout: Date and our clock are not the same", url=self._url, date=date)
+        self._warned = not agree
+
+    def times(self, starts: float, ends: float, *, over: bool = False) -> dict[str, str]:
+        """Return ``startsAt`` and ``endsAt`` of an alert: without ``endsAt`` if it lasts and the clocks do not agree.
+
+        If it is over, both are in the past by every clock.
+        """
+        earlier, later, agree = self._clocks()
+        times = {"startsAt": _rfc3339(starts + earlier)}
+        if over or agree:
+            times["endsAt"] = _rfc3339(ends + (earlier if over else later))
+        return times
+
+    def _clocks(self) -> tuple[float, float, bool]:
+        """Return the earlier and the later clock, each less the monotonic one, and whether they agree."""
+        ours = self._wall() - self._monotonic()
+        date = ours if self._date is None else self._date
+        return min(ours, date), max(ours, date), self._date is not None and abs(ours - date) <= TOLERANCE
+
+
+def _parsed(date: str | None) -> float | None:
+    """Return the Unix time of a ``Date``; None if it is no date, or one before 1970."""
+    try:
+        unix = mktime_tz(parsedate_tz(date or "") or ())  # type: ignore[arg-type]
+    except (ValueError, IndexError, OverflowError):
+        return None
+    return unix if unix >= 0 else None
+
+
+def _rfc3339(unix: float) -> str:
+    return datetime.fromtimestamp(unix, UTC).isoformat(timespec="milliseconds")

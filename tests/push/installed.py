@@ -9,8 +9,7 @@ from threading import Event, Thread
 
 from exporter.demo.platform import BEAT, TTL, Node, Platform
 from exporter.fleet import Fleet
-from exporter.push.alertmanager import Pace
-from exporter.push.bridge import Bridge
+from exporter.push.bridge import Bridge, Pace
 from exporter.settings import load
 from lab.monitoring import Webhook
 from lab.servers import RedisServer, running_redis, wait_for

@@ -18,12 +18,13 @@ from exporter.push.alerts import (
     NODE_OFFLINE,
     PUSHED,
     REDIS_UNREACHABLE,
+    STALE_AFTER,
     VALUE,
     WRITES_REFUSED,
     Alert,
     AlertTexts,
 )
-from exporter.push.bridge import STALE_AFTER, Bridge
+from exporter.push.bridge import Bridge
 from exporter.settings import load
 from exporter.source.names import shown_id
 from exporter.telemetry import Telemetry

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from exporter.push.alertmanager import Clocks
+from exporter.push.transport import Clocks
 
 NOON = datetime(2026, 11, 25, 12, 0, 0, 700_000, tzinfo=UTC).timestamp()
 HOUR, YEAR = 3600.0, 365.25 * 86_400

@@ -7,9 +7,9 @@ from prometheus_client import Counter, Histogram
 
 from exporter.journal.event import EventKind, Query
 from exporter.journal.journal import Journal
-from exporter.push.alertmanager import Alertmanager, Clocks, Pace, Shared
 from exporter.push.alerts import NODE_OFFLINE, Alert, AlertTexts
-from exporter.push.transport import HttpConfig, Transport
+from exporter.push.bridge import Alertmanager, Pace, Shared
+from exporter.push.transport import Clocks, HttpConfig, Transport
 from exporter.telemetry import Telemetry
 from lab.fakes import FakeAlertmanager
 from lab.servers import wait_for
