@@ -1,101 +1,25 @@
-"""One server: its state, from INFO; and where the server is."""
+"""The only server: one at a known address, or the master that Sentinel names."""
 
-import re
 import time
 from collections.abc import Collection, Mapping
 from threading import Lock
-from typing import Any, Final
+from typing import Final
 
 from redis import ConnectionPool, Redis
 from redis.connection import parse_url
-from redis.exceptions import BusyLoadingError, NoPermissionError
 from redis.sentinel import MasterNotFoundError, Sentinel
 
 from exporter.errors import SourceError
 from exporter.settings import Redis as RedisSettings
 from exporter.source.connection import Pool, options_of, shared_options
 from exporter.source.gather import Topology
-from exporter.source.protocol import FAILURES, KeyNames, expected, pack, plain_error
-from exporter.source.reading import REFUSALS, Server
-
-STATE: Final = pack(b"INFO", b"all")
-"""The command that reads the state of a server. Redis before 7 takes one section at a time, and `all` is one."""
-UNKNOWN_SERVER: Final = Server(run_id="", role="server of unknown role", info_allowed=False)
-"""A server that refuses INFO to the exporter's user."""
-
-_WIPES: Final = (b"cmdstat_flushall", b"cmdstat_flushdb", b"cmdstat_swapdb")
-_ERRORS: Final = {error: b"errorstat_" + error.encode() for error in REFUSALS}
-_CHILDREN: Final = (b"rdb_bgsave_in_progress", b"aof_rewrite_in_progress")
-_SAVES: Final = (b"rdb_last_save_time", b"rdb_saves", b"aof_rewrites")
-_FIELDS: Final = (
-    *(b"run_id", b"redis_mode", b"server_mode", b"uptime_in_seconds", b"role", b"loading"),
-    *(b"master_link_status", b"master_last_io_seconds_ago"),
-    *(b"rdb_last_load_keys_loaded", b"aof_enabled", b"rdb_last_bgsave_status"),
-    *(b"used_memory", b"maxmemory", b"maxmemory_policy", b"paused_actions"),
-    *_WIPES,
-    *_ERRORS.values(),
-    *_CHILDREN,
-    *_SAVES,
-)
-_LINES: Final = re.compile(rb"\n(%b):(?:calls=|count=)?([^\r\n,]*)" % b"|".join(_FIELDS))
-"""Finds all fields in one pass; a dictionary of all 200 lines would take four times as long."""
-_OUTCOMES: Final = {b"ok": True, b"err": False}
+from exporter.source.protocol import FAILURES, KeyNames, plain_error
+from exporter.source.reading import Server
 
 FOLLOW: Final = 5.0
 """Seconds between two questions to Sentinel while the master answers: much shorter than a heartbeat's TTL."""
 _SENTINEL_TIMEOUT: Final = 1.0
 """Seconds for each step of a question to one Sentinel, at most."""
-
-
-def server_of(reply: Any, *, masters_only: bool = False) -> Server:
-    """Return the server that gave this reply to ``STATE``.
-
-    Raises:
-        SourceError: The server is loading its data; or it is a replica without a link to its master, so its data
-            are old, or any replica with ``masters_only``; or a reply cannot be parsed.
-    """
-    if isinstance(reply, NoPermissionError):
-        return UNKNOWN_SERVER
-    text = expected(reply, bytes)
-    info: dict[bytes, bytes] = dict(_LINES.findall(b"\n" + text))
-    if info.get(b"loading", b"0") != b"0":  # a server that is loading answers INFO without an error
-        raise plain_error(BusyLoadingError())
-    if info.get(b"master_link_status", b"up") != b"up":
-        raise SourceError("Redis is a replica whose link to its master is down")
-    if masters_only and info.get(b"role") != b"master":
-        raise SourceError("Redis is a replica, and was known as a master: a failover")
-    try:
-        return _server(info, counts_errors=b"# Errorstats" in text and b"ERRORSTATS_DISABLED" not in text)
-    except (ValueError, ArithmeticError) as error:
-        raise SourceError(f"Redis gave an INFO that cannot be read: {error}") from None
-
-
-def _server(info: Mapping[bytes, bytes], *, counts_errors: bool) -> Server:
-    def number(name: bytes) -> int:
-        return int(info.get(name, b"0"))
-
-    limit, role = number(b"maxmemory"), info.get(b"role", b"").decode("ascii")
-    saved = _OUTCOMES.get(info.get(b"rdb_last_bgsave_status", b""))
-    return Server(
-        run_id=info.get(b"run_id", b"").decode("ascii"),
-        role=role,
-        uptime=float(info.get(b"uptime_in_seconds", b"inf")),
-        # INFO does not say how many keys came from an append-only file, so any such file may have held nodes.
-        restored=info.get(b"rdb_last_load_keys_loaded", b"0") != b"0" or info.get(b"aof_enabled") == b"1",
-        refused={error: number(line) for error, line in _ERRORS.items()} if counts_errors else None,
-        blocked=not counts_errors and saved is False,
-        flushes=sum(map(number, _WIPES)),
-        paused=info.get(b"paused_actions") in (b"write", b"all"),
-        silence=max(0.0, number(b"master_last_io_seconds_ago")) if role == "slave" else 0.0,
-        last_save_ok=saved,
-        memory_used_ratio=number(b"used_memory") / limit if limit else None,
-        evicts=info.get(b"maxmemory_policy", b"noeviction") != b"noeviction",
-        standalone=info.get(b"redis_mode", info.get(b"server_mode")) == b"standalone",  # Valkey says server_mode
-        saving=any(info.get(child) == b"1" for child in _CHILDREN),
-        saves=tuple(info.get(save, b"") for save in _SAVES),
-    )
-
-
 _ONE: Final = Topology()
 
 

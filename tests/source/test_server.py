@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 
 from exporter.errors import SourceError
 from exporter.source import Reader
+from exporter.source.reader import server_of
 from exporter.source.reading import Server
-from exporter.source.server import server_of
 from lab.fake_redis import FakeRedis
 from lab.fakes import fake_server
 from lab.nodes import beat
