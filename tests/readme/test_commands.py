@@ -12,6 +12,7 @@ from lab.servers import RedisServer, wait_for
 NOT_HERE = {
     "make (test|bench|docs|site|page-pictures|dashboard-pictures)": "other tests run these parts",
     "python -m lab( |$)": "tests/benchmarks runs the short forms",
+    "python -m pytest -m slow ": "tests/liveness runs a short form",
     "htpasswd ": "asks for a password; test_configurations.py takes such a hash",
     "apt-get ": "needs root; tests/install-servers installs the packages",
     "(git clone|cd|python3 -m venv) ": "the reader is in a checkout with an environment already",
