@@ -6,13 +6,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
+from random import Random
 from typing import Final, Self
 
-import redis
+from beating import Beating
 
-from exporter.contract import EVENTS, NUMBERS
-from lab.nodes import FIELDS, beat
+from exporter.contract import NUMBERS
+from exporter.demo.platform import BEAT
+from lab.oracle import shown
+from lab.platform import RandomNode
 from lab.servers import Exporter, RedisServer, Series, wait_for
+from lab.truth import Recorder
 
 TTL: Final = 3.0
 TIMEOUT: Final = 2.0
@@ -23,81 +28,46 @@ SPARE_CONNECTIONS: Final = 3
 """New connections that are no leak: each thread of the exporter opens its own when two threads first read at once."""
 SPARE_BYTES: Final = 8 * 2**20
 
-STEADY: Final = {
-    metric.name: float(FIELDS[metric.field]) * metric.multiply / metric.divide
-    for metric in NUMBERS
-    if metric is not EVENTS
-}
-"""Metrics that have the same values of every node of the tests."""
 
+class RecordedNodes(Beating):
+    """Nodes that beat through all faults, with random values. They beat ten times a second, for a busy machine.
 
-class Platform:
-    """Nodes that beat through all faults. They beat more often than real nodes, for a busy machine.
-
-    Each beat writes its number as the number of events, so that the witness recognizes
-    an old value.
+    Attributes:
+        recorder: What they may have written.
     """
 
     def __init__(self, server: RedisServer, *names: str, ttl: float = TTL) -> None:
-        self.names = names
-        self._ttl = ttl
         self._client = server.client(socket_timeout=0.5, socket_connect_timeout=0.5)
-        self._tried = 0
-        self._tried_at = time.monotonic()
-        self._late = float("-inf")  # when the machine last kept the nodes from beating in time
-        self._written: list[tuple[float, int]] = []  # when Redis had the number for sure
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat_on)
+        self.recorder, self._ttl = Recorder(self._client), ttl
+        nodes = [RandomNode(name, ttl=ttl, dice=Random(name)) for name in names]  # noqa: S311 - each run is alike
+        super().__init__(self.recorder, nodes, BEAT / 0.1)
 
-    def _beat_on(self) -> None:
-        while not self._stop.wait(0.1):
-            self._beat()
-
-    def _beat(self) -> None:
-        now = time.monotonic()
-        if now - self._tried_at > self._ttl / 2:
-            self._late = now
-        self._tried_at = now
-        self._tried += 1
-        written = True
-        for name in self.names:
-            try:
-                beat(self._client, name, self._ttl, total_events=self._tried)
-            except redis.RedisError:
-                written = False
-        if written:
-            self._written.append((time.monotonic(), self._tried))
-
-    def redis_loses(self) -> None:
-        """Note that Redis is about to lose its last writes."""
-        self._written.append((time.monotonic(), 0))
-
-    def numbers_since(self, start: float) -> tuple[int, int]:
-        """Return the least and the greatest number that a read may show that began at ``start`` and ended now."""
-        greatest = self._tried
-        written = list(self._written)
-        before = [number for at, number in written if at <= start]
-        return min(before[-1:] + [number for at, number in written if at > start], default=0), greatest
+    def redis_lost(self) -> None:
+        """Note that Redis has lost its last writes."""
+        for key in list(self.recorder.keys.values()):
+            for write in tuple(key.writes):
+                write.sure = False
 
     @property
     def beats_in_time(self) -> bool:
-        """Return whether the nodes beat in time for the last TTL; on a very busy machine they may be late."""
+        """Whether the nodes tried to beat in time for the last TTL; on a very busy machine they may be late."""
         now = time.monotonic()
-        return now - self._tried_at < self._ttl / 2 and now - self._late > self._ttl
-
-    def rest(self) -> None:
-        """Beat no more."""
-        self._stop.set()
-        self._thread.join()
-
-    def __enter__(self) -> Self:
-        self._beat()
-        self._thread.start()
-        return self
+        for name in self.nodes:
+            tries = [write.begun for write in tuple(self.recorder.keys[f"heartbeat:node:{name}"].writes)]
+            if any(
+                then > now - self._ttl and then - before > self._ttl / 2 for before, then in pairwise([*tries, now])
+            ):
+                return False
+        return True
 
     def __exit__(self, *_: object) -> None:
         self.rest()
         self._client.close()
+
+
+def values_of(series: Series, name: str) -> dict[str, float]:
+    """Return a node's values by metric."""
+    return {each.name: round(series[each.name][name], 9) for each in NUMBERS if name in series.get(each.name, {})}
 
 
 @dataclass(frozen=True)
@@ -125,9 +95,9 @@ class Vitals:
 class Witness:
     """Scrapes without pause, and compares each answer with the values that the nodes wrote."""
 
-    def __init__(self, exporter: Exporter, platform: Platform, dead: str) -> None:
+    def __init__(self, exporter: Exporter, platform: RecordedNodes, dead: str) -> None:
         self.exporter, self.platform, self.dead = exporter, platform, dead
-        self.expected = {**dict.fromkeys(platform.names, 1.0), dead: 0.0}
+        self.expected = {**dict.fromkeys(platform.nodes, 1.0), dead: 0.0}
         self.scrapes: list[Series] = []
         wait_for(lambda: self.scrape().get("ginkgo_node_up") == self.expected, "for all nodes to be known")
         for _ in range(5):
@@ -137,11 +107,11 @@ class Witness:
     def scrape(self) -> Series:
         start = time.monotonic() - TIMEOUT  # it may share a read that began before it
         series = self.exporter.scrape(SCRAPE)
-        self.assert_true(series, *self.platform.numbers_since(start))
+        self.assert_true(series, start)
         self.scrapes.append(series)
         return series
 
-    def assert_true(self, series: Series, least: int, greatest: int) -> None:
+    def assert_true(self, series: Series, start: float) -> None:
         """Check the values; a value may be missing, but not be wrong."""
         if series["ginkgo_redis_up"] == {"": 0}:
             assert_says_that_redis_is_down(series)
@@ -151,11 +121,10 @@ class Witness:
         assert not up.get(self.dead), "the dead stay dead"
         if self.platform.beats_in_time:
             assert up.items() <= self.expected.items(), f"{up}: nobody else died"
-        for metric, value in STEADY.items():
-            assert set(series.get(metric, {}).values()) <= {value}, metric
-        events = series.get("ginkgo_node_events_total", {})
-        numbers = [events[name] for name in self.platform.names if name in events]
-        assert all(least <= number <= greatest for number in numbers), (least, numbers, greatest)
+        for name in self.platform.nodes:
+            values, written = values_of(series, name), self.platform.recorder.keys[f"node:metrics:{name}"]
+            possible = [shown(write.value) for write in written.possible(start, time.monotonic(), values_only=True)]
+            assert any(values.items() <= each.items() for each in possible), (name, values, possible)
         assert set(series["ginkgo_exporter_internal_errors_total"].values()) <= {0.0}
 
     @contextmanager
@@ -189,11 +158,11 @@ class Witness:
         wait_for(lambda: self.scrape().get("ginkgo_node_up") == self.expected, "for all nodes to be right again")
         self.platform.rest()
         series = self.scrape()
-        with server.client() as client:
-            for name in self.platform.names:
-                held = client.hget(f"node:metrics:{name}", "total_events")
-                assert series["ginkgo_node_events_total"][name] == float(held or "nan")
-                assert [series[metric][name] for metric in STEADY] == list(STEADY.values())
+        with server.client(decode_responses=True) as client:
+            for name in self.platform.nodes:
+                held = client.hgetall(f"node:metrics:{name}")
+                del held["status"]
+                assert values_of(series, name) == shown(held)
         self.assert_nothing_left()
 
     def assert_nothing_left(self) -> None:

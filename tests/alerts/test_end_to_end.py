@@ -6,17 +6,16 @@ and of Alertmanager's example is divided by fifteen. All tests of this file shar
 stack. They run in the order of the file and make one story.
 """
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from beating import Beating
 from faster import faster, faster_routes, faster_rules
-from redis import RedisError
 
+from exporter.demo.platform import Node
 from lab.monitoring import Alertmanager, Prometheus, Webhook, ask, beside
-from lab.nodes import beat, crash, stop
 from lab.servers import Exporter, RedisServer, running_redis, wait_for
 
 SPEED = 15
@@ -26,53 +25,13 @@ PATIENCE = 90.0
 pytestmark = [pytest.mark.server("prometheus"), pytest.mark.timeout(240)]
 
 
-class Fleet:
-    """Nodes that beat until they crash or stop."""
-
-    def __init__(self, redis: RedisServer, *nodes: str) -> None:
-        self._redis = redis
-        self._alive = set(nodes)
-        self._over = threading.Event()
-        self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._beat, daemon=True)
-        self._thread.start()
-
-    def _beat(self) -> None:
-        with self._redis.client() as client:
-            while not self._over.wait(TTL / 3):
-                with self._lock:
-                    for node in self._alive:
-                        try:
-                            beat(client, node, TTL)
-                        except RedisError:  # it is gone at the end of the story
-                            return
-
-    def crash(self, node: str) -> None:
-        with self._lock, self._redis.client() as client:
-            self._alive.discard(node)
-            crash(client, node)
-
-    def stop(self, node: str) -> None:
-        with self._lock, self._redis.client() as client:
-            self._alive.discard(node)
-            stop(client, node)
-
-    def start(self, node: str) -> None:
-        with self._lock:
-            self._alive.add(node)
-
-    def end(self) -> None:
-        self._over.set()
-        self._thread.join()
-
-
 class Story:
     """The stack, its nodes, and the notifications that it sent."""
 
     def __init__(self, folder: Path, redis: RedisServer, webhook: Webhook) -> None:
         self.redis = redis
         self.webhook = webhook
-        self.fleet = Fleet(redis, "a", "b", "c", "d", "e", "f", "g", "h")
+        self.fleet = Beating(redis.client(), [Node(name, ttl=TTL) for name in "abcdefgh"], SPEED)
         self.exporter = Exporter(
             folder, "--redis.url", redis.url, "--heartbeat.ttl", f"{TTL:.0f}s", "--discovery.interval", "500ms"
         )
@@ -93,7 +52,6 @@ class Story:
         wait_for(lambda: self.told(status, alertname, node_id), f"for {alertname} {status}", PATIENCE)
 
     def close(self) -> None:
-        self.fleet.end()
         for process in (self.prometheus, self.alertmanager, self.exporter):
             process.stop()
 
@@ -104,7 +62,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     with running_redis(folder / "redis") as redis, Webhook() as webhook:
         story = Story(folder, redis, webhook)
         try:
-            yield story
+            with story.fleet:
+                yield story
         finally:
             story.close()
 
@@ -124,7 +83,7 @@ def test_crashed_node_is_reported_once_with_the_right_labels(story: Story) -> No
 
 
 def test_node_that_stops_gracefully_is_not_reported(story: Story) -> None:
-    story.fleet.stop("b")
+    story.fleet.do(lambda: story.fleet.nodes["b"].stop(story.redis.client()))
     wait_for(lambda: _up(story, "b") is None, "for it to be gone", PATIENCE)
 
 

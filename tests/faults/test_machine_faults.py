@@ -10,8 +10,8 @@ from typing import Any, Final
 import pytest
 
 from lab.nodes import beat, crash
-from lab.servers import RedisServer, library, running_exporter, wait_for
-from witness import FLAGS, Platform, Witness, assert_says_that_redis_is_down
+from lab.servers import RedisServer, missing, running_exporter, wait_for
+from witness import FLAGS, RecordedNodes, Witness, assert_says_that_redis_is_down
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -20,17 +20,22 @@ NSS_WRAPPER: Final = "libnss_wrapper.so"
 HOUR: Final = 3600
 
 
+def library(name: str, package: str) -> str:
+    """Return the path of a library to preload, or skip the test if it is not installed."""
+    return str(next(Path("/usr/lib").glob(f"*/{name}"), None) or missing(package))
+
+
 @pytest.fixture
-def platform(redis_server: RedisServer) -> Iterator[Platform]:
+def platform(redis_server: RedisServer) -> Iterator[RecordedNodes]:
     with redis_server.client() as client:
         beat(client, "dead", 1)
         crash(client, "dead")
-    with Platform(redis_server, "a", "b") as platform:
+    with RecordedNodes(redis_server, "a", "b") as platform:
         yield platform
 
 
 def test_full_disk_under_the_log_keeps_nobody_from_serving(
-    redis_server: RedisServer, platform: Platform, tmp_path: Path
+    redis_server: RedisServer, platform: RecordedNodes, tmp_path: Path
 ) -> None:
     def fill() -> None:
         full = os.open("/dev/full", os.O_WRONLY)
@@ -42,8 +47,8 @@ def test_full_disk_under_the_log_keeps_nobody_from_serving(
     with running_exporter(tmp_path, "--redis.url", redis_server.url, *FLAGS, **options) as exporter:
         witness = Witness(exporter, platform, "dead")
         with witness.scraping() as scrapes:
-            platform.redis_loses()
             redis_server.kill()
+            platform.redis_lost()
             wait_for(lambda: scrapes and scrapes[-1]["ginkgo_redis_up"] == {"": 0})  # which it would log
             redis_server.start()
             wait_for(lambda: scrapes[-1]["ginkgo_redis_up"] == {"": 1})
@@ -52,7 +57,7 @@ def test_full_disk_under_the_log_keeps_nobody_from_serving(
 
 @pytest.mark.server("faketime")
 def test_clock_that_jumps_by_hours_changes_nobodys_state(
-    redis_server: RedisServer, platform: Platform, tmp_path: Path
+    redis_server: RedisServer, platform: RecordedNodes, tmp_path: Path
 ) -> None:
     offset = tmp_path / "offset"
     offset.write_text("+0s")
@@ -82,7 +87,7 @@ def test_clock_that_jumps_by_hours_changes_nobodys_state(
 
 @pytest.mark.server("libnss-wrapper")
 def test_host_name_that_resolves_no_more_is_said_and_one_that_does_again_is_used(
-    redis_server: RedisServer, platform: Platform, tmp_path: Path
+    redis_server: RedisServer, platform: RecordedNodes, tmp_path: Path
 ) -> None:
     hosts = tmp_path / "hosts"
     writings = itertools.count(int(time.time()))

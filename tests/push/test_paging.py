@@ -64,7 +64,7 @@ def test_each_crash_is_told_once_whatever_date_the_answers_tell_and_whichever_cl
             hear(webhook, "node-1", "firing")
             assert webhook.notices[0].at - deadline < 2.5, "startsAt lets it skip group_wait"
         time.sleep(2)
-        installation.recover("node-1")
+        installation.start("node-1")
         back = time.monotonic()
         for name, webhook in webhooks.items():
             hear(webhook, "node-1", "firing", "resolved")
@@ -85,7 +85,7 @@ def test_single_deaths_and_mass_losses_have_a_page_each_and_a_second_loss_has_it
         wait_for(lambda: len(told(fake)) == 2, "for the page of the loss")
         (first,) = told(fake) - {"node-6"}
         assert first in {f"{LOSS} node-{number}" for number in (1, 2, 3)}
-        installation.recover("node-1", "node-2", "node-3")
+        installation.start("node-1", "node-2", "node-3")
         time.sleep(2 * TTL / 10)
         fake.posts.clear()
         installation.crash("node-2", "node-4", "node-5")
@@ -96,7 +96,7 @@ def test_single_deaths_and_mass_losses_have_a_page_each_and_a_second_loss_has_it
 
 def test_faults_of_redis_page_themselves_and_no_living_node(tmp_path: Path) -> None:
     with installed(tmp_path, *SIX) as installation, FakeAlertmanager() as fake, installation.pushing(fake.url):
-        redis = installation.redis
+        redis = installation.server
         for fault in ("pauses", "restarts", "loses its data"):
             if fault == "pauses":
                 redis.pause()

@@ -49,7 +49,7 @@ def events(exporter: Exporter, query: str = "") -> list[tuple[str, list[str], st
 def test_killed_in_a_mass_loss_it_posts_the_same_alerts_and_members_are_members(tmp_path: Path, disk: str) -> None:
     journal = tmp_path / "journal.jsonl"
     with installed(tmp_path, *SIX) as installation, FakeAlertmanager() as fake:
-        given = [*flags(installation.redis.url, fake.url), "--journal.file", str(journal)]
+        given = [*flags(installation.server.url, fake.url), "--journal.file", str(journal)]
         with exporting(tmp_path / "first", *given) as exporter:
             wait_for(lambda: "node-6" in exporter.get("/api/v1/nodes").text, "for the nodes")
             installation.crash("node-6")
@@ -85,7 +85,7 @@ def test_two_exporters_two_alertmanagers_and_prometheus_tell_each_crash_once(tmp
     with installed(tmp_path, *SIX) as installation, Webhook() as webhook, Webhook() as other:
         config = [one_receiver(hook.url, group_wait=3, group_interval=1) for hook in (webhook, other)]
         first, second = (Alertmanager(tmp_path / f"am{number}", each) for number, each in enumerate(config))
-        given = flags(installation.redis.url, first.url, second.url)
+        given = flags(installation.server.url, first.url, second.url)
         with exporting(tmp_path / "a", *given) as one, exporting(tmp_path / "b", *given) as two:
             prometheus = Prometheus(tmp_path / "prometheus", beside((one, two), first, second))
             try:
