@@ -40,7 +40,7 @@ format: $(VENV)/dev ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/dev servers ## measure scrapes against the plain way, redis_exporter and Redis's own limit
+bench: $(VENV)/dev servers ## measure scrapes, starts and an idle exporter against plain ways, redis_exporter and Redis's own limit
 	$(BIN)/python -m lab bench $(ARGS)
 
 soak: $(VENV)/dev servers ## run an hour of faults and check every scrape and page; ARGS="--minutes 6"

@@ -1,22 +1,17 @@
 """The one fake Redis: its keys are in memory, its time is passed in, and its faults are attributes.
 
-It answers redis-py in the same process (``client``), a socket (``serve``), and the exporter in simulated time.
+It answers redis-py in the same process (``client``), and the exporter in simulated time.
 """
 
 import math
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from fnmatch import fnmatchcase
-from socket import socket
 from typing import Any, Final
 
-import hiredis
 import redis
 from redis.exceptions import ResponseError
 
-Twist = Callable[[list[bytes], bytes], bytes]
-"""Given a command and the honest reply to it, returns the reply that is sent."""
 _WRITES: Final = frozenset((b"SET", b"HSET", b"DEL"))
 _REFUSED: Final = {"MISCONF": "MISCONF errors saving", "OOM": "OOM used memory", "NOREPLICAS": "NOREPLICAS few"}
 OK: Final = b"OK"
@@ -136,33 +131,6 @@ class FakeRedis:
             **{f"errorstat_{error}": f"count={count}" for error, count in self.refused.items() if count},
         }
         return "# Server\r\n" + "".join(f"{name}:{value}\r\n" for name, value in lines.items())
-
-    def serve(self, connection: socket, twist: Twist = lambda _, reply: reply) -> None:
-        """Answer a connection until it ends; ``twist`` may change each reply."""
-        reader = hiredis.Reader()
-        with suppress(hiredis.ProtocolError):  # something else than a command came, such as a TLS handshake
-            while not self.down and (received := connection.recv(1 << 16)):
-                reader.feed(received)
-                replies = []
-                while words := reader.gets():
-                    replies.append(twist(words, packed(self.execute(*words))))
-                connection.sendall(b"".join(replies))
-
-
-def packed(reply: Any) -> bytes:
-    """Return a reply in Redis's protocol."""
-    match reply:
-        case None:
-            return b"$-1\r\n"
-        case int():
-            return b":%d\r\n" % reply
-        case bytes() if reply is OK:
-            return b"+OK\r\n"
-        case bytes():
-            return b"$%d\r\n%b\r\n" % (len(reply), reply)
-        case Exception():
-            return f"-{reply}\r\n".encode()
-    return b"*%d\r\n" % len(reply) + b"".join(map(packed, reply))
 
 
 class _Client(redis.Redis):

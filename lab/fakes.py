@@ -87,15 +87,6 @@ class FakeAlertmanager(Listening):
         self.status, self.text, self.hangs = 200, b"", False
         self.headers: Mapping[str, str] = {}
 
-    def sent(self) -> list[str]:
-        """Return the names and nodes of all alerts, one post after another."""
-        labels = [alert["labels"] for post in list(self.posts) for alert in post]
-        return [each.get("node_id", "") or each["alertname"] for each in labels]
-
-    def last(self, node_id: str) -> dict[str, Any]:
-        """Return a node's alert of the last post that has it."""
-        return next(alert for post in self.posts[::-1] for alert in post if alert["labels"].get("node_id") == node_id)
-
     def answer(self, near: socket.socket) -> None:
         secured = self._context.wrap_socket(near, server_side=True) if self._context else near
         with secured as connection, connection.makefile("rb") as lines:

@@ -1,4 +1,4 @@
-"""Writes of the platform's ExecutionNodes: a beat, a crash, a graceful stop."""
+"""Writes of the platform's ExecutionNodes: a beat, a crash."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -38,9 +38,3 @@ def beat(client: "redis.Redis", node_id: str | bytes, ttl: float = 30.0, **field
 def crash(client: "redis.Redis", node_id: str | bytes) -> None:
     """Crash: the hash stays, and the heartbeat expires at once."""
     client.pexpire(heartbeat_key(node_id), 1)
-
-
-def stop(client: "redis.Redis", node_id: str | bytes) -> None:
-    """Stop gracefully: the heartbeat is deleted a moment before the hash."""
-    client.delete(heartbeat_key(node_id))
-    client.delete(metrics_key(node_id))

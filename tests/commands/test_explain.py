@@ -31,7 +31,7 @@ def exporter(client: "redis.Redis", shared_redis: RedisServer, tmp_path: Path) -
                 return running.scrape().get("ginkgo_node_up", {}).get("n2") == 1
 
             wait_for(beats, "for the beat")
-            wait_for(lambda: "n2" in fake.sent(), "for the page")
+            wait_for(lambda: "n2" in str(fake.posts), "for the page")
             wait_for(lambda: running.scrape()["ginkgo_portfolios_untraded"].get("node_offline") == 2, "for the ledger")
             yield running
 

@@ -2,6 +2,7 @@
 
 import time
 from datetime import datetime
+from typing import Any
 
 from prometheus_client import Counter, Histogram
 
@@ -70,6 +71,16 @@ def unix(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
+def sent(fake: FakeAlertmanager) -> list[str]:
+    """Return the nodes of all alerts, one post after another."""
+    return [alert["labels"]["node_id"] for post in list(fake.posts) for alert in post]
+
+
+def last(fake: FakeAlertmanager, node_id: str) -> dict[str, Any]:
+    """Return a node's alert of the last post that has it."""
+    return next(alert for post in fake.posts[::-1] for alert in post if alert["labels"].get("node_id") == node_id)
+
+
 def test_an_empty_post_comes_at_once_and_whenever_nothing_was_posted_for_15_s() -> None:
     with FakeAlertmanager() as fake:
         client = Posting(fake)
@@ -106,8 +117,8 @@ def test_a_clock_that_was_set_is_noticed_before_the_next_alert_is_posted() -> No
         client.die("a")
         assert client.post_due()
         assert sizes(fake) == [0, 1]
-        assert "endsAt" not in fake.last("a"), "the two clocks do not agree now"
-        assert unix(fake.last("a")["startsAt"]) < time.time()
+        assert "endsAt" not in last(fake, "a"), "the two clocks do not agree now"
+        assert unix(last(fake, "a")["startsAt"]) < time.time()
 
 
 def test_a_node_that_was_back_and_died_again_is_a_new_death() -> None:
@@ -119,7 +130,7 @@ def test_a_node_that_was_back_and_died_again_is_a_new_death() -> None:
         client.skipped += 1
         client.die("again")
         assert client.post_due()
-        assert fake.sent() == ["old", "again", "again"]
+        assert sent(fake) == ["old", "again", "again"]
 
 
 def test_what_is_not_fresh_is_not_sent_until_it_is_seen_again() -> None:
@@ -128,10 +139,10 @@ def test_what_is_not_fresh_is_not_sent_until_it_is_seen_again() -> None:
         client.die("old", ago=2.1)
         client.die("fresh", ago=1.9)
         assert client.post_due()
-        assert fake.sent() == ["fresh"]
+        assert sent(fake) == ["fresh"]
         client.die("old")
         assert client.post_due()
-        assert fake.sent() == ["fresh", "old"]
+        assert sent(fake) == ["fresh", "old"]
 
 
 def test_what_ends_while_posts_fail_is_never_sent_again() -> None:
@@ -147,7 +158,7 @@ def test_what_ends_while_posts_fail_is_never_sent_again() -> None:
         fake.status = 200
         assert client.post_due()
         assert client.problem == ""
-    assert fake.sent() == ["ended", "lasting", "ended", "lasting", "lasting"]
+    assert sent(fake) == ["ended", "lasting", "ended", "lasting", "lasting"]
     assert [after for after, _ in client.told()] == ["active", "refused", "active", "taken"]
 
 
@@ -177,8 +188,8 @@ def test_an_end_is_posted_by_the_sole_writer_only() -> None:
             client.die("new")
             assert client.post_due()
             assert client.post_due()
-        assert fake.sent() == ["ended", "lasting", "new", *(["ended"] if resolve else [])]
-        assert (unix(fake.last("ended")["endsAt"]) <= time.time()) is resolve
+        assert sent(fake) == ["ended", "lasting", "new", *(["ended"] if resolve else [])]
+        assert (unix(last(fake, "ended")["endsAt"]) <= time.time()) is resolve
         assert client.told()[-1 if resolve else -2] == ("ended", (NODE_OFFLINE, "ended"))
 
 
@@ -189,12 +200,12 @@ def test_the_thread_posts_what_is_shown_tries_again_and_is_not_held_up_by_anothe
             each.start()
         fake.status = 503
         client.die("a")
-        wait_for(lambda: len(fake.sent()) >= 3, "for posts that are refused")
+        wait_for(lambda: len(sent(fake)) >= 3, "for posts that are refused")
         fake.hangs = True
         count = len(fake.posts)
         wait_for(lambda: len(fake.posts) > count, "for a post that hangs")
         beside.die("a")
-        wait_for(other.sent, "for the Alertmanager beside it")
+        wait_for(lambda: sent(other), "for the Alertmanager beside it")
         for each in (client, beside):
             each.stop()
         fake.hangs = False

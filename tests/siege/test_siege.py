@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_connection import answer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -58,7 +59,7 @@ def test_reply_of_any_shape_is_at_worst_an_unreadable_redis(replies: dict[bytes,
     def twist(words: list[bytes], honest: bytes) -> bytes:
         return replies.get(words[0].upper(), honest)
 
-    with fake_server(lambda near: fake.serve(near, twist)) as port:
+    with fake_server(lambda near: answer(fake, near, twist)) as port:
         fleet = Fleet(load({"redis.url": [f"redis://127.0.0.1:{port}"], "redis.timeout": "300ms"}))
         with contextlib.suppress(SourceError):
             snapshot = fleet.look()

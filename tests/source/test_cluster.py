@@ -18,6 +18,7 @@ from rights import ACL_RIGHTS, CLUSTER_RIGHTS
 from structlog.testing import capture_logs
 
 from exporter.contract import FIELDS
+from exporter.demo.platform import Node
 from exporter.errors import SourceError, SourceTimeoutError
 from exporter.settings import load
 from exporter.source import Reader, Source, open_source
@@ -28,7 +29,7 @@ from exporter.source.protocol import pack
 from exporter.source.reader import NODE_BYTES
 from exporter.source.reading import MISSING, TOO_LARGE, Reading
 from lab.clusters import RunningCluster
-from lab.nodes import beat, heartbeat_key, metrics_key, stop
+from lab.nodes import beat, heartbeat_key, metrics_key
 from lab.servers import RedisServer, free_port, running_exporter, running_redis, wait_for
 from lab.tls import Certificates
 
@@ -104,7 +105,7 @@ def test_nodes_of_each_kind_and_large_values_are_told_apart(cluster: RunningClus
         beat(client, node_id)
     client.delete(metrics_key("zombie"))
     client.delete(heartbeat_key("dead"))
-    stop(client, "gone")
+    Node("gone").stop(client)
     client.set(metrics_key("wrong hash"), "no hash")
     client.delete(heartbeat_key("wrong heartbeat"))
     client.hset(heartbeat_key("wrong heartbeat"), "no", "string")
@@ -266,7 +267,7 @@ def test_dead_primary_costs_its_own_nodes_and_names_that_others_hold_are_dropped
         rest = RedisCluster(startup_nodes=others)
         wait_for(lambda: rest.cluster_info(target_nodes=RedisCluster.RANDOM)["cluster_state"] == "ok", "for the rest")
         gone = next(node_id for i, node_id in enumerate(NODES) if i not in reading.unread)
-        stop(rest, gone)
+        Node(gone).stop(rest)
         found = source.discover(2)
         assert not found.complete
         lost = {NAMES[i] for i in reading.unread}

@@ -12,13 +12,14 @@ import redis
 from conftest import Open
 
 from exporter.contract import FIELDS
+from exporter.demo.platform import Node
 from exporter.errors import SourceError, SourceTimeoutError
 from exporter.source import FEW
 from exporter.source import reader as readers
 from exporter.source.reader import NODE_BYTES
 from exporter.source.reading import MISSING, TOO_LARGE, Reading
 from lab.fakes import fake_server
-from lab.nodes import beat, heartbeat_key, metrics_key, stop
+from lab.nodes import beat, heartbeat_key, metrics_key
 from lab.proxy import NONE, Fault, Proxy
 from lab.servers import RedisServer, wait_for
 
@@ -117,7 +118,7 @@ def test_value_that_is_too_large_costs_its_own_node_its_values_and_nothing_else(
         reader = source.reader()
         client.hset(metrics_key(names[field]), "queue_size", LARGE)
         client.set(heartbeat_key(names[heartbeat]), LARGE, ex=600)
-        stop(client, names[gone])
+        Node(names[gone]).stop(client)
         for _ in range(3):
             reading = reader.read(raw, time.monotonic() + 20)
             large = {field, heartbeat}
@@ -130,7 +131,7 @@ def test_value_that_is_too_large_costs_its_own_node_its_values_and_nothing_else(
         source.discover(5)
         assert reader.read(raw, time.monotonic() + 20).beats[heartbeat] == TOO_LARGE, "still too large"
         for name in names:
-            stop(client, name)
+            Node(name).stop(client)
             write(client, name)
         source.discover(5)
         assert set(seen(reader.read(raw, time.monotonic() + 5))) == {SEEN["alive"]}, "of the usual size again"

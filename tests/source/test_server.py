@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 from conftest import Open
+from fake_connection import answer
 from rights import ACL_RIGHTS
 from structlog.testing import capture_logs
 
@@ -128,7 +129,7 @@ def test_server_before_redis_7_is_asked_for_one_section_at_a_time(opened: Open) 
 
     fake = FakeRedis()
     beat(fake.client(), "a", 20)
-    with fake_server(lambda near: fake.serve(near, refuse_several_sections)) as port:
+    with fake_server(lambda near: answer(fake, near, refuse_several_sections)) as port:
         reading = opened(f"redis://127.0.0.1:{port}").reader().read([b"a"], time.monotonic() + 5)
     assert (reading.server.run_id, reading.ttl_ms[0] > 15_000) == ("run-1", True)
 
