@@ -157,11 +157,11 @@ class Oracle:
         return self.recorder.keys[self.nodes[name].own_keys[1]].values(since, until)
 
     def _seen_writes(self, name: str, until: float) -> list[Write]:
-        """Return a node's writes of its heartbeat; a beat that Redis lost soon after it need not have been seen."""
+        """Return a node's writes of its heartbeat; a beat that was deleted soon after it need not have been seen."""
         writes = [write for write in tuple(self.heartbeat(name).writes) if write.begun <= until]
-        losses, seen = [write.begun for write in writes if write.lost], self.memories[name].beats
+        ends, seen = [write.begun for write in writes if not write.value], self.memories[name].beats
         soon = TTL / 2 + self.chance.slack
-        return [w for w in writes if not w.value or w in seen or not any(0 <= at - w.begun < soon for at in losses)]
+        return [w for w in writes if not w.value or w in seen or not any(0 <= at - w.begun < soon for at in ends)]
 
     def may_be_offline(self, name: str, since: float, until: float) -> bool:
         """Return whether the contract lets a node be called offline at any moment of a span."""

@@ -75,7 +75,7 @@ def test_answer_event_and_page_each_need_the_other_two() -> None:
     assert not truth.judged(112.2)
     cases: list[tuple[float, str, str, dict[str, float]]] = [
         (103.2, OFFLINE, OFFLINE, {}),
-        (102, ONLINE, OFFLINE, {}),  # it lives
+        (100.5, ONLINE, OFFLINE, {}),  # it lives
         (103.2, ONLINE, UNDECIDED, {"fault_since": UNIX + 110}),
     ]
     for at, before, after, evidence in cases:
