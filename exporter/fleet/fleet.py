@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event, Lock
 from typing import Self
 
+from exporter.contract import WORKER_PREFIXES
 from exporter.errors import SourceError, SourceTimeoutError
 from exporter.exposition.lines import LineWriter
 from exporter.fleet.discovery import Discovery
@@ -191,6 +192,8 @@ class Fleet:
         self.journal.see_drops(snapshot.dropping)
         if account:
             self.journal.see_read(account)
+            if account.workers and len(account.workers) < len(WORKER_PREFIXES):
+                self.discovery.wake()  # the known heartbeats of a component have ended: it may have new ones
         self.discovery.expect(self._portfolios.planned)
         self.last_known = snapshot.wall, snapshot.counts
         return snapshot

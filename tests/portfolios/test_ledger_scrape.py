@@ -118,9 +118,12 @@ def test_portfolios_in_a_scrape_and_their_story_in_the_journal(redis_server: Red
     client = redis_server.client()
     write(client, b"a", b'["p", "q"]')
     client.hset("schedule:plan", mapping={"p": "a", "q": "a"})
+    client.set("heartbeat:task_timer:t", "{}", 60)
     flags = ("--redis.url", redis_server.url, "--journal.file", str(tmp_path / "j"), "--heartbeat.ttl", "2s")
-    with running_exporter(tmp_path, *flags) as exporter:
+    with running_exporter(tmp_path, *flags, "--discovery.interval", "1h") as exporter:
         wait_for(lambda: exporter.scrape().get("ginkgo_portfolios", {}).get("traded") == 2, "for both portfolios")
+        client.delete("heartbeat:task_timer:t")
+        wait_for(lambda: exporter.scrape()["ginkgo_workers"].get("task_timer") == 0, "for a search that is not due")
         write(client, b"a", b'["p"]')
         # nobody scrapes now: with a journal all nodes are read every half TTL
         wait_for(
