@@ -11,6 +11,8 @@ from random import Random
 from typing import Final, Self
 
 from beating import Beating
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from exporter.contract import NUMBERS
 from exporter.demo.platform import BEAT
@@ -37,7 +39,8 @@ class RecordedNodes(Beating):
     """
 
     def __init__(self, server: RedisServer, *names: str, ttl: float = TTL) -> None:
-        self._client = server.client(socket_timeout=0.5, socket_connect_timeout=0.5)
+        tries_once = Retry(NoBackoff(), 0)
+        self._client = server.client(retry=tries_once, socket_timeout=0.5, socket_connect_timeout=0.5)
         self.recorder, self._ttl = Recorder(self._client), ttl
         nodes = [RandomNode(name, ttl=ttl, dice=Random(name)) for name in names]  # noqa: S311 - each run is alike
         super().__init__(self.recorder, nodes, BEAT / 0.1)
@@ -47,6 +50,11 @@ class RecordedNodes(Beating):
         for key in list(self.recorder.keys.values()):
             for write in tuple(key.writes):
                 write.sure = False
+
+    def rest(self) -> None:
+        """Let all nodes beat once more, and then no more."""
+        self.do(lambda: [node.beat(self.redis, self.clock()) for node in self.nodes.values()])
+        super().rest()
 
     @property
     def beats_in_time(self) -> bool:
@@ -61,7 +69,7 @@ class RecordedNodes(Beating):
         return True
 
     def __exit__(self, *_: object) -> None:
-        self.rest()
+        super().rest()
         self._client.close()
 
 
@@ -162,7 +170,8 @@ class Witness:
             for name in self.platform.nodes:
                 held = client.hgetall(f"node:metrics:{name}")
                 del held["status"]
-                assert values_of(series, name) == shown(held)
+                values, written = values_of(series, name), shown(held)
+                assert values == written, (name, values, written)
         self.assert_nothing_left()
 
     def assert_nothing_left(self) -> None:
