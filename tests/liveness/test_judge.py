@@ -235,7 +235,7 @@ def test_nodes_of_a_primary_that_cannot_be_read_are_undecided_and_dead_ones_stay
     looks.see({b"b": CRASHED}, 1)
     both = {A: GONE, b"b": GONE}
     assert looks.see(both, 1, unread="ab") == [UNDECIDED, UNDECIDED]
-    assert looks.absent().why == "the primary cannot be read"
+    assert looks.absent().change.why == "the primary cannot be read"
     assert looks.absent(b"b").change.after == OFFLINE
     assert looks.see({A: living(20), b"b": CRASHED}, 1) == [ONLINE, OFFLINE]
     looks.see(both, 1, unread="ab")
