@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
-from typing import Final, Self
+from typing import Self
 
 from beating import Beating
 from redis.backoff import NoBackoff
@@ -21,14 +21,14 @@ from lab.platform import RandomNode
 from lab.servers import Exporter, RedisServer, Series, wait_for
 from lab.truth import Recorder
 
-TTL: Final = 3.0
-TIMEOUT: Final = 2.0
-FLAGS: Final = ("--heartbeat.ttl", "3s", "--discovery.interval", "200ms", "--redis.timeout", "2s")
-SCRAPE: Final = 5.0
+TTL = 3.0
+TIMEOUT = 2.0
+FLAGS = ("--heartbeat.ttl", "3s", "--discovery.interval", "200ms", "--redis.timeout", "2s")
+SCRAPE = 5.0
 """Timeout of a scrape, in seconds. It is longer than the exporter's timeout for Redis, for a busy machine."""
-SPARE_CONNECTIONS: Final = 3
+SPARE_CONNECTIONS = 3
 """New connections that are no leak: each thread of the exporter opens its own when two threads first read at once."""
-SPARE_BYTES: Final = 8 * 2**20
+SPARE_BYTES = 8 * 2**20
 
 
 class RecordedNodes(Beating):

