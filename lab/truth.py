@@ -190,8 +190,8 @@ class Fault:
 
     @property
     def extends(self) -> bool:
-        """Whether nodes must get time to beat because of it."""
-        return self.loses or self.down_until - self.down_from > UNREADABLE
+        """Whether nodes must get time to beat because of it. Refused writes show that themselves."""
+        return self.loses or (not self.readable and self.down_until - self.down_from > UNREADABLE)
 
 
 def covered(spans: Iterable[Span], since: float, until: float) -> float:
