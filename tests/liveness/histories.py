@@ -290,7 +290,7 @@ class Story:
                 self._tally.lumped += self._found.get(name) is not None
             together = [other for other in ends if 0 <= ends[other] - end <= BEAT + 1]
             apart = all(other in together for other in near)
-            alive = self._alive_at[name]
+            alive = max(self._alive_at[other] for other in together)  # they crashed in another order
             if apart and (len(together) >= 10 or (len(together) >= 3 and len(together) > 0.25 * alive)):
                 losses = {self._found.get(other) for other in together}
                 self._tally.losses += 1
