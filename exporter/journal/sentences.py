@@ -172,7 +172,7 @@ def of_portfolios(rows: Sequence[Row]) -> Iterator[str]:
     faults = [row for row in rows if row["state"] not in (PortfolioState.TRADED, PortfolioState.UNKNOWN)]
     yield from map(of_portfolio, sorted(faults, key=fault_order)[:MOST_PORTFOLIOS])
     if len(faults) > MOST_PORTFOLIOS:
-        yield f"{len(faults) - MOST_PORTFOLIOS} more portfolios are at fault."
+        yield f"Portfolios at fault beside these: {len(faults) - MOST_PORTFOLIOS}."
 
 
 def _positions(rows: Iterable[Row]) -> str:
