@@ -201,7 +201,8 @@ class Oracle:
             memory.alive, memory.offline_at, memory.told_at = True, None, None
             memory.deadline = max(memory.deadline, until + values.get(HEARTBEAT_TTL.name, TTL))
             beats = self.heartbeat(name).possible(since, until, values_only=True)
-            memory.beats += [beat for beat in beats if beat.sure and beat.ended <= since][:1]
+            # It may share a read that another scrape began a moment before.
+            memory.beats += [beat for beat in beats if beat.sure and beat.ended <= since - USUAL_SLACK][:1]
         elif state == OFFLINE:
             memory.offline_at, memory.told_at = memory.offline_at or since, memory.told_at or until
         elif state == GONE:
