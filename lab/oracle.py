@@ -165,19 +165,19 @@ class Oracle:
 
     def may_be_offline(self, name: str, since: float, until: float) -> bool:
         """Return whether the contract lets a node be called offline at any moment of a span."""
-        memory, writes = self.memories[name], self._seen_writes(name, until)
+        seen = self._seen_writes(name, until)
         losses = [fault.since for fault in self.chance.faults if fault.loses]
-        for number, beat in enumerate(writes):
+        for beat in self.heartbeat(name).writes.copy():  # also one that need not have been seen
             if beat.value is None:
                 continue
             # After another run of Redis, a node that had stopped looks like one whose data were lost.
             lost = any(beat.begun <= at <= until for at in losses)
-            later = (write for write in writes[number + 1 :] if write.sure and not write.lost)
+            later = (write for write in seen if write.begun > beat.begun and write.sure and not write.lost)
             after = next((write for write in later if write.value or not lost), None)
             last = min(until, after.ended if after else until)
             # The exporter counts from the last beat that it has seen, and that may be an earlier one.
             if last >= max(since, beat.begun + TTL) and self.chance.may_be_over(
-                memory.seen_beat(beat.begun), since - TTL, last
+                self.memories[name].seen_beat(beat.begun), since - TTL, last
             ):
                 return True
         return False
