@@ -238,7 +238,7 @@ def starts(folder: Path, count: int = 7) -> Iterator[str]:
 
 def idle(folder: Path, seconds: float = 30.0) -> Iterator[str]:
     """Let nobody scrape the exporter, and yield the lines of the table."""
-    yield f"\n### 5 nodes, nobody scrapes for {seconds:g} s\n\n{head('', 'commands a second', 'CPU of a core')}"
+    yield f"\n### 5 nodes, nobody scrapes for {seconds:g} s\n\n{head('', 'commands a second', 'its share of a core')}"
     with FakeAlertmanager() as alertmanager:
         for name, flags in (("without push", ()), ("with push", (f"--alertmanager.url={alertmanager.url}",))):
             with ExitStack() as stack:

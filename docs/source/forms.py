@@ -34,8 +34,8 @@ def forms() -> dict[str, str]:
         "\nentry, and the process may go on trading.",
         "look-nodes": _look("[s]erve execution|[e]xecution start", "execution-node"),
         "look-scheduler": _look("[s]erve (livecore|scheduler)|[s]cheduler start", "livecore"),
-        "restart-scheduler": _restart("livecore")
-        + "\n\n`livecore` also brings the market's data to the nodes: they get no event until it is back.",
+        "restart-scheduler": "`livecore` also brings the market's data: while it restarts, no node gets an event, and"
+        " no portfolio trades.\n\n" + _restart("livecore"),
         "one-scheduler": _keep_one("livecore"),
         "look-tasktimer": _look("[s]erve tasktimer|[t]asktimer start", "tasktimer"),
         "restart-tasktimer": _restart("tasktimer"),
