@@ -66,6 +66,7 @@ class LimitedServer(HTTPServer):
         self._most, self._slow, self._spent = most, slow, spent
         self._silent_since: dict[IOStream, float] = {}  # infinite while a request is being answered
         self._waiting: deque[tuple[IOStream, Any, float]] = deque()  # with the time at which each came
+        self._again = PeriodicCallback(self.admit, _GRACE * 1000)  # runs while anybody waits
         super().initialize(*args, **options)
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
@@ -76,7 +77,6 @@ class LimitedServer(HTTPServer):
     def admit(self) -> None:
         """Take the clients that wait, the newest first; answer 503 to those that wait for too long, or are too many."""
         now = time.monotonic()
-        self._silent_since = {each: at for each, at in self._silent_since.items() if not each.closed()}
         while self._waiting and self._has_room(now):
             stream, address, _ = self._waiting.pop()
             self._silent_since[stream] = now
@@ -87,10 +87,14 @@ class LimitedServer(HTTPServer):
             if not self.ssl_options:  # a handshake costs more than a refusal may
                 refused.write(_BUSY)
             refused.close()
+        if not self._waiting:
+            self._again.stop()
+        elif not self._again.is_running():
+            self._again.start()
 
     def _has_room(self, now: float) -> bool:
         """Return whether a connection is free; close one if all are taken."""
-        since = self._silent_since
+        since = self._silent_since = {each: at for each, at in self._silent_since.items() if not each.closed()}
         if len(since) < self._most:
             return True
         longest = min(since, key=since.__getitem__)
@@ -98,7 +102,6 @@ class LimitedServer(HTTPServer):
         if closed:
             self._spent("a connection that was silent or read too slowly was closed for a new one")
             closed.close()
-            since.pop(closed, None)
         return closed is not None
 
     def began(self, stream: IOStream) -> None:
@@ -112,7 +115,7 @@ class LimitedServer(HTTPServer):
     @property
     def is_answering(self) -> bool:
         """Whether a request is not answered yet. tornado would cut it off at its end."""
-        return inf in self._silent_since.values()
+        return any(since == inf for stream, since in self._silent_since.items() if not stream.closed())
 
 
 class Server:
@@ -145,10 +148,7 @@ class Server:
             idle_connection_timeout=_IDLE,
             body_timeout=_IDLE,
         )
-        self._regular = [
-            PeriodicCallback(self._http.admit, _GRACE * 1000),
-            PeriodicCallback(lambda: asyncio.to_thread(give_back), _GIVE_BACK * 1000),
-        ]
+        self._regular = [PeriodicCallback(lambda: asyncio.to_thread(give_back), _GIVE_BACK * 1000)]
         if web.config_file:
             self._regular.append(PeriodicCallback(self.reload, _RELOAD * 1000))
         self.port = 0
@@ -181,12 +181,12 @@ class Server:
     async def stop(self) -> None:
         """Accept no more connections, finish the running requests, and close all connections."""
         self._http.stop()
+        for regular in self._regular:
+            regular.stop()
         try:
             async with asyncio.timeout(_FINISH):
                 while self._http.is_answering:  # noqa: ASYNC110 - a stream has no event for it
                     await asyncio.sleep(0.02)
         except TimeoutError:
             log.warning("some requests were cut off")
-        for regular in self._regular:
-            regular.stop()
         await self._http.close_all_connections()
