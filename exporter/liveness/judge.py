@@ -375,6 +375,7 @@ class Judge:
             for node in absent
             # What the process found dead at its start, or an earlier run, counts for nothing.
             if (died := node.change.died or NEVER) > now - 2 * ttl and NEVER not in (node.end, node.since)
+            if node.state is State.OFFLINE
         )
         known = [*self._due.values(), *told]
         may_be = [*known, *self._late(now + LATE * ttl)]

@@ -182,21 +182,20 @@ def test_second_loss_has_a_name_of_its_own_and_members_count_once() -> None:
     fleet.looks.judge.let_go(Leftovers(), fleet.looks.now)
     fleet.kill(*range(6))
     fleet.run(TTL)
-    moved = frozenset(fleet.names[:6])
-    fleet.looks.judge.let_go(Leftovers(rehomed=moved), fleet.looks.now)
+    fleet.looks.judge.let_go(Leftovers(rehomed=frozenset(fleet.names[:6])), fleet.looks.now)
     fleet.looks.see()
-    view = fleet.looks.judge.view()
-    assert (fleet.looks.losses, view.counts[State.FORGOTTEN]) == ([], 6), (
-        "members whose work has moved are forgotten at once"
-    )
+    forgotten = fleet.looks.judge.view().counts[State.FORGOTTEN]
+    assert (fleet.looks.losses, forgotten) == ([], 6), "members whose work has moved are forgotten at once"
     assert [change.after for change in fleet.looks.changes if change.kind is Kind.MASS_LOSS] == [
         "lost together",
         "over",
     ]
+    fleet.kill(19)
+    fleet.run(TTL)
     fleet.kill(*range(6, 12))
     fleet.run(TTL + BEAT)
     assert [loss.name for loss in fleet.looks.losses] == [b"06"]
-    assert fleet.pages == ([], [list(range(6)), list(range(6, 12))])
+    assert fleet.pages == ([19], [list(range(6)), list(range(6, 12))]), "a forgotten member counts towards no death"
 
 
 def test_two_losses_with_members_have_two_names() -> None:
