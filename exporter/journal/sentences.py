@@ -115,8 +115,8 @@ def headline(event: Event, subject: str | None = None) -> str:
     """
     kind, after, several = event.kind.value, shown(event.after), len(event.subjects) > 1
     template = _HEADLINES.get((kind, event.after)) or _HEADLINES.get((kind, None), "{kind} {names}: {after}")
-    told = event.kind in (EventKind.NODE, EventKind.PORTFOLIO) and event.before
-    before = f"; {'they were' if several else 'it was'} {shown(told)} before" if told else ""
+    changed = event.before and event.kind in (EventKind.NODE, EventKind.PORTFOLIO)
+    before = f"; {'they were' if several else 'it was'} {shown(event.before)} before" if changed else ""
     names = first(sorted(event.subjects, key=lambda name: kind != EventKind.PUSH and name != subject))
     words = {"kind": kind.capitalize(), "s": "s"[:several], "is": "are" if several else "is"}
     return f"{template.format(names=names, after=after, **words)}{before}."
