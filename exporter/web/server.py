@@ -4,7 +4,6 @@ import asyncio
 import resource
 import socket
 import time
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from math import inf
@@ -26,15 +25,15 @@ from exporter.web.memory import give_back
 
 _IDLE: Final = 120.0
 """Seconds that a connection may be idle or take to send its headers. Scrape intervals are shorter."""
-_UNSENT: Final = 128 * 1024
+_UNSENT: Final = 16 * 1024
 """Bytes for each client that the kernel holds and has not sent yet. It would take up to 4 MiB for a client that does
 not read, and may count them as memory of the container. It holds any number that is on its way to a quick client."""
 _STANDS_STILL: Final = 10_000
 """Milliseconds after which the kernel ends the connection of a client that takes no byte of what was sent to it."""
 _GRACE: Final = 0.1
 """Seconds that a silent client has before its connection may be closed for another one."""
-_WAIT: Final = 2.0
-"""Seconds that a new client waits for a connection. Those that do not read are told apart within that time."""
+_CROWD: Final = 5
+"""Times the number of connections that may be open until it is known which clients are silent or slow."""
 _BACKLOG: Final = 1024
 """New connections that the kernel holds for the server. It drops others, and their clients try again a second later."""
 _FINISH: Final = 4.0
@@ -55,8 +54,9 @@ log = structlog.get_logger(__name__)
 class LimitedServer(HTTPServer):
     """An HTTP server with a bounded number of connections.
 
-    When all are taken, the connection is closed that is silent for longest; else the one whose client reads too slowly.
-    If there is no such connection yet, the new client waits for a moment, and then gets 503.
+    When all are taken, a new client takes the place of the one that is silent for longest, else of the one that reads
+    most slowly. Whether a client is silent or slow shows only after a moment. Until then the new client is served
+    beside the others, so a scraper that comes in a crowd need not wait. A client beyond ``_CROWD`` gets 503.
     """
 
     def initialize(  # type: ignore[override]
@@ -65,44 +65,36 @@ class LimitedServer(HTTPServer):
         """Take the limit, what names the slowest client, and what is told when all connections are taken."""
         self._most, self._slow, self._spent = most, slow, spent
         self._silent_since: dict[IOStream, float] = {}  # infinite while a request is being answered
-        self._waiting: deque[tuple[IOStream, Any, float]] = deque()  # with the time at which each came
-        self._again = PeriodicCallback(self.admit, _GRACE * 1000)  # runs while anybody waits
+        self._will_make_room = False
         super().initialize(*args, **options)
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
-        """Take a new connection as soon as there is room."""
-        self._waiting.append((stream, address, time.monotonic()))
-        self.admit()
-
-    def admit(self) -> None:
-        """Take the clients that wait, the newest first; answer 503 to those that wait for too long, or are too many."""
-        now = time.monotonic()
-        while self._waiting and self._has_room(now):
-            stream, address, _ = self._waiting.pop()
-            self._silent_since[stream] = now
+        """Take a new connection, and have others closed for it if all are taken."""
+        if len(self._silent_since) < _CROWD * self._most:
+            self._silent_since[stream] = time.monotonic()
             super().handle_stream(stream, address)
-        while self._waiting and (len(self._waiting) > 4 * self._most or self._waiting[0][2] < now - _WAIT):
+        else:
             self._spent("a new client was answered with 503")
-            refused = self._waiting.popleft()[0]
             if not self.ssl_options:  # a handshake costs more than a refusal may
-                refused.write(_BUSY)
-            refused.close()
-        if not self._waiting:
-            self._again.stop()
-        elif not self._again.is_running():
-            self._again.start()
+                stream.write(_BUSY)
+            stream.close()
+        if len(self._silent_since) > self._most and not self._will_make_room:
+            # What arrived while a body was made is read first. Otherwise its senders would look silent.
+            self._will_make_room = True
+            asyncio.get_running_loop().call_later(0, self._make_room)
 
-    def _has_room(self, now: float) -> bool:
-        """Return whether a connection is free; close one if all are taken."""
+    def _make_room(self) -> None:
+        """Close connections until no more than ``most`` are open, or all others are neither silent nor slow."""
+        now, self._will_make_room = time.monotonic(), False
         since = self._silent_since = {each: at for each, at in self._silent_since.items() if not each.closed()}
-        if len(since) < self._most:
-            return True
-        longest = min(since, key=since.__getitem__)
-        closed = longest if since[longest] < now - _GRACE else self._slow()
-        if closed:
+        while len(since) > self._most:
+            longest = min(since, key=since.__getitem__)
+            closed = longest if since[longest] < now - _GRACE else self._slow()
+            if closed is None:
+                break
             self._spent("a connection that was silent or read too slowly was closed for a new one")
             closed.close()
-        return closed is not None
+            since.pop(closed, None)
 
     def began(self, stream: IOStream) -> None:
         """Record that a request began."""

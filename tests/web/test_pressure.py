@@ -86,11 +86,11 @@ def seconds(exporter: Exporter) -> float:
 def delay(exporter: Exporter, hang: Callable[[Exporter, ExitStack], list[socket.socket]]) -> float:
     """Return by how much a scrape takes longer with hanging clients: the difference of medians, taken in turns."""
     alone, beside = [], []
-    for _ in range(3):
-        alone += [seconds(exporter) for _ in range(3)]
+    for _ in range(7):
+        alone.append(seconds(exporter))
         with ExitStack() as stack:
             hang(exporter, stack)
-            beside += [seconds(exporter) for _ in range(3)]
+            beside.append(seconds(exporter))
     return statistics.median(beside) - statistics.median(alone)
 
 
@@ -98,12 +98,7 @@ def delay(exporter: Exporter, hang: Callable[[Exporter, ExitStack], list[socket.
 def test_hanging_clients_do_not_delay_a_scrape(
     exporter: Exporter, hang: Callable[[Exporter, ExitStack], list[socket.socket]]
 ) -> None:
-    delays = []
-    for _ in range(4):  # on a busy machine the difference is noise
-        delays.append(delay(exporter, hang))
-        if delays[-1] < LATER:
-            return
-    pytest.fail(f"delayed by {delays} s")
+    assert any(delay(exporter, hang) < LATER for _ in range(4)), "on a busy machine the difference is noise"
 
 
 def test_silent_clients_make_room_and_a_scrape_that_pauses_is_whole(exporter: Exporter) -> None:
@@ -126,30 +121,32 @@ def test_slow_readers_make_room_and_a_newcomer_beside_quick_ones_gets_503(
     server: RedisServer, exporter: Exporter
 ) -> None:
     with ExitStack() as stack:
-        slow = not_reading(exporter, stack, MOST)
-        wait_for(lambda: is_whole(exporter.get().body), "for a slow one to be closed")
-        for client in slow:
-            client.close()
+        not_reading(exporter, stack, MOST)
+        assert is_whole(exporter.get().body)
     with ExitStack() as stack:
         server.pause()
         stack.callback(server.resume)
         clients = []
-        for _ in range(MOST + 10):
+        for _ in range(6 * MOST):
             clients.append(stack.enter_context(connected(exporter)))
             clients[-1].sendall(REQUEST)
         wait_for(lambda: readable(clients), "for a newcomer to be refused")
         server.resume()
         statuses = [status(client) for client in clients]
     assert statuses.count(503) >= 1
-    assert statuses.count(200) >= MOST - 5
+    assert statuses.count(200) >= 4 * MOST - 5
     assert set(statuses) <= {200, 503, 0}
     assert exporter.scrape()["ginkgo_exporter_budget_spent_total"]["connections"] > 0
 
 
-def test_newcomer_waits_until_it_is_known_which_clients_do_not_read(exporter: Exporter) -> None:
+def test_scraper_is_served_though_a_crowd_comes_before_and_after_it(exporter: Exporter) -> None:
     with ExitStack() as stack:
-        not_reading(exporter, stack, MOST)
-        assert is_whole(exporter.get().body)
+        silent(exporter, stack, MOST)
+        scraper = stack.enter_context(connected(exporter))
+        scraper.sendall(REQUEST)
+        while not select.select([scraper], [], [], 0.05)[0]:
+            silent(exporter, stack, 2 * MOST)
+        assert status(scraper) == HTTPStatus.OK
 
 
 def readable(clients: list[socket.socket]) -> list[socket.socket]:
