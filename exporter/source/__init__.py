@@ -6,7 +6,8 @@ and the replies about other keys. Read ``Source`` first, then ``gather``: everyt
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 from redis import ConnectionPool, Redis
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from exporter.source.gather import Servers
 
 __all__ = ["Reader", "Source", "open_source"]
-
-FEW: Final = 4
-"""Nodes with values that were too large that each discovery reads again."""
 
 
 def open_source(settings: Settings, spent: Spent = lambda *_: None) -> "Source":
@@ -101,10 +99,7 @@ class Source:
         Raises:
             SourceError: No server could be scanned.
         """
-        large = list(self._omissions.large)
-        if few := large[:FEW]:  # the read puts those that are still too large behind the others
-            self._omissions.large = dict.fromkeys(large[FEW:])
-            self.reader().read(few, time.monotonic() + timeout)
+        self._try_large(timeout)
         scans: list[Found] = []
         errors: list[SourceError] = []
         self._servers.doubt()
@@ -123,6 +118,23 @@ class Source:
             complete=not errors and all(scan.complete for scan in scans),
             workers=frozenset[bytes]().union(*(scan.workers for scan in scans)),
         )
+
+    def _try_large(self, timeout: float) -> None:
+        """Try the nodes of which no values are asked for, until one is met whose values are still too large.
+
+        The nodes that were not tried before come first.
+
+        Raises:
+            SourceError: No server could be read.
+        """
+        end = time.monotonic() + timeout
+        for name, was_large in sorted(self._omissions.large.items(), key=itemgetter(1)):
+            found = Omissions(lambda *_: None)
+            reading = Reader(self._servers, self._keys, found).read((name,), time.monotonic() + timeout)
+            if not reading.unread:
+                self._omissions.tried(name, fits=not found.large)
+            if reading.unread or (was_large and found.large) or time.monotonic() > end:
+                break
 
     def client(self) -> Redis:
         """Return a client of redis-py for the only server; the caller closes it.

@@ -4,6 +4,7 @@
 parsed. It follows the redirections of a cluster once. A reply that could not be had is an exception in its place.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -93,7 +94,8 @@ class Inquiry:
         servers: The servers.
         deadline: Monotonic seconds.
         most: Bytes of one reply, at most.
-        too_large: Told the words of each command whose reply is larger, as soon as that shows.
+        instead: Told the words of commands of which the first has a larger reply, as soon as that shows; returns
+            the words of what is asked instead of the others.
 
     Attributes:
         errors: Why servers cannot be read, by their addresses.
@@ -104,10 +106,11 @@ class Inquiry:
         servers: "Servers",
         deadline: float,
         most: int = MOST_BYTES,
-        too_large: Callable[[list[bytes]], None] = lambda _: None,
+        instead: Callable[[list[list[bytes]]], list[list[bytes]]] = list,
     ) -> None:
         self.errors: dict[str, SourceError] = {}
-        self._servers, self._deadline, self._most, self._too_large = servers, deadline, most, too_large
+        self._servers, self._deadline, self._most, self._instead = servers, deadline, most, instead
+        self._late = (time.monotonic() + deadline) / 2
 
     def fail(self, address: str, error: SourceError) -> None:
         """Record that a server cannot be read, and why: the first reason counts."""
@@ -168,11 +171,12 @@ class Inquiry:
         for batch in left:
             yield self._few_at_a_time(address, list(commands_of(batch.packed)))
 
-    def _few_at_a_time(self, address: str, commands: Sequence[list[bytes]]) -> list[Any]:
+    def _few_at_a_time(self, address: str, commands: list[list[bytes]]) -> list[Any]:
         """Return the replies to commands of which some have replies that are too large.
 
         Redis makes the replies to all commands that it has received. So after a reply that is too large few commands
         are sent, and then twice as many each time: an even number, so that ASKING and the next one stay together.
+        When half of the time is over, the search for such replies ends: the other commands are replaced.
         """
         servers, replies, size = self._servers, list[Any](), 2
         while some := commands[len(replies) : len(replies) + size]:
@@ -182,7 +186,9 @@ class Inquiry:
                     link.receive(len(replies) + len(some), replies, self._most)
                 size *= 2
             except SourceTooLargeError as error:
-                self._too_large(commands[len(replies)])
+                first = len(replies)
+                last = first + 1 if time.monotonic() < self._late else len(commands)
+                commands[first:last] = self._instead(commands[first:last])
                 replies.append(error.with_traceback(None))  # a traceback holds what has come
                 size = 2
         return replies

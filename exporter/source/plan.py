@@ -44,6 +44,7 @@ class PlanReader:
     def __init__(self, key: bytes) -> None:
         self.request = pack(b"HGETALL", key)
         self._look = pack(b"OBJECT", b"IDLETIME", key)
+        self._items: list[bytes] = []
         self._plan: Mapping[bytes, bytes] = {}
         self._pool: Pool | None = None
         self._greeted: Link | None = None
@@ -87,12 +88,12 @@ class PlanReader:
             SourceError: Redis refuses to show the plan, or the key is no hash.
         """
         items = expected(content, list)
-        if not set(map(type, items)) <= {bytes}:
-            raise SourceError("Redis gave a plan that is not made of texts")
-        nodes: dict[bytes, bytes] = {}
-        plan = {key: nodes.setdefault(node, node) for key, node in zip(items[::2], items[1::2], strict=False)}
-        if plan != self._plan:  # a plan that is written anew may come in another order
-            self._plan = plan
+        if items != self._items:
+            if not set(map(type, items)) <= {bytes}:
+                raise SourceError("Redis gave a plan that is not made of texts")
+            nodes: dict[bytes, bytes] = {}
+            plan = {key: nodes.setdefault(node, node) for key, node in zip(items[::2], items[1::2], strict=False)}
+            self._items, self._plan = items, self._plan if plan == self._plan else plan  # it may come in another order
         return self._plan
 
 

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
@@ -18,7 +19,7 @@ from exporter.errors import SourceError, SourceTooLargeError
 from exporter.source.discovery import Spent
 from exporter.source.gather import Inquiry, Question, Topology
 from exporter.source.names import shown_id
-from exporter.source.protocol import CHUNK, KeyNames, expected, hmget, hmget_nothing, is_wrong_type, pack, plain_error
+from exporter.source.protocol import CHUNK, KeyNames, expected, hmget, is_wrong_type, pack, plain_error
 from exporter.source.reading import MISSING, REFUSALS, TOO_LARGE, Reading, Server
 
 if TYPE_CHECKING:
@@ -62,20 +63,24 @@ class Omissions:
         spent: Told of each node whose values are too large.
 
     Attributes:
-        large: The nodes with values that are too large to be read, in the order in which readers found them. Discovery
-            tries a few of them again each time.
+        large: The nodes of which no values are asked for, and whether their values were too large when they were asked
+            for last; if not, they were not tried. Discovery tries them again.
     """
 
     def __init__(self, spent: Spent) -> None:
-        self.large: Mapping[bytes, None] = {}
+        self.large: dict[bytes, bool] = {}
         self._spent, self._told, self._lacks_info = spent, set[bytes](), False
 
-    def add(self, name: bytes) -> None:
-        """Record a node whose values are too large."""
-        self.large = {**self.large, name: None}
-        if name not in self._told:
-            self._told.add(name)
-            self._spent("replies", f"the values of node {shown_id(name)} are not read: they are too large")
+    def tried(self, name: bytes, *others: bytes, fits: bool = False) -> None:
+        """Record whether a node's values fit, and others that were not tried; the last ones are tried again first."""
+        large = dict.fromkeys(others, False) | self.large
+        large.pop(name, None)
+        if not fits:
+            large[name] = True
+            if name not in self._told:
+                self._told.add(name)
+                self._spent("replies", f"the values of node {shown_id(name)} are not read: they are too large")
+        self.large = large
 
     def note(self, server: Server) -> None:
         """Record whether INFO is allowed."""
@@ -90,7 +95,8 @@ class _Slice(NamedTuple):
     Attributes:
         names: The nodes.
         early: What is asked before ``late`` is asked about any node.
-        late: The rest. The replies to both are one HMGET for each node, then one PTTL for each, then one GET for each.
+        late: The rest. Both together ask HMGET, PTTL and GET about each node. ``late`` asks about one node after the
+            other: Redis makes the replies to all commands that it takes in at once, and these may be large.
     """
 
     names: Sequence[bytes]
@@ -145,21 +151,23 @@ class Reader:
     def _slice(self, names: Sequence[bytes]) -> _Slice:
         places, large = self._topology.places, self._omissions.large
         hashes, beats = ([prefix + name for name in names] for prefix in self._keys)
-        first = [(hmget_nothing if name in large else hmget)(key) for name, key in zip(names, hashes, strict=True)]
+        first = [hmget(key, nothing=name in large) for name, key in zip(names, hashes, strict=True)]
         second = [pack(b"PTTL", key) for key in beats]
         third = [pack(b"PTTL" if name in large else b"GET", key) for name, key in zip(names, beats, strict=True)]
         if len(self._topology.addresses) == 1:  # one server runs all commands in their order
-            return _Slice(names, Question({}, ()), Question(places(hashes + beats + beats), first + second + third))
-        return _Slice(names, Question(places(hashes), first), Question(places(beats + beats), second + third))
+            late = Question(places(_woven(hashes, beats, beats)), _woven(first, second, third))
+            return _Slice(names, Question({}, ()), late)
+        late = Question(places(_woven(beats, beats)), _woven(second, third))
+        return _Slice(names, Question(places(hashes), first), late)
 
     def _readings(self, slices: Sequence[_Slice], deadline: float) -> Iterator[Reading]:
-        self._asked, self._inquiry = time.monotonic(), Inquiry(self._servers, deadline, NODE_BYTES, self._omit)
+        self._asked, self._inquiry = time.monotonic(), Inquiry(self._servers, deadline, NODE_BYTES, self._instead)
         early = list(self._inquiry.stream([each.early for each in slices]))
         late = [Question.to_each(self._topology.addresses, STATE), *(each.late for each in slices)]
         with closing(self._inquiry.stream(late)) as replies:
             self._see(next(replies))
             for some, first, each in zip(replies, early, slices, strict=False):  # the end of ``replies`` is awaited
-                yield self._reading(each.names, first + some)
+                yield self._reading(each.names, first, some)
 
     def _see(self, replies: Sequence[Any]) -> None:
         """Take the replies about the state of all servers."""
@@ -170,13 +178,18 @@ class Reader:
             except SourceError as error:
                 self._inquiry.fail(address, error)
 
-    def _omit(self, words: Sequence[bytes]) -> None:
-        """Record the node of a command whose reply is too large: at once, since the read may end too late."""
-        self._omissions.add(words[1].removeprefix(self._keys[words[0] == b"GET"]))
+    def _instead(self, commands: Sequence[list[bytes]]) -> list[list[bytes]]:
+        """Record the nodes of commands of which the first has a reply that is too large; return others without values.
 
-    def _reading(self, names: Sequence[bytes], replies: list[Any]) -> Reading:
-        count, unread = len(names), set[int]()
-        rows, ttl_ms, beats = (replies[start : start + count] for start in (0, count, 2 * count))
+        The nodes are recorded at once, since the read may end too late.
+        """
+        asked = [words for words in commands if words[0] in (b"HMGET", b"GET")]
+        self._omissions.tried(*(words[1].removeprefix(self._keys[words[0] == b"GET"]) for words in asked))
+        return [[b"PTTL", words[1]] if words[0] == b"GET" else words[:2] + [b""] * len(words[2:]) for words in commands]
+
+    def _reading(self, names: Sequence[bytes], early: list[Any], late: list[Any]) -> Reading:
+        step, unread = 2 if early else 3, set[int]()
+        rows, ttl_ms, beats = early or late[::3], late[step - 2 :: step], late[step - 1 :: step]
         kinds = [set(map(type, column)) for column in (rows, ttl_ms, beats)]
         if kinds != [{list}, {int}, {bytes}] or MISSING in ttl_ms:  # else all nodes are alive
             unread = self._clear_up(names, rows, ttl_ms, beats)
@@ -255,6 +268,11 @@ class Reader:
         server = self._servers.whole(members, self._topology, self._keys)
         self._omissions.note(server)
         return server
+
+
+def _woven(*columns: Sequence[bytes]) -> list[bytes]:
+    """Return the first of each column, then the second of each, and so on."""
+    return list(chain.from_iterable(zip(*columns, strict=True)))
 
 
 def server_of(reply: Any, *, masters_only: bool = False) -> Server:

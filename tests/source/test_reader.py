@@ -13,15 +13,14 @@ from conftest import Open
 
 from exporter.contract import FIELDS
 from exporter.demo.platform import Node
-from exporter.errors import SourceError, SourceTimeoutError
-from exporter.source import FEW
+from exporter.errors import SourceError
 from exporter.source import reader as readers
 from exporter.source.reader import NODE_BYTES
 from exporter.source.reading import MISSING, TOO_LARGE, Reading
 from lab.fakes import fake_server
 from lab.nodes import beat, heartbeat_key, metrics_key
 from lab.proxy import NONE, Fault, Proxy
-from lab.servers import RedisServer, wait_for
+from lab.servers import RedisServer
 
 SEEN = {
     "alive": (b"7", True, True, False),
@@ -153,7 +152,7 @@ def test_many_values_that_are_large_together_are_all_read(
     assert not told
 
 
-def test_many_values_that_are_too_large_cost_one_connection_each_and_discovery_tries_a_few_again(
+def test_many_values_that_are_too_large_cost_one_connection_each_and_discovery_tries_them_again(
     client: "redis.Redis", redis_server: RedisServer, opened: Open
 ) -> None:
     def connections() -> int:
@@ -166,7 +165,7 @@ def test_many_values_that_are_too_large_cost_one_connection_each_and_discovery_t
             client.hset(metrics_key(name), "queue_size", LARGE)
     source = opened(redis_server.url, told=lambda *budget: told.append(budget))
     reader, raw = source.reader(), [name.encode() for name in names]
-    for most, again in ((34 + 2, reader.read), (1, reader.read), (FEW + 2, lambda *_: source.discover(20))):
+    for most, again in ((34 + 2, reader.read), (1, reader.read), (1 + 3, lambda *_: source.discover(20))):
         before = connections()
         again(raw, time.monotonic() + 30)
         assert connections() - before <= most
@@ -175,35 +174,30 @@ def test_many_values_that_are_too_large_cost_one_connection_each_and_discovery_t
     assert len(told) == 34
     for name in names:
         write(client, name)
-    for _ in range(-(-34 // FEW)):
-        source.discover(20)
-    assert set(seen(reader.read(raw, time.monotonic() + 30))) == {SEEN["alive"]}, "each was tried in its turn"
+    source.discover(20)
+    assert set(seen(reader.read(raw, time.monotonic() + 30))) == {SEEN["alive"]}, "each was tried"
 
 
-def test_large_values_that_were_found_are_known_to_the_next_read_though_their_read_ended_too_late(
+def test_search_for_large_values_leaves_half_of_the_time_for_all_nodes_and_discovery_goes_on_with_it(
     client: "redis.Redis", redis_server: RedisServer, opened: Open
 ) -> None:
-    names = [f"{number:03}/alive" for number in range(24)]
+    names, told = [f"{number:03}/alive" for number in range(24)], []
     for name in names:
         write(client, name)
     for name in names[::2]:
         client.set(heartbeat_key(name), LARGE, ex=600)
     with Proxy(redis_server.port) as proxy:
         proxy.fault = Fault(delay=0.01)
-        reader = opened(f"redis://127.0.0.1:{proxy.port}").reader()
-
-        def read() -> Reading:
-            return reader.read([name.encode() for name in names], time.monotonic() + 1)
-
-        def attempt() -> Reading | None:
-            with suppress(SourceTimeoutError):
-                return read()
-            return None
-
-        with pytest.raises(SourceTimeoutError):
-            read()
-        reading = wait_for(attempt, "for a read that ends in time")
-        assert [beat == TOO_LARGE for beat in reading.beats] == [True, False] * 12
+        source = opened(f"redis://127.0.0.1:{proxy.port}", told=lambda *budget: told.append(budget))
+        raw = [name.encode() for name in names]
+        reading = source.reader().read(raw, time.monotonic() + 2)
+        assert min(reading.ttl_ms) > 0, "all nodes are alive"
+        assert all(beat == TOO_LARGE for beat in reading.beats[::2])
+        assert len(told) < 12, "the search was ended"
+        source.discover(20)
+        assert len(told) == 12
+        beats = source.reader().read(raw, time.monotonic() + 2).beats
+        assert [beat == TOO_LARGE for beat in beats] == [True, False] * 12
 
 
 def test_values_that_look_like_long_replies_cost_nothing(
