@@ -9,12 +9,13 @@ from redis.cluster import RedisCluster
 
 from exporter.errors import SourceError
 from exporter.fleet import Fleet
+from exporter.journal.event import Query
 from exporter.liveness import State
 from exporter.portfolios.account import Account
 from exporter.portfolios.ledger import PortfolioState
 from exporter.settings import load
 from lab.clusters import RunningCluster, Watched
-from lab.nodes import beat, metrics_key
+from lab.nodes import beat, heartbeat_key, metrics_key
 from lab.servers import RedisServer, running_exporter, wait_for
 from portfolio_example import EXPECTED, PLAN, RAW_LISTS, STATES
 
@@ -88,30 +89,35 @@ def test_example_behind_sentinel(tmp_path: Path) -> None:
 
 @pytest.mark.server("redis-server")
 @pytest.mark.server("redis-cli")
-def test_example_on_a_cluster_of_which_one_primary_then_hangs(tmp_path: Path) -> None:
+def test_example_on_a_cluster_of_which_primaries_hang_and_come_back(tmp_path: Path) -> None:
     with ExitStack() as stack:
         cluster = RunningCluster(tmp_path, stack, replicas=0)
         client = cluster.client
         check_example(cluster.given, client, lambda: client.flushall(target_nodes=RedisCluster.PRIMARIES))
+        client.set("heartbeat:data_worker:w", "{}", 600)
         fleet = stack.enter_context(Fleet(load({**cluster.given, "redis.timeout": "2s"})))
         wait_for(lambda: not fleet.not_ready, "for the first discovery")
         before = wait_for(lambda: (account := account_of(fleet)) and account.since and account, "for the ledger")
-        plan = cluster.primary_of(b"schedule:plan")
-        port = next(port for port in cluster.primaries() if port != plan)
-        server = cluster.servers[port]
         for each in cluster.servers.values():
             each.client().config_set("cluster-require-full-coverage", "no")
-        server.pause()
-        try:
-            for _ in range(3):
-                account = wait_for(lambda: account_of(fleet), "for a ledger of what is read of the others")
-                kept = {each.id for each in account.ledger.abnormal.values() if each.state == "unknown"}
-                assert before.since.keys() - account.since.keys() <= kept
-                assert account.dropped == 0
-        finally:
-            server.resume()
-        lasts = before.since.items()
-        assert wait_for(lambda: (account := account_of(fleet)) and lasts <= account.since.items(), "for the ledger", 30)
+        for port in sorted(map(cluster.primary_of, (b"schedule:plan", metrics_key("alpha")))):
+            keys = [(name, key(name)) for name in STATES for key in (metrics_key, heartbeat_key)]
+            hit = {name for name, key in keys if cluster.primary_of(key) == port}
+            spared = {each.id for each in before.ledger.portfolios() if hit.isdisjoint((each.node, *each.loaded))}
+            cluster.servers[port].pause()
+            try:
+                accounts = [account_of(fleet) for _ in range(4)]
+            finally:
+                cluster.servers[port].resume()
+            while not accounts[-1] or not before.since.items() <= accounts[-1].since.items():
+                accounts.append(account_of(fleet))
+            for account in filter(None, accounts):
+                unknown = {each.id for each in account.ledger.abnormal.values() if each.state == "unknown"}
+                assert before.since.keys() - account.since.keys() <= unknown
+                assert unknown.isdisjoint(spared - before.ledger.abnormal.keys()), "what was traded is traded"
+                assert (account.dropped, (account.workers or {}).get("data_worker", 1)) == (0, 1)
+            events, _ = fleet.journal.page(Query(subjects=frozenset(map(bytes.decode, spared))), 1000)
+            assert not [event for event in events if event.before == "traded"]
 
 
 def test_portfolios_in_a_scrape_and_their_story_in_the_journal(redis_server: RedisServer, tmp_path: Path) -> None:

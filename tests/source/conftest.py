@@ -5,13 +5,11 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from opened import Open
 
 from exporter.settings import load
 from exporter.source import Source, open_source
 from lab.tls import Certificates
-
-Open = Callable[..., Source]
-"""Opens a source of an address, with further settings by name; ``told`` takes what is told of spent budgets."""
 
 
 @pytest.fixture(scope="module")

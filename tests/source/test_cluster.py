@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import Open
+from opened import Open
 from redis.cluster import ClusterNode, RedisCluster
 from redis.crc import key_slot
 from redis.exceptions import MovedError

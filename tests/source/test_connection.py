@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 import redis
 import redis.connection
-from conftest import Open
+from opened import Open
 from rights import ACL_RIGHTS, NODE_KEYS, NODE_RIGHTS
 
 from exporter.errors import SourceError

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from threading import Timer
 
 import pytest
-from conftest import Open
+from opened import Open
 
 from exporter.source.discovery import COUNT, LONGEST_NAME, SHARE, pause_after
 from lab.nodes import beat

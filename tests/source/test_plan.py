@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import Open
+from opened import Open
 from redis.crc import key_slot
 
 from exporter.errors import SourceError

@@ -9,7 +9,7 @@ from socket import socket
 from typing import Any
 
 import pytest
-from conftest import Open
+from opened import Open
 from rights import ACL_RIGHTS
 
 from exporter.errors import SourceError

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import redis
-from conftest import Open
 from fake_connection import answer
+from opened import Open
 from rights import ACL_RIGHTS
 from structlog.testing import capture_logs
 
