@@ -133,6 +133,7 @@ def hung(redis_server: RedisServer) -> Iterator[NodeReporter]:
         wait_for(reporter._writing.locked, "for a write that hangs")
         yield reporter
         redis_server.resume()
+        wait_for(reporter.stop, "for its threads: one that is left would try again after waits of a random time")
 
 
 def test_every_end_returns_in_time_though_redis_hangs(hung: NodeReporter, caplog: pytest.LogCaptureFixture) -> None:
