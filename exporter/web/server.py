@@ -70,26 +70,26 @@ class LimitedServer(HTTPServer):
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Take a new connection, and have others closed for it if all are taken."""
-        if len(self._silent_since) < _CROWD * self._most:
-            self._silent_since[stream] = time.monotonic()
+        since = self._silent_since = {each: at for each, at in self._silent_since.items() if not each.closed()}
+        if len(since) < _CROWD * self._most:
+            since[stream] = time.monotonic()
             super().handle_stream(stream, address)
         else:
             self._spent("a new client was answered with 503")
             if not self.ssl_options:  # a handshake costs more than a refusal may
                 stream.write(_BUSY)
             stream.close()
-        if len(self._silent_since) > self._most and not self._will_make_room:
+        if len(since) > self._most and not self._will_make_room:
             # What arrived while a body was made is read first. Otherwise its senders would look silent.
             self._will_make_room = True
             asyncio.get_running_loop().call_later(0, self._make_room)
 
     def _make_room(self) -> None:
-        """Close connections until no more than ``most`` are open, or all others are neither silent nor slow."""
-        now, self._will_make_room = time.monotonic(), False
-        since = self._silent_since = {each: at for each, at in self._silent_since.items() if not each.closed()}
+        """Close connections until no more than ``most`` are open. No reader is closed while anybody is silent."""
+        now, self._will_make_room, since = time.monotonic(), False, self._silent_since
         while len(since) > self._most:
             longest = min(since, key=since.__getitem__)
-            closed = longest if since[longest] < now - _GRACE else self._slow()
+            closed = self._slow() if since[longest] == inf else longest if since[longest] < now - _GRACE else None
             if closed is None:
                 break
             self._spent("a connection that was silent or read too slowly was closed for a new one")
