@@ -55,6 +55,8 @@ class Field:
 
 Attacker = Callable[[Field], None]
 NODES: Final = 20_000
+WHOLE, AWAY = "whole", "Redis is away"
+"""What a scrape shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class Attack:
         run: Attacks, in a process of its own, until the field's time is over.
         nodes: Nodes of the fleet.
         headers: What an Alertmanager answers each post with.
+        turn: Changes each piece of what Redis replies.
+        sees: What the scraper sees.
         secured: Whether the exporter asks for TLS and a password.
         pace: Bytes that the scraper reads in a second at most.
     """
@@ -76,6 +80,8 @@ class Attack:
     run: Attacker
     nodes: int = NODES
     headers: Mapping[str, str] = field(default_factory=dict)
+    turn: Callable[[bytes], bytes] = bytes
+    sees: str = WHOLE
     secured: bool = False
     pace: float = math.inf
 
@@ -98,9 +104,7 @@ def clients(count: int, *requests: bytes, piece: int = 1 << 20, pause: float = 1
     def attack(field: Field) -> None:
         unsent, following = dict[socket.socket, bytes](), itertools.cycle(requests)
         for _ in field.rounds(pause):
-            for client in [client for client in unsent if not _stays(client)]:
-                del unsent[client]
-                client.close()
+            unsent = {client: rest for client, rest in unsent.items() if _stays(client)}
             while len(unsent) < count and field.left:
                 with suppress(OSError):
                     client = field.connect(small=True)
@@ -108,7 +112,7 @@ def clients(count: int, *requests: bytes, piece: int = 1 << 20, pause: float = 1
                     unsent[client] = next(following)
             for client, rest in unsent.items():
                 with suppress(OSError):
-                    unsent[client] = rest[client.send(rest[:piece]) :] if rest else b""
+                    unsent[client] = rest[client.send(rest[:piece]) :]
 
     return attack
 
@@ -116,11 +120,9 @@ def clients(count: int, *requests: bytes, piece: int = 1 << 20, pause: float = 1
 def _stays(client: socket.socket) -> bool:
     """Return whether the exporter has left a connection open; what has arrived stays unread."""
     try:
-        return client.recv(1, socket.MSG_PEEK) != b""
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
+        return bool(client.recv(1, socket.MSG_PEEK))
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
 
 
 def flood(threads: int, *requests: bytes) -> Attacker:
@@ -146,20 +148,23 @@ def flood(threads: int, *requests: bytes) -> Attacker:
 _END: Final = "Connection: close"
 _JSON, _PAGE, _SCRAPE = request("/api/v1/nodes"), request("/"), request("/metrics")
 _HELLO: Final = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+_LARGE: Final = request("/", "X: " + "x" * 15_000)
 _MALFORMED: Final = (
     b"X\r\n\r\n",
     b"GET / HTTP/9.9\r\n\r\n",
     b"\xff\x00" * 500 + b"\r\n\r\n",
     _HELLO,
     b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n" + b"x" * 1000,
-    request("/", "X: " + "x" * 15_000),
+    _LARGE,
     request("/nowhere", _END),
     request("/metrics?name[]=%ff%00", _END),
 )
 
 
-_FILTER: Final = "name[]=ginkgo_node_up&name[]=ginkgo_node_queue_size&name[]=ginkgo_node_status&name[]=x"
-_FILTERS: Final = [request(f"/metrics?{_FILTER}{number}") for number in range(450)]
+_FILTERS: Final = [
+    request(f"/metrics?name[]=ginkgo_node_up&name[]=ginkgo_node_queue_size&name[]={number}") for number in range(450)
+]
+_RUNBOOKS: Final = [request(f"/runbooks/GinkgoNodeOffline?node_id={number}") for number in range(300)]
 
 
 # --- attackers that write to Redis ---------------------------------------------------------
@@ -178,7 +183,7 @@ def _large_value(field: Field) -> None:
 
 def _new_nodes(field: Field) -> None:
     """Write 1,000 new ids a second, unreadable or of the wrong kind. All are gone soon after, the heartbeats last."""
-    hashed = [word for name in ("queue_size", "total_events", "cpu_usage", "status") for word in (name, "rubbish")]
+    hashed = "queue_size", "rubbish", "total_events", "rubbish", "status", "rubbish"
     with redis.Redis(port=field.redis_port) as client:
         for number in field.rounds(0.1):
             pipe, left = client.pipeline(transaction=False), math.ceil(field.left) + 2
@@ -199,11 +204,13 @@ ATTACKS: Final = (
         clients(500, request("/metrics", "Accept-Encoding: gzip")),
     ),
     Attack("filters", "450 scrapes, each with another filter, are not read", clients(450, *_FILTERS)),
+    Attack("runbooks-unread", "300 clients ask for the runbook of 300 nodes and do not read", clients(300, *_RUNBOOKS)),
     Attack("pipelined", "50 clients ask for JSON without end", clients(50, _JSON * 20_000, pause=0.02)),
     Attack(
         "silent", "600 silent connections beside a scrape at 1 MB/s", clients(600, b"", pause=0.2), 5_000, pace=10**6
     ),
     Attack("crawl", "400 clients send a header a byte at a time", clients(400, _PAGE, piece=1, pause=0.2)),
+    Attack("headers", "600 clients send 15 KB of a header and no end", clients(600, _LARGE[:-4])),
     Attack("reload", "40 clients reload page and JSON", flood(40, request("/", _END), request("/api/v1/nodes", _END))),
     Attack("malformed", "malformed requests", flood(4, *_MALFORMED)),
     Attack(
@@ -211,6 +218,21 @@ ATTACKS: Final = (
         "120 clients make TLS handshakes and guess a password",
         flood(120, request("/metrics", "Authorization: Basic Z3Vlc3M6MQ==", _END)),
         secured=True,
+    ),
+    Attack("hellos", "600 clients begin a TLS handshake and do not end it", clients(600, _HELLO), secured=True),
+    Attack("handshakes", "20 clients make TLS handshakes and go", flood(20, request("/-/healthy", _END)), secured=True),
+    Attack(
+        "endless-scan",
+        "SCAN never ends: the last cursor is 7 and not 0",
+        _wait,
+        turn=lambda reply: reply.replace(b"*2\r\n$1\r\n0\r\n", b"*2\r\n$1\r\n7\r\n"),
+    ),
+    Attack(
+        "wrong-kinds",
+        "texts are replies of another kind",
+        _wait,
+        turn=lambda reply: reply.replace(b"\n$", b"\n:"),
+        sees=AWAY,
     ),
     Attack("large-value", "a hash field of 100 MB", _large_value),
     Attack("new-nodes", "1,000 new nodes a second, unreadable or of the wrong kind", _new_nodes),

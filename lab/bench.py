@@ -166,16 +166,32 @@ class Stand:
     ) -> Process:
         """Add ginkgo-exporter from a working tree, with more flags."""
         port = free_port()
-        flags = (f"--web.listen-address=127.0.0.1:{port}", "--log.level=error", "--redis.timeout=60s")
-        command = (sys.executable, "-m", "exporter", f"--redis.url={self.redis.url}", *flags, *more)
-        return self.add(name, port, *command, tree=tree, encoding=encoding)
+        command = (
+            sys.executable,
+            "-m",
+            "exporter",
+            f"--redis.url={self.redis.url}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--log.level=error",
+            "--redis.timeout=60s",
+        )
+        return self.add(name, port, *command, *more, tree=tree, encoding=encoding)
 
     def add_redis_exporter(self) -> None:
         """Add redis_exporter with a Lua script that returns the same values."""
         port, lua = free_port(), ROOT / "lab" / "nodes.lua"
-        flags = (f"-redis.addr={self.redis.url}", f"-web.listen-address=127.0.0.1:{port}", f"-script={lua}")
-        more = ("-connection-timeout=600s", "-log-format=txt", "-is-tile38=false", "-exclude-latency-histogram-metrics")
-        self.add("redis_exporter with Lua", port, "prometheus-redis-exporter", *flags, *more)
+        self.add(
+            "redis_exporter with Lua",
+            port,
+            "prometheus-redis-exporter",
+            f"-redis.addr={self.redis.url}",
+            f"-web.listen-address=127.0.0.1:{port}",
+            f"-script={lua}",
+            "-connection-timeout=600s",
+            "-log-format=txt",
+            "-is-tile38=false",
+            "-exclude-latency-histogram-metrics",
+        )
 
     def add_script(self) -> Process:
         """Add the plain script."""

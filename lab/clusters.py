@@ -57,14 +57,19 @@ class RunningCluster(_Several):
         self.tls_ports: dict[int, int] = {}
         self.servers: dict[int, RedisServer] = {}
         for number in range(3 + 3 * replicas):
-            # Without this the cluster bus would listen 10,000 ports higher.
-            options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", str(free_port()))
-            at_once = ("--repl-diskless-sync-delay", "0")
+            options = (
+                "--cluster-enabled",
+                "yes",
+                "--cluster-node-timeout",
+                "2000",
+                "--cluster-port",  # without this the cluster bus would listen 10,000 ports higher
+                str(free_port()),
+                "--repl-diskless-sync-delay",
+                "0",
+            )
             port, tls_port = free_port(), free_port()
             secured = ("--tls-cluster", "yes", *certificates.server(tls_port)) if certificates else ()
-            server = RedisServer(
-                folder / str(number), "redis-server", *options, *at_once, *secured, *arguments, port=port
-            )
+            server = RedisServer(folder / str(number), "redis-server", *options, *secured, *arguments, port=port)
             stack.callback(server.kill)
             self.servers[port], self.tls_ports[port] = server, tls_port if certificates else port
         addresses = [f"127.0.0.1:{port}" for port in self.tls_ports.values()]

@@ -10,8 +10,13 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 FIELDS = (
-    *("portfolio_count", "queue_size", "cpu_usage", "memory_usage"),
-    *("total_events", "backpressure_count", "dropped_events"),
+    "portfolio_count",
+    "queue_size",
+    "cpu_usage",
+    "memory_usage",
+    "total_events",
+    "backpressure_count",
+    "dropped_events",
 )
 CLIENT = redis.Redis(port=int(sys.argv[1]), decode_responses=True)
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -110,11 +110,11 @@ class Process:
 
     def memory(self, name: str = "VmRSS") -> int:
         """Return its resident memory in bytes: now, or at its peak (``VmHWM``); 0 after its end."""
-        try:
-            lines = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines()
-        except OSError:
-            return 0
-        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), 0)
+        with suppress(OSError):
+            for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+                if line.startswith(f"{name}:"):
+                    return int(line.split()[1]) * 1024
+        return 0
 
 
 class Server(Process):
@@ -214,13 +214,10 @@ class Exporter(Process):
 
     def get(self, path: str = "/metrics", method: str = "GET", timeout: float = PATIENCE, **headers: str) -> "Answer":
         """Send a request and return the answer; underscores in a header's name stand for hyphens."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-        try:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)) as connection:
             connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
             reply = connection.getresponse()
             return Answer(reply.status, dict(reply.getheaders()), reply.read())
-        finally:
-            connection.close()
 
     def scrape(self, timeout: float = 10.0) -> "Series":
         """Scrape it as Prometheus does, and return its values by sample name and label values."""

@@ -20,10 +20,11 @@ from threading import Event, Thread
 from typing import Final
 from urllib.request import Request, urlopen
 
-from lab.attacks import ATTACKS, Attack, Field
+from lab.attacks import ATTACKS, AWAY, WHOLE, Attack, Field
 from lab.bench import head
 from lab.fakes import FakeAlertmanager
 from lab.platform import ManyNodes
+from lab.proxy import NONE, Fault, Proxy
 from lab.servers import Exporter, RedisServer, wait_for
 from lab.tls import Certificates, trusting
 
@@ -40,8 +41,10 @@ BACK_WITHIN: Final = 60.0
 _LIMITS: Final = ("memory.limit_in_bytes", "memory.kmem.tcp.limit_in_bytes"), ("memory.max",)
 """The limits of a control group of version 1, which counts the kernel's buffers apart, and of version 2."""
 _USED: Final = ("memory.usage_in_bytes", "memory.kmem.tcp.usage_in_bytes", "memory.current")
-_USERS: Final = {"siege": "$2b$10$cFL6g1/t93OUwKxZQsirCupXWMaZpKMOoJDMe7G.9LFoJcRlJxZwy"}
-"""The user and the hash of the password "siege"."""
+_SECURED: Final = """tls_server_config: {cert_file: exporter.pem, key_file: exporter.key}
+basic_auth_users: {siege: $2b$10$cFL6g1/t93OUwKxZQsirCupXWMaZpKMOoJDMe7G.9LFoJcRlJxZwy}
+"""
+"""A web configuration; the hash is that of the password "siege"."""
 _ONLINE: Final = re.compile(rb'^ginkgo_node_up\{node_id="execution-node-\d+"\} 1$', re.MULTILINE)
 
 
@@ -66,25 +69,24 @@ class Stand:
         stack.callback(self.redis.kill)
         stack.enter_context(ManyNodes(self.redis.port, attack.nodes, ttl=TTL))
         self.alertmanager = stack.enter_context(FakeAlertmanager())
-        flags = [f"--redis.url={self.redis.url}", f"--alertmanager.url={self.alertmanager.url}"]
+        self.proxy = stack.enter_context(Proxy(self.redis.port))
+        port = self.redis.port if attack.turn is bytes else self.proxy.port  # a proxy costs a scrape some time
+        flags = [f"--redis.url=redis://127.0.0.1:{port}", f"--alertmanager.url={self.alertmanager.url}"]
         if attack.secured:
-            cert, key = Certificates(folder).pair("127.0.0.1")
-            tls = {"cert_file": str(cert), "key_file": str(key)}
-            web = f"tls_server_config: {tls}\nbasic_auth_users: {_USERS}\n"
-            (folder / "web.yml").write_text(web, encoding="utf-8")
-            flags.append(f"--web.config.file={folder / 'web.yml'}")
+            Certificates(folder)
+            (folder / "web.yml").write_text(_SECURED)
+            flags.append(f"--web.config.file={folder}/web.yml")
         self.exporter = Exporter(folder / "exporter", *flags, "--heartbeat.ttl=1h")
         stack.callback(self.exporter.kill)
         if group:
-            (group / "cgroup.procs").write_text(str(self.exporter.pid), encoding="ascii")
-        wait_for(lambda: self.scrape() == "whole", "for a whole scrape")
+            (group / "cgroup.procs").write_text(str(self.exporter.pid))
+        wait_for(lambda: self.scrape() == WHOLE, "for a whole scrape")
 
     def memory(self) -> int:
         """Return the bytes that the exporter uses, in a control group with the kernel's part."""
         if not self._group:
             return self.exporter.memory()
-        files = [self._group / name for name in _USED]
-        return sum(int(file.read_text(encoding="ascii")) for file in files if file.exists())
+        return sum(int((self._group / name).read_text()) for name in _USED if (self._group / name).exists())
 
     def get(self, path: str = "/metrics") -> bytes:
         """Return the body of an answer, read at the attack's pace; without an answer, why there is none."""
@@ -101,11 +103,11 @@ class Stand:
         return bytes(body)
 
     def scrape(self) -> str:
-        """Scrape once, and return what was seen: ``whole``, or what was wrong."""
+        """Scrape once, and return what was seen: ``WHOLE``, ``AWAY``, or what was wrong."""
         body = self.get()
         if len(_ONLINE.findall(body)) == self._attack.nodes and b"\nginkgo_redis_up 1.0\n" in body:
-            return "whole"
-        return f"{body[-50:]!r}"
+            return WHOLE
+        return AWAY if b"\nginkgo_redis_up 0.0\n" in body else f"{body[-50:]!r}"
 
     def scrape_until(self, over: Event) -> None:
         """Scrape once a second, and take note of what was seen."""
@@ -125,24 +127,22 @@ def besiege(attack: Attack, seconds: float, folder: Path) -> tuple[str, bool]:
         peak = _attack(attack, stand, seconds)
         lines = stand.exporter.output().count("\n") - lines
         back = _back_within(stand, before)
-        pages = {alert["labels"]["alertname"] for post in stand.alertmanager.posts for alert in post}
         checks = {
             "killed": not stand.exporter.alive,
             "memory": peak > LIMIT,
             "no limit": not group and "CI" in os.environ,
             "memory stays": back is None,
             "log": lines > LINES * max(1.0, seconds / 60),
-            "wrong answers": bool(stand.seen.keys() - {"whole"}),
+            "wrong answers": bool(stand.seen.keys() - {attack.sees}),
             "slow": stand.slowest > SLOWEST and attack.pace == math.inf,
-            "pages": bool(pages),
+            "pages": any(stand.alertmanager.posts),
         }
         failures = [name for name, failed in checks.items() if failed]
-        cells = (
-            *(f"{attack.name}: {attack.what}", f"{peak / 2**20:.0f}", f"{back or BACK_WITHIN:.0f}", f"{lines}"),
-            *(", ".join(f"{kind} {count}" for kind, count in stand.seen.items()), f"{stand.slowest:.2f}"),
-            (", ".join(failures) or "held") + ("" if group else " (no limit held)"),
-        )
-        return f"| {' | '.join(cells)} |", not failures
+        verdict = (", ".join(failures) or "held") + ("" if group else " (no limit held)")
+        return (
+            f"| {attack.name}: {attack.what} | {peak / 2**20:.0f} | {back or BACK_WITHIN:.0f} | {lines} |"
+            f" {dict(stand.seen)} | {stand.slowest:.2f} | {verdict} |"
+        ), not failures
 
 
 def _attack(attack: Attack, stand: Stand, seconds: float) -> int:
@@ -151,7 +151,7 @@ def _attack(attack: Attack, stand: Stand, seconds: float) -> int:
     target = Field(stand.exporter.port, stand.redis.port, until, attack.secured)
     scraper = Thread(target=stand.scrape_until, args=(over,), daemon=True)
     attacker = multiprocessing.get_context("fork").Process(target=_run, args=(attack, target), daemon=True)
-    stand.alertmanager.headers = attack.headers
+    stand.alertmanager.headers, stand.proxy.fault = attack.headers, Fault(turn=attack.turn)
     attacker.start()
     scraper.start()
     while target.left and stand.exporter.alive:
@@ -161,7 +161,7 @@ def _attack(attack: Attack, stand: Stand, seconds: float) -> int:
     attacker.join()
     over.set()
     scraper.join()
-    stand.alertmanager.headers = {}
+    stand.proxy.fault = NONE
     return peak
 
 
@@ -173,7 +173,7 @@ def control_group(stack: ExitStack) -> Path | None:
         group.mkdir()
         stack.callback(group.rmdir)
         for name in _LIMITS[not old.is_dir()]:
-            (group / name).write_text(str(LIMIT), encoding="ascii")
+            (group / name).write_text(str(LIMIT))
         return group
     return None
 
@@ -189,7 +189,7 @@ def _back_within(stand: Stand, before: int) -> float | None:
     """Return the seconds until the memory is back and a scrape is whole; None if that takes too long."""
     start = time.monotonic()
     while (passed := time.monotonic() - start) < BACK_WITHIN and stand.exporter.alive:
-        if stand.scrape() == "whole" and stand.memory() <= before + MORE:
+        if stand.scrape() == WHOLE and stand.memory() <= before + MORE:
             return passed
         time.sleep(0.5)
     return None

@@ -338,15 +338,13 @@ class SimulatedExporter:
 
     def store(self, *, away: bool) -> None:
         """Store the answer of a scrape; nothing while Prometheus is away."""
-        if away:
-            self.scrapes.append(AWAY)
-            return
-        body = self._scrape() if self.found else None
-        samples = {} if not self.found else {"up": "0" if body is None else "1"}
-        for line in (body or "").splitlines():
-            if line and line[0] != "#":
-                name, _, value = line.rpartition(" ")
-                samples[name] = value
+        samples = AWAY if away else dict[str, str]()
+        if self.found and not away:
+            body = self._scrape()
+            samples["up"] = "0" if body is None else "1"
+            for line in (body or "#").splitlines():
+                if line[0] != "#":
+                    name, _, samples[name] = line.rpartition(" ")
         self.scrapes.append(samples)
 
 
@@ -419,8 +417,7 @@ class World:
         """Replace the plan."""
         self.client.delete(_PLAN)
         if plan:
-            mapping: dict[Any, Any] = {**plan}
-            self.client.hset("schedule:plan", mapping=mapping)
+            self.client.hset("schedule:plan", mapping=dict[Any, Any](plan))
 
     def move(self, name: str, to: str) -> None:
         """Let an exporter start again with another ``instance``; its old target is gone."""

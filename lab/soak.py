@@ -31,7 +31,12 @@ from lab.truth import GRACE, HOLD, TTL, UNREADABLE, Chance, Fault, Recorder, Spa
 SPEED: Final = 30 / TTL
 NAMES: Final = (
     *(f"node-{number}" for number in range(18)),
-    *("with space", 'with "quotes" and \\', "with\nline", "a:b:c", "节点-1", "<b>bold</b> & co"),
+    "with space",
+    'with "quotes" and \\',
+    "with\nline",
+    "a:b:c",
+    "节点-1",
+    "<b>bold</b> & co",
 )
 SCRAPE_TIMEOUT: Final = 5.0
 SHORT: Final = (0.2, 0.9)
@@ -83,12 +88,16 @@ class FaultyRedis(RedisServer):
             CRASH_LOOP: (self.kill, self.start, ((1.6, 2.0),), ("loses",)),
             "hangs": (self.pause, self.resume, (SHORT, LONG), ()),
             "writes refused, memory full": (
-                *(lambda: control.config_set("maxmemory", 1), lambda: control.config_set("maxmemory", 0)),
-                *((SHORT, LONG), ("readable",)),
+                lambda: control.config_set("maxmemory", 1),
+                lambda: control.config_set("maxmemory", 0),
+                (SHORT, LONG),
+                ("readable",),
             ),
             "all data deleted": (
-                *(lambda: self.recorder.flush(control.flushall), self.answers),
-                *(((0.0, 0.1),), ("readable", "loses")),
+                lambda: self.recorder.flush(control.flushall),
+                self.answers,
+                ((0.0, 0.1),),
+                ("readable", "loses"),
             ),
         }
 
@@ -165,10 +174,15 @@ class Soak:
         self._course: Course = iter(())
         self._failing = self._calm = False
         self._pending: list[str] = []
-        flags = (f"--redis.url={self._redis.url}", f"--heartbeat.ttl={TTL:g}s", f"--redis.timeout={READ_TIMEOUT:g}s")
-        push = (f"--alertmanager.url={alertmanager.url}", *(() if beside_rules else ("--alertmanager.sole-writer",)))
-        more = (f"--discovery.interval={DISCOVERY:g}s", *push)
-        self._exporter = stack.enter_context(running_exporter(folder / "exporter", *flags, *more))
+        flags = (
+            f"--redis.url={self._redis.url}",
+            f"--heartbeat.ttl={TTL:g}s",
+            f"--redis.timeout={READ_TIMEOUT:g}s",
+            f"--discovery.interval={DISCOVERY:g}s",
+            f"--alertmanager.url={alertmanager.url}",
+            *(() if beside_rules else ("--alertmanager.sole-writer",)),
+        )
+        self._exporter = stack.enter_context(running_exporter(folder / "exporter", *flags))
         if beside_rules:
             stack.callback(Prometheus(folder / "prometheus", beside([self._exporter], alertmanager)).kill)
 
