@@ -139,6 +139,7 @@ class _Client(redis.Redis):
     def __init__(self, fake: FakeRedis) -> None:
         super().__init__(protocol=2)
         self._fake = fake
+        self._encode = self.get_encoder().encode
 
     def execute_command(self, *words: Any, **options: Any) -> Any:
         """Execute a command.
@@ -148,8 +149,7 @@ class _Client(redis.Redis):
         """
         if self._fake.down:
             raise redis.ConnectionError("the fake Redis is down")
-        encoder = self.connection_pool.get_encoder()
-        reply = self._fake.execute(*map(encoder.encode, words))
+        reply = self._fake.execute(*map(self._encode, words))
         if isinstance(reply, Exception):
             raise reply
         options.pop("keys", None)  # redis-py passes them for its own cache
