@@ -103,11 +103,12 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([binary("promtool"), *arguments], capture_output=True, text=True, check=False)
 
 
-def failure(tests: str, tested: Groups, folder: Path) -> str:
-    """Run a file of unit tests on changed rules; return promtool's output, or "" if all tests pass."""
-    (folder / "tests").mkdir(parents=True)
-    (folder / RULES.name).write_text(json.dumps({"groups": tested}))  # JSON is YAML, and much faster
-    path = folder / "tests" / "test.yml"
-    path.write_text(tests)
-    run = promtool("test", "rules", path)
+def failure(folder: Path, *tested: tuple[str, Groups]) -> str:
+    """Run files of unit tests, each on its rules; return promtool's output, or "" if all tests pass."""
+    paths = [folder / f"{number}" / "tests" / "test.yml" for number in range(len(tested))]
+    for path, (tests, groups) in zip(paths, tested, strict=True):
+        path.parent.mkdir(parents=True)
+        (path.parents[1] / RULES.name).write_text(json.dumps({"groups": groups}))  # JSON is YAML, and much faster
+        path.write_text(tests)
+    run = promtool("test", "rules", *paths)
     return run.stdout + run.stderr if run.returncode else ""
