@@ -134,7 +134,7 @@ def test_output_that_is_closed_or_cannot_be_written_causes_no_traceback(shared_r
         ("csv >&-", 0, ""),
         ("table >&- 2>&-", 0, ""),
         ("json | true", 0, ""),
-        *((f"{form} >/dev/full", 1, full) for form in ("csv", "json", "table")),
+        *((f"{form} >/dev/full", 1, full) for form in ("csv", "table")),
     ):
         done = subprocess.run(["sh", "-c", f"{base} {output}"], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (code, said), output

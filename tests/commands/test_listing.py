@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -159,20 +158,14 @@ def test_exporter_that_does_not_answer_well_is_one_line(say: Say) -> None:
     assert "--exporter.url: not an address" in err("localhost")
 
 
-def drawn(columns: int, *words: str) -> list[str]:
-    """The lines of a command on a terminal of that width, without colours."""
-    program = f"import pty, sys; sys.exit(pty.spawn({[sys.executable, '-m', 'exporter', *words]!r}) >> 8)"
-    environment = {**os.environ, "COLUMNS": str(columns), "NO_COLOR": "1", "TERM": "dumb"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60, env=environment
-    )
-    return done.stdout.splitlines()
-
-
 @pytest.mark.parametrize("columns", [80, 200])
 def test_no_word_and_no_id_is_broken_on_a_terminal(
-    client: "redis.Redis", shared_redis: RedisServer, columns: int
+    say: Say, client: "redis.Redis", shared_redis: RedisServer, columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    for name, value in {"COLUMNS": str(columns), "NO_COLOR": "1", "TERM": "dumb"}.items():
+        monkeypatch.setenv(name, value)
     ids = [f"{number:08}-aaaa-bbbb-cccc-{number:012}" for number in range(3)]
     client.hset("schedule:plan", mapping={f"p-{name}": name for name in ids})
     for name in ids[:2]:
@@ -188,7 +181,8 @@ def test_no_word_and_no_id_is_broken_on_a_terminal(
         ("forget", *ids),
         ("explain", "no-body" * 15),
     ):
-        lines = drawn(columns, *words, *given)
+        said = say(*words, *given)
+        lines = (said.out + said.err).splitlines()
         text = " ".join(line.strip() for line in lines)
         assert all(len(line) <= columns or " " not in line.strip() for line in lines), words
         assert words[-1] in text or len(words) == 1, words

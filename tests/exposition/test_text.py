@@ -78,7 +78,7 @@ def without_value(line: bytes) -> bytes:
     return line if line.startswith(b"#") else line.rpartition(b" ")[0]
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(
     fleets=st.lists(FLEETS, min_size=1, max_size=3),
     part=st.integers(1, 3),

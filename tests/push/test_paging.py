@@ -18,7 +18,7 @@ from lab.proxy import Fault, Proxy
 from lab.servers import wait_for
 
 SIX = tuple(f"node-{number}" for number in range(1, 7))
-REDIS, REFUSED, LOSS = "GinkgoRedisUnreachable", "GinkgoRedisWritesRefused", "GinkgoMassHeartbeatLoss"
+REFUSED = "GinkgoRedisWritesRefused"
 
 
 def told(fake: FakeAlertmanager) -> set[str]:
@@ -40,7 +40,7 @@ def moved(seconds: float) -> Callable[[], bytes]:
 def test_each_crash_is_told_once_whatever_date_the_answers_tell_and_whichever_clock_is_wrong(tmp_path: Path) -> None:
     dates = {
         "right": moved(0),
-        "half a minute ahead": moved(30),
+        "a little ahead": moved(5),
         "ten minutes behind": moved(-600),
         "of 1970": lambda: b"Thu, 01 Jan 1970 00:00:00 GMT",
         "of 9999": lambda: b"Fri, 31 Dec 9999 23:59:59 GMT",
@@ -50,7 +50,7 @@ def test_each_crash_is_told_once_whatever_date_the_answers_tell_and_whichever_cl
         webhooks, urls = {}, {}
         for name in (*dates, "an hour behind", "an hour ahead"):
             webhook = webhooks[name] = stack.enter_context(Webhook())
-            config = one_receiver(webhook.url, group_wait=3, group_interval=1, resolve_timeout=10)
+            config = one_receiver(webhook.url, group_wait=3, group_interval=1, resolve_timeout=7)
             server = Alertmanager(tmp_path / name, config)
             stack.callback(server.kill)
             proxy = stack.enter_context(Proxy(server.port))
@@ -70,52 +70,33 @@ def test_each_crash_is_told_once_whatever_date_the_answers_tell_and_whichever_cl
             hear(webhook, "node-1", "firing", "resolved")
             lasted = next(notice.at for notice in webhook.notices if notice.status == "resolved") - back
             agrees = name == "right"
-            assert (PACE.lasts if agrees else 10) - 3 < lasted or name == "half a minute ahead", name
+            assert (PACE.lasts if agrees else 7) - 3 < lasted or name == "a little ahead", name
         installation.crash("node-1")
         for webhook in webhooks.values():
             hear(webhook, "node-1", "firing", "resolved", "firing")
 
 
-def test_single_deaths_and_mass_losses_have_a_page_each_and_a_second_loss_has_its_own(tmp_path: Path) -> None:
-    with installed(tmp_path, *SIX) as installation, FakeAlertmanager() as fake, installation.pushing(fake.url):
-        installation.crash("node-6")
-        wait_for(lambda: told(fake) == {"node-6"}, "for the page of one")
-        time.sleep(2 * TTL / 10)
-        installation.crash("node-1", "node-2", "node-3")
-        wait_for(lambda: len(told(fake)) == 2, "for the page of the loss")
-        (first,) = told(fake) - {"node-6"}
-        assert first in {f"{LOSS} node-{number}" for number in (1, 2, 3)}
-        installation.start("node-1", "node-2", "node-3")
-        time.sleep(2 * TTL / 10)
-        fake.posts.clear()
-        installation.crash("node-2", "node-4", "node-5")
-        wait_for(lambda: told(fake) - {"node-6"}, "for the page of the second loss")
-        (second,) = told(fake) - {"node-6"}
-        assert second in {f"{LOSS} node-{number}" for number in (2, 4, 5)}
-
-
 def test_faults_of_redis_page_themselves_and_no_living_node(tmp_path: Path) -> None:
-    with installed(tmp_path, *SIX) as installation, FakeAlertmanager() as fake, installation.pushing(fake.url):
-        redis = installation.server
-        for fault in ("pauses", "restarts", "loses its data"):
-            if fault == "pauses":
-                redis.pause()
-                time.sleep(6.5)  # longer than the 5 s for which silence is no fault
-                redis.resume()
-            elif fault == "restarts":
-                redis.kill()
-                redis.start()
-            else:
-                redis.client().flushall()
-            time.sleep(2 * TTL / 10)
-            assert told(fake) == set(), fault
-        client = redis.client()
+    with ExitStack() as stack:
+        fakes = [stack.enter_context(FakeAlertmanager()) for _ in range(4)]
+        each = [stack.enter_context(installed(tmp_path / str(fake.port), *SIX)) for fake in fakes]
+        for installation, fake in zip(each, fakes, strict=True):
+            stack.enter_context(installation.pushing(fake.url))
+        pauses, restarts, loses_its_data, refuses = (installation.server for installation in each)
+        pauses.pause()
+        restarts.kill()
+        restarts.start()
+        loses_its_data.client().flushall()
+        client = refuses.client()
         client.config_set("maxmemory-policy", "noeviction")
         for _ in range(12):  # it takes some writes and refuses others, not in step with the beats
             client.config_set("maxmemory", "1")
             time.sleep(0.5)
             client.config_set("maxmemory", "0")
             time.sleep(0.23)
+        pauses.resume()  # after longer than the 5 s for which silence is no fault
         assert told(fake) == {REFUSED}
         installation.crash("node-1")
         wait_for(lambda: told(fake) == {REFUSED, "node-1"}, "for a page after it")
+        time.sleep(TTL / 10)
+        assert [told(other) for other in fakes[:3]] == [set()] * 3

@@ -101,7 +101,7 @@ def test_two_exporters_two_alertmanagers_and_prometheus_tell_each_crash_once(tmp
                         one.kill()
                     installation.crash(node)
                     hear(webhook, node, "firing")
-                    time.sleep(4.5)  # nodes that die apart are no mass loss
+                    time.sleep(2)  # nodes that die apart are no mass loss
                 hear(other, "node-4", "firing")
                 time.sleep(3)
                 for hook in (webhook, other):

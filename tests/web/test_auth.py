@@ -59,7 +59,7 @@ class Guarded:
     def connect(self, certificate: trustme.LeafCert | None = None) -> http.client.HTTPConnection:
         if not self.tls:
             return http.client.HTTPConnection("127.0.0.1", self.process.port, timeout=10)
-        context = ssl.create_default_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the system's certificates would take long to load
         self.authority.configure_trust(context)
         if certificate:
             certificate.configure_cert(context)
@@ -159,21 +159,25 @@ def test_certificates_are_loaded_again_and_client_certificates_required_as_the_f
 
     before = served()
     guarded.certify()
-    wait_for(lambda: served() != before)
+    wait_for(lambda: served() != before)  # it looks every five seconds; a signal makes it look at once
     plain = http.client.HTTPConnection("127.0.0.1", guarded.process.port, timeout=10)
     plain.request("GET", "/metrics")
     with pytest.raises((http.client.HTTPException, OSError)):
         plain.getresponse()
     plain.close()
     guarded.write({"tls_server_config": CLIENTS})
+    guarded.process.send(signal.SIGHUP)
     wait_for(lambda: guarded.status("/metrics") == 0)
     assert guarded.status("/metrics", certificate=guarded.client("prometheus.example")) == 200
     assert guarded.status("/metrics", certificate=trustme.CA().issue_cert("prometheus.example")) == 0
     guarded.write({"tls_server_config": {**TLS, "cert_file": "new.crt"}})
+    guarded.process.send(signal.SIGHUP)
     wait_for(lambda: "no such file" in guarded.process.output())
     (guarded.folder / "new.crt").write_bytes((guarded.folder / "server.crt").read_bytes())
+    guarded.process.send(signal.SIGHUP)
     wait_for(lambda: guarded.status("/metrics") == 200)
     guarded.write({"basic_auth_users": {"prom": hashed("x")}})
+    guarded.process.send(signal.SIGHUP)
     wait_for(lambda: "TLS or users cannot be turned on or off" in guarded.process.output())
     assert guarded.status("/metrics") == 200
 
