@@ -22,7 +22,7 @@ demo: $(VENV)/demo ## run simulated nodes and the exporter
 	@$(BIN)/python -m exporter demo $(ARGS)
 
 test: $(VENV)/test core-servers ## run the core of the tests; on Debian as root, install the servers that they need
-	$(PYTEST) --tier core $(ARGS)
+	$(PYTEST) -n 4 --tier core $(ARGS)  # many of these tests mostly wait
 
 test-rest: $(VENV)/dev $(VENV)/site servers ## run the other tests: chart, dashboards, image, browser, documents, long ones
 	$(PYTEST) --tier rest $(ARGS)

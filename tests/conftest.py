@@ -21,6 +21,17 @@ REST = {
     *("web/test_page.py", "web/test_palette.py", "web/test_situations.py"),
 }
 """The folders and files of which the core has no test."""
+FIRST = {
+    "test_stories.py": 1,
+    "test_restart.py": 2,
+    "test_paging.py": 3,
+    "test_stories_of_tickets.py": 4,
+    "test_pages_of_deaths.py": 5,
+    "test_connection.py": 6,
+    "test_redis_faults.py": 7,
+    "test_histories.py": 8,
+}
+"""The files that take longest: they come first, files that wait beside files that compute."""
 # Every run tries the same examples, however slow the machine is; `--examples` looks for new examples.
 settings.register_profile("suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
@@ -51,7 +62,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests of the tier."""
+    """Keep the tests of the tier, and let the longest files begin first, so that all workers end together."""
+    items.sort(key=lambda item: FIRST.get(item.path.name, 9))
     if tier := config.getoption("--tier"):
         left_out = [item for item in items if is_core(item) != (tier == "core")]
         config.hook.pytest_deselected(items=left_out)
