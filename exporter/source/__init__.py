@@ -6,18 +6,19 @@ and the replies about other keys. Read ``Source`` first, then ``gather``: everyt
 
 import time
 from collections.abc import Callable, Sequence
-from operator import itemgetter
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from redis import ConnectionPool, Redis
 
 from exporter.errors import SourceError
 from exporter.settings import Settings
+from exporter.source.connection import MOST_BYTES
 from exporter.source.discovery import Found, Scan, Spent
 from exporter.source.gather import Inquiry, Question
 from exporter.source.plan import Plan, PlanReader
-from exporter.source.protocol import KeyNames
-from exporter.source.reader import Omissions, Reader
+from exporter.source.protocol import KeyNames, hmget, pack
+from exporter.source.reader import NODE_BYTES, Omissions, Reader
 from exporter.source.server import Master, OneServer
 
 if TYPE_CHECKING:
@@ -53,29 +54,31 @@ class Source:
     def __init__(self, settings: Settings, servers: "Servers", spent: Spent) -> None:
         self._servers = servers
         self._keys = KeyNames(settings.keys.metrics_prefix.encode(), settings.keys.heartbeat_prefix.encode())
-        self._plan_key = settings.keys.plan.encode()
         self._omissions = Omissions(spent)
         self._scan = Scan(self._keys, settings.collector.max_nodes, spent)
-        self._plan = PlanReader(self._plan_key)
+        self._plan = PlanReader(settings.keys.plan.encode())
 
     def reader(self) -> Reader:
         """Return a new reader of nodes; only one thread at a time may use it."""
         return Reader(self._servers, self._keys, self._omissions)
 
-    def gather(self, keys: Sequence[bytes], command: Callable[[bytes], bytes], deadline: float) -> list[Any]:
+    def gather(
+        self, keys: Sequence[bytes], command: Callable[[bytes], bytes], deadline: float, most: int = MOST_BYTES
+    ) -> list[Any]:
         """Return the reply to a command about each key, wherever it is; an exception in the place of a missing reply.
 
         Args:
             keys: The keys.
             command: Returns the packed command about a key.
             deadline: Monotonic seconds.
+            most: Bytes of one reply, at most.
         """
         try:
             topology = self._servers.know(deadline)
         except SourceError as error:
             return [error] * len(keys)
-        question = Question(topology.places(keys), list(map(command, keys)))
-        return next(Inquiry(self._servers, deadline).stream([question]))
+        question = Question([(topology.holder(key), command(key)) for key in keys])
+        return next(Inquiry(self._servers, deadline, most).stream([question]))
 
     def plan(self, deadline: float) -> Plan:
         """Return the scheduler's plan; the deadline is in monotonic seconds. Only one thread at a time may call this.
@@ -85,7 +88,7 @@ class Source:
         """
         if isinstance(self._servers, OneServer):
             return self._plan.read(self._servers, deadline)
-        (content,) = self.gather((self._plan_key,), lambda _: self._plan.request, deadline)
+        (content,) = self.gather((self._plan.key,), lambda _: self._plan.request, deadline)
         return Plan(self._plan.plan_of(content))
 
     def discover(self, timeout: float) -> Found:
@@ -120,21 +123,18 @@ class Source:
         )
 
     def _try_large(self, timeout: float) -> None:
-        """Try the nodes of which no values are asked for, until one is met whose values are still too large.
-
-        The nodes that were not tried before come first.
-
-        Raises:
-            SourceError: No server could be read.
-        """
+        """Try the nodes with large values until the values of one cannot be read. The next time it is the last."""
         end = time.monotonic() + timeout
-        for name, was_large in sorted(self._omissions.large.items(), key=itemgetter(1)):
-            found = Omissions(lambda *_: None)
-            reading = Reader(self._servers, self._keys, found).read((name,), time.monotonic() + timeout)
-            if not reading.unread:
-                self._omissions.tried(name, fits=not found.large)
-            if reading.unread or (was_large and found.large) or time.monotonic() > end:
-                break
+
+        def fits(name: bytes) -> bool:
+            key, beat = (prefix + name for prefix in self._keys)
+            commands = {key: hmget(key), beat: pack(b"GET", beat)}
+            replies = self.gather(tuple(commands), commands.__getitem__, time.monotonic() + timeout, NODE_BYTES)
+            return time.monotonic() < end and not any(isinstance(reply, SourceError) for reply in replies)
+
+        fit = set(takewhile(fits, self._omissions.large))
+        left = [name for name in self._omissions.large if name not in fit]
+        self._omissions.large = dict.fromkeys(left[1:] + left[:1])
 
     def client(self) -> Redis:
         """Return a client of redis-py for the only server; the caller closes it.

@@ -111,7 +111,7 @@ class Cluster:
         self._is_doubtful = False
         known = self._topology.addresses or self._seeds
         asked = [address for address in known if address not in self.failing] or known
-        (replies,) = Inquiry(self, deadline).stream([Question.to_each(asked, _SLOTS)])
+        (replies,) = Inquiry(self, deadline).stream([Question([(address, _SLOTS) for address in asked])])
         answers, errors = Counter[tuple[str, ...]](), list[SourceError]()
         for address, reply in zip(asked, replies, strict=True):
             try:

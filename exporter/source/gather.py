@@ -5,7 +5,7 @@ parsed. It follows the redirections of a cluster once. A reply that could not be
 """
 
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Servers: TypeAlias = OneServer | Cluster
 
 _ASKING: Final = pack(b"ASKING")
+_OF_VALUES: Final = (b"HMGET", b"GET")
 _REDIRECTIONS: Final = frozenset((AskError, MovedError))
 
 
@@ -42,15 +43,6 @@ class Topology(NamedTuple):
         """Return the address of the server that holds a key."""
         return self.slots[key_slot(key)] if self.slots else ""
 
-    def places(self, keys: Sequence[bytes]) -> Mapping[str, Sequence[int]]:
-        """Return the positions of the keys that each server holds."""
-        if not self.slots:
-            return {"": range(len(keys))}
-        places: dict[str, list[int]] = {}
-        for position, key in enumerate(keys):
-            places.setdefault(self.slots[key_slot(key)], []).append(position)
-        return places
-
 
 class Batch(NamedTuple):
     """A request to one server: packed commands, and the position of each one's reply in the question's replies."""
@@ -63,28 +55,22 @@ class Question:
     """Commands, packed for the servers that they are for. Whoever asks the same again may keep it.
 
     Args:
-        places: The positions of the commands for each server, by its address.
-        commands: The packed commands.
+        commands: The packed commands, each after the address of its server.
 
     Attributes:
         size: The number of commands.
         batches: The request to each server, by its address.
     """
 
-    def __init__(self, places: Mapping[str, Sequence[int]], commands: Sequence[bytes]) -> None:
+    def __init__(self, commands: Sequence[tuple[str, bytes]]) -> None:
         self.size = len(commands)
+        positions = defaultdict[str, list[int]](list)
+        for position, (address, _) in enumerate(commands):
+            positions[address].append(position)
         self.batches = {
-            address: Batch(b"".join(commands[position] for position in positions), positions)
-            for address, positions in places.items()
-            if positions
+            address: Batch(b"".join(commands[position][1] for position in some), some)
+            for address, some in positions.items()
         }
-
-    @classmethod
-    def to_each(cls, addresses: Sequence[str], *commands: bytes) -> "Question":
-        """Return a question that asks each server the same; the replies come in the order of the addresses."""
-        count = len(commands)
-        places = {address: range(i * count, (i + 1) * count) for i, address in enumerate(addresses)}
-        return cls(places, commands * len(addresses))
 
 
 class Inquiry:
@@ -94,8 +80,7 @@ class Inquiry:
         servers: The servers.
         deadline: Monotonic seconds.
         most: Bytes of one reply, at most.
-        instead: Told the words of commands of which the first has a larger reply, as soon as that shows; returns
-            the words of what is asked instead of the others.
+        too_large: Told the words of each command whose reply is larger, as soon as that shows.
 
     Attributes:
         errors: Why servers cannot be read, by their addresses.
@@ -106,10 +91,10 @@ class Inquiry:
         servers: "Servers",
         deadline: float,
         most: int = MOST_BYTES,
-        instead: Callable[[list[list[bytes]]], list[list[bytes]]] = list,
+        too_large: Callable[[list[bytes]], None] = lambda _: None,
     ) -> None:
         self.errors: dict[str, SourceError] = {}
-        self._servers, self._deadline, self._most, self._instead = servers, deadline, most, instead
+        self._servers, self._deadline, self._most, self._too_large = servers, deadline, most, too_large
         self._late = (time.monotonic() + deadline) / 2
 
     def fail(self, address: str, error: SourceError) -> None:
@@ -176,7 +161,7 @@ class Inquiry:
 
         Redis makes the replies to all commands that it has received. So after a reply that is too large few commands
         are sent, and then twice as many each time: an even number, so that ASKING and the next one stay together.
-        When half of the time is over, the search for such replies ends: the other commands are replaced.
+        When half of the time is over, the search for such replies ends: no values of the other keys are asked for.
         """
         servers, replies, size = self._servers, list[Any](), 2
         while some := commands[len(replies) : len(replies) + size]:
@@ -186,10 +171,10 @@ class Inquiry:
                     link.receive(len(replies) + len(some), replies, self._most)
                 size *= 2
             except SourceTooLargeError as error:
-                first = len(replies)
-                last = first + 1 if time.monotonic() < self._late else len(commands)
-                commands[first:last] = self._instead(commands[first:last])
+                self._too_large(commands[len(replies)])
                 replies.append(error.with_traceback(None))  # a traceback holds what has come
+                if time.monotonic() > self._late:
+                    commands = [[b"PTTL", words[1]] if words[0] in _OF_VALUES else words for words in commands]
                 size = 2
         return replies
 
@@ -205,16 +190,14 @@ class Inquiry:
     def _follow(self, question: Question, found: list[Any]) -> None:
         """Ask for redirected keys once more, where they are now."""
         redirected: list[int] = []
-        places: dict[str, list[int]] = {}
-        commands: list[bytes] = []
+        commands: list[tuple[str, bytes]] = []
         for asked, batch in question.batches.items():
             for position, words in zip(batch.positions, commands_of(batch.packed), strict=True):
                 if isinstance(error := found[position], AskError):
                     host = error.host or asked.rpartition(":")[0]  # a missing host means the one that was asked
-                    places.setdefault(f"{host}:{error.port}", []).extend((len(commands), len(commands) + 1))
-                    commands += _ASKING, pack(*words)
+                    commands += [(f"{host}:{error.port}", command) for command in (_ASKING, pack(*words))]
                     redirected.append(position)
         self._servers.doubt()
-        (replies,) = self._replies([Question(places, commands)])
+        (replies,) = self._replies([Question(commands)])
         for position, reply in zip(redirected, replies[1::2], strict=True):
             found[position] = reply

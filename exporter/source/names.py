@@ -1,6 +1,6 @@
 """The ids of the known nodes, as bytes in Redis and as text for people."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -29,7 +29,7 @@ def shown_id(raw: bytes) -> str:
     return raw.decode("utf-8", "backslashreplace")
 
 
-def names_of(found: Iterable[bytes], limit: int) -> Names:
+def names_of(found: Collection[bytes], limit: int) -> Names:
     """Return the names to read.
 
     If two ids have the same text, the id that is valid UTF-8 is kept. If neither is valid UTF-8, the
@@ -41,19 +41,17 @@ def names_of(found: Iterable[bytes], limit: int) -> Names:
         limit: How many ids to keep at most.
     """
     kept: dict[str, bytes] = {}
-    count = 0
     for raw in found:
         shown = shown_id(raw)
         other = kept.setdefault(shown, raw)
         if raw is not other:
             kept[shown] = min(raw, other, key=lambda name: (name != shown.encode(), name))
-        count += 1
     ids = sorted(kept)
     over_limit = max(0, len(ids) - limit)
     del ids[limit:]
     return Names(
         raw=tuple(kept[shown] for shown in ids),
         shown=tuple(ids),
-        ambiguous=count - len(kept),
+        ambiguous=len(found) - len(kept),
         over_limit=over_limit,
     )

@@ -38,15 +38,16 @@ class PlanReader:
         key: The plan's key.
 
     Attributes:
+        key: The plan's key.
         request: The command that reads the plan.
     """
 
     def __init__(self, key: bytes) -> None:
-        self.request = pack(b"HGETALL", key)
+        self.key, self.request = key, pack(b"HGETALL", key)
         self._look = pack(b"OBJECT", b"IDLETIME", key)
         self._items: list[bytes] = []
         self._plan: Mapping[bytes, bytes] = {}
-        self._pool: Pool | None = None
+        self._pool = Pool({})
         self._greeted: Link | None = None
         self._may_look = False
         self._idle_time = IdleTime()
@@ -62,8 +63,8 @@ class PlanReader:
             SourceError: Redis could not be read, or refuses to show the plan, or it is too large.
         """
         options = server.pool("").options
-        if self._pool is None or self._pool.options is not options:
-            self.close()
+        if self._pool.options is not options:
+            self._pool.close()
             self._pool = Pool(options)
         with self._pool.lent(deadline) as link:
             if link is not self._greeted:
@@ -78,8 +79,7 @@ class PlanReader:
 
     def close(self) -> None:
         """Close the connection."""
-        if self._pool:
-            self._pool.close()
+        self._pool.close()
 
     def plan_of(self, content: Any) -> Mapping[bytes, bytes]:
         """Return the plan, given the reply to ``request``.

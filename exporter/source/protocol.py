@@ -30,12 +30,11 @@ def commands_of(packed: bytes) -> Iterator[list[bytes]]:
 
 
 _FIELDS: Final = tuple(field.encode() for field in FIELDS)
-_NO_FIELDS: Final = (b"",) * len(FIELDS)
 
 
-def hmget(key: bytes, *, nothing: bool = False) -> bytes:
-    """Return the command that reads the known fields of a node's hash; or ``nothing``, whatever the hash holds."""
-    return pack(b"HMGET", key, *(_NO_FIELDS if nothing else _FIELDS))
+def hmget(key: bytes) -> bytes:
+    """Return the command that reads the known fields of a node's hash."""
+    return pack(b"HMGET", key, *_FIELDS)
 
 
 class KeyNames(NamedTuple):

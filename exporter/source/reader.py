@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
@@ -63,24 +62,19 @@ class Omissions:
         spent: Told of each node whose values are too large.
 
     Attributes:
-        large: The nodes of which no values are asked for, and whether their values were too large when they were asked
-            for last; if not, they were not tried. Discovery tries them again.
+        large: The nodes with values that are too large, in the order in which discovery tries them again. Nobody asks
+            for values of these nodes.
     """
 
     def __init__(self, spent: Spent) -> None:
-        self.large: dict[bytes, bool] = {}
-        self._spent, self._told, self._lacks_info = spent, set[bytes](), False
+        self.large: Mapping[bytes, None] = {}
+        self._spent, self._lacks_info = spent, False
 
-    def tried(self, name: bytes, *others: bytes, fits: bool = False) -> None:
-        """Record whether a node's values fit, and others that were not tried; the last ones are tried again first."""
-        large = dict.fromkeys(others, False) | self.large
-        large.pop(name, None)
-        if not fits:
-            large[name] = True
-            if name not in self._told:
-                self._told.add(name)
-                self._spent("replies", f"the values of node {shown_id(name)} are not read: they are too large")
-        self.large = large
+    def add(self, name: bytes) -> None:
+        """Record a node whose values are too large."""
+        if name not in self.large:
+            self.large = {**self.large, name: None}
+            self._spent("replies", f"the values of node {shown_id(name)} are not read: they are too large")
 
     def note(self, server: Server) -> None:
         """Record whether INFO is allowed."""
@@ -149,25 +143,27 @@ class Reader:
         yield from self._readings(self._slices, deadline)
 
     def _slice(self, names: Sequence[bytes]) -> _Slice:
-        places, large = self._topology.places, self._omissions.large
-        hashes, beats = ([prefix + name for name in names] for prefix in self._keys)
-        first = [hmget(key, nothing=name in large) for name, key in zip(names, hashes, strict=True)]
-        second = [pack(b"PTTL", key) for key in beats]
-        third = [pack(b"PTTL" if name in large else b"GET", key) for name, key in zip(names, beats, strict=True)]
-        if len(self._topology.addresses) == 1:  # one server runs all commands in their order
-            late = Question(places(_woven(hashes, beats, beats)), _woven(first, second, third))
-            return _Slice(names, Question({}, ()), late)
-        late = Question(places(_woven(beats, beats)), _woven(second, third))
-        return _Slice(names, Question(places(hashes), first), late)
+        early, late = list[tuple[str, bytes]](), list[tuple[str, bytes]]()
+        first = late if len(self._topology.addresses) == 1 else early  # one server runs all commands in their order
+        for name in names:
+            key, beat = (prefix + name for prefix in self._keys)
+            ttl, place = pack(b"PTTL", beat), self._topology.holder(beat)
+            is_large = name in self._omissions.large
+            first.append((self._topology.holder(key), pack(b"PTTL", key) if is_large else hmget(key)))
+            late += (place, ttl), (place, ttl if is_large else pack(b"GET", beat))
+        return _Slice(names, Question(early), Question(late))
 
     def _readings(self, slices: Sequence[_Slice], deadline: float) -> Iterator[Reading]:
-        self._asked, self._inquiry = time.monotonic(), Inquiry(self._servers, deadline, NODE_BYTES, self._instead)
+        self._asked, self._inquiry = time.monotonic(), Inquiry(self._servers, deadline, NODE_BYTES, self._omit)
         early = list(self._inquiry.stream([each.early for each in slices]))
-        late = [Question.to_each(self._topology.addresses, STATE), *(each.late for each in slices)]
+        late = [self._states(), *(each.late for each in slices)]
         with closing(self._inquiry.stream(late)) as replies:
             self._see(next(replies))
             for some, first, each in zip(replies, early, slices, strict=False):  # the end of ``replies`` is awaited
                 yield self._reading(each.names, first, some)
+
+    def _states(self) -> Question:
+        return Question([(address, STATE) for address in self._topology.addresses])
 
     def _see(self, replies: Sequence[Any]) -> None:
         """Take the replies about the state of all servers."""
@@ -178,14 +174,9 @@ class Reader:
             except SourceError as error:
                 self._inquiry.fail(address, error)
 
-    def _instead(self, commands: Sequence[list[bytes]]) -> list[list[bytes]]:
-        """Record the nodes of commands of which the first has a reply that is too large; return others without values.
-
-        The nodes are recorded at once, since the read may end too late.
-        """
-        asked = [words for words in commands if words[0] in (b"HMGET", b"GET")]
-        self._omissions.tried(*(words[1].removeprefix(self._keys[words[0] == b"GET"]) for words in asked))
-        return [[b"PTTL", words[1]] if words[0] == b"GET" else words[:2] + [b""] * len(words[2:]) for words in commands]
+    def _omit(self, words: Sequence[bytes]) -> None:
+        """Record the node of a command whose reply is too large: at once, since the read may end too late."""
+        self._omissions.add(words[1].removeprefix(self._keys[words[0] == b"GET"]))
 
     def _reading(self, names: Sequence[bytes], early: list[Any], late: list[Any]) -> Reading:
         step, unread = 2 if early else 3, set[int]()
@@ -241,8 +232,8 @@ class Reader:
     def _without_hash(self, names: Sequence[bytes], rows: Sequence[Any], unread: set[int]) -> set[int]:
         """Return the positions of nodes without hash; and look at the servers again: a FLUSHALL deletes hashes."""
         keys = {self._keys.metrics + names[i]: i for i, row in enumerate(rows) if row == NO_FIELDS}
-        exist = Question(self._topology.places(tuple(keys)), [pack(b"EXISTS", key) for key in keys])
-        states, replies = self._inquiry.stream([Question.to_each(self._topology.addresses, STATE), exist])
+        exist = Question([(self._topology.holder(key), pack(b"EXISTS", key)) for key in keys])
+        states, replies = self._inquiry.stream([self._states(), exist])
         self._see(states)
         missing = set[int]()
         for (key, position), reply in zip(keys.items(), replies, strict=True):
@@ -268,11 +259,6 @@ class Reader:
         server = self._servers.whole(members, self._topology, self._keys)
         self._omissions.note(server)
         return server
-
-
-def _woven(*columns: Sequence[bytes]) -> list[bytes]:
-    """Return the first of each column, then the second of each, and so on."""
-    return list(chain.from_iterable(zip(*columns, strict=True)))
 
 
 def server_of(reply: Any, *, masters_only: bool = False) -> Server:
