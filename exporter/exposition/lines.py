@@ -9,7 +9,7 @@ from itertools import chain, compress
 from typing import Final
 
 from exporter.contract import MASS_LOST, STATUS, STATUSES
-from exporter.snapshot.values import Values
+from exporter.snapshot.values import Column
 from exporter.source.names import Names
 
 _NAME: Final = b"\xff"
@@ -35,7 +35,7 @@ class LineWriter:
         self._names, self._labels = Names(), list[bytes]()
         self._templates: dict[object, bytes] = {}
 
-    def write(self, names: Names, positions: range, columns: Mapping[str, Values]) -> Mapping[str, bytes]:
+    def write(self, names: Names, positions: range, columns: Mapping[str, Column]) -> Mapping[str, bytes]:
         """Return the lines of some columns by metric name; empty if no node has a value.
 
         Args:
@@ -46,12 +46,13 @@ class LineWriter:
         if names is not self._names:
             self._names, self._templates = names, {}
             self._labels = [b'node_id="%b"' % escaped(node_id).replace(b"%", b"%%") for node_id in names.shown]
-        return {name: self._lines(name, positions, texts) for name, texts in columns.items()}
+        return {name: self._lines(name, positions, column) for name, column in columns.items()}
 
-    def _lines(self, name: str, positions: range, texts: Values) -> bytes:
-        if not any(texts):
+    def _lines(self, name: str, positions: range, column: Column) -> bytes:
+        texts, text = column
+        if len(text) == len(texts):
             return b""
-        whole, form = all(texts), name if name in _LINES else ""
+        whole, form = column.whole, name if name in _LINES else ""
         values: Iterable[bytes | None] = texts if whole else filter(None, texts)
         if form == STATUS.name:
             values = chain.from_iterable(map(_FLAGS.__getitem__, filter(None, texts)))

@@ -4,7 +4,6 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from itertools import islice
 from logging import INFO, WARNING
 from threading import Event as Signal
@@ -78,7 +77,7 @@ class Journal:
         self._bytes = self._last_id = self._end = self._written = 0  # `_end` and `_written` are numbers of lines
         self._ledger: Ledger | None = None
         self._stalled = False
-        self._dropping: AbstractSet[str] = frozenset()
+        self._dropping: Sequence[str] = ()
         self._wake, self._closed = Signal(), Signal()
         self._thread = Thread(target=self._run, name="journal", daemon=True)
         self._count = Counter(
@@ -121,11 +120,12 @@ class Journal:
         for group in judged(changes, self.unix, view.answered):
             self.add(*group)
 
-    def see_drops(self, dropping: AbstractSet[str]) -> None:
+    def see_drops(self, dropping: Sequence[str]) -> None:
         """Take the nodes that dropped events lately, by their ids as text, after each read of all nodes."""
         before, self._dropping = self._dropping, dropping
-        self.add(EventKind.NODE, None, DROPS, {name: {} for name in sorted(dropping - before)}, {})
-        self.add(EventKind.NODE, None, DROPS_NO_MORE, {name: {} for name in sorted(before - dropping)}, {})
+        if before != dropping:
+            for change, these, those in ((DROPS, dropping, before), (DROPS_NO_MORE, before, dropping)):
+                self.add(EventKind.NODE, None, change, {name: {} for name in sorted({*these}.difference(those))}, {})
 
     def see_read(self, account: Account) -> None:
         """Take what a read of all nodes shows of the portfolios. The reading thread calls this after each read."""

@@ -184,17 +184,15 @@ class Judge:
     def view(self) -> View:
         """Return all that others need to know, at one moment."""
         with self._lock:
-            chances = self._chances
-            counts = Counter(node.change.after for node in self._absent.values())
+            chances, counts = self._chances, Counter(node.change.after for node in self._absent.values())
             counts[State.ONLINE] += len(self._living)
-            refusals = [each.refusal_since for each in chances.each.values() if each.refusal_since is not None]
             return View(
                 self._absent.copy(),
                 counts,
                 chances.server,
                 chances.at,
                 min(chances.refused, default=None),
-                min(refusals, default=None),
+                min((it.refusal_since for it in chances.each.values() if it.refusal_since is not None), default=None),
                 chances.calm,
                 self._errors.copy(),
                 self._outages,
@@ -223,11 +221,10 @@ class Judge:
             self._end_losses(reading.asked)
             states, absent = [State.ONLINE] * len(names), {}
             for position in sorted(batch.elsewhere):
-                node = self._node(names[position])
+                absent[position] = node = self._node(names[position])
                 # The first ledger takes an old hash for that of a dead node.
                 state = State.FORGOTTEN if node.why == FIRST_LEDGER else node.state
                 states[position] = State.UNDECIDED if position in reading.unread else state
-                absent[position] = node
         if self._log:
             self.wake()
         return Verdicts(states, absent)
@@ -249,7 +246,7 @@ class Judge:
         if name in self._living:
             batch, position = self._living[name]
             change = Change(name, None, State.ONLINE, batch.asked, BEATS)
-            return Node(change, batch.beats[position], batch.end(position), looked=batch.at, seen=batch.asked)
+            return Node(change, batch.beat(position), batch.end(position), looked=batch.at, seen=batch.asked)
         new = self._leftovers is None and name not in self._earlier
         change = self._earlier.pop(name, Change(name, None, State.GONE, NEVER))
         shown = Evidence() if change.died is None else change.evidence
@@ -271,7 +268,7 @@ class Judge:
         name = batch.names[position]
         if node := self._taken(name, batch.asked):
             self._due.pop(name, None)
-            node = node._replace(text=batch.beats[position], end=batch.end(position), gap=None, hashed=hashed)
+            node = node._replace(text=batch.beat(position), end=batch.end(position), gap=None, hashed=hashed)
             self._changed(node._replace(ttl_ms=batch.ttl_ms[position]), State.ONLINE, batch.asked, BEATS)
             self._living[name] = batch, position
             batch.elsewhere.discard(position)
@@ -360,9 +357,8 @@ class Judge:
     # --- deaths -----------------------------------------------------------------------------------
 
     def _ending(self, by: float) -> Iterator[Death]:
-        """Yield what would be the deaths of the nodes that beat and whose heartbeats end by a moment."""
-        for batch in tuple(self._batches.values()):
-            yield from batch.ending(by)
+        """Return what would be the deaths of the nodes that beat and whose heartbeats end by a moment."""
+        return (death for batch in tuple(self._batches.values()) for death in batch.ending(by))
 
     def _rule(self, now: float) -> None:
         """Declare the deaths that are due, each by itself or as part of a mass loss; or hold them back."""
@@ -431,6 +427,5 @@ class Judge:
         end = node.end if node.end > NEVER else None
         shown = Evidence(node.ttl_ms, node.hashed, node.text, end, node.gap, server.run_id, server.role)
         known = None if before.at == NEVER else before.after
-        change = Change(before.name, known, after, at, why, died, died == end, loss, shown)
-        self._log.append(change)
-        return node._replace(change=change, why=why)
+        self._log.append(Change(before.name, known, after, at, why, died, died == end, loss, shown))
+        return node._replace(change=self._log[-1], why=why)

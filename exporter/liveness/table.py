@@ -3,8 +3,9 @@
 All times are monotonic seconds.
 """
 
+import marshal
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from exporter.liveness.mass_loss import Death
 from exporter.source.reading import Reading
@@ -26,22 +27,29 @@ class Batch:
     """The last look at some nodes that are read together.
 
     A new look at the same nodes replaces the old one as a whole, so that a look at living nodes costs nothing for each.
+    Until somebody asks for one of the heartbeats, they are one object: see ``snapshot.values.Column``.
 
     Attributes:
         names: The nodes.
         elsewhere: Positions of the nodes whose last living heartbeat is in another batch, or that do not beat.
-        asked, at, ttl_ms, beats: See ``Reading``.
+        asked, at, ttl_ms: See ``Reading``.
         first: When the first heartbeat ends, or earlier.
     """
 
     def __init__(self, ttl: float, reading: Reading) -> None:
-        self.names, self._ttl = reading.names, ttl
-        self.elsewhere = set(range(len(self.names)))
+        self.names, self._ttl, self.elsewhere = reading.names, ttl, set(range(len(reading.names)))
 
     def take(self, reading: Reading, least: int) -> None:
         """Replace the last look by this one; no living heartbeat has a lower PTTL than ``least``."""
-        self.asked, self.at, self.ttl_ms, self.beats = reading.asked, reading.at, reading.ttl_ms, reading.beats
+        self.asked, self.at, self.ttl_ms = reading.asked, reading.at, reading.ttl_ms
+        self._beats: Any = marshal.dumps(reading.beats)  # type: ignore[arg-type] # a list
         self.first = self.at + min(least / 1000, self._ttl)
+
+    def beat(self, position: int) -> bytes | None:
+        """Return the value of a heartbeat."""
+        if isinstance(self._beats, bytes):
+            self._beats = marshal.loads(self._beats)  # noqa: S302 - its own words
+        return self._beats[position]  # type: ignore[no-any-return]
 
     def end(self, position: int) -> float:
         """Return when a heartbeat ends. A node whose heartbeat lives longer than a TTL is read again before."""

@@ -25,14 +25,14 @@ from exporter.settings import Heartbeat
 from exporter.snapshot.rates import RISING, History, Past, dropping
 from exporter.snapshot.snapshot import EXPORTED, Part, Snapshot
 from exporter.snapshot.values import (
+    Column,
     HeartbeatTimes,
     Memo,
     Values,
     format_number,
     known_statuses,
     number_parser,
-    packed,
-    replaced,
+    texts_of,
 )
 from exporter.source.names import Names, shown_id
 from exporter.source.reading import MISSING, NO_EXPIRY, Reading
@@ -61,14 +61,14 @@ class SnapshotMaker:
         self,
         heartbeat: Heartbeat,
         invalid: Invalid,
-        write: Callable[[Names, range, Mapping[str, Values]], Mapping[str, bytes]],
+        write: Callable[[Names, range, Mapping[str, Column]], Mapping[str, bytes]],
         *,
         stale_gauges: bool = False,
     ) -> None:
         self._ttl, self._invalid, self._write, self._stale_gauges = heartbeat.ttl, invalid, write, stale_gauges
         self._names, self._hinted = Names(), False
         self._times = HeartbeatTimes(heartbeat.timezone)
-        self._parsers: dict[Metric, Callable[[Values], Values]] = {metric: number_parser(metric) for metric in NUMBERS}
+        self._parsers: dict[Metric, Callable[[Values], Column]] = {metric: number_parser(metric) for metric in NUMBERS}
         self._parsers |= {LAST_HEARTBEAT: self._times.parse, STATUS: known_statuses}
         self._ttls = Memo(_ttl_text)
         self._numbers = Memo(lambda number: None if number is None else format_number(number))
@@ -86,14 +86,14 @@ class SnapshotMaker:
         states, absent = verdicts
         columns = self._columns(reading)
         if names is not self._names and not self._hinted:
-            self._hinted = _hint_at_clocks(reading, columns[LAST_HEARTBEAT.name], self._ttl)
+            self._hinted = _hint_at_clocks(reading, columns[LAST_HEARTBEAT.name].values, self._ttl)
         columns = self._judged(columns, reading, verdicts)
         positions = range(start, start + len(states))
         return Part(
             names,
             positions,
             states,
-            packed(columns),
+            texts_of(columns),
             absent,
             reading.at,
             reading.wall,
@@ -122,24 +122,26 @@ class SnapshotMaker:
         parts = [self._totals(names, parts, account), *parts] if account else parts
         return Snapshot(parts, account, problem, dropping(base, now), recent, base, self._ttl)
 
-    def _columns(self, reading: Reading) -> dict[str, Values]:
+    def _columns(self, reading: Reading) -> dict[str, Column]:
         """Return the values of a reading as texts, for nodes in any state; report the invalid values."""
-        columns: dict[str, Values] = {
-            UP.name: [b"1"] * len(reading.names),
-            MASS_LOST.name: [None] * len(reading.names),
-            HEARTBEAT_TTL.name: list(map(self._ttls.__getitem__, reading.ttl_ms)),
+        count = len(reading.names)
+        columns = {
+            UP.name: Column([b"1"] * count, b"1\n" * count),
+            MASS_LOST.name: Column([None] * count, b"\n" * count),
+            HEARTBEAT_TTL.name: Column.of(list(map(self._ttls.__getitem__, reading.ttl_ms))),
         }
         fields = dict(zip(FIELDS, reading.fields, strict=True)) | {"heartbeat": reading.beats}
         for metric, parse in self._parsers.items():
             field = metric.field or "heartbeat"
             raw = fields[field]
-            texts = columns[metric.name] = parse(raw)
-            if texts.count(None) > raw.count(None):
-                values = zip(reading.names, raw, texts, strict=True)
-                self._invalid(field, [shown_id(name) for name, old, new in values if old is not None and new is None])
+            column = columns[metric.name] = parse(raw)
+            if not column.whole:
+                changes = zip(reading.names, raw, column.values, strict=True)
+                if wrong := [shown_id(name) for name, old, new in changes if new is None is not old]:
+                    self._invalid(field, wrong)
         return columns
 
-    def _judged(self, columns: dict[str, Values], reading: Reading, verdicts: Verdicts) -> dict[str, Values]:
+    def _judged(self, columns: dict[str, Column], reading: Reading, verdicts: Verdicts) -> dict[str, Column]:
         """Return the columns with what the verdicts change: for example, an offline node has no gauges."""
         states, absent = verdicts
         hidden = dict.fromkeys(p for p in absent if states[p] not in EXPORTED or p in reading.unread)
@@ -157,7 +159,7 @@ class SnapshotMaker:
                 if node.text is not None and reading.beats[p] is None
             },
         }
-        return {name: replaced(texts, changed.get(name, {}) | hidden) for name, texts in columns.items()}
+        return {name: column.replaced(changed.get(name, {}) | hidden) for name, column in columns.items()}
 
     def _totals(self, names: Names, parts: Sequence[Part], account: Account) -> Part:
         """Return the part of all nodes whose columns are what is exported of their portfolios."""
@@ -166,7 +168,7 @@ class SnapshotMaker:
         }
         planned = {**dict.fromkeys(names.raw, 0), **account.ledger.planned, **nothing}
         columns = {
-            metric.name: list(map(self._numbers.__getitem__, map(numbers.get, names.raw)))
+            metric.name: Column.of(list(map(self._numbers.__getitem__, map(numbers.get, names.raw))))
             for metric, numbers in (
                 (PLANNED_PORTFOLIOS, planned),
                 (QUEUE_SIZE_MAX, account.queues),
@@ -174,7 +176,7 @@ class SnapshotMaker:
             )
         }
         positions = range(len(names.raw))
-        return Part(names, positions, (), packed(columns), lines=self._write(names, positions, columns))
+        return Part(names, positions, (), texts_of(columns), lines=self._write(names, positions, columns))
 
 
 def _ttl_text(ms: int) -> bytes:

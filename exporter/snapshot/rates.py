@@ -2,13 +2,11 @@
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from functools import reduce
 from operator import or_
 from typing import Final, NamedTuple
 
 from exporter.contract import BACKPRESSURE, DROPPED, EVENTS, Metric
-from exporter.snapshot.values import packed, unpacked
 
 LASTS: Final = 300.0
 """Seconds in which a rise is marked."""
@@ -24,7 +22,7 @@ class Past(NamedTuple):
     Attributes:
         wall: Unix time of the read.
         names: The nodes' ids as text.
-        columns: The values of each node, by the names of the metrics: see ``values.packed``.
+        columns: The values of each node, by the names of the metrics: see ``Column.text``.
     """
 
     wall: float
@@ -33,7 +31,7 @@ class Past(NamedTuple):
 
     def of(self, metric: Metric) -> dict[str, bytes]:
         """Return each node's value of a metric, by its id; empty if it has none."""
-        return dict(zip(self.names, unpacked(self.columns[metric.name]), strict=True))
+        return dict(zip(self.names, self.columns[metric.name].splitlines(), strict=True))
 
 
 class History:
@@ -61,16 +59,16 @@ class History:
             columns = {}
             for metric in (DROPPED, BACKPRESSURE):
                 merged = reduce(or_, [each.of(metric) for each in reversed(past)])
-                columns[metric.name] = [merged[name] for name in now.names]
-            self._base = Past(past[0].wall, now.names, packed(columns))
+                columns[metric.name] = b"".join(merged[name] + b"\n" for name in now.names)
+            self._base = Past(past[0].wall, now.names, columns)
         return next((each for each in reversed(past) if now.wall - each.wall >= APART), past[0]), self._base
 
 
-def dropping(base: Past, now: Past) -> AbstractSet[str]:
+def dropping(base: Past, now: Past) -> tuple[str, ...]:
     """Return the nodes that dropped events since the base of the same nodes."""
     old, new = base.columns[DROPPED.name], now.columns[DROPPED.name]
-    nodes = zip(now.names, unpacked(old), unpacked(new), strict=True) if old != new else ()
-    return {name for name, earlier, later in nodes if earlier != later and earlier and later and later != b"0"}
+    nodes = zip(now.names, old.splitlines(), new.splitlines(), strict=True) if old != new else ()
+    return tuple(name for name, earlier, later in nodes if earlier != later and earlier and later and later != b"0")
 
 
 def rise(before: bytes | None, now: bytes | float | None) -> int:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final, NamedTuple, TypeVar
@@ -11,7 +10,6 @@ from exporter.contract import Metric
 from exporter.liveness import Node, State
 from exporter.portfolios.account import Account
 from exporter.snapshot.rates import Past
-from exporter.snapshot.values import unpacked
 from exporter.source.names import Names
 from exporter.source.reading import Server
 
@@ -30,8 +28,8 @@ class Part(NamedTuple):
         names: All nodes of the reading.
         positions: The positions of this part's nodes among them.
         states: The states of this part's nodes.
-        columns: By metric name, each node's value as text: see ``values.packed``. For ``STATUS`` the status that the
-            node reports, for ``MASS_LOST`` the name of the loss.
+        columns: By metric name, each node's value as text: see ``values.Column.text``. For ``STATUS`` the status that
+            the node reports, for ``MASS_LOST`` the name of the loss.
         absent: What the judge knows of the nodes without a heartbeat, by their positions in this part.
         at: Monotonic time of the read.
         wall: Unix time of the read.
@@ -68,7 +66,7 @@ class Snapshot:
     parts: Sequence[Part]
     account: Account | None
     problem: str
-    dropping: AbstractSet[str]
+    dropping: Sequence[str]
     recent: Past
     base: Past
     ttl: float
@@ -106,7 +104,7 @@ class Snapshot:
 
     def texts(self, metric: Metric) -> list[bytes]:
         """Return a metric's value as text for each node; empty if the node has no value."""
-        return self._exported(text for part in self.parts for text in unpacked(part.columns.get(metric.name, b"")))
+        return self._exported(text for part in self.parts for text in part.columns.get(metric.name, b"").splitlines())
 
     def unix(self, at: float | None) -> float | None:
         """Return the Unix time of a monotonic time; None for None."""

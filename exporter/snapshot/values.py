@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from prometheus_client.utils import floatToGoString
 
@@ -16,40 +16,50 @@ from exporter.contract import STATUSES, Metric, parse_number
 
 _MAX_LENGTH: Final = 64
 """Bytes. A longer text is no number here: it is neither exported nor kept in memory."""
-_LENGTHS: Final = frozenset(range(1, _MAX_LENGTH + 1))
+_TOO_LONG: Final = b"0" * (_MAX_LENGTH + 1)
 _MEMO_ITEMS: Final = 65_536
 _STATUSES: Final = frozenset(status.encode() for status in STATUSES)
 _DIGITS: Final = bytes.maketrans(b"0123456789", b"0" * 10)
 
-_END: Final = b"\xff"
-"""The end of each value in a column that is one text. UTF-8 has no such byte."""
-
 Values = Sequence[bytes | None]
-"""A column: each node's value as text, None if the node has no value. In a parsed column no text is empty."""
+"""Each node's value as text, None if the node has no value."""
 
 
-def replaced(texts: Values, others: Mapping[int, bytes | None]) -> Values:
-    """Return the column with other texts at some positions; None removes a text."""
-    changed = [*texts]
-    for position, text in others.items():
-        changed[position] = text
-    return changed
+class Column(NamedTuple):
+    """Parsed values of a metric, in two forms; no text is empty.
 
+    Thousands of small texts that outlive their part would slow down the next parts, since memory far away is slow. So
+    only the second form does.
 
-def packed(columns: Mapping[str, Values]) -> dict[str, bytes]:
-    """Return each column as one text.
-
-    Thousands of small texts that outlive their part would slow down the next parts, since memory far away is slow.
+    Attributes:
+        values: Each node's value.
+        text: The same in one text, with a line for each node; the line of a node without a value is empty.
     """
-    return {
-        name: _END.join([*(texts if all(texts) else [text or b"" for text in texts]), b""])  # type: ignore[list-item]
-        for name, texts in columns.items()
-    }
+
+    values: Values
+    text: bytes
+
+    @classmethod
+    def of(cls, values: Values) -> "Column":
+        """Return the column of these values."""
+        try:
+            return cls(values, b"\n".join([*values, b""]))  # type: ignore[list-item]
+        except TypeError:  # a value is missing
+            return cls(values, b"\n".join([*[text or b"" for text in values], b""]))
+
+    @property
+    def whole(self) -> bool:
+        """Whether each node has a value."""
+        return b"\n\n" not in b"\n" + self.text
+
+    def replaced(self, others: Mapping[int, bytes | None]) -> "Column":
+        """Return the column with other values at some positions; None removes a value."""
+        return Column.of([others.get(i, value) for i, value in enumerate(self.values)]) if others else self
 
 
-def unpacked(column: bytes) -> Sequence[bytes]:
-    """Return a column that was made one text; the text of a node without a value is empty."""
-    return column.split(_END)[:-1]
+def texts_of(columns: Mapping[str, Column]) -> dict[str, bytes]:
+    """Return the texts of columns."""
+    return {name: column.text for name, column in columns.items()}
 
 
 def format_number(number: float) -> bytes:
@@ -57,9 +67,9 @@ def format_number(number: float) -> bytes:
     return str(floatToGoString(number)).encode()
 
 
-def known_statuses(raw: Values) -> Values:
+def known_statuses(raw: Values) -> Column:
     """Return the statuses that a node may have, None for others."""
-    return [status if status in _STATUSES else None for status in raw]
+    return Column.of([status if status in _STATUSES else None for status in raw])
 
 
 class Memo(dict[Any, bytes | None]):
@@ -81,12 +91,14 @@ class Memo(dict[Any, bytes | None]):
         return result
 
 
-def number_parser(metric: Metric) -> Callable[[Values], Values]:
+def number_parser(metric: Metric) -> Callable[[Values], Column]:
     """Return what parses the values of a metric's field. Only one thread at a time may use it."""
     memo, scaled = Memo(partial(_number_text, metric)), metric.multiply != metric.divide
 
-    def parse(raw: Values) -> Values:
-        return raw if not scaled and are_whole_numbers(raw) else list(map(memo.__getitem__, raw))
+    def parse(raw: Values) -> Column:
+        if not scaled and are_whole_numbers(column := Column.of(raw)):
+            return column
+        return Column.of(list(map(memo.__getitem__, raw)))
 
     return parse
 
@@ -100,12 +112,10 @@ def _number_text(metric: Metric, text: bytes | None) -> bytes | None:
     return text if metric.multiply == metric.divide else format_number(number)
 
 
-def are_whole_numbers(raw: Values) -> bool:
+def are_whole_numbers(column: Column) -> bool:
     """Return whether each value consists of 1 to ``_MAX_LENGTH`` digits. All values are checked at once."""
-    try:
-        return b"".join(raw).isdigit() and _LENGTHS.issuperset(map(len, raw))  # type: ignore[arg-type]
-    except TypeError:  # a value is missing
-        return False
+    shape = column.text.translate(_DIGITS)
+    return column.whole and shape.translate(None, b"0") == b"\n" * len(column.values) and _TOO_LONG not in shape
 
 
 class HeartbeatTimes:
@@ -114,14 +124,17 @@ class HeartbeatTimes:
     def __init__(self, zone: tzinfo) -> None:
         self._zone = zone
 
-    def parse(self, raw: Values) -> Values:
+    def parse(self, raw: Values) -> Column:
         """Return each Unix time as a text, None if it is missing or invalid."""
         present = [text for text in raw if text is not None]
-        following = iter(self._parse_alike(present) or list(map(self.parse_one, present)))
-        return [None if text is None else next(following) for text in raw]
+        lines = self._parse_alike(present)
+        if lines and len(present) == len(raw):
+            return Column(lines.split(), lines)
+        following = iter(lines.split() or map(self.parse_one, present))
+        return Column.of([None if text is None else next(following) for text in raw])
 
-    def _parse_alike(self, raw: Sequence[bytes]) -> Values:
-        """Return the times if all have microseconds, and all have the same offset or no offset; else no times.
+    def _parse_alike(self, raw: Sequence[bytes]) -> bytes:
+        """Return the times, a line for each, if all have microseconds, and the same offset or none; else nothing.
 
         All times stand in one text, a line for each. The last digit of a second is the same in ISO 8601 and in Unix
         time. So the part before that digit, such as ``2026-01-06T12:30:4``, is replaced in all lines at once by the
@@ -131,20 +144,20 @@ class HeartbeatTimes:
         end = raw[0][26:] + b"\n" if raw else b""
         lines = b"\n".join([*raw, b""])
         if len(lines) != len(raw) * (26 + len(end)):
-            return ()
+            return b""
         lines = lines.replace(end, b"\n")
         while (start := lines.find(b"T") - 10) >= 0:
             tens = lines[start : start + 18]
             unix = None if b"." in tens else self._unix(tens + b"0" + end[:-1])
             if unix is None or unix % 10:
-                return ()
+                return b""
             lines = lines.replace(tens, b"%d" % (unix // 10))
-        return lines.split() if lines.translate(_DIGITS) == b"0000000000.000000\n" * len(raw) else ()
+        return lines if lines.translate(_DIGITS) == b"0000000000.000000\n" * len(raw) else b""
 
     def parse_one(self, text: bytes) -> bytes | None:
         """Return the Unix time as a text; None if the text is not a time."""
         if alike := self._parse_alike([text]):
-            return alike[0]
+            return alike[:-1]
         unix = self._unix(text)
         return None if unix is None else format_number(unix)
 

@@ -176,7 +176,7 @@ def troubles(snapshot: Snapshot) -> list[str]:
     still = {name for name, text in zip(snapshot.ids, events, strict=True) if text and before.get(name) == text}
     if 2 * len(still) >= len(events):
         still.clear()
-    named = snapshot.dropping | still
+    named = still.union(snapshot.dropping)
     rows = list(rows_of(snapshot, lambda name, state: state is State.UNDECIDED or name in named))
     said = undecided(rows)
     if rises := {row["node_id"]: row["dropped_recently"] for row in rows if row["dropped_recently"]}:

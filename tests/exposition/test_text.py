@@ -18,6 +18,7 @@ from exporter.exposition.lines import LineWriter
 from exporter.exposition.text import Format, exposition
 from exporter.liveness import State
 from exporter.snapshot.snapshot import Discovered, ReadInfo, Snapshot
+from exporter.snapshot.values import Column
 from exporter.source.reading import Server
 from fleets import FLEETS, NODE_IDS, Exporter, snapshot_of
 from lab import nodes
@@ -115,7 +116,7 @@ def test_series_of_portfolios_and_of_the_exporter_are_those_of_the_reference() -
 def test_members_of_a_mass_loss_carry_its_name(loss: bytes) -> None:
     whole = snapshot_of({b'"100%"': CRASHED, b"b": ALIVE})
     part = whole.parts[0]
-    columns = {MASS_LOST.name: [loss.decode("utf-8", "backslashreplace").encode(), None]}
+    columns = {MASS_LOST.name: Column.of([loss.decode("utf-8", "backslashreplace").encode(), None])}
     part = part._replace(lines=LineWriter().write(part.names, part.positions, columns))
     snapshot = replace(whole, parts=[part])
     (family,) = parse_text(ours(snapshot).decode())
