@@ -1,24 +1,27 @@
 """What the judge and the reads of the fleet show → entries of the journal."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from exporter.journal.event import NOWHERE, EventKind
+from exporter.journal.event import NOWHERE, EventKind, Facts
+from exporter.journal.file import Known
 from exporter.liveness import Change, Kind, State
-from exporter.portfolios.account import Account, EarlierFault
+from exporter.portfolios.account import Account
 from exporter.portfolios.ledger import Ledger
 from exporter.snapshot.rows import portfolio_row
 from exporter.source.names import shown_id
 
 MOST_TEXT: Final = 200
 """Bytes of a heartbeat that are kept as evidence."""
-_OF_PORTFOLIO: Final = ("planned_node", "loaded_nodes", "listed_nodes", "since", "positions")
-"""The values of a portfolio's row that are its evidence."""
+MOST_ROWS: Final = 1000
+"""Portfolios of an event of which each has its own evidence: that of 100,000 would take a second of a scrape."""
+_OF_PORTFOLIO: Final = ("planned_node", "loaded_nodes", "listed_nodes", "positions")
+"""The values of a portfolio's row that are the evidence on it alone."""
 Unix = Callable[[float], float]
 """Returns the Unix time of a monotonic time."""
 
-Group = tuple[EventKind, str | None, str, dict[str, dict[str, Any]], dict[str, Any], float | None]
+Group = tuple[EventKind, str | None, str, dict[str, Facts], Facts, float | None]
 """Like changes: the arguments of ``Journal.add``."""
 
 
@@ -42,7 +45,7 @@ def judged(changes: Sequence[Change], unix: Unix, answered: float) -> Iterable[G
     return groups.values()
 
 
-def _common(change: Change, unix: Unix, answered: float) -> dict[str, Any]:
+def _common(change: Change, unix: Unix, answered: float) -> Facts:
     """Return the evidence that like changes share."""
     seen, gap, loss = change.evidence, change.evidence.gap, change.loss
     return _known(
@@ -59,7 +62,7 @@ def _common(change: Change, unix: Unix, answered: float) -> dict[str, Any]:
     )
 
 
-def _own(change: Change, unix: Unix) -> dict[str, Any]:
+def _own(change: Change, unix: Unix) -> Facts:
     """Return the evidence on one node alone."""
     seen = change.evidence
     if change.kind is not Kind.NODE or change.after == State.ONLINE:
@@ -72,7 +75,7 @@ def _own(change: Change, unix: Unix) -> dict[str, Any]:
     )
 
 
-def _known(**evidence: Any) -> dict[str, Any]:
+def _known(**evidence: Any) -> Facts:
     return {key: value for key, value in evidence.items() if value not in (None, "")}
 
 
@@ -80,26 +83,24 @@ def _time(at: float | None, unix: Unix) -> float | None:
     return None if at is None else round(unix(at), 3)
 
 
-def read(before: Ledger | None, account: Account, known: Mapping[str, EarlierFault]) -> Iterable[Group]:
+def read(before: Ledger | None, account: Account, known: Mapping[str, Known]) -> Iterable[Group]:
     """Return what has changed from one ledger to the next: like changes together.
 
     Args:
         before: The ledger before; None if there was none.
         account: The next one.
-        known: The faults before the first ledger, by id as text.
+        known: What the journal knows of portfolios at fault, by id as text.
     """
-    ledger, last_plan = account.ledger, before.plan if before else account.ledger.plan
-    last_faults = before.abnormal if before else {name.encode(): None for name in known}
-    names = ledger.abnormal.keys() | last_faults.keys() | (last_plan.keys() ^ ledger.plan.keys())
-    groups: dict[object, Group] = {}
-    for name in sorted(names):
-        last, now = before.get(name) if before else None, ledger.get(name)
-        old = last.state if last else known.get(shown_id(name), (None,))[0]
-        new = now.state if now else NOWHERE
+    ledger, last_plan = account.ledger, (before or account.ledger).plan
+    last_faults = before.abnormal if before else map(str.encode, known)
+    groups = defaultdict[Any, dict[str, Facts]](dict)
+    for name in sorted({*ledger.abnormal, *last_faults, *(last_plan.keys() ^ ledger.plan.keys())}):
+        last, now = before and before.get(name), ledger.get(name)
+        old = last.state if last else known.get(shown_id(name), (None, None))[1]
+        new, reason = now[1:3] if now else (NOWHERE, None)
         if old != new:
-            row = portfolio_row(now, account) if now else {}
-            common = _known(reason=row.get("reason"))
-            own = {key: row[key] for key in _OF_PORTFOLIO if row.get(key)}
-            group: Group = EventKind.PORTFOLIO, old, new, {}, common, None
-            groups.setdefault((old, new, *common.values()), group)[3][shown_id(name)] = own
-    return groups.values()
+            rows = groups[old, new, reason, account.since.get(name)]
+            row = portfolio_row(now, account) if now and len(rows) < MOST_ROWS else {}
+            rows[shown_id(name)] = {key: row[key] for key in _OF_PORTFOLIO if row.get(key)}
+    for (old, new, reason, since), rows in groups.items():
+        yield EventKind.PORTFOLIO, old, new, rows, _known(reason=reason, since=since), None

@@ -15,6 +15,10 @@ DROPS, DROPS_NO_MORE = "dropping events", "no longer dropping events"
 _KEYS: Final = ("id", "time", "kind", "subjects", "from", "to", "evidence")
 
 
+Facts = dict[str, Any]
+"""Evidence: facts as JSON values, by their names."""
+
+
 class EventKind(StrEnum):
     """What an event is about."""
 
@@ -49,12 +53,12 @@ class Event(NamedTuple):
     after: str
     evidence: Mapping[str, Any]
 
-    def evidence_of(self, subject: str | None) -> dict[str, Any]:
+    def evidence_of(self, subject: str | None) -> Facts:
         """Return the evidence on one subject; None for the evidence that all subjects share."""
-        own: dict[str, Any] = self.evidence.get(EACH, {}).get(subject, {})
+        own: Facts = self.evidence.get(EACH, {}).get(subject, {})
         return {key: value for key, value in self.evidence.items() if key != EACH} | own
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Facts:
         """Return the event as ``/api/v1/events`` gives it."""
         return dict(zip(_KEYS, self, strict=True))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from exporter.escaping import printable_json
-from exporter.journal.event import DROPS, DROPS_NO_MORE, NOWHERE, Event, EventKind, event_of
+from exporter.journal.event import DROPS, DROPS_NO_MORE, EACH, NOWHERE, Event, EventKind, event_of
 from exporter.liveness import Change, Evidence, Loss, State
 from exporter.portfolios.account import EarlierFault
 from exporter.portfolios.ledger import PortfolioState
@@ -65,11 +65,14 @@ class Record:
         old = event.before is None and event.after == State.UNDECIDED
         if known is None or old or event.after in (PortfolioState.UNKNOWN, DROPS, DROPS_NO_MORE):
             return
+        kept = {
+            subject: {key: value for key, value in event.evidence_of(subject).items() if key in _KEPT}
+            for subject in (None, *event.evidence.get(EACH, ()))
+        }
         for subject in event.subjects:
             known.pop(subject, None)
-            evidence = event.evidence_of(subject)
             if event.after not in _ENDS:
-                known[subject] = event.time, event.after, {key: evidence[key] for key in _KEPT if key in evidence}
+                known[subject] = event.time, event.after, kept.get(subject, kept[None])
 
     def faults(self) -> dict[str, EarlierFault]:
         """Return the portfolios that are at fault: the state, and the Unix time since which it lasts."""

@@ -76,7 +76,7 @@ class Journal:
         self._lines: deque[bytes] = deque()
         self._bytes = self._last_id = self._end = self._written = 0  # `_end` and `_written` are numbers of lines
         self._ledger: Ledger | None = None
-        self._stalled = False
+        self._does = LOOKS
         self._dropping: Sequence[str] = ()
         self._wake, self._closed = Signal(), Signal()
         self._thread = Thread(target=self._run, name="journal", daemon=True)
@@ -131,12 +131,12 @@ class Journal:
         """Take what a read of all nodes shows of the portfolios. The reading thread calls this after each read."""
         if account.ledger is not self._ledger:
             before, self._ledger = self._ledger, account.ledger
-            for group in read(before, account, {} if before else self.record.faults()):
+            for group in read(before, account, self.record.portfolios):
                 self.add(*group)
-        if account.idle is not None and (account.idle > STALLED_AFTER) != self._stalled:
-            self._stalled = not self._stalled
-            states = (LOOKS, STALLED) if self._stalled else (STALLED, LOOKS)
-            self.note(EventKind.SCHEDULER, "scheduler", *states, idle_seconds=round(account.idle, 3))
+        if account.idle is not None:
+            did, self._does = self._does, STALLED if account.idle > STALLED_AFTER else LOOKS
+            if did != self._does:
+                self.note(EventKind.SCHEDULER, "scheduler", did, self._does, idle_seconds=round(account.idle, 3))
 
     def note(self, kind: EventKind, subject: str, before: str | None, after: str, **evidence: object) -> None:
         """Take a change of one subject that was found now."""
@@ -163,7 +163,8 @@ class Journal:
         """
         if not rows:
             return
-        own = {EACH: rows} if len(rows) > 1 and any(rows.values()) else next(iter(rows.values()))
+        each = {name: row for name, row in rows.items() if row}
+        own = {EACH: each} if each and len(rows) > 1 else next(iter(rows.values()))
         with self._lock:
             unix = round(self.unix(self._monotonic() if at is None else at), 3)
             self._last_id = max(self._last_id + 1, int(unix * 1e6))
@@ -204,7 +205,7 @@ class Journal:
             return
         for event in events:
             self._append(event.line())
-            self._last_id = max(self._last_id, event.id)
+            self._last_id = event.id
         self._written, self.record = self._end, record
         if unreadable:
             self._errors.inc(unreadable)

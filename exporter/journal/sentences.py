@@ -6,14 +6,13 @@ escaped: an id can neither move a cursor nor imitate a line.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from exporter.escaping import printable
 from exporter.journal.event import Event, EventKind
 from exporter.liveness import State
-from exporter.portfolios.ledger import PortfolioState
-from exporter.snapshot.rows import Row, count, fault_order
+from exporter.portfolios.ledger import FAULTS, PortfolioState
+from exporter.snapshot.rows import Row, count, fault_order, moment
 
 FIRST: Final = 3
 """Most subjects that a sentence names."""
@@ -94,10 +93,7 @@ def shown(text: object) -> str:
 
 def at(unix: object) -> str:
     """Return a Unix time as people read it."""
-    try:
-        return f"{datetime.fromtimestamp(float(unix), UTC):%Y-%m-%d %H:%M:%S} UTC"  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError, OSError):
-        return "an unknown time"
+    return f"{moment(unix)} UTC" if isinstance(unix, float | int) else "an unknown time"
 
 
 def first(names: Sequence[object], most: int = FIRST) -> str:
@@ -130,8 +126,11 @@ def reasons(event: Event, subject: str | None = None) -> list[str]:
 
 def facts(values: Mapping[str, Any]) -> list[str]:
     """Return the facts in the evidence of an event, or in a row."""
-    known = [(key, sentence) for key, sentence in _FACTS.items() if values.get(key) not in (None, "", [])]
-    return [f"{sentence.format(_text(key, values[key]))}." for key, sentence in known]
+    return [
+        f"{sentence.format(_text(key, values[key]))}."
+        for key, sentence in _FACTS.items()
+        if values.get(key) not in (None, "", [])
+    ]
 
 
 def _text(key: str, value: object) -> str:
@@ -154,8 +153,11 @@ def of_node(row: Row, portfolios: Iterable[Row] | None) -> Iterator[str]:
     """
     yield f"Node {shown(row['node_id'])} is {row['state']} now."
     yield from facts(row)
-    places = [({each["planned_node"], *each["loaded_nodes"], *each["listed_nodes"]}, each) for each in portfolios or ()]
-    if mine := [each for nodes, each in places if row["node_id"] in nodes]:
+    if mine := [
+        each
+        for each in portfolios or ()
+        if row["node_id"] in (each["planned_node"], *each["loaded_nodes"], *each["listed_nodes"])
+    ]:
         yield f"Its portfolios: {first([each['portfolio_id'] for each in mine], MOST_PORTFOLIOS)}."
         yield f"Their open positions: {_positions(mine)}."
         yield from of_portfolios(mine)
@@ -169,7 +171,7 @@ def of_portfolios(rows: Sequence[Row]) -> Iterator[str]:
     for state, words in _AT_RISK.items():
         if counts[state]:
             yield f"{words}: {_positions([row for row in rows if row['state'] == state])}."
-    faults = [row for row in rows if row["state"] not in (PortfolioState.TRADED, PortfolioState.UNKNOWN)]
+    faults = [row for row in rows if row["state"] in FAULTS]
     yield from map(of_portfolio, sorted(faults, key=fault_order)[:MOST_PORTFOLIOS])
     if len(faults) > MOST_PORTFOLIOS:
         yield f"Portfolios at fault beside these: {len(faults) - MOST_PORTFOLIOS}."

@@ -48,8 +48,7 @@ class Account(NamedTuple):
 
     def positions_in(self, state: PortfolioState) -> float:
         """Return the open positions of the portfolios in a state, as far as they are known."""
-        known, abnormal = self.positions, self.ledger.abnormal.items()
-        return sum(known.get(name, 0.0) for name, each in abnormal if each.state == state)
+        return sum(self.positions.get(name, 0.0) for name, each in self.ledger.abnormal.items() if each.state == state)
 
 
 class History:
@@ -78,13 +77,13 @@ class History:
             found: The ledger; the same object as before if nothing has changed.
             wall: Unix time of the read.
         """
-        before, last = self._found, self._last
+        before, last = self._found or found, self._last
         if before is not found or last.ledger is not found or self._left:
-            left = self._left | (before.plan.keys() - found.plan.keys() if before else set())
+            left = self._left | (before.plan.keys() - found.plan.keys())
             nowhere = {name for name in left if (now := found.get(name)) is None or now.reason is Reason.DROPPED}
             ledger, since = self._confirmed(found, wall)
             first = heapq.nsmallest(self._max_listed, since, lambda name: (since[name], name))
-            changed = bool(before and before.plan != found.plan)
+            changed = before.plan != found.plan
             self._last = Account(
                 ledger,
                 since,
@@ -109,8 +108,7 @@ class History:
             if self._found and portfolio.state in _TO_CONFIRM:
                 before, began = self._found.get(name), self._wall
                 if before is None or before.state is not portfolio.state:
-                    unknown = portfolio._replace(state=PortfolioState.UNKNOWN, reason=None)
-                    shown = self._last.ledger.get(name) or unknown
+                    shown = self._last.ledger.get(name) or Portfolio(name, PortfolioState.UNKNOWN, None, *portfolio[3:])
             abnormal[name] = shown
             state, since = earlier.get(name, (shown.state, began))
             if shown.state not in (state, PortfolioState.UNKNOWN):

@@ -16,13 +16,15 @@ from exporter.journal.event import Event, EventKind, Query
 from exporter.journal.file import JournalFile, read_back
 from exporter.journal.journal import MOST_BYTES, Journal
 from exporter.journal.sentences import headline
-from exporter.liveness import Judge, Leftovers
+from exporter.liveness import Judge, Leftovers, State
 from exporter.liveness.judge import WORK_MOVED
+from exporter.portfolios.ledger import NodeReport
 from exporter.settings import Nodes, Settings
 from exporter.telemetry import Telemetry
 from journal_events import T0, told
 from lab.readings import ALIVE, CRASHED, GONE, reading_of
 from lab.servers import wait_for
+from portfolio_snapshots import SINCE, account_of
 
 Start = Callable[..., Journal]
 
@@ -83,8 +85,8 @@ def test_event_is_there_at_once_counted_by_kind_and_has_the_time_of_the_look() -
     assert (first.subjects, first.after, first.evidence) == (("redis",), "answers", {"role": "master"})
     assert (first.time, later.time) == (5000, 4940)
     assert later.id > first.id, "ids rise whatever the clock does"
-    counts = {kind: metric(journal, "ginkgo_journal_events_total", kind=kind) for kind in EventKind}
-    assert {kind for kind, count in counts.items() if count == 1} == {EventKind.REDIS, EventKind.NODE}
+    counted = [kind for kind in EventKind if metric(journal, "ginkgo_journal_events_total", kind=kind) == 1]
+    assert counted == [EventKind.NODE, EventKind.REDIS]
 
 
 def test_memory_is_bounded_in_events_and_bytes_and_holds_no_event_objects() -> None:
@@ -161,13 +163,24 @@ def test_nodes_whose_work_has_moved_are_one_event_and_one_line() -> None:
     for now in (1000.0, 1001.0):
         judge.look(reading_of(old, now))
     judge.let_go(Leftovers(rehomed=frozenset(old)), 1001.0)
-    changes, view = judge.take()
     with capture_logs() as logs:
-        journal.see(changes, view)
+        journal.see(*judge.take())
     (event,) = journal.page(Query(), 1)[0]
     assert (event.subjects, event.after, event.evidence["because"]) == (("a", "b"), "forgotten", WORK_MOVED)
     (line,) = [line for line in logs if line["because"] == WORK_MOVED]
     assert line["event"] == "Nodes a, b are forgotten; they were undecided before"
+
+
+def test_event_of_many_portfolios_names_all_with_evidence_on_the_first_and_a_restart_knows_since_when(
+    start: Start,
+) -> None:
+    first, many = start(), [b"p%04d" % number for number in range(1001)]
+    first.see_read(account_of(dict.fromkeys(many, b"a"), [NodeReport(b"a", State.ONLINE, ())]))
+    (event,) = first.page(Query(), 10)[0]
+    common = {"reason": "undelivered", "since": SINCE}
+    assert [*map(event.evidence_of, event.subjects[-2:])] == [common | {"planned_node": "a"}, common]
+    first.close()
+    assert start().record.faults() == dict.fromkeys(map(bytes.decode, many), ("untraded", SINCE))
 
 
 def test_restart_with_a_clock_that_was_ahead_knows_nothing_of_the_future(start: Start) -> None:
@@ -189,8 +202,7 @@ def test_three_files_are_kept_each_with_a_checkpoint(start: Start, path: Path) -
     for number in range(60):
         journal.note(EventKind.NODE, "n", None, f"{number}")
         wait_for(lambda: journal._written == journal._end, "for the file")
-    names = sorted(each.name for each in path.parent.iterdir())
-    assert names == [*(f"journal.jsonl{end}" for end in ("", ".1", ".2", ".lock"))]
+    assert {each.name.removeprefix(path.name) for each in path.parent.iterdir()} == {"", ".1", ".2", ".lock"}
     assert all(
         b'{"checkpoint":' in part.read_bytes() for part in path.parent.glob("journal.jsonl*") if part.stat().st_size
     )
@@ -270,7 +282,7 @@ def test_lines_that_cannot_be_read_are_counted_and_said_once(path: Path, start: 
 WRITER = """
 import sys, time
 from pathlib import Path
-from exporter.journal.event import EventKind
+from exporter.journal.event import EACH, EventKind
 from exporter.journal.file import JournalFile
 from exporter.journal.journal import Journal
 from exporter.telemetry import Telemetry

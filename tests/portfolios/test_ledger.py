@@ -109,12 +109,10 @@ def test_order_of_nodes_and_of_lists_does_not_matter(
     random: Random,
 ) -> None:
     shuffled = [
-        node._replace(loaded=None if node.loaded is None else tuple(random.sample(list(node.loaded), len(node.loaded))))
-        for node in fleet
+        node._replace(loaded=node.loaded and random.sample([*node.loaded], len(node.loaded)))
+        for node in random.sample(fleet, len(fleet))
     ]
-    random.shuffle(shuffled)
-    pairs = list(plan.items())
-    random.shuffle(pairs)
+    pairs = random.sample([*plan.items()], len(plan))
     assert list(ledger_of(dict(pairs), shuffled).portfolios()) == list(ledger_of(plan, fleet).portfolios())
 
 
