@@ -7,7 +7,7 @@ from threading import Event, Lock
 from typing import Self
 
 from exporter.contract import WORKER_PREFIXES
-from exporter.errors import SourceError, SourceTimeoutError
+from exporter.errors import SourceError, SourceTimeoutError, SourceTooLargeError
 from exporter.exposition.lines import LineWriter
 from exporter.fleet.discovery import Discovery
 from exporter.fleet.watch import PROBED, READ, Attendant, Watch
@@ -226,4 +226,6 @@ class Fleet:
         try:
             return parts, self._portfolios.read(*found, parts[-1].wall, deadline), ""
         except SourceError as error:
+            if isinstance(error, SourceTooLargeError):
+                self.telemetry.spent("replies", f"the portfolios are not read: {error}")
             return parts, None, str(error)

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
+from unittest.mock import patch
 
 import pytest
 import redis
 from clusters import cluster
 from structlog.testing import capture_logs
 
-from exporter.errors import SourceError, SourceTimeoutError
+from exporter.errors import SourceError, SourceTimeoutError, SourceTooLargeError
 from exporter.exposition.text import Format, exposition
 from exporter.fleet import Fleet
 from exporter.journal.event import DROPS, Query
@@ -41,8 +42,12 @@ def hanging(world: World) -> Iterator[Event]:
         go_on.set()
 
 
+def sample(fleet: Fleet, name: str, **labels: str) -> float:
+    return fleet.telemetry.registry.get_sample_value(f"ginkgo_exporter_{name}_total", labels) or 0
+
+
 def errors(fleet: Fleet, part: str) -> float:
-    return fleet.telemetry.registry.get_sample_value("ginkgo_exporter_internal_errors_total", {"part": part}) or 0
+    return sample(fleet, "internal_errors", part=part)
 
 
 def timed(world: World, **flags: object) -> Fleet:
@@ -135,6 +140,13 @@ def test_info_has_the_facts_beside_the_nodes_and_a_read_that_fails_has_a_duratio
         fleet.look()
     assert (fleet.info.writes_refused, fleet.info.collect_duration) == (True, 3)
     assert len(set(world.deadlines)) > 1
+
+
+def test_plan_beyond_its_budget_costs_the_ledger_and_is_counted() -> None:
+    fleet = timed(World({b"a": ALIVE}))
+    with patch.object(World, "plan", side_effect=SourceTooLargeError("too large")):
+        assert states(fleet) == {"a": State.ONLINE}
+    assert sample(fleet, "budget_spent", budget="replies") == 1
 
 
 def test_overlapping_scrapes_share_one_read_and_nothing_is_kept_of_it() -> None:
@@ -358,7 +370,7 @@ def test_closing_ends_the_threads_at_once_though_a_read_hangs() -> None:
         with Fleet(load({"discovery.interval": "1h"}), source=world) as fleet:
             wait_for(lambda: fleet.discovery.last)
             fleet.request()
-            own = {thread for thread in threading.enumerate() if thread not in before}
+            own = before.symmetric_difference(threading.enumerate())
             threads = [thread for thread in own if thread.name in ("discovery", "watch")]
             assert all(thread.daemon for thread in threads), "none keeps a program alive that forgets to close"
             start = time.monotonic()
