@@ -191,7 +191,7 @@ class Reader:
         for position in unread:
             rows[position], ttl_ms[position], beats[position] = NO_FIELDS, MISSING, None
         try:
-            fields = tuple(zip(*rows, strict=True)) or ((),) * len(FIELDS)
+            fields = tuple(zip(*rows, strict=True)) if rows else ((),) * len(FIELDS)
         except ValueError:
             fields = ()
         if len(fields) != len(FIELDS):
