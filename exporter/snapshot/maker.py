@@ -32,7 +32,6 @@ from exporter.snapshot.values import (
     format_number,
     known_statuses,
     number_parser,
-    texts_of,
 )
 from exporter.source.names import Names, shown_id
 from exporter.source.reading import MISSING, NO_EXPIRY, Reading
@@ -93,7 +92,7 @@ class SnapshotMaker:
             names,
             positions,
             states,
-            texts_of(columns),
+            {name: column.text for name, column in columns.items()},
             absent,
             reading.at,
             reading.wall,
@@ -124,10 +123,9 @@ class SnapshotMaker:
 
     def _columns(self, reading: Reading) -> dict[str, Column]:
         """Return the values of a reading as texts, for nodes in any state; report the invalid values."""
-        count = len(reading.names)
         columns = {
-            UP.name: Column([b"1"] * count, b"1\n" * count),
-            MASS_LOST.name: Column([None] * count, b"\n" * count),
+            UP.name: Column.of([b"1"] * len(reading.names)),
+            MASS_LOST.name: Column.of([None] * len(reading.names)),
             HEARTBEAT_TTL.name: Column.of(list(map(self._ttls.__getitem__, reading.ttl_ms))),
         }
         fields = dict(zip(FIELDS, reading.fields, strict=True)) | {"heartbeat": reading.beats}
@@ -176,7 +174,13 @@ class SnapshotMaker:
             )
         }
         positions = range(len(names.raw))
-        return Part(names, positions, (), texts_of(columns), lines=self._write(names, positions, columns))
+        return Part(
+            names,
+            positions,
+            (),
+            {name: column.text for name, column in columns.items()},
+            lines=self._write(names, positions, columns),
+        )
 
 
 def _ttl_text(ms: int) -> bytes:

@@ -57,11 +57,6 @@ class Column(NamedTuple):
         return Column.of([others.get(i, value) for i, value in enumerate(self.values)]) if others else self
 
 
-def texts_of(columns: Mapping[str, Column]) -> dict[str, bytes]:
-    """Return the texts of columns."""
-    return {name: column.text for name, column in columns.items()}
-
-
 def format_number(number: float) -> bytes:
     """Return a number in the form that prometheus_client writes."""
     return str(floatToGoString(number)).encode()
@@ -96,9 +91,8 @@ def number_parser(metric: Metric) -> Callable[[Values], Column]:
     memo, scaled = Memo(partial(_number_text, metric)), metric.multiply != metric.divide
 
     def parse(raw: Values) -> Column:
-        if not scaled and are_whole_numbers(column := Column.of(raw)):
-            return column
-        return Column.of(list(map(memo.__getitem__, raw)))
+        is_kept = not scaled and are_whole_numbers(column := Column.of(raw))
+        return column if is_kept else Column.of(list(map(memo.__getitem__, raw)))
 
     return parse
 
@@ -126,8 +120,7 @@ class HeartbeatTimes:
 
     def parse(self, raw: Values) -> Column:
         """Return each Unix time as a text, None if it is missing or invalid."""
-        present = [text for text in raw if text is not None]
-        lines = self._parse_alike(present)
+        lines = self._parse_alike(present := [text for text in raw if text is not None])
         if lines and len(present) == len(raw):
             return Column(lines.split(), lines)
         following = iter(lines.split() or map(self.parse_one, present))

@@ -190,11 +190,7 @@ class Reader:
             unread.update(i for i, name in enumerate(names) if not failed.isdisjoint(server.holders(name)))
         for position in unread:
             rows[position], ttl_ms[position], beats[position] = NO_FIELDS, MISSING, None
-        try:
-            fields = tuple(zip(*rows, strict=True)) if rows else ((),) * len(FIELDS)
-        except ValueError:
-            fields = ()
-        if len(fields) != len(FIELDS):
+        if set(map(len, rows)) - {len(FIELDS)}:
             raise SourceError("Redis gave more or fewer values than it was asked for")
         return Reading(
             asked=self._asked,
@@ -202,7 +198,7 @@ class Reader:
             wall=time.time(),
             server=server,
             names=names,
-            fields=fields,
+            fields=tuple(zip(*rows, strict=True)) or ((),) * len(FIELDS),
             ttl_ms=ttl_ms,
             beats=beats,
             without_hash=frozenset(without_hash - unread),
