@@ -76,7 +76,8 @@ class Stand:
             Certificates(folder)
             (folder / "web.yml").write_text(_SECURED)
             flags.append(f"--web.config.file={folder}/web.yml")
-        self.exporter = Exporter(folder / "exporter", *flags, "--heartbeat.ttl=1h")
+        # SECURITY.md says which number of nodes fits into the limit.
+        self.exporter = Exporter(folder / "exporter", *flags, "--heartbeat.ttl=1h", "--collector.max-nodes=20000")
         stack.callback(self.exporter.kill)
         if group:
             (group / "cgroup.procs").write_text(str(self.exporter.pid))
