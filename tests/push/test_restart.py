@@ -56,7 +56,7 @@ def test_killed_in_a_mass_loss_it_posts_the_same_alerts_and_members_are_members(
             wait_for(lambda: len(labels(fake)) == 1, "for the page of one")
             time.sleep(2 * TTL / 10)
             installation.crash("node-1", "node-2", "node-3")
-            wait_for(lambda: len(labels(fake)) == 2, "for the page of the loss")
+            wait_for(lambda: exporter.get("/metrics").text.count("_mass_lost{") == 3, "for the loss")
             story = events(exporter, "&kind=node&kind=mass_loss")
             wait_for(lambda: b'"lost together"' in journal.read_bytes(), "for the journal")
             if disk != "good":  # nothing can be written any more
