@@ -14,6 +14,7 @@ from exporter.settings import load
 from lab.monitoring import Webhook
 from lab.servers import RedisServer, running_redis, wait_for
 
+SIX = tuple(f"node-{number}" for number in range(1, 7))
 SPEED = 10
 PACE = Pace(lasts=6.0, refresh=0.3)
 """The times of posts in this installation: an alert lasts for 6 s."""

@@ -9,7 +9,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from installed import PACE, hear, installed
+from installed import PACE, SIX, hear, installed
 
 from exporter.demo.platform import TTL
 from lab.fakes import FakeAlertmanager
@@ -17,7 +17,6 @@ from lab.monitoring import Alertmanager, Webhook, one_receiver
 from lab.proxy import Fault, Proxy
 from lab.servers import wait_for
 
-SIX = tuple(f"node-{number}" for number in range(1, 7))
 REFUSED = "GinkgoRedisWritesRefused"
 
 

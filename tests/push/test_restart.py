@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from installed import hear, installed, told
+from installed import SIX, hear, installed, told
 
 from exporter.demo.platform import TTL
 from lab.fakes import FakeAlertmanager
 from lab.monitoring import Alertmanager, Prometheus, Webhook, beside, one_receiver
 from lab.servers import Exporter, wait_for
 
-SIX = tuple(f"node-{number}" for number in range(1, 7))
 LOSS = "GinkgoMassHeartbeatLoss"
 
 
@@ -58,7 +57,7 @@ def test_killed_in_a_mass_loss_it_posts_the_same_alerts_and_members_are_members(
             installation.crash("node-1", "node-2", "node-3")
             wait_for(lambda: exporter.get("/metrics").text.count("_mass_lost{") == 3, "for the loss")
             story = events(exporter, "&kind=node&kind=mass_loss")
-            wait_for(lambda: b'"lost together"' in journal.read_bytes(), "for the journal")
+            wait_for(lambda: b'"lost together"' in journal.read_bytes() and len(labels(fake)) == 2, "for its page")
             if disk != "good":  # nothing can be written any more
                 journal.chmod(0o444)
                 journal.rename(tmp_path / "kept")
