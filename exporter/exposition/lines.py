@@ -49,8 +49,8 @@ class LineWriter:
         return {name: self._lines(name, positions, column) for name, column in columns.items()}
 
     def _lines(self, name: str, positions: range, column: Column) -> bytes:
-        texts, text = column
-        if len(text) == len(texts):
+        texts = column.values
+        if len(column.text) == len(texts):  # it holds nothing but the ends of lines
             return b""
         whole, form = column.whole, name if name in _LINES else ""
         values: Iterable[bytes | None] = texts if whole else filter(None, texts)

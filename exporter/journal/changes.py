@@ -97,7 +97,7 @@ def read(before: Ledger | None, account: Account, known: Mapping[str, Known]) ->
     for name in sorted({*ledger.abnormal, *last_faults, *(last_plan.keys() ^ ledger.plan.keys())}):
         last, now = before and before.get(name), ledger.get(name)
         old = last.state if last else known.get(shown_id(name), (None, None))[1]
-        new, reason = now[1:3] if now else (NOWHERE, None)
+        new, reason = (now.state, now.reason) if now else (NOWHERE, None)
         if old != new:
             rows = groups[old, new, reason, account.since.get(name)]
             row = portfolio_row(now, account) if now and len(rows) < MOST_ROWS else {}

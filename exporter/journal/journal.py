@@ -205,7 +205,7 @@ class Journal:
             return
         for event in events:
             self._append(event.line())
-            self._last_id = event.id
+            self._last_id = max(self._last_id, event.id)
         self._written, self.record = self._end, record
         if unreadable:
             self._errors.inc(unreadable)

@@ -27,7 +27,7 @@ class Batch:
     """The last look at some nodes that are read together.
 
     A new look at the same nodes replaces the old one as a whole, so that a look at living nodes costs nothing for each.
-    Until somebody asks for one of the heartbeats, they are one object: see ``snapshot.values.Column``.
+    The heartbeats are one object until somebody asks for one: thousands of small ones would slow down each read.
 
     Attributes:
         names: The nodes.
@@ -48,7 +48,7 @@ class Batch:
     def beat(self, position: int) -> bytes | None:
         """Return the value of a heartbeat."""
         if isinstance(self._beats, bytes):
-            self._beats = marshal.loads(self._beats)  # noqa: S302 - its own words
+            self._beats = marshal.loads(self._beats)  # noqa: S302 - this class wrote it
         return self._beats[position]  # type: ignore[no-any-return]
 
     def end(self, position: int) -> float:

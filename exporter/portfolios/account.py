@@ -108,7 +108,7 @@ class History:
             if self._found and portfolio.state in _TO_CONFIRM:
                 before, began = self._found.get(name), self._wall
                 if before is None or before.state is not portfolio.state:
-                    shown = self._last.ledger.get(name) or Portfolio(name, PortfolioState.UNKNOWN, None, *portfolio[3:])
+                    shown = self._last.ledger.get(name) or portfolio._replace(state=PortfolioState.UNKNOWN, reason=None)
             abnormal[name] = shown
             state, since = earlier.get(name, (shown.state, began))
             if shown.state not in (state, PortfolioState.UNKNOWN):
