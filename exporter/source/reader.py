@@ -109,7 +109,7 @@ class Reader:
 
     def __init__(self, servers: "Servers", keys: KeyNames, omissions: Omissions) -> None:
         self._servers, self._keys, self._omissions = servers, keys, omissions
-        self._about: tuple[object, ...] = ()
+        self._about, self._large = tuple[object, ...](), omissions.large
         self._slices: list[_Slice] = []
         # Of the present read:
         self._topology, self._inquiry, self._asked = Topology(), Inquiry(servers, 0.0), 0.0
@@ -125,7 +125,8 @@ class Reader:
         """Yield the values of these nodes in parts, in the order of the names; there is at least one part.
 
         Each part comes as soon as it is read. While the caller works on a part, Redis works on the next one. The
-        packed requests are kept while the caller passes the same sequence object.
+        packed requests are kept while the caller passes the same sequence object; only those about nodes whose values
+        have become too large, or are no longer, are packed again.
 
         Args:
             names: The nodes.
@@ -135,11 +136,17 @@ class Reader:
             SourceError: Redis could not be read in full before the deadline; of a cluster, no primary could be read.
         """
         self._topology = self._servers.know(deadline)
-        about = names, self._topology, self._omissions.large
+        about, large = (names, self._topology), self._omissions.large
         if about != self._about:
             step = CHUNK * len(self._topology.addresses)
-            starts = range(0, max(1, len(names)), step)
-            self._about, self._slices = about, [self._slice(names[start : start + step]) for start in starts]
+            self._about, self._slices = (
+                about,
+                [self._slice(names[start : start + step]) for start in range(0, max(1, len(names)), step)],
+            )
+        elif large is not self._large:
+            changed = large.keys() ^ self._large.keys()
+            self._slices = [s if changed.isdisjoint(s.names) else self._slice(s.names) for s in self._slices]
+        self._large = large
         yield from self._readings(self._slices, deadline)
 
     def _slice(self, names: Sequence[bytes]) -> _Slice:
@@ -147,8 +154,7 @@ class Reader:
         first = late if len(self._topology.addresses) == 1 else early  # one server runs all commands in their order
         for name in names:
             key, beat = (prefix + name for prefix in self._keys)
-            ttl, place = pack(b"PTTL", beat), self._topology.holder(beat)
-            is_large = name in self._omissions.large
+            ttl, place, is_large = pack(b"PTTL", beat), self._topology.holder(beat), name in self._omissions.large
             first.append((self._topology.holder(key), pack(b"PTTL", key) if is_large else hmget(key)))
             late += (place, ttl), (place, ttl if is_large else pack(b"GET", beat))
         return _Slice(names, Question(early), Question(late))
