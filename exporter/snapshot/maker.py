@@ -29,6 +29,7 @@ from exporter.snapshot.values import (
     HeartbeatTimes,
     Memo,
     Values,
+    all_alike,
     format_number,
     known_statuses,
     number_parser,
@@ -115,8 +116,11 @@ class SnapshotMaker:
         if names.ambiguous:
             self._invalid("node_id", [""] * names.ambiguous)
 
-        columns = {metric.name: b"".join(part.columns[metric.name] for part in parts) for metric in RISING}
-        now = Past(parts[-1].wall, names.shown, columns)
+        now = Past(
+            parts[-1].wall,
+            names.shown,
+            {metric.name: b"".join(part.columns[metric.name] for part in parts) for metric in RISING},
+        )
         recent, base = self._history.note(now)
         parts = [self._totals(names, parts, account), *parts] if account else parts
         return Snapshot(parts, account, problem, dropping(base, now), recent, base, self._ttl)
@@ -124,8 +128,8 @@ class SnapshotMaker:
     def _columns(self, reading: Reading) -> dict[str, Column]:
         """Return the values of a reading as texts, for nodes in any state; report the invalid values."""
         columns = {
-            UP.name: Column.of([b"1"] * len(reading.names)),
-            MASS_LOST.name: Column.of([None] * len(reading.names)),
+            UP.name: all_alike(b"1", len(reading.names)),
+            MASS_LOST.name: all_alike(None, len(reading.names)),
             HEARTBEAT_TTL.name: Column.of(list(map(self._ttls.__getitem__, reading.ttl_ms))),
         }
         fields = dict(zip(FIELDS, reading.fields, strict=True)) | {"heartbeat": reading.beats}

@@ -7,7 +7,7 @@ again: see docs/explanation/performance.md.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, tzinfo
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 from prometheus_client.utils import floatToGoString
@@ -34,27 +34,30 @@ class Column(NamedTuple):
     Attributes:
         values: Each node's value.
         text: The same in one text, with a line for each node; the line of a node without a value is empty.
+        whole: Whether each node has a value.
     """
 
     values: Values
     text: bytes
+    whole: bool
 
     @classmethod
     def of(cls, values: Values) -> "Column":
         """Return the column of these values."""
         try:
-            return cls(values, b"\n".join([*values, b""]))  # type: ignore[list-item]
+            return cls(values, b"\n".join([*values, b""]), whole=True)  # type: ignore[list-item]
         except TypeError:  # a value is missing
-            return cls(values, b"\n".join([*[text or b"" for text in values], b""]))
-
-    @property
-    def whole(self) -> bool:
-        """Whether each node has a value."""
-        return b"\n\n" not in b"\n" + self.text
+            return cls(values, b"\n".join([*[text or b"" for text in values], b""]), whole=False)
 
     def replaced(self, others: Mapping[int, bytes | None]) -> "Column":
         """Return the column with other values at some positions; None removes a value."""
         return Column.of([others.get(i, value) for i, value in enumerate(self.values)]) if others else self
+
+
+@lru_cache(maxsize=8)
+def all_alike(value: bytes | None, count: int) -> Column:
+    """Return the column of nodes that all have the same value, or none."""
+    return Column.of([value] * count)
 
 
 def format_number(number: float) -> bytes:
@@ -64,7 +67,7 @@ def format_number(number: float) -> bytes:
 
 def known_statuses(raw: Values) -> Column:
     """Return the statuses that a node may have, None for others."""
-    return Column.of([status if status in _STATUSES else None for status in raw])
+    return Column.of(raw if _STATUSES.issuperset(raw) else [status if status in _STATUSES else None for status in raw])
 
 
 class Memo(dict[Any, bytes | None]):
@@ -109,7 +112,7 @@ def _number_text(metric: Metric, text: bytes | None) -> bytes | None:
 def are_whole_numbers(column: Column) -> bool:
     """Return whether each value consists of 1 to ``_MAX_LENGTH`` digits. All values are checked at once."""
     shape = column.text.translate(_DIGITS)
-    return column.whole and shape.translate(None, b"0") == b"\n" * len(column.values) and _TOO_LONG not in shape
+    return shape.translate(None, b"0") == b"\n" * len(column.values) and all(column.values) and _TOO_LONG not in shape
 
 
 class HeartbeatTimes:
@@ -122,7 +125,7 @@ class HeartbeatTimes:
         """Return each Unix time as a text, None if it is missing or invalid."""
         lines = self._parse_alike(present := [text for text in raw if text is not None])
         if lines and len(present) == len(raw):
-            return Column(lines.split(), lines)
+            return Column(lines.split(), lines, whole=True)
         following = iter(lines.split() or map(self.parse_one, present))
         return Column.of([None if text is None else next(following) for text in raw])
 
