@@ -53,7 +53,7 @@ class Pages:
         self._oracle = oracle
         self.counts: Counter[str] = Counter()
         self._open: dict[tuple[str, str], float] = {}  # pages whose alert has not ended, and when they came
-        self._last: dict[tuple[str, str], float] = {}
+        self._last: dict[tuple[str, str], Notice] = {}
         self._deaths: dict[str, Death] = {}
         self._states: dict[str, str] = {}
         self._heard = self._newest = 0
@@ -86,7 +86,7 @@ class Pages:
         at, before, after = event["time"] - UNIX, event["from"], event["to"]
         if before == after:
             yield "nothing has changed"
-        if max([event["time"], *_since(event["evidence"])]) > now + UNIX + TOLERANCE:
+        if event["time"] > now + UNIX + TOLERANCE:
             yield "it is from the future"
         for name in event["subjects"] if event["kind"] == "node" and after in _STATES else ():
             last, self._states[name] = self._states.get(name), after
@@ -102,18 +102,20 @@ class Pages:
     def _hear(self, notice: Notice) -> Iterator[str]:
         key = alertname, name = notice.about
         self.counts[f"page: {alertname} {notice.status}"] += 1
+        before = self._last.get(key)
         if notice.status != "firing":
             self._open.pop(key, None)
+            if before and notice.alert["endsAt"] < before.alert["startsAt"]:
+                del self._last[key]  # Prometheus repeats an earlier end, which ends the new alert until its next post
         if notice.status != "firing" or alertname not in PUSHED:
             return
-        before, opened = self._last.get(key), self._open.setdefault(key, notice.at)
-        self._last[key] = notice.at
-        if before is not None and name:
+        opened, self._last[key] = self._open.setdefault(key, notice.at), notice
+        if before and name:
             beats = [write.ended for write in tuple(self._oracle.heartbeat(name).writes) if write.value]
             if opened != notice.at:
                 yield f"{key}: a second page while the first is open"
-            elif max(beats, default=0.0) <= before - TTL + TOLERANCE:
-                yield f"{key}: a second page for one death, {notice.at - before:.1f} s after the first"
+            elif max(beats, default=0.0) <= before.at - TTL + TOLERANCE:
+                yield f"{key}: a second page for one death, {notice.at - before.at:.1f} s after the first"
         if wrong := self._false(alertname, name, notice.at - self._delay, notice.at):
             yield f"{key}: a page though {wrong}"
 
@@ -135,12 +137,3 @@ class Pages:
     @property
     def _delay(self) -> float:
         return DELIVERED_WITHIN + self._oracle.chance.slack
-
-
-def _since(evidence: Mapping[str, Any]) -> Iterator[float]:
-    """Yield the times since which something is so, those of single subjects too."""
-    for name, value in evidence.items():
-        if name.endswith("since"):
-            yield value
-        elif isinstance(value, dict):
-            yield from _since(value)

@@ -62,15 +62,15 @@ class Truth:
         if event:
             self.tell(at, None, state)
 
-    def tell(self, at: float, before: str | None, after: str, **evidence: float) -> None:
+    def tell(self, at: float, before: str | None, after: str) -> None:
         """Have an event say what the node is."""
-        known = {"id": at, "time": UNIX + at, "kind": "node", "subjects": ["a"], "evidence": evidence}
+        known = {"id": at, "time": UNIX + at, "kind": "node", "subjects": ["a"]}
         self.events.insert(0, {**known, "from": before, "to": after})
 
-    def page(self, at: float, name: str = NODE_OFFLINE, status: str = "firing") -> list[str]:
+    def page(self, at: float, name: str = NODE_OFFLINE, status: str = "firing", ends: float = 999.0) -> list[str]:
         """Have a notification come, and return what is wrong with the pages."""
         labels = {"alertname": name, **({"node_id": "a"} if name == NODE_OFFLINE else {})}
-        self.notices.append(Notice(at, {"status": status, "labels": labels}))
+        self.notices.append(Notice(at, {"status": status, "labels": labels, "startsAt": str(at), "endsAt": str(ends)}))
         return self.judged(at)
 
     def judged(self, at: float) -> list[str]:
