@@ -6,7 +6,7 @@ and the replies about other keys. Read ``Source`` first, then ``gather``: everyt
 
 import time
 from collections.abc import Callable, Sequence
-from itertools import takewhile
+from itertools import dropwhile
 from typing import TYPE_CHECKING, Any
 
 from redis import ConnectionPool, Redis
@@ -78,7 +78,8 @@ class Source:
         except SourceError as error:
             return [error] * len(keys)
         question = Question([(topology.holder(key), command(key)) for key in keys])
-        return next(Inquiry(self._servers, deadline, most).stream([question]))
+        (replies,) = Inquiry(self._servers, deadline, most).stream([question])  # to its end: the connection stays
+        return replies
 
     def plan(self, deadline: float) -> Plan:
         """Return the scheduler's plan; the deadline is in monotonic seconds. Only one thread at a time may call this.
@@ -132,8 +133,7 @@ class Source:
             replies = self.gather(tuple(commands), commands.__getitem__, time.monotonic() + timeout, NODE_BYTES)
             return time.monotonic() < end and not any(isinstance(reply, SourceError) for reply in replies)
 
-        fit = set(takewhile(fits, self._omissions.large))
-        left = [name for name in self._omissions.large if name not in fit]
+        left = list(dropwhile(fits, self._omissions.large))
         self._omissions.large = dict.fromkeys(left[1:] + left[:1])
 
     def client(self) -> Redis:

@@ -15,6 +15,7 @@ from exporter.contract import FIELDS
 from exporter.demo.platform import Node
 from exporter.errors import SourceError
 from exporter.source import reader as readers
+from exporter.source.protocol import pack
 from exporter.source.reader import NODE_BYTES
 from exporter.source.reading import MISSING, TOO_LARGE, Reading
 from lab.fakes import fake_server
@@ -133,6 +134,15 @@ def test_value_that_is_too_large_costs_its_own_node_its_values_and_nothing_else(
         source.discover(5)
         assert set(seen(reader.read(raw, time.monotonic() + 5))) == {SEEN["alive"]}, "of the usual size again"
         told.clear()
+
+
+def test_questions_about_other_keys_keep_their_connection(
+    client: "redis.Redis", redis_server: RedisServer, opened: Open
+) -> None:
+    source, before = opened(redis_server.url), client.info("stats")["total_connections_received"]
+    for _ in range(3):
+        assert source.gather([b"a", b"b"], lambda key: pack(b"PTTL", key), time.monotonic() + 5) == [MISSING, MISSING]
+    assert client.info("stats")["total_connections_received"] - before == 1
 
 
 def test_many_values_that_are_too_large_cost_one_connection_each_and_discovery_tries_them_again(
