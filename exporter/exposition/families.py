@@ -104,7 +104,7 @@ def _portfolio_families(account: Account) -> Iterator[Family]:
     yield from _gauge(
         "ginkgo_portfolios_untraded_positions",
         "Open positions that no node manages: those of untraded portfolios (field position_count of their states).",
-        account.positions_in(PortfolioState.UNTRADED),
+        account.untraded_positions,
     )
     since = GaugeMetricFamily(
         "ginkgo_portfolio_fault_since_timestamp_seconds",

@@ -46,9 +46,11 @@ class Account(NamedTuple):
     node_positions: Mapping[bytes, float] = {}
     positions: Mapping[bytes, float] = {}
 
-    def positions_in(self, state: PortfolioState) -> float:
-        """Return the open positions of the portfolios in a state, as far as they are known."""
-        return sum(self.positions.get(name, 0.0) for name, each in self.ledger.abnormal.items() if each.state == state)
+    @property
+    def untraded_positions(self) -> float:
+        """The open positions of untraded portfolios, as far as they are known."""
+        untraded = (name for name, each in self.ledger.abnormal.items() if each.state is PortfolioState.UNTRADED)
+        return sum(self.positions.get(name, 0.0) for name in untraded)
 
 
 class History:

@@ -126,7 +126,7 @@ class Ledger:
         untraded = {each.id for each in self.abnormal.values() if each.state is PortfolioState.UNTRADED}
         needed, rehomed = set(), set()
         for name, state, loaded in self.nodes:
-            if state in (State.OFFLINE, State.FORGOTTEN):
+            if state in (State.OFFLINE, State.FORGOTTEN, State.UNDECIDED):
                 lists = set(loaded or ())
                 if name in self.planned or (state is State.OFFLINE and lists & untraded):
                     needed.add(name)

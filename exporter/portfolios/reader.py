@@ -159,8 +159,8 @@ class PortfolioReader:
     def _alive(self, keys: Sequence[bytes], deadline: float) -> Mapping[str, int] | None:
         """Return how many workers of each component have a living heartbeat; None if one could not be read.
 
-        A component of which all known heartbeats have ended is left out until discovery has dropped these keys: a
-        worker that was started anew has another key.
+        A component of which a known heartbeat has ended is left out until discovery has dropped that key: a worker that
+        was started anew has another key.
         """
         replies = self._source.gather(keys, lambda key: pack(b"PTTL", key), deadline)
         if not all(isinstance(reply, int) for reply in replies):
@@ -168,8 +168,8 @@ class PortfolioReader:
         counts = {}
         for component, prefix in WORKER_PREFIXES.items():
             alive = [ms > 0 for key, ms in zip(keys, replies, strict=True) if key.startswith(prefix.encode())]
-            if any(alive) or not alive:
-                counts[component] = sum(alive)
+            if all(alive):
+                counts[component] = len(alive)
         return counts
 
 

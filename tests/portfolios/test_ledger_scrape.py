@@ -12,7 +12,6 @@ from exporter.fleet import Fleet
 from exporter.journal.event import Query
 from exporter.liveness import State
 from exporter.portfolios.account import Account
-from exporter.portfolios.ledger import PortfolioState
 from exporter.settings import load
 from lab.clusters import RunningCluster, Watched
 from lab.nodes import beat, heartbeat_key, metrics_key
@@ -61,7 +60,7 @@ def check_example(settings: dict[str, Any], client: Any, flush: Any) -> None:
     assert account
     assert account.ledger.planned == {b"alpha": 2, b"beta": 3, b"gamma": 1, b"delta": 1, b"zeta": 1}
     assert (account.queues, account.node_positions) == ({b"alpha": 950, b"beta": 5}, {b"alpha": 5, b"beta": 1})
-    assert account.positions_in(PortfolioState.UNTRADED) == 14
+    assert account.untraded_positions == 14
     assert account.workers is None, "FLUSHALL is a fault: workers may lack a heartbeat because of it"
 
 

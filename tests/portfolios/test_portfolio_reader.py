@@ -10,7 +10,6 @@ from redis.exceptions import ResponseError
 from exporter.errors import SourceError
 from exporter.liveness import State
 from exporter.portfolios.account import Account
-from exporter.portfolios.ledger import PortfolioState
 from exporter.portfolios.reader import MOST_LOADED, PortfolioReader, parse_loaded
 from exporter.settings import load
 from exporter.source.plan import Plan
@@ -153,11 +152,11 @@ def test_queues_and_positions_count_for_the_node_that_has_the_portfolio_and_for_
     lists = {b"a": b'["p1", "p2"]', b"b": b'["p3"]', b"dead": b'["lost"]'}
     account = reads.read(lists, [ONLINE, ONLINE, OFFLINE])
     assert (account.queues, account.node_positions) == ({b"a": 950}, {b"a": 5})
-    assert (account.positions, account.positions_in(PortfolioState.UNTRADED)) == ({b"lost": 14, b"p1": 3, b"p2": 2}, 14)
+    assert (account.positions, account.untraded_positions) == ({b"lost": 14, b"p1": 3, b"p2": 2}, 14)
     assert reads.invalid == {"portfolio_state": 1}
     reads.hashes = {b"p1": ResponseError("wrong type"), b"p2": None, b"lost": None}
     account = reads.read(lists, [ONLINE, ONLINE, OFFLINE])
-    assert (account.queues, account.positions, account.positions_in(PortfolioState.UNTRADED)) == ({}, {}, 0)
+    assert (account.queues, account.positions, account.untraded_positions) == ({}, {}, 0)
     silent = Reads(portfolios_states="false")
     silent.plans = reads.plans
     assert silent.read(lists)
@@ -170,7 +169,7 @@ def test_too_many_loaded_portfolios_are_not_read_and_untraded_ones_are() -> None
     reads.plans = [{b"lost": b"dead"}]
     reads.hashes = {b"lost": [b"dead", b"1", b"2"]}
     account = reads.read({b"a": str(ids).replace("'", '"').encode(), b"dead": None}, [ONLINE, OFFLINE])
-    assert (reads.asked["keys"], account.positions_in(PortfolioState.UNTRADED)) == (1, 2)
+    assert (reads.asked["keys"], account.untraded_positions) == (1, 2)
 
 
 def test_workers_are_counted_and_none_is_believed_when_discovery_no_longer_knows_one() -> None:
@@ -184,8 +183,9 @@ def test_workers_are_counted_and_none_is_believed_when_discovery_no_longer_knows
     assert workers() == none
     reads.ttls = {timer: 30_000, data: 10}
     assert workers(timer, data) == none | {"task_timer": 1, "data_worker": 1}
+    reads.ttls = {data: 10, timer + b"2": 10}
+    assert workers(timer, timer + b"2", data) == {"data_worker": 1, "backtest_worker": 0}, "another one may be new"
     reads.ttls = {data: 10}
-    assert workers(timer, timer + b"2", data) == {"data_worker": 1, "backtest_worker": 0}
     assert workers(data) == none | {"data_worker": 1}
     reads.ttls = {timer: None}
     assert workers(timer) is None, "its primary cannot be read"
