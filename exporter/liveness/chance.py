@@ -73,11 +73,11 @@ class Chance:
     def look(self, server: Server, at: float) -> None:
         """Record an answer."""
         before, last, told, short = self.server, self.at, self._why, SHORT * self.ttl
-        if server.blocked or _refuses_more(before, server):
+        if _refuses_more(before, server):
             self._risen = at
             if self.refused_since is None:
                 self.refused_since = last if before else at
-        elif at - self._risen >= short:
+        elif at - self._risen >= short and not server.blocked:
             self.refused_since = None
         self.server, self.at, self._why = server, at, self._why_not(before, server, at - last)
         if self._why == RESTARTED:
@@ -156,12 +156,12 @@ class Chance:
 
 def _refuses_more(before: Server | None, server: Server) -> bool:
     """Return whether a Redis refused writes since its last answer; of its first answer, whether it may refuse still."""
-    refused = server.refused or {}
+    refused, began = server.refused or {}, server.blocked and not (before and before.blocked)
     if before is None:
         failing = server.last_save_ok is False or (server.memory_used_ratio or 0) >= FULL
-        return any(refused.values()) if failing else bool(refused.get("NOREPLICAS"))
+        return began or (any(refused.values()) if failing else bool(refused.get("NOREPLICAS")))
     counted = before.refused or {}
-    return any(count > counted.get(error, 0) for error, count in refused.items())
+    return began or any(count > counted.get(error, 0) for error, count in refused.items())
 
 
 @dataclass(slots=True)

@@ -95,8 +95,8 @@ class Judge:
                 return
             *past, (began, _) = self._outages
             self._outages = [*past, (began, at)]
-            gap = Gap(began, at, CANNOT_BE_READ)
-            self._log.append(Change(b"", CANNOT_BE_READ, ANSWERS, at, evidence=Evidence(gap=gap), kind=Kind.REDIS))
+            evidence = Evidence(gap=Gap(began, at, CANNOT_BE_READ))
+            self._log.append(Change(b"", CANNOT_BE_READ, ANSWERS, at, evidence=evidence, kind=Kind.REDIS))
 
     def find(self, names: Collection[bytes], since: float) -> None:
         """Record that a scan, which began at ``since``, found keys of these nodes: their data are not lost."""
@@ -129,9 +129,9 @@ class Judge:
             after, moved_after = self._settings.nodes.forget_after, self._settings.nodes.forget_rehomed_after
             for name, node in self._absent.items():
                 died, loss = node.change.died or at, node.change.loss
-                if node.ttl_ms is None or not (node.dead or node.why == FIRST_LEDGER):
+                if node.ttl_ms is None or not (node.dead or node.new):
                     continue  # plan and lists say nothing of a node that cannot be read
-                at_once = loss or (first and node.new)
+                at_once = loss or (node.new and (first or not node.dead))
                 moved = moved_after is not None and name in known.rehomed and (at_once or at - died > moved_after)
                 old = after is not None and at - died > after
                 if name not in known.needed and (moved or old or node.state is State.FORGOTTEN):
@@ -159,11 +159,10 @@ class Judge:
                 depends on them whether it is held back.
         """
         with self._lock:
-            old = now - REFRESH if full else NEVER
             names = [
                 name
                 for name, node in self._absent.items()
-                if not node.dead or (node.looked <= old and node.state is State.OFFLINE)
+                if not node.dead or (node.looked <= (now - REFRESH if full else NEVER) and node.state is State.OFFLINE)
             ][:MOST_WAITING]
             if self._due or (full and any(self._ending(now + AHEAD))):
                 names += [death.name for death in self._ending(now + LATE * self.ttl)]
@@ -177,8 +176,7 @@ class Judge:
     def take(self) -> tuple[list[Change], View]:
         """Return the changes since the last call, and the view that holds them all. There is one caller: the watch."""
         with self._lock:
-            changes = self._log.copy()
-            self._log.clear()
+            changes, self._log[:] = self._log.copy(), []
             return changes, self.view()
 
     def view(self) -> View:
@@ -219,15 +217,20 @@ class Judge:
                 self._meet(batch, position, hashed=position not in reading.without_hash)
             self._rule(reading.asked)
             self._end_losses(reading.asked)
-            states, absent = [State.ONLINE] * len(names), {}
-            for position in sorted(batch.elsewhere):
-                absent[position] = node = self._node(names[position])
+        if self._log:
+            self.wake()
+        return self.verdicts(reading, batch.elsewhere)
+
+    def verdicts(self, reading: Reading, positions: Iterable[int]) -> Verdicts:
+        """Return the present states of the nodes of a reading; only those at these positions may not beat."""
+        with self._lock:
+            states, absent = [State.ONLINE] * len(reading.names), {}
+            for position in sorted(positions):
+                absent[position] = node = self._node(reading.names[position])
                 # The first ledger takes an old hash for that of a dead node.
                 state = State.FORGOTTEN if node.why == FIRST_LEDGER else node.state
                 states[position] = State.UNDECIDED if position in reading.unread else state
-        if self._log:
-            self.wake()
-        return Verdicts(states, absent)
+            return Verdicts(states, absent)
 
     def _end_refusals(self, reading: Reading) -> None:
         """Let the beats of a reading end the refusals that were seen before them.
@@ -322,17 +325,16 @@ class Judge:
         Returns:
             The state, why, and when the node can be called dead if it does not beat.
         """
-        kept = (node.state, node.change.why, None)
         # 1. Of a node whose primary cannot be read nothing is known.
         if node.ttl_ms is None:
-            return kept if node.dead else (State.UNDECIDED, "the primary cannot be read", None)
+            return node.state if node.dead else State.UNDECIDED, "the primary cannot be read", None
         # 2. Without keys it has left, unless Redis lost them: then it is remembered for an hour.
         remembered = node.state is not State.GONE and node.seen < changed and asked - changed < REMEMBER_LOST
         if not node.hashed and node.ttl_ms == MISSING and not remembered:
             return State.GONE, "heartbeat and hash were deleted", None
         # 3. A dead node stays dead until it beats, or has left.
         if node.dead:
-            return kept
+            return node.state, node.change.why, None
         # 4. A heartbeat without expiry proves no life. A key that changes its type during a look shows like one.
         second_look = (State.UNDECIDED, SECOND_LOOK, asked + LOOK_AGAIN)
         if node.ttl_ms == NO_EXPIRY:
@@ -386,7 +388,9 @@ class Judge:
                 node = self._changed(node._replace(why=HELD), State.UNDECIDED, now, HELD)
             else:
                 del self._due[death.name]
-                node = self._changed(node, State.OFFLINE, now, node.why, death.died, loss)
+                node = self._changed(
+                    node, State.OFFLINE, now, ENDED if node.why == HELD else node.why, death.died, loss
+                )
             self._absent[death.name] = node
 
     def _lost(self, deaths: Iterable[Death], alive: int) -> set[bytes]:

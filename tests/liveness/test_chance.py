@@ -165,6 +165,18 @@ def test_first_answer_shows_a_refusal_that_may_still_last(server: Server, *, ref
     assert (looks.judge.view().refused_since is not None) is refuses
 
 
+def test_redis_that_counts_no_refusals_is_taken_to_refuse_from_a_failed_save_on_until_a_node_beats() -> None:
+    looks = Looks(replace(SERVER, refused=None))
+    looks.see({A: living()})
+    looks.fault(blocked=True)
+    looks.wait(TTL)
+    assert looks.judge.view().refused_since == 1000
+    looks.see({A: living()}, 1)
+    assert looks.judge.view().refused_since is None
+    looks.wait(GRACE, {A: living()})
+    assert looks.see({A: CRASHED}, 1) == [OFFLINE], "its save still fails"
+
+
 def test_refusal_ends_with_a_beat_after_it_or_after_half_a_ttl_and_is_told_once() -> None:
     looks = seen()
     looks.fault(**refusing(1))

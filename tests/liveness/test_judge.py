@@ -1,5 +1,7 @@
 """What one pair of keys means, look by look: the promises on a single node."""
 
+from dataclasses import replace
+
 import pytest
 from looks import GRACE, SERVER, TTL, Looks, living
 
@@ -198,6 +200,12 @@ def test_first_start_shows_no_old_hash_before_the_first_ledger_and_none_whose_wo
     assert looks.see(old, 1) == [FORGOTTEN, OFFLINE]
     assert not looks.judge.let_go(Leftovers(), looks.now)
     assert looks.told()[-2:] == [(A, "undecided", "forgotten"), (b"b", "undecided", "offline")]
+    looks = Looks(replace(SERVER, restored=True, uptime=1.0), forget_rehomed_after=3600.0)
+    assert looks.see(old) == [UNDECIDED, UNDECIDED], "Redis may have lost their heartbeats"
+    looks.judge.let_go(Leftovers(rehomed=frozenset({A})), looks.now)
+    assert looks.see(old, 1) == [FORGOTTEN, UNDECIDED]
+    looks.judge.let_go(Leftovers(rehomed=frozenset(old)), looks.now)
+    assert looks.see(old, GRACE) == [FORGOTTEN, FORGOTTEN], "nobody was paged for it, so nobody waits for it"
     for rules in ({}, {"forget_rehomed_after": 3600.0}):
         looks = Looks(**rules)
         looks.wait(GRACE + 2, old)
