@@ -60,7 +60,7 @@ class Known:
             self._rows[EventKind.NODE] = source.rows(NODES)
             self._rows[EventKind.PORTFOLIO] = source.rows(PORTFOLIOS)
         except SourceError as error:
-            if isinstance(source, RedisItself):
+            if isinstance(source, RedisItself) and not self._rows:
                 raise
             self._trouble = f"{str(error).rstrip('.')}."
 

@@ -96,8 +96,7 @@ class Discovery(Loop):
             self._replace_names(known)
         self._judge.leave_out(known.difference(self.names.raw), self._clock())
         self._judge.find(found.names, start)
-        self.last = Discovered(self._clock() - start, time.time(), self.names.over_limit)
-        self.error = ""
+        self.last, self.error = Discovered(self._clock() - start, time.time(), self.names.over_limit), ""
         return pause_after(found.busy, self._interval)
 
     def _replace_names(self, known: frozenset[bytes]) -> None:

@@ -6,6 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event, Lock
 from typing import Self
 
+import structlog
+
 from exporter.contract import WORKER_PREFIXES
 from exporter.errors import SourceError, SourceTimeoutError, SourceTooLargeError
 from exporter.exposition.lines import LineWriter
@@ -14,6 +16,7 @@ from exporter.fleet.watch import PROBED, READ, Attendant, Watch
 from exporter.journal.journal import Journal
 from exporter.liveness import Change, Judge, Kind, State, View
 from exporter.liveness.chance import CANNOT_BE_READ
+from exporter.liveness.judge import HELD
 from exporter.portfolios.account import Account
 from exporter.portfolios.reader import PortfolioReader
 from exporter.settings import Settings
@@ -21,7 +24,10 @@ from exporter.snapshot.maker import SnapshotMaker
 from exporter.snapshot.snapshot import Part, ReadInfo, Snapshot
 from exporter.source import Source, open_source
 from exporter.source.names import Names
+from exporter.source.reading import Reading
 from exporter.telemetry import Telemetry
+
+log = structlog.get_logger(__name__)
 
 
 class Fleet:
@@ -63,6 +69,7 @@ class Fleet:
         self._watch = Watch(self.judge, source.reader(), self.request, self._timeout, *shared)
         self.judge.wake = self._watch.wake
         self._duration: float | None = None
+        self._problem = ""  # why the portfolios could not be read last
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="reader")
         self._lock = Lock()  # for the next attribute, the current read
         self._current: Future[Snapshot] | None = None
@@ -97,8 +104,7 @@ class Fleet:
     def not_ready(self) -> str:
         """The reason why the fleet cannot be read, in one line; empty if names were discovered and Redis answers."""
         view = self.view()
-        asked = "" if view.server else "Redis was not asked yet"
-        return view.errors.get(PROBED) or self.discovery.not_ready or asked
+        return view.errors.get(PROBED) or self.discovery.not_ready or ("" if view.server else "Redis was not asked yet")
 
     @property
     def info(self) -> ReadInfo:
@@ -146,17 +152,14 @@ class Fleet:
             with self._lock:
                 self._current = None
 
-    def read(self, timeout: float | None = None) -> Snapshot:
+    def read(self) -> Snapshot:
         """Read all nodes, or share the current read, and return the snapshot.
-
-        Args:
-            timeout: Seconds to wait at most, and never longer than ``--redis.timeout``; None for that time.
 
         Raises:
             SourceError: Redis could not be read in time.
         """
         try:
-            return self.request().result(self._timeout if timeout is None else min(timeout, self._timeout))
+            return self.request().result(self._timeout)
         except TimeoutError:
             raise SourceTimeoutError("Redis did not answer in time") from None
 
@@ -179,8 +182,10 @@ class Fleet:
         try:
             names = self.discovery.wait()
             parts, account, problem = self._parts(names, start + self._timeout)
-            if not problem and self.judge.let_go(account.leftovers if account else None, parts[-1].at):
-                # The first ledger has decided on old hashes.
+            # Whoever reads once cannot wait for a ledger.
+            if not (problem and self._watch.is_alive()) and self.judge.let_go(
+                account.leftovers if account else None, parts[-1].at
+            ):  # the first ledger has decided on old hashes
                 parts, account, problem = self._parts(names, start + self._timeout)
         except SourceError as error:
             self.judge.failed(READ, str(error), start)
@@ -188,11 +193,14 @@ class Fleet:
         finally:
             self._duration = self._clock() - start
         self.judge.succeeded(READ, self._clock())
+        if problem not in ("", self._problem):
+            log.warning("the portfolios cannot be read", because=problem)
+        self._problem = problem
         snapshot = self._maker.snapshot(names, parts, account, problem)
         self.journal.see_drops(snapshot.dropping)
         if account:
             self.journal.see_read(account)
-            if account.workers and len(account.workers) < len(WORKER_PREFIXES):
+            if account.workers is not None and len(account.workers) < len(WORKER_PREFIXES):
                 self.discovery.wake()  # the known heartbeats of a component have ended: it may have new ones
         self.discovery.expect(self._portfolios.planned)
         self.last_known = snapshot.wall, snapshot.counts
@@ -209,10 +217,12 @@ class Fleet:
         """
         parts: list[Part] = []
         lists: list[bytes | None] = []
-        unread: set[int] = set()
+        unread, held = set[int](), dict[int, Reading]()
         for reading in self._nodes.parts(names.raw, deadline):
             start = len(lists)
             verdicts = self.judge.look(reading)
+            if any(node.why == HELD for node in verdicts.absent.values()):
+                held[len(parts)] = reading
             try:
                 parts.append(self._maker.part(names, start, reading, verdicts))
             except TypeError:
@@ -220,9 +230,11 @@ class Fleet:
                 raise
             lists += reading.loaded_lists
             unread.update(start + position for position in reading.unread)
+        for number, reading in held.items():  # the later parts have shown who else is late
+            verdicts = self.judge.verdicts(reading, parts[number].absent)
+            parts[number] = self._maker.part(names, parts[number].positions.start, reading, verdicts)
         states = [state for part in parts for state in part.states]
-        workers = self.discovery.workers if self.view().calm else None
-        found = names.raw, states, lists, frozenset(unread), workers
+        found = names.raw, states, lists, frozenset(unread), self.discovery.workers if self.view().calm else None
         try:
             return parts, self._portfolios.read(*found, parts[-1].wall, deadline), ""
         except SourceError as error:

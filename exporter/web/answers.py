@@ -89,7 +89,7 @@ class Answers:
     @property
     def sending(self) -> int:
         """Bytes of all bodies that are being sent. A body counts once, however many clients read it."""
-        return sum(sum(map(len, body)) for body in {id(reader.body): reader.body for reader in self._readers}.values())
+        return sum(sum(map(len, body)) for body in {id(each.body): each.body for each in tuple(self._readers)}.values())
 
     async def body(self, wanted: Wanted, stream: IOStream, read_within: float, within: float) -> Body | None:
         """Return a body; None if there is no room for it, or no time.

@@ -98,13 +98,8 @@ def _nodes(snapshot: Snapshot | None, query: Listing, fleet: Fleet) -> Iterator[
 
 
 def _portfolios(snapshot: Snapshot | None, query: Listing, fleet: Fleet) -> Iterator[bytes]:
-    problem, rows = "", iter(list[Row]())
-    if snapshot is None:
-        problem = trouble(fleet)
-    elif snapshot.problem:
-        problem = f"The portfolios cannot be read: {shown(snapshot.problem)}."
-    elif snapshot.account:
-        rows = portfolio_rows(snapshot.account)
+    problem = portfolio_trouble(snapshot) if snapshot else trouble(fleet)
+    rows = portfolio_rows(snapshot.account) if snapshot and snapshot.account else ()
     wanted = (row for row in rows if query.wants(row["portfolio_id"], row["state"]))
     return _page("portfolios", query, wanted, problem)
 
@@ -194,6 +189,12 @@ def trouble(fleet: Fleet) -> str:
     view = fleet.view()
     since = fleet.journal.unix(view.outages[-1][0]) if view.errors else None
     return redis_away(since, next(iter(view.errors.values()), ""), *fleet.last_known)
+
+
+def portfolio_trouble(snapshot: Snapshot | None) -> str:
+    """Return what people must know while the portfolios alone cannot be read."""
+    problem = snapshot.problem if snapshot else ""
+    return problem and f"The portfolios cannot be read: {shown(problem)}."
 
 
 def refusal(fleet: Fleet) -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from tornado.template import Loader
 
@@ -31,7 +31,7 @@ from exporter.snapshot.rows import (
     rows_of,
 )
 from exporter.snapshot.snapshot import COUNTED, EXPORTED, Snapshot
-from exporter.web.api import Arguments, Listing, listing, refusal, trouble
+from exporter.web.api import Arguments, Listing, listing, portfolio_trouble, refusal, trouble
 from exporter.web.handlers import PushStatus
 from exporter.web.palette import style
 
@@ -134,9 +134,9 @@ def render(snapshot: Snapshot | None, fleet: Fleet, push: PushStatus | None, que
         redis=redis,
         redis_up=snapshot is not None,
         trouble="" if snapshot else trouble(fleet),
-        notices=[*filter(None, [refused]), *(troubles(snapshot) if snapshot else ())],
+        notices=[*filter(None, [refused, portfolio_trouble(snapshot)]), *(troubles(snapshot) if snapshot else ())],
         push=push,
-        alertmanagers=[url for url in settings.alertmanager.url if not urlsplit(url).username],
+        alertmanagers=settings.alertmanager.url,
         account=account,
         abnormal=[portfolio_row(each, account) for each in account.ledger.abnormal.values()] if account else [],
         journal=fleet.journal,

@@ -52,6 +52,12 @@ def nodes_in(text: str) -> list[dict[str, Any]]:
     return found
 
 
+def test_dead_node_is_shown_though_the_plan_cannot_be_read(say: Say, url: str, client: "redis.Redis") -> None:
+    client.set("schedule:plan", "no hash")
+    assert say("nodes", "--redis.url", url, "--state", "offline", "--fail-offline").code == 3
+    assert "offline" in say("explain", "node:dead", "--redis.url", url).out
+
+
 def test_json_and_csv_have_their_keys_in_order_and_what_redis_says(say: Say, url: str) -> None:
     done = say("nodes", "--redis.url", url, "--output", "json")
     rows = {row["node_id"]: row for row in nodes_in(done.out)}

@@ -4,6 +4,7 @@ import html
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -134,6 +135,7 @@ def test_portfolios_of_the_node_and_their_open_positions_are_named() -> None:
     assert status_page(snapshot).count("; failover overdue") == 4
     unknown = status_page(snapshot_of({}, account=example()._replace(positions={})))
     assert "open positions in untraded portfolios: number not known" in unknown
+    assert "The portfolios cannot be read: no right." in status_page(replace(snapshot_of({}), problem="no right"))
 
 
 def test_drops_are_named_with_the_portfolios_that_lose_events() -> None:
