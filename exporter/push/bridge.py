@@ -96,7 +96,7 @@ class Alertmanager:
         self._posts, self._posts_failed = shared.posts.labels(self.url), shared.posts_failed.labels(self.url)
         self._alerts: Mapping[Key, Alert] = {}
         self._taken: dict[Key, tuple[Alert, float]] = {}  # what was accepted last of each alert, and when
-        self._tried = float("-inf")
+        self._tried, self._began = float("-inf"), shared.clock()
         self._state: str | None = None
         self._unanswered = False  # the last post timed out
         self._wake, self._closed = Event(), Event()
@@ -179,7 +179,7 @@ class Alertmanager:
         self.last_accepted = self._shared.clock()
         new = [alert for alert in alerts if self._is_new(alert)]
         for alert in new:
-            if alert.exact:
+            if alert.exact and alert.since >= self._began:
                 self._shared.delay.observe(self.last_accepted - alert.since)
         self._tell(new, None, "taken")
         self._taken.update((alert.key, (alert, self.last_accepted)) for alert in alerts)

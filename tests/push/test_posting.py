@@ -106,6 +106,11 @@ def test_an_alert_begins_at_the_last_heartbeat_ends_two_minutes_on_and_is_posted
     assert client.told() == [("active", (client.url,)), ("taken", (NODE_OFFLINE, "a"))], "once, not for each post"
     assert client.value("delay_count") == 1
     assert client.value("posts_total", {"url": client.url}) == 3
+    old = client.now() - 3600
+    client.shown["old"] = Alert(NODE_OFFLINE, "old", old, old, client.now(), exact=True)
+    client.die("a", "old")
+    client.post_due()
+    assert client.value("delay_count") == 1, "what happened before the start was not late"
 
 
 def test_a_clock_that_was_set_is_noticed_before_the_next_alert_is_posted() -> None:
