@@ -117,7 +117,7 @@ class SnapshotMaker:
             self._invalid("node_id", [""] * names.ambiguous)
 
         now = Past(
-            parts[-1].wall,
+            parts[-1].at,
             names.shown,
             {metric.name: b"".join(part.columns[metric.name] for part in parts) for metric in RISING},
         )

@@ -20,18 +20,20 @@ class Past(NamedTuple):
     """The counters of all nodes at a read.
 
     Attributes:
-        wall: Unix time of the read.
+        at: Monotonic time of the read.
         names: The nodes' ids as text.
         columns: The values of each node, by the names of the metrics: see ``Column.text``.
     """
 
-    wall: float
+    at: float
     names: Sequence[str]
     columns: Mapping[str, bytes]
 
     def of(self, metric: Metric) -> dict[str, bytes]:
-        """Return each node's value of a metric, by its id; empty if it has none."""
-        return dict(zip(self.names, self.columns[metric.name].splitlines(), strict=True))
+        """Return each node's value of a metric, by its id, as far as it has one."""
+        return {
+            name: value for name, value in zip(self.names, self.columns[metric.name].splitlines(), strict=True) if value
+        }
 
 
 class History:
@@ -51,17 +53,17 @@ class History:
             The last kept read that is a minute older, or the oldest one; and the oldest known values of the same nodes.
         """
         past, kept = self._past, len(self._past)
-        if not past or now.wall - past[-1].wall >= APART or now.names is not past[-1].names:
+        if not past or now.at - past[-1].at >= APART or now.names is not past[-1].names:
             past.append(now)
-        while len(past) > 1 and now.wall - past[1].wall >= LASTS:
+        while len(past) > 1 and now.at - past[1].at >= LASTS:
             past.popleft()
         if past[-1] is now or len(past) != kept:
             columns = {}
             for metric in (DROPPED, BACKPRESSURE):
                 merged = reduce(or_, [each.of(metric) for each in reversed(past)])
-                columns[metric.name] = b"".join(merged[name] + b"\n" for name in now.names)
-            self._base = Past(past[0].wall, now.names, columns)
-        return next((each for each in reversed(past) if now.wall - each.wall >= APART), past[0]), self._base
+                columns[metric.name] = b"".join(merged.get(name, b"") + b"\n" for name in now.names)
+            self._base = Past(past[0].at, now.names, columns)
+        return next((each for each in reversed(past) if now.at - each.at >= APART), past[0]), self._base
 
 
 def dropping(base: Past, now: Past) -> tuple[str, ...]:

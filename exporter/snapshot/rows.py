@@ -46,7 +46,7 @@ def rows_of(snapshot: Snapshot, wanted: Callable[[str, State], bool] | None = No
         snapshot: The nodes.
         wanted: Returns whether a node is wanted, given its id and its state; None for all nodes.
     """
-    absent, seconds = snapshot.absent, snapshot.wall - snapshot.recent.wall
+    absent, seconds = snapshot.absent, snapshot.parts[-1].at - snapshot.recent.at
     events, drops, pushes = snapshot.recent.of(EVENTS), snapshot.base.of(DROPPED), snapshot.base.of(BACKPRESSURE)
     nodes = zip(snapshot.ids, snapshot.states, *map(snapshot.texts, _LISTED), strict=True)
     for shown, state, *texts in nodes:

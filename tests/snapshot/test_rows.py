@@ -103,6 +103,10 @@ def test_drops_and_backpressure_of_the_last_minutes_are_marked() -> None:
         (shown,) = rows_of(exporter.snapshot({b"a": node(drops=drops, pushed_back=7)}, at))
     assert (shown["dropped_recently"], shown["backpressure_recently"]) == (56, None)
     assert (BY_NAME["drops"].text(shown), BY_NAME["backpressure"].text(shown)) == ("61 (+56)", "7")
+    late = Exporter()
+    for at, pair in ((0, Pair(ttl=30, fields={})), (60, node(drops=5)), (90, node(drops=50))):
+        (grown,) = rows_of(late.snapshot({b"a": pair}, at))
+    assert grown["dropped_recently"] == 45, "the first read did not show them"
     snapshot = exporter.snapshot({b"a": node(drops=3, pushed_back=9), b"b": node(drops=99)}, 40)
     shown, new = rows_of(snapshot)
     assert (shown["dropped_recently"], shown["backpressure_recently"]) == (3, 2), "a restart counts from 0"

@@ -65,8 +65,8 @@ def test_column_is_read_value_by_value(columns: Sequence[Sequence[bytes | None]]
     for metric in METRICS:
         parse = number_parser(metric)
         for raw in columns:
-            read, text = parse(raw)
-            assert text.split(b"\n")[:-1] == [value or b"" for value in read]
+            read, text, whole = parse(raw)
+            assert (text.split(b"\n")[:-1], whole) == ([value or b"" for value in read], None not in read)
             numbers = [None if value is None else reference(value) for value in raw]
             scaled = [None if number is None else number * metric.multiply / metric.divide for number in numbers]
             expected = [number if number is not None and math.isfinite(number) else None for number in scaled]
