@@ -6,8 +6,6 @@ import shutil
 import subprocess
 import sys
 import textwrap
-import tomllib
-import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -17,29 +15,18 @@ from chart import CHART, CI, ROOT, Object, config_of, container_of, one, pod_of,
 from lab.servers import binary
 
 ABOUT: Object = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
-# https://artifacthub.io/docs/topics/annotations/helm/
-CATEGORIES = {"monitoring-logging", "database", "integration-delivery", "networking", "security", "storage"}
 
 
 def test_artifact_hub_can_read_the_chart_and_it_agrees_with_the_project() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    home, notes = ABOUT["home"], ABOUT["annotations"]
-    assert [home] == ABOUT["sources"] == [project["urls"]["Repository"]]
-    assert all(maintainer["url"].startswith("https://") for maintainer in ABOUT["maintainers"])
+    home, about = ABOUT["home"], ABOUT["annotations"]
+    assert [home] == ABOUT["sources"]
     place = ABOUT["icon"].removeprefix(f"{home.replace('github.com', 'raw.githubusercontent.com')}/main/")
-    assert ET.parse(ROOT / place).getroot().tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - our own file
-    assert (ROOT / place).stat().st_size < 5_000
-    assert all(isinstance(text, str) for text in notes.values())
-    assert notes["artifacthub.io/category"] in CATEGORIES
-    assert (ROOT / "LICENSE").read_text(encoding="utf-8").startswith(f"{notes['artifacthub.io/license']} License")
-    (image,) = yaml.safe_load(notes["artifacthub.io/images"])
+    assert (ROOT / place).exists()
+    (image,) = yaml.safe_load(about["artifacthub.io/images"])
     assert image["image"] == f"ghcr.io/ginkgo-trading/ginkgo-exporter:{ABOUT['appVersion']}"
     release = (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
-    assert "image=ghcr.io/${GITHUB_REPOSITORY,,}" in release
     assert "--platform " + ",".join(image["platforms"]) in release
-    (recommended,) = yaml.safe_load(notes["artifacthub.io/recommendations"])
-    assert recommended["url"].startswith("https://artifacthub.io/packages/helm/")
-    for link in yaml.safe_load(notes["artifacthub.io/links"]):
+    for link in yaml.safe_load(about["artifacthub.io/links"]):
         place = link["url"].removeprefix(home).removeprefix("/tree/main").removeprefix("/blob/main")
         assert place == "/issues" or (ROOT / place.lstrip("/")).exists(), link
 
