@@ -69,11 +69,6 @@ class Metric(NamedTuple):
         """Its key in ``/api/v1/nodes``; empty if it is not listed there."""
         return self.json or self.field or ""
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The names of its labels."""
-        return ("node_id", self.label) if self.label else ("node_id",)
-
 
 UP: Final = Metric(
     "ginkgo_node_up",
@@ -174,7 +169,6 @@ NUMBERS: Final = (
 """The metrics read from a numeric field of a node's hash."""
 
 GAUGES: Final = tuple(metric for metric in NUMBERS if metric.kind == "gauge")
-COUNTERS: Final = tuple(metric for metric in NUMBERS if metric.kind == "counter")
 
 COLUMN_NAMES: Final = (
     *("state", "node", "heartbeat", "since"),

@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 from redis import Redis
 
-from exporter.contract import COUNTERS, GAUGES, LOADED_FIELD, STATUS_FIELD, STATUSES
+from exporter.contract import GAUGES, LOADED_FIELD, NUMBERS, STATUS_FIELD, STATUSES
 from exporter.demo.platform import TTL, Node
 
 AT_ONCE: Final = 500
@@ -37,7 +37,7 @@ class RandomNode(Node):
 
     def fields(self) -> dict[Any, Any]:
         """Return the fields of its hash."""
-        for metric in COUNTERS:
+        for metric in (each for each in NUMBERS if each.kind == "counter"):
             self.counters[str(metric.field)] += self.dice.randrange(2000)
         values = {str(metric.field): f"{self.dice.randrange(10_000) / metric.divide:g}" for metric in GAUGES}
         values |= {name: str(value) for name, value in self.counters.items()}

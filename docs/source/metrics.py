@@ -61,7 +61,7 @@ def _group(name: str) -> str:
 def _metrics() -> Iterator[tuple[str, str, list[str], str]]:
     """Yield name, type, labels and help of each metric."""
     for metric in (*NODE_METRICS, *PORTFOLIO_METRICS):
-        yield metric.name, metric.kind, list(metric.labels), metric.help
+        yield metric.name, metric.kind, [*filter(None, ("node_id", metric.label))], metric.help
     for family in _own_families():
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
         name = f"{family.name}_total" if family.type == "counter" else family.name

@@ -24,7 +24,7 @@ class NodeCollector(Collector):
         snapshot = self._snapshot
         for metric in (*NODE_METRICS, *(PORTFOLIO_METRICS if snapshot.account else ())):
             kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
-            family = kind(metric.name, metric.help, labels=metric.labels)
+            family = kind(metric.name, metric.help, labels=[*filter(None, ("node_id", metric.label))])
             for node_id, text in zip(snapshot.ids, snapshot.texts(metric), strict=True):
                 if not text:
                     continue

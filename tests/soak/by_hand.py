@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 from unittest.mock import Mock
 
-from exporter.contract import COUNTERS, HEARTBEAT_TTL
+from exporter.contract import HEARTBEAT_TTL, NUMBERS
 from exporter.push.alerts import NODE_OFFLINE
 from lab.monitoring import Notice
 from lab.nodes import FIELDS
@@ -13,7 +13,7 @@ from lab.pages import UNIX, Pages
 from lab.platform import RandomNode
 from lab.truth import TTL, Chance, Fault, Recorder, Write
 
-COUNTS = {metric.name for metric in COUNTERS}
+COUNTS = {metric.name for metric in NUMBERS if metric.kind == "counter"}
 GONE = None
 
 
