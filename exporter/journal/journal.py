@@ -249,9 +249,7 @@ class Journal:
     def _fail(self, file: JournalFile, error: OSError) -> None:
         """Count and log a failure to write the file, or to read it back."""
         self._errors.inc()
-        reason = error.strerror or str(error)
+        problem = f"{file.path}: {error.strerror or error}"
         if not self.problem:
-            log.error(
-                "the journal is not written: the exporter runs without its file", file=str(file.path), error=reason
-            )
-        self.problem = f"{file.path}: {reason}"
+            log.error("the journal is not written: the exporter runs without its file", error=problem)
+        self.problem = problem

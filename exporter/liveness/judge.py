@@ -176,6 +176,7 @@ class Judge:
     def take(self) -> tuple[list[Change], View]:
         """Return the changes since the last call, and the view that holds them all. There is one caller: the watch."""
         with self._lock:
+            self._end_losses(self._chances.at)
             changes, self._log[:] = self._log.copy(), []
             return changes, self.view()
 
@@ -216,7 +217,6 @@ class Judge:
             for position in sorted(batch.elsewhere.difference(missing)):
                 self._meet(batch, position, hashed=position not in reading.without_hash)
             self._rule(reading.asked)
-            self._end_losses(reading.asked)
         if self._log:
             self.wake()
         return self.verdicts(reading, batch.elsewhere)
@@ -364,9 +364,8 @@ class Judge:
 
     def _rule(self, now: float) -> None:
         """Declare the deaths that are due, each by itself or as part of a mass loss; or hold them back."""
-        if not self._due:
-            return
-        ttl, absent = self.ttl, self._absent.values()
+        ttl, alone = self.ttl, not all(joined(death, self._losses, self.ttl) for death in self._due.values())
+        absent = self._absent.values() if alone else ()  # for a death in a known loss nobody else counts
         alive = len(self._living) + sum(not node.dead for node in absent)
         told = (
             Death(died, node.end, node.change.name, told=True)
@@ -376,7 +375,7 @@ class Judge:
             if node.state is State.OFFLINE
         )
         known = [*self._due.values(), *told]
-        may_be = [*known, *self._late(now + LATE * ttl)]
+        may_be = [*known, *self._late(now + LATE * ttl)] if alone else known
         for death in sorted(self._due.values()):
             node, loss = self._absent[death.name], joined(death, self._losses, ttl)
             if loss is None and death.name in (lost := self._lost(known, alive)):

@@ -29,7 +29,6 @@ from exporter.snapshot.values import (
     HeartbeatTimes,
     Memo,
     Values,
-    all_alike,
     format_number,
     known_statuses,
     number_parser,
@@ -128,8 +127,8 @@ class SnapshotMaker:
     def _columns(self, reading: Reading) -> dict[str, Column]:
         """Return the values of a reading as texts, for nodes in any state; report the invalid values."""
         columns = {
-            UP.name: all_alike(b"1", len(reading.names)),
-            MASS_LOST.name: all_alike(None, len(reading.names)),
+            UP.name: Column.of([b"1"] * len(reading.names)),
+            MASS_LOST.name: Column.of([None] * len(reading.names)),
             HEARTBEAT_TTL.name: Column.of(list(map(self._ttls.__getitem__, reading.ttl_ms))),
         }
         fields = dict(zip(FIELDS, reading.fields, strict=True)) | {"heartbeat": reading.beats}

@@ -7,7 +7,7 @@ again: see docs/explanation/performance.md.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, tzinfo
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from prometheus_client.utils import floatToGoString
@@ -54,12 +54,6 @@ class Column(NamedTuple):
         return Column.of([others.get(i, value) for i, value in enumerate(self.values)]) if others else self
 
 
-@lru_cache(maxsize=8)
-def all_alike(value: bytes | None, count: int) -> Column:
-    """Return the column of nodes that all have the same value, or none."""
-    return Column.of([value] * count)
-
-
 def format_number(number: float) -> bytes:
     """Return a number in the form that prometheus_client writes."""
     return str(floatToGoString(number)).encode()
@@ -67,7 +61,7 @@ def format_number(number: float) -> bytes:
 
 def known_statuses(raw: Values) -> Column:
     """Return the statuses that a node may have, None for others."""
-    return Column.of(raw if _STATUSES.issuperset(raw) else [status if status in _STATUSES else None for status in raw])
+    return Column.of([status if status in _STATUSES else None for status in raw])
 
 
 class Memo(dict[Any, bytes | None]):

@@ -27,8 +27,9 @@ _GRACE: Final = 0.25
 """Seconds that a client has before its rate counts."""
 _READ_WITHIN: Final = 30.0
 """Seconds that a client has to read an answer."""
-_BLOCK: Final = 64 * 1024
-"""Bytes of a body that are written at a time. All clients share the blocks, and the rate of a client counts them."""
+_BLOCK: Final = 16 * 1024
+"""Bytes of a body that are written at a time, at least: a larger piece becomes a block without a copy. All clients
+share the blocks, and the rate of a client counts them."""
 _GZIP_FORMAT: Final = 16 + isal_zlib.MAX_WBITS
 
 Body = Sequence[bytes]

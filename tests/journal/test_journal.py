@@ -224,7 +224,7 @@ def test_second_exporter_runs_without_the_file_and_says_so(start: Start, path: P
         wait_for(lambda: second.problem, "for the problem")
     assert "another process writes it" in second.problem
     assert metric(second, "ginkgo_journal_write_errors_total") == 1
-    assert [entry["error"] for entry in logs if entry["log_level"] == "error"] == ["another process writes it"]
+    assert [entry["error"] for entry in logs if entry["log_level"] == "error"] == [f"{path}: another process writes it"]
     assert told(second)[-1] == (("exporter",), "started")
     assert lines(path) == ["started"]
 
