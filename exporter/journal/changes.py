@@ -69,7 +69,7 @@ def _own(change: Change, unix: Unix) -> Facts:
         return {}
     return _known(
         pttl=seen.ttl_ms,
-        heartbeat=seen.text and shown_id(seen.text[:MOST_TEXT]),
+        heartbeat=shown_id(seen.text[:MOST_TEXT]) if seen.text else None,
         deadline=_time(seen.end, unix),
         offline_since=_time(change.died, unix),
     )

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.journal.changes import judged
 from exporter.journal.event import EACH, Event, EventKind, Query, event_of
 from exporter.journal.journal import Journal
 from exporter.journal.sentences import headline, reasons, redis_away, undecided, writes_refused
-from exporter.liveness import State
+from exporter.liveness import Change, Evidence, State
 from exporter.telemetry import Telemetry
 from journal_events import T0, event
 from lab.readings import WALL
@@ -144,3 +145,8 @@ def test_undecided_nodes_with_one_reason_share_a_sentence() -> None:
         "It is undecided whether these nodes live: a\\n, ab. The reason is: cause a.",
         "It is undecided whether these nodes live: b. The reason is: cause b.",
     ]
+
+
+def test_empty_heartbeat_is_no_evidence() -> None:
+    (group,) = judged([Change(b"a", None, State.OFFLINE, 0.0, evidence=Evidence(text=b""))], abs, 1.0)
+    assert group[3] == {"a": {}}
