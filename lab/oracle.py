@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from exporter.contract import GAUGES, HEARTBEAT_TTL, MASS_LOST, NUMBERS, STATUS, STATUSES, UP
-from lab.platform import RandomNode
+from lab.platform import COUNTERS, RandomNode
 from lab.servers import series_of
 from lab.truth import GRACE, HOLD, NEVER, PLAN, TOLERANCE, TTL, USUAL_SLACK, Chance, Key, Recorder, Write
 
@@ -24,7 +24,7 @@ BUSY_MACHINE: Final = 2.0
 """Additional seconds that discovery may take on a busy machine."""
 FAULT_SINCE: Final = "ginkgo_portfolio_fault_since_timestamp_seconds"
 ONLINE, OFFLINE, UNDECIDED, GONE = "online", "offline", "undecided", "gone"
-_COUNTERS: Final = tuple(metric.name for metric in NUMBERS if metric.kind == "counter")
+_COUNTERS: Final = tuple(metric.name for metric in COUNTERS)
 _GAUGES: Final = (*(metric.name for metric in GAUGES), STATUS.name)
 
 

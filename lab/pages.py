@@ -44,13 +44,15 @@ class Pages:
 
     Args:
         oracle: The truth about each node, and what answers said of it.
+        beside_rules: Whether Prometheus posts the same alerts. It repeats an end for minutes, which ends a new alert
+            until the next post of the exporter.
 
     Attributes:
         counts: What came of deaths, how many pages came, and what else is counted for the report.
     """
 
-    def __init__(self, oracle: Oracle) -> None:
-        self._oracle = oracle
+    def __init__(self, oracle: Oracle, *, beside_rules: bool) -> None:
+        self._oracle, self._beside_rules = oracle, beside_rules
         self.counts: Counter[str] = Counter()
         self._open: dict[tuple[str, str], float] = {}  # pages whose alert has not ended, and when they came
         self._last: dict[tuple[str, str], Notice] = {}
@@ -105,8 +107,8 @@ class Pages:
         before = self._last.get(key)
         if notice.status != "firing":
             self._open.pop(key, None)
-            if before and notice.alert["endsAt"] < before.alert["startsAt"]:
-                del self._last[key]  # Prometheus repeats an earlier end, which ends the new alert until its next post
+            if self._beside_rules and before and notice.alert["endsAt"] < before.alert["startsAt"]:
+                del self._last[key]  # an earlier end was repeated
         if notice.status != "firing" or alertname not in PUSHED:
             return
         opened, self._last[key] = self._open.setdefault(key, notice.at), notice

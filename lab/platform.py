@@ -12,6 +12,7 @@ from redis import Redis
 from exporter.contract import GAUGES, LOADED_FIELD, NUMBERS, STATUS_FIELD, STATUSES
 from exporter.demo.platform import TTL, Node
 
+COUNTERS: Final = tuple(metric for metric in NUMBERS if metric.kind == "counter")
 AT_ONCE: Final = 500
 """Nodes whose beats are sent before the replies are received."""
 
@@ -37,7 +38,7 @@ class RandomNode(Node):
 
     def fields(self) -> dict[Any, Any]:
         """Return the fields of its hash."""
-        for metric in (each for each in NUMBERS if each.kind == "counter"):
+        for metric in COUNTERS:
             self.counters[str(metric.field)] += self.dice.randrange(2000)
         values = {str(metric.field): f"{self.dice.randrange(10_000) / metric.divide:g}" for metric in GAUGES}
         values |= {name: str(value) for name, value in self.counters.items()}

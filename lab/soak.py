@@ -168,7 +168,7 @@ class Soak:
         stack.callback(alertmanager.kill)
         self._chance = self._redis.chance
         self._oracle = Oracle(self._nodes, recorder, self._chance)
-        self._pages = Pages(self._oracle)
+        self._pages = Pages(self._oracle, beside_rules=beside_rules)
         self.wrong: list[str] = []
         self._began, self._end, self._fault = time.monotonic(), math.inf, "none yet"
         self._course: Course = iter(())

@@ -4,16 +4,16 @@ from collections.abc import Iterable
 from typing import Any
 from unittest.mock import Mock
 
-from exporter.contract import HEARTBEAT_TTL, NUMBERS
+from exporter.contract import HEARTBEAT_TTL
 from exporter.push.alerts import NODE_OFFLINE
 from lab.monitoring import Notice
 from lab.nodes import FIELDS
 from lab.oracle import OFFLINE, ONLINE, Answer, Oracle, shown
 from lab.pages import UNIX, Pages
-from lab.platform import RandomNode
+from lab.platform import COUNTERS, RandomNode
 from lab.truth import TTL, Chance, Fault, Recorder, Write
 
-COUNTS = {metric.name for metric in NUMBERS if metric.kind == "counter"}
+COUNTS = {metric.name for metric in COUNTERS}
 GONE = None
 
 
@@ -27,7 +27,7 @@ class Truth:
         self.oracle = Oracle(self.nodes, self.recorder, self.chance)
         self.notices: list[Notice] = []
         self.events: list[dict[str, Any]] = []
-        self.pages = Pages(self.oracle)
+        self.pages = Pages(self.oracle, beside_rules=True)
 
     def write(self, key: str, value: Any, at: float, *, lost: bool = False) -> None:
         self.recorder.keys[key].writes.append(Write(value, at, at + 0.001, sure=True, lost=lost))
