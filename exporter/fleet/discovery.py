@@ -89,9 +89,8 @@ class Discovery(Loop):
         # A node stays known until a read shows that it has left: a scan may miss a node that restarts.
         known = found.names.union(self._judge.names(), self.planned)
         # A worker stays known for one search more: one that began before its end may not have met its successor.
-        before = self._workers
-        self._workers = found.workers if found.complete else found.workers | before
-        self.workers = found.workers | before
+        self.workers = found.workers | self._workers
+        self._workers = found.workers if found.complete else self.workers
         if known != self._known:
             self._replace_names(known)
         self._judge.leave_out(known.difference(self.names.raw), self._clock())

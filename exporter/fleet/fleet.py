@@ -182,10 +182,9 @@ class Fleet:
         try:
             names = self.discovery.wait()
             parts, account, problem = self._parts(names, start + self._timeout)
-            # Whoever reads once cannot wait for a ledger.
-            if not (problem and self._watch.is_alive()) and self.judge.let_go(
-                account.leftovers if account else None, parts[-1].at
-            ):  # the first ledger has decided on old hashes
+            decides = not problem or not self._watch.is_alive()  # a command that reads once cannot wait for a ledger
+            if decides and self.judge.let_go(account.leftovers if account else None, parts[-1].at):
+                # The first ledger has decided on old hashes.
                 parts, account, problem = self._parts(names, start + self._timeout)
         except SourceError as error:
             self.judge.failed(READ, str(error), start)
@@ -201,7 +200,7 @@ class Fleet:
         if account:
             self.journal.see_read(account)
             if account.workers is not None and len(account.workers) < len(WORKER_PREFIXES):
-                self.discovery.wake()  # the known heartbeats of a component have ended: it may have new ones
+                self.discovery.wake()  # a worker's heartbeat has ended: it may have a successor
         self.discovery.expect(self._portfolios.planned)
         self.last_known = snapshot.wall, snapshot.counts
         return snapshot
@@ -234,9 +233,13 @@ class Fleet:
             verdicts = self.judge.verdicts(reading, parts[number].absent)
             parts[number] = self._maker.part(names, parts[number].positions.start, reading, verdicts)
         states = [state for part in parts for state in part.states]
-        found = names.raw, states, lists, frozenset(unread), self.discovery.workers if self.view().calm else None
+        workers = self.discovery.workers if self.view().calm else None
         try:
-            return parts, self._portfolios.read(*found, parts[-1].wall, deadline), ""
+            return (
+                parts,
+                self._portfolios.read(names.raw, states, lists, frozenset(unread), workers, parts[-1].wall, deadline),
+                "",
+            )
         except SourceError as error:
             if isinstance(error, SourceTooLargeError):
                 self.telemetry.spent("replies", f"the portfolios are not read: {error}")

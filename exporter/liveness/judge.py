@@ -159,10 +159,11 @@ class Judge:
                 depends on them whether it is held back.
         """
         with self._lock:
+            old = now - REFRESH if full else NEVER
             names = [
                 name
                 for name, node in self._absent.items()
-                if not node.dead or (node.looked <= (now - REFRESH if full else NEVER) and node.state is State.OFFLINE)
+                if not node.dead or (node.looked <= old and node.state is State.OFFLINE)
             ][:MOST_WAITING]
             if self._due or (full and any(self._ending(now + AHEAD))):
                 names += [death.name for death in self._ending(now + LATE * self.ttl)]
@@ -177,7 +178,8 @@ class Judge:
         """Return the changes since the last call, and the view that holds them all. There is one caller: the watch."""
         with self._lock:
             self._end_losses(self._chances.at)
-            changes, self._log[:] = self._log.copy(), []
+            changes = self._log.copy()
+            self._log.clear()
             return changes, self.view()
 
     def view(self) -> View:

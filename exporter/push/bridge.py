@@ -179,7 +179,7 @@ class Alertmanager:
         self.last_accepted = self._shared.clock()
         new = [alert for alert in alerts if self._is_new(alert)]
         for alert in new:
-            if alert.exact and alert.since >= self._began:
+            if alert.exact and alert.since >= self._began:  # nobody watched an earlier death
                 self._shared.delay.observe(self.last_accepted - alert.since)
         self._tell(new, None, "taken")
         self._taken.update((alert.key, (alert, self.last_accepted)) for alert in alerts)

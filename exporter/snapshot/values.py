@@ -88,8 +88,9 @@ def number_parser(metric: Metric) -> Callable[[Values], Column]:
     memo, scaled = Memo(partial(_number_text, metric)), metric.multiply != metric.divide
 
     def parse(raw: Values) -> Column:
-        is_kept = not scaled and are_whole_numbers(column := Column.of(raw))
-        return column if is_kept else Column.of(list(map(memo.__getitem__, raw)))
+        if not scaled and are_whole_numbers(column := Column.of(raw)):
+            return column
+        return Column.of(list(map(memo.__getitem__, raw)))
 
     return parse
 
@@ -117,7 +118,8 @@ class HeartbeatTimes:
 
     def parse(self, raw: Values) -> Column:
         """Return each Unix time as a text, None if it is missing or invalid."""
-        lines = self._parse_alike(present := [text for text in raw if text is not None])
+        present = [text for text in raw if text is not None]
+        lines = self._parse_alike(present)
         if lines and len(present) == len(raw):
             return Column(lines.split(), lines, whole=True)
         following = iter(lines.split() or map(self.parse_one, present))

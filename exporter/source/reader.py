@@ -139,14 +139,11 @@ class Reader:
         about, large = (names, self._topology), self._omissions.large
         if about != self._about:
             step = CHUNK * len(self._topology.addresses)
-            self._about, self._slices = (
-                about,
-                [self._slice(names[start : start + step]) for start in range(0, max(1, len(names)), step)],
-            )
+            self._slices = [self._slice(names[start : start + step]) for start in range(0, max(1, len(names)), step)]
         elif large is not self._large:
             changed = large.keys() ^ self._large.keys()
             self._slices = [s if changed.isdisjoint(s.names) else self._slice(s.names) for s in self._slices]
-        self._large = large
+        self._about, self._large = about, large
         yield from self._readings(self._slices, deadline)
 
     def _slice(self, names: Sequence[bytes]) -> _Slice:
