@@ -18,8 +18,7 @@ from redis import RedisError
 from exporter.contract import LOADED_FIELD, WORKER_PREFIXES
 from exporter.demo.platform import LOOP, TTL, Node, Platform
 from exporter.errors import SourceError
-from exporter.exposition.families import own_families
-from exporter.exposition.text import Format, exposition
+from exporter.exposition.text import Format, exposition, own_families
 from exporter.fleet import Fleet
 from exporter.journal.journal import Journal
 from exporter.settings import load

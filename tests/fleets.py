@@ -6,14 +6,13 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from exporter.contract import FIELDS, STATUSES
-from exporter.exposition.lines import LineWriter
+from exporter.exposition.text import LineWriter
 from exporter.liveness import LOOK_AGAIN, Judge
 from exporter.portfolios.account import Account
 from exporter.settings import Heartbeat, Nodes, Settings
 from exporter.snapshot.maker import Invalid, SnapshotMaker
 from exporter.snapshot.snapshot import Snapshot
-from exporter.source.names import Names, names_of
-from exporter.source.reading import Reading
+from exporter.source.reading import Names, Reading, names_of
 from lab.readings import Pair, reading_of
 
 NUMBERS = st.one_of(

@@ -7,16 +7,14 @@ from typing import Final
 from prometheus_client.metrics_core import Metric as MetricFamily
 
 from exporter.contract import NODE_METRICS, NUMBERS, PORTFOLIO_METRICS, STATUS, WORKER_PREFIXES
-from exporter.exposition.families import own_families
+from exporter.exposition.text import own_families
 from exporter.fleet import Fleet
 from exporter.portfolios.account import Account, History
 from exporter.portfolios.ledger import ledger_of
 from exporter.push.bridge import Bridge
 from exporter.settings import load
-from exporter.snapshot.rates import Past
-from exporter.snapshot.snapshot import Discovered, Part, ReadInfo, Snapshot
-from exporter.source.names import Names
-from exporter.source.reading import Server
+from exporter.snapshot.snapshot import Discovered, Part, Past, ReadInfo, Snapshot
+from exporter.source.reading import Names, Server
 
 GROUPS: Final = {
     "nodes": ("ginkgo_node_",),

@@ -11,8 +11,7 @@ import yaml
 from exporter.bundled import bundled
 from exporter.errors import SettingsError
 from exporter.settings import format_duration, nearest, parse_duration, switch
-from exporter.settings.values import require, whole
-from exporter.settings.yaml_file import read_yaml
+from exporter.settings.values import read_yaml, require, whole
 
 TEMPLATE: Final = "alerts/ginkgo.rules.template.yml"
 """The template of all rules. Its head says what its names between « and » stand for."""

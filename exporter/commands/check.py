@@ -18,8 +18,7 @@ from exporter.push.transport import Clocks, HttpConfig, Transport
 from exporter.settings import Settings, unknown_variables
 from exporter.snapshot.rows import duration
 from exporter.source import Source, open_source
-from exporter.source.names import names_of, shown_id
-from exporter.source.reading import MISSING, Reading
+from exporter.source.reading import MISSING, Reading, names_of, shown_id
 from exporter.web import config
 
 TEST_PAGE: Final = "GinkgoTestPage"

@@ -27,9 +27,8 @@ from exporter.settings import Keys, Settings
 from exporter.snapshot.rows import rows_of
 from exporter.snapshot.snapshot import Snapshot
 from exporter.source import open_source
-from exporter.source.names import shown_id
 from exporter.source.protocol import plain_error
-from exporter.source.reading import MISSING, NO_EXPIRY
+from exporter.source.reading import MISSING, NO_EXPIRY, shown_id
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:

@@ -24,8 +24,7 @@ from exporter.journal.file import JournalFile
 from exporter.journal.journal import Journal
 from exporter.settings import Settings
 from exporter.telemetry import Telemetry
-from exporter.web.memory import set_malloc_options
-from exporter.web.server import Server
+from exporter.web.server import Server, set_malloc_options
 
 _GC_THRESHOLDS: Final = (50_000, 50, 100)
 """A read makes some 10,000 lists that live for milliseconds. With Python's own thresholds each read would make the

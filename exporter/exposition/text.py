@@ -2,18 +2,42 @@
 
 A parser reads from it the same series as from what prometheus_client writes of the same families. prometheus_client
 itself would take a second for 10,000 nodes, and twice the time for the fifty samples of a small fleet.
+
+A column of values is written by one ``%``: a template has one line for each node, with a place for the node's value,
+and one ``replace`` puts in the name of the family. docs/explanation/performance.md says what this buys.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
+from itertools import chain, compress
+from typing import Any, Final
 
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
-from exporter.contract import NODE_METRICS, PORTFOLIO_METRICS
-from exporter.exposition.lines import escaped
-from exporter.snapshot.snapshot import Snapshot
+from exporter.contract import MASS_LOST, NODE_METRICS, PORTFOLIO_METRICS, STATUS, STATUSES
+from exporter.portfolios.account import Account
+from exporter.portfolios.ledger import PortfolioState, Reason
+from exporter.snapshot.snapshot import ReadInfo, Snapshot
+from exporter.snapshot.values import Column
+from exporter.source.reading import REFUSALS, Names, shown_id
+
+_NAME: Final = b"\xff"
+"""The place of the family's name in a template. UTF-8 has no such byte, so no label contains it."""
+_TEMPLATES: Final = 16
+"""Templates that are kept for each part, on average. Each belongs to a set of nodes with a value: usually all of them,
+or all online ones."""
+
+_LINE: Final = [b"%b{%b} %%b\n"]
+_LINES: Final = {
+    STATUS.name: [b'%%b{%%b,status="%b"} %%%%b\n' % status.encode() for status in STATUSES],
+    MASS_LOST.name: [b'%b{%b,loss="%%b"} 1\n'],
+}
+"""The lines of a node in families where it has more than ``_LINE``; the value comes last."""
+_FLAGS: Final = {status.encode(): [b"%d" % (other == status) for other in STATUSES] for status in STATUSES}
+"""The values of a node's status lines, by the status that it reports."""
 
 
 class Format(Enum):
@@ -60,3 +84,201 @@ def _line(sample: Sample) -> bytes:
     labels = b",".join(b'%b="%b"' % (key.encode(), escaped(text)) for key, text in sorted(sample.labels.items()))
     name = sample.name.encode() + (b"{%b}" % labels if labels else b"")
     return b"%b %b\n" % (name, floatToGoString(sample.value).encode())
+
+
+class LineWriter:
+    """Writes columns, and keeps templates while the names stay the same. Only one thread at a time may use it."""
+
+    def __init__(self) -> None:
+        self._names, self._labels = Names(), list[bytes]()
+        self._templates: dict[object, bytes] = {}
+
+    def write(self, names: Names, positions: range, columns: Mapping[str, Column]) -> Mapping[str, bytes]:
+        """Return the lines of some columns by metric name; empty if no node has a value.
+
+        Args:
+            names: All nodes of the reading.
+            positions: The positions of the columns' nodes among them.
+            columns: The values of these nodes, by metric name.
+        """
+        if names is not self._names:
+            self._names, self._templates = names, {}
+            self._labels = [b'node_id="%b"' % escaped(node_id).replace(b"%", b"%%") for node_id in names.shown]
+        return {name: self._lines(name, positions, column) for name, column in columns.items()}
+
+    def _lines(self, name: str, positions: range, column: Column) -> bytes:
+        texts = column.values
+        if len(column.text) == len(texts):  # it holds nothing but the ends of lines
+            return b""
+        whole, form = column.whole, name if name in _LINES else ""
+        values: Iterable[bytes | None] = texts if whole else filter(None, texts)
+        if form == STATUS.name:
+            values = chain.from_iterable(map(_FLAGS.__getitem__, filter(None, texts)))
+        elif form:
+            values = [escaped(text.decode()) for text in texts if text]
+        key = positions, form, whole or tuple(map(bool, texts))
+        template = self._templates.get(key)
+        if template is None:
+            if len(self._templates) * len(texts) >= _TEMPLATES * len(self._labels):
+                self._templates.clear()
+            labels = compress(self._labels[positions.start : positions.stop], texts)
+            lines = [line % (_NAME, label) for label in labels for line in _LINES.get(form, _LINE)]
+            template = self._templates[key] = b"".join(lines)
+        return (template % tuple(values)).replace(_NAME, name.encode())
+
+
+def escaped(text: str) -> bytes:
+    """Return the value of a label, escaped for the text formats."""
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"').encode()
+
+
+def own_families(snapshot: Snapshot | None, info: ReadInfo) -> Iterator[Family]:
+    """Yield the families about the read, about the ledger, about Redis and about the last discovery.
+
+    Args:
+        snapshot: The nodes; None if Redis could not be read.
+        info: The facts about the read, Redis and discovery.
+    """
+    if snapshot:
+        yield _counts("ginkgo_nodes", "Nodes by state.", "state", snapshot.counts)
+        if snapshot.account:
+            yield from _portfolio_families(snapshot.account)
+    yield from _gauge(
+        "ginkgo_redis_up",
+        "1 if this scrape read Redis in full, else 0.",
+        snapshot is not None and snapshot.complete,
+    )
+    if snapshot:
+        yield from _redis_families(info)
+    yield from _gauge("ginkgo_nodes_expected", "Nodes that there should be (--nodes.expected).", info.expected)
+    yield from _gauge(
+        "ginkgo_exporter_collect_duration_seconds",
+        "Time that the last read of Redis took, also one that failed.",
+        info.collect_duration,
+    )
+    duration, timestamp, over_limit = info.discovered or (None, None, None)
+    yield from _gauge(
+        "ginkgo_exporter_discovery_duration_seconds",
+        "Time that the last complete discovery of node names took.",
+        duration,
+    )
+    yield from _gauge(
+        "ginkgo_exporter_discovery_timestamp_seconds",
+        "Unix time at which the last complete discovery of node names ended.",
+        timestamp,
+    )
+    yield from _gauge(
+        "ginkgo_exporter_nodes_over_limit",
+        "Nodes left out because there are more than --collector.max-nodes.",
+        over_limit,
+    )
+
+
+def _redis_families(info: ReadInfo) -> Iterator[Family]:
+    """Yield the families about the state of Redis; for a cluster the sum or the worst value of all primaries."""
+    servers = list(info.server.members.values()) if info.server else []
+    if counted := [server.refused for server in servers if server.refused is not None]:
+        yield _counts(
+            "ginkgo_redis_refused_writes",
+            "Writes that Redis refused since it started, by error (errorstats of INFO).",
+            "error",
+            {error: sum(counts.get(error, 0) for counts in counted) for error in REFUSALS},
+            CounterMetricFamily,
+        )
+    yield from _gauge(
+        "ginkgo_redis_writes_refused",
+        "1 while Redis is taken to refuse writes, so that no node can beat, else 0.",
+        info.writes_refused,
+    )
+    yield from _gauge(
+        "ginkgo_redis_last_save_ok",
+        "1 if Redis's last snapshot succeeded, else 0 (rdb_last_bgsave_status of INFO).",
+        min((server.last_save_ok for server in servers if server.last_save_ok is not None), default=None),
+    )
+    # Redis with an eviction policy is full all the time, and takes writes all the same.
+    used = (server.memory_used_ratio for server in servers if not server.evicts)
+    yield from _gauge(
+        "ginkgo_redis_memory_used_ratio",
+        "Share of its memory limit that Redis uses (used_memory / maxmemory); "
+        "absent without a limit and with an eviction policy.",
+        max(filter(None, used), default=None),
+    )
+
+
+def _portfolio_families(account: Account) -> Iterator[Family]:
+    """Yield the families of the ledger, of the plan and of the workers."""
+    counts = account.ledger.counts
+    yield _counts(
+        "ginkgo_portfolios",
+        "Portfolios by state (plan and loaded lists).",
+        "state",
+        {state: counts[state] for state in PortfolioState},
+    )
+    yield _counts(
+        "ginkgo_portfolios_untraded",
+        "Portfolios that no online node has loaded, by reason.",
+        "reason",
+        {reason: counts[reason] for reason in Reason},
+    )
+    yield from _gauge(
+        "ginkgo_portfolios_untraded_positions",
+        "Open positions that no node manages: those of untraded portfolios (field position_count of their states).",
+        account.untraded_positions,
+    )
+    since = GaugeMetricFamily(
+        "ginkgo_portfolio_fault_since_timestamp_seconds",
+        "Unix time since which a portfolio is untraded, misplaced, duplicated or unplanned;"
+        " the longest-lasting --portfolios.max-listed only.",
+        labels=("portfolio_id", "node_id", "state"),
+    )
+    # Two ids may show alike, and they share one series.
+    listed = {(shown_id(each.id), shown_id(each.node), each.state): account.since[each.id] for each in account.listed}
+    for labels, began in listed.items():
+        since.add_metric(labels, began)
+    if listed:
+        yield since
+    yield from _gauge(
+        "ginkgo_portfolio_faults_unlisted",
+        "Portfolios at fault that have no series of their own, since there are more than --portfolios.max-listed.",
+        len(account.since) - len(account.listed),
+    )
+    yield CounterMetricFamily(
+        "ginkgo_portfolios_dropped",
+        "Portfolios that left the plan while no online node had them loaded.",
+        value=account.dropped,
+    )
+    yield CounterMetricFamily(
+        "ginkgo_plan_changes", "Reads that found another plan than the read before.", value=account.plan_changes
+    )
+    yield from _gauge(
+        "ginkgo_plan_last_change_timestamp_seconds",
+        "Unix time of the last read that found another plan; absent before the first change.",
+        account.plan_changed_at,
+    )
+    yield from _gauge(
+        "ginkgo_plan_idle_seconds",
+        "Time since the scheduler last looked at the plan (OBJECT IDLETIME); absent where Redis cannot tell.",
+        account.idle,
+    )
+    if account.workers is not None:
+        yield _counts(
+            "ginkgo_workers",
+            "Workers with a living heartbeat, by component; absent during a fault of Redis.",
+            "component",
+            account.workers,
+        )
+
+
+def _gauge(name: str, text: str, value: float | None) -> Iterator[Family]:
+    """Yield a family of one sample, unless its value is unknown."""
+    if value is not None:
+        yield GaugeMetricFamily(name, text, value=value)
+
+
+def _counts(
+    name: str, text: str, label: str, counts: Mapping[Any, float], kind: Any = GaugeMetricFamily
+) -> GaugeMetricFamily:
+    family: GaugeMetricFamily = kind(name, text, labels=(label,))
+    for value, count in counts.items():
+        family.add_metric((str(value),), count)
+    return family

@@ -15,7 +15,7 @@ from exporter.settings import Settings
 from exporter.snapshot.snapshot import Discovered
 from exporter.source import Source
 from exporter.source.discovery import pause_after
-from exporter.source.names import Names, names_of
+from exporter.source.reading import Names, names_of
 
 log = structlog.get_logger(__name__)
 

@@ -10,7 +10,7 @@ import structlog
 
 from exporter.contract import WORKER_PREFIXES
 from exporter.errors import SourceError, SourceTimeoutError, SourceTooLargeError
-from exporter.exposition.lines import LineWriter
+from exporter.exposition.text import LineWriter
 from exporter.fleet.discovery import Discovery
 from exporter.fleet.watch import PROBED, READ, Attendant, Watch
 from exporter.journal.journal import Journal
@@ -23,8 +23,7 @@ from exporter.settings import Settings
 from exporter.snapshot.maker import SnapshotMaker
 from exporter.snapshot.snapshot import Part, ReadInfo, Snapshot
 from exporter.source import Source, open_source
-from exporter.source.names import Names
-from exporter.source.reading import Reading
+from exporter.source.reading import Names, Reading
 from exporter.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)

@@ -10,7 +10,7 @@ from exporter.liveness import Change, Kind, State
 from exporter.portfolios.account import Account
 from exporter.portfolios.ledger import Ledger
 from exporter.snapshot.rows import portfolio_row
-from exporter.source.names import shown_id
+from exporter.source.reading import shown_id
 
 MOST_TEXT: Final = 200
 """Bytes of a heartbeat that are kept as evidence."""

@@ -13,8 +13,8 @@ from exporter.portfolios.account import Account, EarlierFault, History
 from exporter.portfolios.ledger import ORPHANED_NODE, Ledger, NodeReport, PortfolioState, ledger_of
 from exporter.settings import Settings
 from exporter.source import Source
-from exporter.source.names import shown_id
 from exporter.source.protocol import pack
+from exporter.source.reading import shown_id
 
 GAP: Final = 0.05
 """Seconds after which a plan that is empty or missing is read once more: it is rewritten by DEL, then HSET."""

@@ -12,9 +12,8 @@ from urllib.parse import quote
 from exporter.bundled import RULES, bundled
 from exporter.errors import SettingsError
 from exporter.liveness import State, View
-from exporter.settings.values import require
-from exporter.settings.yaml_file import read_yaml
-from exporter.source.names import shown_id
+from exporter.settings.values import read_yaml, require
+from exporter.source.reading import shown_id
 
 NODE_OFFLINE: Final = "GinkgoNodeOffline"
 MASS_LOSS: Final = "GinkgoMassHeartbeatLoss"

@@ -24,8 +24,7 @@ import structlog
 
 from exporter.errors import SettingsError
 from exporter.settings import Section, Setting, existing_file, optional, sections_of
-from exporter.settings.values import require
-from exporter.settings.yaml_file import read_yaml
+from exporter.settings.values import read_yaml, require
 
 TIMEOUTS: Final = (5.0, 80.0)
 """The shortest and the longest timeout of a request, in seconds.

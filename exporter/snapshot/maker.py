@@ -22,8 +22,7 @@ from exporter.contract import (
 from exporter.liveness import State, Verdicts
 from exporter.portfolios.account import Account
 from exporter.settings import Heartbeat
-from exporter.snapshot.rates import RISING, History, Past, dropping
-from exporter.snapshot.snapshot import EXPORTED, Part, Snapshot
+from exporter.snapshot.snapshot import EXPORTED, RISING, History, Part, Past, Snapshot, dropping
 from exporter.snapshot.values import (
     Column,
     HeartbeatTimes,
@@ -33,8 +32,7 @@ from exporter.snapshot.values import (
     known_statuses,
     number_parser,
 )
-from exporter.source.names import Names, shown_id
-from exporter.source.reading import MISSING, NO_EXPIRY, Reading
+from exporter.source.reading import MISSING, NO_EXPIRY, Names, Reading, shown_id
 
 Invalid = Callable[[str, Collection[str]], None]
 """Called with a field, and the ids as text of the nodes whose value of this field is invalid."""

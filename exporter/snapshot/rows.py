@@ -11,9 +11,8 @@ from exporter.liveness import Node, State
 from exporter.liveness.changes import NEVER
 from exporter.portfolios.account import Account
 from exporter.portfolios.ledger import FAULTS, Portfolio, PortfolioState
-from exporter.snapshot.rates import APART, rise
-from exporter.snapshot.snapshot import Snapshot
-from exporter.source.names import shown_id
+from exporter.snapshot.snapshot import APART, Snapshot, rise
+from exporter.source.reading import shown_id
 
 Row = dict[str, Any]
 """One node by the keys of ``/api/v1/nodes``, or one portfolio by those of ``/api/v1/portfolios``; unknown values are

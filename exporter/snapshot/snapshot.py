@@ -1,22 +1,32 @@
-"""The nodes of one read, with their states and parsed values; a snapshot knows no connection and no HTTP."""
+"""The nodes of one read, with their states and parsed values, and what their counters rose from earlier reads.
 
-from collections import Counter
+A snapshot knows no connection and no HTTP.
+"""
+
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import chain
+from operator import or_
 from typing import Final, NamedTuple, TypeVar
 
-from exporter.contract import Metric
+from exporter.contract import BACKPRESSURE, DROPPED, EVENTS, Metric
 from exporter.liveness import Node, State
 from exporter.portfolios.account import Account
-from exporter.snapshot.rates import Past
-from exporter.source.names import Names
-from exporter.source.reading import Server
+from exporter.source.reading import Names, Server
 
 EXPORTED: Final = (State.ONLINE, State.OFFLINE, State.UNDECIDED)
 """The states of nodes that have series."""
 COUNTED: Final = (*EXPORTED, State.FORGOTTEN)
 """The states that are counted."""
+
+LASTS: Final = 300.0
+"""Seconds in which a rise is marked."""
+APART: Final = 60.0
+"""Seconds between two reads that are kept: some beats, so that one more or less does not matter much for a rate."""
+RISING: Final = (EVENTS, DROPPED, BACKPRESSURE)
+"""The counters that are compared."""
 
 T = TypeVar("T")
 
@@ -46,6 +56,26 @@ class Part(NamedTuple):
     wall: float = 0.0
     complete: bool = True
     lines: Mapping[str, bytes] = {}
+
+
+class Past(NamedTuple):
+    """The counters of all nodes at a read.
+
+    Attributes:
+        at: Monotonic time of the read.
+        names: The nodes' ids as text.
+        columns: The values of each node, by the names of the metrics: see ``Column.text``.
+    """
+
+    at: float
+    names: Sequence[str]
+    columns: Mapping[str, bytes]
+
+    def of(self, metric: Metric) -> dict[str, bytes]:
+        """Return each node's value of a metric, by its id, as far as it has one."""
+        return {
+            name: value for name, value in zip(self.names, self.columns[metric.name].splitlines(), strict=True) if value
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,3 +176,48 @@ class ReadInfo(NamedTuple):
     server: Server | None = None
     writes_refused: bool = False
     expected: int | None = None
+
+
+class History:
+    """Keeps reads of the last five minutes: one of each minute, and each that has other nodes than the one before.
+
+    Only one thread at a time may use it.
+    """
+
+    def __init__(self) -> None:
+        self._past: deque[Past] = deque()
+        self._base = Past(0.0, (), {})
+
+    def note(self, now: Past) -> tuple[Past, Past]:
+        """Take a read of all nodes.
+
+        Returns:
+            The last kept read that is a minute older, or the oldest one; and the oldest known values of the same nodes.
+        """
+        past, kept = self._past, len(self._past)
+        if not past or now.at - past[-1].at >= APART or now.names is not past[-1].names:
+            past.append(now)
+        while len(past) > 1 and now.at - past[1].at >= LASTS:
+            past.popleft()
+        if past[-1] is now or len(past) != kept:
+            columns = {}
+            for metric in (DROPPED, BACKPRESSURE):
+                merged = reduce(or_, [each.of(metric) for each in reversed(past)])
+                columns[metric.name] = b"".join(merged.get(name, b"") + b"\n" for name in now.names)
+            self._base = Past(past[0].at, now.names, columns)
+        return next((each for each in reversed(past) if now.at - each.at >= APART), past[0]), self._base
+
+
+def dropping(base: Past, now: Past) -> tuple[str, ...]:
+    """Return the nodes that dropped events since the base of the same nodes."""
+    old, new = base.columns[DROPPED.name], now.columns[DROPPED.name]
+    nodes = zip(now.names, old.splitlines(), new.splitlines(), strict=True) if old != new else ()
+    return tuple(name for name, earlier, later in nodes if earlier != later and earlier and later and later != b"0")
+
+
+def rise(before: bytes | None, now: bytes | float | None) -> int:
+    """Return how much a counter rose; 0 if it is not known twice. A node that has started anew counts from 0."""
+    if not before or now is None:
+        return 0
+    more = float(now) - float(before)
+    return round(more if more >= 0 else float(now))

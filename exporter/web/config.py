@@ -14,8 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from exporter.errors import SettingsError
 from exporter.settings import Section, Setting, existing_file, optional, sections_of, without_passwords
-from exporter.settings.values import require
-from exporter.settings.yaml_file import read_yaml
+from exporter.settings.values import read_yaml, require
 
 _VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _CLIENT_AUTH: Final = {

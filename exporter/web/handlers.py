@@ -9,8 +9,7 @@ import structlog
 from tornado.iostream import IOStream
 from tornado.web import Application, HTTPError, RequestHandler
 
-from exporter.exposition.families import own_families
-from exporter.exposition.text import Format, exposition
+from exporter.exposition.text import Format, exposition, own_families
 from exporter.fleet import Fleet
 from exporter.snapshot.snapshot import Snapshot
 from exporter.web.answers import Answers, Wanted

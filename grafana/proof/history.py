@@ -17,15 +17,12 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from exporter.contract import FIELDS, LOADED_FIELD
-from exporter.exposition.families import own_families
-from exporter.exposition.lines import LineWriter
-from exporter.exposition.text import Format, exposition
+from exporter.exposition.text import Format, LineWriter, exposition, own_families
 from exporter.liveness import Judge, State
 from exporter.settings import Heartbeat, Nodes, Settings
 from exporter.snapshot.maker import SnapshotMaker
 from exporter.snapshot.snapshot import Discovered, ReadInfo
-from exporter.source.names import Names, names_of
-from exporter.source.reading import MISSING, Reading, Server
+from exporter.source.reading import MISSING, Names, Reading, Server, names_of
 from grafana.proof.lives import BEAT, BEFORE, END, LENGTH, STEP, TTL, Life, minutes_before_end
 from grafana.proof.portfolios import Ledgers, loaded_list
 from grafana.proof.stories import Story

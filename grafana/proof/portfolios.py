@@ -8,7 +8,7 @@ from typing import Final
 from exporter.liveness import State
 from exporter.portfolios.account import Account, History
 from exporter.portfolios.ledger import NodeReport, PortfolioState, ledger_of
-from exporter.source.names import Names
+from exporter.source.reading import Names
 from grafana.proof.lives import END, LENGTH, NEVER, Life, minutes_before_end
 
 _LOOP: Final = 33

@@ -11,7 +11,7 @@ from runbook_files import all_blocks, blocks
 from runbook_stack import HOSTILE, OnCall, distinct, on_call
 from test_runbooks_form import WITH_NODE
 
-from exporter.web.shell import in_promql, with_node
+from exporter.web.runbooks import in_promql, with_node
 from lab.monitoring import ask
 from lab.servers import Process, wait_for
 

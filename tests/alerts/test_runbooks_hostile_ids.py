@@ -11,7 +11,7 @@ from pathlib import Path
 
 from runbook_files import all_blocks
 
-from exporter.web.shell import assignment, with_node
+from exporter.web.runbooks import assignment, with_node
 from hostile_ids import HOSTILE
 
 TOOLS = (

@@ -9,8 +9,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.registry import Collector
 
 from exporter.contract import MASS_LOST, NODE_METRICS, PORTFOLIO_METRICS, STATUS, STATUSES
-from exporter.exposition.families import own_families
-from exporter.exposition.text import Format
+from exporter.exposition.text import Format, own_families
 from exporter.snapshot.snapshot import ReadInfo, Snapshot
 
 

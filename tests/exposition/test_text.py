@@ -13,9 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from reference import reference
 
 from exporter.contract import MASS_LOST, NODE_METRICS
-from exporter.exposition.families import own_families
-from exporter.exposition.lines import LineWriter
-from exporter.exposition.text import Format, exposition
+from exporter.exposition.text import Format, LineWriter, exposition, own_families
 from exporter.liveness import State
 from exporter.snapshot.snapshot import Discovered, ReadInfo, Snapshot
 from exporter.snapshot.values import Column

@@ -26,7 +26,7 @@ from exporter.push.alerts import (
 )
 from exporter.push.bridge import Bridge
 from exporter.settings import load
-from exporter.source.names import shown_id
+from exporter.source.reading import shown_id
 from exporter.telemetry import Telemetry
 from lab.readings import SERVER
 

@@ -23,7 +23,7 @@ from exporter.settings import (
     parse_size,
     unknown_variables,
 )
-from exporter.settings.yaml_file import read_yaml
+from exporter.settings.values import read_yaml
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yml"
 SECRET = "hunter2"  # noqa: S105 - to be looked for

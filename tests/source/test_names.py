@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.source.names import Names, names_of, shown_id
+from exporter.source.reading import Names, names_of, shown_id
 from fleets import NODE_IDS
 
 

@@ -207,12 +207,12 @@ async def test_client_is_slow_below_64_kib_a_second_after_a_grace() -> None:
 def test_memory_is_given_back() -> None:
     program = """
 from pathlib import Path
-from exporter.web import memory
+from exporter.web.server import give_back
 resident = lambda: int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096
 waste = [bytes(100_000) for _ in range(2_000)]
 peak = resident()
 del waste
-memory.give_back()
+give_back()
 assert resident() < peak - 100 * 2**20
 """
     subprocess.run([sys.executable, "-c", program], check=True)  # a process of its own, whose heap no other test shaped

@@ -23,7 +23,7 @@ from exporter.snapshot.snapshot import Snapshot
 from exporter.telemetry import Telemetry
 from exporter.web import page as status
 from exporter.web import runbooks
-from exporter.web.shell import assignment, in_promql, with_node
+from exporter.web.runbooks import assignment, in_promql, with_node
 from fleets import Exporter, snapshot_of
 from lab.readings import ALIVE, CRASHED, WALL, Pair
 from portfolio_snapshots import account_of, example
