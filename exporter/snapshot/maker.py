@@ -124,9 +124,10 @@ class SnapshotMaker:
 
     def _columns(self, reading: Reading) -> dict[str, Column]:
         """Return the values of a reading as texts, for nodes in any state; report the invalid values."""
+        count = len(reading.names)
         columns = {
-            UP.name: Column.of([b"1"] * len(reading.names)),
-            MASS_LOST.name: Column.of([None] * len(reading.names)),
+            UP.name: Column([b"1"] * count, b"1\n" * count, whole=True),
+            MASS_LOST.name: Column([None] * count, b"\n" * count, whole=False),
             HEARTBEAT_TTL.name: Column.of(list(map(self._ttls.__getitem__, reading.ttl_ms))),
         }
         fields = dict(zip(FIELDS, reading.fields, strict=True)) | {"heartbeat": reading.beats}

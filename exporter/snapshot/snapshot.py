@@ -7,8 +7,8 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from itertools import chain
-from operator import or_
+from itertools import chain, compress
+from operator import ne, or_
 from typing import Final, NamedTuple, TypeVar
 
 from exporter.contract import BACKPRESSURE, DROPPED, EVENTS, Metric
@@ -124,7 +124,8 @@ class Snapshot:
     @property
     def counts(self) -> dict[State, int]:
         """How many nodes there are in each of the ``COUNTED`` states."""
-        counts = Counter(chain.from_iterable(part.states for part in self.parts))
+        counts = Counter(part.states[p] for part in self.parts for p in part.absent)
+        counts[State.ONLINE] += sum(len(part.states) - len(part.absent) for part in self.parts)
         return {state: counts[state] for state in COUNTED}
 
     @property
@@ -211,8 +212,11 @@ class History:
 def dropping(base: Past, now: Past) -> tuple[str, ...]:
     """Return the nodes that dropped events since the base of the same nodes."""
     old, new = base.columns[DROPPED.name], now.columns[DROPPED.name]
-    nodes = zip(now.names, old.splitlines(), new.splitlines(), strict=True) if old != new else ()
-    return tuple(name for name, earlier, later in nodes if earlier != later and earlier and later and later != b"0")
+    if old == new:
+        return ()
+    values = old.splitlines(), new.splitlines()
+    changed = compress(zip(now.names, *values, strict=True), map(ne, *values))
+    return tuple(name for name, earlier, later in changed if earlier and later and later != b"0")
 
 
 def rise(before: bytes | None, now: bytes | float | None) -> int:

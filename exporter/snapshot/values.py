@@ -137,7 +137,8 @@ class HeartbeatTimes:
         lines = b"\n".join([*raw, b""])
         if len(lines) != len(raw) * (26 + len(end)):
             return b""
-        lines = lines.replace(end, b"\n")
+        if end != b"\n":
+            lines = lines.replace(end, b"\n")
         while (start := lines.find(b"T") - 10) >= 0:
             tens = lines[start : start + 18]
             unix = None if b"." in tens else self._unix(tens + b"0" + end[:-1])

@@ -7,7 +7,7 @@ is asked in a second look, and only for those without known fields.
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
@@ -192,7 +192,10 @@ class Reader:
             unread.update(i for i, name in enumerate(names) if not failed.isdisjoint(server.holders(name)))
         for position in unread:
             rows[position], ttl_ms[position], beats[position] = NO_FIELDS, MISSING, None
-        if set(map(len, rows)) - {len(FIELDS)}:
+        fields = tuple[Sequence[bytes | None], ...]()
+        with suppress(ValueError):  # rows of unequal lengths
+            fields = tuple(zip(*rows, strict=True))
+        if rows and len(fields) != len(FIELDS):
             raise SourceError("Redis gave more or fewer values than it was asked for")
         return Reading(
             asked=self._asked,
@@ -200,7 +203,7 @@ class Reader:
             wall=time.time(),
             server=server,
             names=names,
-            fields=tuple(zip(*rows, strict=True)) or ((),) * len(FIELDS),
+            fields=fields or ((),) * len(FIELDS),
             ttl_ms=ttl_ms,
             beats=beats,
             without_hash=frozenset(without_hash - unread),
