@@ -27,7 +27,7 @@ from exporter.settings import Keys, Settings
 from exporter.snapshot.rows import rows_of
 from exporter.snapshot.snapshot import Snapshot
 from exporter.source import open_source
-from exporter.source.protocol import plain_error
+from exporter.source.connection import plain_error
 from exporter.source.reading import MISSING, NO_EXPIRY, shown_id
 
 

@@ -13,7 +13,7 @@ from exporter.portfolios.account import Account, EarlierFault, History
 from exporter.portfolios.ledger import ORPHANED_NODE, Ledger, NodeReport, PortfolioState, ledger_of
 from exporter.settings import Settings
 from exporter.source import Source
-from exporter.source.protocol import pack
+from exporter.source.connection import pack
 from exporter.source.reading import shown_id
 
 GAP: Final = 0.05

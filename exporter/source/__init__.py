@@ -13,11 +13,10 @@ from redis import ConnectionPool, Redis
 
 from exporter.errors import SourceError
 from exporter.settings import Settings
-from exporter.source.connection import MOST_BYTES
+from exporter.source.connection import MOST_BYTES, KeyNames, hmget, pack
 from exporter.source.discovery import Found, Scan, Spent
 from exporter.source.gather import Inquiry, Question
 from exporter.source.plan import Plan, PlanReader
-from exporter.source.protocol import KeyNames, hmget, pack
 from exporter.source.reader import NODE_BYTES, Omissions, Reader
 from exporter.source.server import Master, OneServer
 

@@ -12,9 +12,8 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 
 from exporter.errors import SourceError, SourceTimeoutError
 from exporter.settings import Redis as RedisSettings
-from exporter.source.connection import Pool, options_of
+from exporter.source.connection import KeyNames, Pool, expected, options_of, pack
 from exporter.source.gather import Inquiry, Question, Topology
-from exporter.source.protocol import KeyNames, expected, pack
 from exporter.source.reading import Server
 
 SILENT_TIMEOUT: Final = 0.5

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporter.contract import WORKER_PREFIXES
-from exporter.source.connection import Pool
-from exporter.source.protocol import KeyNames, expected, pack
+from exporter.source.connection import KeyNames, Pool, expected, pack
 
 COUNT: Final = 1000
 """Keys that one SCAN command examines: it blocks Redis for well under a millisecond."""

@@ -14,8 +14,7 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError
 
 from exporter.errors import SourceError, SourceTooLargeError
-from exporter.source.connection import MOST_BYTES
-from exporter.source.protocol import commands_of, pack
+from exporter.source.connection import MOST_BYTES, commands_of, pack
 
 if TYPE_CHECKING:
     from exporter.source.cluster import Cluster

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from exporter.errors import SourceError
-from exporter.source.connection import Link, Pool
-from exporter.source.protocol import expected, pack
+from exporter.source.connection import Link, Pool, expected, pack
 from exporter.source.reading import Server
 from exporter.source.server import OneServer
 

@@ -15,9 +15,9 @@ from redis.exceptions import AskError, BusyLoadingError, NoPermissionError
 
 from exporter.contract import FIELDS
 from exporter.errors import SourceError, SourceTooLargeError
+from exporter.source.connection import CHUNK, KeyNames, expected, hmget, is_wrong_type, pack, plain_error
 from exporter.source.discovery import Spent
 from exporter.source.gather import Inquiry, Question, Topology
-from exporter.source.protocol import CHUNK, KeyNames, expected, hmget, is_wrong_type, pack, plain_error
 from exporter.source.reading import MISSING, REFUSALS, TOO_LARGE, Reading, Server, shown_id
 
 if TYPE_CHECKING:

@@ -11,9 +11,8 @@ from redis.sentinel import MasterNotFoundError, Sentinel
 
 from exporter.errors import SourceError
 from exporter.settings import Redis as RedisSettings
-from exporter.source.connection import Pool, options_of, shared_options
+from exporter.source.connection import FAILURES, KeyNames, Pool, options_of, plain_error, shared_options
 from exporter.source.gather import Topology
-from exporter.source.protocol import FAILURES, KeyNames, plain_error
 from exporter.source.reading import Server
 
 FOLLOW: Final = 5.0

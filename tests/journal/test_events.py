@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.journal.changes import judged
 from exporter.journal.event import EACH, Event, EventKind, Query, event_of
-from exporter.journal.journal import Journal
+from exporter.journal.journal import Journal, judged
 from exporter.journal.sentences import headline, reasons, redis_away, undecided, writes_refused
 from exporter.liveness import Change, Evidence, State
 from exporter.telemetry import Telemetry

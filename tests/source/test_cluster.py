@@ -23,9 +23,8 @@ from exporter.errors import SourceError, SourceTimeoutError
 from exporter.settings import load
 from exporter.source import Reader, Source, open_source
 from exporter.source.cluster import Cluster, Primaries
-from exporter.source.connection import Pool
+from exporter.source.connection import Pool, pack
 from exporter.source.gather import Topology
-from exporter.source.protocol import pack
 from exporter.source.reader import NODE_BYTES
 from exporter.source.reading import MISSING, TOO_LARGE, Reading
 from lab.clusters import RunningCluster

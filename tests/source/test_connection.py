@@ -17,8 +17,7 @@ from rights import ACL_RIGHTS, NODE_KEYS, NODE_RIGHTS
 from exporter.errors import SourceError
 from exporter.settings import load
 from exporter.source import Source
-from exporter.source.connection import Pool, options_of
-from exporter.source.protocol import pack
+from exporter.source.connection import Pool, options_of, pack
 from lab.fakes import fake_server
 from lab.nodes import beat
 from lab.proxy import NONE, SWALLOWS, Proxy

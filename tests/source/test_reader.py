@@ -15,7 +15,7 @@ from exporter.contract import FIELDS
 from exporter.demo.platform import Node
 from exporter.errors import SourceError
 from exporter.source import reader as readers
-from exporter.source.protocol import pack
+from exporter.source.connection import pack
 from exporter.source.reader import NODE_BYTES
 from exporter.source.reading import MISSING, TOO_LARGE, Reading
 from lab.fakes import fake_server
