@@ -217,8 +217,10 @@ class Oracle:
         living = [beat for beat in heartbeat.possible(since, until) if beat.value is not None]
         if since < memory.deadline + TOLERANCE or any(beat.ended + TTL >= since - TOLERANCE for beat in living):
             allowed.add(ONLINE)
-        beaten = max((write.begun for write in self._seen_writes(name, until) if write.value), default=-math.inf)
-        stays = memory.offline_at is not None and beaten < memory.offline_at
+        beaten = max(
+            (write.begun for write in self._seen_writes(name, until) if write.value and write.sure), default=-math.inf
+        )
+        stays = beaten < (memory.offline_at or -math.inf)
         if stays or not memory.alive or self.may_be_offline(name, min(since, memory.asked), until):
             allowed.add(OFFLINE)
         quiet_since = since - GRACE - HOLD - DISCOVERY - BUSY_MACHINE - self.chance.slack

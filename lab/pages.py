@@ -31,11 +31,13 @@ class Death:
     Attributes:
         said: Time of the event.
         over: Time of the node's next event.
+        lost: Whether it is a member of a mass loss, which has one page.
         paged: Whether there was a page for this death.
     """
 
     said: float
     over: float = math.inf
+    lost: bool = False
     paged: bool = False
 
 
@@ -75,14 +77,14 @@ class Pages:
                 self._deaths[name] = Death(told)
                 yield f"{name!r}: no event of its death, {now - told:.1f} s ago"
         for name, death in self._deaths.items():
-            lost = self._oracle.memories[name].member
-            alone, member = (NODE_OFFLINE, name) in self._open, lost and any(key[0] == MASS_LOSS for key in self._open)
+            alone, member = (NODE_OFFLINE, name) in self._open, any(key[0] == MASS_LOSS for key in self._open)
+            member = member and death.lost
             late = death.over == math.inf and now > death.said + self._delay
             if not death.paged and (alone or member or late):
                 death.paged = True
                 self.counts["death: paged in common" if member else "death: paged alone"] += 1
                 if not alone and not member:
-                    yield f"{name!r}: no page for its death, {now - death.said:.1f} s ago (member {lost})"
+                    yield f"{name!r}: no page for its death, {now - death.said:.1f} s ago (member {death.lost})"
 
     def _judge_event(self, event: Mapping[str, Any], now: float) -> Iterator[str]:
         at, before, after = event["time"] - UNIX, event["from"], event["to"]
@@ -97,7 +99,7 @@ class Pages:
             if last == OFFLINE:
                 self._deaths[name].over = at
             if after == OFFLINE:
-                self._deaths[name] = Death(at)
+                self._deaths[name] = Death(at, lost="loss" in event["evidence"])
                 if not self._oracle.may_be_offline(name, at - self._delay, at + READ_TIMEOUT):  # its look began at `at`
                     yield f"the node lives ({self._oracle.told(name, at)})"
 

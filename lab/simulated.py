@@ -27,7 +27,7 @@ from exporter.source.plan import IdleTime, Plan
 from exporter.source.reading import Reading, Server
 from exporter.telemetry import Telemetry
 from lab.fake_redis import FakeRedis
-from lab.readings import WALL, Pair, reading_of
+from lab.nodes import WALL, Pair, reading_of
 
 WARM_UP: Final = 120.0
 """Seconds for which nodes and exporters run before the first scrape."""

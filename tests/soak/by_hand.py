@@ -60,11 +60,11 @@ class Truth:
         """Have a scrape say what the node is, and an event, too."""
         list(self.oracle.judge(Answer(at, at + 0.01, {"a": state}, lost=frozenset({"a"} if member else ()))))
         if event:
-            self.tell(at, None, state)
+            self.tell(at, None, state, **({"loss": "a"} if member else {}))
 
-    def tell(self, at: float, before: str | None, after: str) -> None:
+    def tell(self, at: float, before: str | None, after: str, **evidence: str) -> None:
         """Have an event say what the node is."""
-        known = {"id": at, "time": UNIX + at, "kind": "node", "subjects": ["a"]}
+        known = {"id": at, "time": UNIX + at, "kind": "node", "subjects": ["a"], "evidence": evidence}
         self.events.insert(0, {**known, "from": before, "to": after})
 
     def page(self, at: float, name: str = NODE_OFFLINE, status: str = "firing", ends: float = 999.0) -> list[str]:

@@ -59,13 +59,16 @@
 {{- fail "journal.persistence allows one exporter, but replicaCount is above 1: one process writes a journal. Without persistence each pod has a journal of its own" -}}
 {{- end -}}
 {{- end -}}
+{{- if and (.Values.strategy).type (ne .Values.strategy.type "Recreate") (or .Values.alertmanager.soleWriter $persistence.enabled) -}}
+{{- fail "strategy.type must be Recreate, or left out, with alertmanager.soleWriter or journal.persistence: one exporter runs at a time" -}}
+{{- end -}}
 {{- if and (.Values.ingress).enabled (not .Values.ingress.hosts) -}}
 {{- fail "ingress.enabled: say in ingress.hosts under which name, e.g. ingress.hosts[0].host=ginkgo.example.org" -}}
 {{- end -}}
 {{- if and (.Values.httpRoute).enabled (not .Values.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.enabled: say in httpRoute.parentRefs by which gateway, e.g. httpRoute.parentRefs[0].name=public" -}}
 {{- end -}}
-{{- if and (ne (toString .Values.podDisruptionBudget.minAvailable) "") (eq (toString .Values.podDisruptionBudget.minAvailable) (toString .Values.replicaCount)) -}}
+{{- if and (gt (int .Values.replicaCount) 1) (ne (toString .Values.podDisruptionBudget.minAvailable) "") (eq (toString .Values.podDisruptionBudget.minAvailable) (toString .Values.replicaCount)) -}}
 {{- fail "podDisruptionBudget.minAvailable equals replicaCount: no node could ever be drained" -}}
 {{- end -}}
 {{- range .Values.extraArgs -}}
