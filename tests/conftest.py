@@ -18,7 +18,7 @@ SERVERS |= {"prometheus", "promtool", "prometheus-alertmanager", "amtool"}
 """The programs that the core's tests need."""
 REST = {
     *("benchmarks", "demo", "documentation", "fuzz", "grafana", "helm", "image", "readme", "siege", "soak"),
-    *("web/test_page.py", "web/test_palette.py", "web/test_situations.py"),
+    *("web/test_page.py", "web/test_situations.py"),
 }
 """The folders and files of which the core has no test."""
 FIRST = {

@@ -11,7 +11,7 @@ from exporter.source.discovery import Found
 from exporter.source.plan import Plan
 from exporter.source.reading import Reading, Server
 from fleets import parts_of
-from lab.readings import GONE, Pair, reading_of
+from lab.nodes import GONE, Pair, reading_of
 
 
 class WithoutKeys:

@@ -13,7 +13,7 @@ from exporter.settings import Heartbeat, Nodes, Settings
 from exporter.snapshot.maker import Invalid, SnapshotMaker
 from exporter.snapshot.snapshot import Snapshot
 from exporter.source.reading import Names, Reading, names_of
-from lab.readings import Pair, reading_of
+from lab.nodes import Pair, reading_of
 
 NUMBERS = st.one_of(
     st.integers(0, 10**18).map(str),

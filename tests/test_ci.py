@@ -15,8 +15,3 @@ def test_every_action_is_pinned_by_one_digest_and_every_called_target_exists() -
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     called = re.findall(r"\bmake --no-print-directory ([a-z-]+)", "\n".join((*WORKFLOWS.values(), CI.read_text())))
     assert set(called) <= targets
-
-
-def test_each_file_of_tests_has_a_name_of_its_own() -> None:
-    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
-    assert sorted(name for name in set(names) if names.count(name) > 1) == [], "pytest -n 0 cannot collect both"

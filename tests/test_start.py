@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from exporter import __revision__, __version__
 from lab.servers import RedisServer
 
 LATER = (
@@ -64,3 +66,20 @@ def test_serving_and_a_scrape_load_only_what_they_use_and_seldom_look_for_garbag
     assert len(loaded) <= MOST_MODULES, (
         f"serving loads {len(loaded)} modules: `python -X importtime -m exporter` shows them and their times"
     )
+
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_version_says_the_revision_of_a_build_and_that_a_checkout_knows_none(tmp_path: Path) -> None:
+    assert __revision__ == "unknown"
+    package = tmp_path / "exporter"
+    package.mkdir()
+    (package / "__init__.py").write_text((ROOT / "exporter" / "__init__.py").read_text())
+    (package / "REVISION").write_text("0123abc\n")
+    asked = "import exporter; print(exporter.__revision__)"
+    done = subprocess.run([sys.executable, "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "0123abc\n"
+    command = [sys.executable, "-m", "exporter", "--version"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == f"ginkgo-exporter {__version__} (unknown)\n"

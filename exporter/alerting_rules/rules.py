@@ -11,7 +11,8 @@ import yaml
 from exporter.bundled import bundled
 from exporter.errors import SettingsError
 from exporter.settings import format_duration, nearest, parse_duration, switch
-from exporter.settings.values import read_yaml, require, whole
+from exporter.settings.values import require, whole
+from exporter.settings.yaml_file import read_yaml
 
 TEMPLATE: Final = "alerts/ginkgo.rules.template.yml"
 """The template of all rules. Its head says what its names between « and » stand for."""
@@ -62,11 +63,12 @@ def _duration(text: str) -> str:
     return format_duration(parse_duration(text))
 
 
-def _labels(given: Mapping[str, object]) -> dict[str, str]:
+def _labels(given: Mapping[str, Any]) -> dict[str, str]:
     names = rf"(?!(alertname|severity|node_id|loss)$){_LABEL}"
     wanted = "not names of labels; alertname, severity, node_id and loss cannot be set here"
     require(all(re.fullmatch(names, name) for name in given), wanted)
-    return {name: str(text) for name, text in given.items()}
+    require(all(isinstance(text, str) for text in given.values()), "each label needs a text as its value")
+    return dict(given)
 
 
 def _selectors(given: Sequence[object]) -> str:

@@ -57,7 +57,7 @@ class RunningExporter:
         """
         answer = self.get(name)
         if not answer["redis_up"]:
-            why = printable(str(answer.get("trouble") or "Redis cannot be read: see its log."))
+            why = printable(str(answer.get("trouble") or "Redis cannot be read: see the exporter's log."))
             raise SourceError(f"the exporter at {self.place} says: {why}")
         return sorted(answer[name], key=_ORDERS[name])
 
@@ -93,7 +93,7 @@ class RunningExporter:
                 return answer
         except urllib.error.HTTPError as error:
             error.close()  # it has the connection
-            hint = " (give them as http://USER:PASSWORD@…)" if error.code == 401 else ""  # noqa: PLR2004
+            hint = " (give user and password as http://USER:PASSWORD@…)" if error.code == 401 else ""  # noqa: PLR2004
             problem = f"answers {error.code} {printable(error.reason)}{hint}"
         except (OSError, HTTPException) as error:
             problem = f"cannot be reached: {getattr(error, 'reason', error) or type(error).__name__}"

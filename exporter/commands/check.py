@@ -1,8 +1,8 @@
 """``ginkgo-exporter check``: tries everything that the settings name, once, and prints a line for each result."""
 
 import argparse
-import getpass
 import math
+import os
 import secrets
 import socket
 import time
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from exporter.commands.command_line import ExitCode, Finding, say
 from exporter.errors import SettingsError, SourceError
-from exporter.journal.sentences import shown
+from exporter.journal.event import shown
 from exporter.push.alerts import load_rules
 from exporter.push.transport import Clocks, HttpConfig, Transport
 from exporter.settings import Settings, unknown_variables
@@ -186,7 +186,7 @@ def test_page(settings: Settings, times: Mapping[str, str]) -> dict[str, Any]:
         "test_id": secrets.token_hex(4),
     }
     annotations = {
-        "summary": f"Test page by {getpass.getuser()}@{socket.gethostname()}: nothing is wrong",
+        "summary": f"Test page by {os.environ.get('USER', os.getuid())}@{socket.gethostname()}: nothing is wrong",
         "description": "Somebody ran ginkgo-exporter check --page. The alert ends by itself after a minute.",
     }
     return {"labels": labels, "annotations": annotations, **times}

@@ -146,7 +146,7 @@ def add_completion(parser: argparse.ArgumentParser) -> None:
 
 
 _SWITCH: Final = {"action": "store_true"}
-_EXPORTER: Final = ("--exporter.url", "ask this running exporter [one here, else Redis]", {"metavar": "URL"})
+_EXPORTER: Final = ("--exporter.url", "ask this running exporter [one on this host, else Redis]", {"metavar": "URL"})
 _LISTING: Final = (
     ("--output", "form [table]", {"choices": ("table", "json", "csv"), "default": "table"}),
     _EXPORTER,
@@ -176,7 +176,7 @@ OPTIONS: Final[dict[str, Sequence[tuple[str, str, dict[str, Any]]]]] = {
     "explain": (
         (
             "subject",
-            "as the table or the page shows it, maybe after node: or portfolio: [all that happened last]",
+            "its id as the table shows it, also with node: or portfolio: before it [the last events]",
             {"nargs": "?", "metavar": "NODE|PORTFOLIO|ALERT"},
         ),
         _EXPORTER,
@@ -185,13 +185,13 @@ OPTIONS: Final[dict[str, Sequence[tuple[str, str, dict[str, Any]]]]] = {
         ("node", "an offline node, as the table shows it", {"nargs": "*", "metavar": "NODE"}),
         (
             "--offline-longer-than",
-            "instead of names: every node that an exporter calls offline for longer, such as 24h",
+            "instead of names: every node that --exporter.url reports offline for longer than this, such as 24h",
             {"type": duration, "metavar": "TIME"},
         ),
         ("--rehomed", "instead of names: every offline node whose portfolios all run on other nodes", _SWITCH),
         (
             "--with-portfolios",
-            "delete also hashes that name a portfolio in no plan: they may be its last trace",
+            "also delete hashes that list a portfolio that the plan lacks: a hash may be its last trace",
             _SWITCH,
         ),
         ("--exporter.url", "the running exporter that --offline-longer-than asks", {"metavar": "URL"}),

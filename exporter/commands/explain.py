@@ -9,8 +9,7 @@ from exporter.commands.asking import NODES, PORTFOLIOS, RedisItself, RunningExpo
 from exporter.commands.command_line import say
 from exporter.errors import ExporterError, SourceError
 from exporter.escaping import printable
-from exporter.journal.event import Event, EventKind
-from exporter.journal.sentences import at, headline, of_node, of_portfolio, of_portfolios, reasons
+from exporter.journal.event import Event, EventKind, at, headline, of_node, of_portfolio, of_portfolios, reasons
 from exporter.liveness import State
 from exporter.liveness.chance import REFUSED
 from exporter.portfolios.ledger import PortfolioState
@@ -123,7 +122,7 @@ class Known:
     def _money(self) -> Sequence[str]:
         """Return the money at risk in all portfolios; nothing if they are not known."""
         rows = self._rows.get(EventKind.PORTFOLIO)
-        return () if rows is None else [*of_portfolios(rows)] or ["No portfolio is untraded now."]
+        return () if rows is None else [*of_portfolios(rows)] or ["No portfolio is known now."]
 
 
 def _print(sentences: Iterable[str], events: Sequence[Event], subject: str | None = None) -> None:

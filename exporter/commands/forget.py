@@ -21,7 +21,7 @@ from exporter.contract import LOADED_FIELD
 from exporter.errors import ExporterError, SettingsError, SourceError
 from exporter.escaping import printable
 from exporter.fleet import Fleet
-from exporter.journal.sentences import undecided
+from exporter.journal.event import undecided
 from exporter.liveness import State
 from exporter.settings import Keys, Settings
 from exporter.snapshot.rows import rows_of
@@ -82,9 +82,9 @@ def _proven(fleet: Fleet, beat: float) -> Snapshot:
     """
     snapshot, server = fleet.look(), fleet.view().server
     if not server or not server.info_allowed:
-        raise ExporterError("forget: Redis refuses INFO to this user; grant +info, which tells old data from new")
+        raise ExporterError("forget: Redis refuses INFO to this user, so old data cannot be told from new; grant +info")
     if any((server.refused or {}).values()):
-        say("Redis has refused writes since it started. Watching whether it still does.", file=sys.stderr)
+        say("Redis refused some writes since it started. Waiting to see whether it still does.", file=sys.stderr)
         time.sleep(1.5 * beat)
         snapshot = fleet.look()
     if fleet.view().refused_since is not None:
@@ -156,7 +156,10 @@ def forget(client: "Redis", keys: Keys, name: bytes, *, with_portfolios: bool, s
                 return "it left nothing", ""
             unplanned = _unplanned(transaction, metrics, keys.plan)
             if unplanned and not with_portfolios:
-                return f"it names portfolios in no plan: {unplanned}; --with-portfolios deletes it", unplanned
+                return (
+                    f"its hash lists portfolios that the plan lacks: {unplanned}; --with-portfolios deletes the hash",
+                    unplanned,
+                )
             if sure:
                 transaction.multi()
                 transaction.unlink(metrics)

@@ -14,19 +14,19 @@ import re
 import ssl
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
-from http.client import HTTPException
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 _FIRST_PROCESS: Final = Path("/proc/1/cmdline")
 _FLAG: Final = re.compile(rb"\0--web\.listen-address[=\0]([^\0]+)")
 _VARIABLE: Final = "GINKGO_EXPORTER_WEB_LISTEN_ADDRESS"
 _TIMEOUT: Final = 3.0
 """Seconds that one answer may take."""
-_PASSWORD_WANTED: Final = 401
+_WORKS: Final = (200, 401)
 
 
 def fault(url: str) -> str | None:
@@ -37,14 +37,17 @@ def fault(url: str) -> str | None:
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    scheme, host, path, *_ = urlsplit(url)
+    connection = HTTPConnection(host, timeout=_TIMEOUT)
+    if scheme == "https":
+        connection = HTTPSConnection(host, timeout=_TIMEOUT, context=context)
     try:
-        urllib.request.urlopen(url, timeout=_TIMEOUT, context=context).close()  # noqa: S310 - the caller's address
-    except urllib.error.HTTPError as error:
-        error.close()
-        return None if error.code == _PASSWORD_WANTED else f"{url}: {error.code} {error.reason}"
+        with closing(connection):
+            connection.request("GET", path)
+            answer = connection.getresponse()
     except (OSError, HTTPException, ValueError) as error:
-        return f"{url}: {getattr(error, 'reason', error) or type(error).__name__}"
-    return None
+        return f"{url}: {error or type(error).__name__}"
+    return None if answer.status in _WORKS else f"{url}: {answer.status} {answer.reason}"
 
 
 def own_address(command_line: bytes) -> str:

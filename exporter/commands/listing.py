@@ -20,7 +20,7 @@ from exporter.commands.command_line import ExitCode, say
 from exporter.contract import NODE_METRICS
 from exporter.errors import ExporterError, SettingsError
 from exporter.escaping import cell, printable, printable_json
-from exporter.journal.sentences import undecided
+from exporter.journal.event import undecided
 from exporter.liveness import State
 from exporter.portfolios.ledger import FAULTS, PortfolioState
 from exporter.settings import Settings
@@ -109,8 +109,11 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     options = vars(arguments)
     kind = _NODES if options["command"] == NODES else _PORTFOLIOS
     form, watch = options["output"], options["watch"]
-    if watch and form != "table":
-        raise SettingsError("--watch: shows a table that is read again and again; leave out --output")
+    fails = options.get("fail_offline") or options.get("fail_untraded")
+    if watch and (form != "table" or fails):
+        raise SettingsError(
+            "--watch: shows a table until Ctrl-C; leave out --output, --fail-offline and --fail-untraded"
+        )
     # In a pipe no line must fit a width.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
     with asking(settings, options["exporter.url"], quiet=form == "table", watch=watch) as source:
@@ -127,7 +130,6 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
             console.print(_table(kind, rows, source, options, console), crop=False)
     if not rows:
         say(f"No {kind.name} at {source.place}. ginkgo-exporter check looks for the reason.", file=sys.stderr)
-    fails = options.get("fail_offline") or options.get("fail_untraded")
     return kind.code if fails and any(row["state"] == kind.bad for row in rows) else ExitCode.SUCCESS
 
 

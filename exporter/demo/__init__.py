@@ -1,6 +1,6 @@
 """``ginkgo-exporter demo``: runs a simulated platform, an embedded Valkey and the exporter in one command.
 
-Read ``stage`` first: it starts all parts, lets the story of ``story`` happen, and stops the parts. ``platform`` has the
+Read ``stage`` first: it starts all parts, lets its story happen, and stops the parts. ``platform`` has the
 nodes, their scheduler and Valkey's disk. ``receiver`` shows Alertmanager's notifications in compose.yaml.
 """
 

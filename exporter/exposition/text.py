@@ -20,9 +20,9 @@ from prometheus_client.utils import floatToGoString
 from exporter.contract import MASS_LOST, NODE_METRICS, PORTFOLIO_METRICS, STATUS, STATUSES
 from exporter.portfolios.account import Account
 from exporter.portfolios.ledger import PortfolioState, Reason
+from exporter.snapshot.maker import Column
 from exporter.snapshot.snapshot import ReadInfo, Snapshot
-from exporter.snapshot.values import Column
-from exporter.source.reading import REFUSALS, Names, shown_id
+from exporter.source.reading import REFUSALS, Names, Server, shown_id
 
 _NAME: Final = b"\xff"
 """The place of the family's name in a template. UTF-8 has no such byte, so no label contains it."""
@@ -143,41 +143,41 @@ def own_families(snapshot: Snapshot | None, info: ReadInfo) -> Iterator[Family]:
         yield _counts("ginkgo_nodes", "Nodes by state.", "state", snapshot.counts)
         if snapshot.account:
             yield from _portfolio_families(snapshot.account)
-    yield from _gauge(
-        "ginkgo_redis_up",
-        "1 if this scrape read Redis in full, else 0.",
-        snapshot is not None and snapshot.complete,
-    )
-    if snapshot:
-        yield from _redis_families(info)
-    yield from _gauge("ginkgo_nodes_expected", "Nodes that there should be (--nodes.expected).", info.expected)
-    yield from _gauge(
-        "ginkgo_exporter_collect_duration_seconds",
-        "Time that the last read of Redis took, also one that failed.",
-        info.collect_duration,
-    )
+    read_in_full = snapshot is not None and snapshot.complete
+    yield from _gauges(("ginkgo_redis_up", "1 if this scrape read Redis in full, else 0.", read_in_full))
+    if snapshot and info.server:
+        yield from _redis_families(info.server, writes_refused=info.writes_refused)
     duration, timestamp, over_limit = info.discovered or (None, None, None)
-    yield from _gauge(
-        "ginkgo_exporter_discovery_duration_seconds",
-        "Time that the last complete discovery of node names took.",
-        duration,
-    )
-    yield from _gauge(
-        "ginkgo_exporter_discovery_timestamp_seconds",
-        "Unix time at which the last complete discovery of node names ended.",
-        timestamp,
-    )
-    yield from _gauge(
-        "ginkgo_exporter_nodes_over_limit",
-        "Nodes left out because there are more than --collector.max-nodes.",
-        over_limit,
+    yield from _gauges(
+        ("ginkgo_nodes_expected", "Nodes that there should be (--nodes.expected).", info.expected),
+        (
+            "ginkgo_exporter_collect_duration_seconds",
+            "Time that the last read of Redis took, also one that failed.",
+            info.collect_duration,
+        ),
+        (
+            "ginkgo_exporter_discovery_duration_seconds",
+            "Time that the last complete discovery of node names took.",
+            duration,
+        ),
+        (
+            "ginkgo_exporter_discovery_timestamp_seconds",
+            "Unix time at which the last complete discovery of node names ended.",
+            timestamp,
+        ),
+        (
+            "ginkgo_exporter_nodes_over_limit",
+            "Nodes left out because there are more than --collector.max-nodes.",
+            over_limit,
+        ),
     )
 
 
-def _redis_families(info: ReadInfo) -> Iterator[Family]:
+def _redis_families(server: Server, *, writes_refused: bool) -> Iterator[Family]:
     """Yield the families about the state of Redis; for a cluster the sum or the worst value of all primaries."""
-    servers = list(info.server.members.values()) if info.server else []
-    if counted := [server.refused for server in servers if server.refused is not None]:
+    servers = list(server.members.values())
+    counted = [each.refused for each in servers if each.refused is not None]
+    if len(counted) == len(server.addresses):  # the sum of fewer would be a counter that falls
         yield _counts(
             "ginkgo_redis_refused_writes",
             "Writes that Redis refused since it started, by error (errorstats of INFO).",
@@ -185,23 +185,27 @@ def _redis_families(info: ReadInfo) -> Iterator[Family]:
             {error: sum(counts.get(error, 0) for counts in counted) for error in REFUSALS},
             CounterMetricFamily,
         )
-    yield from _gauge(
-        "ginkgo_redis_writes_refused",
-        "1 while Redis is taken to refuse writes, so that no node can beat, else 0.",
-        info.writes_refused,
-    )
-    yield from _gauge(
-        "ginkgo_redis_last_save_ok",
-        "1 if Redis's last snapshot succeeded, else 0 (rdb_last_bgsave_status of INFO).",
-        min((server.last_save_ok for server in servers if server.last_save_ok is not None), default=None),
-    )
     # Redis with an eviction policy is full all the time, and takes writes all the same.
-    used = (server.memory_used_ratio for server in servers if not server.evicts)
-    yield from _gauge(
-        "ginkgo_redis_memory_used_ratio",
-        "Share of its memory limit that Redis uses (used_memory / maxmemory); "
-        "absent without a limit and with an eviction policy.",
-        max(filter(None, used), default=None),
+    used = (each.memory_used_ratio for each in servers if not each.evicts)
+    yield from _gauges(
+        (
+            "ginkgo_redis_writes_refused",
+            "1 while Redis is taken to refuse writes, so that no node can beat, else 0.",
+            writes_refused,
+        ),
+        (
+            "ginkgo_redis_last_save_ok",
+            "1 if Redis's last snapshot succeeded, else 0 (rdb_last_bgsave_status of INFO).",
+            min((each.last_save_ok for each in servers if each.last_save_ok is not None), default=None),
+        ),
+        (
+            "ginkgo_redis_memory_used_ratio",
+            (
+                "Share of its memory limit that Redis uses (used_memory / maxmemory); "
+                "absent without a limit and with an eviction policy."
+            ),
+            max(filter(None, used), default=None),
+        ),
     )
 
 
@@ -220,10 +224,12 @@ def _portfolio_families(account: Account) -> Iterator[Family]:
         "reason",
         {reason: counts[reason] for reason in Reason},
     )
-    yield from _gauge(
-        "ginkgo_portfolios_untraded_positions",
-        "Open positions that no node manages: those of untraded portfolios (field position_count of their states).",
-        account.untraded_positions,
+    yield from _gauges(
+        (
+            "ginkgo_portfolios_untraded_positions",
+            "Open positions that no node manages: those of untraded portfolios (field position_count of their states).",
+            account.untraded_positions,
+        )
     )
     since = GaugeMetricFamily(
         "ginkgo_portfolio_fault_since_timestamp_seconds",
@@ -237,10 +243,12 @@ def _portfolio_families(account: Account) -> Iterator[Family]:
         since.add_metric(labels, began)
     if listed:
         yield since
-    yield from _gauge(
-        "ginkgo_portfolio_faults_unlisted",
-        "Portfolios at fault that have no series of their own, since there are more than --portfolios.max-listed.",
-        len(account.since) - len(account.listed),
+    yield from _gauges(
+        (
+            "ginkgo_portfolio_faults_unlisted",
+            "Portfolios at fault that have no series of their own, since there are more than --portfolios.max-listed.",
+            len(account.since) - len(account.listed),
+        )
     )
     yield CounterMetricFamily(
         "ginkgo_portfolios_dropped",
@@ -250,15 +258,17 @@ def _portfolio_families(account: Account) -> Iterator[Family]:
     yield CounterMetricFamily(
         "ginkgo_plan_changes", "Reads that found another plan than the read before.", value=account.plan_changes
     )
-    yield from _gauge(
-        "ginkgo_plan_last_change_timestamp_seconds",
-        "Unix time of the last read that found another plan; absent before the first change.",
-        account.plan_changed_at,
-    )
-    yield from _gauge(
-        "ginkgo_plan_idle_seconds",
-        "Time since the scheduler last looked at the plan (OBJECT IDLETIME); absent where Redis cannot tell.",
-        account.idle,
+    yield from _gauges(
+        (
+            "ginkgo_plan_last_change_timestamp_seconds",
+            "Unix time of the last read that found another plan; absent before the first change.",
+            account.plan_changed_at,
+        ),
+        (
+            "ginkgo_plan_idle_seconds",
+            "Time since the scheduler last looked at the plan (OBJECT IDLETIME); absent where Redis cannot tell.",
+            account.idle,
+        ),
     )
     if account.workers is not None:
         yield _counts(
@@ -269,10 +279,9 @@ def _portfolio_families(account: Account) -> Iterator[Family]:
         )
 
 
-def _gauge(name: str, text: str, value: float | None) -> Iterator[Family]:
-    """Yield a family of one sample, unless its value is unknown."""
-    if value is not None:
-        yield GaugeMetricFamily(name, text, value=value)
+def _gauges(*rows: tuple[str, str, float | None]) -> Iterator[Family]:
+    """Yield a family of one sample for each name, text and value, unless the value is unknown."""
+    return (GaugeMetricFamily(name, text, value=value) for name, text, value in rows if value is not None)
 
 
 def _counts(

@@ -11,14 +11,12 @@ import structlog
 from exporter.contract import WORKER_PREFIXES
 from exporter.errors import SourceError, SourceTimeoutError, SourceTooLargeError
 from exporter.exposition.text import LineWriter
-from exporter.fleet.discovery import Discovery
-from exporter.fleet.watch import PROBED, READ, Attendant, Watch
+from exporter.fleet.watch import PROBED, READ, Attendant, Discovery, Watch
 from exporter.journal.journal import Journal
 from exporter.liveness import Change, Judge, Kind, State, View
 from exporter.liveness.chance import CANNOT_BE_READ
 from exporter.liveness.judge import HELD
-from exporter.portfolios.account import Account
-from exporter.portfolios.reader import PortfolioReader
+from exporter.portfolios.account import Account, PortfolioReader
 from exporter.settings import Settings
 from exporter.snapshot.maker import SnapshotMaker
 from exporter.snapshot.snapshot import Part, ReadInfo, Snapshot
@@ -190,11 +188,14 @@ class Fleet:
             raise
         finally:
             self._duration = self._clock() - start
-        self.judge.succeeded(READ, self._clock())
         if problem not in ("", self._problem):
             log.warning("the portfolios cannot be read", because=problem)
         self._problem = problem
         snapshot = self._maker.snapshot(names, parts, account, problem)
+        if snapshot.complete:
+            self.judge.succeeded(READ, self._clock())
+        else:
+            self.judge.failed(READ, "a primary of the cluster cannot be read", start)
         self.journal.see_drops(snapshot.dropping)
         if account:
             self.journal.see_read(account)

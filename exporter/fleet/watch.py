@@ -1,19 +1,29 @@
-"""The watch: looks at Redis so often that no verdict waits, and passes all changes on.
+"""The two loops in the background: the watch, and the discovery of names.
+
+The watch looks at Redis so often that no verdict waits, and passes all changes on. Discovery finds which nodes a scrape
+reads.
 
 Each look asks for what Redis says about itself, and reads the nodes whose state may change. While all is well there is
 one look a second: a silence of more than 5 s is a gap, so rarer looks would have to prolong that time. While anything
 is wrong, there are four looks a second. A read of another thread takes the place of the next look.
 """
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event, Thread
 from typing import Any, Final
 
+import structlog
+
 from exporter.errors import SourceError
-from exporter.liveness import Change, Judge, State, View
+from exporter.liveness import LOOK_AGAIN, Change, Judge, State, View
 from exporter.liveness.chance import DELETED, RESTARTED
 from exporter.liveness.changes import NEVER
-from exporter.source import Reader
+from exporter.settings import Settings
+from exporter.snapshot.snapshot import Discovered
+from exporter.source import Reader, Source
+from exporter.source.discovery import pause_after
+from exporter.source.reading import Names, names_of
 from exporter.telemetry import Telemetry
 
 LOOK: Final = 0.25
@@ -34,6 +44,8 @@ PROBED, READ = "probe", "read"
 
 Attendant = Callable[[Sequence[Change], View], None]
 """Called with all changes since the last call, and with the view that holds them, in the thread of the watch."""
+
+log = structlog.get_logger(__name__)
 
 
 class Loop(Thread):
@@ -142,3 +154,114 @@ class Watch(Loop):
                 attendant(changes, view)
             except Exception as error:  # noqa: BLE001 - an attendant must not keep the changes from the others
                 self._telemetry.fault(self.name, error)
+
+
+class Discovery(Loop):
+    """Scans Redis for names in a thread of its own, and keeps the names that are known.
+
+    Only the discovery thread writes the attributes, except ``planned``, which only the thread writes that reads all
+    nodes. A second wake soon after another one has to wait: faults of Redis may come again and again.
+
+    Args:
+        settings: The settings.
+        source: The Redis installation.
+        judge: The fleet's judge.
+        shared: What each ``Loop`` needs.
+
+    Attributes:
+        names: The nodes known now.
+        workers: The keys of the workers' heartbeats; None before the first discovery.
+        planned: The nodes that the scheduler's plan names.
+        last: The last complete discovery; None before the first.
+        error: Why the last attempt failed; empty if it succeeded.
+    """
+
+    def __init__(self, settings: Settings, source: Source, judge: Judge, *shared: Any) -> None:
+        super().__init__("discovery", *shared)
+        self.names = Names()
+        self.workers: frozenset[bytes] | None = None
+        self.planned: Mapping[bytes, int] = {}
+        self.last: Discovered | None = None
+        self.error, self._workers = "", frozenset[bytes]()
+        self._known: frozenset[bytes] = frozenset()
+        self._timeout, self._interval = settings.redis.timeout, settings.discovery.interval
+        self._max_nodes = settings.collector.max_nodes
+        self._source, self._judge = source, judge
+        self._tried = Event()
+        self._busy, self._due, self._rests_until = 0.0, NEVER, NEVER
+
+    def wait(self) -> Names:
+        """Return the nodes known now, after the first attempt to discover them.
+
+        Raises:
+            SourceError: No names were discovered yet.
+        """
+        if self.last is None:  # the first attempt may have begun later than this read: its error tells the cause
+            self._tried.wait(2 * self._timeout)
+        if self.last is None:
+            raise SourceError(self.not_ready)
+        return self.names
+
+    @property
+    def not_ready(self) -> str:
+        """The reason why no names are known, in one line; empty if names were discovered once."""
+        return "" if self.last else self.error or "node names are not discovered yet"
+
+    def expect(self, planned: Mapping[bytes, int]) -> None:
+        """Keep the nodes known that the plan names; if nobody has looked for the keys of some, look for them now."""
+        self.planned = planned
+        if not planned.keys() <= self._known:
+            self.wake()
+
+    def discover(self) -> float:
+        """Discover names once, and return the seconds until the next discovery.
+
+        Raises:
+            SourceError: Redis could not be scanned or read.
+        """
+        start = self._clock()
+        found = self._source.discover(self._timeout)
+        self._busy = found.busy
+        # A node stays known until a read shows that it has left: a scan may miss a node that restarts.
+        known = found.names.union(self._judge.names(), self.planned)
+        # A worker stays known for one search more: one that began before its end may not have met its successor.
+        self.workers = found.workers | self._workers
+        self._workers = found.workers if found.complete else self.workers
+        if known != self._known:
+            self._replace_names(known)
+        self._judge.leave_out(known.difference(self.names.raw), self._clock())
+        self._judge.find(found.names, start)
+        if found.complete or self.last is None:
+            self.last = Discovered(self._clock() - start, time.time(), self.names.over_limit)
+        self.error = ""
+        return pause_after(found.busy, self._interval)
+
+    def _replace_names(self, known: frozenset[bytes]) -> None:
+        """Read these nodes from now on. New nodes are judged before a scrape reads them."""
+        names = names_of(known, self._max_nodes)
+        if new := sorted(frozenset(names.raw).difference(self.names.raw)):
+            parts = self._source.reader().parts(new, self._clock() + self._timeout)
+            absent = [self._judge.look(reading).absent for reading in parts]
+            if any(absent):
+                self._closed.wait(LOOK_AGAIN)
+        self._known, self.names = known, names
+        if names.over_limit:
+            log.error("too many nodes: the last ones by name are left out", left_out=names.over_limit)
+
+    def turn(self) -> float:
+        """Discover names, and return the seconds until the next discovery."""
+        if self._clock() < self._due:  # it was woken
+            self._closed.wait(max(0.0, self._rests_until - self._clock()))
+            self._rests_until = self._clock() + pause_after(self._busy, 0.0)
+        before, pause = self.error, self._interval
+        try:
+            pause = self.discover()
+        except SourceError as error:
+            self.error = str(error)
+        finally:
+            self._tried.set()
+        # The journal tells of an outage of Redis.
+        if self.error not in ("", before) and not self._judge.view().errors and not self._closed.is_set():
+            log.error("node names cannot be discovered", error=self.error)
+        self._due = self._clock() + pause
+        return pause

@@ -13,9 +13,19 @@ from typing import Any, Final
 import structlog
 from prometheus_client import Counter
 
-from exporter.journal.event import DROPS, DROPS_NO_MORE, EACH, NOWHERE, Event, EventKind, Facts, Query, event_of
+from exporter.journal.event import (
+    DROPS,
+    DROPS_NO_MORE,
+    EACH,
+    NOWHERE,
+    Event,
+    EventKind,
+    Facts,
+    Query,
+    event_of,
+    headline,
+)
 from exporter.journal.file import MOST_EVENTS, JournalFile, Known, Record, read_back
-from exporter.journal.sentences import headline
 from exporter.liveness import Change, Kind, State, View
 from exporter.portfolios.account import Account
 from exporter.portfolios.ledger import Ledger, PortfolioState
@@ -50,8 +60,8 @@ MOST_ROWS: Final = 1000
 """Portfolios of an event of which each has its own evidence: that of 100,000 would take a second of a scrape."""
 _OF_PORTFOLIO: Final = ("planned_node", "loaded_nodes", "listed_nodes", "positions")
 """The values of a portfolio's row that are the evidence on it alone."""
-Unix = Callable[[float], float]
-"""Returns the Unix time of a monotonic time."""
+Unix = Callable[[float | None], float | None]
+"""Returns the Unix time of a monotonic time, rounded to milliseconds; None for None."""
 
 Group = tuple[EventKind, str | None, str, dict[str, Facts], Facts, float | None]
 """Like changes: the arguments of ``Journal.add``."""
@@ -130,7 +140,7 @@ class Journal:
 
     def see(self, changes: Sequence[Change], view: View) -> None:
         """Take the judge's changes. The watch calls this after each round."""
-        for group in judged(changes, self.unix, view.answered):
+        for group in judged(changes, lambda at: None if at is None else round(self.unix(at), 3), view.answered):
             self.add(*group)
 
     def see_drops(self, dropping: Sequence[str]) -> None:
@@ -273,7 +283,7 @@ def judged(changes: Sequence[Change], unix: Unix, answered: float) -> Iterable[G
 
     Args:
         changes: The changes, the oldest first.
-        unix: Returns the Unix time of a monotonic time.
+        unix: See ``Unix``.
         answered: When Redis answered last, in monotonic seconds: a gap that reaches until then lasts.
     """
     groups: dict[object, Group] = {}
@@ -295,10 +305,10 @@ def _common(change: Change, unix: Unix, answered: float) -> Facts:
         because=change.why,
         hash=seen.hashed,
         loss=loss and shown_id(loss.name),
-        loss_first=loss and _time(loss.first, unix),
+        loss_first=loss and unix(loss.first),
         fault=gap and gap.why,
-        fault_since=gap and _time(gap.start, unix),
-        fault_until=_time(gap.end, unix) if gap and gap.end < answered else None,
+        fault_since=gap and unix(gap.start),
+        fault_until=unix(gap.end) if gap and gap.end < answered else None,
         redis=shown_id(change.name) if change.kind is Kind.REDIS else None,
         redis_run_id=seen.run_id,
         redis_role=seen.role,
@@ -313,17 +323,13 @@ def _own(change: Change, unix: Unix) -> Facts:
     return _known(
         pttl=seen.ttl_ms,
         heartbeat=shown_id(seen.text[:MOST_TEXT]) if seen.text else None,
-        deadline=_time(seen.end, unix),
-        offline_since=_time(change.died, unix),
+        deadline=unix(seen.end),
+        offline_since=unix(change.died),
     )
 
 
 def _known(**evidence: Any) -> Facts:
     return {key: value for key, value in evidence.items() if value not in (None, "")}
-
-
-def _time(at: float | None, unix: Unix) -> float | None:
-    return None if at is None else round(unix(at), 3)
 
 
 def read(before: Ledger | None, account: Account, known: Mapping[str, Known]) -> Iterable[Group]:

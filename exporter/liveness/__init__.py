@@ -3,7 +3,7 @@
 In: readings of ``exporter.source``, each with what Redis said about itself. Out: one state for each node, a change log,
 and an immutable view of all that is not as it should be. Read ``judge`` first: ``Judge._decide`` holds all rules on
 nodes. ``chance`` says when Redis gave nodes a chance to beat, ``mass_loss`` which deaths belong together. ``changes``
-is what others see, ``table`` the last look at those that beat.
+is what others see, and the last look at nodes that beat.
 
 All state that changes:
 
@@ -17,10 +17,9 @@ when to look next                     ``exporter.fleet.watch.Watch``            
 ====================================  ==========================================  ==================================
 """
 
-from exporter.liveness.changes import Change, Evidence, Gap, Kind, Node, State, Verdicts, View
+from exporter.liveness.changes import Change, Evidence, Gap, Kind, Leftovers, Node, State, Verdicts, View
 from exporter.liveness.judge import LOOK_AGAIN, Judge
 from exporter.liveness.mass_loss import Loss
-from exporter.liveness.table import Leftovers
 
 __all__ = [
     "LOOK_AGAIN",

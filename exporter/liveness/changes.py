@@ -1,15 +1,16 @@
 """What the judge tells others: the change log with its evidence, and a view of all that is not as it should be.
 
-Journal, alerts, log lines and what a restart restores are folds of the log. All values are immutable, and all times are
-monotonic seconds.
+Journal, alerts, log lines and what a restart restores are folds of the log. All values that others get are immutable,
+and all times are monotonic seconds.
 """
 
-from collections.abc import Mapping, Sequence
+import marshal
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from exporter.liveness.mass_loss import Loss
-from exporter.source.reading import Server
+from exporter.liveness.mass_loss import Death, Loss
+from exporter.source.reading import Reading, Server
 
 NEVER: Final = float("-inf")
 """A time before all times."""
@@ -178,3 +179,54 @@ class View(NamedTuple):
     def unreadable(self, now: float) -> float:
         """Return for how many of the last ``WINDOW`` seconds Redis could not be read."""
         return sum(max(0.0, min(end, now) - max(start, now - WINDOW)) for start, end in self.outages)
+
+
+class Leftovers(NamedTuple):
+    """What the plan and the loaded lists say of dead nodes.
+
+    Attributes:
+        needed: Nodes that must not be forgotten: the plan gives them a portfolio, or one that they list is untraded.
+        rehomed: Nodes whose work has moved.
+    """
+
+    needed: frozenset[bytes] = frozenset()
+    rehomed: frozenset[bytes] = frozenset()
+
+
+class Batch:
+    """The last look at some nodes that are read together.
+
+    A new look at the same nodes replaces the old one as a whole, so that a look at living nodes costs nothing for each.
+    The heartbeats are one object until somebody asks for one: thousands of small ones would slow down each read.
+
+    Attributes:
+        names: The nodes.
+        elsewhere: Positions of the nodes whose last living heartbeat is in another batch, or that do not beat.
+        asked, at, ttl_ms: See ``Reading``.
+        first: When the first heartbeat ends, or earlier.
+    """
+
+    def __init__(self, ttl: float, reading: Reading) -> None:
+        self.names, self._ttl, self.elsewhere = reading.names, ttl, set(range(len(reading.names)))
+
+    def take(self, reading: Reading, least: int) -> None:
+        """Replace the last look by this one; no living heartbeat has a lower PTTL than ``least``."""
+        self.asked, self.at, self.ttl_ms = reading.asked, reading.at, reading.ttl_ms
+        self._beats: Any = marshal.dumps(reading.beats)  # type: ignore[arg-type] # a list
+        self.first = self.at + min(least / 1000, self._ttl)
+
+    def beat(self, position: int) -> bytes | None:
+        """Return the value of a heartbeat."""
+        if isinstance(self._beats, bytes):
+            self._beats = marshal.loads(self._beats)  # noqa: S302 - this class wrote it
+        return self._beats[position]  # type: ignore[no-any-return]
+
+    def end(self, position: int) -> float:
+        """Return when a heartbeat ends. A node whose heartbeat lives longer than a TTL is read again before."""
+        return self.at + min(self.ttl_ms[position] / 1000, self._ttl)
+
+    def ending(self, by: float) -> Iterator[Death]:
+        """Yield what would be the deaths of the nodes whose heartbeats end by a moment."""
+        for position, name in enumerate(self.names) if self.first <= by else ():
+            if position not in self.elsewhere and (end := self.end(position)) <= by:
+                yield Death(end, end, name)

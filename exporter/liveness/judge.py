@@ -15,9 +15,8 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from exporter.liveness.chance import ANSWERS, CANNOT_BE_READ, GRACE, Chances, chance
-from exporter.liveness.changes import NEVER, Change, Evidence, Gap, Kind, Node, State, Verdicts, View
+from exporter.liveness.changes import NEVER, Batch, Change, Evidence, Gap, Kind, Leftovers, Node, State, Verdicts, View
 from exporter.liveness.mass_loss import Death, Loss, joined, named, together
-from exporter.liveness.table import Batch, Leftovers
 from exporter.settings import Settings
 from exporter.source.reading import MISSING, NO_EXPIRY, Reading, Server
 

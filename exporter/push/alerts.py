@@ -12,7 +12,8 @@ from urllib.parse import quote
 from exporter.bundled import RULES, bundled
 from exporter.errors import SettingsError
 from exporter.liveness import State, View
-from exporter.settings.values import read_yaml, require
+from exporter.settings.values import require
+from exporter.settings.yaml_file import read_yaml
 from exporter.source.reading import shown_id
 
 NODE_OFFLINE: Final = "GinkgoNodeOffline"
@@ -114,7 +115,9 @@ class Alerts:
         ):
             if fires:
                 alert = Alert(name, "", now - seconds, now - seconds, now)
-                yield self.last.get(alert.key, alert)._replace(seen=now)
+                # Nobody knows whether a Redis that does not answer would refuse writes.
+                known = name == REDIS_UNREACHABLE or self._sole_writer or now - view.answered < self._stale_after
+                yield self.last.get(alert.key, alert)._replace(seen=now if known else view.answered)
 
     def _of_nodes(self, view: View, now: float, planned: Mapping[bytes, int]) -> Iterator[Alert]:
         """Yield the alert of each offline node: its own one, or that of its mass loss."""

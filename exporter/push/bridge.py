@@ -15,9 +15,8 @@ from typing import Any, Final, NamedTuple
 from prometheus_client import Counter, Gauge, Histogram
 
 from exporter.fleet import Fleet
-from exporter.journal.event import EventKind
+from exporter.journal.event import EventKind, shown
 from exporter.journal.journal import Journal
-from exporter.journal.sentences import shown
 from exporter.liveness import Change, View
 from exporter.push.alerts import PUSHED, STALE_AFTER, Alert, Alerts, AlertTexts, Key
 from exporter.push.transport import Clocks, HttpConfig, Transport

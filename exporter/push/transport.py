@@ -11,7 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from email.utils import mktime_tz, parsedate_tz
 from http import HTTPStatus
@@ -24,7 +24,8 @@ import structlog
 
 from exporter.errors import SettingsError
 from exporter.settings import Section, Setting, existing_file, optional, sections_of
-from exporter.settings.values import read_yaml, require
+from exporter.settings.values import require
+from exporter.settings.yaml_file import read_yaml
 
 TIMEOUTS: Final = (5.0, 80.0)
 """The shortest and the longest timeout of a request, in seconds.
@@ -94,7 +95,7 @@ class HttpConfig(NamedTuple):
         """Return the headers that authenticate; the secret is read anew.
 
         Raises:
-            OSError: The file cannot be read.
+            OSError, ValueError: The file cannot be read, or holds more than the secret.
         """
         path = self.basic_auth.password_file or self.authorization.credentials_file
         if path is None:
@@ -102,6 +103,7 @@ class HttpConfig(NamedTuple):
         kind, secret = "Bearer", path.read_text(encoding="utf-8").strip()
         if self.basic_auth.given:
             kind, secret = "Basic", base64.b64encode(f"{self.basic_auth.username}:{secret}".encode()).decode()
+        require(len(secret.splitlines()) <= 1, f"{path} holds more than one line")
         return {"Authorization": f"{kind} {secret}"}
 
     def context(self) -> ssl.SSLContext:
@@ -169,11 +171,11 @@ class Transport:
 
     def _post(self, body: bytes) -> tuple[int, str, bytes]:
         """Return the status, the ``Date`` and the text of an answer."""
-        host, port = self._address.hostname or "", self._address.port
         headers = {"Content-Type": "application/json", "Connection": "close", **self._config.headers()}
-        connection = HTTPConnection(host, port, timeout=self._timeout)
+        connection = HTTPConnection(self._address.netloc, timeout=self._timeout)
         if self._address.scheme == "https":
-            connection = HTTPSConnection(host, port, timeout=self._timeout, context=self._config.context())
+            context = self._config.context()
+            connection = HTTPSConnection(self._address.netloc, timeout=self._timeout, context=context)
         with closing(connection):
             connection.request("POST", self._address.path + ALERTS, body, headers)
             answer = connection.getresponse()
@@ -224,11 +226,15 @@ class Clocks:
             date: The header's text; None if it is missing.
             received: Monotonic time at which the answer was received.
         """
-        unix = _parsed(date)
-        self._date = None if unix is None else unix - received
+        self._date = None
+        with suppress(ValueError, IndexError, OverflowError):  # it is no date
+            unix = mktime_tz(parsedate_tz(date or "") or ())  # type: ignore[arg-type]
+            self._date = unix - received if unix >= 0 else None
         *_, agree = self._clocks()
         if not agree and not self._warned:
-            log.warning("alerts end by resolve_timeout: Date and our clock are not the same", url=self._url, date=date)
+            log.warning(
+                "Alertmanager's Date differs from this clock: its resolve_timeout ends alerts", url=self._url, date=date
+            )
         self._warned = not agree
 
     def times(self, starts: float, ends: float, *, over: bool = False) -> dict[str, str]:
@@ -247,15 +253,6 @@ class Clocks:
         ours = self._wall() - self._monotonic()
         date = ours if self._date is None else self._date
         return min(ours, date), max(ours, date), self._date is not None and abs(ours - date) <= TOLERANCE
-
-
-def _parsed(date: str | None) -> float | None:
-    """Return the Unix time of a ``Date``; None if it is no date, or one before 1970."""
-    try:
-        unix = mktime_tz(parsedate_tz(date or "") or ())  # type: ignore[arg-type]
-    except (ValueError, IndexError, OverflowError):
-        return None
-    return unix if unix >= 0 else None
 
 
 def _rfc3339(unix: float) -> str:

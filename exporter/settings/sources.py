@@ -47,7 +47,7 @@ def load(flags: Mapping[str, object] | None = None) -> Settings:
     """
     given, errors = _flags_and_variables(flags or {}), list[str]()
     if "config.file" in given:
-        from exporter.settings.values import read_yaml  # noqa: PLC0415 - most installations have no file
+        from exporter.settings.yaml_file import read_yaml  # noqa: PLC0415 - most installations have no file
 
         (*_, path), place = given["config.file"]
         try:

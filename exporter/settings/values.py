@@ -1,20 +1,16 @@
 """What users write as values. Each function takes a text and returns the checked value.
 
 A text is refused with a ValueError that says what would be right. The error never repeats the text, which may hold a
-password. Flags, variables and files all give texts, so that a value has one form everywhere: ``read_yaml`` makes only
-texts, too.
+password. Flags, variables and files all give texts, so that a value has one form everywhere.
 """
 
 import os
 import re
-from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
-
-import yaml
 
 _UNITS: Final = {"y": 31_536_000, "w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
 _DURATION: Final = "0|(?=.)" + "".join(rf"(?:([0-9]{{1,15}}){unit})?" for unit in _UNITS)
@@ -24,7 +20,6 @@ _PORT: Final = "(?::[0-9]{1,5})?"
 _USER: Final = r"(?:[^/?#\[\]\s]*@)?"
 _REDIS: Final = rf"(?:rediss?://{_USER}{_HOST}?{_PORT}(?:/[0-9]{{0,9}})?|unix://{_USER}/[^?#]+)(?:\?db=[0-9]{{1,9}})?"
 _SWITCH: Final = dict.fromkeys(("on", "true", "yes", "1"), True) | dict.fromkeys(("off", "false", "no", "0"), False)
-_NULL: Final = "tag:yaml.org,2002:null"
 
 
 class ListenAddress(NamedTuple):
@@ -167,8 +162,8 @@ def url_path(text: str) -> str:
 
 def label(text: str) -> str:
     """Return a label with its value, such as ``cluster=tokyo``."""
-    reason = "not a label such as cluster=tokyo; alertname and node_id identify the alert"
-    return _matched("(?!(?:alertname|node_id)=)[A-Za-z_][A-Za-z0-9_]*=(?s:.*)", text, reason)[0]
+    reason = "not a label such as cluster=tokyo; alertname, node_id and loss identify the alert"
+    return _matched("(?!(?:alertname|node_id|loss)=)[A-Za-z_][A-Za-z0-9_]*=(?s:.*)", text, reason)[0]
 
 
 def time_zone(text: str) -> tzinfo:
@@ -181,42 +176,3 @@ def time_zone(text: str) -> tzinfo:
         return ZoneInfo(text)
     except (KeyError, ValueError, OSError):
         raise ValueError("not a time zone such as UTC or Asia/Shanghai") from None
-
-
-def read_yaml(path: Path) -> Any:
-    """Return the content of a YAML file; None if it is empty.
-
-    Every value is a text, a list, a mapping or None, as the user wrote it: YAML itself would read ``off`` as false.
-
-    Raises:
-        ValueError: The file cannot be read. The message is one line with the reason, and shows nothing of the file
-            but keys that stand twice.
-    """
-    try:
-        with existing_file(str(path)).open(encoding="utf-8") as file:
-            return yaml.load(file, _Texts)  # noqa: S506 - makes only texts
-    except yaml.MarkedYAMLError as error:
-        # The name of an alias may be a password.
-        problem = re.sub(r"'[^' ]*\w[^' ]*'", "…", error.problem or "not YAML")
-        raise ValueError(f"{problem}, {str(error.problem_mark).strip()}") from None
-    except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(" ".join(str(error).split())) from None
-
-
-class _Texts(yaml.BaseLoader):
-    """PyYAML's loader of texts, which refuses a mapping that has a key twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
-        """Return a mapping.
-
-        Raises:
-            ValueError: A key stands in it twice.
-        """
-        keys = [str(key.value) for key, _ in node.value]
-        if twice := {key for key in keys if keys.count(key) > 1}:
-            raise ValueError(f"{min(twice)}: stands twice in one mapping")
-        return super().construct_mapping(node, deep)
-
-
-_Texts.add_implicit_resolver(_NULL, re.compile("(?:|~|null|Null|NULL)$"), ["", "~", "n", "N"])
-_Texts.add_constructor(_NULL, lambda *_: None)

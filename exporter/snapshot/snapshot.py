@@ -7,8 +7,8 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from itertools import chain, compress
-from operator import ne, or_
+from itertools import chain
+from operator import or_
 from typing import Final, NamedTuple, TypeVar
 
 from exporter.contract import BACKPRESSURE, DROPPED, EVENTS, Metric
@@ -212,11 +212,8 @@ class History:
 def dropping(base: Past, now: Past) -> tuple[str, ...]:
     """Return the nodes that dropped events since the base of the same nodes."""
     old, new = base.columns[DROPPED.name], now.columns[DROPPED.name]
-    if old == new:
-        return ()
-    values = old.splitlines(), new.splitlines()
-    changed = compress(zip(now.names, *values, strict=True), map(ne, *values))
-    return tuple(name for name, earlier, later in changed if earlier and later and later != b"0")
+    nodes = zip(now.names, old.splitlines(), new.splitlines(), strict=True) if old != new else ()
+    return tuple(name for name, earlier, later in nodes if earlier != later and earlier and later and later != b"0")
 
 
 def rise(before: bytes | None, now: bytes | float | None) -> int:

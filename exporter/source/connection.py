@@ -315,17 +315,17 @@ _MEANINGS: Final = {
     "^MasterNotFoundError: No master found for (.+?)( : |$)": (
         "no Sentinel names a master {} (see --redis.url and --redis.sentinel-master)"
     ),
-    "^UnicodeDecodeError": "--redis.password-file is no text in UTF-8",
+    "^UnicodeDecodeError": "--redis.password-file is not UTF-8 text",
     "^BusyLoadingError": "Redis is loading its data",
-    "^(Ask|Moved)Error": "what answers is part of a Redis Cluster: see --redis.mode",
-    "unknown command 'SENTINEL'": "what answers is no Sentinel: see --redis.mode",
-    "cluster support disabled": "what answers is no cluster: see --redis.mode",
+    "^(Ask|Moved)Error": "the server is part of a Redis Cluster: see --redis.mode",
+    "unknown command 'SENTINEL'": "the server is no Sentinel: see --redis.mode",
+    "cluster support disabled": "the server is no Redis Cluster: see --redis.mode",
     "(DB index is out of range)": "Redis: {} (see the number at the end of --redis.url)",
     r"^Authentication\w+: (.*)": (
         "Redis refused the user or the password: {} (see --redis.username, --redis.password-file)"
     ),
     "^NoPermissionError: (.*)": "Redis: {} (docs/how-to/redis.md lists the rights)",
-    "(Protocol error.*)": "what answers does not speak Redis's protocol (see --redis.url): {}",
+    "(Protocol error.*)": "the server does not speak Redis's protocol (see --redis.url): {}",
     r"^(?:\w+: )?(.*)": "Redis: {}",
 }
 """What an error means, by a regular expression that finds it; the first one counts."""

@@ -7,7 +7,7 @@ is asked in a second look, and only for those without known fields.
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
@@ -192,10 +192,7 @@ class Reader:
             unread.update(i for i, name in enumerate(names) if not failed.isdisjoint(server.holders(name)))
         for position in unread:
             rows[position], ttl_ms[position], beats[position] = NO_FIELDS, MISSING, None
-        fields = tuple[Sequence[bytes | None], ...]()
-        with suppress(ValueError):  # rows of unequal lengths
-            fields = tuple(zip(*rows, strict=True))
-        if rows and len(fields) != len(FIELDS):
+        if set(map(len, rows)) - {len(FIELDS)}:
             raise SourceError("Redis gave more or fewer values than it was asked for")
         return Reading(
             asked=self._asked,
@@ -203,7 +200,7 @@ class Reader:
             wall=time.time(),
             server=server,
             names=names,
-            fields=fields or ((),) * len(FIELDS),
+            fields=tuple(zip(*rows, strict=True)) or ((),) * len(FIELDS),
             ttl_ms=ttl_ms,
             beats=beats,
             without_hash=frozenset(without_hash - unread),
@@ -282,7 +279,7 @@ def server_of(reply: Any, *, masters_only: bool = False) -> Server:
     if info.get(b"master_link_status", b"up") != b"up":
         raise SourceError("Redis is a replica whose link to its master is down")
     if masters_only and info.get(b"role") != b"master":
-        raise SourceError("Redis is a replica, and was known as a master: a failover")
+        raise SourceError("Redis was a master and is a replica now: a failover")
     try:
         return _server(info, counts_errors=b"# Errorstats" in text and b"ERRORSTATS_DISABLED" not in text)
     except (ValueError, ArithmeticError) as error:

@@ -11,8 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from exporter.escaping import printable
 from exporter.fleet import Fleet
-from exporter.journal.event import EventKind, Query
-from exporter.journal.sentences import redis_away, shown, writes_refused
+from exporter.journal.event import EventKind, Query, redis_away, shown, writes_refused
 from exporter.portfolios.ledger import PortfolioState
 from exporter.settings.values import require
 from exporter.snapshot.rows import NODE_KEYS, PORTFOLIO_KEYS, Row, portfolio_rows, rows_of
@@ -83,7 +82,9 @@ def listing(arguments: Arguments, keys: Sequence[str], states: Sequence[str]) ->
     given = _last(arguments)
     state, sort = given.get("state", ""), given.get("sort", "")
     require(state in ("", *states), f"state: must be one of {', '.join(states)}")
-    require(sort.removeprefix("-") in ("", *keys), f"sort: must be one of {', '.join(keys)}, or one of them after a -")
+    require(
+        not sort or sort.removeprefix("-") in keys, f"sort: must be one of {', '.join(keys)}, or one of them after a -"
+    )
     return Listing(
         state,
         given.get("filter", "").strip().lower(),

@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 
 from exporter.errors import SettingsError
 from exporter.settings import Section, Setting, existing_file, optional, sections_of, without_passwords
-from exporter.settings.values import read_yaml, require
+from exporter.settings.values import require
+from exporter.settings.yaml_file import read_yaml
 
 _VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _CLIENT_AUTH: Final = {
@@ -90,7 +91,7 @@ def _checked(users: Any) -> Mapping[str, str]:
     if not isinstance(users, dict):
         raise ValueError("basic_auth_users: must be a mapping of names to bcrypt hashes")  # noqa: TRY004
     for name, value in users.items():
-        require(":" not in name, f"basic_auth_users.{name}: no name of a user may hold a colon")
+        require(":" not in str(name or ":"), f"basic_auth_users.{name}: a user needs a name without a colon")
         require(
             _HASH.fullmatch(str(value)),
             f"basic_auth_users.{name}: not a bcrypt hash (htpasswd -nBC 10 USER makes one)",

@@ -23,6 +23,7 @@ _GLANCE: Final = 1.0
 _MAKING: Final = 10.0
 """Seconds that page and JSON wait for their turn, beside the read."""
 
+
 log = structlog.get_logger(__name__)
 
 
@@ -86,7 +87,8 @@ class Handler(RequestHandler):
         elif admitted is WRONG:  # a wrong guess costs its connection
             self.set_header("WWW-Authenticate", 'Basic realm="ginkgo-exporter", charset="UTF-8"')
             self.set_header("Connection", "close")
-            self.text("401 Unauthorized", WRONG)
+            await self.text("401 Unauthorized", WRONG)
+            self.stream.close()  # tornado would read on, whatever the header says
 
     def write_error(self, status_code: int, **_: Any) -> None:
         """Answer an error with one line."""
@@ -103,11 +105,11 @@ class Handler(RequestHandler):
         """Answer as GET does, given the parts of the path that the route names. tornado leaves out the body."""
         return self.get(*path)
 
-    def text(self, line: str, status: int = OK) -> None:
-        """Answer with one line of plain text."""
+    def text(self, line: str, status: int = OK) -> Awaitable[None]:
+        """Answer with one line of plain text; the result is ready when it is sent."""
         self.set_status(status)
         self.set_header("Content-Type", "text/plain; charset=utf-8")
-        self.finish(line + "\n")
+        return self.finish(line + "\n")
 
     def busy(self) -> None:
         """Answer 503, and say when to try again."""
@@ -159,7 +161,7 @@ class Metrics(Handler):
         """Answer in the format, compression and time that the request's headers name."""
         asked = self.request.headers
         form = Format.OPENMETRICS if "application/openmetrics-text" in asked.get("Accept", "") else Format.TEXT
-        encodings = asked.get("Accept-Encoding", "")
+        encodings = asked.get("Accept-Encoding", "").replace(" ", "")
         gzip = "gzip" in encodings and "gzip;q=0" not in encodings
         names = frozenset(self.get_query_arguments("name[]"))
         limit = time_limit(asked.get("X-Prometheus-Scrape-Timeout-Seconds", ""), self.fleet.settings.redis.timeout)
@@ -210,7 +212,8 @@ class Runbook(Handler):
         from exporter.bundled import alert_severities  # noqa: PLC0415 - as above
         from exporter.web import runbooks  # noqa: PLC0415
 
-        node_id = self.get_query_argument("node_id", "", strip=False)
+        # tornado's own function changes control characters.
+        node_id = self.request.query_arguments.get("node_id", [b""])[-1].decode("utf-8", "backslashreplace")
         if not name:
             await self.answer(Wanted("runbooks", lambda _: [runbooks.index()]), runbooks.HEADERS, 0.0)
         elif name not in alert_severities():

@@ -16,9 +16,8 @@ from tornado.template import Loader
 
 from exporter.contract import EVENTS
 from exporter.fleet import Fleet
-from exporter.journal.event import Query
+from exporter.journal.event import Query, first, undecided
 from exporter.journal.journal import STALLED_AFTER
-from exporter.journal.sentences import first, undecided
 from exporter.liveness import State
 from exporter.snapshot.rows import (
     COLUMNS,

@@ -18,8 +18,7 @@ from exporter import __repository__
 from exporter.bundled import alert_severities, bundled
 from exporter.escaping import printable
 from exporter.fleet import Fleet
-from exporter.journal.event import Query
-from exporter.journal.sentences import at, headline, of_node, of_portfolios, reasons, shown
+from exporter.journal.event import Query, at, headline, of_node, of_portfolios, reasons, shown
 from exporter.snapshot.rows import portfolio_rows, rows_of
 from exporter.snapshot.snapshot import Snapshot
 from exporter.web.api import refusal, trouble
@@ -139,7 +138,7 @@ def _now(node_id: str, snapshot: Snapshot) -> Iterator[str]:
     elif row := next(rows_of(snapshot, lambda shown_as, _: shown_as == node_id), None):
         yield from of_node(row, portfolios)
     else:
-        yield f"Redis holds nothing of node {shown(node_id)} now."
+        yield f"Node {shown(node_id)} is gone or forgotten now."
 
 
 def assignment(value: str, variable: str = "NODE") -> str:

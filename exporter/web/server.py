@@ -20,7 +20,7 @@ from tornado.ioloop import PeriodicCallback
 from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 
-from exporter.errors import SettingsError
+from exporter.errors import ExporterError
 from exporter.fleet import Fleet
 from exporter.settings import ListenAddress
 from exporter.web.answers import Answers
@@ -85,7 +85,7 @@ class LimitedServer(HTTPServer):
             since[stream] = time.monotonic()
             super().handle_stream(stream, address)
         else:
-            self._spent("a new client was answered with 503")
+            self._spent("a new client was refused")
             if not self.ssl_options:  # a handshake costs more than a refusal may
                 stream.write(_BUSY)
             stream.close()
@@ -159,13 +159,13 @@ class Server:
         """Open the listening sockets. If port 0 was asked for, ``port`` is then the chosen one.
 
         Raises:
-            SettingsError: The server cannot listen on the address.
+            ExporterError: The server cannot listen on the address.
         """
         try:
             sockets = bind_sockets(self._address.port, self._address.host or None, backlog=_BACKLOG)
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", "") or error
-            raise SettingsError(f"--web.listen-address: cannot listen on {self._address}: {reason}") from None
+            raise ExporterError(f"--web.listen-address: cannot listen on {self._address}: {reason}") from None
         self.port = sockets[0].getsockname()[1]
         for each in sockets:  # accepted connections inherit these options
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)

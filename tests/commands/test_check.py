@@ -17,8 +17,7 @@ from exporter.settings import Settings
 from lab.clusters import RunningCluster
 from lab.fakes import FakeAlertmanager
 from lab.monitoring import Alertmanager, Webhook, one_receiver
-from lab.nodes import beat
-from lab.readings import Pair, reading_of
+from lab.nodes import Pair, beat, reading_of
 from lab.servers import RedisServer, free_port, wait_for
 from lab.tls import Certificates
 from leftovers import leave
@@ -138,7 +137,10 @@ def test_page_arrives_at_once_with_the_users_name_and_one_dead_alertmanager_is_n
     assert "clock" not in text
 
 
-def test_page_goes_with_tls_and_basic_auth(check: Check, tmp_path: Path) -> None:
+def test_page_goes_with_tls_and_basic_auth_from_a_user_without_a_name(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("USER", raising=False)
     certificates = Certificates(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificates.pair("127.0.0.1"))

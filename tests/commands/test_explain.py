@@ -38,13 +38,13 @@ def exporter(client: "redis.Redis", shared_redis: RedisServer, tmp_path: Path) -
 
 def test_dead_node_is_explained_with_its_page_and_the_money_at_risk(say: Say, exporter: Exporter) -> None:
     asked = ("--exporter.url", exporter.url)
-    taken = "Alertmanager took the alert GinkgoNodeOffline, n2."
+    taken = "Alertmanager took the alert about GinkgoNodeOffline, n2."
     wait_for(lambda: taken in say("explain", "n2", *asked).out, "for the event")
     node = say("explain", "n2", *asked).out
     first, _, rest = node.partition("\n\n")
     assert re.match(r"Node n2 is offline now\.\nIt has been offline since [\d: -]+UTC\.", first)
     assert "Its portfolios: p2, p3." in first
-    assert "Open positions that no node manages: 14." in first
+    assert "Open positions in untraded portfolios: 14." in first
     assert f"What to do: {exporter.url}/runbooks/GinkgoNodeOffline" in first
     assert "What was seen, the oldest first:\n  20" in rest
     assert taken in rest
@@ -57,7 +57,7 @@ def test_redis_alone_says_what_is_now(say: Say, client: "redis.Redis", shared_re
     client.hset("node:metrics:dead", "loaded_portfolio_ids", '["p1"]')
     done = say("explain", "dead", "--redis.url", shared_redis.url)
     assert done.out.startswith("Node dead is offline now.")
-    assert "Open positions that no node manages: unknown." in done.out
+    assert "Open positions in untraded portfolios: unknown." in done.out
     assert "No event is known of it." in done.out
     everything = say("explain", "--redis.url", shared_redis.url).out
     assert "Redis does not know what happened before" in everything

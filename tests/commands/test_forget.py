@@ -72,7 +72,7 @@ def test_hash_that_names_a_portfolio_in_no_plan_is_kept_in_every_mode(
     for name, ids in dead.items():
         leave(client, name)
         client.hset(f"node:metrics:{name}", "loaded_portfolio_ids", json.dumps(ids))
-    why = "kept: it names portfolios in no plan: {}; --with-portfolios deletes it"
+    why = "kept: its hash lists portfolios that the plan lacks: {}; --with-portfolios deletes the hash"
     kept = [f"alone: {why.format('lost')}", f"one: {why.format('both')}", f"two: {why.format('both')}"]
     for yes, said in ((), "would be deleted"), (("--yes",), "deleted"):
         code, lines = forgets("alone", "one", "two", "moved", *yes)

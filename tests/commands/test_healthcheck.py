@@ -29,6 +29,7 @@ def test_address_comes_from_the_exporters_flag_or_variable(monkeypatch: pytest.M
 def test_exporter_that_answers_is_healthy_also_with_tls_or_a_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("elsewhere").configure_cert(context)
     for served in (None, context):

@@ -124,6 +124,7 @@ def test_each_word_that_is_not_understood_is_one_line(say: Say) -> None:
     words = ["--colour", "more", "--sorted; the nearest known name is --sort"]
     lines = [f"ginkgo-exporter: unrecognized arguments: {word} (see ginkgo-exporter nodes --help)" for word in words]
     assert (done.code, done.err.splitlines()) == (2, lines)
+    assert "leave out --output, --fail-offline" in say("nodes", "--watch", "--fail-offline").err
 
 
 def test_exporter_here_is_asked_unless_a_redis_or_an_exporter_is_given_and_each_says_who(
@@ -157,7 +158,7 @@ def test_exporter_that_does_not_answer_well_is_one_line(say: Say) -> None:
     with FakeAlertmanager() as fake:
         assert "is not a ginkgo-exporter" in err(fake.url)
         fake.status = 401
-        assert "answers 401 Told (give them as http://USER:PASSWORD@…)" in err(fake.url)
+        assert "answers 401 Told (give user and password as http://USER:PASSWORD@…)" in err(fake.url)
     secret = err(f"http://user:s3cret@127.0.0.1:{free_port()}")
     assert "the server at http://127.0.0.1:" in secret
     assert "s3cret" not in secret

@@ -19,10 +19,10 @@ from exporter.web.api import LISTS
 from fleets import Exporter
 from journal_events import event
 from lab.fakes import Listening, request_from
-from lab.readings import CRASHED, ZOMBIE, Pair
+from lab.nodes import CRASHED, ZOMBIE, Pair
 from lab.servers import RedisServer
 from leftovers import hashes, leave
-from portfolio_snapshots import example
+from portfolio_example import example
 
 FIELDS = {"total_events": b"1000", "dropped_events": b"0", "cpu_usage": b"12.5", "memory_usage": b"512"}
 FIELDS |= {"queue_size": b"3", "portfolio_count": b"4", "status": b"RUNNING", "backpressure_count": b"0"}

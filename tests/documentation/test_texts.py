@@ -1,10 +1,13 @@
 """Texts name only what exists: files, headings, metrics, flags, alerts, commands, endpoints, and tests of faults."""
 
+import json
+import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +20,9 @@ from docs.source.flags import flag_names
 from docs.source.metrics import metric_names
 from exporter import __version__
 from exporter.cli import _COMMANDS
+from exporter.commands.command_line import ExitCode
 from exporter.settings import all_settings
+from lab.servers import binary
 
 ROOT = Path(__file__).parents[2]
 PATTERNS = ("*.md", "docs/**/*.md", "alerts/**/*.md", "grafana/README.md", "helm/*/README.md")
@@ -174,3 +179,95 @@ def test_package_chart_and_changelog_have_one_version_and_notes() -> None:
     notes = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "### " in notes
     assert "## [" not in notes
+
+
+BENCHMARKS = (ROOT / "docs" / "explanation" / "benchmarks.md").read_text(encoding="utf-8")
+CASES = re.split(r"^([\d,]+ nodes.*):$", BENCHMARKS, flags=re.MULTILINE)
+TABLES = dict(zip(CASES[1::2], CASES[2::2], strict=True))
+MEDIAN, BLOCK = 2, 7
+"""The columns of the whole scrape and of the longest block of Redis, both medians in milliseconds."""
+
+
+def shown(case: str, way: str, column: int = MEDIAN) -> str:
+    """Return a figure of the table as a text rounds it."""
+    (row,) = (line for line in TABLES[case].splitlines() if line.startswith(f"| {way} |"))
+    milliseconds = float(row.split("|")[column].split("(")[0].replace(",", ""))
+    return f"{milliseconds + 1e-9:.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
+
+
+OURS, LUA = "**ginkgo-exporter**", "redis_exporter with Lua"
+FIGURES = {
+    "README.md": [shown(case, way) for case in ("1,000 nodes", "10,000 nodes") for way in (OURS, LUA)],
+    "docs/explanation/comparison.md": [
+        shown("1,000 nodes", LUA, BLOCK),
+        shown("1,000 nodes", "a plain script"),
+        shown("1,000 nodes", OURS),
+    ],
+}
+
+
+def test_times_in_the_texts_are_the_measured_ones() -> None:
+    for name, figures in FIGURES.items():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert [figure for figure in figures if figure not in text] == []
+
+
+MEASURED = re.compile(r"\d (?:ms|MiB|MB) (?:of CPU|of memory|a scrape|more)|in \d+ ms|times the (?:CPU|time)|\bmedian")
+SOURCE = re.compile(r".*benchmarks\.md|(?=.*`(?:make|python -m) )(?=.*\d cores)(?=.*20\d\d-\d\d-\d\d)", re.DOTALL)
+
+
+def test_page_with_measured_figures_names_command_machine_and_day_or_links_to_the_benchmarks() -> None:
+    paths = (*ROOT.glob("[RS]*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("helm/*/README.md"))
+    texts = [text for path in paths if MEASURED.search(text := path.read_text(encoding="utf-8"))]
+    assert [text[:50] for text in texts if not SOURCE.match(text)] == []
+
+
+UNIT = Path(__file__).parents[2] / "docs" / "how-to" / "ginkgo-exporter.service"
+LOOSE = 1.5
+"""systemd calls an exposure below 2 safe; a server on the network that runs on the host's root has 1.1."""
+
+
+@pytest.mark.server("systemd-analyze")
+def test_systemd_accepts_the_unit_which_is_locked_down_and_ends_for_good_at_a_wrong_setting(tmp_path: Path) -> None:
+    unit, text = tmp_path / UNIT.name, UNIT.read_text(encoding="utf-8")
+    # systemd looks for the program.
+    unit.write_text(text.replace("/opt/ginkgo-exporter/bin/ginkgo-exporter", "/bin/true"), encoding="utf-8")
+
+    def analyze(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [binary("systemd-analyze"), "--no-pager", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    checked = analyze("verify", unit)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+    checked = analyze("security", "--offline=true", f"--threshold={int(LOOSE * 10)}", "--json=short", unit)
+    loose = {one["name"]: float(one["exposure"]) for one in json.loads(checked.stdout) if one["exposure"]}
+    assert checked.returncode == 0, loose
+    assert max(loose.values()) <= 0.5  # the host's network
+    assert re.findall(r"^RestartPreventExitStatus=(.+)$", text, re.MULTILINE) == [str(int(ExitCode.USAGE))]
+
+
+LOADED = re.compile(
+    r"<(?:script|img|iframe|source)[^>]* src=\"((?:https?:)?//[^\"]*)|url\(['\"]?((?:https?:)?//)|@import"
+)
+
+
+@pytest.mark.skipif(not find_spec("mkdocs"), reason="the site's packages are missing: make .venv/site")
+def test_every_document_is_a_page_that_search_finds_and_that_loads_nothing_from_another_host(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path],
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    documents = {path.relative_to(ROOT / "docs").with_suffix("") for path in (ROOT / "docs").rglob("*.md")}
+    made = {path.relative_to(tmp_path).with_suffix(""): path for path in tmp_path.rglob("*.html")}
+    assert set(made) == documents | {Path("404")}
+    assert list(tmp_path.rglob("*.py")) == []
+    files = (*made.values(), *tmp_path.rglob("*.css"))
+    assert [path.name for path in files if LOADED.search(path.read_text(encoding="utf-8"))] == []
+    index = json.loads((tmp_path / "search" / "search_index.json").read_text(encoding="utf-8"))
+    assert any("ginkgo_node_up" in entry["text"] for entry in index["docs"])

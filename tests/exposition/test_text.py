@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clusters import cluster
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -15,13 +16,13 @@ from reference import reference
 from exporter.contract import MASS_LOST, NODE_METRICS
 from exporter.exposition.text import Format, LineWriter, exposition, own_families
 from exporter.liveness import State
+from exporter.snapshot.maker import Column
 from exporter.snapshot.snapshot import Discovered, ReadInfo, Snapshot
-from exporter.snapshot.values import Column
 from exporter.source.reading import Server
 from fleets import FLEETS, NODE_IDS, Exporter, snapshot_of
 from lab import nodes
-from lab.readings import ALIVE, CRASHED, ENDLESS, GONE, ZOMBIE, Pair
-from portfolio_snapshots import example
+from lab.nodes import ALIVE, CRASHED, ENDLESS, GONE, ZOMBIE, Pair
+from portfolio_example import example
 
 GOLDEN = Path(__file__).parent / "golden"
 FORMS = ((Format.TEXT, "fleet.txt"), (Format.OPENMETRICS, "fleet.openmetrics"))
@@ -164,6 +165,8 @@ def test_families_about_redis_are_absent_where_redis_does_not_tell() -> None:
     names = {family.name for family in own_families(snapshot_of({}), ReadInfo(server=evicting))}
     assert not names & {"ginkgo_redis_refused_writes", "ginkgo_redis_last_save_ok", "ginkgo_redis_memory_used_ratio"}
     assert "ginkgo_redis_writes_refused" in names
+    partial = own_families(snapshot_of({}), ReadInfo(server=cluster("B")))
+    assert "ginkgo_redis_refused_writes" not in [family.name for family in partial], "a counter must not fall"
     away = {family.name: family for family in own_families(None, INFO)}
     assert away["ginkgo_redis_up"].samples[0].value == 0
     assert not {"ginkgo_nodes", "ginkgo_redis_writes_refused", "ginkgo_redis_last_save_ok"} & away.keys()

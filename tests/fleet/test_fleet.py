@@ -27,8 +27,7 @@ from exporter.settings import load
 from exporter.source.reading import Server
 from exporter.telemetry import Telemetry
 from fleet_world import World, states
-from lab.nodes import beat
-from lab.readings import ALIVE, CRASHED, Pair
+from lab.nodes import ALIVE, CRASHED, Pair, beat
 from lab.servers import RedisServer, wait_for
 
 
@@ -120,6 +119,7 @@ def test_a_primary_that_cannot_be_read_makes_a_read_incomplete_though_it_holds_n
     assert fleet.look().complete
     world.server, world.at = cluster("B"), 1
     assert not fleet.look().complete
+    assert fleet.view().errors, "a part of Redis that cannot be read is an outage, which is pushed"
 
 
 def test_info_has_the_facts_beside_the_nodes_and_a_read_that_fails_has_a_duration() -> None:
@@ -249,11 +249,12 @@ def test_names_and_workers_stay_known_while_a_server_cannot_be_scanned() -> None
     world = World({b"a": ALIVE}, workers=frozenset({b"w"}))
     fleet = timed(world)
     states(fleet)
+    complete = fleet.discovery.last
     world.complete, world.workers, world.at = False, frozenset(), 1
     pairs, world.pairs = world.pairs, {}
     world.scanned = lambda: setattr(world, "pairs", pairs)
     assert states(fleet) == {"a": State.ONLINE}
-    assert fleet.discovery.workers == {b"w"}
+    assert (fleet.discovery.workers, fleet.discovery.last) == ({b"w"}, complete)
     world.complete = True
     known = [fleet.discovery.discover() and fleet.discovery.workers for _ in range(2)]
     assert known == [{b"w"}, set()], "a scan that began before the worker's end may have missed its successor"
@@ -318,10 +319,11 @@ def test_a_failed_discovery_is_logged_once_and_not_during_an_outage() -> None:
     world = World({}, hidden="no right")
     fleet = timed(world)
     with capture_logs() as logs:
-        for error in ("no right", "no right", "too slow"):
-            fleet.discovery._note_failure(error)
+        for world.hidden in ("no right", "no right", "too slow"):
+            fleet.discovery.turn()
         fleet.judge.failed("probe", "down", 0.0)
-        fleet.discovery._note_failure("down")
+        world.hidden = "down"
+        fleet.discovery.turn()
     assert [entry["error"] for entry in logs] == ["no right", "too slow"]
 
 

@@ -14,7 +14,7 @@ from exporter.liveness import Change, Judge, State
 from exporter.settings import Heartbeat, Nodes, Settings
 from exporter.source.reading import Reading
 from exporter.telemetry import Telemetry
-from lab.readings import ALIVE, CRASHED, GONE, Pair, reading_of
+from lab.nodes import ALIVE, CRASHED, GONE, Pair, reading_of
 
 TTL, BEAT = 30.0, 10.0
 

@@ -6,6 +6,8 @@ The rules are those of grafana/dashboard-linter, applied more strictly: to every
 import itertools
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -267,3 +269,41 @@ def test_provisioning_reads_the_folder_and_each_state_has_a_small_picture() -> N
         picture = (ROOT / "docs" / "pictures" / f"{name}.png").read_bytes()
         assert picture.startswith(b"\x89PNG"), name
         assert len(picture) <= 150 * 1024, name
+
+
+SCHEMA = Path(__file__).parent / "schema"
+FILES = sorted((Path(__file__).parents[2] / "grafana" / "dashboards").glob("*.json"))
+
+pytestmark = [pytest.mark.server("node"), pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="session")
+def checker() -> Path:
+    for binary in ("node", "npm"):
+        if shutil.which(binary) is None:
+            pytest.skip(f"{binary} is not installed")
+    lock, installed = SCHEMA / "package-lock.json", SCHEMA / "node_modules" / ".package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        subprocess.run(["npm", "ci", "--ignore-scripts"], cwd=SCHEMA, check=True, capture_output=True)
+    return SCHEMA / "check.mjs"
+
+
+@pytest.mark.parametrize("version", ["10.4", "11.6"])
+def test_dashboards_are_valid_by_grafanas_types(version: str, checker: Path, tmp_path: Path) -> None:
+    misspelt = json.loads(FILES[0].read_text(encoding="utf-8"))
+    misspelt["panels"][0]["options"]["colourMode"] = "value"
+    mistyped = json.loads(FILES[0].read_text(encoding="utf-8"))
+    mistyped["panels"][0]["gridPos"]["w"] = "wide"
+    wrong = {tmp_path / "misspelt.json": misspelt, tmp_path / "mistyped.json": mistyped}
+    for path, dashboard in wrong.items():
+        path.write_text(json.dumps(dashboard), encoding="utf-8")
+    done = subprocess.run(
+        ["node", str(checker), version, *map(str, (*FILES, *wrong))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = done.stdout.splitlines()
+    assert len(found) == len(wrong), done.stdout + done.stderr
+    assert "colourMode" in found[0]
+    assert "gridPos/w must be number" in found[1]

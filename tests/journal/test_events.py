@@ -7,13 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.journal.event import EACH, Event, EventKind, Query, event_of
+from exporter.journal.event import (
+    EACH,
+    Event,
+    EventKind,
+    Query,
+    event_of,
+    headline,
+    reasons,
+    redis_away,
+    undecided,
+    writes_refused,
+)
 from exporter.journal.journal import Journal, judged
-from exporter.journal.sentences import headline, reasons, redis_away, undecided, writes_refused
 from exporter.liveness import Change, Evidence, State
 from exporter.telemetry import Telemetry
 from journal_events import T0, event
-from lab.readings import WALL
+from lab.nodes import WALL
 
 TEXTS = st.text(st.characters(codec="utf-8"))
 
@@ -95,7 +105,7 @@ def test_headlines_name_what_changed_and_how() -> None:
             "",
             "Nodes were lost together: the mass loss is named b.",
         ),
-        (event(1, "GinkgoNodeOffline", "a", **push), "", "Alertmanager took the alert GinkgoNodeOffline, a."),
+        (event(1, "GinkgoNodeOffline", "a", **push), "", "Alertmanager took the alert about GinkgoNodeOffline, a."),
     ]
     for each, subject, said in cases:
         assert headline(each, subject) == said
@@ -116,7 +126,7 @@ def test_reasons_say_what_holds_for_all_subjects_or_for_the_one_that_is_asked_ab
     }
     assert reasons(event(1, "a", evidence=evidence)) == [
         "The reason is: no heartbeat came in time.",
-        "The PTTL of its heartbeat was -2.",
+        "The PTTL of its heartbeat was -2 ms (-2: missing, -1: no expiry).",
         "Its last heartbeat was to end at 2026-01-06 12:30:45 UTC.",
         "Its last heartbeat said 2026\\n.",
         "Its metrics hash was missing.",
@@ -132,7 +142,8 @@ def test_outage_and_refusal_are_told_with_time_and_reason() -> None:
     )
     assert redis_away(None, "", None, {}).endswith("for this.")
     assert writes_refused(WALL, {"MISCONF": 7, "OOM": 0}).startswith(
-        "Redis has refused writes since 2026-01-06 12:30:45 UTC (MISCONF 7 times), so no node can beat."
+        "Redis has refused writes since 2026-01-06 12:30:45 UTC, so no node can beat. No node is called dead for this."
+        " Refused writes since Redis started: MISCONF 7 times."
     )
 
 
@@ -147,5 +158,5 @@ def test_undecided_nodes_with_one_reason_share_a_sentence() -> None:
 
 
 def test_empty_heartbeat_is_no_evidence() -> None:
-    (group,) = judged([Change(b"a", None, State.OFFLINE, 0.0, evidence=Evidence(text=b""))], abs, 1.0)
+    (group,) = judged([Change(b"a", None, State.OFFLINE, 0.0, evidence=Evidence(text=b""))], lambda at: at, 1.0)
     assert group[3] == {"a": {}}

@@ -12,19 +12,18 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.journal.event import Event, EventKind, Query
+from exporter.journal.event import Event, EventKind, Query, headline
 from exporter.journal.file import JournalFile, read_back
 from exporter.journal.journal import MOST_BYTES, Journal
-from exporter.journal.sentences import headline
 from exporter.liveness import Judge, Leftovers, State
 from exporter.liveness.judge import WORK_MOVED
 from exporter.portfolios.ledger import NodeReport
 from exporter.settings import Nodes, Settings
 from exporter.telemetry import Telemetry
 from journal_events import T0, told
-from lab.readings import ALIVE, CRASHED, GONE, reading_of
+from lab.nodes import ALIVE, CRASHED, GONE, reading_of
 from lab.servers import wait_for
-from portfolio_snapshots import SINCE, account_of
+from portfolio_example import SINCE, account_of
 
 Start = Callable[..., Journal]
 

@@ -7,7 +7,7 @@ from typing import Any
 from exporter.liveness import Change, Judge, Kind, Loss, Node, State
 from exporter.settings import Heartbeat, Nodes, Settings
 from exporter.source.reading import Server
-from lab.readings import Pair, reading_of
+from lab.nodes import Pair, reading_of
 
 TTL, BEAT = 30.0, 10.0
 GRACE = TTL + BEAT

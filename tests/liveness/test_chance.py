@@ -10,7 +10,7 @@ from looks import BEAT, GRACE, SERVER, TTL, Looks, living
 from exporter.liveness import Gap, Kind, State
 from exporter.liveness.chance import chance
 from exporter.source.reading import Server
-from lab.readings import CRASHED, GONE
+from lab.nodes import CRASHED, GONE
 
 ONLINE, OFFLINE, UNDECIDED = State.ONLINE, State.OFFLINE, State.UNDECIDED
 A = b"a"
@@ -194,8 +194,10 @@ def test_refusal_ends_with_a_beat_after_it_or_after_half_a_ttl_and_is_told_once(
     looks.see({}, 0.2)
     assert looks.judge.view().refused_since is None
     looks.see({}, 11)
+    looks.fault(run_id="run-2", **refusing(9))
+    assert looks.judge.view().refused_since is None, "another server refused them, some time ago"
     told = [change for change in looks.changes if change.kind is Kind.REDIS]
-    assert [change.after for change in told] == ["writes refused", "takes writes again"]
+    assert [change.after for change in told] == ["writes refused", "takes writes again", "another run"]
     assert told[1].evidence.gap
     assert told[1].evidence.gap.start == 1000
 

@@ -7,7 +7,7 @@ from looks import GRACE, SERVER, TTL, Looks, living
 
 from exporter.liveness import Change, Evidence, Leftovers, Loss, State
 from exporter.source.reading import NO_EXPIRY
-from lab.readings import CRASHED, ENDLESS, GONE, ZOMBIE
+from lab.nodes import CRASHED, ENDLESS, GONE, ZOMBIE
 
 ONLINE, OFFLINE, UNDECIDED, FORGOTTEN = State.ONLINE, State.OFFLINE, State.UNDECIDED, State.FORGOTTEN
 A = b"a"

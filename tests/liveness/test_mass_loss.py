@@ -9,7 +9,7 @@ from looks import BEAT, TTL, Looks, living
 from exporter.liveness import Kind, Leftovers, Loss, State
 from exporter.liveness.mass_loss import Death, joined, named, together
 from exporter.settings import MassLoss
-from lab.readings import CRASHED, GONE, Pair
+from lab.nodes import CRASHED, GONE, Pair
 
 
 class Fleet:

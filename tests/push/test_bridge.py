@@ -28,7 +28,7 @@ from exporter.push.bridge import Bridge
 from exporter.settings import load
 from exporter.source.reading import shown_id
 from exporter.telemetry import Telemetry
-from lab.readings import SERVER
+from lab.nodes import SERVER
 
 TTL = 30.0
 RULES = {
@@ -169,7 +169,9 @@ def test_writes_that_are_refused_in_part_or_at_all_for_half_a_ttl_are_an_alert()
         world.now, world.refused_since = start + passed, start + passed - 1 if refuses else None
         assert ((WRITES_REFUSED, "") in world.step()) is expected, "a beat that Redis takes ends a refusal for a moment"
     assert world.step()[WRITES_REFUSED, ""].since == start
-    world.refusal_since = None
+    world.heard, world.now = world.now, world.now + STALE_AFTER
+    assert world.step()[WRITES_REFUSED, ""].seen == world.heard, "a Redis that is away for long shows no refusal"
+    world.heard = world.refusal_since = None
     assert world.step() == {}
     world.refusal_since = world.now
     world.now += 16

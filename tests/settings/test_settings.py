@@ -23,7 +23,7 @@ from exporter.settings import (
     parse_size,
     unknown_variables,
 )
-from exporter.settings.values import read_yaml
+from exporter.settings.yaml_file import read_yaml
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yml"
 SECRET = "hunter2"  # noqa: S105 - to be looked for
@@ -97,7 +97,7 @@ web.max-connections: 0
 log.level: loud
 log.format: xml
 alertmanager.url: h:9093 | http://u:{SECRET}@h | http://h/?t={SECRET} | http://h/#{SECRET} | http://h:99999 | http://:1
-alertmanager.label: no-equals | node_id=n | alertname=a | 1a=b
+alertmanager.label: no-equals | node_id=n | loss=n | alertname=a | 1a=b
 """
 BAD_FILES: Final = f"""
 redis: [timeout] | redis: must be a mapping
@@ -113,7 +113,7 @@ redis: {{urls: [redis://:{SECRET}@h]}} | redis.urls: unknown setting; the neares
 redis: {{redis://:{SECRET}@h}} | .*unknown setting
 portfolios: {{states: maybe}} | portfolios.states: must be on or off
 unknown: 1 | unknown: unknown setting
-redis: {{timeout: 1s, timeout: 2s}} | timeout: stands twice
+redis: {{timeout: 1s, timeout: 2s}} | timeout: appears twice
 redis: {{password: *{SECRET}}} | found undefined alias …, in .*, line 1, column 19
 redis: {{username: !{SECRET}!x y}} | .*line 1
 redis: {{username: {SECRET} | .*line 2

@@ -15,7 +15,7 @@ from exporter.snapshot.rows import (
     rows_of,
 )
 from fleets import Exporter, snapshot_of
-from lab.readings import ALIVE, CRASHED, ENDLESS, WALL, Pair
+from lab.nodes import ALIVE, CRASHED, ENDLESS, WALL, Pair
 
 BY_NAME = {column.name: column for column in COLUMNS}
 UNKNOWN = "–"  # noqa: RUF001

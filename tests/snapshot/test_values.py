@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client.utils import floatToGoString
 
 from exporter.contract import NUMBERS, parse_number
-from exporter.snapshot.values import (
+from exporter.snapshot.maker import (
     _MEMO_ITEMS,
     Column,
     HeartbeatTimes,

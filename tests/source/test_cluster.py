@@ -366,7 +366,7 @@ def test_living_node_is_never_called_dead_while_its_primary_fails_over(tmp_path:
 def test_server_that_belongs_to_no_cluster_is_not_believed(
     cluster: RunningCluster, redis_server: RedisServer, tmp_path: Path, opened: Open
 ) -> None:
-    with pytest.raises(SourceError, match=r"what answers is no cluster: see --redis.mode"):
+    with pytest.raises(SourceError, match=r"the server is no Redis Cluster: see --redis.mode"):
         opened(redis_server.url, redis_mode="cluster").discover(1)
     with pytest.raises(SourceError, match=r"part of a Redis Cluster: see --redis\.mode"):
         read(opened(next(iter(cluster.servers.values())).url).reader(), *NODES)

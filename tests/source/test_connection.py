@@ -96,7 +96,7 @@ def test_user_password_and_database_are_taken_from_settings_or_url(
     assert living(opened(f"redis://{address}", redis_username="exporter", redis_password_file=str(file))) == [b"in-0"]
     assert living(opened(f"redis://exporter@{address}/0", redis_password_file=str(file))) == [b"in-0"]
     file.write_bytes(b"\xff")
-    with pytest.raises(SourceError, match=r"--redis.password-file is no text in UTF-8"):
+    with pytest.raises(SourceError, match=r"--redis.password-file is not UTF-8 text"):
         living(opened(f"redis://exporter@{address}/0", redis_password_file=str(file)))
 
 

@@ -12,7 +12,7 @@ from exporter.errors import SourceError
 from exporter.snapshot.snapshot import Snapshot
 from exporter.web.answers import _BLOCK, MOST_WAITING, SLOW, Answers, Wanted
 from fleets import snapshot_of
-from lab.readings import ALIVE
+from lab.nodes import ALIVE
 
 
 class Stream:

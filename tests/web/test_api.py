@@ -18,9 +18,8 @@ from exporter.snapshot.snapshot import Snapshot
 from exporter.telemetry import Telemetry
 from exporter.web import api
 from fleets import FLEETS, snapshot_of
-from lab.readings import CRASHED, ENDLESS, WALL, Pair
-from portfolio_example import EXPECTED
-from portfolio_snapshots import SINCE, example
+from lab.nodes import CRASHED, ENDLESS, WALL, Pair
+from portfolio_example import EXPECTED, SINCE, example
 
 FLEET = {
     b"a": Pair(ttl=30, fields={"portfolio_count": b"2", "status": b"RUNNING"}),
@@ -78,6 +77,7 @@ def test_invalid_arguments_are_named_and_not_repeated() -> None:
     for name, query in (
         ("nodes", {"state": "SECRET"}),
         ("nodes", {"sort": "SECRET"}),
+        ("nodes", {"sort": "-"}),
         ("nodes", {"limit": "0"}),
         ("nodes", {"limit": "1e3"}),
         ("portfolios", {"cursor": "SECRET"}),

@@ -5,6 +5,7 @@ import base64
 import http.client
 import json
 import signal
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -112,6 +113,9 @@ def test_every_path_but_health_needs_a_user(guard: Any) -> None:
         refused, body = guarded.ask(path)
         assert (refused.status, refused.headers["Connection"], b"node-1" in body) == (401, "close", False)
         assert refused.headers["WWW-Authenticate"].startswith("Basic ")
+    with socket.create_connection(("127.0.0.1", guarded.process.port), timeout=10) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.makefile().read().endswith("401 Unauthorized\n"), "the server closes the connection"
     for path in ("/-/healthy", "/-/ready"):
         assert guarded.status(path) == 200
     assert b'node_id="node-1"' in guarded.ask("/metrics", basic("prom", "secret"))[1]
@@ -267,7 +271,8 @@ def test_invalid_file_is_rejected_in_lines_that_name_the_place(tmp_path: Path) -
     tls = "tls_server_config: {cert_file: a, key_file: b"
     reasons = {
         "basic_auth_users: {prom: secret}": "basic_auth_users.prom: not a bcrypt hash",
-        f"basic_auth_users: {{'a:b': '{HASH}'}}": "basic_auth_users.a:b: no name of a user",
+        f"basic_auth_users: {{'a:b': '{HASH}'}}": "basic_auth_users.a:b: a user needs a name",
+        f"basic_auth_users: {{null: '{HASH}'}}": "basic_auth_users.None: a user needs a name",
         "basic_auth_users: [a]": "basic_auth_users: must be a mapping",
         "users: {}": "users: unknown",
         "tls_server_config: {cert_file: a}": "tls_server_config: needs cert_file and key_file",

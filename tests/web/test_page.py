@@ -12,8 +12,12 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from exporter.liveness import State
+from exporter.portfolios.ledger import PortfolioState
 from exporter.snapshot.rows import COLUMNS
+from exporter.snapshot.snapshot import COUNTED
 from exporter.web import page
+from exporter.web.palette import STATES
 from lab.nodes import beat
 from lab.servers import Exporter, RedisServer, running_exporter, wait_for
 
@@ -162,7 +166,7 @@ def test_page_says_what_it_does_not_know(
     wait_for(lambda: order(chrome) == ["node-1"])
     exporter.stop()
     wait_for(lambda: "out of date" in text(chrome, "#trouble"))
-    assert "No answer from the exporter" in text(chrome, "#counts")
+    assert "The page cannot be refreshed" in text(chrome, "#counts")
 
 
 def test_faults_of_portfolios_are_shown_with_their_open_positions(
@@ -187,3 +191,8 @@ def test_faults_of_portfolios_are_shown_with_their_open_positions(
     own_client.hset("schedule:plan", "lost", "a")
     wait_for(lambda: "2 traded" in text(browser, "#portfolio-counts"))
     assert shown() == []
+
+
+def test_every_state_has_a_colour() -> None:
+    assert {*map(str, COUNTED), *map(str, PortfolioState)} <= STATES.keys()
+    assert State.GONE not in STATES

@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.bundled import alert_severities
-from exporter.journal.event import EventKind
+from exporter.journal.event import MOST_PORTFOLIOS, REASONS, EventKind
 from exporter.journal.journal import Journal
-from exporter.journal.sentences import MOST_PORTFOLIOS, REASONS
 from exporter.liveness import State, View
 from exporter.portfolios.ledger import NodeReport
 from exporter.settings import load
@@ -25,8 +24,8 @@ from exporter.web import page as status
 from exporter.web import runbooks
 from exporter.web.runbooks import assignment, in_promql, with_node
 from fleets import Exporter, snapshot_of
-from lab.readings import ALIVE, CRASHED, WALL, Pair
-from portfolio_snapshots import account_of, example
+from lab.nodes import ALIVE, CRASHED, WALL, Pair
+from portfolio_example import account_of, example
 
 ROOT = Path(__file__).parent.parent.parent
 NAMES = sorted(path.stem for path in (ROOT / "alerts" / "runbooks").glob("Ginkgo*.md"))
@@ -112,9 +111,9 @@ def test_what_is_known_of_the_node_stands_on_top() -> None:
     assert said.startswith("Node n1 is offline now. It has been offline since 2026-01-06 12:30:45 UTC.")
     assert said.endswith("Node n1 is offline; it was online before. The reason is: no heartbeat came in time.")
     assert "Scheduler" not in said
-    assert "The scheduler stands still" in known("", snapshot, journal)
+    assert "The scheduler is stalled" in known("", snapshot, journal)
     assert known("n2", snapshot) == "Node n2 is online now."
-    assert known("n3", snapshot) == "Redis holds nothing of node n3 now."
+    assert known("n3", snapshot) == "Node n3 is gone or forgotten now."
     assert known("n1", None).startswith("Redis cannot be read")
     assert known("", snapshot) == "Nodes now: 1 online, 1 offline."
 
@@ -124,14 +123,15 @@ def test_portfolios_of_the_node_and_their_open_positions_are_named() -> None:
     dead = known("gamma", snapshot)
     assert "Its portfolios: p03, p09." in dead
     assert (
-        f"Portfolio p03 is untraded. The reason is: {REASONS['node_offline']}. It began at 2026-01-06 12:20:00 UTC."
-        " The number of its open positions is 3. The plan gives it to gamma."
+        f"Portfolio p03 is untraded. The reason is: {REASONS['node_offline']}."
+        " It has been in this state since 2026-01-06 12:20:00 UTC."
+        " It has 3 open positions. The plan gives it to gamma."
     ) in dead
     assert "p06" not in dead
     everything = known("", snapshot)
-    assert "Open positions that no node manages: at least 7." in everything
+    assert "Open positions in untraded portfolios: at least 7." in everything
     assert everything.count("Portfolio p") == MOST_PORTFOLIOS
-    assert "It is loaded on alpha, beta. Keep node alpha, and end node beta." in known("alpha", snapshot)
+    assert "loaded on alpha, beta. Keep node alpha, and kill the process of node beta." in known("alpha", snapshot)
     assert status_page(snapshot).count("; failover overdue") == 4
     unknown = status_page(snapshot_of({}, account=example()._replace(positions={})))
     assert "open positions in untraded portfolios: number not known" in unknown
@@ -144,7 +144,7 @@ def test_drops_are_named_with_the_portfolios_that_lose_events() -> None:
         account = account_of({b"p1": b"a"}, [NodeReport(b"a", State.ONLINE, [b"p1"])])
         snapshot = exporter.snapshot({b"a": Pair(ttl=30, fields={"dropped_events": drops})}, at, account)
     said = known("a", snapshot)
-    assert "In the last five minutes it dropped 56 of its events." in said
+    assert "It dropped 56 events in the last five minutes." in said
     assert "Its portfolios: p1." in said
     assert "Node a dropped 56 events in the last five minutes." in known("", snapshot)
     assert "That alone is no all-clear" in status_page(snapshot)

@@ -40,7 +40,7 @@
   const refresh = async () => {
     const address = location.search;
     const answer = await fetch(`./${address}`, { cache: "no-store" });
-    if (!answer.ok) throw new Error(`it answers ${answer.status}`);
+    if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("page");
     if (address !== location.search) return; // the reader wants something else meanwhile
     change(page, fresh);
@@ -59,11 +59,11 @@
       } catch (error) {
         const trouble = document.getElementById("trouble");
         trouble.hidden = false;
-        trouble.textContent = `The exporter does not answer (${error.message}). The page is out of date.`;
+        trouble.textContent = `The page cannot be refreshed (${error.message}) and is out of date.`;
         const redis = document.getElementById("redis");
         redis.className = "down";
-        redis.textContent = "No answer from the exporter";
-        document.title = "No answer from the exporter · ginkgo-exporter";
+        redis.textContent = "The page cannot be refreshed";
+        document.title = "Out of date · ginkgo-exporter";
         document.body.classList.add("stale");
       }
     }
