@@ -387,7 +387,7 @@ def test_closing_ends_the_threads_at_once_though_a_read_hangs() -> None:
         with Fleet(load({"discovery.interval": "1h"}), source=world) as fleet:
             wait_for(lambda: fleet.discovery.last)
             fleet.request()
-            own = before.symmetric_difference(threading.enumerate())
+            own = {*threading.enumerate()} - before
             threads = [thread for thread in own if thread.name in ("discovery", "watch")]
             assert all(thread.daemon for thread in threads), "none keeps a program alive that forgets to close"
             start = time.monotonic()

@@ -198,5 +198,5 @@ def test_master_that_no_sentinel_knows_is_reported_in_one_line(opened: Open, red
     ):
         read(source.reader())
     source = opened(redis_server.url, redis_mode="sentinel", redis_sentinel_master="m")
-    with pytest.raises(SourceError, match=r"what answers is no Sentinel: see --redis\.mode"):
+    with pytest.raises(SourceError, match=r"the server is no Sentinel: see --redis\.mode"):
         read(source.reader())
