@@ -63,7 +63,7 @@ class Course:
             return str(answer.read().decode())
 
     def _empty(self) -> None:
-        self._shows("No node is shown: Redis holds no key")
+        self._shows("No nodes are shown: Redis holds no key")
 
     def _well(self) -> None:
         self._living = list(_NODES)
