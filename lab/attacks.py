@@ -12,7 +12,7 @@ from typing import Final
 
 import redis
 
-from lab.tls import trusting
+from lab.clusters import trusting
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 from redis import Redis
 
-from exporter.contract import GAUGES, LOADED_FIELD, NUMBERS, STATUS_FIELD, STATUSES
+from exporter.contract import EVENTS, GAUGES, LOADED_FIELD, NUMBERS, STATUS_FIELD, STATUSES
 from exporter.demo.platform import TTL, Node
 
 COUNTERS: Final = tuple(metric for metric in NUMBERS if metric.kind == "counter")
@@ -39,8 +39,10 @@ class RandomNode(Node):
     def fields(self) -> dict[Any, Any]:
         """Return the fields of its hash."""
         for metric in COUNTERS:
-            self.counters[str(metric.field)] += self.dice.randrange(2000)
-        values = {str(metric.field): f"{self.dice.randrange(10_000) / metric.divide:g}" for metric in GAUGES}
+            # Queues push back, and events are dropped, in few beats.
+            more = self.dice.randrange(2000) if metric is EVENTS else self.dice.randrange(6) // 5
+            self.counters[str(metric.field)] += more
+        values = {str(metric.field): f"{self.dice.randrange(4_000) / metric.divide:g}" for metric in GAUGES}
         values |= {name: str(value) for name, value in self.counters.items()}
         values |= {STATUS_FIELD: self.dice.choice(STATUSES), LOADED_FIELD: json.dumps(self.loaded)}
         if LOADED_FIELD not in self.leaves_out:

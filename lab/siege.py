@@ -22,11 +22,11 @@ from urllib.request import Request, urlopen
 
 from lab.attacks import ATTACKS, AWAY, WHOLE, Attack, Field
 from lab.bench import head
+from lab.clusters import Certificates, trusting
 from lab.fakes import FakeAlertmanager
 from lab.platform import ManyNodes
 from lab.proxy import NONE, Fault, Proxy
 from lab.servers import Exporter, RedisServer, wait_for
-from lab.tls import Certificates, trusting
 
 TTL: Final = 3600.0
 LIMIT: Final = 256 * 2**20

@@ -22,8 +22,7 @@ from redis.retry import Retry
 from exporter.contract import LOADED_FIELD, STATUS_FIELD
 from exporter.demo.platform import Platform
 from lab.monitoring import Alertmanager, Prometheus, Webhook, beside, one_receiver
-from lab.oracle import DISCOVERY, READ_TIMEOUT, Oracle, answer_of
-from lab.pages import Pages
+from lab.oracle import DISCOVERY, READ_TIMEOUT, Oracle, Pages, answer_of
 from lab.platform import RandomNode
 from lab.servers import RedisServer, running_exporter, wait_for
 from lab.truth import GRACE, HOLD, TTL, UNREADABLE, Chance, Fault, Recorder, Span

@@ -14,12 +14,11 @@ from said import Say
 
 from exporter.commands.check import key_findings
 from exporter.settings import Settings
-from lab.clusters import RunningCluster
+from lab.clusters import Certificates, RunningCluster
 from lab.fakes import FakeAlertmanager
 from lab.monitoring import Alertmanager, Webhook, one_receiver
 from lab.nodes import Pair, beat, reading_of
 from lab.servers import RedisServer, free_port, wait_for
-from lab.tls import Certificates
 from leftovers import leave
 
 Check = Callable[..., tuple[int, str]]

@@ -17,9 +17,9 @@ from structlog.testing import capture_logs
 
 from exporter.errors import SettingsError
 from exporter.push.transport import Clocks, HttpConfig, Transport
+from lab.clusters import Certificates
 from lab.fakes import FakeAlertmanager, fake_server
 from lab.monitoring import Alertmanager, one_receiver
-from lab.tls import Certificates
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,7 @@ from exporter.contract import HEARTBEAT_TTL
 from exporter.push.alerts import NODE_OFFLINE
 from lab.monitoring import Notice
 from lab.nodes import FIELDS
-from lab.oracle import OFFLINE, ONLINE, Answer, Oracle, shown
-from lab.pages import UNIX, Pages
+from lab.oracle import OFFLINE, ONLINE, UNIX, Answer, Oracle, Pages, shown
 from lab.platform import COUNTERS, RandomNode
 from lab.truth import TTL, Chance, Fault, Recorder, Write
 

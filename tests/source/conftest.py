@@ -9,7 +9,7 @@ from opened import Open
 
 from exporter.settings import load
 from exporter.source import Source, open_source
-from lab.tls import Certificates
+from lab.clusters import Certificates
 
 
 @pytest.fixture(scope="module")

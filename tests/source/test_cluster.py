@@ -27,10 +27,9 @@ from exporter.source.connection import Pool, pack
 from exporter.source.gather import Topology
 from exporter.source.reader import NODE_BYTES
 from exporter.source.reading import MISSING, TOO_LARGE, Reading
-from lab.clusters import RunningCluster
+from lab.clusters import Certificates, RunningCluster
 from lab.nodes import beat, heartbeat_key, metrics_key
 from lab.servers import RedisServer, free_port, running_exporter, running_redis, wait_for
-from lab.tls import Certificates
 
 pytestmark = [pytest.mark.server("redis-server"), pytest.mark.server("redis-cli")]
 

@@ -18,11 +18,11 @@ from exporter.errors import SourceError
 from exporter.settings import load
 from exporter.source import Source
 from exporter.source.connection import Pool, options_of, pack
+from lab.clusters import Certificates
 from lab.fakes import fake_server
 from lab.nodes import beat
 from lab.proxy import NONE, SWALLOWS, Proxy
 from lab.servers import RedisServer, free_port, running_exporter, running_redis, wait_for
-from lab.tls import Certificates
 
 REDIS = pytest.param("redis-server", marks=pytest.mark.server("redis-server"))
 VALKEY = pytest.param("valkey-server", marks=pytest.mark.server("valkey-server"))

@@ -16,11 +16,10 @@ from exporter.errors import SourceError
 from exporter.settings import load
 from exporter.source import Reader, Source, open_source, server
 from exporter.source.reading import Reading
-from lab.clusters import MASTER, Watched
+from lab.clusters import MASTER, Certificates, Watched
 from lab.fakes import fake_server
 from lab.nodes import beat
 from lab.servers import RedisServer, free_port, running_exporter, running_redis, wait_for
-from lab.tls import Certificates
 
 pytestmark = pytest.mark.server("redis-server")
 
