@@ -68,7 +68,7 @@ def _metrics() -> Iterator[tuple[str, str, list[str], str]]:
 
 def _own_families() -> Iterator[MetricFamily]:
     nothing = Past(0.0, (), {})
-    nobody = Snapshot([Part(Names(), range(0), (), {})], _account(), "", (), nothing, nothing, 30.0)
+    nobody = Snapshot([Part(Names(), range(0), (), {})], _account(), "", nothing, nothing, 30.0)
     server = Server("run", "master", refused={}, last_save_ok=True, memory_used_ratio=0.5)
     yield from own_families(nobody, ReadInfo(0.0, Discovered(0.0, 0.0, 0), server, expected=1))
     fleet = Fleet(load({"alertmanager.url": ["http://alertmanager:9093"]}))

@@ -66,6 +66,7 @@ class Fleet:
         self._watch = Watch(self.judge, source.reader(), self.request, self._timeout, *shared)
         self.judge.wake = self._watch.wake
         self._duration: float | None = None
+        self._saw_drops = 0.0
         self._problem = ""  # why the portfolios could not be read last
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="reader")
         self._lock = Lock()  # for the next attribute, the current read
@@ -196,7 +197,9 @@ class Fleet:
             self.judge.succeeded(READ, self._clock())
         else:
             self.judge.failed(READ, "a primary of the cluster cannot be read", start)
-        self.journal.see_drops(snapshot.dropping)
+        if start - self._saw_drops >= self.settings.heartbeat.beat:  # nodes write what they dropped once in a beat
+            self._saw_drops = start
+            self.journal.see_drops(snapshot.dropping)
         if account:
             self.journal.see_read(account)
             if account.workers is not None and len(account.workers) < len(WORKER_PREFIXES):

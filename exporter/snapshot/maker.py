@@ -33,7 +33,7 @@ from exporter.contract import (
 from exporter.liveness import State, Verdicts
 from exporter.portfolios.account import Account
 from exporter.settings import Heartbeat
-from exporter.snapshot.snapshot import EXPORTED, RISING, History, Part, Past, Snapshot, dropping
+from exporter.snapshot.snapshot import EXPORTED, RISING, History, Part, Past, Snapshot
 from exporter.source.reading import MISSING, NO_EXPIRY, Names, Reading, shown_id
 
 _MAX_LENGTH: Final = 64
@@ -261,14 +261,10 @@ class SnapshotMaker:
         if names.ambiguous:
             self._invalid("node_id", [""] * names.ambiguous)
 
-        now = Past(
-            parts[-1].at,
-            names.shown,
-            {metric.name: b"".join(part.columns[metric.name] for part in parts) for metric in RISING},
-        )
-        recent, base = self._history.note(now)
+        rising = {metric.name: b"".join(part.columns[metric.name] for part in parts) for metric in RISING}
+        recent, base = self._history.note(Past(parts[-1].at, names.shown, rising))
         parts = [self._totals(names, parts, account), *parts] if account else parts
-        return Snapshot(parts, account, problem, dropping(base, now), recent, base, self._ttl)
+        return Snapshot(parts, account, problem, recent, base, self._ttl)
 
     def _columns(self, reading: Reading) -> dict[str, Column]:
         """Return the values of a reading as texts, for nodes in any state; report the invalid values."""

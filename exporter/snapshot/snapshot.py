@@ -87,7 +87,6 @@ class Snapshot:
             made from the account, and states of no node.
         account: What is known of the portfolios; None without plan and lists, or if these could not be read.
         problem: Why these could not be read, in one line; empty if they could.
-        dropping: The nodes that dropped events in the last five minutes, by their ids as text.
         recent: The counters a minute or two earlier; of this read if there was no such read.
         base: The counters of drops and backpressure five to six minutes earlier, or as each node was first read.
         ttl: Seconds that a heartbeat lives, by the settings.
@@ -96,7 +95,6 @@ class Snapshot:
     parts: Sequence[Part]
     account: Account | None
     problem: str
-    dropping: Sequence[str]
     recent: Past
     base: Past
     ttl: float
@@ -136,6 +134,13 @@ class Snapshot:
     def texts(self, metric: Metric) -> list[bytes]:
         """Return a metric's value as text for each node; empty if the node has no value."""
         return self._exported(text for part in self.parts for text in part.columns.get(metric.name, b"").splitlines())
+
+    @property
+    def dropping(self) -> tuple[str, ...]:
+        """The nodes that dropped events in the last five minutes, by their ids as text."""
+        new = b"".join(part.columns.get(DROPPED.name, b"") for part in self.parts).splitlines()
+        nodes = zip(self.base.names, self.base.columns[DROPPED.name].splitlines(), new, strict=True)
+        return tuple(name for name, earlier, later in nodes if earlier and later not in (earlier, b"", b"0"))
 
     def unix(self, at: float | None) -> float | None:
         """Return the Unix time of a monotonic time; None for None."""
@@ -207,13 +212,6 @@ class History:
                 columns[metric.name] = b"".join(merged.get(name, b"") + b"\n" for name in now.names)
             self._base = Past(past[0].at, now.names, columns)
         return next((each for each in reversed(past) if now.at - each.at >= APART), past[0]), self._base
-
-
-def dropping(base: Past, now: Past) -> tuple[str, ...]:
-    """Return the nodes that dropped events since the base of the same nodes."""
-    old, new = base.columns[DROPPED.name], now.columns[DROPPED.name]
-    nodes = zip(now.names, old.splitlines(), new.splitlines(), strict=True) if old != new else ()
-    return tuple(name for name, earlier, later in nodes if earlier != later and earlier and later and later != b"0")
 
 
 def rise(before: bytes | None, now: bytes | float | None) -> int:

@@ -82,11 +82,10 @@ def test_reads_leave_nothing_in_memory(client: "redis.Redis", shared_redis: Redi
 
 def test_a_read_that_shows_drops_is_told_in_the_journal(client: "redis.Redis", shared_redis: RedisServer) -> None:
     beat(client, "a", 600)
-    with Fleet(load({"redis.url": [shared_redis.url], "heartbeat.ttl": "10m"})) as fleet:
+    with Fleet(load({"redis.url": [shared_redis.url], "heartbeat.ttl": "2s"})) as fleet:
         fleet.read()
         beat(client, "a", 600, dropped_events=9)
-        fleet.read()
-        assert DROPS in [event.after for event in fleet.journal.page(Query(), 10)[0]]
+        wait_for(lambda: fleet.read() and DROPS in [event.after for event in fleet.journal.page(Query(), 10)[0]])
 
 
 # --- reads -------------------------------------------------------------------------------------
