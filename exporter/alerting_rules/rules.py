@@ -65,9 +65,8 @@ def _duration(text: str) -> str:
 
 def _labels(given: Mapping[str, Any]) -> dict[str, str]:
     names = rf"(?!(alertname|severity|node_id|loss)$){_LABEL}"
-    wanted = "not names of labels; alertname, severity, node_id and loss cannot be set here"
-    require(all(re.fullmatch(names, name) for name in given), wanted)
-    require(all(isinstance(text, str) for text in given.values()), "each label needs a text as its value")
+    wanted = "not labels with a text each; alertname, severity, node_id and loss cannot be set here"
+    require(all(re.fullmatch(names, name) and isinstance(text, str) for name, text in given.items()), wanted)
     return dict(given)
 
 

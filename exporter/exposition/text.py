@@ -143,8 +143,9 @@ def own_families(snapshot: Snapshot | None, info: ReadInfo) -> Iterator[Family]:
         yield _counts("ginkgo_nodes", "Nodes by state.", "state", snapshot.counts)
         if snapshot.account:
             yield from _portfolio_families(snapshot.account)
-    read_in_full = snapshot is not None and snapshot.complete
-    yield from _gauges(("ginkgo_redis_up", "1 if this scrape read Redis in full, else 0.", read_in_full))
+    yield from _gauges(
+        ("ginkgo_redis_up", "1 if this scrape read Redis in full, else 0.", snapshot is not None and snapshot.complete)
+    )
     if snapshot and info.server:
         yield from _redis_families(info.server, writes_refused=info.writes_refused)
     duration, timestamp, over_limit = info.discovered or (None, None, None)

@@ -177,10 +177,9 @@ WRONG = {
         " installation have; job is a setting of its own",
     ),
     **dict.fromkeys(
-        ("labels: {severity: page}", "labels: {a-b: page}"),
-        "labels: not names of labels; alertname, severity, node_id and loss cannot be set here",
+        ("labels: {severity: page}", "labels: {a-b: page}", "labels: {team: }", "labels: {team: [a]}"),
+        "labels: not labels with a text each; alertname, severity, node_id and loss cannot be set here",
     ),
-    "labels: {team: }": "labels: each label needs a text as its value",
     "job: {a: b}": "job: must be a text, or a list or a mapping where the documentation says so",
     "queue-length: 0": "queue-length: must be a whole number of at least 1",
     "scrape-interval: 2m": "scrape-interval: must be between 1s and 1m: with rarer scrapes the rules see too little",
