@@ -37,11 +37,11 @@ def fault(url: str) -> str | None:
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    scheme, host, path, *_ = urlsplit(url)
-    connection = HTTPConnection(host, timeout=_TIMEOUT)
-    if scheme == "https":
-        connection = HTTPSConnection(host, timeout=_TIMEOUT, context=context)
     try:
+        scheme, host, path, *_ = urlsplit(url)
+        connection = HTTPConnection(host, timeout=_TIMEOUT)
+        if scheme == "https":
+            connection = HTTPSConnection(host, timeout=_TIMEOUT, context=context)
         with closing(connection):
             connection.request("GET", path)
             answer = connection.getresponse()

@@ -39,7 +39,8 @@ def run(loaded: Settings, _: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        SettingsError: Files that the settings name are invalid, a line for each; or the address cannot be used.
+        SettingsError: Files that the settings name are invalid, a line for each.
+        ExporterError: The address cannot be used.
     """
     try:
         return asyncio.run(serve(loaded))

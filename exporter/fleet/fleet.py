@@ -11,7 +11,7 @@ import structlog
 from exporter.contract import WORKER_PREFIXES
 from exporter.errors import SourceError, SourceTimeoutError, SourceTooLargeError
 from exporter.exposition.text import LineWriter
-from exporter.fleet.watch import PROBED, READ, Attendant, Discovery, Watch
+from exporter.fleet.watch import IN_FULL, PROBED, READ, Attendant, Discovery, Watch
 from exporter.journal.journal import Journal
 from exporter.liveness import Change, Judge, Kind, State, View
 from exporter.liveness.chance import CANNOT_BE_READ
@@ -189,14 +189,15 @@ class Fleet:
             raise
         finally:
             self._duration = self._clock() - start
+        self.judge.succeeded(READ, self._clock())
         if problem not in ("", self._problem):
             log.warning("the portfolios cannot be read", because=problem)
         self._problem = problem
         snapshot = self._maker.snapshot(names, parts, account, problem)
         if snapshot.complete:
-            self.judge.succeeded(READ, self._clock())
+            self.judge.succeeded(IN_FULL, self._clock())
         else:
-            self.judge.failed(READ, "a primary of the cluster cannot be read", start)
+            self.judge.failed(IN_FULL, "a primary of the cluster cannot be read", start)
         if start - self._saw_drops >= self.settings.heartbeat.beat:  # nodes write what they dropped once in a beat
             self._saw_drops = start
             self.journal.see_drops(snapshot.dropping)

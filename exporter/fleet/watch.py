@@ -39,8 +39,8 @@ TRY_AGAIN: Final = 1.0
 
 It is also the time until the next turn after an internal error.
 """
-PROBED, READ = "probe", "read"
-"""The operations that can fail: a look of the watch, and a read of all nodes."""
+PROBED, READ, IN_FULL = "probe", "read", "read in full"
+"""The operations that can fail: a look of the watch, a read of all nodes, and in a cluster one of all primaries."""
 
 Attendant = Callable[[Sequence[Change], View], None]
 """Called with all changes since the last call, and with the view that holds them, in the thread of the watch."""

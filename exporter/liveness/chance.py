@@ -73,7 +73,7 @@ class Chance:
     def look(self, server: Server, at: float) -> None:
         """Record an answer."""
         before, last, told, short = self.server, self.at, self._why, SHORT * self.ttl
-        if _refuses_more(before if before and before.run_id == server.run_id else None, server):
+        if _refuses_more(server if before and before.run_id != server.run_id else before, server):
             self._risen = at
             if self.refused_since is None:
                 self.refused_since = last if before else at

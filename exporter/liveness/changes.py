@@ -75,7 +75,7 @@ class Change(NamedTuple):
     Attributes:
         name: The node; the address of the Redis, empty for a single server; or the name of the mass loss.
         before: The state before; None if it was unknown.
-        after: The state now: a ``State``, or words of ``chance`` and ``table``.
+        after: The state now: a ``State``, or words of ``chance`` and ``judge``.
         at: When the look began that showed it; of a change of Redis, when it answered.
         why: The rule that decided, or the error of Redis.
         died: When the node died; None unless it is offline or forgotten.

@@ -109,15 +109,15 @@ class Alerts:
         unreadable = view.unreadable(now)
         refused = 0.0 if view.refusal_since is None else now - view.refusal_since
         refuses = view.refused_since is not None or (WRITES_REFUSED, "") in self.last
+        # Nobody knows whether a Redis that does not answer would refuse writes.
+        refuses = refuses and (self._sole_writer or now - view.answered < self._stale_after)
         for name, seconds, fires in (
             (REDIS_UNREACHABLE, unreadable, unreadable >= UNREACHABLE_FOR),
             (WRITES_REFUSED, refused, refuses and refused >= REFUSED_FOR * self._ttl),
         ):
             if fires:
                 alert = Alert(name, "", now - seconds, now - seconds, now)
-                # Nobody knows whether a Redis that does not answer would refuse writes.
-                known = name == REDIS_UNREACHABLE or self._sole_writer or now - view.answered < self._stale_after
-                yield self.last.get(alert.key, alert)._replace(seen=now if known else view.answered)
+                yield self.last.get(alert.key, alert)._replace(seen=now)
 
     def _of_nodes(self, view: View, now: float, planned: Mapping[bytes, int]) -> Iterator[Alert]:
         """Yield the alert of each offline node: its own one, or that of its mass loss."""

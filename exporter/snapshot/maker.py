@@ -270,7 +270,7 @@ class SnapshotMaker:
         """Return the values of a reading as texts, for nodes in any state; report the invalid values."""
         count = len(reading.names)
         columns = {
-            UP.name: Column([b"1"] * count, b"1\n" * count, whole=True),
+            UP.name: Column.of([b"1"] * count),
             MASS_LOST.name: Column([None] * count, b"\n" * count, whole=False),
             HEARTBEAT_TTL.name: Column.of(list(map(self._ttls.__getitem__, reading.ttl_ms))),
         }

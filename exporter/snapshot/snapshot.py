@@ -38,7 +38,7 @@ class Part(NamedTuple):
         names: All nodes of the reading.
         positions: The positions of this part's nodes among them.
         states: The states of this part's nodes.
-        columns: By metric name, each node's value as text: see ``values.Column.text``. For ``STATUS`` the status that
+        columns: By metric name, each node's value as text: see ``maker.Column.text``. For ``STATUS`` the status that
             the node reports, for ``MASS_LOST`` the name of the loss.
         absent: What the judge knows of the nodes without a heartbeat, by their positions in this part.
         at: Monotonic time of the read.

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from exporter.escaping import printable
 from exporter.fleet import Fleet
+from exporter.fleet.watch import PROBED
 from exporter.journal.event import EventKind, Query, redis_away, shown, writes_refused
 from exporter.portfolios.ledger import PortfolioState
 from exporter.settings.values import require
@@ -201,7 +202,7 @@ def portfolio_trouble(snapshot: Snapshot | None) -> str:
 def refusal(fleet: Fleet) -> str:
     """Return what people must know while Redis refuses writes; empty while it takes them, or cannot be read."""
     view = fleet.view()
-    if view.refused_since is None or view.server is None or view.errors:
+    if view.refused_since is None or view.server is None or PROBED in view.errors:
         return ""
     errors = sum((Counter(server.refused) for server in view.server.members.values()), Counter[str]())
     return writes_refused(fleet.journal.unix(view.refusal_since or view.refused_since), errors)

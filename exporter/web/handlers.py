@@ -87,8 +87,8 @@ class Handler(RequestHandler):
         elif admitted is WRONG:  # a wrong guess costs its connection
             self.set_header("WWW-Authenticate", 'Basic realm="ginkgo-exporter", charset="UTF-8"')
             self.set_header("Connection", "close")
-            await self.text("401 Unauthorized", WRONG)
-            self.stream.close()  # tornado would read on, whatever the header says
+            self.text("401 Unauthorized", WRONG)
+            self.stream.close()  # the answer is sent; tornado would read on, whatever the header says
 
     def write_error(self, status_code: int, **_: Any) -> None:
         """Answer an error with one line."""
@@ -105,11 +105,11 @@ class Handler(RequestHandler):
         """Answer as GET does, given the parts of the path that the route names. tornado leaves out the body."""
         return self.get(*path)
 
-    def text(self, line: str, status: int = OK) -> Awaitable[None]:
-        """Answer with one line of plain text; the result is ready when it is sent."""
+    def text(self, line: str, status: int = OK) -> None:
+        """Answer with one line of plain text."""
         self.set_status(status)
         self.set_header("Content-Type", "text/plain; charset=utf-8")
-        return self.finish(line + "\n")
+        self.finish(line + "\n")
 
     def busy(self) -> None:
         """Answer 503, and say when to try again."""

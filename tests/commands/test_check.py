@@ -139,7 +139,9 @@ def test_page_arrives_at_once_with_the_users_name_and_one_dead_alertmanager_is_n
 def test_page_goes_with_tls_and_basic_auth_from_a_user_without_a_name(
     check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("USER", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
     certificates = Certificates(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificates.pair("127.0.0.1"))

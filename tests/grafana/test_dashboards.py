@@ -274,8 +274,6 @@ def test_provisioning_reads_the_folder_and_each_state_has_a_small_picture() -> N
 SCHEMA = Path(__file__).parent / "schema"
 FILES = sorted((Path(__file__).parents[2] / "grafana" / "dashboards").glob("*.json"))
 
-pytestmark = [pytest.mark.server("node"), pytest.mark.timeout(300)]
-
 
 @pytest.fixture(scope="session")
 def checker() -> Path:
@@ -288,6 +286,8 @@ def checker() -> Path:
     return SCHEMA / "check.mjs"
 
 
+@pytest.mark.server("node")
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("version", ["10.4", "11.6"])
 def test_dashboards_are_valid_by_grafanas_types(version: str, checker: Path, tmp_path: Path) -> None:
     misspelt = json.loads(FILES[0].read_text(encoding="utf-8"))

@@ -194,7 +194,7 @@ def test_refusal_ends_with_a_beat_after_it_or_after_half_a_ttl_and_is_told_once(
     looks.see({}, 0.2)
     assert looks.judge.view().refused_since is None
     looks.see({}, 11)
-    looks.fault(run_id="run-2", **refusing(9))
+    looks.fault(run_id="run-2", **refusing(9, "NOREPLICAS"))
     assert looks.judge.view().refused_since is None, "another server refused them, some time ago"
     told = [change for change in looks.changes if change.kind is Kind.REDIS]
     assert [change.after for change in told] == ["writes refused", "takes writes again", "another run"]

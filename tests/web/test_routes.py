@@ -57,6 +57,7 @@ def test_every_route_answers_get_and_head_alike_and_nothing_else(exporter: Expor
         for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
             refused = exporter.get(path, method)
             assert (refused.status, refused.headers["Allow"], path) == (405, "GET, HEAD", path)
+    assert r"a\x1bb" in exporter.get("/runbooks/GinkgoNodeOffline?node_id=a%1Bb").text
     for path in ("/nothing", "/metrics/", "/api/v1", "/api/v1/x", "/-/", "/..", "//metrics", "/%00", "/runbooks/None"):
         assert (exporter.get(path).status, path) == (404, path)
 

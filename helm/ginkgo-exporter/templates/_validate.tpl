@@ -59,8 +59,8 @@
 {{- fail "journal.persistence allows one exporter, but replicaCount is above 1: one process writes a journal. Without persistence each pod has a journal of its own" -}}
 {{- end -}}
 {{- end -}}
-{{- if and (.Values.strategy).type (ne .Values.strategy.type "Recreate") (or .Values.alertmanager.soleWriter $persistence.enabled) -}}
-{{- fail "strategy.type must be Recreate, or left out, with alertmanager.soleWriter or journal.persistence: one exporter runs at a time" -}}
+{{- if and .Values.strategy (ne (.Values.strategy.type | default "RollingUpdate") "Recreate") (or .Values.alertmanager.soleWriter $persistence.enabled) -}}
+{{- fail "strategy must be empty, or strategy.type Recreate, with alertmanager.soleWriter or journal.persistence: one exporter runs at a time" -}}
 {{- end -}}
 {{- if and (.Values.ingress).enabled (not .Values.ingress.hosts) -}}
 {{- fail "ingress.enabled: say in ingress.hosts under which name, e.g. ingress.hosts[0].host=ginkgo.example.org" -}}
