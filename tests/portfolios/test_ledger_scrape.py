@@ -136,5 +136,5 @@ def test_portfolios_in_a_scrape_and_their_story_in_the_journal(redis_server: Red
     assert series["ginkgo_portfolios"]["traded"] == 1
     assert series["ginkgo_portfolios_untraded"] == {"node_offline": 0, "orphaned": 0, "undelivered": 1, "dropped": 0}
     assert set(series["ginkgo_portfolio_fault_since_timestamp_seconds"]) == {"a,q,untraded"}
-    assert series["ginkgo_portfolios_untraded_positions"] == {"": 0}
+    assert series["ginkgo_portfolios_untraded_positions"] == series["ginkgo_portfolio_faults_unlisted"] == {"": 0}
     assert series["ginkgo_plan_changes_total"] == {"": 0}
