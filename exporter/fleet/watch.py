@@ -172,7 +172,7 @@ class Discovery(Loop):
         names: The nodes known now.
         workers: The keys of the workers' heartbeats; None before the first discovery.
         planned: The nodes that the scheduler's plan names.
-        last: The last complete discovery; None before the first.
+        last: The last complete discovery, or the first one if none was complete; None before the first.
         error: Why the last attempt failed; empty if it succeeded.
     """
 

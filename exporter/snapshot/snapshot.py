@@ -1,4 +1,4 @@
-"""The nodes of one read, with their states and parsed values, and what their counters rose from earlier reads.
+"""The nodes of one read, with their states and parsed values, and by how much their counters rose.
 
 A snapshot knows no connection and no HTTP.
 """

@@ -1,4 +1,6 @@
-"""Connections of redis-py, lent to one thread at a time, with one deadline for requests and replies; and the commands.
+"""Connections of redis-py, and the commands that they send; what the replies and the errors mean.
+
+A connection is lent to one thread at a time, with one deadline for requests and replies.
 
 redis-py connects and does the handshake. Then the exporter sends and receives over the connection's socket itself:
 ``Connection.read_response`` costs about a microsecond a reply, as much as all the parsing that hiredis does.
