@@ -21,7 +21,7 @@ from exporter.settings import Settings
 from exporter.snapshot.maker import SnapshotMaker
 from exporter.snapshot.snapshot import Part, ReadInfo, Snapshot
 from exporter.source import Source, open_source
-from exporter.source.reading import Names, Reading
+from exporter.source.reading import LISTS, Names, Reading
 from exporter.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
@@ -231,7 +231,7 @@ class Fleet:
             except TypeError:
                 reading.check_fields()  # tells what it means if a value is no text
                 raise
-            lists += reading.loaded_lists
+            lists += reading.fields[LISTS]
             unread.update(start + position for position in reading.unread)
         for number, reading in held.items():  # the later parts have shown who else is late
             verdicts = self.judge.verdicts(reading, parts[number].absent)

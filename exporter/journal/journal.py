@@ -100,7 +100,7 @@ class Journal:
         self._bytes = self._last_id = self._end = self._written = 0  # `_end` and `_written` are numbers of lines
         self._ledger: Ledger | None = None
         self._does = LOOKS
-        self._dropping: Sequence[str] = ()
+        self._dropping = frozenset[str]()
         self._wake, self._closed = Signal(), Signal()
         self._thread = Thread(target=self._run, name="journal", daemon=True)
         self._count = Counter(
@@ -143,12 +143,11 @@ class Journal:
         for group in judged(changes, lambda at: None if at is None else round(self.unix(at), 3), view.answered):
             self.add(*group)
 
-    def see_drops(self, dropping: Sequence[str]) -> None:
-        """Take the nodes that dropped events lately, by their ids as text, after each read of all nodes."""
+    def see_drops(self, dropping: frozenset[str]) -> None:
+        """Take the nodes that dropped events lately, by their ids as text."""
         before, self._dropping = self._dropping, dropping
-        if before != dropping:
-            for change, these, those in ((DROPS, dropping, before), (DROPS_NO_MORE, before, dropping)):
-                self.add(EventKind.NODE, None, change, {name: {} for name in sorted({*these}.difference(those))}, {})
+        for change, nodes in ((DROPS, dropping - before), (DROPS_NO_MORE, before - dropping)):
+            self.add(EventKind.NODE, None, change, {node_id: {} for node_id in sorted(nodes)}, {})
 
     def see_read(self, account: Account) -> None:
         """Take what a read of all nodes shows of the portfolios. The reading thread calls this after each read."""

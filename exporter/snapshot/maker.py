@@ -215,7 +215,7 @@ class SnapshotMaker:
         self._times = HeartbeatTimes(heartbeat.timezone)
         self._parsers: dict[Metric, Callable[[Values], Column]] = {metric: number_parser(metric) for metric in NUMBERS}
         self._parsers |= {LAST_HEARTBEAT: self._times.parse, STATUS: known_statuses}
-        self._ttls = Memo(_ttl_text)
+        self._ttls = Memo(lambda ms: {MISSING: b"0", NO_EXPIRY: b"-1"}.get(ms) or format_number(ms / 1000))
         self._numbers = Memo(lambda number: None if number is None else format_number(number))
         self._history = History()
 
@@ -261,7 +261,7 @@ class SnapshotMaker:
         if names.ambiguous:
             self._invalid("node_id", [""] * names.ambiguous)
 
-        rising = {metric.name: b"".join(part.columns[metric.name] for part in parts) for metric in RISING}
+        rising = {metric: b"".join(part.columns[metric.name] for part in parts) for metric in RISING}
         recent, base = self._history.note(Past(parts[-1].at, names.shown, rising))
         parts = [self._totals(names, parts, account), *parts] if account else parts
         return Snapshot(parts, account, problem, recent, base, self._ttl)
@@ -327,10 +327,6 @@ class SnapshotMaker:
             {name: column.text for name, column in columns.items()},
             lines=self._write(names, positions, columns),
         )
-
-
-def _ttl_text(ms: int) -> bytes:
-    return {MISSING: b"0", NO_EXPIRY: b"-1"}.get(ms) or format_number(ms / 1000)
 
 
 def _hint_at_clocks(reading: Reading, written: Values, ttl: float) -> bool:

@@ -3,7 +3,7 @@
 A snapshot knows no connection and no HTTP.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -64,18 +64,17 @@ class Past(NamedTuple):
     Attributes:
         at: Monotonic time of the read.
         names: The nodes' ids as text.
-        columns: The values of each node, by the names of the metrics: see ``Column.text``.
+        columns: The values of each node, by metric: see ``Column.text``.
     """
 
     at: float
     names: Sequence[str]
-    columns: Mapping[str, bytes]
+    columns: Mapping[Metric, bytes]
 
     def of(self, metric: Metric) -> dict[str, bytes]:
         """Return each node's value of a metric, by its id, as far as it has one."""
-        return {
-            name: value for name, value in zip(self.names, self.columns[metric.name].splitlines(), strict=True) if value
-        }
+        nodes = zip(self.names, self.columns[metric].splitlines(), strict=True)
+        return {name: value for name, value in nodes if value}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,11 +135,12 @@ class Snapshot:
         return self._exported(text for part in self.parts for text in part.columns.get(metric.name, b"").splitlines())
 
     @property
-    def dropping(self) -> tuple[str, ...]:
+    def dropping(self) -> frozenset[str]:
         """The nodes that dropped events in the last five minutes, by their ids as text."""
-        new = b"".join(part.columns.get(DROPPED.name, b"") for part in self.parts).splitlines()
-        nodes = zip(self.base.names, self.base.columns[DROPPED.name].splitlines(), new, strict=True)
-        return tuple(name for name, earlier, later in nodes if earlier and later not in (earlier, b"", b"0"))
+        old = self.base.columns[DROPPED]
+        new = b"".join([part.columns.get(DROPPED.name, b"") for part in self.parts])
+        nodes = zip(self.base.names, old.splitlines(), new.splitlines(), strict=True) if old != new else ()
+        return frozenset([name for name, was, now in nodes if was != now and was and now not in {b"", b"0"}])
 
     def unix(self, at: float | None) -> float | None:
         """Return the Unix time of a monotonic time; None for None."""
@@ -185,33 +185,39 @@ class ReadInfo(NamedTuple):
 
 
 class History:
-    """Keeps reads of the last five minutes: one of each minute, and each that has other nodes than the one before.
+    """Keeps a read of each of the last five minutes, and each node's first values.
 
     Only one thread at a time may use it.
     """
 
     def __init__(self) -> None:
-        self._past: deque[Past] = deque()
-        self._base = Past(0.0, (), {})
+        self._past: list[Past] = []
+        self._base: Past | None = None
 
     def note(self, now: Past) -> tuple[Past, Past]:
         """Take a read of all nodes.
 
         Returns:
-            The last kept read that is a minute older, or the oldest one; and the oldest known values of the same nodes.
+            The last kept read that is a minute older, or the first one; and the oldest known values of the same nodes.
         """
-        past, kept = self._past, len(self._past)
-        if not past or now.at - past[-1].at >= APART or now.names is not past[-1].names:
+        past, base = self._past, self._base or now
+        if not past or now.at - past[-1].at >= APART:
             past.append(now)
         while len(past) > 1 and now.at - past[1].at >= LASTS:
-            past.popleft()
-        if past[-1] is now or len(past) != kept:
-            columns = {}
-            for metric in (DROPPED, BACKPRESSURE):
-                merged = reduce(or_, [each.of(metric) for each in reversed(past)])
-                columns[metric.name] = b"".join(merged.get(name, b"") + b"\n" for name in now.names)
-            self._base = Past(past[0].at, now.names, columns)
-        return next((each for each in reversed(past) if now.at - each.at >= APART), past[0]), self._base
+            del past[0]
+        if past[-1] is now or base.names is not now.names:
+            columns = {metric: _first_values(metric, past[0], base, now) for metric in RISING}
+            self._base = base = Past(past[0].at, now.names, columns)
+        return past[-2:][0], base
+
+
+def _first_values(metric: Metric, *known: Past) -> bytes:
+    """Return a metric's first value of each node of the last of some reads; those before it count first."""
+    names, text = known[-1].names, known[0].columns[metric]
+    if known[0].names is not names or b"\n\n" in b"\n" + text:  # it lacks nodes, or their values
+        values = reduce(or_, [each.of(metric) for each in reversed(known)])
+        text = b"".join([values.get(node_id, b"") + b"\n" for node_id in names])
+    return text
 
 
 def rise(before: bytes | None, now: bytes | float | None) -> int:

@@ -137,7 +137,7 @@ class Reader:
         self._topology = self._servers.know(deadline)
         about, large = (names, self._topology), self._omissions.large
         if about != self._about:
-            step = CHUNK * len(self._topology.addresses)
+            step = max(CHUNK, len(names) // 100) * len(self._topology.addresses)  # each part has a cost of its own
             self._slices = [self._slice(names[start : start + step]) for start in range(0, max(1, len(names)), step)]
         elif large is not self._large:
             changed = large.keys() ^ self._large.keys()

@@ -14,7 +14,8 @@ NO_EXPIRY: Final = -1
 TOO_LARGE: Final = b"(too large)"
 """Stands in the place of a heartbeat whose node has values that are too large to be read. It is no time."""
 
-_LOADED: Final = FIELDS.index(LOADED_FIELD)
+LISTS: Final = FIELDS.index(LOADED_FIELD)
+"""The column of ``Reading.fields`` with the nodes' lists of loaded portfolios."""
 
 REFUSALS: Final = ("MISCONF", "OOM", "NOREPLICAS")
 """The errors with which Redis refuses the writes of all clients: ``errorstat_*`` in INFO, Redis 6.2 and newer."""
@@ -103,11 +104,6 @@ class Reading:
     beats: Sequence[bytes | None] = ()
     without_hash: frozenset[int] = frozenset()
     unread: frozenset[int] = frozenset()
-
-    @property
-    def loaded_lists(self) -> Sequence[bytes | None]:
-        """What each node's hash holds as its list of loaded portfolios."""
-        return self.fields[_LOADED]
 
     def check_fields(self) -> None:
         """Raise a SourceError if a value is no text. Nobody asks before a value has caused trouble: it takes time."""

@@ -22,7 +22,7 @@ from exporter.liveness import Judge, State
 from exporter.settings import Heartbeat, Nodes, Settings
 from exporter.snapshot.maker import SnapshotMaker
 from exporter.snapshot.snapshot import Discovered, ReadInfo
-from exporter.source.reading import MISSING, Names, Reading, Server, names_of
+from exporter.source.reading import LISTS, MISSING, Names, Reading, Server, names_of
 from grafana.proof.lives import BEAT, BEFORE, END, LENGTH, STEP, TTL, Life, minutes_before_end
 from grafana.proof.portfolios import Ledgers, loaded_list
 from grafana.proof.stories import Story
@@ -98,7 +98,7 @@ class _Exporter:
             self._judge.look(Reading(then, then, END - LENGTH + then, self._server(then)))
         reading = self._read(at)
         part = self._maker.part(self._names, 0, reading, self._judge.look(reading))
-        account = self._ledgers.account(self._names, part.states, reading.loaded_lists, at)
+        account = self._ledgers.account(self._names, part.states, reading.fields[LISTS], at)
         snapshot = self._maker.snapshot(self._names, [part], account)
         self.offline = snapshot.counts[State.OFFLINE]
         refused = self._judge.view().refused_since is not None
