@@ -1,6 +1,7 @@
 """Fake servers on this machine. They can be slow, silent or wrong in ways that no real server can be made to be."""
 
 import json
+import re
 import socket
 import ssl
 import threading
@@ -35,12 +36,15 @@ def fake_server(answer: Callable[[socket.socket], None]) -> Iterator[int]:
 
 
 def request_from(lines: IO[bytes]) -> tuple[str, bytes] | None:
-    """Return the head and the body of the next request on a connection; None at its end."""
+    """Return the head and the body of the next request on a connection; None if that ends before or within it."""
     head = ""
-    while (line := lines.readline().decode("latin-1")).strip():
+    while not head.endswith("\r\n\r\n"):
+        if not (line := lines.readline().decode("latin-1")):
+            return None
         head += line
-    length = next((int(line[15:]) for line in head.splitlines() if line.lower().startswith("content-length:")), 0)
-    return (head, lines.read(length)) if " HTTP/" in head else None
+    length = int((re.search(r"(?i)content-length: *(\d+)", head) or "00")[1])
+    body = lines.read(length)
+    return (head, body) if len(body) == length else None
 
 
 class Listening(ExitStack):

@@ -34,9 +34,9 @@ def chance(gaps: Iterable[Gap], since: float, now: float) -> float:
     """Return how many of the seconds from ``since`` to ``now`` gave nodes a chance to beat."""
     left, covered = now - since, since
     for gap in sorted(gaps):
-        start, end = max(gap.start, covered), min(gap.end, now)
-        if end > start:
-            left, covered = left - (end - start), end
+        start = max(gap.start, covered)
+        covered = max(start, min(gap.end, now))
+        left -= covered - start
     return left
 
 

@@ -380,7 +380,8 @@ class Judge:
         for death in sorted(self._due.values()):
             node, loss = self._absent[death.name], joined(death, self._losses, ttl)
             if loss is None and death.name in (lost := self._lost(known, alive)):
-                group = [it for it in self._due.values() if it.name in lost and it.died <= death.died + ttl]
+                loss = Loss(b"", death.died)
+                group = [it for it in self._due.values() if it.name in lost and joined(it, [loss], ttl)]
                 loss = Loss(named(group, {each.name for each in self._losses}), death.died)
                 self._losses.add(loss)
                 self._log.append(Change(loss.name, None, "lost together", now, loss=loss, kind=Kind.MASS_LOSS))
