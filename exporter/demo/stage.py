@@ -273,8 +273,7 @@ async def _start_valkey(folder: str, parts: AsyncExitStack) -> tuple[Process, st
         *command, cwd=folder, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, start_new_session=True
     )
     parts.push_async_callback(valkey.wait)
-    parts.enter_context(suppress(ProcessLookupError))  # it may have ended by itself
-    parts.callback(valkey.kill)
+    parts.callback(_kill, valkey)
     await _read(valkey, until=b"Ready to accept connections")
     return valkey, f"redis://{_HOST}:{port}/0"
 
@@ -290,6 +289,11 @@ async def _read(valkey: Process, until: bytes) -> None:
         if until in last:
             return
     raise ExporterError(f"valkey ended: {last.decode(errors='replace').strip()}")
+
+
+def _kill(valkey: Process) -> None:
+    with suppress(ProcessLookupError):  # it has ended by itself
+        valkey.kill()
 
 
 def _free_port(preferred: int) -> int:

@@ -365,7 +365,8 @@ class Judge:
 
     def _rule(self, now: float) -> None:
         """Declare the deaths that are due, each by itself or as part of a mass loss; or hold them back."""
-        ttl, alone = self.ttl, not all(joined(death, self._losses, self.ttl) for death in self._due.values())
+        ttl = self.ttl
+        alone = not all(joined(death, self._losses, ttl) for death in self._due.values())
         absent = self._absent.values() if alone else ()  # for a death in a known loss nobody else counts
         alive = len(self._living) + sum(not node.dead for node in absent)
         told = (

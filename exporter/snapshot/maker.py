@@ -338,8 +338,7 @@ def _hint_at_clocks(reading: Reading, written: Values, ttl: float) -> bool:
         ttl: Seconds that a heartbeat lives, by the settings.
     """
     for name, ms, text in zip(reading.names, reading.ttl_ms, written, strict=True):
-        off = float(text) - (reading.wall - ttl + ms / 1000) if ms > 0 and text else 0.0
-        if abs(off) > TOLERANCE:
+        if ms > 0 and text and abs(off := float(text) - (reading.wall - ttl + ms / 1000)) > TOLERANCE:
             log.warning(
                 "a node writes a time that is far off: see its clock, --heartbeat.timezone and --heartbeat.ttl",
                 node_id=shown_id(name),

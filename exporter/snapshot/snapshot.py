@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import chain
-from operator import or_
+from operator import itemgetter, or_
 from typing import Final, NamedTuple, TypeVar
 
 from exporter.contract import BACKPRESSURE, DROPPED, EVENTS, Metric
@@ -73,8 +73,7 @@ class Past(NamedTuple):
 
     def of(self, metric: Metric) -> dict[str, bytes]:
         """Return each node's value of a metric, by its id, as far as it has one."""
-        nodes = zip(self.names, self.columns[metric].splitlines(), strict=True)
-        return {name: value for name, value in nodes if value}
+        return dict(filter(itemgetter(1), zip(self.names, self.columns[metric].splitlines(), strict=True)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +85,7 @@ class Snapshot:
             made from the account, and states of no node.
         account: What is known of the portfolios; None without plan and lists, or if these could not be read.
         problem: Why these could not be read, in one line; empty if they could.
-        recent: The counters a minute or two earlier; of this read if there was no such read.
+        recent: The counters a minute or two earlier; of the first read if there was no such read.
         base: The counters of drops and backpressure five to six minutes earlier, or as each node was first read.
         ttl: Seconds that a heartbeat lives, by the settings.
     """
@@ -140,7 +139,7 @@ class Snapshot:
         old = self.base.columns[DROPPED]
         new = b"".join([part.columns.get(DROPPED.name, b"") for part in self.parts])
         nodes = zip(self.base.names, old.splitlines(), new.splitlines(), strict=True) if old != new else ()
-        return frozenset([name for name, was, now in nodes if was != now and was and now not in {b"", b"0"}])
+        return frozenset([name for name, was, now in nodes if b"" != was != now and now not in {b"", b"0"}])
 
     def unix(self, at: float | None) -> float | None:
         """Return the Unix time of a monotonic time; None for None."""
@@ -185,14 +184,13 @@ class ReadInfo(NamedTuple):
 
 
 class History:
-    """Keeps a read of each of the last five minutes, and each node's first values.
+    """Keeps a read of each of the last minutes, the oldest one five to six minutes old.
 
     Only one thread at a time may use it.
     """
 
     def __init__(self) -> None:
-        self._past: list[Past] = []
-        self._base: Past | None = None
+        self._past, self._base = list[Past](), Past(0.0, (), {})
 
     def note(self, now: Past) -> tuple[Past, Past]:
         """Take a read of all nodes.
@@ -200,24 +198,26 @@ class History:
         Returns:
             The last kept read that is a minute older, or the first one; and the oldest known values of the same nodes.
         """
-        past, base = self._past, self._base or now
+        past, before = self._past, [*self._past]
         if not past or now.at - past[-1].at >= APART:
             past.append(now)
-        while len(past) > 1 and now.at - past[1].at >= LASTS:
+        elif now.names is not past[-1].names:  # the first values of new nodes count from here
+            past[-1] = _first_values(now.names, [past[-1], now])
+        while past[1:] and now.at - past[1].at >= LASTS:
             del past[0]
-        if past[-1] is now or base.names is not now.names:
-            columns = {metric: _first_values(metric, past[0], base, now) for metric in RISING}
-            self._base = base = Past(past[0].at, now.names, columns)
-        return past[-2:][0], base
+        if past != before:
+            self._base = _first_values(now.names, past)
+        return past[-2:][0], self._base
 
 
-def _first_values(metric: Metric, *known: Past) -> bytes:
-    """Return a metric's first value of each node of the last of some reads; those before it count first."""
-    names, text = known[-1].names, known[0].columns[metric]
-    if known[0].names is not names or b"\n\n" in b"\n" + text:  # it lacks nodes, or their values
-        values = reduce(or_, [each.of(metric) for each in reversed(known)])
-        text = b"".join([values.get(node_id, b"") + b"\n" for node_id in names])
-    return text
+def _first_values(names: Sequence[str], reads: Sequence[Past]) -> Past:
+    """Return the first known values of some nodes; of EVENTS only those of the first read, since its time counts."""
+    at, known, columns = reads[0]
+    for metric, text in columns.items():
+        if known is not names or b"\n\n" in b"\n" + text:  # it lacks nodes, or values
+            values = reduce(or_, (each.of(metric) for each in (reads[:1] if metric is EVENTS else reversed(reads))))
+            columns = {**columns, metric: b"".join([values.get(name, b"") + b"\n" for name in names])}
+    return Past(at, names, columns)
 
 
 def rise(before: bytes | None, now: bytes | float | None) -> int:

@@ -34,7 +34,7 @@ from exporter.settings import Redis
 FAILURES: Final = (RedisError, OSError)
 """The errors that redis-py and sockets raise."""
 CHUNK: Final = 500
-"""Keys, or nodes, in one request. A larger one would be no faster, and Redis's other clients would wait longer."""
+"""Nodes in one request, at least. With fewer, Redis waits more often; with more, its other clients wait longer."""
 MOST_BYTES: Final = 8 * 2**20
 """Bytes of one reply, at most: of a plan of 100,000 portfolios."""
 
