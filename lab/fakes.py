@@ -42,7 +42,7 @@ def request_from(lines: IO[bytes]) -> tuple[str, bytes] | None:
         if not (line := lines.readline().decode("latin-1")):
             return None
         head += line
-    length = int((re.search(r"(?i)content-length: *(\d+)", head) or "00")[1])
+    length = sum(map(int, re.findall(r"(?i)content-length: *(\d+)", head)))
     body = lines.read(length)
     return (head, body) if len(body) == length else None
 

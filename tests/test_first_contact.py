@@ -86,7 +86,7 @@ def test_what_cannot_be_reached_is_named_with_its_address_and_what_to_do(run: Ru
         assert (code, said.count("\n"), "s3cret" in said) == (1, 1, False)
         assert [words for words in expected if words not in said] == [], said
     code, said, _ = run("check", f"--redis.url={away}", f"--alertmanager.url=http://127.0.0.1:{port}")
-    assert code == 1
+    assert code == 1, "systemd starts it again"
     assert f"alertmanager http://127.0.0.1:{port}: cannot connect: Connection refused (is it running there?" in said
 
 
@@ -109,7 +109,7 @@ def test_address_where_no_redis_answers_is_reported(run: Run) -> None:
 def test_port_in_use_says_what_to_do(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, _, said = run("--web.listen-address", f"127.0.0.1:{taken.getsockname()[1]}")
-    assert code == 1
+    assert code == 1, "systemd starts it again"
     assert said.endswith("Address already in use\n")
 
 

@@ -96,7 +96,7 @@ class Journal:
     ) -> None:
         self.file, self._telemetry, self._wall, self._monotonic = file, telemetry, wall, monotonic
         self.problem, self.record, self._lock = "", Record(), Lock()
-        self._lines: deque[bytes] = deque()
+        self._lines = deque[bytes]()
         self._bytes = self._last_id = self._end = self._written = 0  # `_end` and `_written` are numbers of lines
         self._ledger: Ledger | None = None
         self._does = LOOKS

@@ -381,9 +381,9 @@ class Judge:
         for death in sorted(self._due.values()):
             node, loss = self._absent[death.name], joined(death, self._losses, ttl)
             if loss is None and death.name in (lost := self._lost(known, alive)):
-                loss = Loss(b"", death.died)
+                loss = Loss(b"", death.died)  # one of those who join it gives it its name
                 group = [it for it in self._due.values() if it.name in lost and joined(it, [loss], ttl)]
-                loss = Loss(named(group, {each.name for each in self._losses}), death.died)
+                loss = loss._replace(name=named(group, {each.name for each in self._losses}))
                 self._losses.add(loss)
                 self._log.append(Change(loss.name, None, "lost together", now, loss=loss, kind=Kind.MASS_LOSS))
             if loss is None and now - death.found < HOLD * ttl and death.name in self._lost(may_be, alive):

@@ -156,11 +156,8 @@ def _address(pattern: str, text: str, reason: str) -> str:
 
 def url_path(text: str) -> str:
     """Return the path of the metrics."""
-    return _matched(
-        r"""/(?!-/|api/|runbooks/)[!"$&->@-~]+""",
-        text,
-        "not a path such as /metrics that is free, of ASCII characters without spaces, ?, # and %",
-    )[0]
+    reason = "not a path such as /metrics that is free, of ASCII characters without spaces, ?, # and %"
+    return _matched(r"""/(?!-/|api/|runbooks/)[!"$&->@-~]+""", text, reason)[0]
 
 
 def label(text: str) -> str:

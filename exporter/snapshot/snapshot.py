@@ -3,12 +3,12 @@
 A snapshot knows no connection and no HTTP.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import chain
-from operator import itemgetter, or_
+from operator import or_
 from typing import Final, NamedTuple, TypeVar
 
 from exporter.contract import BACKPRESSURE, DROPPED, EVENTS, Metric
@@ -73,7 +73,8 @@ class Past(NamedTuple):
 
     def of(self, metric: Metric) -> dict[str, bytes]:
         """Return each node's value of a metric, by its id, as far as it has one."""
-        return dict(filter(itemgetter(1), zip(self.names, self.columns[metric].splitlines(), strict=True)))
+        nodes = zip(self.names, self.columns[metric].splitlines(), strict=True)
+        return {name: value for name, value in nodes if value}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,7 +140,7 @@ class Snapshot:
         old = self.base.columns[DROPPED]
         new = b"".join([part.columns.get(DROPPED.name, b"") for part in self.parts])
         nodes = zip(self.base.names, old.splitlines(), new.splitlines(), strict=True) if old != new else ()
-        return frozenset([name for name, was, now in nodes if b"" != was != now and now not in {b"", b"0"}])
+        return frozenset([name for name, was, now in nodes if was and was != now and now not in {b"", b"0"}])
 
     def unix(self, at: float | None) -> float | None:
         """Return the Unix time of a monotonic time; None for None."""
@@ -184,40 +185,36 @@ class ReadInfo(NamedTuple):
 
 
 class History:
-    """Keeps a read of each of the last minutes, the oldest one five to six minutes old.
+    """Keeps reads of the last five minutes: one of each minute, and each that has other nodes than the one before.
 
     Only one thread at a time may use it.
     """
 
     def __init__(self) -> None:
-        self._past, self._base = list[Past](), Past(0.0, (), {})
+        self._past = deque[Past]()
+        self._base = Past(0.0, (), {})
 
     def note(self, now: Past) -> tuple[Past, Past]:
         """Take a read of all nodes.
 
         Returns:
-            The last kept read that is a minute older, or the first one; and the oldest known values of the same nodes.
+            The last kept read that is a minute older, or the oldest one; and the oldest known values of the same nodes.
         """
-        past, before = self._past, [*self._past]
-        if not past or now.at - past[-1].at >= APART:
+        past = self._past
+        kept = len(past)
+        if not past or now.at - past[-1].at >= APART or now.names is not past[-1].names:
             past.append(now)
-        elif now.names is not past[-1].names:  # the first values of new nodes count from here
-            past[-1] = _first_values(now.names, [past[-1], now])
-        while past[1:] and now.at - past[1].at >= LASTS:
-            del past[0]
-        if past != before:
-            self._base = _first_values(now.names, past)
-        return past[-2:][0], self._base
-
-
-def _first_values(names: Sequence[str], reads: Sequence[Past]) -> Past:
-    """Return the first known values of some nodes; of EVENTS only those of the first read, since its time counts."""
-    at, known, columns = reads[0]
-    for metric, text in columns.items():
-        if known is not names or b"\n\n" in b"\n" + text:  # it lacks nodes, or values
-            values = reduce(or_, (each.of(metric) for each in (reads[:1] if metric is EVENTS else reversed(reads))))
-            columns = {**columns, metric: b"".join([values.get(name, b"") + b"\n" for name in names])}
-    return Past(at, names, columns)
+        while len(past) > 1 and now.at - past[1].at >= LASTS:
+            past.popleft()
+        if past[-1] is now or len(past) != kept:
+            columns = {}
+            for metric in (DROPPED, BACKPRESSURE):
+                columns[metric] = past[0].columns[metric]
+                if past[0].names is not now.names or b"\n\n" in b"\n" + columns[metric]:  # it lacks nodes, or values
+                    values = reduce(or_, [each.of(metric) for each in reversed(past)])
+                    columns[metric] = b"".join([values.get(name, b"") + b"\n" for name in now.names])
+            self._base = Past(past[0].at, now.names, columns)
+        return next((each for each in reversed(past) if now.at - each.at >= APART), past[0]), self._base
 
 
 def rise(before: bytes | None, now: bytes | float | None) -> int:

@@ -71,7 +71,7 @@ def headers(style_sheet: str, script: str = "") -> Mapping[str, str]:
 
 def generate(template: str, **values: Any) -> bytes:
     """Return a template with its values filled in."""
-    namespaces = list[dict[str, Any]]()
+    namespaces: list[dict[str, Any]] = []
     page: bytes = _LOADER.load(template).generate(namespaces=namespaces, **values)
     # tornado makes a function for each page. The function and its namespace refer to each other, so each page would
     # stay in memory until the garbage collector runs. The template puts its namespace into the list.
