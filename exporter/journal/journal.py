@@ -144,7 +144,7 @@ class Journal:
             self.add(*group)
 
     def see_drops(self, dropping: frozenset[str]) -> None:
-        """Take the nodes that dropped events lately, by their ids as text."""
+        """Take the ids of the nodes that dropped events lately. The reading thread calls this once in a beat."""
         before, self._dropping = self._dropping, dropping
         for change, nodes in ((DROPS, dropping - before), (DROPS_NO_MORE, before - dropping)):
             self.add(EventKind.NODE, None, change, {node_id: {} for node_id in sorted(nodes)}, {})

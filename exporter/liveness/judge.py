@@ -381,7 +381,7 @@ class Judge:
         for death in sorted(self._due.values()):
             node, loss = self._absent[death.name], joined(death, self._losses, ttl)
             if loss is None and death.name in (lost := self._lost(known, alive)):
-                loss = Loss(b"", death.died)  # one of those who join it gives it its name
+                loss = Loss(b"", death.died)  # one of the nodes that join it gives it its name
                 group = [it for it in self._due.values() if it.name in lost and joined(it, [loss], ttl)]
                 loss = loss._replace(name=named(group, {each.name for each in self._losses}))
                 self._losses.add(loss)
