@@ -42,11 +42,11 @@ class RandomNode(Node):
             # Queues push back, and events are dropped, in few beats.
             more = self.dice.randrange(2000) if metric is EVENTS else self.dice.randrange(6) // 5
             self.counters[str(metric.field)] += more
-        values = {str(metric.field): f"{self.dice.randrange(4_000) / metric.divide:g}" for metric in GAUGES}
-        values |= {name: str(value) for name, value in self.counters.items()}
-        values |= {STATUS_FIELD: self.dice.choice(STATUSES), LOADED_FIELD: json.dumps(self.loaded)}
+        values: dict[Any, Any] = {metric.field: f"{self.dice.randrange(4_000) / metric.divide:g}" for metric in GAUGES}
+        status = STATUSES[round(self.number + self._last / 60) % 3]  # it changes once a minute, as few statuses change
+        values |= {**self.counters, STATUS_FIELD: status, LOADED_FIELD: json.dumps(self.loaded)}
         if LOADED_FIELD not in self.leaves_out:
-            values["portfolio_count"] = str(len(self.loaded))
+            values["portfolio_count"] = len(self.loaded)
         return {name: value for name, value in values.items() if name not in self.leaves_out}
 
 

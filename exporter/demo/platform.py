@@ -73,7 +73,6 @@ class Node:
         loaded: The portfolios that it has loaded.
         alive: Whether it beats.
         flooded: Whether more events arrive than it can process.
-        status: The status that it reports.
         due: When it beats next, in seconds of the platform's time.
     """
 
@@ -84,7 +83,6 @@ class Node:
     loaded: tuple[str, ...] = ()
     alive: bool = False
     flooded: bool = False
-    status: str = "RUNNING"
     due: float = 0.0
     _last: float = 0.0
     _events: float = 0.0
@@ -138,7 +136,7 @@ class Node:
             "total_events": str(int(self._events)),
             "backpressure_count": str(int(self._overflow)),
             "dropped_events": str(int(self._overflow)),
-            "status": self.status,
+            "status": "RUNNING",
             "loaded_portfolio_ids": json.dumps(self.loaded),
         }
 

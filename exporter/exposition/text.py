@@ -87,11 +87,15 @@ def _line(sample: Sample) -> bytes:
 
 
 class LineWriter:
-    """Writes columns, and keeps templates while the names stay the same. Only one thread at a time may use it."""
+    """Writes columns. While the names stay the same it keeps templates, and the lines of values that stay the same.
+
+    Only one thread at a time may use it.
+    """
 
     def __init__(self) -> None:
         self._names, self._labels = Names(), list[bytes]()
         self._templates: dict[object, bytes] = {}
+        self._last: dict[object, tuple[bytes, bytes]] = {}  # the text of each column, and its lines
 
     def write(self, names: Names, positions: range, columns: Mapping[str, Column]) -> Mapping[str, bytes]:
         """Return the lines of some columns by metric name; empty if no node has a value.
@@ -102,29 +106,32 @@ class LineWriter:
             columns: The values of these nodes, by metric name.
         """
         if names is not self._names:
-            self._names, self._templates = names, {}
+            self._names, self._templates, self._last = names, {}, {}
             self._labels = [b'node_id="%b"' % escaped(node_id).replace(b"%", b"%%") for node_id in names.shown]
         return {name: self._lines(name, positions, column) for name, column in columns.items()}
 
     def _lines(self, name: str, positions: range, column: Column) -> bytes:
-        texts = column.values
-        if len(column.text) == len(texts):  # it holds nothing but the ends of lines
-            return b""
-        whole, form = column.whole, name if name in _LINES else ""
+        texts, text, whole = column
+        before, lines = self._last.get((name, positions), (b"", b""))
+        if text == before:
+            return lines
+        form = name if name in _LINES else ""
         values: Iterable[bytes | None] = texts if whole else filter(None, texts)
         if form == STATUS.name:
             values = chain.from_iterable(map(_FLAGS.__getitem__, filter(None, texts)))
         elif form:
-            values = [escaped(text.decode()) for text in texts if text]
+            values = [escaped(each.decode()) for each in texts if each]
         key = positions, form, whole or tuple(map(bool, texts))
         template = self._templates.get(key)
-        if template is None:
+        if not template:
             if len(self._templates) * len(texts) >= _TEMPLATES * len(self._labels):
                 self._templates.clear()
             labels = compress(self._labels[positions.start : positions.stop], texts)
-            lines = [line % (_NAME, label) for label in labels for line in _LINES.get(form, _LINE)]
-            template = self._templates[key] = b"".join(lines)
-        return (template % tuple(values)).replace(_NAME, name.encode())
+            places = [line % (_NAME, label) for label in labels for line in _LINES.get(form, _LINE)]
+            template = self._templates[key] = b"".join(places)
+        lines = (template % tuple(values)).replace(_NAME, name.encode())
+        self._last[name, positions] = text, lines
+        return lines
 
 
 def escaped(text: str) -> bytes:
@@ -230,7 +237,22 @@ def _portfolio_families(account: Account) -> Iterator[Family]:
             "ginkgo_portfolios_untraded_positions",
             "Open positions that no node manages: those of untraded portfolios (field position_count of their states).",
             account.untraded_positions,
-        )
+        ),
+        (
+            "ginkgo_portfolio_faults_unlisted",
+            "Portfolios at fault that have no series of their own, since there are more than --portfolios.max-listed.",
+            len(account.since) - len(account.listed),
+        ),
+        (
+            "ginkgo_plan_last_change_timestamp_seconds",
+            "Unix time of the last read that found another plan; absent before the first change.",
+            account.plan_changed_at,
+        ),
+        (
+            "ginkgo_plan_idle_seconds",
+            "Time since the scheduler last looked at the plan (OBJECT IDLETIME); absent where Redis cannot tell.",
+            account.idle,
+        ),
     )
     since = GaugeMetricFamily(
         "ginkgo_portfolio_fault_since_timestamp_seconds",
@@ -244,13 +266,6 @@ def _portfolio_families(account: Account) -> Iterator[Family]:
         since.add_metric(labels, began)
     if listed:
         yield since
-    yield from _gauges(
-        (
-            "ginkgo_portfolio_faults_unlisted",
-            "Portfolios at fault that have no series of their own, since there are more than --portfolios.max-listed.",
-            len(account.since) - len(account.listed),
-        )
-    )
     yield CounterMetricFamily(
         "ginkgo_portfolios_dropped",
         "Portfolios that left the plan while no online node had them loaded.",
@@ -258,18 +273,6 @@ def _portfolio_families(account: Account) -> Iterator[Family]:
     )
     yield CounterMetricFamily(
         "ginkgo_plan_changes", "Reads that found another plan than the read before.", value=account.plan_changes
-    )
-    yield from _gauges(
-        (
-            "ginkgo_plan_last_change_timestamp_seconds",
-            "Unix time of the last read that found another plan; absent before the first change.",
-            account.plan_changed_at,
-        ),
-        (
-            "ginkgo_plan_idle_seconds",
-            "Time since the scheduler last looked at the plan (OBJECT IDLETIME); absent where Redis cannot tell.",
-            account.idle,
-        ),
     )
     if account.workers is not None:
         yield _counts(
