@@ -193,10 +193,9 @@ def trouble(fleet: Fleet) -> str:
     return redis_away(since, next(iter(view.errors.values()), ""), *fleet.last_known)
 
 
-def portfolio_trouble(snapshot: Snapshot | None) -> str:
-    """Return what people must know while the portfolios alone cannot be read."""
-    problem = snapshot.problem if snapshot else ""
-    return problem and f"The portfolios cannot be read: {shown(problem)}."
+def portfolio_trouble(snapshot: Snapshot) -> str:
+    """Return what people must know while the portfolios alone cannot be read; empty if they can be read."""
+    return snapshot.problem and f"The portfolios cannot be read: {shown(snapshot.problem)}."
 
 
 def refusal(fleet: Fleet) -> str:

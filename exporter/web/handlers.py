@@ -3,7 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from tornado.iostream import IOStream
@@ -15,6 +15,9 @@ from exporter.snapshot.snapshot import Snapshot
 from exporter.web.answers import Answers, Wanted
 from exporter.web.auth import BUSY, OK, WRONG, Auth
 
+if TYPE_CHECKING:
+    from exporter.push.bridge import Bridge
+
 _JSON: Final = {"Content-Type": "application/json; charset=utf-8"}
 _SCRAPE_MARGIN: Final = 0.5
 """Seconds that are left of a scrape's timeout for the way back."""
@@ -23,21 +26,10 @@ _GLANCE: Final = 1.0
 _MAKING: Final = 10.0
 """Seconds that page and JSON wait for their turn, beside the read."""
 
-
 log = structlog.get_logger(__name__)
 
 
-class PushStatus(Protocol):
-    """What the page shows of the push."""
-
-    def pushed(self) -> Sequence[Mapping[str, Any]]:
-        """Return the alerts that are being pushed: the ``labels`` of each, and the Unix time ``since``."""
-
-    def refusals(self) -> Sequence[str]:
-        """Return a sentence for each Alertmanager that takes no posts."""
-
-
-def application(fleet: Fleet, auth: Auth, answers: Answers, push: PushStatus | None) -> Application:
+def application(fleet: Fleet, auth: Auth, answers: Answers, push: "Bridge | None") -> Application:
     """Return the web application over a started fleet. Its setting ``server`` is to be the server."""
     routes: list[Any] = [
         (re.escape(fleet.settings.web.telemetry_path), Metrics),

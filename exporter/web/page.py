@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from tornado.template import Loader
@@ -31,8 +31,10 @@ from exporter.snapshot.rows import (
 )
 from exporter.snapshot.snapshot import COUNTED, EXPORTED, Snapshot
 from exporter.web.api import Arguments, Listing, listing, portfolio_trouble, refusal, trouble
-from exporter.web.handlers import PushStatus
 from exporter.web.palette import style
+
+if TYPE_CHECKING:
+    from exporter.push.bridge import Bridge
 
 MOST_ROWS: Final = 500
 """Rows that are shown: a browser is slow with more. The filter finds the others."""
@@ -101,7 +103,7 @@ def query_of(arguments: Arguments) -> Listing:
     return listing(arguments, NODE_KEYS, EXPORTED)._replace(limit=MOST_ROWS, skip=0)
 
 
-def render(snapshot: Snapshot | None, fleet: Fleet, push: PushStatus | None, query: Listing) -> bytes:
+def render(snapshot: Snapshot | None, fleet: Fleet, push: "Bridge | None", query: Listing) -> bytes:
     """Return the page.
 
     Args:
@@ -133,7 +135,7 @@ def render(snapshot: Snapshot | None, fleet: Fleet, push: PushStatus | None, que
         redis=redis,
         redis_up=snapshot is not None,
         trouble="" if snapshot else trouble(fleet),
-        notices=[*filter(None, [refused, portfolio_trouble(snapshot)]), *(troubles(snapshot) if snapshot else ())],
+        notices=[*filter(None, [refused]), *(troubles(snapshot) if snapshot else ())],
         push=push,
         alertmanagers=settings.alertmanager.url,
         account=account,
@@ -170,7 +172,7 @@ def _heading(column: Column, query: Listing) -> tuple[str, str]:
 
 
 def troubles(snapshot: Snapshot) -> list[str]:
-    """Return sentences on nodes that are undecided, drop events or take none, and on a scheduler that stalled."""
+    """Return sentences on unread portfolios, on undecided, dropping and deaf nodes, and on a scheduler that stalled."""
     before, events = snapshot.recent.of(EVENTS), snapshot.texts(EVENTS)
     still = {name for name, text in zip(snapshot.ids, events, strict=True) if text and before.get(name) == text}
     if 2 * len(still) >= len(events):
@@ -178,6 +180,8 @@ def troubles(snapshot: Snapshot) -> list[str]:
     named = still.union(snapshot.dropping)
     rows = list(rows_of(snapshot, lambda name, state: state is State.UNDECIDED or name in named))
     said = undecided(rows)
+    if snapshot.problem:
+        said.append(portfolio_trouble(snapshot))
     if rises := {row["node_id"]: row["dropped_recently"] for row in rows if row["dropped_recently"]}:
         names = sorted(rises, key=rises.__getitem__, reverse=True)
         said.append(f"{_nodes(names)} dropped {count(sum(rises.values()))} events in the last five minutes.")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from math import inf
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from tornado.httpserver import HTTPServer
@@ -25,7 +25,10 @@ from exporter.fleet import Fleet
 from exporter.settings import ListenAddress
 from exporter.web.answers import Answers
 from exporter.web.auth import Auth
-from exporter.web.handlers import PushStatus, application
+from exporter.web.handlers import application
+
+if TYPE_CHECKING:
+    from exporter.push.bridge import Bridge
 
 _IDLE: Final = 120.0
 """Seconds that a connection may be idle or take to send its headers. Scrape intervals are shorter."""
@@ -131,7 +134,7 @@ class Server:
         SettingsError: The web configuration is invalid.
     """
 
-    def __init__(self, fleet: Fleet, push: PushStatus | None = None) -> None:
+    def __init__(self, fleet: Fleet, push: "Bridge | None" = None) -> None:
         web, telemetry = fleet.settings.web, fleet.telemetry
         answers = Answers(fleet.request, partial(telemetry.spent, "answers"))
         telemetry.answers_waiting.set_function(lambda: answers.sending)
