@@ -42,7 +42,6 @@ LONGEST_STEP: Final = 4.0
 """Seconds for each step of a connect, at most: nothing can interrupt it when the exporter ends, which takes 5 s."""
 _READ: Final = 65_536
 """Bytes that a connection takes in at once."""
-_FIELDS: Final = tuple(field.encode() for field in FIELDS)
 _NOTHING: Final = object()
 
 
@@ -274,9 +273,12 @@ def commands_of(packed: bytes) -> Iterator[list[bytes]]:
     return iter(reader.gets, False)
 
 
+_HMGET: Final = pack(b"HMGET", b"", *map(str.encode, FIELDS)).replace(b"$0\r\n", b"$%d\r\n%b")
+
+
 def hmget(key: bytes) -> bytes:
     """Return the command that reads the known fields of a node's hash."""
-    return pack(b"HMGET", key, *_FIELDS)
+    return _HMGET % (len(key), key)
 
 
 class KeyNames(NamedTuple):
