@@ -86,13 +86,10 @@ def drop_unwritable_output() -> None:
 
 
 class HelpFormatter(argparse.HelpFormatter):
-    """Breaks the help between words alone: a flag, a value or a command can be copied from it."""
+    """Breaks the texts of flags between words alone: a flag, a value or a command can be copied from them."""
 
     def _split_lines(self, text: str, width: int) -> list[str]:
         return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return "\n".join(f"{indent}{line}" for line in self._split_lines(text, width - len(indent)))
 
 
 class ArgumentParser(argparse.ArgumentParser):

@@ -106,7 +106,11 @@ class Known:
         else:
             return False
         _print(facts, events, name)
-        if changes and changes[-1].after == State.OFFLINE and all(event.kind is not EventKind.PUSH for event in events):
+        if (
+            changes
+            and changes[-1].after == State.OFFLINE
+            and not self._events(changes[-1].evidence.get("loss", name), (EventKind.PUSH,))
+        ):
             say(f"Its page: {_NOT_POSTED}")
         return True
 
