@@ -18,7 +18,7 @@ BUDGETS: Final = ("answers", "connections", "discovery", "passwords", "replies")
 """The budgets that bound the effect of other programs' input; ``SECURITY.md`` describes each of them."""
 _TELL_AGAIN: Final = 60.0
 """Seconds between two log lines about the same budget."""
-PARTS: Final = ("discovery", "journal", "push", "request", "watch")
+PARTS: Final = ("discovery", "journal", "push", "read", "request", "watch")
 REMEMBERED: Final = 100_000
 """Invalid values that are remembered, by field and node, some 65 bytes each. Others are counted and not logged."""
 

@@ -146,6 +146,11 @@ class Fleet:
     def _read_shared(self) -> Snapshot:
         try:
             return self.read_here()
+        except SourceError:
+            raise
+        except Exception as error:
+            self.telemetry.fault("read", error)  # perhaps nobody asks for the result
+            raise
         finally:  # the snapshot must not stay in memory during the next read
             with self._lock:
                 self._current = None

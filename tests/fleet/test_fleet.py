@@ -358,7 +358,7 @@ def test_a_journal_with_a_file_watches_deadlines_and_remembers_what_was_offline(
         assert abs(second.journal.unix(change.died) - unix) < 5
 
 
-def test_discovery_and_watch_go_on_after_an_internal_error_and_count_it() -> None:
+def test_discovery_and_watch_go_on_after_an_internal_error_and_a_read_counts_one_too() -> None:
     world, looks = World({b"a": ALIVE}), list[float]()
 
     def attend(changes: Sequence[Change], view: View) -> None:  # noqa: ARG001
@@ -370,7 +370,7 @@ def test_discovery_and_watch_go_on_after_an_internal_error_and_count_it() -> Non
         if world.discoveries == 1:
             raise RuntimeError("broken")
 
-    world.scanned = fail
+    world.scanned = world.meanwhile = fail
     fleet = Fleet(load({}), source=world)
     fleet.attend(attend)
     with fleet:
@@ -378,6 +378,9 @@ def test_discovery_and_watch_go_on_after_an_internal_error_and_count_it() -> Non
         fleet.discovery.wake()
         wait_for(lambda: fleet.discovery.last and len(looks) > 3)
         assert (errors(fleet, "discovery"), errors(fleet, "watch")) == (1, 2)
+        world.discoveries = 1
+        fleet.request()
+        wait_for(lambda: errors(fleet, "read"))
 
 
 def test_closing_ends_the_threads_at_once_though_a_read_hangs() -> None:
