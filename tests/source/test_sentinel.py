@@ -143,12 +143,6 @@ def source_of(*sentinels: FakeSentinel, **options: Any) -> Iterator[Source]:
 
 
 @pytest.fixture
-def old(tmp_path: Path) -> Iterator[RedisServer]:
-    with running_redis(tmp_path / "old") as server:
-        yield server
-
-
-@pytest.fixture
 def new(tmp_path: Path) -> Iterator[RedisServer]:
     with running_redis(tmp_path / "new") as server:
         yield server
@@ -166,25 +160,27 @@ def run_read(source: Source, seconds: float = 5.0) -> str:
 
 
 def test_failover_is_followed_though_the_sentinel_that_was_asked_before_hangs(
-    old: RedisServer, new: RedisServer
+    redis_server: RedisServer, new: RedisServer
 ) -> None:
     for timeout in (1.0, 5.0):
-        first, second = FakeSentinel(old.port), FakeSentinel(old.port)
+        first, second = FakeSentinel(redis_server.port), FakeSentinel(redis_server.port)
         with source_of(first, second, **{"redis.timeout": f"{timeout:g}s"}) as source:
-            assert run_read(source) == run_of(old)
+            assert run_read(source) == run_of(redis_server)
             first.hangs.set()
             second.names = new.port
-            runs = [run_of(old), run_of(new)]
+            runs = [run_of(redis_server), run_of(new)]
             while (run := run_read(source, timeout)) != runs[1]:
                 assert run == runs[0], "each read succeeds"
                 time.sleep(0.02)
 
 
-def test_another_sentinel_is_asked_if_the_first_one_names_no_living_master(old: RedisServer, new: RedisServer) -> None:
-    with old.client() as client:
+def test_another_sentinel_is_asked_if_the_first_one_names_no_living_master(
+    redis_server: RedisServer, new: RedisServer
+) -> None:
+    with redis_server.client() as client:
         client.replicaof("127.0.0.1", new.port)
         wait_for(lambda: client.info("replication")["role"] == "slave")
-    for port in (old.port, free_port()):
+    for port in (redis_server.port, free_port()):
         with source_of(FakeSentinel(port), FakeSentinel(new.port)) as source:
             wanted = run_of(new)
             wait_for(lambda: run_read(source) == wanted, "for the master that the other Sentinel names", 20)  # noqa: B023
