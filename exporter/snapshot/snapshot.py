@@ -22,7 +22,7 @@ COUNTED: Final = (*EXPORTED, State.FORGOTTEN)
 """The states that are counted."""
 
 LASTS: Final = 300.0
-"""Seconds in which a rise is marked."""
+"""Seconds for which a rise is marked, at least."""
 APART: Final = 60.0
 """Seconds between two reads that are kept: some beats, so that one more or less does not matter much for a rate."""
 RISING: Final = (EVENTS, DROPPED, BACKPRESSURE)
@@ -86,8 +86,10 @@ class Snapshot:
             made from the account, and states of no node.
         account: What is known of the portfolios; None without plan and lists, or if these could not be read.
         problem: Why these could not be read, in one line; empty if they could.
-        recent: The counters a minute or two earlier; of the first read if there was no such read.
-        base: The counters of drops and backpressure five to six minutes earlier, or as each node was first read.
+        recent: The counters a minute or two earlier, or longer ago if nothing was read then; of the first read if there
+            was no such read.
+        base: The counters of drops and backpressure five to six minutes earlier, or longer ago if nothing was read
+            then; of a node that is new since then, as it was first read.
         ttl: Seconds that a heartbeat lives, by the settings.
     """
 
@@ -185,9 +187,10 @@ class ReadInfo(NamedTuple):
 
 
 class History:
-    """Keeps reads of the last five minutes: one of each minute, and each that has other nodes than the one before.
+    """Keeps reads of five minutes, and one before: one of each minute, and each with other nodes than the one before.
 
-    Only one thread at a time may use it.
+    If nothing was read for a while, as in an outage of Redis, the one before is older. Only one thread at a time may
+    use it.
     """
 
     def __init__(self) -> None:
@@ -201,12 +204,11 @@ class History:
             The last kept read that is a minute older, or the oldest one; and the oldest known values of the same nodes.
         """
         past = self._past
-        kept = len(past)
         if not past or now.at - past[-1].at >= APART or now.names is not past[-1].names:
             past.append(now)
         while len(past) > 1 and now.at - past[1].at >= LASTS:
             past.popleft()
-        if past[-1] is now or len(past) != kept:
+        if past[-1] is now or past[0].at != self._base.at:
             columns = {}
             for metric in (DROPPED, BACKPRESSURE):
                 columns[metric] = past[0].columns[metric]
