@@ -176,7 +176,11 @@ async def play(platform: Platform, disk: Disk | None, clock: Clock, metrics: str
 async def live(platform: Platform) -> None:
     """Let the platform live, step by step."""
     while True:
-        await asyncio.to_thread(platform.step)
+        step = asyncio.create_task(asyncio.to_thread(platform.step))
+        try:
+            await asyncio.shield(step)
+        finally:
+            await step  # it may write, so the platform's keys are deleted after it
         await asyncio.sleep(_STEP)
 
 
