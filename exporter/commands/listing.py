@@ -17,7 +17,6 @@ from rich.text import Text
 
 from exporter.commands.asking import NODES, PORTFOLIOS, RedisItself, RunningExporter, asking
 from exporter.commands.command_line import ExitCode, say
-from exporter.contract import NODE_METRICS
 from exporter.errors import ExporterError, SettingsError
 from exporter.escaping import cell, printable, printable_json
 from exporter.journal.event import undecided
@@ -63,12 +62,6 @@ def _text(value: str | Sequence[str], _: Row) -> str:
     return printable(value if isinstance(value, str) else ", ".join(value))
 
 
-_FIRST_KEYS: Final = (
-    *("node_id", "state", *(metric.key for metric in NODE_METRICS if metric.key)),
-    *("heartbeat_age_seconds", "offline_since", "offline_since_exact", "events_per_second"),
-    *("undecided_because", "undecided_until"),
-)
-"""The first keys of a node in JSON and CSV: programs may count on their order."""
 _PORTFOLIO_COLUMNS: Final = (
     Column("state", "State", "state", _text, number=False),
     Column("portfolio", "Portfolio", "portfolio_id", _text, number=False),
@@ -81,7 +74,7 @@ _PORTFOLIO_COLUMNS: Final = (
 )
 _NODES: Final = Kind(
     NODES,
-    (*_FIRST_KEYS, *(key for key in NODE_KEYS if key not in _FIRST_KEYS)),
+    NODE_KEYS,
     COLUMNS,
     ("memory", "cpu", "events", "events/s", "status", "since", "backpressure", "queue", "portfolios", "drops"),
     {State.ONLINE: "green", State.OFFLINE: "bold red", State.UNDECIDED: "yellow"},

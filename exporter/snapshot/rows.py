@@ -27,11 +27,11 @@ _EXACT: Final = 2**53
 _LISTED: Final = tuple(metric for metric in NODE_METRICS if metric.key)
 NODE_KEYS: Final = (
     *("node_id", "state", *(metric.key for metric in _LISTED)),
-    *("offline_since", "offline_since_exact", "undecided_because", "undecided_until", "loss"),
-    *("events_per_second", "dropped_recently", "backpressure_recently"),
-    *("heartbeat_age_seconds", "offline_seconds"),
+    *("heartbeat_age_seconds", "offline_since", "offline_since_exact", "events_per_second"),
+    *("undecided_because", "undecided_until", "loss"),
+    *("dropped_recently", "backpressure_recently", "offline_seconds"),
 )
-"""The keys of a node's row, in their order."""
+"""The keys of a node's row in their order, on which programs may count: a new key comes last."""
 PORTFOLIO_KEYS: Final = (
     *("portfolio_id", "state", "reason", "planned_node", "loaded_nodes", "listed_nodes", "since", "positions"),
 )
