@@ -19,7 +19,7 @@ AT_ONCE: Final = 500
 
 @dataclass
 class RandomNode(Node):
-    """A node with random values in all fields of the contract, so that a value that is old or mixed up is noticed.
+    """A node with a random value in each field but the status, so that a value that is old or mixed up is noticed.
 
     Attributes:
         dice: Decides the values.

@@ -112,8 +112,12 @@ class LineWriter:
 
     def _lines(self, name: str, positions: range, column: Column) -> bytes:
         texts, text, whole = column
-        before, lines = self._last.get((name, positions), (b"", b""))
-        if text == before:
+        if len(text) == len(texts):  # it holds nothing but the ends of lines
+            return b""
+        before, lines = self._last.get((name, positions.start), (b"", b""))
+        if (
+            text == before and name != MASS_LOST.name
+        ):  # a loss may be named by an end of a line, so its text proves little
             return lines
         form = name if name in _LINES else ""
         values: Iterable[bytes | None] = texts if whole else filter(None, texts)
@@ -130,7 +134,7 @@ class LineWriter:
             places = [line % (_NAME, label) for label in labels for line in _LINES.get(form, _LINE)]
             template = self._templates[key] = b"".join(places)
         lines = (template % tuple(values)).replace(_NAME, name.encode())
-        self._last[name, positions] = text, lines
+        self._last[name, positions.start] = text, lines
         return lines
 
 
