@@ -115,9 +115,8 @@ class LineWriter:
         if len(text) == len(texts):  # it holds nothing but the ends of lines
             return b""
         before, lines = self._last.get((name, positions.start), (b"", b""))
-        if (
-            text == before and name != MASS_LOST.name
-        ):  # a loss may be named by an end of a line, so its text proves little
+        # The name of a loss may hold an end of a line, so equal texts prove nothing there.
+        if text == before and name != MASS_LOST.name:
             return lines
         form = name if name in _LINES else ""
         values: Iterable[bytes | None] = texts if whole else filter(None, texts)
@@ -127,7 +126,7 @@ class LineWriter:
             values = [escaped(each.decode()) for each in texts if each]
         key = positions, form, whole or tuple(map(bool, texts))
         template = self._templates.get(key)
-        if not template:
+        if template is None:
             if len(self._templates) * len(texts) >= _TEMPLATES * len(self._labels):
                 self._templates.clear()
             labels = compress(self._labels[positions.start : positions.stop], texts)
